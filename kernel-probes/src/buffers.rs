@@ -1,0 +1,75 @@
+//! The ring buffer to user space, the counters, and the room in which events are put together.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    btf_maps::{PerCpuArray, RingBuf},
+    helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit},
+    macros::btf_map,
+};
+use core::ffi::c_void;
+use headwater_probe_types::{CAPTURE_BYTES_MAX, DataEvent, count};
+
+/// Events for user space. The loader sets its real size.
+#[btf_map]
+static EVENTS: RingBuf<u8, { 16 * 1024 * 1024 }> = RingBuf::new();
+
+#[btf_map]
+static COUNTS: PerCpuArray<u64, { count::LEN as usize }> = PerCpuArray::new();
+
+/// One for each direction: the two programs do not interrupt themselves, but one could interrupt the other.
+#[btf_map]
+static ROOM: PerCpuArray<Room, 2> = PerCpuArray::new();
+
+/// An event and the bytes behind it. Twice the capture, so that the verifier sees that any offset and length below it fit.
+#[repr(C)]
+pub struct Room {
+    pub event: DataEvent,
+    pub bytes: [u8; 2 * CAPTURE_BYTES_MAX],
+}
+
+#[inline(always)]
+pub fn room(direction: u32) -> *mut Room {
+    ROOM.get_ptr_mut(direction).unwrap_or(core::ptr::null_mut())
+}
+
+/// Adds to a counter; see `headwater_probe_types::count`.
+#[inline(always)]
+pub fn add(index: u32, n: u64) {
+    if let Some(value) = COUNTS.get_ptr_mut(index) {
+        // SAFETY: a per-CPU value; a lost update by an interrupt in between would need one at this very instruction.
+        unsafe { *value += n };
+    }
+}
+
+/// Publishes bytes. False if the ring buffer is full.
+#[inline(always)]
+pub fn publish(data: *const c_void, bytes: u64) -> bool {
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the caller gives `bytes` readable bytes, which the verifier checks.
+    unsafe { bpf_ringbuf_output(ring, data.cast_mut(), bytes, wake()) == 0 }
+}
+
+/// Room in the ring buffer for an event of a fixed size; null if it is full. What is reserved must be submitted.
+#[inline(always)]
+pub fn reserve(bytes: u64) -> *mut c_void {
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the helper takes any constant size.
+    unsafe { bpf_ringbuf_reserve(ring, bytes, 0) }
+}
+
+/// Publishes what was reserved.
+#[inline(always)]
+pub fn submit(event: *mut c_void) {
+    // SAFETY: the verifier checks that this is what `reserve` gave.
+    unsafe { bpf_ringbuf_submit(event, wake()) };
+}
+
+/// Wakes the reader only if much is waiting: it comes by itself at its own interval, and a wake-up for each event would take
+/// the processor away from the program that is observed.
+#[inline(always)]
+fn wake() -> u64 {
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the helper only reads a counter of the map.
+    let waiting = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
+    u64::from(if waiting > crate::globals::wake_bytes() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
+}

@@ -1,0 +1,251 @@
+//! A send or receive call moved bytes: count them on the socket and, where a known protocol is spoken, publish their head.
+//!
+//! In: socket, length, flags. Out: a [`DataEvent`] with at most `CAPTURE_BYTES_MAX` bytes, at most `TURN_BYTES_MAX` a turn.
+//! A turn is what one side says before the other answers. A protocol is recognised at the first bytes of a client's turn;
+//! from then on each call of the socket makes an event, of further turns' ends only without bytes.
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_user, bpf_task_pt_regs,
+};
+use core::ffi::c_void;
+use headwater_probe_types::{
+    CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, UNKNOWN_TURNS_MAX, count, direction, flag, kind, protocol,
+    role,
+    sniff::{Head, Verdict},
+};
+
+use crate::{
+    buffers::{self, Room},
+    events, globals,
+    socket::{Sock, TcpSock},
+    state,
+};
+
+const MSG_OOB: i32 = 0x1;
+const MSG_PEEK: i32 = 0x2;
+const MSG_TRUNC: i32 = 0x20;
+const MSG_ERRQUEUE: i32 = 0x2000;
+
+/// Buffers of one vector that are looked at; what lies beyond counts as not captured.
+const VECTOR_MAX: u64 = 32;
+
+#[inline(always)]
+pub fn call(sock: *const u8, result: i32, flags: i32, way: u32) {
+    if result < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 {
+        return;
+    }
+    let sock = Sock(sock);
+    let Some(tcp) = sock.tcp() else { return };
+    if result == 0 {
+        if way == direction::RECEIVE {
+            end_of_stream(sock);
+        }
+        return;
+    }
+    let moved = result as u32;
+    let state = state::of_moving(sock, tcp, moved, way);
+    let Some(state) = (unsafe { state.as_mut() }) else { return };
+    let position = advance(sock, tcp, state, moved, way);
+    let asks = (state.role == role::CLIENT) == (way == direction::SEND);
+    let turn = way + 1;
+    if state.turn != turn {
+        state.turn = turn;
+        state.budget_bytes = TURN_BYTES_MAX;
+        state.head = Head::default();
+    }
+    if state.protocol == protocol::UNKNOWN && (!asks || state.unknown_turns >= UNKNOWN_TURNS_MAX) {
+        return;
+    }
+    let room = buffers::room(way);
+    let Some(room) = (unsafe { room.as_mut() }) else { return };
+    let wanted = if flags & MSG_TRUNC != 0 { 0 } else { moved.min(state.budget_bytes).min(CAPTURE_BYTES_MAX as u32) };
+    let captured = if wanted == 0 { 0 } else { copy(room, wanted) };
+    if state.protocol == protocol::UNKNOWN && !recognise(state, room, captured, moved) {
+        return;
+    }
+    state.budget_bytes = state.budget_bytes.saturating_sub(captured);
+    if state.flags & flag::ANNOUNCED == 0 && events::socket(kind::OPEN, sock, tcp, state, sock.state() as u32) {
+        state.flags |= flag::ANNOUNCED;
+    }
+    room.event = DataEvent {
+        kind: kind::DATA,
+        captured_bytes: captured,
+        connection_id: state.connection_id,
+        at_ns: unsafe { bpf_ktime_get_ns() },
+        position,
+        other_position: other_position(tcp, state, way),
+        length: moved,
+        direction: way as u16,
+        role: state.role as u16,
+    };
+    publish(room, captured);
+}
+
+/// Moves the direction's position on and returns where the call's bytes began.
+///
+/// The end is read from the socket, not added up, so that bytes moved past these hooks (splice) show as a gap.
+#[inline(always)]
+fn advance(sock: Sock, tcp: TcpSock, state: &mut SocketState, moved: u32, way: u32) -> u64 {
+    let index = (way & 1) as usize;
+    let reached = state.position[index];
+    let sequence = if way == direction::SEND { tcp.write_seq() } else { tcp.copied_seq() };
+    let now = sequence.wrapping_sub(state.base[index]);
+    let mut gone = now.wrapping_sub(reached as u32);
+    // A FIN that was read with the last bytes counts in copied_seq.
+    if way == direction::RECEIVE && gone == moved.wrapping_add(1) && sock.receive_is_shut() {
+        gone = moved;
+    }
+    // Another thread's call on the same socket may have been counted already.
+    if gone < moved || gone > i32::MAX as u32 {
+        gone = moved;
+    }
+    let end = reached + gone as u64;
+    state.position[index] = end;
+    end - moved as u64
+}
+
+/// How far the other direction got, also where its own event is still to come.
+#[inline(always)]
+fn other_position(tcp: TcpSock, state: &SocketState, way: u32) -> u64 {
+    if way == direction::SEND {
+        return state.position[1];
+    }
+    let reached = state.position[0];
+    let gone = tcp.write_seq().wrapping_sub(state.base[0]).wrapping_sub(reached as u32);
+    if gone > i32::MAX as u32 { reached } else { reached + gone as u64 }
+}
+
+/// Looks at the first bytes of a client's turn. True if they are, or may still become, a known protocol's.
+#[inline(always)]
+fn recognise(state: &mut SocketState, room: &Room, captured: u32, moved: u32) -> bool {
+    if captured == 0 && moved != 0 {
+        return false;
+    }
+    // SAFETY: the room's bytes are longer than eight; they need not be aligned.
+    let first = unsafe { room.bytes.as_ptr().cast::<u64>().read_unaligned() };
+    state.head.push(first, captured);
+    match state.head.http1_request() {
+        Verdict::Yes => state.protocol = protocol::HTTP1,
+        Verdict::MoreNeeded => {}
+        Verdict::No => {
+            if state.head.len <= captured || captured >= Head::BYTES_MAX {
+                state.unknown_turns += 1;
+            }
+            return false;
+        }
+    }
+    true
+}
+
+#[inline(always)]
+fn end_of_stream(sock: Sock) {
+    let state = state::get(sock);
+    let Some(state) = (unsafe { state.as_mut() }) else { return };
+    if state.flags & flag::IGNORED != 0 || state.protocol == protocol::UNKNOWN {
+        return;
+    }
+    let Some(room) = (unsafe { buffers::room(direction::RECEIVE).as_mut() }) else { return };
+    room.event = DataEvent {
+        kind: kind::END_OF_STREAM,
+        captured_bytes: 0,
+        connection_id: state.connection_id,
+        at_ns: unsafe { bpf_ktime_get_ns() },
+        position: state.position[1],
+        other_position: state.position[0],
+        length: 0,
+        direction: direction::RECEIVE as u16,
+        role: state.role as u16,
+    };
+    publish(room, 0);
+}
+
+#[inline(always)]
+fn publish(room: &Room, captured: u32) {
+    let captured = (captured as u64).min(CAPTURE_BYTES_MAX as u64);
+    if buffers::publish((&raw const *room).cast(), size_of::<DataEvent>() as u64 + captured) {
+        buffers::add(count::DATA_EVENTS, 1);
+        buffers::add(count::COPIED_BYTES, captured);
+    } else {
+        buffers::add(count::RING_FULL_DATA, 1);
+    }
+}
+
+/// Copies up to `wanted` bytes of the current system call's buffer into the room. Returns how many.
+#[inline(always)]
+fn copy(room: &mut Room, wanted: u32) -> u32 {
+    // SAFETY: helpers without preconditions; loads from the registers are typed by the verifier.
+    let (number, arg2, arg3) = unsafe {
+        let task = bpf_get_current_task_btf();
+        let regs = bpf_task_pt_regs(task) as *const u8;
+        let reg = |offset: u32| *regs.add(offset as usize).cast::<u64>();
+        (reg(globals::regs_syscall()), reg(globals::regs_arg2()), reg(globals::regs_arg3()))
+    };
+    if number == globals::sys_read()
+        || number == globals::sys_write()
+        || number == globals::sys_recvfrom()
+        || number == globals::sys_sendto()
+    {
+        return copy_buffer(room, arg2, wanted);
+    }
+    if number == globals::sys_readv()
+        || number == globals::sys_writev()
+        || number == globals::sys_preadv2()
+        || number == globals::sys_pwritev2()
+    {
+        return copy_vector(room, arg2, arg3, wanted);
+    }
+    if number == globals::sys_recvmsg() || number == globals::sys_sendmsg() {
+        // struct user_msghdr: name, name length, vector, count; eight bytes each.
+        let mut header = [0_u64; 4];
+        if read_user(header.as_mut_ptr().cast(), 32, arg2) {
+            return copy_vector(room, header[2], header[3], wanted);
+        }
+        buffers::add(count::UNREADABLE, 1);
+    }
+    0
+}
+
+#[inline(always)]
+fn copy_buffer(room: &mut Room, from: u64, wanted: u32) -> u32 {
+    let bytes = wanted.min(CAPTURE_BYTES_MAX as u32);
+    if read_user(room.bytes.as_mut_ptr().cast(), bytes, from) {
+        bytes
+    } else {
+        buffers::add(count::UNREADABLE, 1);
+        0
+    }
+}
+
+#[inline(always)]
+fn copy_vector(room: &mut Room, vector: u64, buffers_in_vector: u64, wanted: u32) -> u32 {
+    let mut copied: u32 = 0;
+    for i in 0..VECTOR_MAX {
+        if i >= buffers_in_vector || copied >= wanted || copied >= CAPTURE_BYTES_MAX as u32 {
+            break;
+        }
+        // struct iovec: base, length.
+        let mut entry = [0_u64; 2];
+        if !read_user(entry.as_mut_ptr().cast(), 16, vector + i * 16) {
+            buffers::add(count::UNREADABLE, 1);
+            break;
+        }
+        let bytes = (entry[1].min((wanted - copied) as u64) as u32).min(CAPTURE_BYTES_MAX as u32);
+        if bytes == 0 {
+            continue;
+        }
+        // SAFETY: copied < CAPTURE_BYTES_MAX and bytes <= CAPTURE_BYTES_MAX, and the room is twice that.
+        let target = unsafe { room.bytes.as_mut_ptr().add(copied as usize) };
+        if !read_user(target.cast(), bytes, entry[0]) {
+            buffers::add(count::UNREADABLE, 1);
+            break;
+        }
+        copied += bytes;
+    }
+    copied
+}
+
+#[inline(always)]
+fn read_user(target: *mut c_void, bytes: u32, from: u64) -> bool {
+    // SAFETY: the helper checks the source; the caller gives a target of at least `bytes`, which the verifier checks.
+    unsafe { bpf_probe_read_user(target.cast(), bytes, from as *const c_void) == 0 }
+}

@@ -1,0 +1,87 @@
+//! Events about whole sockets, and the dump of all of them.
+
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_seq_write};
+use core::ffi::c_void;
+use headwater_probe_types::{SocketEvent, SocketRecord, SocketState, count, flag, kind};
+
+use crate::{
+    buffers,
+    socket::{Sock, TcpSock},
+};
+
+/// Tells the loader of a socket. Returns false if the ring buffer was full.
+///
+/// The event is written straight into the ring buffer: it would not fit the 512 bytes of a program's stack beside the rest.
+#[inline(always)]
+pub fn socket(event: u32, sock: Sock, tcp: TcpSock, state: &SocketState, tcp_state: u32) -> bool {
+    let room = buffers::reserve(size_of::<SocketEvent>() as u64).cast::<SocketEvent>();
+    // SAFETY: the reserved room has the event's size and eight bytes of alignment, and is ours until it is submitted.
+    let Some(room) = (unsafe { room.as_mut() }) else {
+        if event == kind::CLOSE {
+            buffers::add(count::RING_FULL_CLOSE, 1);
+        }
+        return false;
+    };
+    room.kind = event;
+    room.reserved = 0;
+    fill(&mut room.socket, sock, tcp, state, tcp_state);
+    buffers::submit((&raw mut *room).cast());
+    true
+}
+
+/// One step of the iterator over the socket storage: writes the socket's record to the reader.
+#[inline(always)]
+pub fn dump_socket(ctx: *mut c_void) {
+    // struct bpf_iter__bpf_sk_storage_map: meta, map, sk, value, each a pointer in eight bytes.
+    let ctx = ctx.cast::<*mut u8>();
+    // SAFETY: the verifier types these loads from the context.
+    let (meta, sk, value) = unsafe { (*ctx, *ctx.add(2), *ctx.add(3)) };
+    if sk.is_null() || value.is_null() {
+        return;
+    }
+    // SAFETY: the iterator's value is this map's value.
+    let state = unsafe { &*value.cast::<SocketState>() };
+    if state.flags & flag::IGNORED != 0 || state.flags & flag::ESTABLISHED == 0 {
+        return;
+    }
+    let sock = Sock(sk);
+    let Some(tcp) = sock.tcp() else { return };
+    // SAFETY: a record of integers, for which zeroes are a value.
+    let mut record: SocketRecord = unsafe { core::mem::zeroed() };
+    fill(&mut record, sock, tcp, state, sock.state() as u32);
+    // SAFETY: the first field of struct bpf_iter_meta is the seq_file; the helper copies the record.
+    unsafe {
+        let seq = *meta.cast::<*mut c_void>();
+        bpf_seq_write(seq.cast(), (&raw const record).cast_mut().cast(), size_of::<SocketRecord>() as u32);
+    }
+}
+
+#[inline(always)]
+fn fill(record: &mut SocketRecord, sock: Sock, tcp: TcpSock, state: &SocketState, tcp_state: u32) {
+    record.connection_id = state.connection_id;
+    record.at_ns = unsafe { bpf_ktime_get_ns() };
+    record.opened_at_ns = if state.opened_at_ns != 0 { state.opened_at_ns } else { state.connect_started_ns };
+    record.cgroup_id = state.cgroup_id;
+    record.sent_bytes = state.position[0];
+    record.received_bytes = state.position[1];
+    record.sent_before_bytes = state.first_position[0];
+    record.received_before_bytes = state.first_position[1];
+    record.local_address = [0; 16];
+    record.remote_address = [0; 16];
+    sock.addresses(&mut record.local_address, &mut record.remote_address);
+    record.program = state.program;
+    record.local_port = sock.local_port();
+    record.remote_port = sock.remote_port();
+    record.family = sock.family();
+    record.role = state.role as u16;
+    record.protocol = state.protocol;
+    record.flags = state.flags;
+    record.pid = state.pid;
+    record.tcp_state = tcp_state;
+    record.error = sock.error();
+    record.retransmits = tcp.retransmits();
+    record.rtt_us = tcp.rtt_us();
+    record.rtt_min_us = tcp.rtt_min_us();
+    record.connect_us = state.connect_us;
+    record.reserved = 0;
+}

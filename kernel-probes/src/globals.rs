@@ -1,0 +1,81 @@
+//! Read-only globals that the loader sets before loading: offsets of kernel fields from the kernel's BTF (Rust cannot emit
+//! CO-RE relocations), system call numbers and registers of the machine, and the limits of the capture.
+//!
+//! As `.rodata` is frozen, the verifier sees constants: a load at such an offset passes as a typed load.
+
+macro_rules! globals {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr, $get:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[unsafe(no_mangle)]
+            static $name: $type = $default;
+
+            $(#[$doc])*
+            #[inline(always)]
+            pub fn $get() -> $type {
+                // SAFETY: the static lives as long as the program. The read is volatile since the loader changes the value
+                // in the object file, which the compiler cannot know.
+                unsafe { core::ptr::read_volatile(&raw const $name) }
+            }
+        )*
+    };
+}
+
+globals! {
+    /// struct sock_common
+    SKC_FAMILY: u32 = 0, skc_family;
+    SKC_STATE: u32 = 0, skc_state;
+    SKC_DADDR: u32 = 0, skc_daddr;
+    SKC_RCV_SADDR: u32 = 0, skc_rcv_saddr;
+    SKC_DPORT: u32 = 0, skc_dport;
+    SKC_NUM: u32 = 0, skc_num;
+    SKC_V6_DADDR: u32 = 0, skc_v6_daddr;
+    SKC_V6_RCV_SADDR: u32 = 0, skc_v6_rcv_saddr;
+    /// struct sock
+    SK_CGROUP: u32 = 0, sk_cgroup;
+    SK_ERR: u32 = 0, sk_err;
+    SK_SHUTDOWN: u32 = 0, sk_shutdown;
+    /// struct tcp_sock
+    TP_WRITE_SEQ: u32 = 0, tp_write_seq;
+    TP_COPIED_SEQ: u32 = 0, tp_copied_seq;
+    TP_SND_UNA: u32 = 0, tp_snd_una;
+    TP_SND_NXT: u32 = 0, tp_snd_nxt;
+    TP_RCV_NXT: u32 = 0, tp_rcv_nxt;
+    TP_BYTES_ACKED: u32 = 0, tp_bytes_acked;
+    TP_BYTES_RECEIVED: u32 = 0, tp_bytes_received;
+    TP_BYTES_SENT: u32 = 0, tp_bytes_sent;
+    TP_BYTES_RETRANS: u32 = 0, tp_bytes_retrans;
+    TP_TOTAL_RETRANS: u32 = 0, tp_total_retrans;
+    TP_SRTT_US: u32 = 0, tp_srtt_us;
+    TP_RTT_MIN: u32 = 0, tp_rtt_min;
+    /// struct cgroup and struct kernfs_node
+    CGROUP_KN: u32 = 0, cgroup_kn;
+    CGROUP_LEVEL: u32 = 0, cgroup_level;
+    CGROUP_ANCESTORS: u32 = 0, cgroup_ancestors;
+    KN_ID: u32 = 0, kn_id;
+    /// struct pt_regs: the system call's number and its arguments 2 and 3 (buffer and length, or vector and count)
+    REGS_SYSCALL: u32 = 0, regs_syscall;
+    REGS_ARG2: u32 = 0, regs_arg2;
+    REGS_ARG3: u32 = 0, regs_arg3;
+    /// System call numbers whose argument 2 is the buffer
+    SYS_READ: u64 = u64::MAX, sys_read;
+    SYS_WRITE: u64 = u64::MAX, sys_write;
+    SYS_RECVFROM: u64 = u64::MAX, sys_recvfrom;
+    SYS_SENDTO: u64 = u64::MAX, sys_sendto;
+    /// System call numbers whose argument 2 is a vector of buffers
+    SYS_READV: u64 = u64::MAX, sys_readv;
+    SYS_WRITEV: u64 = u64::MAX, sys_writev;
+    SYS_PREADV2: u64 = u64::MAX, sys_preadv2;
+    SYS_PWRITEV2: u64 = u64::MAX, sys_pwritev2;
+    /// System call numbers whose argument 2 is a struct msghdr
+    SYS_RECVMSG: u64 = u64::MAX, sys_recvmsg;
+    SYS_SENDMSG: u64 = u64::MAX, sys_sendmsg;
+    /// The agent's own thread group.
+    OWN_PID: u32 = 0, own_pid;
+    /// 1 if only sockets of the cgroups in FILTER_CGROUPS are captured
+    FILTER_BY_CGROUP: u32 = 0, filter_by_cgroup;
+    /// 1 if only sockets of the processes in FILTER_PIDS are captured
+    FILTER_BY_PID: u32 = 0, filter_by_pid;
+    /// Bytes waiting in the ring buffer at which the reader is woken before its time
+    WAKE_BYTES: u64 = u64::MAX, wake_bytes;
+}

@@ -1,0 +1,59 @@
+//! The probes: what the kernel sees of TCP sockets, as events in one ring buffer and counters on each socket.
+//!
+//! Hooks, and why these (kernel 6.3 and later; one run a socket call, none for files):
+//! - `tp_btf/sock_send_length`, `tp_btf/sock_recv_length`: a call moved bytes. In: the socket and the length; the bytes are
+//!   read from the program's own buffer. Out: [`DataEvent`]s for sockets that speak a known protocol.
+//! - `tp_btf/inet_sock_set_state`: a connection opened, closed or failed. Out: [`SocketEvent`]s.
+//! - `iter/bpf_sk_storage_map`: on request of the loader, the counters of every socket in the capture, in all network
+//!   namespaces. Out: [`SocketRecord`]s.
+//!
+//! Nothing here parses a protocol. What cannot be delivered is counted (`headwater_probe_types::count`).
+#![no_std]
+#![no_main]
+
+mod buffers;
+mod capture;
+mod events;
+mod globals;
+mod owner;
+mod socket;
+mod state;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use core::ffi::c_void;
+use headwater_probe_types::direction;
+
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn on_send(ctx: BtfTracePointContext) -> i32 {
+    capture::call(ctx.arg(0), ctx.arg(1), ctx.arg(2), direction::SEND);
+    0
+}
+
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn on_receive(ctx: BtfTracePointContext) -> i32 {
+    capture::call(ctx.arg(0), ctx.arg(1), ctx.arg(2), direction::RECEIVE);
+    0
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn on_state(ctx: BtfTracePointContext) -> i32 {
+    state::changed(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// There is no macro for iterators. The section names the program's type; the loader names the target.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+pub fn each_socket(ctx: *mut c_void) -> i32 {
+    events::dump_socket(ctx);
+    0
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,102 @@
+//! Whose a socket is, and whether that is in the capture. Decided once a socket.
+
+use aya_ebpf::{
+    btf_maps::{HashMap, LruHashMap},
+    helpers::generated::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_probe_read_kernel},
+    macros::btf_map,
+};
+use headwater_probe_types::{SocketState, flag};
+
+use crate::{globals, socket::Sock};
+
+/// Ids of the cgroups whose sockets are captured, those of cgroups below them included.
+#[btf_map]
+static FILTER_CGROUPS: HashMap<u64, u32, 64> = HashMap::new();
+
+/// Processes whose sockets are captured.
+#[btf_map]
+static FILTER_PIDS: HashMap<u32, u32, 1024> = HashMap::new();
+
+/// Connections of the agent itself, so that their other ends on this machine are left out as well.
+#[btf_map]
+static OWN_CONNECTIONS: LruHashMap<u64, u32, 1024> = LruHashMap::new();
+
+/// Levels of a cgroup's path that are compared with the filter.
+const CGROUP_LEVELS_MAX: u32 = 16;
+
+/// Whether the socket's cgroup is in the capture; also notes its id.
+#[inline(always)]
+pub fn cgroup_is_captured(sock: Sock, state: &mut SocketState) -> bool {
+    let cgroup = sock.cgroup();
+    if cgroup.is_null() {
+        return globals::filter_by_cgroup() == 0;
+    }
+    state.cgroup_id = cgroup_id(cgroup);
+    if globals::filter_by_cgroup() == 0 {
+        return true;
+    }
+    let level: u32 = read_kernel(cgroup, globals::cgroup_level());
+    for i in 0..CGROUP_LEVELS_MAX {
+        if i > level {
+            break;
+        }
+        let ancestor: *const u8 = read_kernel(cgroup, globals::cgroup_ancestors() + i * 8);
+        let id = cgroup_id(ancestor);
+        if unsafe { FILTER_CGROUPS.get(&id) }.is_some() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Settles the owner from the current process, which must be the one that uses the socket.
+#[inline(always)]
+pub fn settle(state: &mut SocketState) {
+    state.flags |= flag::OWNER_KNOWN;
+    let pid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    if pid == globals::own_pid() {
+        state.flags |= flag::IGNORED | flag::OWN;
+        remember_own(state);
+        return;
+    }
+    if globals::filter_by_pid() != 0 && unsafe { FILTER_PIDS.get(&pid) }.is_none() {
+        state.flags |= flag::IGNORED;
+        return;
+    }
+    state.pid = pid;
+    unsafe { bpf_get_current_comm(state.program.as_mut_ptr().cast(), 16) };
+}
+
+/// Makes the other end of an own connection known as such.
+#[inline(always)]
+pub fn remember_own(state: &SocketState) {
+    if state.connection_id != 0 {
+        let _ = OWN_CONNECTIONS.insert(&state.connection_id, &1, 0);
+    }
+}
+
+/// Whether the connection is the agent's own, seen from its other end.
+#[inline(always)]
+pub fn is_own(connection_id: u64) -> bool {
+    unsafe { OWN_CONNECTIONS.get(&connection_id) }.is_some()
+}
+
+#[inline(always)]
+fn cgroup_id(cgroup: *const u8) -> u64 {
+    let node: *const u8 = read_kernel(cgroup, globals::cgroup_kn());
+    read_kernel(node, globals::kn_id())
+}
+
+#[inline(always)]
+fn read_kernel<T: Copy>(base: *const u8, offset: u32) -> T {
+    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: the helper checks the source and leaves the target zeroed on a fault; T is a plain integer or pointer.
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            base.wrapping_add(offset as usize).cast(),
+        );
+        value.assume_init()
+    }
+}

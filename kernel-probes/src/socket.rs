@@ -1,0 +1,186 @@
+//! Typed reads of kernel sockets. In: pointers that the verifier knows. Out: plain values.
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
+use core::ffi::c_void;
+
+use crate::globals;
+
+pub const AF_INET6: u16 = 10;
+const RCV_SHUTDOWN: u8 = 1;
+
+/// A `struct sock` from a tracepoint's arguments.
+#[derive(Clone, Copy)]
+pub struct Sock(pub *const u8);
+
+/// The same socket as a `struct tcp_sock`.
+#[derive(Clone, Copy)]
+pub struct TcpSock(*const u8);
+
+#[inline(always)]
+unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> T {
+    // SAFETY: the caller gives a pointer that the verifier types and an offset that the loader took from the kernel's BTF; the
+    // kernel turns a fault of such a load into a zero.
+    unsafe { *base.add(offset as usize).cast::<T>() }
+}
+
+impl Sock {
+    /// The TCP view; `None` for other protocols and for sockets that only wait (time-wait, request).
+    #[inline(always)]
+    pub fn tcp(self) -> Option<TcpSock> {
+        // SAFETY: the helper takes any pointer to a socket.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(self.0.cast_mut().cast()) };
+        if tcp.is_null() { None } else { Some(TcpSock(tcp.cast())) }
+    }
+
+    #[inline(always)]
+    pub fn family(self) -> u16 {
+        unsafe { load(self.0, globals::skc_family()) }
+    }
+
+    #[inline(always)]
+    pub fn state(self) -> u8 {
+        unsafe { load(self.0, globals::skc_state()) }
+    }
+
+    #[inline(always)]
+    pub fn error(self) -> u32 {
+        unsafe { load(self.0, globals::sk_err()) }
+    }
+
+    #[inline(always)]
+    pub fn receive_is_shut(self) -> bool {
+        unsafe { load::<u8>(self.0, globals::sk_shutdown()) & RCV_SHUTDOWN != 0 }
+    }
+
+    /// The local port, in host order.
+    #[inline(always)]
+    pub fn local_port(self) -> u16 {
+        unsafe { load(self.0, globals::skc_num()) }
+    }
+
+    #[inline(always)]
+    pub fn remote_port(self) -> u16 {
+        u16::from_be(unsafe { load(self.0, globals::skc_dport()) })
+    }
+
+    /// Local and remote address; of IPv4, the first four bytes.
+    #[inline(always)]
+    pub fn addresses(self, local: &mut [u8; 16], remote: &mut [u8; 16]) {
+        let (from, to, bytes) = if self.family() == AF_INET6 {
+            (globals::skc_v6_rcv_saddr(), globals::skc_v6_daddr(), 16)
+        } else {
+            (globals::skc_rcv_saddr(), globals::skc_daddr(), 4)
+        };
+        // SAFETY: the helper checks the source; the targets hold 16 bytes.
+        unsafe {
+            bpf_probe_read_kernel(local.as_mut_ptr().cast(), bytes, self.0.add(from as usize).cast());
+            bpf_probe_read_kernel(remote.as_mut_ptr().cast(), bytes, self.0.add(to as usize).cast());
+        }
+    }
+
+    /// The cgroup v2 in which the socket was made, null if there is none.
+    #[inline(always)]
+    pub fn cgroup(self) -> *const u8 {
+        unsafe { load(self.0, globals::sk_cgroup()) }
+    }
+
+    #[inline(always)]
+    pub fn as_ptr(self) -> *mut c_void {
+        self.0.cast_mut().cast()
+    }
+}
+
+impl TcpSock {
+    #[inline(always)]
+    fn u32_at(self, offset: u32) -> u32 {
+        unsafe { load(self.0, offset) }
+    }
+
+    /// Sequence number behind the last byte that the program wrote.
+    #[inline(always)]
+    pub fn write_seq(self) -> u32 {
+        self.u32_at(globals::tp_write_seq())
+    }
+
+    /// Sequence number behind the last byte that the program read; also counts a FIN that it read.
+    #[inline(always)]
+    pub fn copied_seq(self) -> u32 {
+        self.u32_at(globals::tp_copied_seq())
+    }
+
+    #[inline(always)]
+    pub fn retransmits(self) -> u32 {
+        self.u32_at(globals::tp_total_retrans())
+    }
+
+    /// srtt_us holds eight times the value.
+    #[inline(always)]
+    pub fn rtt_us(self) -> u32 {
+        self.u32_at(globals::tp_srtt_us()) >> 3
+    }
+
+    #[inline(always)]
+    pub fn rtt_min_us(self) -> u32 {
+        self.u32_at(globals::tp_rtt_min())
+    }
+
+    /// What never changes on a connection, and how far it got.
+    ///
+    /// `None` if an acknowledgement on another processor came between the reads: the socket's lock is not held here.
+    #[inline(always)]
+    pub fn sequences(self) -> Option<Sequences> {
+        let first = self.read_sequences();
+        let second = self.read_sequences();
+        if first.snd_una == second.snd_una
+            && first.snd_nxt == second.snd_nxt
+            && first.rcv_nxt == second.rcv_nxt
+            && first.bytes_sent == second.bytes_sent
+            && first.bytes_retrans == second.bytes_retrans
+            && first.bytes_acked == second.bytes_acked
+            && first.bytes_received == second.bytes_received
+        {
+            Some(second)
+        } else {
+            None
+        }
+    }
+
+    #[inline(always)]
+    fn read_sequences(self) -> Sequences {
+        unsafe {
+            Sequences {
+                snd_una: core::ptr::read_volatile(self.0.add(globals::tp_snd_una() as usize).cast()),
+                snd_nxt: core::ptr::read_volatile(self.0.add(globals::tp_snd_nxt() as usize).cast()),
+                rcv_nxt: core::ptr::read_volatile(self.0.add(globals::tp_rcv_nxt() as usize).cast()),
+                bytes_acked: core::ptr::read_volatile(self.0.add(globals::tp_bytes_acked() as usize).cast()),
+                bytes_received: core::ptr::read_volatile(self.0.add(globals::tp_bytes_received() as usize).cast()),
+                bytes_sent: core::ptr::read_volatile(self.0.add(globals::tp_bytes_sent() as usize).cast()),
+                bytes_retrans: core::ptr::read_volatile(self.0.add(globals::tp_bytes_retrans() as usize).cast()),
+            }
+        }
+    }
+}
+
+/// Sequence numbers and byte counts of one connection at one moment (RFC 9293 section 3.3.1, RFC 4898).
+#[derive(Clone, Copy)]
+pub struct Sequences {
+    pub snd_una: u32,
+    pub snd_nxt: u32,
+    pub rcv_nxt: u32,
+    pub bytes_acked: u64,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub bytes_retrans: u64,
+}
+
+impl Sequences {
+    #[inline(always)]
+    pub fn send_base(&self) -> u32 {
+        self.snd_una.wrapping_sub(self.bytes_acked as u32)
+    }
+
+    #[inline(always)]
+    pub fn receive_base(&self) -> u32 {
+        self.rcv_nxt.wrapping_sub(self.bytes_received as u32)
+    }
+}

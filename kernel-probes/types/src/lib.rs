@@ -1,0 +1,255 @@
+//! What the probes and the loader share: the events in the ring buffer, the record of one socket, the state kept on a socket.
+//!
+//! All types are `repr(C)` with fixed widths and no padding; no bool, no Option, no enum read from bytes. Sizes are asserted
+//! at compile time. The logic here is pure and is tested on the host.
+#![cfg_attr(not(test), no_std)]
+
+pub mod sniff;
+
+/// Kinds of events in the ring buffer: the first 32 bits of each.
+pub mod kind {
+    /// [`crate::DataEvent`] and the captured bytes behind it.
+    pub const DATA: u32 = 1;
+    /// [`crate::SocketEvent`]: a socket was seen for the first time, or again where the first event was lost.
+    pub const OPEN: u32 = 2;
+    /// [`crate::SocketEvent`]: a socket was closed.
+    pub const CLOSE: u32 = 3;
+    /// [`crate::DataEvent`] without bytes: the program read the end of the stream.
+    pub const END_OF_STREAM: u32 = 4;
+}
+
+/// Which way the bytes went, as the socket's own program sees it.
+pub mod direction {
+    pub const SEND: u32 = 0;
+    pub const RECEIVE: u32 = 1;
+}
+
+/// Which side of the connection a socket is.
+pub mod role {
+    pub const UNKNOWN: u32 = 0;
+    pub const CLIENT: u32 = 1;
+    pub const SERVER: u32 = 2;
+}
+
+/// Protocols that the probes tell apart, to know which sockets' bytes to copy.
+pub mod protocol {
+    pub const UNKNOWN: u32 = 0;
+    pub const HTTP1: u32 = 1;
+}
+
+/// Bits of [`SocketState::flags`] and [`SocketRecord::flags`].
+pub mod flag {
+    /// Outside of the capture: only the storage itself remembers that.
+    pub const IGNORED: u32 = 1;
+    /// The loader was told of this socket.
+    pub const ANNOUNCED: u32 = 2;
+    /// The connection was established before the probes saw it.
+    pub const OPENED_BEFORE: u32 = 4;
+    /// First seen while the server was answering: an exchange had begun before the capture.
+    pub const MID_EXCHANGE: u32 = 8;
+    /// A socket of the agent itself.
+    pub const OWN: u32 = 16;
+    /// Owner and filters are settled.
+    pub const OWNER_KNOWN: u32 = 32;
+    /// It was established at some time.
+    pub const ESTABLISHED: u32 = 64;
+}
+
+/// A send or receive call moved bytes. The captured bytes follow it in the ring buffer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DataEvent {
+    pub kind: u32,
+    pub captured_bytes: u32,
+    /// Names the connection on both sides; see [`connection_id`].
+    pub connection_id: u64,
+    /// CLOCK_MONOTONIC.
+    pub at_ns: u64,
+    /// Position of the first byte in its direction; the connection's first byte has position 0.
+    pub position: u64,
+    /// Position that the other direction had reached.
+    pub other_position: u64,
+    /// Bytes that the call moved.
+    pub length: u32,
+    pub direction: u16,
+    pub role: u16,
+}
+
+/// A socket appeared or went away.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SocketEvent {
+    pub kind: u32,
+    pub reserved: u32,
+    pub socket: SocketRecord,
+}
+
+/// All that is known of one socket at one time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SocketRecord {
+    pub connection_id: u64,
+    pub at_ns: u64,
+    /// When it was established, or first seen if that was before the capture.
+    pub opened_at_ns: u64,
+    pub cgroup_id: u64,
+    /// Payload bytes written and read by the program since the connection's start.
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    /// What of these was moved before the capture.
+    pub sent_before_bytes: u64,
+    pub received_before_bytes: u64,
+    pub local_address: [u8; 16],
+    pub remote_address: [u8; 16],
+    pub program: [u8; 16],
+    pub local_port: u16,
+    pub remote_port: u16,
+    /// AF_INET (addresses hold 4 bytes) or AF_INET6.
+    pub family: u16,
+    pub role: u16,
+    pub protocol: u32,
+    pub flags: u32,
+    /// Thread group that used the socket first; 0 if no process was seen at it yet.
+    pub pid: u32,
+    /// TCP state before the event.
+    pub tcp_state: u32,
+    /// sk_err: why the connection broke, as an errno.
+    pub error: u32,
+    pub retransmits: u32,
+    /// Smoothed round-trip time; 0 if the kernel has none.
+    pub rtt_us: u32,
+    /// Smallest of late; 0 or u32::MAX if the kernel has none.
+    pub rtt_min_us: u32,
+    /// From SYN to established on the client side; 0 if not seen.
+    pub connect_us: u32,
+    pub reserved: u32,
+}
+
+/// What the probes remember of a socket, in socket-local storage.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SocketState {
+    pub connection_id: u64,
+    pub opened_at_ns: u64,
+    pub connect_started_ns: u64,
+    pub cgroup_id: u64,
+    /// Positions reached so far, by direction.
+    pub position: [u64; 2],
+    /// Positions when the socket was first seen.
+    pub first_position: [u64; 2],
+    pub program: [u8; 16],
+    /// Sequence number of position 0, by direction.
+    pub base: [u32; 2],
+    pub flags: u32,
+    pub role: u32,
+    pub pid: u32,
+    pub protocol: u32,
+    pub connect_us: u32,
+    /// Direction of the current turn, plus 1; 0 before the first.
+    pub turn: u32,
+    /// Bytes that may still be copied in the current turn.
+    pub budget_bytes: u32,
+    /// Turns whose first bytes were of no known protocol.
+    pub unknown_turns: u32,
+    /// The first bytes of the current turn, for [`sniff`].
+    pub head: sniff::Head,
+}
+
+const _: () = assert!(size_of::<DataEvent>() == 48);
+const _: () = assert!(size_of::<SocketRecord>() == 160);
+const _: () = assert!(size_of::<SocketEvent>() == 168);
+const _: () = assert!(size_of::<SocketState>() == 136);
+
+/// Why the probes gave up something: indices of the per-CPU counters.
+pub mod count {
+    /// The ring buffer was full: a data event is lost.
+    pub const RING_FULL_DATA: u32 = 0;
+    /// The ring buffer was full: a close is lost (an open is tried again).
+    pub const RING_FULL_CLOSE: u32 = 1;
+    /// No memory for the state of a socket.
+    pub const STORAGE_FULL: u32 = 2;
+    /// The program's buffer could not be read.
+    pub const UNREADABLE: u32 = 3;
+    /// Role or positions of a connection opened earlier could not be told yet; tried again at its next call.
+    pub const UNSETTLED: u32 = 4;
+    /// First seen while the server was answering.
+    pub const MID_EXCHANGE: u32 = 5;
+    /// Data events published.
+    pub const DATA_EVENTS: u32 = 6;
+    /// Bytes copied.
+    pub const COPIED_BYTES: u32 = 7;
+    /// Sockets taken into the capture.
+    pub const SOCKETS: u32 = 8;
+    pub const LEN: u32 = 9;
+
+    /// Names for metrics, in order.
+    pub const NAMES: [&str; LEN as usize] = [
+        "ring_full_data",
+        "ring_full_close",
+        "storage_full",
+        "unreadable",
+        "unsettled",
+        "mid_exchange",
+        "data_events",
+        "copied_bytes",
+        "sockets",
+    ];
+}
+
+/// Most bytes that are copied of one call.
+pub const CAPTURE_BYTES_MAX: usize = 4096;
+
+/// Most bytes that are copied of one turn, which is what one side says before the other answers.
+pub const TURN_BYTES_MAX: u32 = 16 * 1024;
+
+/// Turns without a known protocol after which a socket's bytes are not looked at any more.
+pub const UNKNOWN_TURNS_MAX: u32 = 16;
+
+/// The id that both sides of a connection compute alone: the client's and the server's initial sequence numbers, which NAT
+/// does not change (RFC 9293 section 3.4).
+///
+/// `send_base` is `snd_una - bytes_acked` and `receive_base` is `rcv_nxt - bytes_received` of the socket (mod 2^32); both stay
+/// constant while the connection lives. The client's send base is the server's receive base minus one, for its SYN counts as
+/// acknowledged there; the server's send base is the client's receive base.
+#[inline(always)]
+pub fn connection_id(role: u32, send_base: u32, receive_base: u32) -> u64 {
+    let (client, server) = if role == role::CLIENT {
+        (send_base.wrapping_add(1), receive_base)
+    } else {
+        (receive_base, send_base)
+    };
+    ((client as u64) << 32) | server as u64
+}
+
+/// Which side a socket is: the connecting side's SYN is in `bytes_acked` and `snd_nxt`, but never in `bytes_sent`; the
+/// accepting side's SYN is in none of them, for its socket is made after the handshake. Holds until a FIN is sent.
+#[inline(always)]
+pub fn role_of(acked_bytes: u32, in_flight_bytes: u32, sent_bytes: u32, retransmitted_bytes: u32) -> u32 {
+    match acked_bytes.wrapping_add(in_flight_bytes).wrapping_sub(sent_bytes.wrapping_sub(retransmitted_bytes)) {
+        1 => role::CLIENT,
+        0 => role::SERVER,
+        _ => role::UNKNOWN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_compute_the_same_id() {
+        let (client_isn, server_isn) = (0xffff_ffff_u32, 77_u32);
+        let client = connection_id(role::CLIENT, client_isn, server_isn.wrapping_add(1));
+        let server = connection_id(role::SERVER, server_isn.wrapping_add(1), client_isn.wrapping_add(1));
+        assert_eq!(client, server);
+    }
+
+    #[test]
+    fn the_side_is_told_with_bytes_in_flight_and_sent_again() {
+        assert_eq!(role_of(1, 0, 0, 0), role::CLIENT);
+        assert_eq!(role_of(0, 0, 0, 0), role::SERVER);
+        assert_eq!(role_of(1001, 500, 1700, 200), role::CLIENT);
+        assert_eq!(role_of(1000, 500, 1700, 200), role::SERVER);
+        assert_eq!(role_of(1000, 500, 1600, 200), role::UNKNOWN);
+    }
+}

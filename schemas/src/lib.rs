@@ -1,0 +1,11 @@
+//! The contract between Headwater's programs, and with everyone who subscribes: record types, topics and the bytes of a value.
+//!
+//! The `.avsc` files in `avro/` are the truth. The types in [`records`] mirror them field by field (a test holds them
+//! against each other), [`topics`] lists what is where, [`wire`] turns records into Confluent-framed bytes and back.
+//! Nothing here does I/O.
+
+pub mod records;
+pub mod topics;
+pub mod wire;
+
+pub use headwater_histogram::Histogram;

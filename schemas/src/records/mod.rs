@@ -1,0 +1,38 @@
+//! One type per Avro record. Types of the hot path borrow their strings, so that reading a record allocates nothing.
+
+macro_rules! record {
+    ($type:ty, $name:literal, $file:literal) => {
+        impl $crate::records::Record for $type {
+            const NAME: &'static str = $name;
+            const SCHEMA: &'static str = include_str!(concat!("../../avro/", $file, ".avsc"));
+        }
+    };
+}
+
+mod agent;
+mod alert;
+mod dead_letter;
+mod edge;
+mod flow;
+mod latency;
+mod partial;
+mod request;
+mod watermark;
+
+pub use agent::Agent;
+pub use alert::{Alert, AlertState, Evidence};
+pub use dead_letter::DeadLetter;
+pub use edge::{Edge, edge_id};
+pub use flow::{Flow, FlowState};
+pub use latency::{Latency, latency_key};
+pub use partial::{Missing, Partial, PartitionClosed};
+pub use request::{Request, Side, status_class};
+pub use watermark::{Dropped, Watermark};
+
+/// A type that is written to Kafka with a schema of its own.
+pub trait Record {
+    /// Name of the Avro record, for messages.
+    const NAME: &'static str;
+    /// The text of its `.avsc` file.
+    const SCHEMA: &'static str;
+}

@@ -1,0 +1,136 @@
+//! Which topics there are, what they hold, and how they are kept.
+
+use crate::records::{Agent, Alert, DeadLetter, Edge, Flow, Latency, Partial, Record, Request};
+
+/// A topic of Headwater. Its name in Kafka is the prefix and [`Topic::suffix`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Topic {
+    Flows,
+    Requests,
+    Agents,
+    Partials,
+    Edges,
+    Latencies,
+    Alerts,
+    DeadLetters,
+}
+
+/// How long a topic keeps its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// For this many hours.
+    Hours(u32),
+    /// The newest record of each key for ever, all records for this many hours.
+    CompactedAfterHours(u32),
+}
+
+impl Topic {
+    pub const ALL: [Topic; 8] = [
+        Topic::Flows,
+        Topic::Requests,
+        Topic::Agents,
+        Topic::Partials,
+        Topic::Edges,
+        Topic::Latencies,
+        Topic::Alerts,
+        Topic::DeadLetters,
+    ];
+
+    /// The name after the prefix.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Topic::Flows => "flows",
+            Topic::Requests => "requests",
+            Topic::Agents => "agents",
+            Topic::Partials => "partials",
+            Topic::Edges => "edges",
+            Topic::Latencies => "latencies",
+            Topic::Alerts => "alerts",
+            Topic::DeadLetters => "dead-letters",
+        }
+    }
+
+    /// The name in Kafka, for a prefix such as `headwater.`.
+    pub fn name(self, prefix: &str) -> String {
+        format!("{prefix}{}", self.suffix())
+    }
+
+    /// The topic with this name, if it is one of ours under this prefix.
+    pub fn from_name(prefix: &str, name: &str) -> Option<Topic> {
+        let suffix = name.strip_prefix(prefix)?;
+        Topic::ALL.into_iter().find(|topic| topic.suffix() == suffix)
+    }
+
+    /// Text of the Avro schema of its values.
+    pub fn schema(self) -> &'static str {
+        match self {
+            Topic::Flows => Flow::SCHEMA,
+            Topic::Requests => Request::SCHEMA,
+            Topic::Agents => Agent::SCHEMA,
+            Topic::Partials => Partial::SCHEMA,
+            Topic::Edges => Edge::SCHEMA,
+            Topic::Latencies => Latency::SCHEMA,
+            Topic::Alerts => Alert::SCHEMA,
+            Topic::DeadLetters => DeadLetter::SCHEMA,
+        }
+    }
+
+    /// What the Kafka key of its records is, for people.
+    pub fn key(self) -> &'static str {
+        match self {
+            Topic::Flows | Topic::Requests => "connection id",
+            Topic::Agents => "node",
+            Topic::Partials | Topic::Edges => "edge id",
+            Topic::Latencies => "edge id and operation",
+            Topic::Alerts => "alert id",
+            Topic::DeadLetters => "as the original",
+        }
+    }
+
+    /// Which program writes it.
+    pub fn written_by(self) -> &'static str {
+        match self {
+            Topic::Flows | Topic::Requests | Topic::Agents => "headwater-agent",
+            Topic::Partials => "headwater-processor join",
+            Topic::Edges => "headwater-processor service-map",
+            Topic::Latencies => "headwater-processor latency",
+            Topic::Alerts => "headwater-processor bottlenecks",
+            Topic::DeadLetters => "any processor",
+        }
+    }
+
+    /// How many partitions it gets when it is created, given the setting for the large topics.
+    ///
+    /// Flows and requests must have the same number, for both meet by connection id. Edges and latencies are small, one
+    /// record an edge and window, and whoever judges a window needs the whole of it: they have one partition.
+    pub fn partitions(self, setting: i32) -> i32 {
+        match self {
+            Topic::Agents | Topic::Edges | Topic::Latencies | Topic::Alerts | Topic::DeadLetters => 1,
+            _ => setting,
+        }
+    }
+
+    pub fn retention(self) -> Retention {
+        match self {
+            Topic::Flows | Topic::Requests => Retention::Hours(24),
+            Topic::Partials => Retention::Hours(6),
+            Topic::Edges | Topic::Latencies => Retention::Hours(7 * 24),
+            Topic::Agents => Retention::CompactedAfterHours(24),
+            Topic::Alerts => Retention::CompactedAfterHours(30 * 24),
+            Topic::DeadLetters => Retention::Hours(7 * 24),
+        }
+    }
+}
+
+/// Header of a record without value in flows and requests that carries a [`crate::records::Watermark`].
+pub const WATERMARK_HEADER: &str = "headwater.watermark";
+
+/// Header of a record without value in partials, edges and latencies that carries a
+/// [`crate::records::PartitionClosed`].
+pub const PARTITION_CLOSED_HEADER: &str = "headwater.partition-closed";
+
+/// Schemas that travel in headers: header name, registry subject after the prefix, schema text.
+pub const HEADER_SCHEMAS: [(&str, &str, &str); 2] = [
+    (WATERMARK_HEADER, "watermark", crate::records::Watermark::SCHEMA),
+    (PARTITION_CLOSED_HEADER, "partition-closed", crate::records::PartitionClosed::SCHEMA),
+];

@@ -1,0 +1,116 @@
+//! The Confluent wire format: a zero byte, the schema's id in the registry (big endian, 4 bytes), the Avro datum.
+//!
+//! In: records and ids that a registry gave. Out: bytes, and records again. A value whose writer had another version of the
+//! schema is read with that version; fields that it lacks take serde's defaults.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_avro_fast::ser::SerializerConfig;
+
+use crate::records::Record;
+
+const MAGIC: u8 = 0;
+const HEADER_BYTES: usize = 5;
+
+/// A schema that has been parsed for reading values written with it.
+pub struct WriterSchema {
+    schema: serde_avro_fast::Schema,
+}
+
+impl WriterSchema {
+    /// Parses the text of an Avro schema.
+    pub fn parse(text: &str) -> Result<WriterSchema, WireError> {
+        let schema = text.parse().map_err(|error| WireError::Schema(format!("{error}")))?;
+        Ok(WriterSchema { schema })
+    }
+
+    /// Reads the datum of a value (what [`split`] leaves of it).
+    ///
+    /// # Errors
+    /// If the bytes are not a datum of this schema, or the schema does not fit the type.
+    pub fn decode<'a, R: Deserialize<'a>>(&self, datum: &'a [u8]) -> Result<R, WireError> {
+        serde_avro_fast::from_datum_slice(datum, &self.schema).map_err(|error| WireError::Datum(format!("{error}")))
+    }
+}
+
+/// Writes records of one type, with the id that the registry gave to its schema.
+pub struct Encoder {
+    record: &'static str,
+    schema: &'static serde_avro_fast::Schema,
+    schema_id: u32,
+}
+
+impl Encoder {
+    /// An encoder of `R` for the schema id that the registry answered for `R::SCHEMA`.
+    ///
+    /// The parsed schema lives as long as the program: make one encoder per type, not one per record.
+    pub fn of<R: Record>(schema_id: u32) -> Result<Encoder, WireError> {
+        let schema: serde_avro_fast::Schema =
+            R::SCHEMA.parse().map_err(|error| WireError::Schema(format!("{}: {error}", R::NAME)))?;
+        Ok(Encoder { record: R::NAME, schema: Box::leak(Box::new(schema)), schema_id })
+    }
+
+    /// The id that goes in front of each value.
+    pub fn schema_id(&self) -> u32 {
+        self.schema_id
+    }
+
+    /// Appends the framed value to `buffer`.
+    ///
+    /// # Errors
+    /// If the record is of another type than the encoder.
+    pub fn encode_into<R: Record + Serialize>(&self, record: &R, buffer: &mut Vec<u8>) -> Result<(), WireError> {
+        if R::NAME != self.record {
+            return Err(WireError::Datum(format!("{} given to the encoder of {}", R::NAME, self.record)));
+        }
+        buffer.push(MAGIC);
+        buffer.extend_from_slice(&self.schema_id.to_be_bytes());
+        let mut config = SerializerConfig::new(self.schema);
+        serde_avro_fast::to_datum(record, &mut *buffer, &mut config)
+            .map_err(|error| WireError::Datum(format!("{}: {error}", R::NAME)))?;
+        Ok(())
+    }
+
+    /// The framed value.
+    pub fn encode<R: Record + Serialize>(&self, record: &R) -> Result<Vec<u8>, WireError> {
+        let mut buffer = Vec::with_capacity(256);
+        self.encode_into(record, &mut buffer)?;
+        Ok(buffer)
+    }
+}
+
+/// Splits a framed value into the schema's id and the datum.
+pub fn split(value: &[u8]) -> Result<(u32, &[u8]), WireError> {
+    let Some((header, datum)) = value.split_first_chunk::<HEADER_BYTES>() else {
+        return Err(WireError::TooShort(value.len()));
+    };
+    let [MAGIC, id @ ..] = *header else {
+        return Err(WireError::Magic(header[0]));
+    };
+    Ok((u32::from_be_bytes(id), datum))
+}
+
+/// Why bytes are not a value, or a record does not become one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WireError {
+    TooShort(usize),
+    Magic(u8),
+    Schema(String),
+    Datum(String),
+}
+
+impl std::error::Error for WireError {}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireError::TooShort(bytes) => {
+                write!(f, "value of {bytes} bytes is shorter than the {HEADER_BYTES} bytes of the Confluent header")
+            }
+            WireError::Magic(byte) => write!(f, "value starts with byte {byte:#04x}, not with 0 as the Confluent format does"),
+            WireError::Schema(error) => write!(f, "schema cannot be parsed: {error}"),
+            WireError::Datum(error) => write!(f, "Avro datum does not fit its schema: {error}"),
+        }
+    }
+}
