@@ -4,13 +4,11 @@
 //! A turn is what one side says before the other answers. A protocol is recognised at the first bytes of a client's turn;
 //! from then on each call of the socket makes an event, of further turns' ends only without bytes.
 
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_user, bpf_task_pt_regs,
-};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_user, bpf_task_pt_regs};
 use core::ffi::c_void;
 use headwater_probe_types::{
-    CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, UNKNOWN_TURNS_MAX, count, direction, flag, kind, protocol,
-    role,
+    CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, UNKNOWN_TURNS_MAX, count, direction, flag, kind,
+    protocol, role,
     sniff::{Head, Verdict},
 };
 
@@ -27,7 +25,7 @@ const MSG_TRUNC: i32 = 0x20;
 const MSG_ERRQUEUE: i32 = 0x2000;
 
 /// Buffers of one vector that are looked at; what lies beyond counts as not captured.
-const VECTOR_MAX: u64 = 32;
+const VECTOR_MAX: u64 = 16;
 
 #[inline(always)]
 pub fn call(sock: *const u8, result: i32, flags: i32, way: u32) {
@@ -224,17 +222,19 @@ fn copy_vector(room: &mut Room, vector: u64, buffers_in_vector: u64, wanted: u32
             break;
         }
         // struct iovec: base, length.
-        let mut entry = [0_u64; 2];
+        let mut entry = core::mem::MaybeUninit::<[u64; 2]>::uninit();
         if !read_user(entry.as_mut_ptr().cast(), 16, vector + i * 16) {
             buffers::add(count::UNREADABLE, 1);
             break;
         }
+        // SAFETY: the helper filled all 16 bytes.
+        let entry = unsafe { entry.assume_init() };
+        // An empty buffer is read as well, of no bytes: a branch here would double the verifier's work with each round.
         let bytes = (entry[1].min((wanted - copied) as u64) as u32).min(CAPTURE_BYTES_MAX as u32);
-        if bytes == 0 {
-            continue;
-        }
-        // SAFETY: copied < CAPTURE_BYTES_MAX and bytes <= CAPTURE_BYTES_MAX, and the room is twice that.
-        let target = unsafe { room.bytes.as_mut_ptr().add(copied as usize) };
+        // The compiler knows that the mask changes nothing and would leave it out; the verifier does not know it.
+        let at = core::hint::black_box(copied) as usize & (CAPTURE_BYTES_MAX - 1);
+        // SAFETY: at < CAPTURE_BYTES_MAX and bytes <= CAPTURE_BYTES_MAX, and the room is twice that.
+        let target = unsafe { room.bytes.as_mut_ptr().add(at) };
         if !read_user(target.cast(), bytes, entry[0]) {
             buffers::add(count::UNREADABLE, 1);
             break;

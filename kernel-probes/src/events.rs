@@ -1,12 +1,13 @@
 //! Events about whole sockets, and the dump of all of them.
 
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_seq_write};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_seq_write, bpf_sock_from_file};
 use core::ffi::c_void;
 use headwater_probe_types::{SocketEvent, SocketRecord, SocketState, count, flag, kind};
 
 use crate::{
-    buffers,
+    buffers, globals,
     socket::{Sock, TcpSock},
+    state,
 };
 
 /// Tells the loader of a socket. Returns false if the ring buffer was full.
@@ -29,22 +30,32 @@ pub fn socket(event: u32, sock: Sock, tcp: TcpSock, state: &SocketState, tcp_sta
     true
 }
 
-/// One step of the iterator over the socket storage: writes the socket's record to the reader.
+/// One step of the iterator over the files of all processes: writes the record of a captured socket to the reader.
 #[inline(always)]
 pub fn dump_socket(ctx: *mut c_void) {
-    // struct bpf_iter__bpf_sk_storage_map: meta, map, sk, value, each a pointer in eight bytes.
+    // struct bpf_iter__task_file: meta, task, fd, file, each in eight bytes.
     let ctx = ctx.cast::<*mut u8>();
     // SAFETY: the verifier types these loads from the context.
-    let (meta, sk, value) = unsafe { (*ctx, *ctx.add(2), *ctx.add(3)) };
-    if sk.is_null() || value.is_null() {
+    let (meta, file) = unsafe { (*ctx, *ctx.add(3)) };
+    if file.is_null() {
         return;
     }
-    // SAFETY: the iterator's value is this map's value.
-    let state = unsafe { &*value.cast::<SocketState>() };
+    // SAFETY: the helper takes a file and returns its socket, if it is one.
+    let socket: *const u8 = unsafe { bpf_sock_from_file(file.cast()) }.cast();
+    if socket.is_null() {
+        return;
+    }
+    // SAFETY: a typed load of struct socket's member sk.
+    let sock = Sock(unsafe { *socket.add(globals::socket_sk() as usize).cast::<*const u8>() });
+    if sock.0.is_null() {
+        return;
+    }
+    let state = state::get(sock);
+    // SAFETY: the helper returned null or the socket's state.
+    let Some(state) = (unsafe { state.as_ref() }) else { return };
     if state.flags & flag::IGNORED != 0 || state.flags & flag::ESTABLISHED == 0 {
         return;
     }
-    let sock = Sock(sk);
     let Some(tcp) = sock.tcp() else { return };
     // SAFETY: a record of integers, for which zeroes are a value.
     let mut record: SocketRecord = unsafe { core::mem::zeroed() };
@@ -62,6 +73,7 @@ fn fill(record: &mut SocketRecord, sock: Sock, tcp: TcpSock, state: &SocketState
     record.at_ns = unsafe { bpf_ktime_get_ns() };
     record.opened_at_ns = if state.opened_at_ns != 0 { state.opened_at_ns } else { state.connect_started_ns };
     record.cgroup_id = state.cgroup_id;
+    record.process_started_ns = state.process_started_ns;
     record.sent_bytes = state.position[0];
     record.received_bytes = state.position[1];
     record.sent_before_bytes = state.first_position[0];
@@ -70,7 +82,7 @@ fn fill(record: &mut SocketRecord, sock: Sock, tcp: TcpSock, state: &SocketState
     record.remote_address = [0; 16];
     sock.addresses(&mut record.local_address, &mut record.remote_address);
     record.program = state.program;
-    record.local_port = sock.local_port();
+    record.local_port = state.local_port as u16;
     record.remote_port = sock.remote_port();
     record.family = sock.family();
     record.role = state.role as u16;

@@ -48,11 +48,17 @@ globals! {
     TP_TOTAL_RETRANS: u32 = 0, tp_total_retrans;
     TP_SRTT_US: u32 = 0, tp_srtt_us;
     TP_RTT_MIN: u32 = 0, tp_rtt_min;
+    /// struct socket
+    SOCKET_SK: u32 = 0, socket_sk;
     /// struct cgroup and struct kernfs_node
     CGROUP_KN: u32 = 0, cgroup_kn;
     CGROUP_LEVEL: u32 = 0, cgroup_level;
     CGROUP_ANCESTORS: u32 = 0, cgroup_ancestors;
     KN_ID: u32 = 0, kn_id;
+    /// struct task_struct
+    TASK_GROUP_LEADER: u32 = 0, task_group_leader;
+    TASK_START: u32 = 0, task_start;
+    TASK_COMM: u32 = 0, task_comm;
     /// struct pt_regs: the system call's number and its arguments 2 and 3 (buffer and length, or vector and count)
     REGS_SYSCALL: u32 = 0, regs_syscall;
     REGS_ARG2: u32 = 0, regs_arg2;

@@ -4,8 +4,8 @@
 //! - `tp_btf/sock_send_length`, `tp_btf/sock_recv_length`: a call moved bytes. In: the socket and the length; the bytes are
 //!   read from the program's own buffer. Out: [`DataEvent`]s for sockets that speak a known protocol.
 //! - `tp_btf/inet_sock_set_state`: a connection opened, closed or failed. Out: [`SocketEvent`]s.
-//! - `iter/bpf_sk_storage_map`: on request of the loader, the counters of every socket in the capture, in all network
-//!   namespaces. Out: [`SocketRecord`]s.
+//! - `iter/task_file`: on request of the loader, the counters of every socket in the capture that a process holds open, in all
+//!   network namespaces (`iter/tcp` sees one namespace only). Out: [`SocketRecord`]s.
 //!
 //! Nothing here parses a protocol. What cannot be delivered is counted (`headwater_probe_types::count`).
 #![no_std]
@@ -43,7 +43,7 @@ pub fn on_state(ctx: BtfTracePointContext) -> i32 {
 
 /// There is no macro for iterators. The section names the program's type; the loader names the target.
 #[unsafe(no_mangle)]
-#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+#[unsafe(link_section = "iter/task_file")]
 pub fn each_socket(ctx: *mut c_void) -> i32 {
     events::dump_socket(ctx);
     0

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     btf_maps::{HashMap, LruHashMap},
-    helpers::generated::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_probe_read_kernel},
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_probe_read_kernel},
     macros::btf_map,
 };
 use headwater_probe_types::{SocketState, flag};
@@ -64,7 +64,10 @@ pub fn settle(state: &mut SocketState) {
         return;
     }
     state.pid = pid;
-    unsafe { bpf_get_current_comm(state.program.as_mut_ptr().cast(), 16) };
+    let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
+    let leader: *const u8 = read_kernel(task, globals::task_group_leader());
+    state.process_started_ns = read_kernel(leader, globals::task_start());
+    state.program = read_kernel(leader, globals::task_comm());
 }
 
 /// Makes the other end of an own connection known as such.

@@ -122,6 +122,7 @@ pub fn begin(sock: Sock, tcp: TcpSock, state: &mut SocketState, known_role: u32)
     state.base = [seq.send_base().wrapping_add(own_syn), seq.receive_base()];
     state.position = [sent, received];
     state.first_position = [sent, received];
+    state.local_port = sock.local_port() as u32;
     state.opened_at_ns = unsafe { bpf_ktime_get_ns() };
     state.flags |= flag::ESTABLISHED;
     buffers::add(count::SOCKETS, 1);

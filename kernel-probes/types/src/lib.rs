@@ -93,6 +93,8 @@ pub struct SocketRecord {
     /// When it was established, or first seen if that was before the capture.
     pub opened_at_ns: u64,
     pub cgroup_id: u64,
+    /// Start of the owning process since boot; with the pid it names the process.
+    pub process_started_ns: u64,
     /// Payload bytes written and read by the program since the connection's start.
     pub sent_bytes: u64,
     pub received_bytes: u64,
@@ -101,6 +103,7 @@ pub struct SocketRecord {
     pub received_before_bytes: u64,
     pub local_address: [u8; 16],
     pub remote_address: [u8; 16],
+    /// Name of the owning process's first thread (comm), ended by a zero.
     pub program: [u8; 16],
     pub local_port: u16,
     pub remote_port: u16,
@@ -133,6 +136,7 @@ pub struct SocketState {
     pub opened_at_ns: u64,
     pub connect_started_ns: u64,
     pub cgroup_id: u64,
+    pub process_started_ns: u64,
     /// Positions reached so far, by direction.
     pub position: [u64; 2],
     /// Positions when the socket was first seen.
@@ -151,14 +155,17 @@ pub struct SocketState {
     pub budget_bytes: u32,
     /// Turns whose first bytes were of no known protocol.
     pub unknown_turns: u32,
+    /// The kernel has forgotten it when the socket closes.
+    pub local_port: u32,
+    pub reserved: u32,
     /// The first bytes of the current turn, for [`sniff`].
     pub head: sniff::Head,
 }
 
 const _: () = assert!(size_of::<DataEvent>() == 48);
-const _: () = assert!(size_of::<SocketRecord>() == 160);
-const _: () = assert!(size_of::<SocketEvent>() == 168);
-const _: () = assert!(size_of::<SocketState>() == 136);
+const _: () = assert!(size_of::<SocketRecord>() == 168);
+const _: () = assert!(size_of::<SocketEvent>() == 176);
+const _: () = assert!(size_of::<SocketState>() == 152);
 
 /// Why the probes gave up something: indices of the per-CPU counters.
 pub mod count {
@@ -213,11 +220,8 @@ pub const UNKNOWN_TURNS_MAX: u32 = 16;
 /// acknowledged there; the server's send base is the client's receive base.
 #[inline(always)]
 pub fn connection_id(role: u32, send_base: u32, receive_base: u32) -> u64 {
-    let (client, server) = if role == role::CLIENT {
-        (send_base.wrapping_add(1), receive_base)
-    } else {
-        (receive_base, send_base)
-    };
+    let (client, server) =
+        if role == role::CLIENT { (send_base.wrapping_add(1), receive_base) } else { (receive_base, send_base) };
     ((client as u64) << 32) | server as u64
 }
 

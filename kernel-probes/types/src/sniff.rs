@@ -121,7 +121,13 @@ mod tests {
 
     #[test]
     fn other_protocols_are_refused() {
-        for bytes in [b"*1\r\n$4\r\nPING" as &[u8], b"\x16\x03\x01\x02\x00", b"Q\0\0\0\x0dSELECT", b"GETRANGE k 0 1", b"POSTGRES"] {
+        for bytes in [
+            b"*1\r\n$4\r\nPING" as &[u8],
+            b"\x16\x03\x01\x02\x00",
+            b"Q\0\0\0\x0dSELECT",
+            b"GETRANGE k 0 1",
+            b"POSTGRES",
+        ] {
             assert_eq!(head(&[bytes]).http1_request(), Verdict::No, "{bytes:?}");
         }
         assert_eq!(head(&[]).http1_request(), Verdict::MoreNeeded);

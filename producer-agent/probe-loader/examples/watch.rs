@@ -1,0 +1,39 @@
+//! Prints what the probes see of one cgroup or process: `watch --cgroup PATH | --pid PID [SECONDS]`. For work on the probes.
+
+use std::time::{Duration, Instant};
+
+use headwater_probe_loader::{Event, LoadError, Options, Probes, types};
+
+fn main() -> Result<(), LoadError> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut options = Options { cgroups: vec![], pids: vec![], ring_bytes: 1 << 20 };
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--cgroup", path, ..] => options.cgroups.push(path.into()),
+        ["--pid", pid, ..] => options.pids.push(pid.parse().unwrap_or(0)),
+        _ => {
+            eprintln!("usage: watch --cgroup PATH | --pid PID [SECONDS]");
+            return Ok(());
+        }
+    }
+    let seconds = arguments.get(2).and_then(|text| text.parse().ok()).unwrap_or(10);
+    let mut probes = Probes::load(&options)?;
+    println!("loaded");
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        probes.wait(Duration::from_millis(100));
+        probes.drain(usize::MAX, |event| match event {
+            Event::Data(event, captured) => {
+                let head: String = String::from_utf8_lossy(captured).chars().take(60).collect();
+                println!("{event:?} {head:?}");
+            }
+            other => println!("{other:?}"),
+        });
+    }
+    probes.sockets(|socket| println!("socket {socket:?}"))?;
+    println!(
+        "{:?} missed {}",
+        types::count::NAMES.iter().zip(probes.counts()?).collect::<Vec<_>>(),
+        probes.missed_runs()
+    );
+    Ok(())
+}

@@ -1,0 +1,26 @@
+use std::io;
+
+/// Why the probes could not be loaded, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("loading the probes needs root, or the capabilities BPF and PERFMON: run as root (now user {0})")]
+    NotPermitted(u32),
+    #[error(
+        "the kernel's types cannot be read from {path}: {source}; Headwater needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+    )]
+    NoBtf { path: String, source: io::Error },
+    #[error("the kernel's BTF {0}; this kernel is not supported, please report it with `uname -r`")]
+    Btf(String),
+    #[error("the kernel has no tracepoint {0}: Headwater needs Linux 6.3 or later")]
+    NoTracepoint(&'static str),
+    #[error("the kernel refused the probe {name}: {message}")]
+    Refused { name: &'static str, message: String },
+    #[error("the probes' object cannot be loaded: {0}")]
+    Object(String),
+    #[error(
+        "the cgroup {path} cannot be used as a filter: {source}; give the path of a directory in the cgroup2 mount"
+    )]
+    Cgroup { path: String, source: io::Error },
+    #[error("reading {what} from the kernel failed: {source}")]
+    Read { what: &'static str, source: io::Error },
+}

@@ -1,0 +1,72 @@
+//! What comes out of the ring buffer, as references into it.
+
+use headwater_probe_types::{DataEvent, SocketEvent, SocketRecord, kind};
+
+/// One event of the probes.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Bytes moved; the second part holds those that were captured.
+    Data(DataEvent, &'a [u8]),
+    /// The program read the end of the stream.
+    EndOfStream(DataEvent),
+    Open(SocketRecord),
+    Close(SocketRecord),
+}
+
+impl Event<'_> {
+    /// Reads one record of the ring buffer; `None` if it is none of ours.
+    pub fn parse(bytes: &[u8]) -> Option<Event<'_>> {
+        let kind = u32::from_ne_bytes(*bytes.first_chunk()?);
+        match kind {
+            kind::DATA | kind::END_OF_STREAM => {
+                let event: DataEvent = read(bytes)?;
+                let captured = bytes.get(size_of::<DataEvent>()..)?.get(..event.captured_bytes as usize)?;
+                Some(if kind == kind::DATA { Event::Data(event, captured) } else { Event::EndOfStream(event) })
+            }
+            kind::OPEN => Some(Event::Open(read::<SocketEvent>(bytes)?.socket)),
+            kind::CLOSE => Some(Event::Close(read::<SocketEvent>(bytes)?.socket)),
+            _ => None,
+        }
+    }
+}
+
+/// Plain data of the probes: integers without padding, so any bytes are a value.
+///
+/// # Safety
+/// Only for `repr(C)` types made of integers and arrays of integers, without padding.
+pub unsafe trait Plain: Copy {}
+
+// SAFETY: repr(C), integers only; headwater-probe-types asserts their sizes.
+unsafe impl Plain for DataEvent {}
+// SAFETY: as above.
+unsafe impl Plain for SocketEvent {}
+// SAFETY: as above.
+unsafe impl Plain for SocketRecord {}
+
+/// Copies a value from the start of `bytes`; `None` if they are too few.
+pub fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: there are enough bytes, the read need not be aligned, and any bytes are a value of a Plain type.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_and_foreign_records_are_refused() {
+        assert!(Event::parse(&[]).is_none());
+        assert!(Event::parse(&[9, 0, 0, 0, 1, 2, 3]).is_none());
+        let mut bytes = [0_u8; 60];
+        bytes[..4].copy_from_slice(&kind::DATA.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&12_u32.to_ne_bytes());
+        assert!(matches!(Event::parse(&bytes), Some(Event::Data(_, captured)) if captured.len() == 12));
+        bytes[4..8].copy_from_slice(&13_u32.to_ne_bytes());
+        assert!(Event::parse(&bytes).is_none());
+        bytes[..4].copy_from_slice(&kind::CLOSE.to_ne_bytes());
+        assert!(Event::parse(&bytes).is_none());
+    }
+}

@@ -1,0 +1,252 @@
+//! Loads the kernel probes and reads what they say: the only crate that knows aya.
+//!
+//! In: which sockets to capture. Out: [`Event`]s from the ring buffer, a [`SocketRecord`] of every captured socket on request,
+//! and the probes' own counters. The probes go away with [`Probes`].
+
+mod btf;
+mod error;
+mod event;
+mod layout;
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, Iter};
+use aya::{Btf, Ebpf, EbpfLoader};
+pub use error::LoadError;
+pub use event::Event;
+pub use headwater_probe_types as types;
+use headwater_probe_types::{SocketRecord, count};
+
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Program in the object, tracepoint.
+const TRACEPOINTS: [(&str, &str); 3] =
+    [("on_send", "sock_send_length"), ("on_receive", "sock_recv_length"), ("on_state", "inet_sock_set_state")];
+
+/// The program that walks over all sockets.
+const ITERATOR: &str = "each_socket";
+
+/// The path of capture that is in use, as `agents` names it.
+pub const CAPTURE_PATH: &str = "tp_btf";
+
+/// Which sockets to capture, and how much may wait.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Only sockets of these cgroups and those below them; all if empty. At most 64.
+    pub cgroups: Vec<PathBuf>,
+    /// Only sockets of these processes; all if empty. At most 1024.
+    pub pids: Vec<u32>,
+    /// Size of the ring buffer: a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+}
+
+/// The loaded probes.
+pub struct Probes {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    counts: PerCpuArray<MapData, u64>,
+}
+
+impl Probes {
+    /// Loads and attaches the probes. The calling process itself is left out of the capture.
+    pub fn load(options: &Options) -> Result<Probes, LoadError> {
+        let btf_bytes = fs::read(KERNEL_BTF).map_err(|source| LoadError::NoBtf { path: KERNEL_BTF.into(), source })?;
+        let layout = layout::of_kernel(&btf::KernelTypes::parse(&btf_bytes)?)?;
+        drop(btf_bytes);
+        let btf = Btf::from_sys_fs().map_err(|error| LoadError::Btf(format!("cannot be parsed: {error}")))?;
+
+        let own_pid = std::process::id();
+        let by_cgroup = u32::from(!options.cgroups.is_empty());
+        let by_pid = u32::from(!options.pids.is_empty());
+        let wake_bytes = u64::from(options.ring_bytes / 4);
+        let mut loader = EbpfLoader::new();
+        loader.btf(Some(&btf)).map_max_entries("EVENTS", options.ring_bytes);
+        for (global, offset) in &layout.offsets {
+            loader.override_global(global, offset, true);
+        }
+        for (global, number) in &layout.system_calls {
+            loader.override_global(global, number, true);
+        }
+        loader
+            .override_global("OWN_PID", &own_pid, true)
+            .override_global("FILTER_BY_CGROUP", &by_cgroup, true)
+            .override_global("FILTER_BY_PID", &by_pid, true)
+            .override_global("WAKE_BYTES", &wake_bytes, true);
+        let object = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/headwater-probes"));
+        let mut ebpf = loader.load(object).map_err(object_error)?;
+        set_filters(&mut ebpf, options)?;
+        load_iterator(&mut ebpf, &btf)?;
+        attach_tracepoints(&mut ebpf, &btf)?;
+
+        let ring = take_map(&mut ebpf, "EVENTS")?;
+        let ring = RingBuf::try_from(ring).map_err(map_error)?;
+        let counts = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTS")?).map_err(map_error)?;
+        Ok(Probes { ebpf, ring, counts })
+    }
+
+    /// Waits until much is waiting in the ring buffer, or the time is over. What waits is read by [`Probes::drain`].
+    pub fn wait(&self, timeout: Duration) {
+        let mut poll = libc::pollfd { fd: self.ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let timeout_ms = timeout.as_millis().min(60_000) as libc::c_int;
+        // An error (a signal) ends the wait early, which is harmless.
+        // SAFETY: one pollfd that outlives the call.
+        unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
+    }
+
+    /// Gives all waiting events to `sink`, at most `max` of them. Returns how many there were.
+    pub fn drain(&mut self, max: usize, mut sink: impl FnMut(Event<'_>)) -> usize {
+        let mut n = 0;
+        while n < max {
+            let Some(item) = self.ring.next() else { break };
+            if let Some(event) = Event::parse(&item) {
+                sink(event);
+            }
+            n += 1;
+        }
+        n
+    }
+
+    /// Gives the state of every captured socket to `sink`, in all network namespaces.
+    ///
+    /// A socket that several processes hold open comes several times.
+    pub fn sockets(&mut self, mut sink: impl FnMut(&SocketRecord)) -> Result<(), LoadError> {
+        let failed = |source| LoadError::Read { what: "the sockets", source };
+        let program: &mut Iter = program(&mut self.ebpf, ITERATOR)?;
+        let mut walk = program
+            .attach()
+            .and_then(|id| program.take_link(id))
+            .map_err(|error| refused(ITERATOR, "iter/task_file", error))?
+            .into_file()
+            .map_err(|error| failed(std::io::Error::other(error)))?;
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            let n = walk.read(&mut chunk).map_err(failed)?;
+            if n == 0 {
+                return Ok(());
+            }
+            bytes.extend_from_slice(&chunk[..n]);
+            let whole = bytes.len() - bytes.len() % size_of::<SocketRecord>();
+            bytes[..whole]
+                .chunks_exact(size_of::<SocketRecord>())
+                .filter_map(event::read::<SocketRecord>)
+                .for_each(|record| sink(&record));
+            bytes.drain(..whole);
+        }
+    }
+
+    /// The probes' counters, in the order of [`count::NAMES`], summed over the processors.
+    pub fn counts(&self) -> Result<[u64; count::LEN as usize], LoadError> {
+        let mut sums = [0; count::LEN as usize];
+        for (index, sum) in sums.iter_mut().enumerate() {
+            let values = self.counts.get(&(index as u32), 0).map_err(map_error)?;
+            *sum = values.iter().sum();
+        }
+        Ok(sums)
+    }
+
+    /// Runs that the kernel left out since the same program was running on that processor.
+    pub fn missed_runs(&self) -> u64 {
+        self.ebpf.programs().filter_map(|(_, program)| missed_runs(program)).sum()
+    }
+}
+
+/// aya does not give this number; the kernel shows it with the program's file descriptor (5.12 and later).
+fn missed_runs(program: &aya::programs::Program) -> Option<u64> {
+    let descriptor = program.info().ok()?.fd().ok()?;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_fd().as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+}
+
+fn attach_tracepoints(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
+    for (name, tracepoint) in TRACEPOINTS {
+        let program: &mut BtfTracePoint = program(ebpf, name)?;
+        program.load(tracepoint, btf).map_err(|error| refused(name, tracepoint, error))?;
+        program.attach().map_err(|error| refused(name, tracepoint, error))?;
+    }
+    Ok(())
+}
+
+fn load_iterator(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
+    let program: &mut Iter = program(ebpf, ITERATOR)?;
+    program.load("task_file", btf).map_err(|error| refused(ITERATOR, "iter/task_file", error))
+}
+
+fn set_filters(ebpf: &mut Ebpf, options: &Options) -> Result<(), LoadError> {
+    let map = ebpf.map_mut("FILTER_CGROUPS").ok_or_else(|| LoadError::Object("it has no FILTER_CGROUPS".into()))?;
+    let mut cgroups: aya::maps::HashMap<_, u64, u32> = map.try_into().map_err(map_error)?;
+    for path in &options.cgroups {
+        cgroups.insert(cgroup_id(path)?, 1, 0).map_err(map_error)?;
+    }
+    let map = ebpf.map_mut("FILTER_PIDS").ok_or_else(|| LoadError::Object("it has no FILTER_PIDS".into()))?;
+    let mut pids: aya::maps::HashMap<_, u32, u32> = map.try_into().map_err(map_error)?;
+    for pid in &options.pids {
+        pids.insert(pid, 1, 0).map_err(map_error)?;
+    }
+    Ok(())
+}
+
+/// A cgroup's id is the inode number of its directory (kernel 5.5 and later, 64 bits).
+fn cgroup_id(path: &Path) -> Result<u64, LoadError> {
+    let failed = |source| LoadError::Cgroup { path: path.display().to_string(), source };
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_dir() || !path.join("cgroup.procs").exists() {
+        return Err(failed(std::io::Error::other("this is not a cgroup")));
+    }
+    Ok(metadata.ino())
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, LoadError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or_else(|| LoadError::Object(format!("it has no program {name}")))?;
+    program.try_into().map_err(|error: aya::programs::ProgramError| LoadError::Object(error.to_string()))
+}
+
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, LoadError> {
+    ebpf.take_map(name).ok_or_else(|| LoadError::Object(format!("it has no map {name}")))
+}
+
+fn refused(name: &'static str, tracepoint: &'static str, error: aya::programs::ProgramError) -> LoadError {
+    if matches!(error, aya::programs::ProgramError::Btf(_)) {
+        return LoadError::NoTracepoint(tracepoint);
+    }
+    LoadError::Refused { name, message: chain(&error) }
+}
+
+fn object_error(error: aya::EbpfError) -> LoadError {
+    let message = chain(&error);
+    // SAFETY: geteuid has no preconditions.
+    let user = unsafe { libc::geteuid() };
+    if user != 0 && message.contains("Operation not permitted") {
+        return LoadError::NotPermitted(user);
+    }
+    LoadError::Object(message)
+}
+
+fn map_error(error: aya::maps::MapError) -> LoadError {
+    LoadError::Object(chain(&error))
+}
+
+/// The error with its causes; the verifier's log, which may have thousands of lines, is cut to its end.
+fn chain(error: &dyn std::error::Error) -> String {
+    const CHARS_MAX: usize = 4000;
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    let skip = text.chars().count().saturating_sub(CHARS_MAX);
+    text.chars().skip(skip).collect()
+}
