@@ -1,0 +1,157 @@
+//! Apicurio Registry as a child process.
+//!
+//! In: the verified files, a port and a folder. Out: a [`Registry`] with the Confluent API at [`Registry::url`].
+//! Promise: its database is a file in the folder, written at every commit, so the ids of schemas stay the same over
+//! restarts. They must: records in Kafka carry them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::child::ChildProcess;
+use crate::error::StackError;
+use crate::progress::Progress;
+
+/// Five to ten seconds on a free machine.
+const START_TIMEOUT: Duration = Duration::from_secs(180);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+const HEAP_MB: u32 = 192;
+
+#[derive(Debug)]
+pub struct Registry {
+    java: PathBuf,
+    jar: PathBuf,
+    port: u16,
+    folder: PathBuf,
+    logs: PathBuf,
+    progress: Progress,
+    process: Mutex<Option<ChildProcess>>,
+}
+
+impl Registry {
+    pub(crate) fn prepare(
+        java: &Path,
+        jar: &Path,
+        port: u16,
+        folder: &Path,
+        logs: &Path,
+        progress: &Progress,
+    ) -> Result<Self, StackError> {
+        fs::create_dir_all(folder).map_err(StackError::io("making", folder))?;
+        Ok(Self {
+            java: java.to_path_buf(),
+            jar: jar.to_path_buf(),
+            port,
+            folder: folder.to_path_buf(),
+            logs: logs.to_path_buf(),
+            progress: progress.clone(),
+            process: Mutex::new(None),
+        })
+    }
+
+    /// The root of the Confluent API, without a slash at its end.
+    pub fn url(&self) -> String {
+        api_url(self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Stops it in good order (SIGTERM); returns when it is gone.
+    pub fn stop(&self) {
+        if let Some(mut process) = self.lock().take() {
+            process.terminate();
+            process.wait();
+        }
+    }
+
+    /// Ends it at once (SIGKILL); returns when it is gone.
+    pub fn kill(&self) {
+        if let Some(mut process) = self.lock().take() {
+            process.kill();
+        }
+    }
+
+    /// Stops it if it runs, and starts it at the same address with the same data; returns when it is ready.
+    pub fn restart(&self) -> Result<(), StackError> {
+        self.stop();
+        self.spawn()?;
+        self.await_ready()
+    }
+
+    pub(crate) fn spawn(&self) -> Result<(), StackError> {
+        let mut command = Command::new(&self.java);
+        // The registry is asked a few times a day: it should start fast and stay small, not run fast.
+        command.arg(format!("-Xmx{HEAP_MB}m")).args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        command.args(["-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]);
+        command.args(self.properties().iter().map(|(key, value)| format!("-D{key}={value}")));
+        command.arg("-jar").arg(&self.jar).current_dir(&self.folder);
+        let process = ChildProcess::spawn("the registry", command, &self.console(), &self.console())?;
+        *self.lock() = Some(process);
+        Ok(())
+    }
+
+    pub(crate) fn await_ready(&self) -> Result<(), StackError> {
+        let started = Instant::now();
+        let mut guard = self.lock();
+        let Some(process) = guard.as_mut() else {
+            return Err(StackError::Option {
+                option: "registry",
+                detail: "it is to be ready but was not started".to_owned(),
+            });
+        };
+        process.await_ready(START_TIMEOUT, &self.progress, || answers(&self.url()))?;
+        self.progress.say(format!(
+            "The registry is ready at {} ({:.1} s)",
+            self.url(),
+            started.elapsed().as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    pub(crate) fn terminate(&self) {
+        if let Some(process) = self.lock().as_mut() {
+            process.terminate();
+        }
+    }
+
+    fn properties(&self) -> Vec<(&'static str, String)> {
+        let database = self.folder.join("registry");
+        vec![
+            ("quarkus.http.host", "127.0.0.1".to_owned()),
+            ("quarkus.http.port", self.port.to_string()),
+            ("apicurio.storage.kind", "sql".to_owned()),
+            ("apicurio.storage.sql.kind", "h2".to_owned()),
+            // WRITE_DELAY=0 writes at each commit: an id that was given out is not given to another schema later.
+            ("apicurio.datasource.url", format!("jdbc:h2:file:{};WRITE_DELAY=0", database.display())),
+            ("apicurio.datasource.jdbc.initial-size", "2".to_owned()),
+            ("apicurio.datasource.jdbc.min-size", "2".to_owned()),
+            ("apicurio.datasource.jdbc.max-size", "8".to_owned()),
+            // The access log would grow with every request.
+            ("quarkus.log.category.\"io.quarkus.http.access-log\".level", "OFF".to_owned()),
+            ("quarkus.http.access-log.enabled", "false".to_owned()),
+        ]
+    }
+
+    fn console(&self) -> PathBuf {
+        self.logs.join("registry.log")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<ChildProcess>> {
+        // A thread that panicked while it held the lock left the process as it was.
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub fn api_url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/apis/ccompat/v7")
+}
+
+/// True when the API lists its subjects, so its database is up too.
+pub fn answers(url: &str) -> bool {
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(REQUEST_TIMEOUT)).build().into();
+    agent.get(format!("{url}/subjects")).call().is_ok()
+}

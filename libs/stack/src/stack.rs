@@ -1,0 +1,188 @@
+//! Puts Kafka and the registry together.
+
+use std::path::PathBuf;
+
+use crate::artifacts::Artifacts;
+use crate::disk;
+use crate::error::StackError;
+use crate::java;
+use crate::kafka::{KafkaNode, KafkaProgram};
+use crate::kafka_config::{self, NodeConfig};
+use crate::ports;
+use crate::progress::Progress;
+use crate::registry::Registry;
+use crate::workspace::Workspace;
+
+/// Kafka preallocates index files and stops for good when a write fails, so it does not start on the last bytes.
+const SPACE_NEEDED_BYTES: u64 = 256 << 20;
+const BROKERS_MAX: u16 = 5;
+
+#[derive(Debug, Clone)]
+pub struct StackOptions {
+    /// Kept between starts; a temporary folder when there is none.
+    pub data_dir: Option<PathBuf>,
+    /// `logs` in the data folder when there is none.
+    pub log_dir: Option<PathBuf>,
+    /// The first broker's port; further brokers take the ports that follow. A free one when there is none.
+    pub kafka_port: Option<u16>,
+    pub registry_port: Option<u16>,
+    pub brokers: u16,
+    /// The heap of each broker.
+    pub heap_mb: u32,
+    /// With users there is a second listener, which asks for SASL PLAIN: [`KafkaNode::sasl_bootstrap`].
+    pub sasl_users: Vec<(String, String)>,
+    pub progress: Progress,
+}
+
+impl Default for StackOptions {
+    fn default() -> Self {
+        Self {
+            data_dir: None,
+            log_dir: None,
+            kafka_port: None,
+            registry_port: None,
+            brokers: 1,
+            heap_mb: 512,
+            sasl_users: Vec::new(),
+            progress: Progress::default(),
+        }
+    }
+}
+
+/// A running Kafka and registry. Dropping it stops them.
+#[derive(Debug)]
+pub struct Stack {
+    nodes: Vec<KafkaNode>,
+    registry: Option<Registry>,
+    workspace: Workspace,
+    progress: Progress,
+}
+
+impl Stack {
+    /// Returns when the brokers and the registry answer.
+    pub fn start(options: StackOptions) -> Result<Self, StackError> {
+        Self::start_parts(options, Parts { kafka: true, registry: true })
+    }
+
+    /// The same with only one of the two, where the other one exists already.
+    pub(crate) fn start_parts(options: StackOptions, parts: Parts) -> Result<Self, StackError> {
+        check(&options)?;
+        let java = java::find()?;
+        // Ports first: a taken one should not be found out about after a download.
+        let registry_port = ports::claim(options.registry_port, "the registry", "--registry-port")?;
+        let configs = if parts.kafka { node_configs(&options)? } else { Vec::new() };
+        let artifacts = Artifacts::ensure(&options.progress)?;
+        let workspace = Workspace::open(options.data_dir.as_deref())?;
+        disk::require_space(workspace.path(), SPACE_NEEDED_BYTES, "--data-dir")?;
+        let logs = options.log_dir.clone().unwrap_or_else(|| workspace.path().join("logs"));
+        std::fs::create_dir_all(&logs).map_err(StackError::io("making the log folder", &logs))?;
+
+        let mut stack = Self { nodes: Vec::new(), registry: None, workspace, progress: options.progress.clone() };
+        // The registry takes longer and needs nothing of Kafka, so it goes first.
+        if parts.registry {
+            options.progress.say("Starting the registry");
+            let folder = stack.workspace.path().join("registry");
+            let jar = artifacts.registry_jar();
+            let registry = Registry::prepare(&java, &jar, registry_port, &folder, &logs, &options.progress)?;
+            registry.spawn()?;
+            stack.registry = Some(registry);
+        }
+        if parts.kafka {
+            options.progress.say("Starting Kafka");
+            let program = KafkaProgram {
+                java,
+                class_path: artifacts.kafka_class_path(),
+                heap_mb: options.heap_mb,
+                cluster_id: stack.workspace.cluster_id()?,
+            };
+            for mut config in configs {
+                let folder = stack.workspace.path().join(format!("kafka-{}", config.id));
+                config.data = folder.join("data");
+                let node = KafkaNode::prepare(program.clone(), config, &folder, &logs, &options.progress)?;
+                node.spawn()?;
+                stack.nodes.push(node);
+            }
+        }
+        stack.nodes.iter().try_for_each(KafkaNode::await_ready)?;
+        stack.registry.iter().try_for_each(Registry::await_ready)?;
+        Ok(stack)
+    }
+
+    /// The first broker, which in most stacks is the only one.
+    pub fn kafka(&self) -> &KafkaNode {
+        // `start` is the only public way to a stack, and it starts at least one broker.
+        &self.nodes[0]
+    }
+
+    pub fn brokers(&self) -> &[KafkaNode] {
+        &self.nodes
+    }
+
+    /// The addresses of all brokers, for `bootstrap.servers`.
+    pub fn bootstrap(&self) -> String {
+        self.nodes.iter().map(KafkaNode::bootstrap).collect::<Vec<_>>().join(",")
+    }
+
+    pub fn registry(&self) -> &Registry {
+        // `start` is the only public way to a stack, and it starts a registry.
+        self.registry.as_ref().expect("a stack has a registry")
+    }
+
+    /// Empty for a stack without a registry.
+    pub(crate) fn registry_url(&self) -> String {
+        self.registry.as_ref().map(Registry::url).unwrap_or_default()
+    }
+
+    /// Where data and logs are.
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.workspace.path()
+    }
+}
+
+impl Drop for Stack {
+    /// Kept data is closed in good order, all parts at once; temporary data goes with its processes.
+    fn drop(&mut self) {
+        if self.workspace.is_temporary() {
+            return;
+        }
+        self.progress.say("Stopping Kafka and the registry");
+        self.nodes.iter().for_each(KafkaNode::terminate);
+        self.registry.iter().for_each(Registry::terminate);
+        self.nodes.iter().for_each(KafkaNode::stop);
+        self.registry.iter().for_each(Registry::stop);
+    }
+}
+
+/// Which of the two to start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts {
+    pub kafka: bool,
+    pub registry: bool,
+}
+
+fn check(options: &StackOptions) -> Result<(), StackError> {
+    if options.brokers == 0 || options.brokers > BROKERS_MAX {
+        let detail = format!("{} is not between 1 and {BROKERS_MAX}", options.brokers);
+        return Err(StackError::Option { option: "brokers", detail });
+    }
+    kafka_config::check_sasl_users(&options.sasl_users)
+}
+
+fn node_configs(options: &StackOptions) -> Result<Vec<NodeConfig>, StackError> {
+    let ids = 1..=options.brokers;
+    let voters = ids.clone().map(|id| Ok((id, ports::free_port()?))).collect::<Result<Vec<_>, StackError>>()?;
+    let sasl = !options.sasl_users.is_empty();
+    let node = |(id, controller_port): (u16, u16)| {
+        let wanted = options.kafka_port.map(|first| first.saturating_add(id - 1));
+        Ok(NodeConfig {
+            id,
+            port: ports::claim(wanted, "Kafka", "--kafka-port")?,
+            controller_port,
+            sasl_port: sasl.then(ports::free_port).transpose()?,
+            sasl_users: options.sasl_users.clone(),
+            voters: voters.clone(),
+            data: PathBuf::new(),
+        })
+    };
+    voters.iter().copied().map(node).collect()
+}

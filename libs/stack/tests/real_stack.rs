@@ -1,0 +1,175 @@
+//! The real Kafka and the real registry: they start, restart, refuse, and leave nothing behind.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use headwater_stack::{Progress, Services, Stack, StackError, StackOptions, Wanted};
+use serde_json::{Value, json};
+
+#[test]
+fn a_stack_answers_survives_kills_and_keeps_its_schema_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let sink = lines.clone();
+    let options = StackOptions {
+        data_dir: Some(folder.path().join("data")),
+        progress: Progress::new(move |line| sink.lock().unwrap().push(line.to_owned())),
+        ..Default::default()
+    };
+    let stack = Stack::start(options.clone()).unwrap();
+    assert!(api_versions(stack.kafka().port()).contains(&22), "no InitProducerId, so no transactions");
+    let id = register(&stack.registry().url(), "orders-value");
+    let lines = lines.lock().unwrap().clone();
+    assert!(lines.iter().any(|line| line.starts_with("Kafka is ready on ")), "{lines:?}");
+
+    // A broker that is killed comes back at the same address.
+    let (address, pid) = (stack.bootstrap(), stack.kafka().pid().unwrap());
+    stack.kafka().kill();
+    assert!(!stack.kafka().is_running() && !exists(pid));
+    assert!(TcpStream::connect(&address).is_err());
+    stack.kafka().restart().unwrap();
+    assert_eq!(stack.bootstrap(), address);
+    assert!(!api_versions(stack.kafka().port()).is_empty());
+
+    // A registry that is killed gives the same id to the same schema.
+    stack.registry().kill();
+    stack.registry().restart().unwrap();
+    assert_eq!(register(&stack.registry().url(), "orders-value"), id);
+
+    // So does a new start on the kept folder, which nobody else may use meanwhile.
+    let error = Stack::start(options.clone()).unwrap_err();
+    assert!(matches!(error, StackError::DataDirInUse { .. }), "{error}");
+    let pid = stack.kafka().pid().unwrap();
+    drop(stack);
+    assert!(!exists(pid));
+    let stack = Stack::start(options).unwrap();
+    assert_eq!(register(&stack.registry().url(), "orders-value"), id);
+}
+
+#[test]
+fn three_brokers_form_one_cluster_that_outlives_one_of_them() {
+    let stack = Stack::start(StackOptions { brokers: 3, heap_mb: 256, ..Default::default() }).unwrap();
+    assert_eq!(stack.bootstrap().split(',').count(), 3);
+    stack.brokers()[2].stop();
+    assert!(!api_versions(stack.kafka().port()).is_empty());
+    stack.brokers()[2].restart().unwrap();
+    let folder = stack.data_dir().to_path_buf();
+    drop(stack);
+    assert!(!folder.exists(), "the temporary data stays behind in {}", folder.display());
+}
+
+#[test]
+fn the_second_listener_knows_right_from_wrong_passwords() {
+    let users = vec![("alice".to_owned(), "right".to_owned())];
+    let stack = Stack::start(StackOptions { sasl_users: users, ..Default::default() }).unwrap();
+    let address = stack.kafka().sasl_bootstrap().unwrap();
+    assert_eq!(sasl_plain(&address, "alice", "right"), 0);
+    // 58 is SASL_AUTHENTICATION_FAILED.
+    assert_eq!(sasl_plain(&address, "alice", "wrong"), 58);
+}
+
+#[test]
+fn a_taken_port_is_refused_before_anything_starts() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for (options, setting) in [
+        (StackOptions { kafka_port: Some(port), ..Default::default() }, "--kafka-port"),
+        (StackOptions { registry_port: Some(port), ..Default::default() }, "--registry-port"),
+    ] {
+        let start = Instant::now();
+        let error = Stack::start(options).unwrap_err().to_string();
+        assert!(error.contains(&port.to_string()) && error.contains(setting), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(5), "it took {:?} to say so", start.elapsed());
+    }
+}
+
+#[test]
+fn beside_an_existing_kafka_only_the_registry_is_started() {
+    let wanted = Wanted { brokers: Some("kafka.example:9092".to_owned()), registry_url: None };
+    let services = Services::open(&wanted, StackOptions::default()).unwrap();
+    assert_eq!(services.bootstrap(), "kafka.example:9092");
+    assert!(register(services.registry_url(), "orders-value") > 0);
+}
+
+#[test]
+fn a_full_disk_is_named() {
+    let disk = SmallDisk::mount();
+    let options = StackOptions { data_dir: Some(disk.0.path().join("data")), ..Default::default() };
+    let error = Stack::start(options).unwrap_err().to_string();
+    assert!(error.contains("is full") && error.contains("--data-dir"), "{error}");
+}
+
+/// A file system of eight megabytes, which is unmounted at the end of the test.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        run("mount", &["-t", "tmpfs", "-o", "size=8m", "tmpfs", folder.path().to_str().unwrap()]);
+        Self(folder)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        run("umount", &[self.0.path().to_str().unwrap()]);
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let status = std::process::Command::new(program).args(arguments).status().unwrap();
+    assert!(status.success(), "{program} {arguments:?}: {status}; this test needs root");
+}
+
+fn exists(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Registers a schema and returns its id.
+fn register(url: &str, subject: &str) -> i64 {
+    let body = json!({"schema": r#"{"type":"record","name":"order","fields":[{"name":"id","type":"long"}]}"#});
+    let mut answer = ureq::post(format!("{url}/subjects/{subject}/versions"))
+        .content_type("application/vnd.schemaregistry.v1+json")
+        .send(body.to_string())
+        .unwrap();
+    let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+    answer["id"].as_i64().unwrap()
+}
+
+/// The numbers of the requests that the broker understands.
+fn api_versions(port: u16) -> Vec<i16> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let answer = ask(&mut stream, 18, 0, &[]);
+    assert_eq!(answer[..2], [0, 0], "the broker answers with an error");
+    answer[6..].chunks_exact(6).map(|api| i16::from_be_bytes([api[0], api[1]])).collect()
+}
+
+/// Logs in with SASL PLAIN and returns the error code of the last answer.
+fn sasl_plain(address: &str, user: &str, password: &str) -> i16 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let answer = ask(&mut stream, 17, 1, b"\0\x05PLAIN");
+    assert_eq!(answer[..2], [0, 0], "the broker does not offer PLAIN");
+    let token = format!("\0{user}\0{password}");
+    let body = [&(token.len() as i32).to_be_bytes(), token.as_bytes()].concat();
+    let answer = ask(&mut stream, 36, 0, &body);
+    i16::from_be_bytes([answer[0], answer[1]])
+}
+
+fn ask(stream: &mut TcpStream, api: i16, version: i16, body: &[u8]) -> Vec<u8> {
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut request = [api.to_be_bytes(), version.to_be_bytes()].concat();
+    request.extend_from_slice(&1i32.to_be_bytes());
+    request.extend_from_slice(b"\0\x04test");
+    request.extend_from_slice(body);
+    stream.write_all(&[&(request.len() as i32).to_be_bytes(), request.as_slice()].concat()).unwrap();
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; i32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut answer).unwrap();
+    answer.split_off(4)
+}
