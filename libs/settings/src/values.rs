@@ -1,0 +1,128 @@
+//! Typed reads that note problems instead of failing, so that all of them are told at once.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::Key;
+use crate::problems::Problems;
+
+/// Where a value came from, for messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Default,
+    File,
+    Variable,
+    Flag,
+}
+
+/// The settings of a program as texts.
+#[derive(Debug)]
+pub struct Values {
+    found: BTreeMap<&'static str, (String, Source)>,
+    problems: Problems,
+}
+
+impl Values {
+    pub(crate) fn new(found: BTreeMap<&'static str, (String, Source)>, problems: Problems) -> Values {
+        Values { found, problems }
+    }
+
+    /// All problems so far, those of the reads included.
+    pub fn finish(self) -> Result<(), Problems> {
+        if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
+    }
+
+    /// Notes a problem with a setting that only its reader can see.
+    pub fn problem(&mut self, name: &str, message: impl Display) {
+        let named = self.name(name);
+        self.problems.add(format!("{named}: {message}"));
+    }
+
+    /// A text that may be absent. An empty one counts as absent.
+    pub fn optional(&self, name: &'static str) -> Option<String> {
+        self.found.get(name).map(|(value, _)| value.clone()).filter(|value| !value.is_empty())
+    }
+
+    /// A text that must be there; empty, with a problem noted, if it is not.
+    pub fn text(&mut self, name: &'static str) -> String {
+        self.optional(name).unwrap_or_else(|| {
+            self.problem(name, "a value is needed");
+            String::new()
+        })
+    }
+
+    /// A whole number within bounds; the lower bound, with a problem noted, if it is not.
+    pub fn number<T>(&mut self, name: &'static str, bounds: RangeInclusive<T>) -> T
+    where
+        T: FromStr + PartialOrd + Display + Copy,
+    {
+        let text = self.text(name);
+        match text.parse::<T>() {
+            Ok(number) if bounds.contains(&number) => number,
+            _ => {
+                let (low, high) = (bounds.start(), bounds.end());
+                if !text.is_empty() {
+                    self.problem(name, format!("`{text}` is not a whole number from {low} to {high}"));
+                }
+                *low
+            }
+        }
+    }
+
+    /// A duration in milliseconds.
+    pub fn duration_ms(&mut self, name: &'static str, bounds_ms: RangeInclusive<u64>) -> Duration {
+        Duration::from_millis(self.number(name, bounds_ms))
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&mut self, name: &'static str) -> bool {
+        let text = self.text(name);
+        text.parse().unwrap_or_else(|_| {
+            self.problem(name, format!("`{text}` is neither true nor false"));
+            false
+        })
+    }
+
+    /// Texts separated by commas; none if it is absent.
+    pub fn list(&self, name: &'static str) -> Vec<String> {
+        let text = self.optional(name).unwrap_or_default();
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// One of some words.
+    pub fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> T {
+        let text = self.text(name);
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+            return *value;
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        self.problem(name, format!("`{text}` is none of {}", words.join(", ")));
+        choices[0].1
+    }
+
+    /// A secret, given as such or as the path of a file that holds it under a second key.
+    pub fn secret(&mut self, name: &'static str, file_name: &'static str) -> Option<String> {
+        let Some(path) = self.optional(file_name) else { return self.optional(name) };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Some(text.trim_end().to_owned()),
+            Err(error) => {
+                self.problem(file_name, format!("{path} cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    /// How a person would name the setting, by where its value came from.
+    fn name(&self, name: &str) -> String {
+        let key = |name: &'static str| Key::optional(name, "");
+        match self.found.get_key_value(name) {
+            Some((name, (_, Source::Flag))) => format!("--{}", key(name).flag()),
+            Some((name, (_, Source::Variable))) => key(name).variable(),
+            Some((name, (_, Source::File))) => format!("{name} in the settings file"),
+            _ => format!("{name} (--{})", name.replace(['.', '_'], "-")),
+        }
+    }
+}
