@@ -1,0 +1,126 @@
+//! Makes topics and tells of them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use headwater_schemas::topics::{Retention, Topic};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::client::Plain;
+use crate::{KafkaError, KafkaSettings};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One topic as the brokers have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicState {
+    pub name: String,
+    /// Oldest and next offset of each partition.
+    pub offsets: Vec<(i64, i64)>,
+}
+
+/// Makes the topics that are missing. Returns how many partitions each has.
+///
+/// # Errors
+/// Also if flows and requests do not have the same number of partitions.
+pub fn ensure_topics(settings: &KafkaSettings, topics: &[Topic]) -> Result<BTreeMap<Topic, i32>, KafkaError> {
+    let admin: AdminClient<DefaultClientContext> =
+        settings.client().create().map_err(KafkaError::client("make a Kafka admin client"))?;
+    let names: Vec<String> = topics.iter().map(|topic| topic.name(&settings.prefix)).collect();
+    let configs: Vec<Vec<(&str, String)>> = topics.iter().map(|topic| retention(*topic)).collect();
+    let new_topics: Vec<NewTopic<'_>> = topics
+        .iter()
+        .zip(&names)
+        .zip(&configs)
+        .map(|((topic, name), config)| {
+            let replication = TopicReplication::Fixed(settings.replication);
+            let new = NewTopic::new(name, topic.partitions(settings.partitions), replication);
+            config.iter().fold(new, |new, (key, value)| new.set(key, value))
+        })
+        .collect();
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    let results = futures_executor::block_on(admin.create_topics(&new_topics, &options))
+        .map_err(KafkaError::client(format!("create the topics {}", names.join(", "))))?;
+    for result in results {
+        if let Err((name, code)) = result
+            && code != RDKafkaErrorCode::TopicAlreadyExists
+        {
+            return Err(KafkaError::Other {
+                doing: format!("create the topic {name}"),
+                reason: format!("{code}; check that the user may create topics, or create it yourself"),
+            });
+        }
+    }
+    partition_counts(settings, topics)
+}
+
+/// How many partitions each topic has; waits until the brokers know them all.
+pub fn partition_counts(settings: &KafkaSettings, topics: &[Topic]) -> Result<BTreeMap<Topic, i32>, KafkaError> {
+    let consumer = consumer(settings)?;
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let metadata = consumer.fetch_metadata(None, TIMEOUT).map_err(KafkaError::client("ask for the topics"))?;
+        let counts: BTreeMap<Topic, i32> = metadata
+            .topics()
+            .iter()
+            .filter(|topic| !topic.partitions().is_empty())
+            .filter_map(|topic| {
+                Some((Topic::from_name(&settings.prefix, topic.name())?, topic.partitions().len() as i32))
+            })
+            .filter(|(topic, _)| topics.contains(topic))
+            .collect();
+        if let (Some(&flows), Some(&requests)) = (counts.get(&Topic::Flows), counts.get(&Topic::Requests))
+            && flows != requests
+        {
+            return Err(KafkaError::PartitionsDiffer { flows, requests });
+        }
+        if counts.len() == topics.len() {
+            return Ok(counts);
+        }
+        if Instant::now() > deadline {
+            let missing: Vec<String> = topics
+                .iter()
+                .filter(|topic| !counts.contains_key(topic))
+                .map(|topic| topic.name(&settings.prefix))
+                .collect();
+            return Err(KafkaError::Other {
+                doing: "wait for the topics".into(),
+                reason: format!("the brokers do not know {}", missing.join(", ")),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The topics under the prefix, with the offsets of their partitions.
+pub fn topics(settings: &KafkaSettings) -> Result<Vec<TopicState>, KafkaError> {
+    let consumer = consumer(settings)?;
+    let metadata = consumer.fetch_metadata(None, TIMEOUT).map_err(KafkaError::client("ask for the topics"))?;
+    let mut states = Vec::new();
+    for topic in metadata.topics().iter().filter(|topic| topic.name().starts_with(&settings.prefix)) {
+        let mut offsets = Vec::new();
+        for partition in topic.partitions() {
+            let watermarks = consumer.fetch_watermarks(topic.name(), partition.id(), TIMEOUT);
+            offsets.push(watermarks.map_err(KafkaError::client(format!("ask for the offsets of {}", topic.name())))?);
+        }
+        states.push(TopicState { name: topic.name().to_owned(), offsets });
+    }
+    Ok(states)
+}
+
+fn consumer(settings: &KafkaSettings) -> Result<BaseConsumer<Plain>, KafkaError> {
+    settings.client().create_with_context(Plain::default()).map_err(KafkaError::client("make a Kafka client"))
+}
+
+fn retention(topic: Topic) -> Vec<(&'static str, String)> {
+    let ms = |hours: u32| (u64::from(hours) * 3_600_000).to_string();
+    match topic.retention() {
+        Retention::Hours(hours) => vec![("cleanup.policy", "delete".into()), ("retention.ms", ms(hours))],
+        Retention::CompactedAfterHours(hours) => {
+            vec![("cleanup.policy", "compact".into()), ("min.compaction.lag.ms", ms(hours))]
+        }
+    }
+}

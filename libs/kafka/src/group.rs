@@ -1,0 +1,201 @@
+//! A member of a consumer group, for processors: everything that happens to it is a value from [`GroupMember::poll`].
+//!
+//! In: topics of a group (KIP-848, assigned by the brokers). Out: [`GroupEvent`]s, one at a time, in order: a partition's records
+//! come between its assignment and its revocation. Commits are none of its business; [`crate::Transactions`] makes them.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
+use rdkafka::error::KafkaError as ClientError;
+use rdkafka::message::OwnedMessage;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use crate::client::{Complaints, log};
+use crate::reader::is_passing;
+use crate::{KafkaError, KafkaSettings, Message};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A partition that came to this member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    pub topic: String,
+    pub partition: i32,
+    /// Where the group stands, if it has committed: reading starts there, else at the oldest record.
+    pub committed: Option<i64>,
+    /// What was noted with that commit.
+    pub metadata: String,
+}
+
+/// What happened.
+pub enum GroupEvent<'a> {
+    Assigned(Vec<Assignment>),
+    Revoked(Vec<(String, i32)>),
+    Record(Message<'a>),
+    Idle,
+}
+
+/// A member of a group.
+pub struct GroupMember {
+    consumer: BaseConsumer<Changes>,
+    /// A record that came in the same call as a change, which goes first.
+    waiting: Option<OwnedMessage>,
+}
+
+enum Change {
+    Assigned(Vec<(String, i32)>),
+    Revoked(Vec<(String, i32)>),
+    Failed(String),
+}
+
+#[derive(Default)]
+struct Changes {
+    complaints: Complaints,
+    queue: Mutex<VecDeque<Change>>,
+}
+
+impl ClientContext for Changes {
+    fn error(&self, error: ClientError, reason: &str) {
+        self.complaints.note(&error, reason);
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        log(level, message);
+    }
+}
+
+impl ConsumerContext for Changes {
+    fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let change = match rebalance {
+            Rebalance::Assign(list) => Change::Assigned(partitions(list)),
+            Rebalance::Revoke(list) => Change::Revoked(partitions(list)),
+            Rebalance::Error(error) => Change::Failed(error.to_string()),
+        };
+        if let Ok(mut queue) = self.queue.lock() {
+            queue.push_back(change);
+        }
+    }
+}
+
+impl GroupMember {
+    /// Joins a group.
+    pub fn join(settings: &KafkaSettings, group: &str, topics: &[String]) -> Result<GroupMember, KafkaError> {
+        let consumer: BaseConsumer<Changes> = settings
+            .client()
+            .set("group.id", group)
+            .set("group.protocol", "consumer")
+            // Partition p of every topic goes to the same member: requests and flows are joined partition by partition.
+            .set("group.remote.assignor", "range")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", "100")
+            // A member that exceeds this never comes back (librdkafka before 2.15), so it is far away.
+            .set("max.poll.interval.ms", "900000")
+            .set("queued.max.messages.kbytes", "32768")
+            .create_with_context(Changes::default())
+            .map_err(KafkaError::client("make a Kafka consumer"))?;
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&names).map_err(KafkaError::client(format!("join the group {group}")))?;
+        Ok(GroupMember { consumer, waiting: None })
+    }
+
+    /// Waits for what happens next.
+    ///
+    /// # Errors
+    /// Brokers that are away are waited for. After an error the member must be made anew.
+    pub fn poll(&mut self, timeout: Duration) -> Result<GroupEvent<'_>, KafkaError> {
+        if let Some(change) = self.change() {
+            return self.changed(change);
+        }
+        if let Some(message) = self.waiting.take() {
+            return Ok(GroupEvent::Record(Message::owned(message)));
+        }
+        let polled = self.consumer.poll(timeout);
+        let has_changes = self.consumer.context().queue.lock().is_ok_and(|queue| !queue.is_empty());
+        match polled {
+            Some(Ok(message)) if has_changes => self.waiting = Some(message.detach()),
+            Some(Ok(message)) => return Ok(GroupEvent::Record(Message::borrowed(message))),
+            Some(Err(error)) if !is_passing(&error) => {
+                return Err(KafkaError::Client { doing: "read as a member of the group".into(), source: error });
+            }
+            _ => {}
+        }
+        match self.change() {
+            Some(change) => self.changed(change),
+            None => Ok(GroupEvent::Idle),
+        }
+    }
+
+    /// Goes back to what the group has committed, for the given partitions, and tells where that is.
+    pub fn rewind(&mut self, partitions: &[(String, i32)]) -> Result<Vec<Assignment>, KafkaError> {
+        let committed = self.committed(partitions)?;
+        let mut list = TopicPartitionList::new();
+        for at in &committed {
+            let offset = at.committed.map_or(Offset::Beginning, Offset::Offset);
+            list.add_partition_offset(&at.topic, at.partition, offset)
+                .map_err(KafkaError::client("go back to the committed offsets"))?;
+        }
+        self.waiting = None;
+        let result = self
+            .consumer
+            .seek_partitions(list, TIMEOUT)
+            .map_err(KafkaError::client("go back to the committed offsets"))?;
+        for element in result.elements() {
+            element.error().map_err(KafkaError::client(format!(
+                "go back to the committed offset of {} {}",
+                element.topic(),
+                element.partition()
+            )))?;
+        }
+        Ok(committed)
+    }
+
+    pub(crate) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
+    }
+
+    fn change(&self) -> Option<Change> {
+        self.consumer.context().queue.lock().ok()?.pop_front()
+    }
+
+    fn changed(&self, change: Change) -> Result<GroupEvent<'_>, KafkaError> {
+        match change {
+            Change::Assigned(partitions) => Ok(GroupEvent::Assigned(self.committed(&partitions)?)),
+            Change::Revoked(partitions) => Ok(GroupEvent::Revoked(partitions)),
+            Change::Failed(reason) => Err(KafkaError::Other { doing: "take part in the group".into(), reason }),
+        }
+    }
+
+    fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<Assignment>, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        partitions.iter().for_each(|(topic, partition)| {
+            list.add_partition(topic, *partition);
+        });
+        let committed = self
+            .consumer
+            .committed_offsets(list, TIMEOUT)
+            .map_err(KafkaError::client("ask for the committed offsets"))?;
+        Ok(committed
+            .elements()
+            .iter()
+            .map(|at| Assignment {
+                topic: at.topic().to_owned(),
+                partition: at.partition(),
+                committed: match at.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    _ => None,
+                },
+                metadata: at.metadata().to_owned(),
+            })
+            .collect())
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<(String, i32)> {
+    list.elements().iter().map(|at| (at.topic().to_owned(), at.partition())).collect()
+}

@@ -1,0 +1,27 @@
+//! Everything that Headwater does with Kafka and the schema registry: the only crate that knows rdkafka and the registry's HTTP.
+//!
+//! [`Publisher`] is the agent's way in, [`TopicReader`] the way out for whoever looks at a topic, [`GroupMember`] and
+//! [`Transactions`] together run a processor exactly once. All of them are synchronous and driven by their caller.
+
+pub mod admin;
+mod client;
+mod error;
+mod group;
+mod message;
+mod partitioner;
+mod publisher;
+mod reader;
+mod registry;
+mod settings;
+mod transaction;
+
+pub use client::connect_check;
+pub use error::{KafkaError, RecordError};
+pub use group::{Assignment, GroupEvent, GroupMember};
+pub use message::Message;
+pub use partitioner::partition_of;
+pub use publisher::{Publisher, QueueFull};
+pub use reader::{Next, Start, TopicReader};
+pub use registry::{Registry, SchemaCache};
+pub use settings::{KafkaSettings, Security};
+pub use transaction::{Transactions, TxnError};

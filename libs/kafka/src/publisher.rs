@@ -1,0 +1,136 @@
+//! The agent's producer: idempotent, never blocking, nothing lost while the process lives.
+//!
+//! In: encoded records with their partition. Out: messages in Kafka, and a count of every delivery report. Bounded by bytes
+//! (`kafka.queue_bytes`) and messages; past that a record is refused at once, so that its caller can count it. There is no
+//! delivery timeout: what was taken is delivered however long the brokers are away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError as ClientError;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::client::{Complaints, log};
+use crate::{KafkaError, KafkaSettings};
+
+const QUEUE_MESSAGES_MAX: &str = "1000000";
+
+/// A producer for some topics, each named by its index.
+pub struct Publisher {
+    producer: ThreadedProducer<Reports>,
+    topics: Vec<String>,
+}
+
+/// The queue has no room for the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueFull;
+
+/// Delivery reports, by topic.
+struct Reports {
+    complaints: Complaints,
+    counts: Arc<Vec<[AtomicU64; 2]>>,
+}
+
+impl ClientContext for Reports {
+    fn error(&self, error: ClientError, reason: &str) {
+        self.complaints.note(&error, reason);
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        log(level, message);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, topic: usize) {
+        if let Err((error, _)) = result {
+            tracing::warn!(%error, "a record was not delivered");
+        }
+        if let Some(counts) = self.counts.get(topic) {
+            counts[usize::from(result.is_err())].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Publisher {
+    /// Starts a producer, with a thread of its own for delivery reports.
+    pub fn start(settings: &KafkaSettings, topics: Vec<String>) -> Result<Publisher, KafkaError> {
+        let counts = Arc::new(topics.iter().map(|_| Default::default()).collect::<Vec<_>>());
+        let queue_kbytes = (settings.queue_bytes / 1024).max(1).to_string();
+        let producer = settings
+            .client()
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("compression.codec", "zstd")
+            .set("compression.level", "1")
+            .set("linger.ms", "100")
+            .set("batch.num.messages", "50000")
+            .set("message.timeout.ms", "0")
+            .set("queue.buffering.max.kbytes", queue_kbytes)
+            .set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX)
+            .create_with_context(Reports { complaints: Complaints::default(), counts })
+            .map_err(KafkaError::client("make a Kafka producer"))?;
+        Ok(Publisher { producer, topics })
+    }
+
+    /// Hands a record over. A record without value carries headers alone.
+    pub fn publish(
+        &self,
+        topic: usize,
+        partition: i32,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> Result<(), QueueFull> {
+        let mut record: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(&self.topics[topic], topic).partition(partition).key(key);
+        if let Some(value) = value {
+            record = record.payload(value);
+        }
+        if !headers.is_empty() {
+            let owned = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| {
+                owned.insert(Header { key, value: Some(*value) })
+            });
+            record = record.headers(owned);
+        }
+        self.producer.send(record).map_err(|(error, _)| {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                tracing::warn!(%error, topic = self.topics[topic], "a record was refused by the producer");
+            }
+            QueueFull
+        })
+    }
+
+    /// Records of the topic that a broker has acknowledged.
+    pub fn delivered(&self, topic: usize) -> u64 {
+        self.count(topic, 0)
+    }
+
+    /// Records of the topic that were given up after they had been handed over.
+    pub fn failed(&self, topic: usize) -> u64 {
+        self.count(topic, 1)
+    }
+
+    /// Waits until everything is delivered.
+    ///
+    /// # Errors
+    /// If the time is over; what is still queued is lost with the process.
+    pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
+        let waiting = || self.producer.in_flight_count();
+        self.producer
+            .flush(timeout)
+            .map_err(|source| KafkaError::Client { doing: format!("deliver the last {} records", waiting()), source })
+    }
+
+    fn count(&self, topic: usize, outcome: usize) -> u64 {
+        let counts = &self.producer.context().counts;
+        counts.get(topic).map_or(0, |counts| counts[outcome].load(Ordering::Relaxed))
+    }
+}

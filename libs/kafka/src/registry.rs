@@ -1,0 +1,180 @@
+//! The schema registry, through the API that Confluent's and its compatible ones share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use headwater_schemas::topics::{HEADER_SCHEMAS, Topic};
+use headwater_schemas::wire::{self, WriterSchema};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::{KafkaError, KafkaSettings, RecordError};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const TRIES: u32 = 5;
+const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+
+/// A registry.
+pub struct Registry {
+    http: ureq::Agent,
+    url: String,
+    prefix: String,
+    authorization: Option<String>,
+}
+
+#[derive(Serialize)]
+struct NewSchema<'a> {
+    schema: &'a str,
+}
+
+#[derive(Deserialize)]
+struct SchemaId {
+    id: u32,
+}
+
+#[derive(Deserialize)]
+struct SchemaText {
+    schema: String,
+}
+
+impl Registry {
+    pub fn new(settings: &KafkaSettings) -> Registry {
+        let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
+        let authorization = settings.registry_user.as_ref().map(|user| {
+            let pair = format!("{user}:{}", settings.registry_password.as_deref().unwrap_or_default());
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+        });
+        Registry {
+            http: config.into(),
+            url: settings.registry_url.clone(),
+            prefix: settings.prefix.clone(),
+            authorization,
+        }
+    }
+
+    /// Registers the schema of a topic's values, with the compatibility that Headwater keeps. Returns its id.
+    pub fn register_topic(&self, topic: Topic) -> Result<u32, KafkaError> {
+        self.register(&format!("{}-value", topic.name(&self.prefix)), topic.schema())
+    }
+
+    /// Registers the schema of a header. Returns its id.
+    pub fn register_header(&self, header: &str) -> Result<u32, KafkaError> {
+        let Some((_, subject, schema)) = HEADER_SCHEMAS.iter().find(|(name, _, _)| *name == header) else {
+            return Err(KafkaError::Other { doing: "register a schema".into(), reason: format!("no header {header}") });
+        };
+        self.register(&format!("{}{subject}", self.prefix), schema)
+    }
+
+    /// Registers a schema under a subject. Returns its id, which is the same each time.
+    pub fn register(&self, subject: &str, schema: &str) -> Result<u32, KafkaError> {
+        let doing = format!("registering the schema of {subject}");
+        let body = serde_json::to_string(&NewSchema { schema }).unwrap_or_default();
+        let answer = self.call(&doing, Some(("POST", &body)), &format!("/subjects/{subject}/versions"))?;
+        let id: SchemaId = self.parse(&doing, &answer)?;
+        let compatibility = r#"{"compatibility": "FULL_TRANSITIVE"}"#;
+        if let Err(error) =
+            self.call("setting the compatibility", Some(("PUT", compatibility)), &format!("/config/{subject}"))
+        {
+            tracing::warn!(subject, %error, "the registry does not keep this subject compatible");
+        }
+        Ok(id.id)
+    }
+
+    /// The text of a schema; none if the registry does not know the id.
+    pub fn schema(&self, id: u32) -> Result<Option<String>, KafkaError> {
+        let doing = format!("fetching the schema {id}");
+        match self.call(&doing, None, &format!("/schemas/ids/{id}")) {
+            Ok(answer) => Ok(Some(self.parse::<SchemaText>(&doing, &answer)?.schema)),
+            Err(KafkaError::RegistryRefused { reason, .. }) if reason.starts_with("404") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a request, again after a pause if the registry does not answer or is in trouble.
+    fn call(&self, doing: &str, body: Option<(&str, &str)>, path: &str) -> Result<String, KafkaError> {
+        let mut pause = Duration::from_millis(100);
+        let mut tries = 1;
+        loop {
+            let error = match self.call_once(body, path) {
+                Ok((200..=299, text)) => return Ok(text),
+                Ok((status @ 400..=499, text)) => {
+                    let (url, doing) = (self.url.clone(), doing.to_owned());
+                    return Err(KafkaError::RegistryRefused { url, doing, reason: format!("{status} {text}") });
+                }
+                Ok((status, text)) => format!("{status} {text}"),
+                Err(error) => error.to_string(),
+            };
+            if tries == TRIES {
+                let (url, doing) = (self.url.clone(), doing.to_owned());
+                return Err(KafkaError::RegistryUnreachable { url, doing, reason: error });
+            }
+            tries += 1;
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
+    }
+
+    fn call_once(&self, body: Option<(&str, &str)>, path: &str) -> Result<(u16, String), ureq::Error> {
+        let mut request = ureq::http::Request::builder()
+            .method(body.map_or("GET", |(method, _)| method))
+            .uri(format!("{}{path}", self.url))
+            .header("Content-Type", CONTENT_TYPE);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let mut response = match body {
+            Some((_, body)) => self.http.run(request.body(body.to_owned())?)?,
+            None => self.http.run(request.body(())?)?,
+        };
+        Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+    }
+
+    fn parse<'a, T: Deserialize<'a>>(&self, doing: &str, text: &'a str) -> Result<T, KafkaError> {
+        serde_json::from_str(text).map_err(|error| KafkaError::RegistryRefused {
+            url: self.url.clone(),
+            doing: doing.to_owned(),
+            reason: format!("an answer that is not understood: {error}"),
+        })
+    }
+}
+
+/// Schemas by id, as values name them. Bounded; an id that is unknown is asked for again only after a while.
+pub struct SchemaCache {
+    registry: Registry,
+    known: FxHashMap<u32, Result<Arc<WriterSchema>, (Instant, String)>>,
+}
+
+const CACHE_SCHEMAS_MAX: usize = 1000;
+const UNKNOWN_FOR: Duration = Duration::from_secs(30);
+
+impl SchemaCache {
+    pub fn new(settings: &KafkaSettings) -> SchemaCache {
+        SchemaCache { registry: Registry::new(settings), known: FxHashMap::default() }
+    }
+
+    /// Splits a framed value into the schema it was written with and its datum.
+    pub fn open<'v>(&mut self, value: &'v [u8]) -> Result<(Arc<WriterSchema>, &'v [u8]), RecordError> {
+        let (id, datum) = wire::split(value).map_err(|error| RecordError::Bad(error.to_string()))?;
+        Ok((self.schema(id)?, datum))
+    }
+
+    /// The schema of an id.
+    pub fn schema(&mut self, id: u32) -> Result<Arc<WriterSchema>, RecordError> {
+        match self.known.get(&id) {
+            Some(Ok(schema)) => return Ok(Arc::clone(schema)),
+            Some(Err((since, error))) if since.elapsed() < UNKNOWN_FOR => return Err(RecordError::Bad(error.clone())),
+            _ => {}
+        }
+        let fetched = match self.registry.schema(id).map_err(RecordError::Registry)? {
+            None => Err(format!("the registry does not know the schema {id}")),
+            Some(text) => WriterSchema::parse(&text).map_err(|error| format!("the schema {id}: {error}")),
+        };
+        if self.known.len() >= CACHE_SCHEMAS_MAX {
+            self.known.clear();
+        }
+        let entry = fetched.map(Arc::new);
+        self.known.insert(id, entry.clone().map_err(|error| (Instant::now(), error)));
+        entry.map_err(RecordError::Bad)
+    }
+}

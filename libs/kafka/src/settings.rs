@@ -1,0 +1,126 @@
+//! How to reach Kafka and the registry.
+
+use headwater_settings::{Key, Values};
+use rdkafka::ClientConfig;
+
+/// Settings of every program that talks to Kafka.
+#[derive(Debug, Clone)]
+pub struct KafkaSettings {
+    /// `host:port`, separated by commas.
+    pub brokers: String,
+    /// What all topics' names start with.
+    pub prefix: String,
+    /// Partitions of flows, requests and partials when they are created.
+    pub partitions: i32,
+    pub replication: i32,
+    pub security: Security,
+    /// Bytes that may wait in a producer's queue.
+    pub queue_bytes: u32,
+    /// Confluent-compatible registry.
+    pub registry_url: String,
+    pub registry_user: Option<String>,
+    pub registry_password: Option<String>,
+}
+
+/// How a connection is secured.
+#[derive(Debug, Clone, Default)]
+pub struct Security {
+    /// `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
+    pub protocol: &'static str,
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub mechanism: &'static str,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    /// Certificates of the authorities that are trusted, in PEM; the system's if absent.
+    pub ca_file: Option<String>,
+}
+
+impl KafkaSettings {
+    pub const KEYS: &'static [Key] = &[
+        Key::new("kafka.brokers", "127.0.0.1:9092", "Kafka brokers, host:port, separated by commas"),
+        Key::new("kafka.prefix", "headwater.", "What the names of all topics start with"),
+        Key::new("kafka.partitions", "4", "Partitions of flows, requests and partials when they are created"),
+        Key::new("kafka.replication", "1", "Replication factor of topics when they are created"),
+        Key::new("kafka.security_protocol", "plaintext", "plaintext, ssl, sasl_plaintext or sasl_ssl"),
+        Key::new("kafka.sasl_mechanism", "PLAIN", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
+        Key::optional("kafka.user", "User for SASL"),
+        Key::optional("kafka.password", "Password for SASL; better given in a file"),
+        Key::optional("kafka.password_file", "File that holds the password for SASL"),
+        Key::optional("kafka.ca_file", "Trusted authorities in PEM; the system's if absent"),
+        Key::new(
+            "kafka.queue_bytes",
+            "33554432",
+            "Bytes that may wait to be sent; past that records are dropped and counted",
+        ),
+        Key::new("registry.url", "http://127.0.0.1:8081", "Confluent-compatible schema registry"),
+        Key::optional("registry.user", "User for the registry"),
+        Key::optional("registry.password", "Password for the registry; better given in a file"),
+        Key::optional("registry.password_file", "File that holds the password for the registry"),
+    ];
+
+    /// Reads the settings; problems are noted in `values`.
+    pub fn read(values: &mut Values) -> KafkaSettings {
+        let protocols = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"].map(|word| (word, word));
+        let mechanisms = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].map(|word| (word, word));
+        let security = Security {
+            protocol: values.choice("kafka.security_protocol", &protocols),
+            mechanism: values.choice("kafka.sasl_mechanism", &mechanisms),
+            user: values.optional("kafka.user"),
+            password: values.secret("kafka.password", "kafka.password_file"),
+            ca_file: values.optional("kafka.ca_file"),
+        };
+        if security.protocol.starts_with("sasl") && (security.user.is_none() || security.password.is_none()) {
+            values
+                .problem("kafka.security_protocol", "SASL needs kafka.user and kafka.password or kafka.password_file");
+        }
+        KafkaSettings {
+            brokers: values.text("kafka.brokers"),
+            prefix: values.text("kafka.prefix"),
+            partitions: values.number("kafka.partitions", 1..=1024),
+            replication: values.number("kafka.replication", 1..=16),
+            security,
+            queue_bytes: values.number("kafka.queue_bytes", 1 << 20..=1 << 30),
+            registry_url: values.text("registry.url").trim_end_matches('/').to_owned(),
+            registry_user: values.optional("registry.user"),
+            registry_password: values.secret("registry.password", "registry.password_file"),
+        }
+    }
+
+    /// Settings that reach a Kafka and a registry without security, everything else as by default. For tests and `up`.
+    pub fn local(brokers: &str, registry_url: &str) -> KafkaSettings {
+        KafkaSettings {
+            brokers: brokers.to_owned(),
+            prefix: "headwater.".to_owned(),
+            partitions: 4,
+            replication: 1,
+            security: Security { protocol: "plaintext", mechanism: "PLAIN", ..Security::default() },
+            queue_bytes: 32 << 20,
+            registry_url: registry_url.trim_end_matches('/').to_owned(),
+            registry_user: None,
+            registry_password: None,
+        }
+    }
+
+    /// What every client of librdkafka starts from.
+    pub(crate) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "headwater")
+            .set("security.protocol", self.security.protocol)
+            .set("socket.keepalive.enable", "true")
+            // A broker that comes back is found again soon.
+            .set("reconnect.backoff.max.ms", "2000")
+            .set("log.connection.close", "false");
+        if self.security.protocol.starts_with("sasl") {
+            config
+                .set("sasl.mechanism", self.security.mechanism)
+                .set("sasl.username", self.security.user.as_deref().unwrap_or_default())
+                .set("sasl.password", self.security.password.as_deref().unwrap_or_default());
+        }
+        if let Some(ca_file) = &self.security.ca_file {
+            config.set("ssl.ca.location", ca_file);
+        }
+        config
+    }
+}
