@@ -1,0 +1,139 @@
+//! What a parser gives: exchanges, and losses by reason.
+
+/// Receives what a parser has found, in the order in which it became known.
+pub type Sink<'s> = dyn FnMut(Event<'_>) + 's;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    Exchange(Exchange<'a>),
+    Loss(Loss),
+}
+
+/// One request and what came back.
+///
+/// All byte counts are those on the wire: heads, bodies, and the framing of chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exchange<'a> {
+    /// Position of the request's first byte in the client's stream. Both sides see the same one: it is the name of
+    /// the exchange on its connection.
+    pub request_position: u64,
+    /// Position of the first byte of the response, interim responses included. None if no byte came.
+    pub response_position: Option<u64>,
+    pub method: &'a str,
+    /// The target's path without query and fragment; `*` and the authority of a CONNECT stand as they are.
+    pub path: &'a str,
+    /// The path was longer than the bound and is cut.
+    pub path_truncated: bool,
+    /// Status of the final response, if its head was seen.
+    pub status: Option<u16>,
+    pub request_bytes: u64,
+    /// Everything from `response_position` on, so interim responses (RFC 9110, 15.2) count too.
+    pub response_bytes: u64,
+    /// Time of the call that moved the request's first byte.
+    pub request_started_ns: u64,
+    /// Time of the call that moved the request's last byte. Later than the response's times if the server answered
+    /// before it had the whole request.
+    pub request_ended_ns: u64,
+    /// Time of the call that moved the first byte of the final response: interim ones say nothing about latency.
+    pub response_started_ns: Option<u64>,
+    /// Time of the call that moved the last byte seen of the response.
+    pub response_ended_ns: Option<u64>,
+    /// When it was known that the exchange was complete. It is the time of the newest event that was fed, so it never
+    /// decreases from one exchange of a connection to the next. For messages with a length this is the time of their
+    /// last byte; without one, of the event that proved the end: the next exchange, or the close.
+    pub completed_ns: u64,
+    /// Why there is no complete response, if there is none.
+    pub failure: Option<Failure>,
+}
+
+/// Why a request has no complete response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The connection was closed in the middle of the request, and nothing came back.
+    RequestIncomplete,
+    /// The connection was closed before the first byte of a response.
+    NoResponse,
+    /// The connection was closed in the middle of the response.
+    ResponseIncomplete,
+    /// The connection was reset before the response was known to be complete.
+    Reset,
+    /// The peer stopped answering before the response was known to be complete.
+    TimedOut,
+}
+
+impl Failure {
+    /// The name in records and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestIncomplete => "request_incomplete",
+            Self::NoResponse => "no_response",
+            Self::ResponseIncomplete => "response_incomplete",
+            Self::Reset => "reset",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// So many exchanges were not emitted, for this reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    pub reason: LossReason,
+    pub count: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LossReason {
+    /// A response, or the rest of an exchange, whose request was sent before the capture began.
+    StartedBeforeCapture,
+    /// A response that no request asked for, such as a 408 on an idle connection.
+    UnsolicitedResponse,
+    /// Events are missing: a position jumped.
+    Gap,
+    /// The head of the request or of the response lies in bytes that were not copied.
+    HeadNotCaptured,
+    /// The head does not fit its buffer, and what fits does not say enough.
+    HeadTooLarge,
+    MalformedRequest,
+    MalformedResponse,
+    /// More requests were waiting for their responses than the bound allows.
+    TooManyPipelined,
+    /// The end of a message was not seen, and pipelining left more than one place where it may have been.
+    Ambiguous,
+    /// Sent behind a request that turned the connection into something else.
+    Upgraded,
+    /// Still open when the connection was no longer watched, or cut off in the middle of its head.
+    Unfinished,
+}
+
+impl LossReason {
+    pub const ALL: [Self; 11] = [
+        Self::StartedBeforeCapture,
+        Self::UnsolicitedResponse,
+        Self::Gap,
+        Self::HeadNotCaptured,
+        Self::HeadTooLarge,
+        Self::MalformedRequest,
+        Self::MalformedResponse,
+        Self::TooManyPipelined,
+        Self::Ambiguous,
+        Self::Upgraded,
+        Self::Unfinished,
+    ];
+
+    /// The name in records and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StartedBeforeCapture => "started_before_capture",
+            Self::UnsolicitedResponse => "unsolicited_response",
+            Self::Gap => "gap",
+            Self::HeadNotCaptured => "head_not_captured",
+            Self::HeadTooLarge => "head_too_large",
+            Self::MalformedRequest => "malformed_request",
+            Self::MalformedResponse => "malformed_response",
+            Self::TooManyPipelined => "too_many_pipelined",
+            Self::Ambiguous => "ambiguous",
+            Self::Upgraded => "upgraded",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}

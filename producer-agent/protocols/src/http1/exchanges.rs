@@ -1,0 +1,180 @@
+//! The exchanges of a connection that are not finished: what is known of each, and their order.
+//!
+//! Responses come in the order of their requests (RFC 9112, 9.3.2), so this is a queue. Its front lies in the
+//! connection itself: without pipelining nothing is allocated but the path, whose room is used again.
+
+use std::collections::VecDeque;
+
+use super::head::{Method, RequestLine, path_of};
+use crate::{Exchange, Failure};
+
+/// Paths up to this size leave their room to the next exchange; a larger one is freed.
+const SPARE_PATH_BYTES_MAX: usize = 256;
+
+/// The end of a message: the position behind its last byte, and the time of the call that moved that byte.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub position: u64,
+    pub at_ns: u64,
+}
+
+/// One exchange, from the first byte of its request on.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// None if the head of the request was not seen. Such an entry keeps the place of its response.
+    pub method: Option<Method>,
+    pub path: String,
+    pub path_truncated: bool,
+    pub start: Mark,
+    pub end: Option<Mark>,
+    /// The end is where the response began, and is to be confirmed by the next request.
+    pub end_presumed: bool,
+    pub answer: Option<Answer>,
+    /// Counted as lost already: it will not be emitted.
+    pub lost: bool,
+}
+
+/// The response as far as it has come.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The first byte, interim responses included.
+    pub start: u64,
+    /// The time of the first byte of the newest head.
+    pub started_ns: u64,
+    pub status: Option<u16>,
+    pub end: Option<Mark>,
+}
+
+impl Pending {
+    /// Keeps the place of an exchange that has been counted as lost.
+    pub fn placeholder(start: Mark) -> Self {
+        Self {
+            method: None,
+            path: String::new(),
+            path_truncated: false,
+            start,
+            end: None,
+            end_presumed: false,
+            answer: None,
+            lost: true,
+        }
+    }
+
+    pub fn begin_answer(&mut self, position: u64, at_ns: u64) {
+        let answer = self.answer.get_or_insert(Answer { start: position, started_ns: at_ns, status: None, end: None });
+        answer.started_ns = at_ns;
+    }
+
+    pub fn answer_is_complete(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.end.is_some())
+    }
+
+    /// What is told of it. Both messages end at `end` and the answer's end, or, if they are cut short, where their
+    /// streams stopped: `request_stop` and `response_stop`.
+    pub fn exchange(
+        &self,
+        request_stop: Mark,
+        response_stop: Mark,
+        completed_ns: u64,
+        failure: Option<Failure>,
+    ) -> Exchange<'_> {
+        let request_end = self.end.unwrap_or(request_stop);
+        let answer = self.answer.as_ref();
+        let response_end = answer.map(|answer| (answer.start, answer.end.unwrap_or(response_stop)));
+        Exchange {
+            request_position: self.start.position,
+            response_position: answer.map(|answer| answer.start),
+            method: self.method.as_ref().map_or("", Method::as_str),
+            path: &self.path,
+            path_truncated: self.path_truncated,
+            status: answer.and_then(|answer| answer.status),
+            request_bytes: request_end.position.saturating_sub(self.start.position),
+            response_bytes: response_end.map_or(0, |(start, end)| end.position.saturating_sub(start)),
+            request_started_ns: self.start.at_ns,
+            request_ended_ns: request_end.at_ns,
+            response_started_ns: answer.map(|answer| answer.started_ns),
+            response_ended_ns: response_end.map(|(_, end)| end.at_ns),
+            completed_ns,
+            failure,
+        }
+    }
+}
+
+/// The requests that wait for their responses, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Pipeline {
+    front: Option<Pending>,
+    rest: VecDeque<Pending>,
+    spare_path: String,
+}
+
+impl Pipeline {
+    pub fn len(&self) -> usize {
+        usize::from(self.front.is_some()) + self.rest.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.front.is_none()
+    }
+
+    pub fn front(&self) -> Option<&Pending> {
+        self.front.as_ref()
+    }
+
+    pub fn front_mut(&mut self) -> Option<&mut Pending> {
+        self.front.as_mut()
+    }
+
+    pub fn back(&self) -> Option<&Pending> {
+        self.rest.back().or(self.front.as_ref())
+    }
+
+    pub fn back_mut(&mut self) -> Option<&mut Pending> {
+        self.rest.back_mut().or(self.front.as_mut())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Pending> {
+        self.front.iter().chain(&self.rest)
+    }
+
+    /// Adds a request that was seen; its path is cut at `path_bytes_max`.
+    pub fn push_request(&mut self, line: &RequestLine<'_>, start: Mark, path_bytes_max: u32) {
+        let whole = path_of(line);
+        let cut = whole.floor_char_boundary(path_bytes_max as usize);
+        let mut path = std::mem::take(&mut self.spare_path);
+        path.push_str(&whole[..cut]);
+        self.push(Pending {
+            method: Some(Method::new(line.method)),
+            path,
+            path_truncated: cut < whole.len(),
+            lost: false,
+            ..Pending::placeholder(start)
+        });
+    }
+
+    pub fn push(&mut self, pending: Pending) {
+        if self.front.is_none() {
+            self.front = Some(pending);
+        } else {
+            self.rest.push_back(pending);
+        }
+    }
+
+    pub fn pop(&mut self) -> Option<Pending> {
+        let popped = self.front.take();
+        self.front = self.rest.pop_front();
+        if self.rest.is_empty() && self.rest.capacity() > 0 {
+            self.rest = VecDeque::new();
+        }
+        popped
+    }
+
+    /// Takes back what an exchange that is done has allocated.
+    pub fn recycle(&mut self, pending: Pending) {
+        let mut path = pending.path;
+        if path.capacity() <= SPARE_PATH_BYTES_MAX {
+            path.clear();
+            self.spare_path = path;
+        }
+    }
+}

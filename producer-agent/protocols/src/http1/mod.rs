@@ -1,0 +1,58 @@
+//! HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112) of one connection, seen from one of its sides.
+//!
+//! In: the segments of both directions, in the order of their events. Out: each request with its response, exactly
+//! once, or a counted loss.
+//!
+//! Two ways lead to the end of a message:
+//!
+//! 1. **Framing** (RFC 9112, 6). The length is known from the head or from the chunks. Bodies are skipped by position,
+//!    so their bytes need not be captured. This is the common case and works with pipelining.
+//! 2. **Turns.** Where the bytes that say the length were not captured, the peers' turns tell: a client that does not
+//!    pipeline has read the whole response when it sends the next request, and has sent the whole request when the
+//!    response begins. An end found in this way is *presumed*. The exchange is held back until the next message turns
+//!    out to begin exactly there; if another thing stands there, the exchange is lost and counted, not guessed.
+//!    When two unanswered requests and an unknown end come together there is nothing to hold on to: the connection is
+//!    given up, and the request heads seen after that are counted as lost.
+//!
+//! What cannot be told: a second request that hides in uncaptured bytes behind a cut head, on a connection that has
+//! never shown that it pipelines and never lets its responses run dry.
+//!
+//! Losses are exact when heads are captured. With heads that are not, one exchange that pauses in its middle (a
+//! 100-continue, an early answer) may be counted as two.
+//!
+//! Bounds: [`Options`]. An idle connection holds no heap memory but the room for one short path.
+
+mod body;
+mod connection;
+mod exchanges;
+mod head;
+mod order;
+mod request;
+mod response;
+
+pub use connection::Connection;
+
+/// The bounds of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The largest head that is put together from several segments, for each direction. A head that lies in one
+    /// segment is parsed where it is and has no bound. Held segments share the same bound.
+    pub head_bytes_max: u32,
+    /// Requests that wait for their responses.
+    pub pending_exchanges_max: u32,
+    /// Segments that are held since they speak of bytes of the other direction whose event is still to come.
+    pub early_segments_max: u32,
+    /// Longer paths are cut.
+    pub path_bytes_max: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: 16 * 1024,
+            pending_exchanges_max: 128,
+            early_segments_max: 32,
+            path_bytes_max: 2048,
+        }
+    }
+}

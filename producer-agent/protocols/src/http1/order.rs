@@ -1,0 +1,216 @@
+//! Brings the events of both directions into the order in which the bytes were moved, and finds what is missing.
+//!
+//! In: segments as their events come. Out: segments that follow each other without overlap within a direction, each
+//! after those of the other direction that had been moved before it; and gaps where events are missing.
+//!
+//! The events of one connection can overtake each other by microseconds. The writer's call ends, and is reported,
+//! after the bytes have left; by then another thread may have read the answer. So a segment is held while it speaks of
+//! bytes of the other direction that have not been seen here. Either they come, or something behind them does, or the
+//! bound is reached: then they are missing.
+
+use std::collections::VecDeque;
+
+use super::body::Cursor;
+use super::connection::{Connection, RequestState, ResponseState};
+use crate::{Direction, Recognition, Segment, Sink};
+
+/// Segments that wait for the other direction; all are of the same one.
+#[derive(Debug)]
+pub(super) struct Early {
+    direction: Direction,
+    segments: VecDeque<OwnedSegment>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct OwnedSegment {
+    position: u64,
+    length: u64,
+    captured: Box<[u8]>,
+    at_ns: u64,
+    other_position: u64,
+}
+
+impl Connection {
+    /// Takes the bytes that one system call moved.
+    pub fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+        if self.recognition == Recognition::Foreign || segment.length == 0 {
+            return;
+        }
+        self.now_ns = self.now_ns.max(segment.at_ns);
+        if self.early.is_none() && !self.is_early(direction, segment.other_position) {
+            self.process(direction, segment, sink);
+        } else {
+            self.reorder(direction, segment, sink);
+        }
+    }
+
+    /// Speaks of bytes of the other direction that have not been seen.
+    fn is_early(&self, direction: Direction, other_position: u64) -> bool {
+        other_position > self.position(direction.opposite()).unwrap_or(0)
+    }
+
+    fn reorder(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+        loop {
+            let waits_for = match &self.early {
+                Some(early) if early.direction == direction => return self.hold_early(direction, segment, sink),
+                Some(early) => early.segments.front().map_or(0, |first| first.other_position),
+                None if self.is_early(direction, segment.other_position) => {
+                    return self.hold_early(direction, segment, sink);
+                }
+                None => return self.process(direction, segment, sink),
+            };
+            if segment.position >= waits_for {
+                // What the held segment waits for was skipped.
+                self.gap(direction, waits_for, sink);
+            } else if self.is_early(direction, segment.other_position) && !self.side.sends(direction) {
+                // Each has seen the other. Only a writer's call can still be under way when its bytes are answered, so
+                // the written segment, which is the held one, was first.
+                self.process_first_early(sink);
+            } else {
+                self.process(direction, segment, sink);
+                return self.drain_early(sink);
+            }
+            self.drain_early(sink);
+        }
+    }
+
+    fn hold_early(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+        while self.early.as_ref().is_some_and(|early| !early.has_room(segment, self)) {
+            self.release_first_early(sink);
+            self.drain_early(sink);
+        }
+        if self.early.is_none() && !self.is_early(direction, segment.other_position) {
+            return self.process(direction, segment, sink);
+        }
+        let early = self.early.get_or_insert_with(|| {
+            Box::new(Early { direction, segments: VecDeque::new(), bytes: 0 })
+        });
+        let captured = captured_within(segment, self.options.head_bytes_max);
+        early.bytes += captured.len();
+        early.segments.push_back(OwnedSegment {
+            position: segment.position,
+            length: segment.length,
+            captured: captured.into(),
+            at_ns: segment.at_ns,
+            other_position: segment.other_position,
+        });
+    }
+
+    /// Processes held segments as long as nothing is missing before them.
+    fn drain_early(&mut self, sink: &mut Sink<'_>) {
+        while let Some(early) = &self.early
+            && let Some(first) = early.segments.front()
+            && !self.is_early(early.direction, first.other_position)
+        {
+            self.process_first_early(sink);
+        }
+    }
+
+    /// Gives up waiting: what the held segments speak of is missing.
+    pub(super) fn release_early(&mut self, sink: &mut Sink<'_>) {
+        while self.early.is_some() {
+            self.release_first_early(sink);
+        }
+    }
+
+    fn release_first_early(&mut self, sink: &mut Sink<'_>) {
+        if let Some(early) = &self.early
+            && let Some(first) = early.segments.front()
+        {
+            let (direction, waits_for) = (early.direction.opposite(), first.other_position);
+            if self.position(direction).is_none_or(|position| position < waits_for) {
+                self.gap(direction, waits_for, sink);
+            }
+        }
+        self.process_first_early(sink);
+    }
+
+    fn process_first_early(&mut self, sink: &mut Sink<'_>) {
+        let Some(mut early) = self.early.take() else { return };
+        let Some(first) = early.segments.pop_front() else { return };
+        early.bytes -= first.captured.len();
+        let direction = early.direction;
+        if !early.segments.is_empty() {
+            self.early = Some(early);
+        }
+        let segment = Segment {
+            position: first.position,
+            length: first.length,
+            captured: &first.captured,
+            at_ns: first.at_ns,
+            other_position: first.other_position,
+        };
+        self.process(direction, &segment, sink);
+    }
+
+    /// Reads a segment whose turn it is: cuts off what was read before, and notes what is missing before it.
+    fn process(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+        if self.recognition == Recognition::Foreign {
+            return;
+        }
+        let mut cursor = Cursor::new(segment);
+        if self.position(direction.opposite()).is_none() {
+            self.locate(direction.opposite(), segment.other_position);
+        }
+        match self.position(direction) {
+            None => self.locate(direction, segment.position),
+            Some(expected) if expected < segment.position => self.gap(direction, segment.position, sink),
+            Some(expected) => cursor.skip_to(expected),
+        }
+        if cursor.is_done() {
+            return;
+        }
+        let other = self.position(direction.opposite()).unwrap_or(0);
+        cursor.other_position = cursor.other_position.min(other);
+        match direction {
+            Direction::Request => self.take_request(cursor, sink),
+            Direction::Response => self.take_response(cursor, sink),
+        }
+    }
+
+    /// The bytes up to `to` will not be seen.
+    fn gap(&mut self, direction: Direction, to: u64, sink: &mut Sink<'_>) {
+        match self.position(direction) {
+            None => self.locate(direction, to),
+            Some(_) if direction == Direction::Request => self.request_gap(to, sink),
+            Some(_) => self.response_gap(to, sink),
+        }
+    }
+
+    /// Where a direction stands when the first thing is heard of it. Only at 0 is it known what comes next.
+    fn locate(&mut self, direction: Direction, position: u64) {
+        match direction {
+            Direction::Request => {
+                self.request.position = Some(position);
+                self.request.state = if position == 0 { RequestState::Boundary } else { RequestState::Unsure };
+            }
+            Direction::Response => {
+                self.response.position = Some(position);
+                self.response.state = ResponseState::Boundary;
+                self.response_presumed = position != 0;
+            }
+        }
+    }
+
+    fn position(&self, direction: Direction) -> Option<u64> {
+        match direction {
+            Direction::Request => self.request.position,
+            Direction::Response => self.response.position,
+        }
+    }
+}
+
+impl Early {
+    fn has_room(&self, segment: &Segment<'_>, connection: &Connection) -> bool {
+        let options = &connection.options;
+        let bytes = self.bytes + captured_within(segment, options.head_bytes_max).len();
+        self.segments.len() < options.early_segments_max as usize && bytes <= options.head_bytes_max as usize
+    }
+}
+
+/// What is kept of a held segment. A head that is longer than its bound is cut, like any that is not captured whole.
+fn captured_within<'a>(segment: &Segment<'a>, bytes_max: u32) -> &'a [u8] {
+    let length = usize::try_from(segment.length).unwrap_or(usize::MAX);
+    &segment.captured[..segment.captured.len().min(length).min(bytes_max as usize)]
+}

@@ -1,0 +1,368 @@
+//! The client's direction: where requests begin and end.
+//!
+//! In: segments in order, and gaps. Out: entries in the queue of exchanges, their ends, and losses.
+
+use super::body::{Body, Cursor, Framing, Progress};
+use super::connection::{Beginning, Connection, PartialHead, RequestState, ResponseState};
+use super::exchanges::{Mark, Pending};
+use super::head::{self, Parsed, RequestLine};
+use crate::{Direction, LossReason, Recognition, Sink};
+
+impl Connection {
+    pub(super) fn take_request(&mut self, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
+        let start = cursor.position;
+        while !cursor.is_done() {
+            let at_segment_start = cursor.position == start;
+            match &mut self.request.state {
+                RequestState::Boundary => self.begin_request(&mut cursor, at_segment_start, true, sink),
+                RequestState::Unsure if at_segment_start => self.begin_request(&mut cursor, true, false, sink),
+                RequestState::Unsure => cursor.skip_rest(),
+                RequestState::Head(_) => self.continue_request_head(&mut cursor, sink),
+                RequestState::Body(body) => match body.consume(&mut cursor) {
+                    Progress::Complete => self.end_request(cursor_mark(&cursor), sink),
+                    Progress::More => {}
+                    Progress::Blind => self.request_end_unknown(sink),
+                    Progress::Malformed => {
+                        self.lose_back(LossReason::MalformedRequest, sink);
+                        self.request_end_unknown(sink);
+                    }
+                },
+                RequestState::GivenUp => {
+                    self.count_request(&cursor, at_segment_start, sink);
+                    cursor.skip_rest();
+                }
+            }
+        }
+        self.request.read(&cursor);
+    }
+
+    fn begin_request(&mut self, cursor: &mut Cursor<'_>, at_start: bool, certain: bool, sink: &mut Sink<'_>) {
+        if certain {
+            cursor.skip_line_ends();
+        }
+        if cursor.is_done() {
+            return;
+        }
+        let beginning = Beginning {
+            position: cursor.position,
+            at_ns: cursor.at_ns,
+            other_position: cursor.other_position,
+            at_segment_start: at_start,
+            certain,
+        };
+        let captured = cursor.captured;
+        let parsed = head::parse_request(captured);
+        let fits = captured.len() <= self.options.head_bytes_max as usize;
+        // Before a turn is possible, a text that is not yet a request line is taken for what it was: a body.
+        let may_wait = certain || matches!(parsed, Parsed::Partial(Some(_))) || self.is_turn(&beginning);
+        if matches!(parsed, Parsed::Partial(_)) && cursor.captured_whole() && fits && may_wait {
+            let bytes = captured.to_vec();
+            self.request.state = RequestState::Head(Box::new(PartialHead { bytes, beginning }));
+            cursor.skip_rest();
+            return;
+        }
+        let reason = if fits { LossReason::HeadNotCaptured } else { LossReason::HeadTooLarge };
+        self.take_request_head(&beginning, parsed, 0, reason, cursor, sink);
+    }
+
+    fn continue_request_head(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) {
+        let RequestState::Head(mut partial) = std::mem::replace(&mut self.request.state, RequestState::Unsure) else {
+            return;
+        };
+        let known = partial.bytes.len();
+        let room = (self.options.head_bytes_max as usize).saturating_sub(known);
+        let added = cursor.captured.len().min(room);
+        partial.bytes.extend_from_slice(&cursor.captured[..added]);
+        let fits = added == cursor.captured.len();
+        let all_there = fits && cursor.captured_whole();
+        let parsed = match head::may_end_after(&partial.bytes, known) || !all_there {
+            true => head::parse_request(&partial.bytes),
+            false => Parsed::Partial(None),
+        };
+        if matches!(parsed, Parsed::Partial(_)) && all_there {
+            cursor.skip_rest();
+            self.request.state = RequestState::Head(partial);
+            return;
+        }
+        let reason = if fits { LossReason::HeadNotCaptured } else { LossReason::HeadTooLarge };
+        self.take_request_head(&partial.beginning, parsed, known, reason, cursor, sink);
+    }
+
+    /// Acts on a head that is whole or will not become so; `before` of its bytes lie before the cursor.
+    fn take_request_head(
+        &mut self,
+        beginning: &Beginning,
+        parsed: Parsed<RequestLine<'_>>,
+        before: usize,
+        cut_reason: LossReason,
+        cursor: &mut Cursor<'_>,
+        sink: &mut Sink<'_>,
+    ) {
+        match parsed {
+            Parsed::Complete { line, framing, length } => {
+                self.recognise(sink);
+                if self.accept(beginning, Ok(&line), sink) {
+                    cursor.skip(length - before);
+                    self.begin_request_body(framing, line.method == "CONNECT", cursor_mark(cursor), sink);
+                } else {
+                    cursor.skip_rest();
+                }
+            }
+            Parsed::Partial(Some(line)) | Parsed::Oversized(line) => {
+                self.accept_cut(beginning, Ok(&line), sink);
+                cursor.skip_rest();
+            }
+            Parsed::Partial(None) => {
+                if beginning.certain || self.is_turn(beginning) {
+                    self.accept_cut(beginning, Err(cut_reason), sink);
+                } else {
+                    self.take_foreign_bytes(beginning, sink);
+                }
+                cursor.skip_rest();
+            }
+            Parsed::Malformed { line_seen } => {
+                if line_seen || (beginning.certain && self.recognition == Recognition::Recognised) {
+                    self.recognise(sink);
+                    self.accept_cut(beginning, Err(LossReason::MalformedRequest), sink);
+                } else if beginning.certain {
+                    self.become_foreign();
+                } else {
+                    self.take_foreign_bytes(beginning, sink);
+                }
+                cursor.skip_rest();
+            }
+        }
+    }
+
+    fn begin_request_body(&mut self, framing: Framing, is_connect: bool, head_end: Mark, sink: &mut Sink<'_>) {
+        let body = match framing {
+            Framing::None => {
+                self.end_request(head_end, sink);
+                if is_connect {
+                    // What follows is a request only if the tunnel is refused.
+                    self.request.state = RequestState::Unsure;
+                }
+                return;
+            }
+            Framing::Length(bytes) => Body::with_length(head_end.position, bytes),
+            Framing::Chunked => Some(Body::chunked()),
+            Framing::UntilClose | Framing::Unknown => return self.request_end_unknown(sink),
+        };
+        match body {
+            Some(body) => self.request.state = RequestState::Body(body),
+            None => {
+                self.lose_back(LossReason::MalformedRequest, sink);
+                self.request_end_unknown(sink);
+            }
+        }
+    }
+
+    fn end_request(&mut self, end: Mark, sink: &mut Sink<'_>) {
+        self.request.state = RequestState::Boundary;
+        if self.discarding {
+            return;
+        }
+        if let Some(back) = self.pending.back_mut() {
+            back.end = Some(end);
+        }
+        if self.pending.len() == 1 && self.pending.front().is_some_and(Pending::answer_is_complete) {
+            self.complete_front(sink);
+        }
+    }
+
+    /// The newest request ends somewhere behind this: where, its response will tell.
+    fn request_end_unknown(&mut self, sink: &mut Sink<'_>) {
+        if self.discarding {
+            self.request.state = RequestState::GivenUp;
+            return;
+        }
+        self.request.state = RequestState::Unsure;
+        if self.pipelined {
+            self.lose_back(LossReason::Ambiguous, sink);
+        }
+    }
+
+    /// A request line that may begin here would begin a new turn: all before it is answered.
+    fn is_turn(&self, beginning: &Beginning) -> bool {
+        match self.pending.front() {
+            None => !self.pipelined,
+            Some(front) => {
+                self.pending.len() == 1
+                    && front.answer.is_some()
+                    && beginning.at_segment_start
+                    && matches!(self.response.state, ResponseState::UntilTurn)
+                    && self.response.position == Some(beginning.other_position)
+            }
+        }
+    }
+
+    /// Adds a request to the queue: its line, or the reason why it is only a placeholder. False if there is no place
+    /// for it in what is known, which gives the connection up.
+    fn accept(
+        &mut self,
+        beginning: &Beginning,
+        request: Result<&RequestLine<'_>, LossReason>,
+        sink: &mut Sink<'_>,
+    ) -> bool {
+        if self.is_turn(beginning) {
+            self.end_turn(request.err(), sink);
+        } else if !beginning.certain || matches!(self.response.state, ResponseState::UntilTurn) {
+            self.lose(LossReason::Ambiguous, sink);
+            self.give_up(sink);
+            return false;
+        }
+        self.pipelined |= !self.pending.is_empty();
+        self.discarding |= self.pending.len() >= self.options.pending_exchanges_max as usize;
+        match request {
+            _ if self.discarding => self.lose(LossReason::TooManyPipelined, sink),
+            Ok(line) => self.pending.push_request(line, beginning.mark(), self.options.path_bytes_max),
+            Err(reason) => {
+                self.lose(reason, sink);
+                self.pending.push(Pending::placeholder(beginning.mark()));
+            }
+        }
+        true
+    }
+
+    /// A new request proves that the one before is answered, up to what has been read. The presumed end of that
+    /// request is right if a request line stands behind it (`unseen`: it cannot be told).
+    fn end_turn(&mut self, unseen: Option<LossReason>, sink: &mut Sink<'_>) {
+        match unseen {
+            None => self.confirm(Direction::Request, sink),
+            Some(reason) if self.awaits(Direction::Request) => self.refute(reason, sink),
+            Some(_) => {}
+        }
+        if self.pending.is_empty() {
+            return;
+        }
+        if let Some(reason) = unseen
+            && self.pending.front().is_some_and(|front| front.end_presumed)
+        {
+            self.lose_front(reason, sink);
+        }
+        self.end_response_by_turn(sink);
+    }
+
+    /// Adds a request whose end is not known.
+    fn accept_cut(
+        &mut self,
+        beginning: &Beginning,
+        request: Result<&RequestLine<'_>, LossReason>,
+        sink: &mut Sink<'_>,
+    ) {
+        if request.is_ok() {
+            self.recognise(sink);
+        }
+        if self.accept(beginning, request, sink) {
+            self.request_end_unknown(sink);
+        }
+    }
+
+    /// No request begins here: the bytes belong to the one before.
+    fn take_foreign_bytes(&mut self, beginning: &Beginning, sink: &mut Sink<'_>) {
+        self.request.state = RequestState::Unsure;
+        match self.pending.back() {
+            Some(back) if back.end.is_none() => {}
+            None if self.recognition == Recognition::Undecided => {
+                self.lose(LossReason::StartedBeforeCapture, sink);
+                self.pending.push(Pending::placeholder(beginning.mark()));
+            }
+            _ => self.refute_request_end(LossReason::Ambiguous, sink),
+        }
+    }
+
+    /// A request went on, or may have gone on, behind its presumed end.
+    fn refute_request_end(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
+        if self.awaits(Direction::Request) {
+            self.refute(reason, sink);
+        }
+        if self.pending.back().is_some_and(|back| back.end_presumed) {
+            self.lose_back(reason, sink);
+        }
+    }
+
+    /// The head that is only there in part will not get longer before the response: takes what is known of it.
+    pub(super) fn cut_partial_request(&mut self, sink: &mut Sink<'_>) {
+        let RequestState::Head(partial) = std::mem::replace(&mut self.request.state, RequestState::Unsure) else {
+            return;
+        };
+        match head::parse_request(&partial.bytes) {
+            Parsed::Partial(Some(line)) | Parsed::Oversized(line) => {
+                self.accept_cut(&partial.beginning, Ok(&line), sink);
+            }
+            _ if partial.beginning.certain => {
+                self.accept_cut(&partial.beginning, Err(LossReason::Unfinished), sink);
+            }
+            _ => self.take_foreign_bytes(&partial.beginning, sink),
+        }
+    }
+
+    /// After the connection has been given up, what is seen is still counted.
+    fn count_request(&mut self, cursor: &Cursor<'_>, at_segment_start: bool, sink: &mut Sink<'_>) {
+        if !at_segment_start {
+            return;
+        }
+        match head::parse_request(cursor.captured) {
+            Parsed::Complete { .. }
+            | Parsed::Partial(Some(_))
+            | Parsed::Oversized(_)
+            | Parsed::Malformed { line_seen: true } => self.lose(LossReason::Ambiguous, sink),
+            Parsed::Partial(None) | Parsed::Malformed { line_seen: false } => {}
+        }
+    }
+
+    /// The bytes up to `to` will not be seen.
+    pub(super) fn request_gap(&mut self, to: u64, sink: &mut Sink<'_>) {
+        let last_ns = self.request.last_ns;
+        match std::mem::replace(&mut self.request.state, RequestState::Unsure) {
+            RequestState::Body(Body::Length { end }) if to < end => {
+                self.request.state = RequestState::Body(Body::Length { end });
+            }
+            RequestState::Body(Body::Length { end }) => {
+                // When its last byte was moved is not known.
+                self.lose_back(LossReason::Gap, sink);
+                self.end_request(Mark { position: end, at_ns: last_ns }, sink);
+                if to > end {
+                    self.miss_requests(to, sink);
+                }
+            }
+            RequestState::Body(Body::Chunked(_)) => self.request_end_unknown(sink),
+            RequestState::Head(partial) if partial.beginning.certain => {
+                self.accept_cut(&partial.beginning, Err(LossReason::Gap), sink);
+            }
+            RequestState::Boundary => self.miss_requests(to, sink),
+            RequestState::Unsure | RequestState::Head(_) => self.refute_request_end(LossReason::Gap, sink),
+            RequestState::GivenUp => self.request.state = RequestState::GivenUp,
+        }
+        self.request.position = Some(to);
+        self.request.tail_missing = true;
+    }
+
+    /// At least one request lies in a gap that ends at `to`.
+    fn miss_requests(&mut self, to: u64, sink: &mut Sink<'_>) {
+        if self.pipelined {
+            return self.give_up(sink);
+        }
+        self.request.state = RequestState::Unsure;
+        let unseen_already = self.pending.back().is_some_and(|back| back.method.is_none() && back.end.is_none());
+        if unseen_already {
+            return;
+        }
+        let was_open = !self.pending.is_empty();
+        self.lose(LossReason::Gap, sink);
+        if was_open {
+            // Whether the open ones were answered before is not known, so any of them may be answered next.
+            self.lose_all(LossReason::Gap, sink);
+            self.response.state = ResponseState::UntilTurn;
+        }
+        let mut unseen = Pending::placeholder(Mark { position: to, at_ns: self.now_ns });
+        if was_open {
+            unseen.begin_answer(self.response.position.unwrap_or(0), self.now_ns);
+        }
+        self.pending.push(unseen);
+    }
+}
+
+fn cursor_mark(cursor: &Cursor<'_>) -> Mark {
+    Mark { position: cursor.position, at_ns: cursor.at_ns }
+}

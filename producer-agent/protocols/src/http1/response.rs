@@ -1,0 +1,363 @@
+//! The server's direction: where responses begin and end.
+//!
+//! In: segments in order, and gaps. Out: the answers of the exchanges in the queue, complete exchanges, and losses.
+
+use super::body::{Body, Cursor, Framing, Progress};
+use super::connection::{Beginning, Connection, PartialHead, RequestState, ResponseState};
+use super::exchanges::{Mark, Pending};
+use super::head::{self, Method, Parsed};
+use crate::{Direction, LossReason, Recognition, Sink};
+
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+impl Connection {
+    pub(super) fn take_response(&mut self, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
+        while !cursor.is_done() {
+            match &mut self.response.state {
+                ResponseState::Boundary => self.begin_response(&mut cursor, sink),
+                ResponseState::Head(_) => self.continue_response_head(&mut cursor, sink),
+                ResponseState::Body(body) => match body.consume(&mut cursor) {
+                    Progress::Complete => {
+                        self.end_response(Mark { position: cursor.position, at_ns: cursor.at_ns }, sink);
+                    }
+                    Progress::More => {}
+                    Progress::Blind => self.response_end_unknown(sink),
+                    Progress::Malformed => self.lose_response(LossReason::MalformedResponse, sink),
+                },
+                ResponseState::UntilClose | ResponseState::UntilTurn | ResponseState::GivenUp => cursor.skip_rest(),
+            }
+        }
+        self.response.read(&cursor);
+    }
+
+    fn begin_response(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) {
+        if !self.response_presumed {
+            cursor.skip_line_ends();
+        }
+        if cursor.is_done() {
+            return;
+        }
+        if self.pending.is_empty() {
+            // A server may answer a head that it never gets whole.
+            self.cut_partial_request(sink);
+        }
+        let Some(front) = self.pending.front_mut() else {
+            return self.take_unsolicited(cursor, sink);
+        };
+        if front.answer_is_complete() {
+            return self.give_up(sink);
+        }
+        front.begin_answer(cursor.position, cursor.at_ns);
+        let beginning = Beginning {
+            position: cursor.position,
+            at_ns: cursor.at_ns,
+            other_position: cursor.other_position,
+            at_segment_start: true,
+            certain: !self.response_presumed,
+        };
+        let captured = cursor.captured;
+        let parsed = head::parse_response(captured, front.method.as_ref());
+        let fits = captured.len() <= self.options.head_bytes_max as usize;
+        if matches!(parsed, Parsed::Partial(_)) && cursor.captured_whole() && fits {
+            let bytes = captured.to_vec();
+            self.response.state = ResponseState::Head(Box::new(PartialHead { bytes, beginning }));
+            cursor.skip_rest();
+            return;
+        }
+        let reason = if fits { LossReason::HeadNotCaptured } else { LossReason::HeadTooLarge };
+        self.take_response_head(&beginning, parsed, 0, reason, cursor, sink);
+    }
+
+    fn continue_response_head(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) {
+        let ResponseState::Head(mut partial) = std::mem::replace(&mut self.response.state, ResponseState::UntilTurn)
+        else {
+            return;
+        };
+        let known = partial.bytes.len();
+        let room = (self.options.head_bytes_max as usize).saturating_sub(known);
+        let added = cursor.captured.len().min(room);
+        partial.bytes.extend_from_slice(&cursor.captured[..added]);
+        let fits = added == cursor.captured.len();
+        let all_there = fits && cursor.captured_whole();
+        let method = self.pending.front().and_then(|front| front.method.as_ref());
+        let parsed = match head::may_end_after(&partial.bytes, known) || !all_there {
+            true => head::parse_response(&partial.bytes, method),
+            false => Parsed::Partial(None),
+        };
+        if matches!(parsed, Parsed::Partial(_)) && all_there {
+            cursor.skip_rest();
+            self.response.state = ResponseState::Head(partial);
+            return;
+        }
+        let reason = if fits { LossReason::HeadNotCaptured } else { LossReason::HeadTooLarge };
+        self.take_response_head(&partial.beginning, parsed, known, reason, cursor, sink);
+    }
+
+    /// Acts on a head that is whole or will not become so; `before` of its bytes lie before the cursor.
+    fn take_response_head(
+        &mut self,
+        beginning: &Beginning,
+        parsed: Parsed<u16>,
+        before: usize,
+        cut_reason: LossReason,
+        cursor: &mut Cursor<'_>,
+        sink: &mut Sink<'_>,
+    ) {
+        match parsed {
+            Parsed::Complete { line: status, framing, length } => {
+                self.confirm_response_begin(sink);
+                cursor.skip(length - before);
+                if is_interim(status) {
+                    self.response.state = ResponseState::Boundary;
+                    return;
+                }
+                self.begin_final_response(beginning, status, sink);
+                let head_end = Mark { position: cursor.position, at_ns: cursor.at_ns };
+                if self.takes_over(status) {
+                    self.upgrade(head_end, sink);
+                    cursor.skip_rest();
+                } else {
+                    self.begin_response_body(framing, head_end, sink);
+                }
+            }
+            Parsed::Partial(Some(status)) | Parsed::Oversized(status) => {
+                self.confirm_response_begin(sink);
+                if status == SWITCHING_PROTOCOLS {
+                    self.lose_front(cut_reason, sink);
+                    self.lose_all(LossReason::Upgraded, sink);
+                    return self.become_foreign_after(cursor);
+                }
+                if is_interim(status) {
+                    // Where the final response begins behind it is not known.
+                    self.lose_front(cut_reason, sink);
+                }
+                self.begin_final_response(beginning, status, sink);
+                self.response_end_unknown(sink);
+            }
+            Parsed::Partial(None) => {
+                if self.awaits(Direction::Response) {
+                    self.refute(cut_reason, sink);
+                }
+                self.lose_response(cut_reason, sink);
+            }
+            Parsed::Malformed { line_seen: false } if self.response_presumed => self.give_up(sink),
+            Parsed::Malformed { line_seen } => {
+                if line_seen {
+                    self.confirm_response_begin(sink);
+                }
+                self.lose_response(LossReason::MalformedResponse, sink);
+            }
+        }
+    }
+
+    fn begin_response_body(&mut self, framing: Framing, head_end: Mark, sink: &mut Sink<'_>) {
+        let body = match framing {
+            Framing::None => return self.end_response(head_end, sink),
+            Framing::Length(bytes) => Body::with_length(head_end.position, bytes),
+            Framing::Chunked => Some(Body::chunked()),
+            Framing::UntilClose => {
+                self.response.state = ResponseState::UntilClose;
+                return;
+            }
+            Framing::Unknown => return self.response_end_unknown(sink),
+        };
+        match body {
+            Some(body) => self.response.state = ResponseState::Body(body),
+            None => self.lose_response(LossReason::MalformedResponse, sink),
+        }
+    }
+
+    /// A response does begin where the stream stands.
+    fn confirm_response_begin(&mut self, sink: &mut Sink<'_>) {
+        self.recognise(sink);
+        self.response_presumed = false;
+        self.confirm(Direction::Response, sink);
+    }
+
+    /// The first byte of the final response tells where the request has ended, if nothing else does.
+    fn begin_final_response(&mut self, beginning: &Beginning, status: u16, sink: &mut Sink<'_>) {
+        let reached = self.request.reached();
+        let tail_missing = self.request.tail_missing;
+        let unsure = matches!(self.request.state, RequestState::Unsure) && self.pending.len() == 1;
+        let Some(front) = self.pending.front_mut() else { return };
+        if let Some(answer) = &mut front.answer {
+            answer.status = Some(status);
+        }
+        if unsure && front.end.is_none() {
+            front.end = Some(reached);
+            front.end_presumed = true;
+            if tail_missing {
+                self.lose_front(LossReason::Gap, sink);
+            } else if beginning.other_position != reached.position {
+                self.lose_front(LossReason::Ambiguous, sink);
+            }
+        }
+    }
+
+    fn end_response(&mut self, end: Mark, sink: &mut Sink<'_>) {
+        self.response.state = ResponseState::Boundary;
+        let Some(front) = self.pending.front_mut() else { return };
+        if let Some(answer) = &mut front.answer {
+            answer.end = Some(end);
+        }
+        // A server may answer before it has the whole request.
+        if front.end.is_some() || (front.lost && self.pending_request_is_over()) {
+            self.complete_front(sink);
+        }
+    }
+
+    /// No byte that is still to come belongs to the front's request.
+    fn pending_request_is_over(&self) -> bool {
+        self.pending.len() > 1 || matches!(self.request.state, RequestState::Unsure | RequestState::GivenUp)
+    }
+
+    /// The client's new turn ends the response where it has been read to.
+    pub(super) fn end_response_by_turn(&mut self, sink: &mut Sink<'_>) {
+        if self.response.tail_missing {
+            self.lose_front(LossReason::Gap, sink);
+        }
+        let end = self.response.reached();
+        let Some(mut front) = self.pending.pop() else { return };
+        if let Some(answer) = &mut front.answer {
+            answer.end = Some(end);
+        }
+        self.response.state = ResponseState::Boundary;
+        self.response_presumed = true;
+        self.hold(front, Direction::Response, sink);
+    }
+
+    /// The bytes that say where the response ends were not captured.
+    fn response_end_unknown(&mut self, sink: &mut Sink<'_>) {
+        self.response.state = ResponseState::UntilTurn;
+        if self.pending.len() > 1 {
+            self.give_up(sink);
+        }
+    }
+
+    fn lose_response(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
+        self.response_presumed = false;
+        self.lose_front(reason, sink);
+        self.response_end_unknown(sink);
+    }
+
+    /// Bytes that answer no request known here.
+    fn take_unsolicited(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) {
+        if self.discarding || self.awaits(Direction::Request) {
+            // They answer a request that was not kept, or one that hid behind a presumed end.
+            return self.give_up(sink);
+        }
+        let reason = match self.recognition {
+            Recognition::Undecided => LossReason::StartedBeforeCapture,
+            Recognition::Recognised | Recognition::Foreign => LossReason::UnsolicitedResponse,
+        };
+        match head::parse_response(cursor.captured, None) {
+            Parsed::Complete { .. }
+            | Parsed::Partial(Some(_))
+            | Parsed::Oversized(_)
+            | Parsed::Malformed { line_seen: true } => self.recognise(sink),
+            // The server speaks first, and it is not HTTP.
+            Parsed::Malformed { line_seen: false }
+                if cursor.position == 0 && self.recognition == Recognition::Undecided =>
+            {
+                return self.become_foreign_after(cursor);
+            }
+            Parsed::Partial(None) | Parsed::Malformed { line_seen: false } => {}
+        }
+        self.lose(reason, sink);
+        self.push_unseen(cursor.position, cursor.at_ns);
+        self.response_presumed = false;
+        self.response.state = ResponseState::UntilTurn;
+    }
+
+    /// Keeps the place of a request that was not seen, and whose response is being read.
+    fn push_unseen(&mut self, position: u64, at_ns: u64) {
+        let mut unseen = Pending::placeholder(self.request.reached());
+        unseen.begin_answer(position, at_ns);
+        self.pending.push(unseen);
+        if matches!(self.request.state, RequestState::Head(_)) {
+            return;
+        }
+    }
+
+    /// Whether this status makes the connection something else than HTTP/1 (RFC 9110, 7.8 and 9.3.6).
+    fn takes_over(&self, status: u16) -> bool {
+        let is_connect = self.pending.front().is_some_and(|front| front.method == Some(Method::Connect));
+        status == SWITCHING_PROTOCOLS || (is_connect && (200..300).contains(&status))
+    }
+
+    fn upgrade(&mut self, head_end: Mark, sink: &mut Sink<'_>) {
+        if let Some(front) = self.pending.front_mut() {
+            if let Some(answer) = &mut front.answer {
+                answer.end = Some(head_end);
+            }
+            // A tunnel may be used before it is granted, and a body may still be under way.
+            let unclear = front.end.is_none() || (front.end_presumed && front.method == Some(Method::Connect));
+            if unclear {
+                self.lose_front(LossReason::Ambiguous, sink);
+            }
+        }
+        if let Some(front) = self.pending.pop() {
+            self.emit(front, None, sink);
+        }
+        self.lose_all(LossReason::Upgraded, sink);
+        self.become_foreign();
+    }
+
+    fn become_foreign_after(&mut self, cursor: &mut Cursor<'_>) {
+        cursor.skip_rest();
+        self.become_foreign();
+    }
+
+    /// The bytes up to `to` will not be seen.
+    pub(super) fn response_gap(&mut self, to: u64, sink: &mut Sink<'_>) {
+        let last_ns = self.response.last_ns;
+        match std::mem::replace(&mut self.response.state, ResponseState::UntilTurn) {
+            ResponseState::Body(Body::Length { end }) if to < end => {
+                self.response.state = ResponseState::Body(Body::Length { end });
+            }
+            ResponseState::Body(Body::Length { end }) => {
+                // When its last byte was moved is not known.
+                self.lose_front(LossReason::Gap, sink);
+                self.end_response(Mark { position: end, at_ns: last_ns }, sink);
+                if to > end {
+                    self.miss_response(end, sink);
+                }
+            }
+            ResponseState::Body(Body::Chunked(_)) => self.response_end_unknown(sink),
+            ResponseState::Boundary | ResponseState::Head(_) => {
+                let position = self.response.position.unwrap_or(to);
+                self.miss_response(position, sink);
+            }
+            state @ (ResponseState::UntilClose | ResponseState::UntilTurn | ResponseState::GivenUp) => {
+                self.response.state = state;
+            }
+        }
+        self.response.position = Some(to);
+        self.response.tail_missing = true;
+    }
+
+    /// The head of a response, or part of it, lies in a gap.
+    fn miss_response(&mut self, position: u64, sink: &mut Sink<'_>) {
+        if self.pending.is_empty() {
+            self.cut_partial_request(sink);
+        }
+        self.refute(LossReason::Gap, sink);
+        self.response_presumed = false;
+        let now_ns = self.now_ns;
+        match self.pending.front_mut() {
+            Some(front) if front.answer_is_complete() => return self.give_up(sink),
+            Some(front) => front.begin_answer(position, now_ns),
+            None => {
+                self.lose(LossReason::Gap, sink);
+                self.push_unseen(position, now_ns);
+            }
+        }
+        self.lose_front(LossReason::Gap, sink);
+        self.response_end_unknown(sink);
+    }
+}
+
+/// Interim responses come before the final one (RFC 9110, 15.2). 101 is the last that this protocol says.
+fn is_interim(status: u16) -> bool {
+    (100..200).contains(&status) && status != SWITCHING_PROTOCOLS
+}

@@ -1,0 +1,114 @@
+//! What the agent says of itself: the `agents` record and the Prometheus metrics, from the same numbers.
+
+use std::collections::BTreeMap;
+
+use headwater_probe_loader::{CAPTURE_PATH, types::count};
+use headwater_schemas::records::Agent;
+use metrics::{counter, gauge};
+
+use crate::ledger::{Ledger, Stream};
+
+/// What stays the same during one run.
+pub struct About {
+    pub node: String,
+    pub agent_started_at_us: i64,
+    pub kernel: String,
+}
+
+/// What is known at one moment beside the ledger.
+pub struct Moment {
+    pub observed_at_us: i64,
+    pub probe_counts: [u64; count::LEN as usize],
+    pub missed_runs: u64,
+    pub connections: usize,
+    /// Messages that brokers acknowledged, by stream, watermarks included.
+    pub delivered: [u64; 2],
+    pub is_final: bool,
+}
+
+/// Makes heartbeats.
+pub struct Heartbeats {
+    about: About,
+    sequence: i64,
+}
+
+impl Heartbeats {
+    pub fn new(about: About) -> Heartbeats {
+        Heartbeats { about, sequence: 0 }
+    }
+
+    /// The record of this moment.
+    pub fn next(&mut self, ledger: &Ledger, moment: &Moment) -> Agent {
+        let by_stream = |value: &dyn Fn(Stream) -> i64| -> BTreeMap<String, i64> {
+            Stream::ALL.iter().map(|&stream| (stream.name().to_owned(), value(stream))).collect()
+        };
+        let sequence = self.sequence;
+        self.sequence += 1;
+        Agent {
+            node: self.about.node.clone(),
+            agent_started_at_us: self.about.agent_started_at_us,
+            sequence,
+            observed_at_us: moment.observed_at_us,
+            version: env!("CARGO_PKG_VERSION").into(),
+            kernel: self.about.kernel.clone(),
+            capture_path: CAPTURE_PATH.into(),
+            is_final: moment.is_final,
+            captured: by_stream(&|stream| ledger.counts(stream).captured),
+            published: by_stream(&|stream| ledger.counts(stream).published - in_flight(ledger, moment, stream)),
+            in_flight: by_stream(&|stream| in_flight(ledger, moment, stream)),
+            dropped: dropped(ledger),
+            counters: counters(moment),
+            cpu_ms: headwater_telemetry::cpu_ms(),
+            rss_bytes: headwater_telemetry::rss_bytes(),
+        }
+    }
+}
+
+/// Sets the metrics to what a heartbeat says.
+pub fn export(agent: &Agent) {
+    for (stream, count) in &agent.captured {
+        counter!("headwater_agent_captured_total", "record" => stream.clone()).absolute(*count as u64);
+    }
+    for (stream, count) in &agent.published {
+        counter!("headwater_agent_published_total", "record" => stream.clone()).absolute(*count as u64);
+    }
+    for (stream, count) in &agent.in_flight {
+        gauge!("headwater_agent_in_flight", "record" => stream.clone()).set(*count as f64);
+    }
+    for (reason, count) in &agent.dropped {
+        counter!("headwater_agent_dropped_total", "reason" => reason.clone()).absolute(*count as u64);
+    }
+    for (name, count) in &agent.counters {
+        gauge!("headwater_agent_probe", "counter" => name.clone()).set(*count as f64);
+    }
+    gauge!("headwater_agent_cpu_ms").set(agent.cpu_ms as f64);
+    gauge!("headwater_agent_rss_bytes").set(agent.rss_bytes as f64);
+}
+
+/// Records handed over and not yet acknowledged. Which of the messages in flight are watermarks is not known: all of them count as
+/// records, but never more than there are.
+fn in_flight(ledger: &Ledger, moment: &Moment, stream: Stream) -> i64 {
+    let counts = ledger.counts(stream);
+    let messages = counts.published + counts.watermarks - moment.delivered[stream as usize] as i64;
+    messages.clamp(0, counts.published)
+}
+
+/// `stream/reason`, so that the same reason in both streams stays apart.
+fn dropped(ledger: &Ledger) -> BTreeMap<String, i64> {
+    let of_stream = |stream: Stream| {
+        let dropped = &ledger.counts(stream).dropped;
+        dropped.iter().map(move |(reason, count)| (format!("{}/{reason}", stream.name()), *count))
+    };
+    Stream::ALL.into_iter().flat_map(of_stream).collect()
+}
+
+fn counters(moment: &Moment) -> BTreeMap<String, i64> {
+    let mut counters: BTreeMap<String, i64> = count::NAMES
+        .iter()
+        .zip(moment.probe_counts)
+        .map(|(name, count)| (format!("probe_{name}"), count as i64))
+        .collect();
+    counters.insert("probe_missed_runs".into(), moment.missed_runs as i64);
+    counters.insert("connections".into(), moment.connections as i64);
+    counters
+}

@@ -1,0 +1,177 @@
+//! Counts every record: captured, handed to the producer, or dropped for a reason; in total and since the last watermark.
+//!
+//! In: what happened to each record. Out: [`Watermark`]s, and totals for heartbeats and metrics. Promise: a record that was
+//! captured is in exactly one of the counts. Bounded: reasons are names in this program.
+
+use std::collections::BTreeMap;
+
+use headwater_schemas::records::{Dropped, Watermark};
+
+/// Topics that carry watermarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stream {
+    Requests,
+    Flows,
+}
+
+impl Stream {
+    pub const ALL: [Stream; 2] = [Stream::Requests, Stream::Flows];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Stream::Requests => "requests",
+            Stream::Flows => "flows",
+        }
+    }
+}
+
+/// The counts of one run of the agent.
+pub struct Ledger {
+    node: String,
+    agent_started_at_us: i64,
+    sequence: i64,
+    covered_to_us: i64,
+    counts: [Counts; 2],
+}
+
+/// The counts of one stream.
+#[derive(Debug, Default, Clone)]
+pub struct Counts {
+    pub captured: i64,
+    pub published: i64,
+    pub dropped: BTreeMap<&'static str, i64>,
+    /// Watermark messages handed to the producer, which its delivery reports count as well.
+    pub watermarks: i64,
+    published_since: i64,
+    dropped_since: BTreeMap<&'static str, i64>,
+}
+
+impl Ledger {
+    /// `capture_began_us` is when the probes were in place: coverage begins there.
+    pub fn new(node: String, agent_started_at_us: i64, capture_began_us: i64) -> Ledger {
+        Ledger { node, agent_started_at_us, sequence: 0, covered_to_us: capture_began_us, counts: Default::default() }
+    }
+
+    /// A record was captured and handed to the producer.
+    pub fn published(&mut self, stream: Stream) {
+        let counts = self.of(stream);
+        counts.captured += 1;
+        counts.published += 1;
+        counts.published_since += 1;
+    }
+
+    /// A record was captured, and dropped.
+    pub fn dropped(&mut self, stream: Stream, reason: &'static str, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let counts = self.of(stream);
+        counts.captured = counts.captured.saturating_add(count);
+        *counts.dropped.entry(reason).or_default() += count;
+        *counts.dropped_since.entry(reason).or_default() += count;
+    }
+
+    /// A record that had been handed to the producer was not delivered after all.
+    pub fn not_delivered(&mut self, stream: Stream, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.of(stream).captured -= count;
+        self.of(stream).published -= count;
+        self.dropped(stream, "not_delivered", count as u64);
+    }
+
+    /// A watermark was handed to the producer, for one partition.
+    pub fn watermark_published(&mut self, stream: Stream) {
+        self.of(stream).watermarks += 1;
+    }
+
+    /// A watermark found the producer's queue full. Its reader sees the jump in the sequence and takes the time for not
+    /// covered; here it only counts.
+    pub fn watermark_dropped(&mut self, stream: Stream) {
+        *self.of(stream).dropped.entry("watermark_queue_full").or_default() += 1;
+    }
+
+    /// Closes the time up to `up_to_us`: what the agent had of it is published or named as dropped. One for each stream.
+    ///
+    /// Time never runs backwards here, also if the clock does: the covered time may then be empty.
+    pub fn watermarks(&mut self, up_to_us: i64, now_us: i64, is_final: bool) -> [Watermark; 2] {
+        let covers_from_us = self.covered_to_us;
+        self.covered_to_us = up_to_us.max(covers_from_us);
+        let sequence = self.sequence;
+        self.sequence += 1;
+        Stream::ALL.map(|stream| {
+            let counts = &mut self.counts[stream as usize];
+            let dropped = std::mem::take(&mut counts.dropped_since);
+            Watermark {
+                node: self.node.clone(),
+                agent_started_at_us: self.agent_started_at_us,
+                sequence,
+                covers_from_us,
+                up_to_us: self.covered_to_us,
+                is_final,
+                published: std::mem::take(&mut counts.published_since),
+                dropped: dropped
+                    .into_iter()
+                    .map(|(reason, count)| Dropped {
+                        reason: reason.to_owned(),
+                        count,
+                        from_us: covers_from_us,
+                        to_us: now_us.max(self.covered_to_us),
+                    })
+                    .collect(),
+            }
+        })
+    }
+
+    /// The totals of a stream.
+    pub fn counts(&self, stream: Stream) -> &Counts {
+        &self.counts[stream as usize]
+    }
+
+    fn of(&mut self, stream: Stream) -> &mut Counts {
+        &mut self.counts[stream as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watermarks_cover_time_without_holes_and_name_what_is_missing() {
+        let mut ledger = Ledger::new("n".into(), 1, 100);
+        ledger.published(Stream::Requests);
+        ledger.dropped(Stream::Requests, "queue_full", 2);
+        let [requests, flows] = ledger.watermarks(200, 250, false);
+        assert_eq!(
+            (requests.covers_from_us, requests.up_to_us, requests.sequence, requests.published),
+            (100, 200, 0, 1)
+        );
+        assert_eq!(requests.dropped.len(), 1);
+        assert_eq!((requests.dropped[0].count, requests.dropped[0].from_us, requests.dropped[0].to_us), (2, 100, 250));
+        assert!(flows.dropped.is_empty());
+
+        let [requests, _] = ledger.watermarks(150, 260, true);
+        assert_eq!(
+            (requests.covers_from_us, requests.up_to_us, requests.sequence, requests.published),
+            (200, 200, 1, 0)
+        );
+        assert!(requests.dropped.is_empty() && requests.is_final);
+    }
+
+    #[test]
+    fn every_captured_record_is_in_one_count() {
+        let mut ledger = Ledger::new("n".into(), 1, 100);
+        for _ in 0..5 {
+            ledger.published(Stream::Flows);
+        }
+        ledger.dropped(Stream::Flows, "queue_full", 3);
+        ledger.not_delivered(Stream::Flows, 2);
+        let counts = ledger.counts(Stream::Flows);
+        assert_eq!((counts.captured, counts.published), (8, 3));
+        assert_eq!(counts.dropped.values().sum::<i64>(), 5);
+    }
+}

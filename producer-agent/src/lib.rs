@@ -1,0 +1,11 @@
+//! The agent: captures what one node's sockets do and publishes it. `pipeline.rs` is the place to start reading.
+
+mod clock;
+mod heartbeat;
+mod ledger;
+mod losses;
+mod observe;
+pub mod pipeline;
+mod publish;
+pub mod settings;
+mod workload;

@@ -1,0 +1,57 @@
+//! `headwater-agent`: reads the settings and runs the pipeline until it is told to stop.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use headwater_agent::pipeline;
+use headwater_agent::settings::{ALL_KEYS, Settings};
+
+/// How long a broker may take to answer at the start.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+fn main() -> ExitCode {
+    let command = clap::Command::new("headwater-agent")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Captures what this node's sockets do with eBPF and publishes it to Kafka");
+    let loaded = headwater_settings::load(command, ALL_KEYS, std::env::args_os(), std::env::vars().collect());
+    let mut values = match loaded {
+        Ok((_, values)) => values,
+        Err(error) => error.exit(),
+    };
+    let settings = Settings::read(&mut values);
+    if let Err(problems) = values.finish() {
+        eprintln!("headwater-agent: {problems}");
+        return ExitCode::from(2);
+    }
+    match run(&settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("headwater-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(settings: &Settings) -> Result<()> {
+    settings.telemetry.start()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;
+    }
+    run_in_background();
+    headwater_kafka::connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
+    pipeline::run(settings, &stop)
+}
+
+/// The batch class does not preempt the programs that are observed when it wakes up. Threads made later inherit it.
+fn run_in_background() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameters outlive the call; 0 is the calling thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
+    if result != 0 {
+        tracing::warn!(error = %std::io::Error::last_os_error(), "the agent cannot enter the batch scheduling class");
+    }
+}

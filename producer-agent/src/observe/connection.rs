@@ -1,0 +1,114 @@
+//! What is kept of one socket.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
+
+use headwater_probe_loader::types::{SocketRecord, flag, role};
+use headwater_protocols::{Options, Parser, Side as ProtocolSide};
+use headwater_schemas::records::Side;
+
+use crate::workload::{Workload, Workloads};
+
+/// One socket under capture.
+pub struct Connection {
+    pub identity: Identity,
+    pub parser: Parser,
+    pub reported: Reported,
+    /// Exchanges since the last flow record, and those of them that failed.
+    pub requests: i64,
+    pub errors: i64,
+    /// The last walk over all sockets in which it was seen.
+    pub seen_in_walk: u32,
+}
+
+/// What stays the same, as the records spell it.
+pub struct Identity {
+    pub connection_id: String,
+    pub side: Side,
+    pub workload: Rc<Workload>,
+    pub pid: u32,
+    pub local_address: String,
+    pub local_port: u16,
+    pub remote_address: String,
+    pub remote_port: u16,
+}
+
+/// What flow records have said so far.
+#[derive(Default)]
+pub struct Reported {
+    pub opened: bool,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    pub retransmits: u32,
+}
+
+impl Connection {
+    pub fn new(socket: &SocketRecord, workloads: &mut Workloads, protocols: &Options) -> Connection {
+        let is_client = u32::from(socket.role) == role::CLIENT;
+        let (side, protocol_side) =
+            if is_client { (Side::Client, ProtocolSide::Client) } else { (Side::Server, ProtocolSide::Server) };
+        Connection {
+            identity: Identity {
+                connection_id: format!("{:016x}", mix(socket.connection_id)),
+                side,
+                workload: workloads.of(socket),
+                pid: socket.pid,
+                local_address: address(socket.family, socket.local_address).to_string(),
+                local_port: socket.local_port,
+                remote_address: address(socket.family, socket.remote_address).to_string(),
+                remote_port: socket.remote_port,
+            },
+            parser: Parser::new(protocol_side, protocols),
+            reported: Reported {
+                opened: false,
+                sent_bytes: socket.sent_before_bytes,
+                received_bytes: socket.received_before_bytes,
+                retransmits: if socket.flags & flag::OPENED_BEFORE != 0 { socket.retransmits } else { 0 },
+            },
+            requests: 0,
+            errors: 0,
+            seen_in_walk: 0,
+        }
+    }
+
+    /// The owner may become known after the socket: an accepted connection belongs to whoever uses it first.
+    pub fn update(&mut self, socket: &SocketRecord, workloads: &mut Workloads) {
+        if self.identity.pid == 0 && socket.pid != 0 {
+            self.identity.pid = socket.pid;
+            self.identity.workload = workloads.of(socket);
+        }
+    }
+}
+
+/// Spreads the two sequence numbers over all bits, one to one (the finalizer of SplitMix64), so that no part of the published
+/// id looks like one.
+fn mix(id: u64) -> u64 {
+    let id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    id ^ (id >> 31)
+}
+
+/// An IPv4 address in an IPv6 socket is an IPv4 address.
+fn address(family: u16, bytes: [u8; 16]) -> IpAddr {
+    if i32::from(family) == libc::AF_INET6 {
+        Ipv6Addr::from(bytes).to_canonical()
+    } else {
+        IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_in_an_ipv6_socket_is_written_as_ipv4() {
+        let mut mapped = [0; 16];
+        mapped[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 7]);
+        assert_eq!(address(libc::AF_INET6 as u16, mapped).to_string(), "10.0.0.7");
+        assert_eq!(
+            address(libc::AF_INET as u16, [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).to_string(),
+            "127.0.0.1"
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! What a connection did since its last [`Flow`] record.
+
+use headwater_probe_loader::types::{SocketRecord, flag, protocol};
+use headwater_protocols::CloseReason;
+use headwater_schemas::records::{Flow, FlowState};
+
+use super::Output;
+use super::connection::Connection;
+use crate::clock::Clock;
+
+/// Publishes the progress of an open connection. A connection that has not moved a byte yet has nothing to say: its protocol is
+/// not known.
+pub fn progress(
+    connection: &mut Connection,
+    socket: &SocketRecord,
+    node: &str,
+    clock: Clock,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    if socket.sent_bytes + socket.received_bytes > 0 {
+        publish(connection, socket, FlowState::Open, None, node, clock, out);
+    }
+}
+
+/// Publishes the last record of a connection.
+pub fn last(
+    connection: &mut Connection,
+    socket: &SocketRecord,
+    node: &str,
+    clock: Clock,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    let other;
+    let failure = match socket.error as i32 {
+        0 if socket.flags & flag::ESTABLISHED == 0 => Some("closed"),
+        0 => None,
+        libc::ECONNREFUSED => Some("refused"),
+        libc::ETIMEDOUT => Some("timeout"),
+        libc::ECONNRESET | libc::EPIPE => Some("reset"),
+        libc::EHOSTUNREACH | libc::ENETUNREACH => Some("unreachable"),
+        errno => {
+            other = format!("errno-{errno}");
+            Some(other.as_str())
+        }
+    };
+    let state = if failure.is_some() { FlowState::Failed } else { FlowState::Closed };
+    publish(connection, socket, state, failure, node, clock, out);
+}
+
+/// How the connection ended, for what was still open on it.
+pub fn close_reason(socket: &SocketRecord) -> CloseReason {
+    match socket.error as i32 {
+        0 => CloseReason::Finished,
+        libc::ETIMEDOUT => CloseReason::TimedOut,
+        _ => CloseReason::Reset,
+    }
+}
+
+fn publish(
+    connection: &mut Connection,
+    socket: &SocketRecord,
+    state: FlowState,
+    failure: Option<&str>,
+    node: &str,
+    clock: Clock,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    let opened_before_capture = socket.flags & flag::OPENED_BEFORE != 0;
+    let established = socket.flags & flag::ESTABLISHED != 0;
+    let Connection { identity, reported, requests, errors, .. } = connection;
+    let first = !std::mem::replace(&mut reported.opened, true);
+    out(Output::Flow(Flow {
+        connection_id: &identity.connection_id,
+        side: identity.side,
+        state,
+        failure,
+        opened_at_us: clock.epoch_us(socket.opened_at_ns),
+        opened_before_capture,
+        observed_at_us: clock.epoch_us(socket.at_ns),
+        opened: i64::from(first && established && !opened_before_capture),
+        protocol: protocol_name(socket.protocol),
+        sent_bytes: socket.sent_bytes.saturating_sub(reported.sent_bytes) as i64,
+        received_bytes: socket.received_bytes.saturating_sub(reported.received_bytes) as i64,
+        retransmits: i64::from(socket.retransmits.saturating_sub(reported.retransmits)),
+        requests: std::mem::take(requests),
+        errors: std::mem::take(errors),
+        rtt_us: if socket.rtt_us == 0 { -1 } else { i64::from(socket.rtt_us) },
+        rtt_min_us: if matches!(socket.rtt_min_us, 0 | u32::MAX) { -1 } else { i64::from(socket.rtt_min_us) },
+        connect_us: if first && socket.connect_us != 0 { i64::from(socket.connect_us) } else { -1 },
+        node,
+        workload: &identity.workload.name,
+        workload_kind: identity.workload.kind,
+        pid: identity.pid as i32,
+        local_address: &identity.local_address,
+        local_port: i32::from(identity.local_port),
+        remote_address: &identity.remote_address,
+        remote_port: i32::from(identity.remote_port),
+    }));
+    reported.sent_bytes = socket.sent_bytes;
+    reported.received_bytes = socket.received_bytes;
+    reported.retransmits = socket.retransmits;
+}
+
+/// The protocol as records name it.
+fn protocol_name(kernel: u32) -> &'static str {
+    if kernel == protocol::HTTP1 { "http" } else { "tcp" }
+}

@@ -1,0 +1,215 @@
+//! Turns what the probes saw into records.
+//!
+//! In: events of the ring buffer in order, the records of all sockets at an interval, the time of day. Out: [`Request`]s and
+//! [`Flow`]s that borrow from the state here, and drops by reason. Pure: no I/O but the naming of processes behind
+//! [`Workloads`], no clock of its own. Bounded: `connections_max` connections, each with a parser that has bounds.
+
+mod connection;
+mod flow;
+mod request;
+
+use std::collections::hash_map::Entry;
+
+use headwater_probe_loader::Event;
+use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, role};
+use headwater_protocols::operation::Operations;
+use headwater_protocols::{CloseReason, Direction, Options, Segment};
+use headwater_schemas::records::{Flow, Request};
+use rustc_hash::FxHashMap;
+
+use crate::clock::Clock;
+use crate::workload::Workloads;
+use connection::Connection;
+
+/// What comes out of the observer.
+pub enum Output<'a> {
+    Request(Request<'a>),
+    Flow(Flow<'a>),
+    /// So many requests are missing, for this reason.
+    RequestsDropped(&'static str, u64),
+    /// So many flow records are missing, for this reason.
+    FlowsDropped(&'static str, u64),
+}
+
+/// How paths are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paths {
+    /// With placeholders instead of identifiers.
+    Templated,
+    /// As they are, without query.
+    Full,
+}
+
+/// What the observer needs to know.
+#[derive(Debug, Clone)]
+pub struct ObserverOptions {
+    pub node: String,
+    pub paths: Paths,
+    pub connections_max: usize,
+    pub operations_max: usize,
+    pub protocols: Options,
+}
+
+/// A socket among all: both ends of a connection may be on this machine.
+type SocketKey = (u64, u16);
+
+/// Walks over all sockets without a sign of a connection after which it is given up: its close was lost, or its program let go
+/// of it long ago.
+const UNSEEN_WALKS_MAX: u32 = 12;
+
+/// The state of all connections under capture.
+pub struct Observer {
+    options: ObserverOptions,
+    connections: FxHashMap<SocketKey, Connection>,
+    workloads: Workloads,
+    operations: Operations,
+    clock: Clock,
+    walk: u32,
+}
+
+impl Observer {
+    pub fn new(options: ObserverOptions, clock: Clock) -> Observer {
+        Observer {
+            connections: FxHashMap::default(),
+            workloads: Workloads::default(),
+            operations: Operations::new(options.operations_max),
+            options,
+            clock,
+            walk: 0,
+        }
+    }
+
+    /// Takes over a newly measured offset between the clocks.
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
+    /// How many connections have state.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Takes one event.
+    pub fn event(&mut self, event: Event<'_>, out: &mut impl FnMut(Output<'_>)) {
+        match event {
+            Event::Data(data, captured) => self.data(&data, captured, out),
+            Event::EndOfStream(data) => self.end_of_stream(&data, out),
+            Event::Open(socket) => {
+                self.connection(&socket, out);
+            }
+            Event::Close(socket) => self.close(&socket, out),
+        }
+    }
+
+    /// Takes one socket of a walk over all, which publishes what its connection did since the last one.
+    pub fn walked(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
+        let (walk, clock) = (self.walk, self.clock);
+        let node = self.options.node.clone();
+        let Some(connection) = self.connection(socket, out) else { return };
+        // A socket that several processes hold comes several times.
+        if std::mem::replace(&mut connection.seen_in_walk, walk) != walk {
+            flow::progress(connection, socket, &node, clock, out);
+        }
+    }
+
+    /// Begins a walk over all sockets.
+    pub fn begin_walk(&mut self) {
+        self.walk += 1;
+    }
+
+    /// Ends a walk: connections of which nothing was seen for long are given up.
+    pub fn end_walk(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
+        let (walk, clock) = (self.walk, self.clock);
+        let (options, operations) = (&self.options, &mut self.operations);
+        self.connections.retain(|_, connection| {
+            let keep = walk - connection.seen_in_walk <= UNSEEN_WALKS_MAX;
+            if !keep {
+                request::close(connection, now_ns, CloseReason::Unobserved, options, operations, clock, out);
+                out(Output::FlowsDropped("close_missed", 1));
+            }
+            keep
+        });
+    }
+
+    /// Ends all parsers, since the capture ends: what is open is counted.
+    pub fn finish(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
+        let clock = self.clock;
+        for connection in self.connections.values_mut() {
+            request::close(
+                connection,
+                now_ns,
+                CloseReason::Unobserved,
+                &self.options,
+                &mut self.operations,
+                clock,
+                out,
+            );
+        }
+    }
+
+    fn data(&mut self, event: &DataEvent, captured: &[u8], out: &mut impl FnMut(Output<'_>)) {
+        let Some(connection) = self.connections.get_mut(&(event.connection_id, event.role)) else {
+            // Its OPEN did not come through, and neither could this be named: the probes announce it again.
+            out(Output::RequestsDropped("connection_unknown", 1));
+            return;
+        };
+        connection.seen_in_walk = self.walk;
+        let segment = Segment {
+            position: event.position,
+            length: u64::from(event.length),
+            captured,
+            at_ns: event.at_ns,
+            other_position: event.other_position,
+        };
+        let way = direction_of(event);
+        request::segment(connection, way, &segment, &self.options, &mut self.operations, self.clock, out);
+    }
+
+    /// The end of the server's stream, read by the client, ends what is open. The other way round, the client has only said that
+    /// it will ask nothing more.
+    fn end_of_stream(&mut self, event: &DataEvent, out: &mut impl FnMut(Output<'_>)) {
+        if direction_of(event) != Direction::Response {
+            return;
+        }
+        if let Some(connection) = self.connections.get_mut(&(event.connection_id, event.role)) {
+            let reason = CloseReason::Finished;
+            request::close(connection, event.at_ns, reason, &self.options, &mut self.operations, self.clock, out);
+        }
+    }
+
+    fn close(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
+        self.connection(socket, out);
+        let Some(mut connection) = self.connections.remove(&(socket.connection_id, socket.role)) else { return };
+        let reason = flow::close_reason(socket);
+        request::close(&mut connection, socket.at_ns, reason, &self.options, &mut self.operations, self.clock, out);
+        flow::last(&mut connection, socket, &self.options.node, self.clock, out);
+    }
+
+    /// The connection of a socket, made if it is new and there is room.
+    fn connection(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) -> Option<&mut Connection> {
+        let full = self.connections.len() >= self.options.connections_max;
+        match self.connections.entry((socket.connection_id, socket.role)) {
+            Entry::Occupied(entry) => {
+                let connection = entry.into_mut();
+                connection.update(socket, &mut self.workloads);
+                Some(connection)
+            }
+            Entry::Vacant(_) if full => {
+                out(Output::FlowsDropped("connections_full", 1));
+                None
+            }
+            Entry::Vacant(entry) => {
+                let protocols = &self.options.protocols;
+                let mut connection = Connection::new(socket, &mut self.workloads, protocols);
+                connection.seen_in_walk = self.walk.wrapping_sub(1);
+                Some(entry.insert(connection))
+            }
+        }
+    }
+}
+
+fn direction_of(event: &DataEvent) -> Direction {
+    let sends = u32::from(event.direction) == direction::SEND;
+    let is_client = u32::from(event.role) == role::CLIENT;
+    if sends == is_client { Direction::Request } else { Direction::Response }
+}

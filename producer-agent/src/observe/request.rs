@@ -1,0 +1,119 @@
+//! Feeds a connection's parser and turns its exchanges into [`Request`] records.
+
+use headwater_protocols::operation::{Operations, template_path};
+use headwater_protocols::{CloseReason, Direction, Event, Exchange, LossReason, Segment};
+use headwater_schemas::records::Request;
+
+use super::connection::{Connection, Identity};
+use super::{ObserverOptions, Output, Paths};
+use crate::clock::Clock;
+
+/// What an exchange carries beside itself.
+struct Context<'a> {
+    identity: &'a Identity,
+    protocol: &'static str,
+    options: &'a ObserverOptions,
+    clock: Clock,
+}
+
+/// Bytes of a connection.
+pub fn segment(
+    connection: &mut Connection,
+    way: Direction,
+    segment: &Segment<'_>,
+    options: &ObserverOptions,
+    operations: &mut Operations,
+    clock: Clock,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    let Connection { identity, parser, requests, errors, .. } = connection;
+    let context = Context { identity, protocol: parser.protocol(), options, clock };
+    parser.segment(way, segment, &mut |event| publish(&event, &context, operations, requests, errors, out));
+}
+
+/// The end of a connection, or of its capture.
+pub fn close(
+    connection: &mut Connection,
+    at_ns: u64,
+    reason: CloseReason,
+    options: &ObserverOptions,
+    operations: &mut Operations,
+    clock: Clock,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    let Connection { identity, parser, requests, errors, .. } = connection;
+    let context = Context { identity, protocol: parser.protocol(), options, clock };
+    parser.close(at_ns, reason, &mut |event| publish(&event, &context, operations, requests, errors, out));
+}
+
+fn publish(
+    event: &Event<'_>,
+    context: &Context<'_>,
+    operations: &mut Operations,
+    requests: &mut i64,
+    errors: &mut i64,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    match event {
+        Event::Exchange(exchange) => {
+            *requests += 1;
+            *errors += i64::from(is_error(exchange));
+            record(exchange, context, operations, out);
+        }
+        Event::Loss(loss) if is_missing_request(loss.reason) => {
+            out(Output::RequestsDropped(loss.reason.as_str(), loss.count));
+        }
+        Event::Loss(_) => {}
+    }
+}
+
+/// Whether a loss means that a request happened of which there will be no record.
+fn is_missing_request(reason: LossReason) -> bool {
+    // Nothing was asked in these: a response without request, bytes of another protocol.
+    !matches!(reason, LossReason::UnsolicitedResponse | LossReason::Upgraded | LossReason::MalformedRequest)
+}
+
+fn is_error(exchange: &Exchange<'_>) -> bool {
+    exchange.failure.is_some() || exchange.status.is_none_or(|status| status >= 500)
+}
+
+fn record(
+    exchange: &Exchange<'_>,
+    context: &Context<'_>,
+    operations: &mut Operations,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    let Context { identity, protocol, options, clock } = context;
+    let started_ns = exchange.request_started_ns;
+    let ended_ns = exchange.response_ended_ns.filter(|_| exchange.failure.is_none()).unwrap_or(exchange.completed_ns);
+    let since_start = |at_ns: u64| at_ns.saturating_sub(started_ns) as i64;
+    let templated = template_path(exchange.path);
+    let operation = operations.name(exchange.method, &templated);
+    out(Output::Request(Request {
+        connection_id: &identity.connection_id,
+        side: identity.side,
+        request_position: exchange.request_position as i64,
+        started_at_us: clock.epoch_us(started_ns),
+        completed_at_us: clock.epoch_us(exchange.completed_ns),
+        duration_ns: since_start(ended_ns),
+        time_to_first_byte_ns: exchange.response_started_ns.map_or(-1, since_start),
+        protocol,
+        method: exchange.method,
+        path: if options.paths == Paths::Full { exchange.path } else { &templated },
+        operation,
+        status: exchange.status.map_or(0, i32::from),
+        error: is_error(exchange),
+        failure: exchange.failure.map(headwater_protocols::Failure::as_str),
+        request_bytes: exchange.request_bytes as i64,
+        response_bytes: exchange.response_bytes as i64,
+        weight: 1,
+        node: &options.node,
+        workload: &identity.workload.name,
+        workload_kind: identity.workload.kind,
+        pid: identity.pid as i32,
+        local_address: &identity.local_address,
+        local_port: i32::from(identity.local_port),
+        remote_address: &identity.remote_address,
+        remote_port: i32::from(identity.remote_port),
+    }));
+}

@@ -1,0 +1,145 @@
+//! The agent's pipeline, wired in one place:
+//!
+//! ```text
+//! probes --ring buffer--> observer --records--> outlet --bounded queue--> Kafka
+//!    \--counters, walk over sockets--/             \--ledger--> watermarks, heartbeats
+//! ```
+//!
+//! One thread does all of it in turn, without waiting for Kafka. It sleeps on the ring buffer, for a fixed time or until much
+//! is waiting, so that a busy server is not interrupted for each of its requests.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use headwater_probe_loader::Probes;
+use tracing::{info, warn};
+
+use crate::clock::{Clock, monotonic_ns};
+use crate::heartbeat::{self, About, Heartbeats, Moment};
+use crate::ledger::{Ledger, Stream};
+use crate::losses::Losses;
+use crate::observe::Observer;
+use crate::publish::Outlet;
+use crate::settings::Settings;
+
+/// Events taken from the ring buffer before anything else gets its turn.
+const DRAIN_EVENTS_MAX: usize = 50_000;
+
+/// Events older than this have left the probes: a program's run takes microseconds, and nothing interrupts it for long.
+const SETTLED_NS: u64 = 50_000_000;
+
+/// The walk over all sockets comes so long before the end of an interval, so that what a connection did in a window is
+/// counted in that window.
+const WALK_LEAD_US: i64 = 250_000;
+
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Runs until `stop` is set, then publishes what is left.
+pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<()> {
+    let mut outlet = Outlet::open(settings)?;
+    let mut probes = Probes::load(&settings.capture).context("load the probes")?;
+    let capture_began_ns = monotonic_ns();
+    let mut clock = Clock::measure();
+    let started_at_us = clock.epoch_us(capture_began_ns);
+    let mut observer = Observer::new(settings.observer.clone(), clock);
+    let mut ledger = Ledger::new(settings.observer.node.clone(), started_at_us, started_at_us);
+    let mut losses = Losses::default();
+    let mut heartbeats = Heartbeats::new(About {
+        node: settings.observer.node.clone(),
+        agent_started_at_us: started_at_us,
+        kernel: settings.kernel.clone(),
+    });
+    let mut walk_at_us = next_walk(started_at_us, settings.flows_interval);
+    let (mut watermark_at, mut heartbeat_at, mut clock_at) =
+        (Instant::now() + settings.watermark_interval, Instant::now(), Instant::now() + CLOCK_INTERVAL);
+    info!(node = settings.observer.node, "capturing");
+
+    loop {
+        let stopping = stop.load(Ordering::Relaxed);
+        if !stopping {
+            probes.wait(settings.poll_interval);
+        }
+        let drained_ns = monotonic_ns();
+        let events = probes.drain(DRAIN_EVENTS_MAX, |event| {
+            observer.event(event, &mut |output| outlet.take(output, &mut ledger));
+        });
+        if events == DRAIN_EVENTS_MAX {
+            continue;
+        }
+        let now_us = clock.epoch_us(drained_ns);
+        if stopping || now_us >= walk_at_us {
+            walk(&mut probes, &mut observer, &mut outlet, &mut ledger);
+            walk_at_us = next_walk(now_us, settings.flows_interval);
+        }
+        if stopping {
+            observer.finish(drained_ns, &mut |output| outlet.take(output, &mut ledger));
+        }
+        let now = Instant::now();
+        if stopping || now >= watermark_at {
+            watermark_at = now + settings.watermark_interval;
+            losses.book(&probes.counts()?, probes.missed_runs(), &mut ledger);
+            outlet.book_failed_deliveries(&mut ledger);
+            let up_to_us = clock.epoch_us(drained_ns.saturating_sub(SETTLED_NS)).max(started_at_us);
+            let watermarks = ledger.watermarks(up_to_us, now_us, stopping);
+            outlet.watermarks(&watermarks, &mut ledger)?;
+        }
+        if stopping || now >= heartbeat_at {
+            heartbeat_at = now + HEARTBEAT_INTERVAL;
+            let agent = heartbeats.next(
+                &ledger,
+                &Moment {
+                    observed_at_us: now_us,
+                    probe_counts: probes.counts()?,
+                    missed_runs: probes.missed_runs(),
+                    connections: observer.connections(),
+                    delivered: Stream::ALL.map(|stream| outlet.delivered(stream)),
+                    is_final: stopping,
+                },
+            );
+            heartbeat::export(&agent);
+            outlet.heartbeat(&agent)?;
+        }
+        if now >= clock_at {
+            clock_at = now + CLOCK_INTERVAL;
+            clock = Clock::measure();
+            observer.set_clock(clock);
+        }
+        if stopping {
+            return outlet.close(settings.flush_timeout);
+        }
+    }
+}
+
+/// Publishes what every connection did since the last walk.
+fn walk(probes: &mut Probes, observer: &mut Observer, outlet: &mut Outlet, ledger: &mut Ledger) {
+    observer.begin_walk();
+    let walked = probes.sockets(|socket| {
+        observer.walked(socket, &mut |output| outlet.take(output, ledger));
+    });
+    match walked {
+        Ok(()) => observer.end_walk(monotonic_ns(), &mut |output| outlet.take(output, ledger)),
+        // The counters stay on the sockets: the next walk says what this one could not.
+        Err(error) => warn!(%error, "the walk over the sockets failed; their flows come with the next one"),
+    }
+}
+
+/// When to walk next: shortly before a multiple of the interval, which is also where windows end.
+fn next_walk(now_us: i64, interval: Duration) -> i64 {
+    let interval_us = interval.as_micros() as i64;
+    ((now_us + WALK_LEAD_US).div_euclid(interval_us) + 1) * interval_us - WALK_LEAD_US
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walks_come_just_before_the_end_of_each_interval() {
+        let interval = Duration::from_secs(10);
+        assert_eq!(next_walk(0, interval), 10_000_000 - WALK_LEAD_US);
+        assert_eq!(next_walk(10_000_000 - WALK_LEAD_US - 1, interval), 10_000_000 - WALK_LEAD_US);
+        assert_eq!(next_walk(10_000_000 - WALK_LEAD_US, interval), 20_000_000 - WALK_LEAD_US);
+    }
+}

@@ -1,0 +1,136 @@
+//! Encodes records and hands them to Kafka.
+//!
+//! In: records of the observer, watermarks, heartbeats. Out: messages in the producer's bounded queue, and a line in the
+//! [`Ledger`] for each. Never blocks: what finds the queue full is dropped and counted.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use headwater_kafka::{KafkaSettings, Publisher, Registry, admin, partition_of};
+use headwater_schemas::records::{Agent, Flow, Record, Request, Watermark};
+use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
+use headwater_schemas::wire::Encoder;
+use serde::Serialize;
+
+use crate::ledger::{Ledger, Stream};
+use crate::observe::Output;
+use crate::settings::Settings;
+
+/// Index of the heartbeats' topic in the publisher; those of the streams are `Stream as usize`.
+const AGENTS: usize = 2;
+
+/// Publishes what one agent has to say.
+pub struct Outlet {
+    publisher: Publisher,
+    lanes: [Lane; 2],
+    agent: Encoder,
+    watermark: Encoder,
+    requests_limit: DefaultDirectRateLimiter,
+    buffer: Vec<u8>,
+    /// Failed deliveries that were booked already.
+    failed: [u64; 2],
+}
+
+/// What it takes to write to the topic of a stream.
+struct Lane {
+    partitions: i32,
+    encoder: Encoder,
+}
+
+impl Outlet {
+    /// Makes the topics where they are missing, registers the schemas and starts the producer.
+    pub fn open(settings: &Settings) -> Result<Outlet> {
+        let kafka: &KafkaSettings = &settings.kafka;
+        let topics = [Topic::Requests, Topic::Flows, Topic::Agents];
+        let partitions = admin::ensure_topics(kafka, &topics)?;
+        let registry = Registry::new(kafka);
+        let lane = |topic: Topic, encoder: Encoder| -> Result<Lane> {
+            let partitions = partitions.get(&topic).copied().context("a topic has no partitions")?;
+            Ok(Lane { partitions, encoder })
+        };
+        let requests = Encoder::of::<Request<'_>>(registry.register_topic(Topic::Requests)?)?;
+        let flows = Encoder::of::<Flow<'_>>(registry.register_topic(Topic::Flows)?)?;
+        Ok(Outlet {
+            lanes: [lane(Topic::Requests, requests)?, lane(Topic::Flows, flows)?],
+            agent: Encoder::of::<Agent>(registry.register_topic(Topic::Agents)?)?,
+            watermark: Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER)?)?,
+            publisher: Publisher::start(kafka, topics.map(|topic| topic.name(&kafka.prefix)).to_vec())?,
+            requests_limit: RateLimiter::direct(Quota::per_second(settings.requests_per_second_max)),
+            buffer: Vec::with_capacity(1024),
+            failed: [0; 2],
+        })
+    }
+
+    /// Takes what the observer gives.
+    pub fn take(&mut self, output: Output<'_>, ledger: &mut Ledger) {
+        match output {
+            Output::Request(_) if self.requests_limit.check().is_err() => {
+                ledger.dropped(Stream::Requests, "rate_limited", 1);
+            }
+            Output::Request(request) => self.record(Stream::Requests, request.connection_id, &request, ledger),
+            Output::Flow(flow) => self.record(Stream::Flows, flow.connection_id, &flow, ledger),
+            Output::RequestsDropped(reason, count) => ledger.dropped(Stream::Requests, reason, count),
+            Output::FlowsDropped(reason, count) => ledger.dropped(Stream::Flows, reason, count),
+        }
+    }
+
+    /// Writes the watermarks into every partition of their topics, behind all records handed over so far.
+    pub fn watermarks(&mut self, watermarks: &[Watermark; 2], ledger: &mut Ledger) -> Result<()> {
+        for (stream, watermark) in Stream::ALL.into_iter().zip(watermarks) {
+            self.buffer.clear();
+            self.watermark.encode_into(watermark, &mut self.buffer)?;
+            let headers = [(WATERMARK_HEADER, self.buffer.as_slice())];
+            let key = watermark.node.as_bytes();
+            for partition in 0..self.lanes[stream as usize].partitions {
+                match self.publisher.publish(stream as usize, partition, key, None, &headers) {
+                    Ok(()) => ledger.watermark_published(stream),
+                    Err(_) => ledger.watermark_dropped(stream),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the agent's heartbeat. One that finds the queue full is left out: the next one says the same and more.
+    pub fn heartbeat(&mut self, agent: &Agent) -> Result<()> {
+        self.buffer.clear();
+        self.agent.encode_into(agent, &mut self.buffer)?;
+        let _ = self.publisher.publish(AGENTS, 0, agent.node.as_bytes(), Some(&self.buffer), &[]);
+        Ok(())
+    }
+
+    /// Books records that were given up after they had been handed over.
+    pub fn book_failed_deliveries(&mut self, ledger: &mut Ledger) {
+        for stream in Stream::ALL {
+            let failed = self.publisher.failed(stream as usize);
+            let booked = std::mem::replace(&mut self.failed[stream as usize], failed);
+            ledger.not_delivered(stream, failed - booked);
+        }
+    }
+
+    /// Messages of a stream, watermarks included, that a broker has acknowledged.
+    pub fn delivered(&self, stream: Stream) -> u64 {
+        self.publisher.delivered(stream as usize)
+    }
+
+    /// Delivers what is left.
+    pub fn close(self, timeout: Duration) -> Result<()> {
+        self.publisher.flush(timeout).context("stop the agent in order")
+    }
+
+    fn record<R: Record + Serialize>(&mut self, stream: Stream, connection_id: &str, record: &R, ledger: &mut Ledger) {
+        let lane = &self.lanes[stream as usize];
+        self.buffer.clear();
+        if let Err(error) = lane.encoder.encode_into(record, &mut self.buffer) {
+            tracing::error!(%error, "a record cannot be encoded");
+            return ledger.dropped(stream, "not_encoded", 1);
+        }
+        let key = connection_id.as_bytes();
+        let partition = partition_of(key, lane.partitions);
+        match self.publisher.publish(stream as usize, partition, key, Some(&self.buffer), &[]) {
+            Ok(()) => ledger.published(stream),
+            Err(_) => ledger.dropped(stream, "queue_full", 1),
+        }
+    }
+}

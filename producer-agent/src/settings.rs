@@ -1,0 +1,101 @@
+//! The agent's settings, checked.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use headwater_kafka::KafkaSettings;
+use headwater_probe_loader::Options as CaptureOptions;
+use headwater_settings::{Key, Values};
+use headwater_telemetry::TelemetrySettings;
+
+use crate::observe::{ObserverOptions, Paths};
+
+/// Settings of this program alone.
+pub const KEYS: &[Key] = &[
+    Key::optional("node.name", "Name of this node in all records; the host's name if absent"),
+    Key::optional(
+        "capture.cgroup",
+        "Captures only these cgroups and those below: paths in the cgroup2 mount, separated by commas",
+    ),
+    Key::optional("capture.pid", "Captures only these processes: ids separated by commas"),
+    Key::new("capture.ring_bytes", "8388608", "Size of the ring buffer between kernel and agent; a power of two"),
+    Key::new("capture.poll_ms", "50", "How long the agent sleeps while little is waiting"),
+    Key::new(
+        "capture.connections_max",
+        "100000",
+        "Connections that are followed at a time; more are counted as dropped",
+    ),
+    Key::new(
+        "http.paths",
+        "templated",
+        "templated replaces identifiers in published paths, full publishes them as they are",
+    ),
+    Key::new("http.operations_max", "1000", "Distinct operations that are published; further ones become {other}"),
+    Key::new("requests.per_second_max", "100000", "Requests that are published a second; more are counted as dropped"),
+    Key::new("flows.interval_ms", "10000", "How often the progress of open connections is published"),
+    Key::new("watermark.interval_ms", "1000", "How often the agent says up to when its records are complete"),
+    Key::new("stop.flush_ms", "5000", "How long the agent waits at its end for its last records to be delivered"),
+];
+
+/// All key tables of the agent.
+pub const ALL_KEYS: &[&[Key]] = &[KEYS, KafkaSettings::KEYS, TelemetrySettings::KEYS];
+
+/// Everything that the pipeline needs to know.
+#[derive(Debug)]
+pub struct Settings {
+    pub kafka: KafkaSettings,
+    pub telemetry: TelemetrySettings,
+    pub capture: CaptureOptions,
+    pub observer: ObserverOptions,
+    pub kernel: String,
+    pub poll_interval: Duration,
+    pub flows_interval: Duration,
+    pub watermark_interval: Duration,
+    pub flush_timeout: Duration,
+    pub requests_per_second_max: NonZeroU32,
+}
+
+impl Settings {
+    /// Reads the settings; problems are noted in `values`.
+    pub fn read(values: &mut Values) -> Settings {
+        let ring_bytes = values.number("capture.ring_bytes", 1 << 16..=1 << 28);
+        if !u32::is_power_of_two(ring_bytes) {
+            values.problem("capture.ring_bytes", format!("{ring_bytes} is not a power of two"));
+        }
+        let mut pids = Vec::new();
+        for text in values.list("capture.pid") {
+            match text.parse() {
+                Ok(pid) => pids.push(pid),
+                Err(_) => values.problem("capture.pid", format!("`{text}` is not the id of a process")),
+            }
+        }
+        let cgroups = values.list("capture.cgroup").into_iter().map(Into::into).collect();
+        Settings {
+            kafka: KafkaSettings::read(values),
+            telemetry: TelemetrySettings::read(values),
+            capture: CaptureOptions { cgroups, pids, ring_bytes },
+            observer: ObserverOptions {
+                node: values.optional("node.name").unwrap_or_else(|| kernel_text("hostname")),
+                paths: values.choice("http.paths", &[("templated", Paths::Templated), ("full", Paths::Full)]),
+                connections_max: values.number("capture.connections_max", 100..=10_000_000),
+                operations_max: values.number("http.operations_max", 1..=100_000),
+                protocols: headwater_protocols::Options::default(),
+            },
+            kernel: kernel_text("osrelease"),
+            poll_interval: values.duration_ms("capture.poll_ms", 1..=1000),
+            flows_interval: values.duration_ms("flows.interval_ms", 500..=600_000),
+            watermark_interval: values.duration_ms("watermark.interval_ms", 100..=10_000),
+            flush_timeout: values.duration_ms("stop.flush_ms", 0..=600_000),
+            // The bounds leave out zero.
+            requests_per_second_max: NonZeroU32::new(values.number("requests.per_second_max", 1..=10_000_000))
+                .unwrap_or(NonZeroU32::MIN),
+        }
+    }
+}
+
+/// A text that the kernel gives of itself; `unknown` where it does not.
+fn kernel_text(name: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap_or_default();
+    let text = text.trim();
+    if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
+}
