@@ -7,6 +7,8 @@
 mod connection;
 mod flow;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::collections::hash_map::Entry;
 

@@ -1,0 +1,222 @@
+#![allow(clippy::unwrap_used)]
+//! Events in, records out, without a kernel.
+
+use headwater_probe_loader::types::{flag, kind, protocol};
+use headwater_schemas::records::{FlowState, Side};
+
+use super::*;
+
+const CLIENT_SENDS: &[u8] = b"GET /orders/7?token=x HTTP/1.1\r\nHost: a\r\n\r\n";
+const SERVER_ANSWERS: &[u8] = b"HTTP/1.1 503 Busy\r\nContent-Length: 3\r\n\r\nno\n";
+
+/// What came out, as owned values.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Request { id: String, side: Side, path: String, operation: String, status: i32, error: bool, duration_ns: i64 },
+    Flow { state: FlowState, opened: i64, sent: i64, received: i64, requests: i64, errors: i64, protocol: String },
+    RequestsDropped(&'static str),
+    FlowsDropped(&'static str),
+}
+
+struct Bench {
+    observer: Observer,
+    seen: Vec<Seen>,
+}
+
+impl Bench {
+    fn new(paths: Paths, connections_max: usize) -> Bench {
+        let options = ObserverOptions {
+            node: "node-a".into(),
+            paths,
+            connections_max,
+            operations_max: 10,
+            protocols: Options::default(),
+        };
+        Bench { observer: Observer::new(options, Clock::measure()), seen: Vec::new() }
+    }
+
+    fn event(&mut self, event: Event<'_>) {
+        let seen = &mut self.seen;
+        self.observer.event(event, &mut |output| seen.push(owned(output)));
+    }
+
+    fn walk(&mut self, socket: &SocketRecord) {
+        let seen = &mut self.seen;
+        self.observer.begin_walk();
+        self.observer.walked(socket, &mut |output| seen.push(owned(output)));
+        self.observer.walked(socket, &mut |output| seen.push(owned(output)));
+        self.observer.end_walk(socket.at_ns, &mut |output| seen.push(owned(output)));
+    }
+
+    /// One request and its answer, as a side sees them.
+    fn exchange(&mut self, role: u32) {
+        let is_client = role == role::CLIENT;
+        let (first, second) =
+            if is_client { (direction::SEND, direction::RECEIVE) } else { (direction::RECEIVE, direction::SEND) };
+        self.event(Event::Data(data(role, first, 1_000, CLIENT_SENDS.len(), 0), CLIENT_SENDS));
+        self.event(Event::Data(data(role, second, 5_000, SERVER_ANSWERS.len(), CLIENT_SENDS.len()), SERVER_ANSWERS));
+    }
+}
+
+fn owned(output: Output<'_>) -> Seen {
+    match output {
+        Output::Request(request) => Seen::Request {
+            id: request.connection_id.into(),
+            side: request.side,
+            path: request.path.into(),
+            operation: request.operation.into(),
+            status: request.status,
+            error: request.error,
+            duration_ns: request.duration_ns,
+        },
+        Output::Flow(flow) => Seen::Flow {
+            state: flow.state,
+            opened: flow.opened,
+            sent: flow.sent_bytes,
+            received: flow.received_bytes,
+            requests: flow.requests,
+            errors: flow.errors,
+            protocol: flow.protocol.into(),
+        },
+        Output::RequestsDropped(reason, _) => Seen::RequestsDropped(reason),
+        Output::FlowsDropped(reason, _) => Seen::FlowsDropped(reason),
+    }
+}
+
+fn data(role: u32, direction: u32, at_ns: u64, length: usize, other: usize) -> DataEvent {
+    DataEvent {
+        kind: kind::DATA,
+        captured_bytes: length as u32,
+        connection_id: 7,
+        at_ns,
+        position: 0,
+        other_position: other as u64,
+        length: length as u32,
+        direction: direction as u16,
+        role: role as u16,
+    }
+}
+
+fn socket(role: u32, connection_id: u64, sent_bytes: usize, received_bytes: usize) -> SocketRecord {
+    SocketRecord {
+        connection_id,
+        at_ns: 9_000,
+        opened_at_ns: 500,
+        cgroup_id: 1,
+        process_started_ns: 1,
+        sent_bytes: sent_bytes as u64,
+        received_bytes: received_bytes as u64,
+        sent_before_bytes: 0,
+        received_before_bytes: 0,
+        local_address: [0; 16],
+        remote_address: [0; 16],
+        program: *b"shop\0\0\0\0\0\0\0\0\0\0\0\0",
+        local_port: 1,
+        remote_port: 2,
+        family: libc::AF_INET as u16,
+        role: role as u16,
+        protocol: protocol::HTTP1,
+        flags: flag::ESTABLISHED,
+        pid: u32::MAX,
+        tcp_state: 1,
+        error: 0,
+        retransmits: 0,
+        rtt_us: 10,
+        rtt_min_us: 5,
+        connect_us: 0,
+        reserved: 0,
+    }
+}
+
+fn request(seen: &Seen) -> (String, Side) {
+    match seen {
+        Seen::Request { id, side, .. } => (id.clone(), *side),
+        other => panic!("not a request: {other:?}"),
+    }
+}
+
+#[test]
+fn both_sides_of_an_exchange_name_it_alike() {
+    let mut bench = Bench::new(Paths::Templated, 10);
+    for role in [role::CLIENT, role::SERVER] {
+        bench.event(Event::Open(socket(role, 7, 0, 0)));
+        bench.exchange(role);
+    }
+    let (client, server) = (request(&bench.seen[0]), request(&bench.seen[1]));
+    assert_eq!((client.1, server.1), (Side::Client, Side::Server));
+    assert_eq!(client.0, server.0);
+    assert_eq!(
+        bench.seen[0],
+        Seen::Request {
+            id: client.0,
+            side: Side::Client,
+            path: "/orders/{id}".into(),
+            operation: "GET /orders/{id}".into(),
+            status: 503,
+            error: true,
+            duration_ns: 4_000,
+        }
+    );
+}
+
+#[test]
+fn a_query_never_leaves_the_node() {
+    let mut bench = Bench::new(Paths::Full, 10);
+    bench.event(Event::Open(socket(role::SERVER, 7, 0, 0)));
+    bench.exchange(role::SERVER);
+    assert!(matches!(&bench.seen[0], Seen::Request { path, .. } if path == "/orders/7"), "{:?}", bench.seen);
+}
+
+#[test]
+fn flows_add_up_to_what_the_socket_counted() {
+    let mut bench = Bench::new(Paths::Templated, 10);
+    bench.event(Event::Open(socket(role::CLIENT, 7, 0, 0)));
+    bench.exchange(role::CLIENT);
+    bench.seen.clear();
+    bench.walk(&socket(role::CLIENT, 7, 40, 30));
+    bench.event(Event::Close(socket(role::CLIENT, 7, 45, 37)));
+    let flow = |state, opened, sent, received, requests| Seen::Flow {
+        state,
+        opened,
+        sent,
+        received,
+        requests,
+        errors: requests,
+        protocol: "http".into(),
+    };
+    assert_eq!(bench.seen, vec![flow(FlowState::Open, 1, 40, 30, 1), flow(FlowState::Closed, 0, 5, 7, 0)]);
+    assert_eq!(bench.observer.connections(), 0);
+}
+
+#[test]
+fn a_connection_without_bytes_says_nothing_until_it_ends() {
+    let mut bench = Bench::new(Paths::Templated, 10);
+    bench.walk(&socket(role::CLIENT, 7, 0, 0));
+    assert_eq!(bench.seen, vec![]);
+}
+
+#[test]
+fn what_does_not_fit_or_is_not_known_is_counted() {
+    let mut bench = Bench::new(Paths::Templated, 1);
+    bench.event(Event::Open(socket(role::CLIENT, 1, 0, 0)));
+    bench.event(Event::Open(socket(role::CLIENT, 2, 0, 0)));
+    bench.exchange(role::CLIENT);
+    assert_eq!(
+        bench.seen,
+        vec![
+            Seen::FlowsDropped("connections_full"),
+            Seen::RequestsDropped("connection_unknown"),
+            Seen::RequestsDropped("connection_unknown")
+        ]
+    );
+}
+
+#[test]
+fn an_exchange_that_is_open_at_the_end_is_counted() {
+    let mut bench = Bench::new(Paths::Templated, 10);
+    bench.event(Event::Open(socket(role::SERVER, 7, 0, 0)));
+    bench.event(Event::Data(data(role::SERVER, direction::RECEIVE, 1, CLIENT_SENDS.len(), 0), CLIENT_SENDS));
+    let seen = &mut bench.seen;
+    bench.observer.finish(2, &mut |output| seen.push(owned(output)));
+    assert_eq!(bench.seen, vec![Seen::RequestsDropped("unfinished")]);
+}
