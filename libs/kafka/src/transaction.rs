@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::{GroupMember, KafkaError, KafkaSettings};
@@ -30,14 +30,15 @@ pub enum TxnError {
 
 /// A transactional producer.
 pub struct Transactions {
-    producer: BaseProducer,
+    /// With a thread that serves delivery reports: aborting waits for them.
+    producer: ThreadedProducer<DefaultProducerContext>,
     open: bool,
 }
 
 impl Transactions {
     /// Takes over the transactional id, which fences whoever had it.
     pub fn start(settings: &KafkaSettings, transactional_id: &str) -> Result<Transactions, KafkaError> {
-        let producer: BaseProducer = settings
+        let producer: ThreadedProducer<DefaultProducerContext> = settings
             .client()
             .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
@@ -77,7 +78,7 @@ impl Transactions {
                 Ok(()) => return Ok(()),
                 Err((error, refused)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
                     record = refused;
-                    self.producer.poll(Duration::from_millis(10));
+                    std::thread::sleep(Duration::from_millis(5));
                 }
                 Err((error, _)) => return Err(self.give_up(&format!("sending to {topic} {partition}"), &error)),
             }

@@ -1,0 +1,244 @@
+//! Against a real Kafka and a real registry, started by the test.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use headwater_kafka::{
+    Assignment, GroupEvent, GroupMember, KafkaError, KafkaSettings, Next, Publisher, RecordError, Registry,
+    SchemaCache, Start, TopicReader, Transactions, TxnError, admin, connect_check,
+};
+use headwater_schemas::records::{DeadLetter, Record};
+use headwater_schemas::topics::Topic;
+use headwater_schemas::wire::Encoder;
+use headwater_stack::{Stack, StackOptions};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One stack for all tests of this file; each has a topic prefix of its own.
+fn stack() -> &'static Stack {
+    static STACK: OnceLock<Stack> = OnceLock::new();
+    STACK.get_or_init(|| {
+        let sasl_users = vec![("user".to_owned(), "right".to_owned())];
+        Stack::start(StackOptions { sasl_users, ..StackOptions::default() }).unwrap()
+    })
+}
+
+fn settings(prefix: &str) -> KafkaSettings {
+    let mut settings = KafkaSettings::local(&stack().bootstrap(), &stack().registry().url());
+    settings.prefix = format!("{prefix}.");
+    settings
+}
+
+/// Keys of all committed records of a topic, with their partitions.
+fn read_all(settings: &KafkaSettings, topic: Topic) -> Vec<(i32, String)> {
+    let mut reader = TopicReader::start(settings, &[topic.name(&settings.prefix)], &Start::Earliest).unwrap();
+    let mut keys = Vec::new();
+    reader
+        .read_to_end(PATIENCE, |message| {
+            keys.push((message.partition(), String::from_utf8_lossy(message.key().unwrap()).into_owned()));
+        })
+        .unwrap();
+    keys.sort();
+    keys
+}
+
+/// Polls until the member has this many partitions.
+fn assigned(member: &mut GroupMember, count: usize) -> Vec<Assignment> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut all: Vec<Assignment> = Vec::new();
+    while all.len() != count {
+        assert!(Instant::now() < deadline, "{} of {count} partitions came", all.len());
+        match member.poll(Duration::from_millis(100)).unwrap() {
+            GroupEvent::Assigned(new) => all.extend(new),
+            GroupEvent::Revoked(gone) => all.retain(|at| !gone.contains(&(at.topic.clone(), at.partition))),
+            GroupEvent::Record(_) | GroupEvent::Idle => {}
+        }
+    }
+    all
+}
+
+#[test]
+fn what_is_published_is_read_back_with_headers() {
+    let settings = settings("publish");
+    admin::ensure_topics(&settings, &[Topic::Flows]).unwrap();
+    let publisher = Publisher::start(&settings, vec![Topic::Flows.name(&settings.prefix)]).unwrap();
+    publisher.publish(0, 2, b"a", Some(b"value"), &[]).unwrap();
+    publisher.publish(0, 3, b"b", None, &[("h", b"header")]).unwrap();
+    publisher.flush(PATIENCE).unwrap();
+    assert_eq!((publisher.delivered(0), publisher.failed(0)), (2, 0));
+
+    let topic = Topic::Flows.name(&settings.prefix);
+    let mut reader = TopicReader::start(&settings, &[topic], &Start::Earliest).unwrap();
+    let mut seen = Vec::new();
+    reader
+        .read_to_end(PATIENCE, |message| {
+            seen.push((
+                message.partition(),
+                message.value().map(<[u8]>::to_vec),
+                message.header("h").map(<[u8]>::to_vec),
+            ));
+        })
+        .unwrap();
+    seen.sort();
+    assert_eq!(seen, vec![(2, Some(b"value".to_vec()), None), (3, None, Some(b"header".to_vec()))]);
+}
+
+#[test]
+fn readers_of_committed_records_never_see_an_aborted_transaction() {
+    let settings = settings("abort");
+    admin::ensure_topics(&settings, &[Topic::Edges, Topic::Partials]).unwrap();
+    let edges = Topic::Edges.name(&settings.prefix);
+    let mut member = GroupMember::join(&settings, "abort", &[Topic::Partials.name(&settings.prefix)]).unwrap();
+    assigned(&mut member, 4);
+    let mut transactions = Transactions::start(&settings, "abort-1").unwrap();
+    transactions.send(&edges, 0, b"gone", Some(b"x"), &[]).unwrap();
+    transactions.abandon().unwrap();
+    transactions.send(&edges, 0, b"kept", Some(b"x"), &[]).unwrap();
+    transactions.commit(&[], &member).unwrap();
+    assert_eq!(read_all(&settings, Topic::Edges), vec![(0, "kept".to_owned())]);
+}
+
+#[test]
+fn offsets_commit_with_their_notes_and_a_member_goes_back_to_them() {
+    let settings = settings("notes");
+    admin::ensure_topics(&settings, &[Topic::Partials, Topic::Edges]).unwrap();
+    let partials = Topic::Partials.name(&settings.prefix);
+    let publisher = Publisher::start(&settings, vec![partials.clone()]).unwrap();
+    for key in ["r0", "r1", "r2"] {
+        publisher.publish(0, 1, key.as_bytes(), Some(b"x"), &[]).unwrap();
+    }
+    publisher.flush(PATIENCE).unwrap();
+
+    let mut member = GroupMember::join(&settings, "notes", std::slice::from_ref(&partials)).unwrap();
+    assert!(assigned(&mut member, 4).iter().all(|at| at.committed.is_none()));
+    let mut transactions = Transactions::start(&settings, "notes-1").unwrap();
+    let offset = (partials.clone(), 1, 1, "closed 7".to_owned());
+    transactions.commit(&[offset], &member).unwrap();
+    let expected =
+        Assignment { topic: partials.clone(), partition: 1, committed: Some(1), metadata: "closed 7".into() };
+    assert_eq!(member.rewind(&[(partials.clone(), 1)]).unwrap(), vec![expected.clone()]);
+
+    let mut keys = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while keys.last().map(String::as_str) != Some("r2") || keys.iter().filter(|key| *key == "r2").count() < 1 {
+        assert!(Instant::now() < deadline, "{keys:?}");
+        if let GroupEvent::Record(message) = member.poll(Duration::from_millis(100)).unwrap() {
+            keys.push(String::from_utf8_lossy(message.key().unwrap()).into_owned());
+        }
+    }
+    assert!(keys.ends_with(&["r1".to_owned(), "r2".to_owned()]), "{keys:?}");
+
+    drop(member);
+    let mut successor = GroupMember::join(&settings, "notes", &[partials]).unwrap();
+    assert!(assigned(&mut successor, 4).contains(&expected));
+}
+
+#[test]
+fn partition_p_of_all_topics_goes_to_one_member() {
+    let settings = settings("pairs");
+    admin::ensure_topics(&settings, &[Topic::Flows, Topic::Requests]).unwrap();
+    let topics = [Topic::Flows, Topic::Requests].map(|topic| topic.name(&settings.prefix));
+    let mut first = GroupMember::join(&settings, "pairs", &topics).unwrap();
+    assigned(&mut first, 8);
+    let mut second = GroupMember::join(&settings, "pairs", &topics).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut held = [Vec::new(), Vec::new()];
+    held[0] = topics.iter().flat_map(|topic| (0..4).map(|p| (topic.clone(), p))).collect();
+    while held[1].len() < 4 || held[0].len() + held[1].len() != 8 {
+        assert!(Instant::now() < deadline, "{held:?}");
+        for (member, held) in [&mut first, &mut second].into_iter().zip(&mut held) {
+            match member.poll(Duration::from_millis(50)).unwrap() {
+                GroupEvent::Assigned(new) => held.extend(new.into_iter().map(|at| (at.topic, at.partition))),
+                GroupEvent::Revoked(gone) => held.retain(|at| !gone.contains(at)),
+                GroupEvent::Record(_) | GroupEvent::Idle => {}
+            }
+        }
+    }
+    for held in held {
+        let of = |topic: &String| {
+            let mut partitions: Vec<i32> = held.iter().filter(|(name, _)| name == topic).map(|(_, p)| *p).collect();
+            partitions.sort_unstable();
+            partitions
+        };
+        assert_eq!(of(&topics[0]), of(&topics[1]), "{held:?}");
+    }
+}
+
+#[test]
+fn a_successor_fences_the_producer_before_it() {
+    let settings = settings("fence");
+    admin::ensure_topics(&settings, &[Topic::Edges, Topic::Partials]).unwrap();
+    let edges = Topic::Edges.name(&settings.prefix);
+    let mut member = GroupMember::join(&settings, "fence", &[Topic::Partials.name(&settings.prefix)]).unwrap();
+    assigned(&mut member, 4);
+    let mut zombie = Transactions::start(&settings, "fence-1").unwrap();
+    zombie.send(&edges, 0, b"zombie", Some(b"x"), &[]).unwrap();
+    let mut successor = Transactions::start(&settings, "fence-1").unwrap();
+    assert!(matches!(zombie.commit(&[], &member), Err(TxnError::Fatal { .. })));
+    successor.send(&edges, 0, b"successor", Some(b"x"), &[]).unwrap();
+    successor.commit(&[], &member).unwrap();
+    assert_eq!(read_all(&settings, Topic::Edges), vec![(0, "successor".to_owned())]);
+}
+
+#[test]
+fn wrong_addresses_and_passwords_are_told_apart() {
+    let mut absent = settings("absent");
+    absent.brokers = "127.0.0.1:1".into();
+    let error = connect_check(&absent, Duration::from_secs(3)).unwrap_err();
+    assert!(matches!(&error, KafkaError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("check kafka.brokers"), "{error}");
+
+    let mut secured = settings("secured");
+    secured.brokers = stack().kafka().sasl_bootstrap().unwrap();
+    secured.security.protocol = "sasl_plaintext";
+    secured.security.user = Some("user".into());
+    secured.security.password = Some("right".into());
+    connect_check(&secured, PATIENCE).unwrap();
+    secured.security.password = Some("wrong".into());
+    let error = connect_check(&secured, PATIENCE).unwrap_err();
+    assert!(matches!(&error, KafkaError::Authentication { .. }), "{error}");
+}
+
+#[test]
+fn a_schema_gets_one_id_and_an_unknown_id_is_the_records_fault() {
+    let settings = settings("schemas");
+    let registry = Registry::new(&settings);
+    let id = registry.register_topic(Topic::DeadLetters).unwrap();
+    assert_eq!(registry.register_topic(Topic::DeadLetters).unwrap(), id);
+    let letter =
+        DeadLetter { topic: "t", partition: 1, offset: 2, error: "e", read_by: "r", value: &[0, 255], value_bytes: 2 };
+    let value = Encoder::of::<DeadLetter<'_>>(id).unwrap().encode(&letter).unwrap();
+    let mut cache = SchemaCache::new(&settings);
+    let (schema, datum) = cache.open(&value).unwrap();
+    assert_eq!(schema.decode::<DeadLetter<'_>>(datum).unwrap(), letter, "{}", DeadLetter::NAME);
+
+    let unknown = [0, 0x7f, 0, 0, 1, 9];
+    assert!(matches!(cache.open(&unknown), Err(RecordError::Bad(_))));
+    assert!(matches!(cache.open(b"random"), Err(RecordError::Bad(_))));
+    let mut away = settings.clone();
+    away.registry_url = "http://127.0.0.1:1".into();
+    assert!(matches!(SchemaCache::new(&away).open(&value), Err(RecordError::Registry(_))));
+}
+
+#[test]
+fn a_reader_finds_records_by_time_and_by_offset() {
+    let settings = settings("times");
+    admin::ensure_topics(&settings, &[Topic::Agents]).unwrap();
+    let topic = Topic::Agents.name(&settings.prefix);
+    let publisher = Publisher::start(&settings, vec![topic.clone()]).unwrap();
+    for key in ["a", "b"] {
+        publisher.publish(0, 0, key.as_bytes(), Some(b"x"), &[]).unwrap();
+    }
+    publisher.flush(PATIENCE).unwrap();
+    let first_of = |start: &Start| {
+        let mut reader = TopicReader::start(&settings, std::slice::from_ref(&topic), start).unwrap();
+        match reader.next(PATIENCE).unwrap() {
+            Next::Record(message) => Some(message.offset()),
+            _ => None,
+        }
+    };
+    assert_eq!(first_of(&Start::AtMs(0)), Some(0));
+    assert_eq!(first_of(&Start::Offsets(vec![(topic.clone(), 0, 1)])), Some(1));
+    assert_eq!(first_of(&Start::Latest), None);
+}
