@@ -5,6 +5,8 @@
 //! Nothing here does I/O.
 
 pub mod records;
+#[doc(hidden)]
+pub mod samples;
 pub mod topics;
 pub mod wire;
 

@@ -108,7 +108,9 @@ impl fmt::Display for WireError {
             WireError::TooShort(bytes) => {
                 write!(f, "value of {bytes} bytes is shorter than the {HEADER_BYTES} bytes of the Confluent header")
             }
-            WireError::Magic(byte) => write!(f, "value starts with byte {byte:#04x}, not with 0 as the Confluent format does"),
+            WireError::Magic(byte) => {
+                write!(f, "value starts with byte {byte:#04x}, not with 0 as the Confluent format does")
+            }
             WireError::Schema(error) => write!(f, "schema cannot be parsed: {error}"),
             WireError::Datum(error) => write!(f, "Avro datum does not fit its schema: {error}"),
         }

@@ -1,0 +1,254 @@
+//! One record of each type with every field set: for tests, and for the fixtures of released versions.
+
+use std::collections::BTreeMap;
+
+use headwater_histogram::Histogram;
+
+use crate::records::{
+    Agent, Alert, AlertState, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Latency, Missing, Partial,
+    PartitionClosed, Request, Side, Watermark,
+};
+
+pub fn request() -> Request<'static> {
+    Request {
+        connection_id: "00f1e2d3c4b5a697",
+        side: Side::Server,
+        request_position: 1 << 40,
+        started_at_us: 1_790_000_000_000_001,
+        completed_at_us: 1_790_000_000_250_002,
+        duration_ns: 250_001_000,
+        time_to_first_byte_ns: 249_000_000,
+        protocol: "http",
+        method: "POST",
+        path: "/orders/{id}",
+        operation: "POST /orders/{id}",
+        status: 503,
+        error: true,
+        failure: Some("reset"),
+        request_bytes: 512,
+        response_bytes: 70_000,
+        weight: 3,
+        node: "node-a",
+        workload: "shop-orders",
+        workload_kind: "unit",
+        pid: 4711,
+        local_address: "10.0.0.7",
+        local_port: 8080,
+        remote_address: "fd00::1",
+        remote_port: 40_000,
+    }
+}
+
+pub fn flow() -> Flow<'static> {
+    Flow {
+        connection_id: "00f1e2d3c4b5a697",
+        side: Side::Client,
+        state: FlowState::Failed,
+        failure: Some("timeout"),
+        opened_at_us: 1_790_000_000_000_001,
+        opened_before_capture: true,
+        observed_at_us: 1_790_000_009_750_000,
+        opened: 1,
+        protocol: "tcp",
+        sent_bytes: 1 << 33,
+        received_bytes: 12,
+        retransmits: 2,
+        requests: 4,
+        errors: 1,
+        rtt_us: 180,
+        rtt_min_us: -1,
+        connect_us: 90,
+        node: "node-a",
+        workload: "shop-orders",
+        workload_kind: "program",
+        pid: 4711,
+        local_address: "10.0.0.7",
+        local_port: 40_000,
+        remote_address: "10.0.0.8",
+        remote_port: 5432,
+    }
+}
+
+pub fn watermark() -> Watermark {
+    Watermark {
+        node: "node-a".into(),
+        agent_started_at_us: 1_790_000_000_000_001,
+        sequence: 17,
+        covers_from_us: 1_790_000_001_000_000,
+        up_to_us: 1_790_000_002_000_000,
+        is_final: true,
+        published: 12_345,
+        dropped: vec![Dropped { reason: "queue_full".into(), count: 9, from_us: 1, to_us: 2 }],
+    }
+}
+
+pub fn agent() -> Agent {
+    let counts = |n| BTreeMap::from([("requests".to_owned(), n), ("flows".to_owned(), n + 1)]);
+    Agent {
+        node: "node-a".into(),
+        agent_started_at_us: 1_790_000_000_000_001,
+        sequence: 3,
+        observed_at_us: 1_790_000_005_000_000,
+        version: "0.1.0".into(),
+        kernel: "6.18.0".into(),
+        capture_path: "tp_btf".into(),
+        is_final: false,
+        captured: counts(10),
+        published: counts(7),
+        in_flight: counts(2),
+        dropped: BTreeMap::from([("requests/queue_full".to_owned(), 1)]),
+        counters: BTreeMap::from([("connections".to_owned(), 5)]),
+        cpu_ms: 1234,
+        rss_bytes: 50 << 20,
+    }
+}
+
+fn histogram() -> Histogram {
+    let mut histogram = Histogram::default();
+    [0, 1, 1000, 250_001_000].into_iter().for_each(|value| histogram.record(value));
+    histogram
+}
+
+fn missing() -> Vec<Missing> {
+    vec![Missing { node: "node-b".into(), reason: "no-data".into(), count: 0, from_us: 1, to_us: 2 }]
+}
+
+pub fn partial() -> Partial {
+    Partial {
+        window_start_us: 1_790_000_000_000_000,
+        window_ms: 10_000,
+        raw_partition: 3,
+        client: "nginx".into(),
+        server: "shop-orders".into(),
+        protocol: "http".into(),
+        operation: "GET /".into(),
+        status_class: "2xx".into(),
+        requests: 4,
+        errors: 1,
+        both_sides: 3,
+        request_bytes: 100,
+        response_bytes: 200,
+        duration_ns: histogram(),
+        server_duration_ns: Histogram::default(),
+        client_to_server_bytes: 300,
+        server_to_client_bytes: 400,
+        connections_opened: 5,
+        connections_closed: 6,
+        connections_failed: 7,
+        retransmits: 8,
+        rtt_us_sum: 900,
+        rtt_count: 10,
+    }
+}
+
+pub fn partition_closed() -> PartitionClosed {
+    PartitionClosed {
+        window_start_us: 1_790_000_000_000_000,
+        window_ms: 10_000,
+        source_partition: 1,
+        source_partitions: 4,
+        nodes: 2,
+        completeness: 0.75,
+        missing: missing(),
+    }
+}
+
+pub fn edge() -> Edge {
+    Edge {
+        window_start_us: 1_790_000_000_000_000,
+        window_ms: 10_000,
+        revision: 1,
+        client: "nginx".into(),
+        server: "shop-orders".into(),
+        protocol: "http".into(),
+        requests: 4,
+        errors: 1,
+        both_sides: 3,
+        request_bytes: 100,
+        response_bytes: 200,
+        p50_us: 1.0,
+        p95_us: 250_001.0,
+        p99_us: 250_001.5,
+        duration_ns: histogram(),
+        server_duration_ns: histogram(),
+        client_to_server_bytes: 300,
+        server_to_client_bytes: 400,
+        connections_opened: 5,
+        connections_closed: 6,
+        connections_failed: 7,
+        retransmits: 8,
+        rtt_us: 90.5,
+        completeness: 0.5,
+        missing: missing(),
+    }
+}
+
+pub fn latency() -> Latency {
+    Latency {
+        window_start_us: 1_790_000_000_000_000,
+        window_ms: 10_000,
+        revision: 0,
+        client: "nginx".into(),
+        server: "shop-orders".into(),
+        protocol: "http".into(),
+        operation: "GET /".into(),
+        status_class: "5xx".into(),
+        requests: 4,
+        errors: 4,
+        p50_us: 1.0,
+        p95_us: 2.0,
+        p99_us: 3.0,
+        duration_ns: histogram(),
+        server_duration_ns: histogram(),
+        completeness: 1.0,
+    }
+}
+
+pub fn alert() -> Alert {
+    Alert {
+        alert_id: "a1".into(),
+        state: AlertState::Resolved,
+        kind: "latency_p95".into(),
+        service: "shop-orders".into(),
+        client: "nginx".into(),
+        server: "shop-orders".into(),
+        protocol: "http".into(),
+        operation: "GET /".into(),
+        started_at_us: 1_790_000_000_000_000,
+        observed_at_us: 1_790_000_030_000_000,
+        value: 9000.0,
+        baseline: 1000.0,
+        threshold: 2000.0,
+        message: "slow".into(),
+        evidence: vec![Evidence { topic: "headwater.edges".into(), partition: 0, offset: 12, window_start_us: 1 }],
+    }
+}
+
+pub fn dead_letter() -> DeadLetter<'static> {
+    DeadLetter {
+        topic: "headwater.requests",
+        partition: 2,
+        offset: 99,
+        error: "too short",
+        read_by: "join",
+        value: &[0, 1, 2, 255],
+        value_bytes: 70_000,
+    }
+}
+
+/// Calls a macro with the name of the `.avsc` file, the type and the function here, for each type.
+#[macro_export]
+macro_rules! each_record {
+    ($call:ident) => {
+        $call!("agent", $crate::records::Agent, agent);
+        $call!("alert", $crate::records::Alert, alert);
+        $call!("dead_letter", $crate::records::DeadLetter<'_>, dead_letter);
+        $call!("edge", $crate::records::Edge, edge);
+        $call!("flow", $crate::records::Flow<'_>, flow);
+        $call!("latency", $crate::records::Latency, latency);
+        $call!("partial", $crate::records::Partial, partial);
+        $call!("partition_closed", $crate::records::PartitionClosed, partition_closed);
+        $call!("request", $crate::records::Request<'_>, request);
+        $call!("watermark", $crate::records::Watermark, watermark);
+    };
+}

@@ -1,0 +1,76 @@
+//! The types mirror the `.avsc` files, and what was released stays readable.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use apache_avro::Schema;
+use apache_avro::schema_compatibility::SchemaCompatibility;
+use headwater_schemas::records::Record;
+use headwater_schemas::wire::{Encoder, WireError, WriterSchema, split};
+use headwater_schemas::{each_record, samples};
+
+/// Folders of all released versions.
+fn releases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("released");
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    folders
+}
+
+macro_rules! round_trip {
+    ($name:literal, $type:ty, $sample:ident) => {{
+        let sample = samples::$sample();
+        let value = Encoder::of::<$type>(7).unwrap().encode(&sample).unwrap();
+        let (id, datum) = split(&value).unwrap();
+        assert_eq!(id, 7);
+        let schema = WriterSchema::parse(<$type as Record>::SCHEMA).unwrap();
+        assert_eq!(schema.decode::<$type>(datum).unwrap(), sample, $name);
+
+        // An independent implementation reads the same bytes to their end, and finds every field.
+        let schema = Schema::parse_str(<$type as Record>::SCHEMA).unwrap();
+        let mut rest = datum;
+        let read = apache_avro::from_avro_datum(&schema, &mut rest, None).unwrap();
+        assert!(rest.is_empty(), "{} leaves {} bytes", $name, rest.len());
+        let json: serde_json::Value = serde_json::Value::try_from(read).unwrap();
+        let Schema::Record(record) = &schema else { panic!("{} is no record", $name) };
+        assert_eq!(record.name.name, <$type as Record>::NAME);
+        assert_eq!(json.as_object().unwrap().len(), record.fields.len(), $name);
+    }};
+}
+
+#[test]
+fn every_type_mirrors_its_schema() {
+    each_record!(round_trip);
+}
+
+macro_rules! released {
+    ($name:literal, $type:ty, $sample:ident) => {
+        let today = Schema::parse_str(<$type as Record>::SCHEMA).unwrap();
+        for folder in releases() {
+            let Ok(text) = fs::read_to_string(folder.join(concat!($name, ".avsc"))) else { continue };
+            let then = Schema::parse_str(&text).unwrap();
+            SchemaCompatibility::mutual_read(&then, &today)
+                .unwrap_or_else(|error| panic!("{} is not compatible with {}: {error}", $name, folder.display()));
+            let datum = fs::read(folder.join(concat!($name, ".bin"))).unwrap();
+            let schema = WriterSchema::parse(&text).unwrap();
+            schema
+                .decode::<$type>(&datum)
+                .unwrap_or_else(|error| panic!("{} of {} cannot be read: {error}", $name, folder.display()));
+        }
+    };
+}
+
+#[test]
+fn every_released_version_is_compatible_and_its_bytes_are_read() {
+    each_record!(released);
+}
+
+#[test]
+fn bytes_that_are_no_value_are_told_apart() {
+    assert_eq!(split(&[0, 1]), Err(WireError::TooShort(2)));
+    assert_eq!(split(&[3, 0, 0, 0, 1, 9]), Err(WireError::Magic(3)));
+    let schema = WriterSchema::parse(headwater_schemas::records::Watermark::SCHEMA).unwrap();
+    assert!(schema.decode::<headwater_schemas::records::Watermark>(&[0xff; 12]).is_err());
+}
