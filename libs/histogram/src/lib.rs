@@ -47,9 +47,10 @@ impl Histogram {
         self.widen_extremes(value as i64, value as i64);
         self.sum = self.sum.saturating_add((value as i64).saturating_mul(i64::from(count)));
         if value == 0 {
-            self.zero_count += i64::from(count);
+            self.zero_count = self.zero_count.saturating_add(i64::from(count));
         } else {
-            *self.bucket(bucket_index(value)) += i64::from(count);
+            let bucket = self.bucket(bucket_index(value));
+            *bucket = bucket.saturating_add(i64::from(count));
         }
     }
 
@@ -64,7 +65,7 @@ impl Histogram {
         }
         self.widen_extremes(other.min, other.max);
         self.sum = self.sum.saturating_add(other.sum);
-        self.zero_count += other.zero_count;
+        self.zero_count = self.zero_count.saturating_add(other.zero_count);
         if let (Some(first), Some(last)) =
             (other.counts.iter().position(|&n| n != 0), other.counts.iter().rposition(|&n| n != 0))
         {
@@ -72,15 +73,15 @@ impl Histogram {
             self.bucket(other.offset + first as i32);
             let start = (other.offset + first as i32 - self.offset) as usize;
             for (mine, theirs) in self.counts[start..].iter_mut().zip(&other.counts[first..=last]) {
-                *mine += theirs;
+                *mine = mine.saturating_add(*theirs);
             }
         }
         Ok(())
     }
 
-    /// How many values were counted.
+    /// How many values were counted; stops at `i64::MAX`.
     pub fn count(&self) -> u64 {
-        (self.zero_count + self.counts.iter().sum::<i64>()) as u64
+        self.counts.iter().fold(self.zero_count, |count, n| count.saturating_add(*n)) as u64
     }
 
     pub fn is_empty(&self) -> bool {
@@ -116,7 +117,7 @@ impl Histogram {
             return 0.0;
         }
         for (i, n) in self.counts.iter().enumerate() {
-            seen += n;
+            seen = seen.saturating_add(*n);
             if rank <= seen {
                 let exponent = (f64::from(self.offset + i as i32) + 0.5) / f64::from(BUCKETS_PER_OCTAVE);
                 return exponent.exp2().clamp(self.min as f64, self.max as f64);
@@ -151,7 +152,7 @@ impl Histogram {
     }
 
     /// Whether a histogram that came from outside can be added without harm.
-    fn check(&self) -> Result<(), MergeError> {
+    pub fn check(&self) -> Result<(), MergeError> {
         if self.scale != SCALE {
             return Err(MergeError::Scale(self.scale));
         }
@@ -161,6 +162,9 @@ impl Histogram {
         }
         if self.zero_count < 0 || self.counts.iter().any(|&n| n < 0) {
             return Err(MergeError::Negative);
+        }
+        if self.sum < 0 || self.min < 0 || self.min > self.max {
+            return Err(MergeError::Extremes { sum: self.sum, min: self.min, max: self.max });
         }
         Ok(())
     }
@@ -172,6 +176,7 @@ pub enum MergeError {
     Scale(i32),
     Range { offset: i32, buckets: usize },
     Negative,
+    Extremes { sum: i64, min: i64, max: i64 },
 }
 
 impl std::error::Error for MergeError {}
@@ -184,6 +189,9 @@ impl std::fmt::Display for MergeError {
                 write!(f, "histogram with {buckets} buckets from {offset} exceeds 64 octaves")
             }
             MergeError::Negative => write!(f, "histogram has a negative count"),
+            MergeError::Extremes { sum, min, max } => {
+                write!(f, "histogram cannot have a sum of {sum} and values from {min} to {max}")
+            }
         }
     }
 }
@@ -253,6 +261,17 @@ mod tests {
     fn a_foreign_scale_is_refused() {
         let other = Histogram { scale: 4, ..Histogram::default() };
         assert_eq!(Histogram::default().merge(&other), Err(MergeError::Scale(4)));
+    }
+
+    #[test]
+    fn what_no_histogram_can_hold_is_refused_and_large_counts_do_not_overflow() {
+        let upside_down = Histogram { min: 2, max: 1, counts: vec![1], ..Histogram::default() };
+        assert!(matches!(Histogram::default().merge(&upside_down), Err(MergeError::Extremes { .. })));
+        let full = Histogram { counts: vec![i64::MAX, i64::MAX], max: 2, ..Histogram::default() };
+        let mut sum = full.clone();
+        sum.merge(&full).unwrap();
+        assert_eq!(sum.count(), i64::MAX as u64);
+        assert!(sum.quantile(1.0) <= 2.0);
     }
 
     proptest! {
