@@ -1,0 +1,122 @@
+//! Raw records as agents would write them, of which every sum is known.
+
+use anyhow::Result;
+use headwater_kafka::{KafkaSettings, Publisher, Registry, admin, partition_of};
+use headwater_schemas::records::{Request, Side, Watermark};
+use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
+use headwater_schemas::wire::Encoder;
+
+const CONNECTIONS: u64 = 2_000;
+const SERVICES: u64 = 20;
+const OPERATIONS: [&str; 8] = [
+    "GET /",
+    "GET /products",
+    "GET /products/{id}",
+    "POST /orders",
+    "GET /orders/{id}",
+    "POST /payments",
+    "GET /stock",
+    "DELETE /cart/{id}",
+];
+
+/// Publishes `records` request records, both sides of half as many requests, over `seconds` of event time, with a watermark
+/// each second and more of them behind, so that all windows close.
+pub fn fill(settings: &KafkaSettings, records: u64, seconds: u64) -> Result<()> {
+    let topics = [Topic::Requests, Topic::Flows];
+    let partitions = admin::ensure_topics(settings, &topics)?;
+    let registry = Registry::new(settings);
+    let encoder = Encoder::of::<Request<'_>>(registry.register_topic(Topic::Requests)?)?;
+    let watermark = Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER)?)?;
+    let publisher = Publisher::start(settings, topics.map(|topic| topic.name(&settings.prefix)).to_vec())?;
+    let count = partitions[&Topic::Requests];
+    let now_us = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros() as i64;
+    let start_us = (now_us / 10_000_000 - 60) * 10_000_000;
+    let per_second = records / 2 / seconds;
+    let mut buffer = Vec::new();
+    for second in 0..seconds + 30 {
+        let from_us = start_us + second as i64 * 1_000_000;
+        for i in 0..if second < seconds { per_second } else { 0 } {
+            let at_us = from_us + (i * 1_000_000 / per_second) as i64;
+            for side in [Side::Client, Side::Server] {
+                let number = second * per_second + i;
+                let id = format!("{:016x}", (number % CONNECTIONS).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let record = request(&id, number, side, at_us);
+                publish(&publisher, &encoder, &record, partition_of(id.as_bytes(), count), &mut buffer)?;
+            }
+        }
+        for (topic, _) in topics.iter().enumerate() {
+            let mark = Watermark {
+                node: "bench".into(),
+                agent_started_at_us: start_us,
+                sequence: second as i64,
+                covers_from_us: from_us,
+                up_to_us: from_us + 1_000_000,
+                is_final: false,
+                published: per_second as i64 * 2,
+                dropped: vec![],
+            };
+            let bytes = watermark.encode(&mark)?;
+            for partition in 0..count {
+                while publisher.publish(topic, partition, b"bench", None, &[(WATERMARK_HEADER, &bytes)]).is_err() {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+            }
+        }
+    }
+    publisher.flush(std::time::Duration::from_secs(60))?;
+    Ok(())
+}
+
+fn publish(
+    publisher: &Publisher,
+    encoder: &Encoder,
+    record: &Request<'_>,
+    partition: i32,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
+    buffer.clear();
+    encoder.encode_into(record, buffer)?;
+    while publisher.publish(0, partition, record.connection_id.as_bytes(), Some(buffer), &[]).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn request<'a>(id: &'a str, number: u64, side: Side, at_us: i64) -> Request<'a> {
+    const NAMES: [&str; SERVICES as usize] = [
+        "s00", "s01", "s02", "s03", "s04", "s05", "s06", "s07", "s08", "s09", "s10", "s11", "s12", "s13", "s14", "s15",
+        "s16", "s17", "s18", "s19",
+    ];
+    let connection = number % CONNECTIONS;
+    let (client, server) = (connection % SERVICES, (connection * 7 + 3) % SERVICES);
+    let operation = OPERATIONS[(number / CONNECTIONS % OPERATIONS.len() as u64) as usize];
+    let (method, path) = operation.split_once(' ').unwrap_or((operation, ""));
+    let error = number.is_multiple_of(100);
+    Request {
+        connection_id: id,
+        side,
+        request_position: (number / CONNECTIONS * 200) as i64,
+        started_at_us: at_us - 1_500,
+        completed_at_us: at_us,
+        duration_ns: 200_000 + (number % 997) as i64 * 3_000,
+        time_to_first_byte_ns: 190_000,
+        protocol: "http",
+        method,
+        path,
+        operation,
+        status: if error { 500 } else { 200 },
+        error,
+        failure: None,
+        request_bytes: 200,
+        response_bytes: 900,
+        weight: 1,
+        node: "bench",
+        workload: NAMES[if side == Side::Client { client } else { server } as usize],
+        workload_kind: "program",
+        pid: 1,
+        local_address: "10.0.0.1",
+        local_port: 8080,
+        remote_address: "10.0.0.2",
+        remote_port: 40_000,
+    }
+}

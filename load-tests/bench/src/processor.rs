@@ -1,0 +1,64 @@
+//! Records a second and core through `headwater-processor all`: a backlog is worked off, and its processor time is counted.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use headwater_kafka::{KafkaSettings, Next, SchemaCache, Start, TopicReader, admin};
+use headwater_schemas::records::Edge;
+use headwater_schemas::topics::Topic;
+use headwater_stack::Stack;
+
+use crate::child::{Owned, beside};
+use crate::fill::fill;
+use crate::report::Report;
+
+const EVENT_SECONDS: u64 = 20;
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+pub fn measure(stack: &Stack, records: u64, report: &mut Report) -> Result<()> {
+    println!("the processor on a backlog of {records} records");
+    let mut settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
+    settings.prefix = "backlog.".into();
+    let records = records / 2 / EVENT_SECONDS * 2 * EVENT_SECONDS;
+    fill(&settings, records, EVENT_SECONDS)?;
+    admin::ensure_topics(&settings, &[Topic::Edges])?;
+    let began = Instant::now();
+    let mut processor = Owned::spawn(
+        Command::new(beside("headwater-processor")?)
+            .arg("all")
+            .args(["--kafka-brokers", &settings.brokers, "--registry-url", &settings.registry_url])
+            .args(["--kafka-prefix", &settings.prefix, "--log-level", "warn"])
+            .stdout(Stdio::null()),
+    )?;
+    let result = wait_for_edges(&settings, records as i64 / 2);
+    let cpu = processor.cpu()?.as_secs_f64();
+    processor.stop();
+    result?;
+    println!("  {cpu:.2} s of processor time in {:.1} s", began.elapsed().as_secs_f64());
+    report.add("records_per_second_core", records as f64 / cpu, "records/s/core");
+    Ok(())
+}
+
+/// Waits until the edges hold every request, and not one more.
+fn wait_for_edges(settings: &KafkaSettings, expected: i64) -> Result<()> {
+    let mut cache = SchemaCache::new(settings);
+    let mut reader = TopicReader::start(settings, &[Topic::Edges.name(&settings.prefix)], &Start::Earliest)?;
+    let deadline = Instant::now() + TIMEOUT;
+    let mut requests = 0;
+    while requests < expected {
+        if Instant::now() > deadline {
+            bail!("the edges hold {requests} of {expected} requests after {TIMEOUT:?}");
+        }
+        if let Next::Record(message) = reader.next(Duration::from_millis(100))?
+            && let Some(value) = message.value()
+        {
+            let (schema, datum) = cache.open(value).context("read an edge")?;
+            requests += schema.decode::<Edge>(datum)?.requests;
+        }
+    }
+    if requests > expected {
+        bail!("the edges hold {requests} requests, more than the {expected} that were published");
+    }
+    Ok(())
+}
