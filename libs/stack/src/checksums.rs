@@ -60,11 +60,10 @@ impl Checksums {
     }
 
     pub fn verify_folder(&self, root: &Path, folder: &str) -> Result<(), StackError> {
-        for name in files_below(root, folder)?.iter().filter(|name| !self.0.contains_key(*name)) {
-            return Err(StackError::Checksum {
-                file: root.join(name),
-                detail: "it is not in the list of checksums".to_owned(),
-            });
+        let present = files_below(root, folder)?;
+        if let Some(name) = present.iter().find(|name| !self.0.contains_key(*name)) {
+            let detail = "it is not in the list of checksums".to_owned();
+            return Err(StackError::Checksum { file: root.join(name), detail });
         }
         let prefix = format!("{folder}/");
         self.0.keys().filter(|name| name.starts_with(&prefix)).try_for_each(|name| self.verify_file(root, name))

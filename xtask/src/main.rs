@@ -1,0 +1,71 @@
+//! `cargo xtask`: what plain cargo cannot say. Every task first sets up what it needs.
+
+mod apt;
+mod bench;
+mod needs;
+mod run;
+mod setup;
+mod steps;
+mod test;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::needs::Purpose;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Sets up, runs, tests and measures Headwater")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check for everything that building, running and testing need, and install what is missing
+    Setup(Consent),
+    /// Build everything and run `headwater up` with the given arguments (for example --demo)
+    #[command(disable_help_flag = true)]
+    Up {
+        /// --yes installs without asking; all others go to `headwater up`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<String>,
+    },
+    /// Format, lints, unit tests, and the tests on the real kernel and the real Kafka
+    Test(Consent),
+    /// Measure what the agent costs and what the processors achieve, in alternating runs
+    Bench {
+        #[command(flatten)]
+        consent: Consent,
+        /// Write one line of JSON for each figure to this file
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+}
+
+#[derive(Args, Clone, Copy)]
+struct Consent {
+    /// Install what is missing without asking (also with CI=true)
+    #[arg(long)]
+    yes: bool,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Setup(consent) => setup::ensure(Purpose::ALL, consent.yes),
+        Task::Up { arguments } => up::run(arguments),
+        Task::Test(consent) => test::run(consent.yes),
+        Task::Bench { consent, json } => bench::run(consent.yes, json),
+    };
+    // Printed here, since what is missing on a machine is no bug whose backtrace anyone wants.
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The table of what Headwater needs of a machine, one line a need: what, how it is checked, how it is had.
+//!
+//! To add a need, add a line here; `setup.rs` does the rest. All checks together must stay far below a second.
+
+use std::path::Path;
+use std::{env, fs};
+
+use crate::run;
+
+/// What a need is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Build,
+    /// Running the agent.
+    Capture,
+    /// Running Kafka and the registry as children.
+    Stack,
+    Demo,
+    Test,
+    Bench,
+}
+
+impl Purpose {
+    pub const ALL: &[Purpose] =
+        &[Purpose::Build, Purpose::Capture, Purpose::Stack, Purpose::Demo, Purpose::Test, Purpose::Bench];
+}
+
+pub struct Need {
+    pub what: &'static str,
+    pub purpose: Purpose,
+    pub is_met: fn() -> bool,
+    /// Debian's packages, preferred where apt offers them.
+    pub apt: &'static [&'static str],
+    /// The command that helps where apt does not.
+    pub command: &'static [&'static str],
+    pub command_needs_root: bool,
+    /// What to do by hand where neither helps.
+    pub hint: &'static str,
+}
+
+const BPF_LINKER: &str = "0.10.1";
+/// The oldest compiler that knows edition 2024.
+const PROBE_COMPILER_MINOR: u32 = 85;
+const JAVA_MAJOR: u32 = 17;
+const BROWSER_TEST: &str = "console/tests/browser";
+
+pub const NEEDS: &[Need] = &[
+    package(
+        "a C compiler and make (librdkafka is built from source)",
+        Purpose::Build,
+        || all(&["cc", "c++", "make"]),
+        &["build-essential"],
+        "install a C and C++ compiler and make",
+    ),
+    package(
+        "pkg-config and OpenSSL's headers",
+        Purpose::Build,
+        || run::succeeds("pkg-config", &["--exists", "openssl"]),
+        &["pkg-config", "libssl-dev"],
+        "install pkg-config and OpenSSL's development files",
+    ),
+    Need {
+        command: &["rustup", "component", "add", "rust-src"],
+        ..package(
+            "a compiler with its library's sources, for the kernel probes",
+            Purpose::Build,
+            probe_compiler,
+            &["rustc-web", "rust-web-src"],
+            "install the sources of Rust's standard library",
+        )
+    },
+    Need {
+        command: &["cargo", "install", "bpf-linker", "--version", BPF_LINKER, "--locked"],
+        ..package(
+            "bpf-linker 0.10.1",
+            Purpose::Build,
+            bpf_linker,
+            &[],
+            "cargo install bpf-linker --version 0.10.1 --locked",
+        )
+    },
+    package(
+        "a kernel that describes its own types (BTF)",
+        Purpose::Capture,
+        || Path::new("/sys/kernel/btf/vmlinux").exists(),
+        &[],
+        "run a kernel with CONFIG_DEBUG_INFO_BTF=y: those of Debian 12, Ubuntu 22.04, Fedora 38 and later have it",
+    ),
+    Need {
+        command: &["mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing"],
+        command_needs_root: true,
+        ..package(
+            "tracefs, mounted at /sys/kernel/tracing",
+            Purpose::Capture,
+            || is_mounted("/sys/kernel/tracing", "tracefs"),
+            &[],
+            "mount -t tracefs tracefs /sys/kernel/tracing",
+        )
+    },
+    Need {
+        command: &["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"],
+        command_needs_root: true,
+        ..package(
+            "bpffs, mounted at /sys/fs/bpf",
+            Purpose::Capture,
+            || is_mounted("/sys/fs/bpf", "bpf"),
+            &[],
+            "mount -t bpf bpf /sys/fs/bpf",
+        )
+    },
+    package(
+        "Java 17 or later",
+        Purpose::Stack,
+        java,
+        &["default-jre-headless"],
+        "install Java 17 or later, or set JAVA_HOME to it",
+    ),
+    package(
+        "Maven, which fetches Kafka and the registry once",
+        Purpose::Stack,
+        || all(&["mvn"]),
+        &["maven"],
+        "install Maven 3",
+    ),
+    package("nginx", Purpose::Demo, || all(&["nginx"]), &["nginx"], "install nginx"),
+    package("Redis", Purpose::Demo, || all(&["redis-server"]), &["redis-server"], "install redis-server"),
+    package("PostgreSQL", Purpose::Demo, postgres, &["postgresql"], "install the PostgreSQL server"),
+    package(
+        "Chromium, for the console's test",
+        Purpose::Test,
+        || all(&["chromium"]),
+        &["chromium"],
+        "install chromium",
+    ),
+    package(
+        "Node, for the console's test",
+        Purpose::Test,
+        || all(&["node", "npm"]),
+        &["nodejs", "npm"],
+        "install Node 18 or later with npm",
+    ),
+    Need {
+        command: &["npm", "ci", "--no-audit", "--no-fund", "--prefix", BROWSER_TEST],
+        ..package(
+            "the packages of the console's test",
+            Purpose::Test,
+            browser_packages,
+            &[],
+            "npm ci --prefix console/tests/browser",
+        )
+    },
+    package("ip, for network namespaces", Purpose::Test, || all(&["ip"]), &["iproute2"], "install iproute2"),
+    package(
+        "nft and iptables, for address translation",
+        Purpose::Test,
+        || all(&["nft", "iptables"]),
+        &["nftables", "iptables"],
+        "install nftables and iptables",
+    ),
+    package("kcat, to read topics as other programs do", Purpose::Test, || all(&["kcat"]), &["kcat"], "install kcat"),
+    package("wrk, the load generator of the benchmarks", Purpose::Bench, || all(&["wrk"]), &["wrk"], "install wrk"),
+];
+
+/// A need that Debian's packages meet; the other kinds name their command on top.
+const fn package(
+    what: &'static str,
+    purpose: Purpose,
+    is_met: fn() -> bool,
+    apt: &'static [&'static str],
+    hint: &'static str,
+) -> Need {
+    Need { what, purpose, is_met, apt, command: &[], command_needs_root: false, hint }
+}
+
+fn all(programs: &[&str]) -> bool {
+    programs.iter().all(|program| run::is_installed(program))
+}
+
+/// The same search as in the build script of the probe loader.
+fn probe_compiler() -> bool {
+    let chosen = env::var("HEADWATER_PROBE_RUSTC").ok();
+    chosen.into_iter().chain(["rustc".to_owned(), "/usr/bin/rustc".to_owned()]).any(|rustc| {
+        let sysroot = run::output(&rustc, &["--print", "sysroot"]).unwrap_or_default();
+        let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core").exists();
+        let version = || run::output(&rustc, &["--version"]).unwrap_or_default();
+        sources && numbers(&version()).get(1).is_some_and(|&minor| minor >= PROBE_COMPILER_MINOR)
+    })
+}
+
+fn bpf_linker() -> bool {
+    run::output("bpf-linker", &["--version"]).is_some_and(|text| text.split_whitespace().any(|word| word == BPF_LINKER))
+}
+
+fn is_mounted(folder: &str, kind: &str) -> bool {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    mounts.lines().any(|line| line.split(' ').skip(1).take(2).eq([folder, kind]))
+}
+
+fn java() -> bool {
+    let java = env::var("JAVA_HOME").map_or_else(|_| "java".to_owned(), |home| format!("{home}/bin/java"));
+    run::output(&java, &["--version"])
+        .and_then(|text| numbers(&text).first().copied())
+        .is_some_and(|major| major >= JAVA_MAJOR)
+}
+
+/// Debian keeps the server's programs out of the PATH.
+fn postgres() -> bool {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.into_iter().any(|version| version.path().join("bin/postgres").exists()) || all(&["postgres", "initdb"])
+}
+
+/// True when what is installed is as new as the lock file.
+fn browser_packages() -> bool {
+    let folder = run::root().join(BROWSER_TEST);
+    let modified = |file: &str| fs::metadata(folder.join(file)).and_then(|file| file.modified()).ok();
+    match (modified("package-lock.json"), modified("node_modules/.package-lock.json")) {
+        (Some(wanted), Some(installed)) => installed >= wanted,
+        (Some(_), None) => false,
+        (None, _) => true,
+    }
+}
+
+/// The numbers of the first version in a text: `rustc 1.96.0 (x)` gives 1, 96, 0.
+fn numbers(text: &str) -> Vec<u32> {
+    let digits = |c: char| c.is_ascii_digit();
+    let version = text.split_whitespace().find(|word| word.starts_with(digits)).unwrap_or_default();
+    version.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_what_programs_print() {
+        assert_eq!(numbers("rustc 1.96.0 (ac68faa20 2025-01-01) (built from a source tarball)"), [1, 96, 0]);
+        assert_eq!(numbers("openjdk 17.0.15 2025-04-15\nOpenJDK Runtime"), [17, 0, 15]);
+        assert_eq!(numbers("openjdk 21-ea 2023-09-19"), [21]);
+        assert!(numbers("nothing").is_empty());
+    }
+
+    #[test]
+    fn every_need_says_how_it_can_be_met() {
+        for need in NEEDS {
+            assert!(!need.what.is_empty() && !need.hint.is_empty(), "{} has no hint", need.what);
+        }
+    }
+
+    #[test]
+    fn the_console_test_waits_for_its_folder() {
+        // The last word of the command is a folder of this repository, so a move of the test is noticed.
+        let npm = NEEDS.iter().find(|need| need.command.first() == Some(&"npm"));
+        assert_eq!(npm.and_then(|need| need.command.last().copied()), Some(BROWSER_TEST));
+    }
+}
