@@ -1,0 +1,29 @@
+//! The sample system: a small web shop of eight plain programs that know nothing of Headwater.
+//!
+//! In: a folder for temporary files, a rate and a seed. Out: real traffic over loopback TCP, all of it inside one
+//! cgroup, and a list of the edges that a service map of that cgroup must show ([`expected_map`]).
+//! [`Shop`] starts, watches and stops the programs. What it promises: it touches nothing that it did not start, no
+//! program outlives it, and no TCP connection inside the cgroup exists beyond those of the expected map.
+
+pub mod cache;
+pub mod database;
+pub mod fault;
+pub mod http;
+pub mod load;
+pub mod plan;
+pub mod report;
+pub mod service;
+
+mod cgroup;
+mod expected;
+mod parts;
+mod ports;
+mod programs;
+mod shop;
+mod spawn;
+
+pub use expected::{ExpectedEdge, expected_map};
+pub use fault::{Fault, Service};
+pub use load::LoadOptions;
+pub use report::Total;
+pub use shop::{DIR_PREFIX, Shop, ShopOptions};
