@@ -1,0 +1,224 @@
+//! Feeds the model from Kafka, for as long as the console runs.
+//!
+//! In: the topics edges, latencies, alerts and agents, each read by a thread of its own: one that is not there yet holds
+//! none of the others up. Out: the model, and a [`Status`] that says whether it can be believed. Promises: an outage of the
+//! brokers or the registry stops nothing for good and is told; a record that cannot be read is counted and passed over.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use headwater_kafka::{KafkaError, KafkaSettings, Message, Next, RecordError, Start, TopicReader, connect_check};
+use headwater_schemas::topics::Topic;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::clock::now_us;
+use crate::live::{CutOffs, Health, Limits, Live};
+use crate::records::{Item, ItemReader, place};
+
+const POLL: Duration = Duration::from_millis(200);
+const RETRY: Duration = Duration::from_secs(1);
+/// Heartbeats and closed windows come more often than this; after so long a silence the broker is asked whether it lives.
+const SILENCE: Duration = Duration::from_secs(12);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Alerts may be older than the windows: one that still fires must be known after a restart of the console.
+const ALERTS_FROM: Duration = Duration::from_secs(24 * 3600);
+
+const TOPICS: [Topic; 4] = [Topic::Edges, Topic::Latencies, Topic::Alerts, Topic::Agents];
+
+/// Whether what the model says can be believed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    pub now_us: i64,
+    /// End of the newest window that is published in full.
+    pub newest_window_end_us: Option<i64>,
+    /// All that was there when reading began has been read.
+    pub caught_up: bool,
+    /// Why edges are not read at the moment.
+    pub problem: Option<String>,
+    /// Why other topics are not read.
+    pub other_problems: Vec<String>,
+    pub brokers: String,
+    pub prefix: String,
+    /// Agents with a heartbeat of late.
+    pub agents_beating: usize,
+    pub cut_offs: CutOffs,
+    /// Records that are none, by schema or by bytes.
+    pub unreadable: u64,
+}
+
+pub struct Feed {
+    settings: KafkaSettings,
+    live: Mutex<Live>,
+    sources: Mutex<[Source; TOPICS.len()]>,
+    changed: watch::Sender<()>,
+    stop: AtomicBool,
+}
+
+/// What is known of the reading of one topic.
+#[derive(Clone, Default)]
+struct Source {
+    problem: Option<String>,
+    caught_up: bool,
+    unreadable: u64,
+}
+
+impl Feed {
+    pub fn new(settings: KafkaSettings, limits: Limits) -> Arc<Feed> {
+        Arc::new(Feed {
+            settings,
+            live: Mutex::new(Live::new(limits)),
+            sources: Mutex::default(),
+            changed: watch::Sender::new(()),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    /// Starts reading. [`Feed::stop`] ends the threads.
+    pub fn start(self: &Arc<Self>) -> Result<Vec<JoinHandle<()>>> {
+        let start = |(index, topic): (usize, Topic)| {
+            let feed = Arc::clone(self);
+            let name = format!("feed-{}", topic.suffix());
+            thread::Builder::new().name(name).spawn(move || feed.run(index, topic)).context("start a reading thread")
+        };
+        TOPICS.into_iter().enumerate().map(start).collect()
+    }
+
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// The model, locked as long as the answer lives.
+    pub fn live(&self) -> MutexGuard<'_, Live> {
+        // A panic of another thread left the model as it was between two records.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Is told of every change of the model or the status.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    pub fn status(&self) -> Status {
+        let sources = self.sources().clone();
+        let live = self.live();
+        let now_us = now_us();
+        let beating = |health| matches!(health, Health::Ok | Health::Dropping);
+        Status {
+            now_us,
+            newest_window_end_us: live.newest_window_end_us(),
+            caught_up: sources[0].caught_up,
+            problem: sources[0].problem.clone(),
+            other_problems: sources[1..].iter().filter_map(|source| source.problem.clone()).collect(),
+            brokers: self.settings.brokers.clone(),
+            prefix: self.settings.prefix.clone(),
+            agents_beating: live.agents(now_us).agents.iter().filter(|agent| beating(agent.health)).count(),
+            cut_offs: live.cut_offs(),
+            unreadable: sources.iter().map(|source| source.unreadable).sum(),
+        }
+    }
+
+    fn run(&self, index: usize, topic: Topic) {
+        while !self.stopped() {
+            if let Err(error) = self.read(index, topic) {
+                tracing::debug!(topic = topic.suffix(), "{error}");
+                self.update(index, |source| source.problem = Some(error.to_string()));
+                thread::sleep(RETRY);
+            }
+        }
+    }
+
+    /// Reads one topic until told to stop, or until an error that waiting does not cure.
+    fn read(&self, index: usize, topic: Topic) -> Result<(), KafkaError> {
+        connect_check(&self.settings, CONNECT_TIMEOUT)?;
+        let back = match topic {
+            Topic::Alerts => ALERTS_FROM,
+            _ => Duration::from_secs(u64::from(self.live().minutes()) * 60),
+        };
+        let start = Start::AtMs(now_us() / 1000 - back.as_millis() as i64);
+        let mut reader = TopicReader::start(&self.settings, &[topic.name(&self.settings.prefix)], &start)?;
+        let partitions = reader.partitions().len();
+        let mut items = ItemReader::new(&self.settings);
+        let (mut ends, mut heard_at) = (0, Instant::now());
+        self.update(index, |source| source.problem = None);
+        while !self.stopped() {
+            match reader.next(POLL)? {
+                Next::Record(message) => {
+                    heard_at = Instant::now();
+                    self.take(index, topic, &message, &mut items);
+                }
+                Next::End { .. } => {
+                    ends += 1;
+                    if ends == partitions {
+                        self.update(index, |source| source.caught_up = true);
+                    }
+                }
+                Next::Idle if heard_at.elapsed() > SILENCE => {
+                    let found = connect_check(&self.settings, CONNECT_TIMEOUT);
+                    self.update(index, |source| source.problem = found.err().map(|error| error.to_string()));
+                    heard_at = Instant::now();
+                }
+                Next::Idle => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, index: usize, topic: Topic, message: &Message<'_>, items: &mut ItemReader) {
+        let item = loop {
+            match items.read(topic, message) {
+                Ok(item) => break item,
+                Err(RecordError::Bad(error)) => {
+                    tracing::warn!("pass over {}: {error}", place(topic, message));
+                    return self.update(index, |source| source.unreadable += 1);
+                }
+                Err(RecordError::Registry(error)) => {
+                    self.update(index, |source| source.problem = Some(error.to_string()));
+                    thread::sleep(RETRY);
+                    if self.stopped() {
+                        return;
+                    }
+                }
+            }
+        };
+        self.update(index, |source| source.problem = None);
+        let mut live = self.live();
+        let changed = match item {
+            Item::Edge(edge) => live.edge(*edge, now_us()),
+            Item::Latency(latency) => live.latency(*latency, now_us()),
+            Item::Alert(alert) => live.alert(*alert),
+            // Heartbeats are told at the interval of the page: they change nothing on the map.
+            Item::Agent(agent) => live.agent(*agent) && false,
+            Item::Closed(marker) if topic == Topic::Edges => live.edges_closed(&marker, now_us()),
+            Item::Closed(marker) => live.latencies_closed(&marker, now_us()),
+            Item::Nothing => false,
+        };
+        drop(live);
+        if changed {
+            self.changed.send_replace(());
+        }
+    }
+
+    /// Changes what is known of a source, and tells so if it is something new.
+    fn update(&self, index: usize, change: impl FnOnce(&mut Source)) {
+        let mut sources = self.sources();
+        let before = (sources[index].problem.is_some(), sources[index].caught_up);
+        change(&mut sources[index]);
+        let after = (sources[index].problem.is_some(), sources[index].caught_up);
+        drop(sources);
+        if before != after {
+            self.changed.send_replace(());
+        }
+    }
+
+    fn sources(&self) -> MutexGuard<'_, [Source; TOPICS.len()]> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,126 @@
+//! What the topics said in the last minutes, ready to be asked.
+//!
+//! In: edges, latencies, alerts and heartbeats as they are read, in any order. Out: the service map, the slowest
+//! operations, the alerts and the agents' health of a range of time. Pure and synchronous: no clock, no Kafka, no HTTP.
+//! Bounds: [`Limits`]; what they keep out is counted and shown.
+
+mod agents;
+mod alerts;
+mod gaps;
+mod history;
+mod map;
+mod operations;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod windows;
+
+use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed};
+use serde::Serialize;
+
+pub use agents::{AgentView, AgentsView, Health};
+pub use alerts::{AlertView, AlertsView};
+pub use gaps::Gap;
+pub use history::{HistoryView, Of, Point};
+pub use map::{EdgeView, MapView, NodeView};
+pub use operations::{OperationView, OperationsView};
+pub use summary::Summary;
+pub use windows::{CutOff, Range, Span};
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub minutes: u32,
+    /// Edges and windows, and as many latencies again.
+    pub records_max: usize,
+    pub alerts_max: usize,
+    pub agents_max: usize,
+    /// A window that starts later than this after the present is not believed.
+    pub ahead_us_max: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { minutes: 15, records_max: 60_000, alerts_max: 500, agents_max: 2_000, ahead_us_max: 5 * 60_000_000 }
+    }
+}
+
+/// The model. Each method that takes something in returns whether the answer to a question may have changed.
+pub struct Live {
+    minutes: u32,
+    edges: windows::Windows<Edge>,
+    latencies: windows::Windows<Latency>,
+    alerts: alerts::Alerts,
+    agents: agents::Agents,
+}
+
+/// Everything that was left out, by topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CutOffs {
+    pub edges: CutOff,
+    pub latencies: CutOff,
+    pub alerts: u64,
+    pub agents: u64,
+}
+
+impl Live {
+    pub fn new(limits: Limits) -> Self {
+        Live {
+            minutes: limits.minutes,
+            edges: windows::Windows::new(limits),
+            latencies: windows::Windows::new(limits),
+            alerts: alerts::Alerts::new(limits.alerts_max),
+            agents: agents::Agents::new(limits.agents_max, limits.minutes),
+        }
+    }
+
+    pub fn edge(&mut self, edge: Edge, now_us: i64) -> bool {
+        self.edges.insert(edge, now_us)
+    }
+
+    pub fn latency(&mut self, latency: Latency, now_us: i64) -> bool {
+        self.latencies.insert(latency, now_us)
+    }
+
+    pub fn alert(&mut self, alert: Alert) -> bool {
+        self.alerts.insert(alert)
+    }
+
+    pub fn agent(&mut self, agent: Agent) -> bool {
+        self.agents.insert(agent)
+    }
+
+    /// A marker of the edges topic.
+    pub fn edges_closed(&mut self, marker: &PartitionClosed, now_us: i64) -> bool {
+        self.edges.close(marker, now_us)
+    }
+
+    /// A marker of the latencies topic.
+    pub fn latencies_closed(&mut self, marker: &PartitionClosed, now_us: i64) -> bool {
+        self.latencies.close(marker, now_us)
+    }
+
+    /// How many minutes are kept.
+    pub fn minutes(&self) -> u32 {
+        self.minutes
+    }
+
+    /// Where the newest window ends whose edges are published in full.
+    pub fn newest_window_end_us(&self) -> Option<i64> {
+        self.edges.complete_to_us()
+    }
+
+    pub fn cut_offs(&self) -> CutOffs {
+        CutOffs {
+            edges: self.edges.cut_off,
+            latencies: self.latencies.cut_off,
+            alerts: self.alerts.cut_off,
+            agents: self.agents.cut_off,
+        }
+    }
+}
+
+/// A share of a count; 0 of nothing.
+fn share(part: i64, whole: i64) -> f64 {
+    if whole > 0 { part as f64 / whole as f64 } else { 0.0 }
+}

@@ -1,0 +1,208 @@
+#![allow(clippy::unwrap_used)]
+use headwater_histogram::Histogram;
+use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed};
+
+use super::history::Of;
+use super::{Limits, Live, Range};
+
+const WINDOW_US: i64 = 10_000_000;
+/// Some hour, so that windows before the first one have a positive time too.
+const T0: i64 = 3_600_000_000;
+const NOW: i64 = T0 + 3_600_000_000;
+
+fn durations_ms(range: std::ops::RangeInclusive<u64>) -> Histogram {
+    let mut histogram = Histogram::default();
+    range.for_each(|ms| histogram.record(ms * 1_000_000));
+    histogram
+}
+
+fn edge(window: i64, client: &str, server: &str, requests: i64, errors: i64) -> Edge {
+    Edge {
+        window_start_us: T0 + window * WINDOW_US,
+        window_ms: WINDOW_US / 1000,
+        revision: 0,
+        client: client.into(),
+        server: server.into(),
+        protocol: "http".into(),
+        requests,
+        errors,
+        both_sides: requests,
+        request_bytes: 0,
+        response_bytes: 0,
+        p50_us: 0.0,
+        p95_us: 0.0,
+        p99_us: 0.0,
+        duration_ns: durations_ms(1..=requests as u64),
+        server_duration_ns: Histogram::default(),
+        client_to_server_bytes: 1000,
+        server_to_client_bytes: 3000,
+        connections_opened: 1,
+        connections_closed: 0,
+        connections_failed: 0,
+        retransmits: 0,
+        rtt_us: 40.0,
+        completeness: 1.0,
+        missing: Vec::new(),
+    }
+}
+
+fn latency(window: i64, operation: &str, class: &str, durations: Histogram) -> Latency {
+    let requests = durations.count() as i64;
+    Latency {
+        window_start_us: T0 + window * WINDOW_US,
+        window_ms: WINDOW_US / 1000,
+        revision: 0,
+        client: "a".into(),
+        server: "b".into(),
+        protocol: "http".into(),
+        operation: operation.into(),
+        status_class: class.into(),
+        requests,
+        errors: if class == "5xx" { requests } else { 0 },
+        p50_us: 0.0,
+        p95_us: 0.0,
+        p99_us: 0.0,
+        duration_ns: durations,
+        server_duration_ns: Histogram::default(),
+        completeness: 1.0,
+    }
+}
+
+fn closed(window: i64, partition: i32, of: i32) -> PartitionClosed {
+    PartitionClosed {
+        window_start_us: T0 + window * WINDOW_US,
+        window_ms: WINDOW_US / 1000,
+        source_partition: partition,
+        source_partitions: of,
+        nodes: 1,
+        completeness: 1.0,
+        missing: Vec::new(),
+    }
+}
+
+fn live_with(edges: impl IntoIterator<Item = Edge>) -> Live {
+    let mut live = Live::new(Limits::default());
+    edges.into_iter().for_each(|edge| assert!(live.edge(edge, NOW)));
+    live
+}
+
+#[test]
+fn sums_and_histograms_of_the_range_are_added_before_anything_is_divided() {
+    let live = live_with([edge(0, "a", "b", 100, 1), edge(1, "a", "b", 50, 5), edge(1, "b", "c", 10, 0)]);
+    let map = live.map(Range::Minutes(1));
+    assert_eq!(map.span.unwrap().covered_s, 20.0);
+    let ab = &map.edges[0];
+    assert_eq!((ab.requests.requests, ab.requests.errors), (150, 6));
+    assert!((ab.requests.requests_per_s - 7.5).abs() < 1e-9);
+    assert!((ab.requests.error_share - 0.04).abs() < 1e-9);
+    // Of 1 to 100 and 1 to 50 ms, the 143rd smallest of 150 is 93 ms.
+    assert!((ab.requests.p95_us / 93_000.0 - 1.0).abs() < 0.011, "{}", ab.requests.p95_us);
+    assert_eq!(ab.to_client_bytes_per_s, 300.0);
+    let b = map.nodes.iter().find(|node| node.name == "b").unwrap();
+    assert_eq!((b.incoming.requests, b.outgoing.requests), (150, 10));
+}
+
+#[test]
+fn the_newest_revision_of_a_window_counts_in_whatever_order_it_comes() {
+    let mut live = live_with([edge(0, "a", "b", 10, 0)]);
+    assert!(live.edge(Edge { revision: 2, ..edge(0, "a", "b", 12, 0) }, NOW));
+    assert!(!live.edge(Edge { revision: 1, ..edge(0, "a", "b", 11, 0) }, NOW));
+    assert_eq!(live.map(Range::Latest).edges[0].requests.requests, 12);
+    assert_eq!(live.cut_offs().edges.outdated, 1);
+}
+
+#[test]
+fn a_window_is_shown_when_all_its_inputs_have_closed_it() {
+    let mut live = live_with([edge(0, "a", "b", 10, 0), edge(1, "a", "b", 20, 0)]);
+    live.edges_closed(&closed(0, 0, 2), NOW);
+    assert!(live.map(Range::Latest).span.is_none(), "one of two inputs");
+    live.edges_closed(&closed(0, 1, 2), NOW);
+    live.edges_closed(&closed(1, 0, 2), NOW);
+    let map = live.map(Range::Latest);
+    assert_eq!((map.edges[0].requests.requests, map.pending_windows), (10, 1));
+    live.edges_closed(&closed(1, 1, 2), NOW);
+    assert_eq!(live.map(Range::Latest).edges[0].requests.requests, 20);
+}
+
+#[test]
+fn an_idle_window_lowers_the_rate_and_a_window_that_was_not_computed_does_not() {
+    let mut live = live_with([edge(0, "a", "b", 100, 0)]);
+    live.edges_closed(&closed(0, 0, 1), NOW);
+    live.edges_closed(&closed(3, 0, 1), NOW);
+    let map = live.map(Range::Minutes(1));
+    let span = map.span.unwrap();
+    assert_eq!((span.covered_s, span.windows, span.windows_expected), (20.0, 2, 4));
+    assert_eq!(map.edges[0].requests.requests_per_s, 5.0);
+    let latest = live.map(Range::Latest);
+    assert_eq!((latest.edges.len(), latest.edges[0].requests.requests), (1, 0), "an idle edge stays on the map");
+    assert_eq!(latest.edges[0].last_window_us, T0);
+}
+
+#[test]
+fn completeness_is_the_lowest_and_missing_data_is_named_once() {
+    let missing =
+        vec![Missing { node: "n2".into(), reason: "no-data".into(), count: 0, from_us: T0, to_us: T0 + WINDOW_US }];
+    let nothing = Edge {
+        completeness: 0.5,
+        missing: missing.clone(),
+        requests: 0,
+        client_to_server_bytes: 0,
+        server_to_client_bytes: 0,
+        connections_opened: 0,
+        ..edge(0, "unknown", "unknown", 0, 0)
+    };
+    let seen = Edge { completeness: 0.5, missing, ..edge(0, "a", "b", 10, 0) };
+    let map = live_with([nothing, seen, edge(1, "a", "b", 10, 0)]).map(Range::Minutes(5));
+    assert_eq!(map.completeness, 0.5);
+    assert_eq!((map.missing.len(), map.missing[0].node.as_str()), (1, "n2"));
+    assert_eq!(map.edges.len(), 1, "an edge that only tells of the gap is not drawn");
+}
+
+#[test]
+fn bounds_give_the_oldest_windows_up_and_count_them() {
+    let mut live = Live::new(Limits { records_max: 2, ..Limits::default() });
+    for window in 0..3 {
+        live.edge(edge(window, "a", "b", 1, 0), NOW);
+    }
+    assert_eq!(live.map(Range::Minutes(15)).edges[0].requests.requests, 2);
+    assert_eq!(live.cut_offs().edges.over_limit, 1);
+    live.edge(edge(2, "a", "c", 1, 0), NOW);
+    assert!(!live.edge(edge(2, "a", "d", 1, 0), NOW), "one window alone is larger than the bound");
+    assert_eq!(live.cut_offs().edges.over_limit, 3);
+}
+
+#[test]
+fn windows_that_are_too_old_or_from_the_future_are_counted() {
+    let mut live = live_with([edge(100, "a", "b", 1, 0)]);
+    assert!(!live.edge(edge(10, "a", "b", 1, 0), NOW));
+    assert!(!live.edge(edge(1_000_000, "a", "b", 1, 0), NOW));
+    assert!(live.edge(edge(189, "a", "b", 1, 0), NOW));
+    assert_eq!((live.cut_offs().edges.too_old, live.cut_offs().edges.from_the_future), (1, 1));
+    assert_eq!(live.map(Range::Minutes(15)).edges[0].requests.requests, 2);
+    live.edge(edge(191, "a", "b", 1, 0), NOW);
+    assert_eq!(live.map(Range::Minutes(15)).edges[0].requests.requests, 2, "window 100 is out of the kept minutes");
+}
+
+#[test]
+fn operations_are_ordered_by_p95_over_all_status_classes() {
+    let mut live = live_with([edge(0, "a", "b", 30, 0)]);
+    live.latency(latency(0, "GET /fast", "2xx", durations_ms(1..=10)), NOW);
+    live.latency(latency(0, "GET /slow", "2xx", durations_ms(1..=10)), NOW);
+    live.latency(latency(0, "GET /slow", "5xx", durations_ms(100..=110)), NOW);
+    live.latency(latency(1, "GET /later", "2xx", durations_ms(1..=10)), NOW);
+    let view = live.operations(Range::Minutes(1));
+    let names: Vec<_> =
+        view.operations.iter().map(|o| (o.operation.as_str(), o.requests.requests, o.requests.errors)).collect();
+    assert_eq!(names, [("GET /slow", 21, 11), ("GET /fast", 10, 0)], "the window after the map's is left out");
+    assert_eq!(view.operations[0].statuses["5xx"], 11);
+}
+
+#[test]
+fn history_has_a_point_a_window() {
+    let live = live_with([edge(0, "a", "b", 10, 1), edge(1, "x", "y", 1, 0), edge(2, "a", "b", 30, 0)]);
+    let counts =
+        |of| live.history(of, Range::Minutes(15)).points.iter().map(|p| p.requests.requests).collect::<Vec<_>>();
+    assert_eq!(counts(Of::Edge("a>b/http")), [10, 0, 30]);
+    assert_eq!(counts(Of::Node("b")), [10, 0, 30]);
+    assert_eq!(counts(Of::Node("a")), [10, 0, 30], "a answers nothing, so what it asked is shown");
+}

@@ -1,0 +1,265 @@
+//! The newest windows of one topic: at most so many minutes of them, and at most so many records.
+//!
+//! In: records that belong to a window, and the markers that say that a window is published. Out: the windows of a
+//! time span. Promises: of several revisions of a record the newest stays, whatever the order they come in; what a
+//! bound keeps out is counted by reason. Time comes only from the records, so the same input gives the same answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed};
+use serde::Serialize;
+
+use super::Limits;
+
+/// Gaps that are kept of one window, windows that are kept at all, and inputs that a window may have.
+const MISSING_MAX: usize = 200;
+const WINDOWS_MAX: usize = 2_000;
+const PARTITIONS_MAX: usize = 10_000;
+const WINDOW_MS_MAX: i64 = 3_600_000;
+
+/// A record of one window, of which a later revision replaces an earlier one.
+pub trait Windowed {
+    fn key(&self) -> String;
+    fn window_start_us(&self) -> i64;
+    fn window_ms(&self) -> i64;
+    fn revision(&self) -> i32;
+}
+
+/// Which windows an answer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// The newest window that is published in full.
+    Latest,
+    /// So many minutes up to the end of that window.
+    Minutes(u32),
+}
+
+/// A range as it turned out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Span {
+    pub from_us: i64,
+    pub to_us: i64,
+    /// How much time the windows that are there cover: what rates are divided by.
+    pub covered_s: f64,
+    pub windows: usize,
+    /// How many windows fit between `from_us` and `to_us`; more than `windows` if nothing was computed for a while.
+    pub windows_expected: usize,
+}
+
+/// Records that were left out, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CutOff {
+    /// Older than the minutes that are kept.
+    pub too_old: u64,
+    /// Of a window that starts minutes after this machine's time: a clock is wrong.
+    pub from_the_future: u64,
+    /// More records than fit.
+    pub over_limit: u64,
+    /// Came later than the newest revision of the same record.
+    pub outdated: u64,
+}
+
+pub struct Window<R> {
+    pub length_us: i64,
+    pub records: BTreeMap<String, R>,
+    pub missing: Vec<Missing>,
+    pub completeness: f64,
+    closed: BTreeSet<i32>,
+    partitions: i32,
+}
+
+pub struct Windows<R> {
+    limits: Limits,
+    windows: BTreeMap<i64, Window<R>>,
+    records: usize,
+    pub cut_off: CutOff,
+}
+
+impl<R: Windowed> Windows<R> {
+    pub fn new(limits: Limits) -> Self {
+        Windows { limits, windows: BTreeMap::new(), records: 0, cut_off: CutOff::default() }
+    }
+
+    /// Takes a record in. Returns whether it changed anything.
+    pub fn insert(&mut self, record: R, now_us: i64) -> bool {
+        let key = record.key();
+        let Some(window) = self.window(record.window_start_us(), record.window_ms(), now_us) else { return false };
+        if let Some(known) = window.records.get_mut(&key) {
+            let newer = record.revision() >= known.revision();
+            if newer {
+                *known = record;
+            } else {
+                self.cut_off.outdated += 1;
+            }
+            return newer;
+        }
+        if !self.make_room(record.window_start_us()) {
+            self.cut_off.over_limit += 1;
+            return false;
+        }
+        if let Some(window) = self.windows.get_mut(&record.window_start_us()) {
+            window.records.insert(key, record);
+            self.records += 1;
+        }
+        true
+    }
+
+    /// Notes that one of the topic's inputs has published all that it gives to a window.
+    pub fn close(&mut self, marker: &PartitionClosed, now_us: i64) -> bool {
+        let Some(window) = self.window(marker.window_start_us, marker.window_ms, now_us) else { return false };
+        window.partitions = window.partitions.max(marker.source_partitions);
+        window.completeness = window.completeness.min(marker.completeness);
+        let mut over_limit = 0;
+        for missing in &marker.missing {
+            if window.missing.contains(missing) {
+                continue;
+            }
+            if window.missing.len() < MISSING_MAX {
+                window.missing.push(missing.clone());
+            } else {
+                over_limit += 1;
+            }
+        }
+        let changed = window.closed.len() < PARTITIONS_MAX && window.closed.insert(marker.source_partition);
+        self.cut_off.over_limit += over_limit;
+        changed
+    }
+
+    /// The windows of a range, oldest first, and what they cover; none before the first window is known.
+    pub fn of(&self, range: Range) -> Option<(Span, Vec<(i64, &Window<R>)>)> {
+        self.until(range, self.complete_to_us()?)
+    }
+
+    /// As [`Self::of`], for a range that ends at `to_us`.
+    pub fn until(&self, range: Range, to_us: i64) -> Option<(Span, Vec<(i64, &Window<R>)>)> {
+        let (newest_start_us, newest) = self.windows.range(..to_us).next_back()?;
+        let from_us = match range {
+            Range::Latest => *newest_start_us,
+            Range::Minutes(minutes) => to_us - i64::from(minutes) * 60_000_000,
+        };
+        let windows: Vec<(i64, &Window<R>)> =
+            self.windows.range(from_us..to_us).map(|(&start, w)| (start, w)).collect();
+        let from_us = windows.first().map_or(from_us, |(start, _)| *start);
+        let covered_us: i64 = windows.iter().map(|(_, window)| window.length_us).sum();
+        let span = Span {
+            from_us,
+            to_us,
+            covered_s: covered_us as f64 / 1e6,
+            windows: windows.len(),
+            windows_expected: ((to_us - from_us) / newest.length_us) as usize,
+        };
+        Some((span, windows))
+    }
+
+    /// All windows that are there, oldest first.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = (i64, &Window<R>)> {
+        self.windows.iter().map(|(&start, window)| (start, window))
+    }
+
+    /// Where the newest window ends that is published in full.
+    ///
+    /// Without any marker (of a window written by another program than ours) the newest window counts as full.
+    pub fn complete_to_us(&self) -> Option<i64> {
+        let full = self.all().rev().find(|(_, window)| window.is_full());
+        let unmarked = || self.all().all(|(_, window)| window.closed.is_empty());
+        let newest = full.or_else(|| self.all().next_back().filter(|_| unmarked()));
+        newest.map(|(start, window)| start.saturating_add(window.length_us))
+    }
+
+    /// How many windows after [`Self::complete_to_us`] are published in part.
+    pub fn pending(&self) -> usize {
+        let complete_to_us = self.complete_to_us().unwrap_or(i64::MIN);
+        self.windows.range(complete_to_us..).count()
+    }
+
+    /// The window that starts there, made if it is within the bounds.
+    fn window(&mut self, start_us: i64, window_ms: i64, now_us: i64) -> Option<&mut Window<R>> {
+        if start_us > now_us.saturating_add(self.limits.ahead_us_max) {
+            self.cut_off.from_the_future += 1;
+            return None;
+        }
+        let newest_us = self.windows.last_key_value().map_or(start_us, |(&newest, _)| newest.max(start_us));
+        let oldest_us = newest_us - i64::from(self.limits.minutes) * 60_000_000;
+        // A length of zero would divide by zero later; such a record is not one of a window.
+        if start_us <= oldest_us || !(1..=WINDOW_MS_MAX).contains(&window_ms) {
+            self.cut_off.too_old += 1;
+            return None;
+        }
+        self.forget_before(oldest_us);
+        if self.windows.len() >= WINDOWS_MAX && !self.windows.contains_key(&start_us) {
+            self.cut_off.over_limit += 1;
+            return None;
+        }
+        Some(self.windows.entry(start_us).or_insert_with(|| Window {
+            length_us: window_ms * 1000,
+            records: BTreeMap::new(),
+            missing: Vec::new(),
+            completeness: 1.0,
+            closed: BTreeSet::new(),
+            partitions: 0,
+        }))
+    }
+
+    /// Drops windows that the horizon has left behind. That is no cut-off: they were shown as long as promised.
+    fn forget_before(&mut self, oldest_us: i64) {
+        while let Some(entry) = self.windows.first_entry() {
+            if *entry.key() > oldest_us {
+                break;
+            }
+            self.records -= entry.remove().records.len();
+        }
+    }
+
+    /// Gives the oldest windows up for a newer one. Returns whether there is room now.
+    fn make_room(&mut self, for_start_us: i64) -> bool {
+        while self.records >= self.limits.records_max {
+            match self.windows.first_entry() {
+                Some(entry) if *entry.key() < for_start_us => {
+                    let dropped = entry.remove().records.len();
+                    self.records -= dropped;
+                    self.cut_off.over_limit += dropped as u64;
+                }
+                _ => return false,
+            }
+        }
+        true
+    }
+}
+
+impl<R> Window<R> {
+    fn is_full(&self) -> bool {
+        self.partitions > 0 && self.closed.len() >= self.partitions as usize
+    }
+}
+
+impl Windowed for Edge {
+    fn key(&self) -> String {
+        headwater_schemas::records::edge_id(&self.client, &self.server, &self.protocol)
+    }
+    fn window_start_us(&self) -> i64 {
+        self.window_start_us
+    }
+    fn window_ms(&self) -> i64 {
+        self.window_ms
+    }
+    fn revision(&self) -> i32 {
+        self.revision
+    }
+}
+
+impl Windowed for Latency {
+    fn key(&self) -> String {
+        let operation =
+            headwater_schemas::records::latency_key(&self.client, &self.server, &self.protocol, &self.operation);
+        format!("{operation} {}", self.status_class)
+    }
+    fn window_start_us(&self) -> i64 {
+        self.window_start_us
+    }
+    fn window_ms(&self) -> i64 {
+        self.window_ms
+    }
+    fn revision(&self) -> i32 {
+        self.revision
+    }
+}

@@ -1,0 +1,63 @@
+//! From a message in a topic to a record of ours.
+//!
+//! In: messages. Out: [`Item`]s, with owned strings. What is no record of its topic is an error that names where it stands.
+
+use headwater_kafka::{KafkaSettings, Message, RecordError, SchemaCache};
+use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed, Record};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use serde::Deserialize;
+
+/// A record of the topics that the map is made of.
+pub enum Item {
+    Edge(Box<Edge>),
+    Latency(Box<Latency>),
+    Alert(Box<Alert>),
+    Agent(Box<Agent>),
+    Closed(PartitionClosed),
+    /// A record without meaning here, such as the deletion of a key.
+    Nothing,
+}
+
+pub struct ItemReader {
+    cache: SchemaCache,
+}
+
+impl ItemReader {
+    pub fn new(settings: &KafkaSettings) -> Self {
+        ItemReader { cache: SchemaCache::new(settings) }
+    }
+
+    /// Reads a message of edges, latencies, alerts or agents.
+    pub fn read(&mut self, topic: Topic, message: &Message<'_>) -> Result<Item, RecordError> {
+        let Some(value) = message.value() else {
+            return match message.header(PARTITION_CLOSED_HEADER) {
+                Some(marker) => Ok(Item::Closed(self.decode(marker)?)),
+                None => Ok(Item::Nothing),
+            };
+        };
+        Ok(match topic {
+            Topic::Edges => Item::Edge(self.decode(value)?),
+            Topic::Latencies => Item::Latency(self.decode(value)?),
+            Topic::Alerts => Item::Alert(self.decode(value)?),
+            Topic::Agents => Item::Agent(self.decode(value)?),
+            _ => Item::Nothing,
+        })
+    }
+
+    fn decode<'v, R: Deserialize<'v>>(&mut self, value: &'v [u8]) -> Result<R, RecordError> {
+        let (schema, datum) = self.cache.open(value)?;
+        schema.decode(datum).map_err(|error| RecordError::Bad(error.to_string()))
+    }
+}
+
+/// `headwater.edges partition 0 offset 17 (Edge)`, for messages to people.
+pub fn place(topic: Topic, message: &Message<'_>) -> String {
+    let record = match topic {
+        Topic::Edges => Edge::NAME,
+        Topic::Latencies => Latency::NAME,
+        Topic::Alerts => Alert::NAME,
+        Topic::Agents => Agent::NAME,
+        _ => topic.suffix(),
+    };
+    format!("{} partition {} offset {} ({record})", message.topic(), message.partition(), message.offset())
+}

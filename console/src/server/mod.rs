@@ -1,0 +1,82 @@
+//! The web side: the page, and the questions that the page (or anyone else) asks, as JSON over HTTP.
+//!
+//! In: GET requests. Out: answers from the model in memory; no request reaches Kafka. Promises: only this machine is served
+//! unless another address is set; nothing is fetched from elsewhere and nothing can be changed through it.
+//! Bounds: [`api::LIVE_READERS_MAX`] listeners for live changes.
+
+mod api;
+mod guard;
+mod page;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use headwater_settings::{Key, Values};
+use tokio::net::TcpListener;
+
+use crate::feed::Feed;
+
+/// Settings of the console alone.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    pub listen: SocketAddr,
+}
+
+impl ServerSettings {
+    pub const KEYS: &'static [Key] =
+        &[Key::new("console.listen", "127.0.0.1:8470", "Address and port of the web page; port 0 takes a free one")];
+
+    /// Reads the settings; problems are noted in `values`.
+    pub fn read(values: &mut Values) -> ServerSettings {
+        let text = values.text("console.listen");
+        let listen = text.parse().unwrap_or_else(|_| {
+            values.problem("console.listen", format!("`{text}` is not an address and port such as 127.0.0.1:8470"));
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        });
+        ServerSettings { listen }
+    }
+}
+
+/// A console that has its port but does not answer yet.
+pub struct Server {
+    listener: TcpListener,
+    router: Router,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Takes the port. Must be called within tokio.
+    pub async fn bind(settings: &ServerSettings, feed: Arc<Feed>) -> Result<Server> {
+        let listen = settings.listen;
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("serve the console on {listen}: is another program there? Choose a free port with --console-listen")
+        })?;
+        let address = listener.local_addr().context("ask for the address of the console")?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "the console asks for no password: whoever reaches this address sees the map");
+        }
+        let router = Router::new()
+            .merge(page::routes())
+            .merge(api::routes(feed))
+            .layer(from_fn_with_state(address, guard::refuse_foreign_hosts))
+            .layer(from_fn(guard::add_headers));
+        Ok(Server { listener, router, address })
+    }
+
+    /// Where a browser finds it.
+    pub fn url(&self) -> String {
+        let ip = self.address.ip();
+        // The unspecified address is one to listen on, not one to go to.
+        let host = if ip.is_unspecified() { "localhost".to_owned() } else { SocketAddr::new(ip, 0).to_string() };
+        let host = host.strip_suffix(":0").unwrap_or(&host);
+        format!("http://{host}:{}", self.address.port())
+    }
+
+    /// Answers until the task is dropped.
+    pub async fn run(self) -> Result<()> {
+        axum::serve(self.listener, self.router).await.context("serve the console")
+    }
+}

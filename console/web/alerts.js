@@ -1,0 +1,47 @@
+// The alerts, firing ones first, each with the records that show it.
+
+import { html, keyed, setAttribute, setText } from "./dom.js";
+import * as format from "./format.js";
+
+const SHOWN = 20;
+
+export function showAlerts(view, nowMs, onSelect) {
+  const list = document.getElementById("alerts-list");
+  const resolved = view.alerts.length - view.firing;
+  setText(document.getElementById("alerts-facts"), view.alerts.length === 0 ? "" : `${view.firing} firing, ${resolved} resolved`);
+  if (view.alerts.length === 0) {
+    list.replaceChildren(html("p", { class: "quiet" }, "None. An alert is raised when an edge's errors or latency leave its own past."));
+    return;
+  }
+  list.querySelector("p.quiet")?.remove();
+  keyed(list, view.alerts.slice(0, SHOWN), (alert) => alert.alert_id, (alert) => make(alert, onSelect), (item, alert) => update(item, alert, nowMs));
+}
+
+function make(alert, onSelect) {
+  const select = () => onSelect({ edge: `${alert.client}>${alert.server}/${alert.protocol}` });
+  return html("article", {},
+    html("div", { class: "row" }, html("span", { class: "state" }), html("button", { type: "button", class: "link service", onclick: select }), html("span", { class: "when" })),
+    html("p", { class: "message" }),
+    html("p", { class: "measure" }),
+    html("details", {}, html("summary"), html("ul", { class: "evidence" })));
+}
+
+function update(item, alert, nowMs) {
+  setAttribute(item, "class", `alert ${alert.firing ? "firing-now" : "resolved"}`);
+  const [row, message, measure, details] = item.children;
+  const [state, service, when] = row.children;
+  setText(state, alert.firing ? "Firing" : "Resolved");
+  setText(service, alert.service);
+  const startedMs = alert.started_at_us / 1000;
+  setText(when, alert.firing ? `for ${format.age(nowMs - startedMs)}` : `lasted ${format.age(alert.observed_at_us / 1000 - startedMs)}, until ${format.clock(alert.observed_at_us)}`);
+  setText(message, alert.message);
+  const value = alert.kind === "error_rate" ? format.share : format.latency;
+  const name = alert.kind === "error_rate" ? "errors" : alert.kind === "latency_p95" ? "p95" : alert.kind;
+  setText(measure, `${name} ${value(alert.value)}, own past ${value(alert.baseline)}, limit ${value(alert.threshold)}`);
+  details.hidden = alert.evidence.length === 0;
+  setText(details.firstChild, `Evidence: ${alert.evidence.length} record${alert.evidence.length === 1 ? "" : "s"}`);
+  keyed(details.lastChild, alert.evidence, (e) => `${e.topic}/${e.partition}/${e.offset}`, () => html("li", {}, html("code"), html("span")), (line, e) => {
+    setText(line.firstChild, `${e.topic} partition ${e.partition} offset ${e.offset}`);
+    setText(line.lastChild, ` window of ${format.clock(e.window_start_us)}`);
+  });
+}

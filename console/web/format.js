@@ -1,0 +1,81 @@
+// Numbers, times and durations as people read them. In: plain values. Out: short texts, always of the same form, so that
+// a refresh changes digits and not widths.
+
+export function rate(perSecond) {
+  if (perSecond === 0) return "0/s";
+  if (perSecond < 0.1) return "<0.1/s";
+  if (perSecond < 1000) return `${perSecond.toFixed(1)}/s`;
+  return `${scaled(perSecond, ["", "k", "M", "G"], 1000)}/s`;
+}
+
+export function share(part) {
+  const percent = part * 100;
+  if (percent > 0 && percent < 0.1) return "<0.1 %";
+  if (percent > 99.9 && percent < 100) return ">99.9 %";
+  return `${percent.toFixed(1)} %`;
+}
+
+// Completeness is rounded down: what is not complete must never read as 100 %.
+export function completeness(part) {
+  if (part >= 1) return "100 %";
+  return `${(Math.floor(part * 1000) / 10).toFixed(1)} %`;
+}
+
+export function latency(us) {
+  if (us <= 0) return "–";
+  if (us < 1000) return `${us.toFixed(0)} µs`;
+  if (us < 10_000) return `${(us / 1000).toFixed(1)} ms`;
+  if (us < 1_000_000) return `${(us / 1000).toFixed(0)} ms`;
+  return `${(us / 1_000_000).toFixed(1)} s`;
+}
+
+export function bytes(count) {
+  return scaled(count, ["B", "KB", "MB", "GB", "TB"], 1000, " ");
+}
+
+export function bytesPerSecond(perSecond) {
+  return `${bytes(perSecond)}/s`;
+}
+
+export function count(number) {
+  return number.toLocaleString("en-US").replaceAll(",", "\u202f");
+}
+
+export function clock(us) {
+  return new Date(us / 1000).toLocaleTimeString("en-GB");
+}
+
+// From one point in time to another, such as `12:30:10 – 12:31:10`.
+export function period(fromUs, toUs) {
+  return `${clock(fromUs)} – ${clock(toUs)}`;
+}
+
+export function age(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 100) return `${seconds} s`;
+  if (seconds < 100 * 60) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 72 * 3600) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} d`;
+}
+
+// What stands on an edge of the map.
+export function edgeLabel(edge) {
+  if (edge.requests.requests > 0) {
+    return `${rate(edge.requests.requests_per_s)} · ${share(edge.requests.error_share)} · p95 ${latency(edge.requests.p95_us)}`;
+  }
+  const both = edge.to_server_bytes_per_s + edge.to_client_bytes_per_s;
+  if (both === 0 && edge.connections_failed > 0) return `${count(edge.connections_failed)} failed to connect`;
+  if (both === 0) return "idle";
+  return edge.rtt_us === null ? bytesPerSecond(both) : `${bytesPerSecond(both)} · RTT ${latency(edge.rtt_us)}`;
+}
+
+// Three digits and a unit.
+function scaled(value, units, base, space = "") {
+  let unit = 0;
+  while (Math.abs(value) >= base * 0.9995 && unit < units.length - 1) {
+    value /= base;
+    unit += 1;
+  }
+  const digits = unit === 0 || value >= 100 ? 0 : 1;
+  return `${value.toFixed(digits)}${space}${units[unit]}`;
+}

@@ -1,0 +1,200 @@
+// The map as SVG. In: a map of /api/map, what is selected, which services have an alert. Out: the drawing, updated in place.
+// Positions change only when services or edges come or go.
+
+import { setAttribute, setText, svg, keyed } from "./dom.js";
+import { layout, SIZES } from "./layout.js";
+import * as format from "./format.js";
+
+// Below this the text cannot be read: a wider map scrolls instead.
+const SCALE_MIN = 0.72;
+// With more edges than this, labels show only for what is selected or pointed at.
+const LABELS_MAX = 60;
+const NAME_LENGTH_MAX = 19;
+
+export function createGraph(container, onSelect) {
+  const edgeLayer = svg("g", { class: "edges" });
+  const nodeLayer = svg("g", { class: "nodes" });
+  const labelLayer = svg("g", { class: "labels", "aria-hidden": "true" });
+  const drawing = svg("svg", { role: "group", "aria-label": "Service map" }, edgeLayer, labelLayer, nodeLayer);
+  container.append(drawing);
+  drawing.addEventListener("click", (event) => {
+    if (event.target === drawing) onSelect(null);
+  });
+  let shape = "";
+  let placed = null;
+
+  const fit = () => {
+    if (placed === null) return;
+    const available = container.clientWidth;
+    const scale = Math.min(1.15, Math.max(SCALE_MIN, available / placed.width));
+    setAttribute(drawing, "width", Math.round(placed.width * scale));
+    setAttribute(drawing, "height", Math.round(placed.height * scale));
+  };
+  new ResizeObserver(fit).observe(container);
+
+  return function update(map, selection, alerting) {
+    const wanted = JSON.stringify([map.nodes.map((node) => node.name), map.edges.map((edge) => edge.id)]);
+    if (wanted !== shape) {
+      shape = wanted;
+      const edges = map.edges.map((edge) => ({ id: edge.id, from: edge.client, to: edge.server }));
+      placed = layout(map.nodes.map((node) => node.name), edges);
+      setAttribute(drawing, "viewBox", `0 0 ${placed.width} ${placed.height}`);
+      fit();
+    }
+    const related = relatedTo(map, selection);
+    const context = { placed, selection, related, alerting, onSelect };
+    setAttribute(drawing, "class", `${selection === null ? "" : "has-selection"} ${map.edges.length > LABELS_MAX ? "few-labels" : ""}`);
+    const edges = [...map.edges].sort((a, b) => weight(a) - weight(b));
+    keyed(edgeLayer, edges, (edge) => edge.id, (edge) => makeEdge(edge, context), (group, edge) => updateEdge(group, edge, context));
+    keyed(labelLayer, map.edges, (edge) => edge.id, makeLabel, (group, edge) => updateLabel(group, edge, context));
+    keyed(nodeLayer, map.nodes, (node) => node.name, (node) => makeNode(node, context), (group, node) => updateNode(group, node, context));
+  };
+}
+
+// What stays bright when something is selected: an edge with its ends, or a node with its edges and neighbours.
+function relatedTo(map, selection) {
+  const edges = new Set();
+  const nodes = new Set();
+  for (const edge of map.edges) {
+    const chosen = selection?.edge === edge.id || (selection?.node !== undefined && [edge.client, edge.server].includes(selection.node));
+    if (!chosen) continue;
+    edges.add(edge.id);
+    nodes.add(edge.client).add(edge.server);
+  }
+  if (selection?.node !== undefined) nodes.add(selection.node);
+  return { edges, nodes };
+}
+
+function makeEdge(edge, { onSelect }) {
+  const select = () => onSelect({ edge: edge.id });
+  const group = svg("g", { tabindex: 0, role: "button", onclick: select, onkeydown: onEnter(select) },
+    svg("title"), svg("path", { class: "hit" }), svg("path", { class: "line" }), svg("path", { class: "arrow" }));
+  return group;
+}
+
+function updateEdge(group, edge, { placed, selection, related }) {
+  const [title, hit, line, arrow] = group.children;
+  const place = placed.edges.get(edge.id);
+  const width = lineWidth(edge);
+  setAttribute(group, "class", classes("edge", level(edge), {
+    idle: isIdle(edge), tcp: edge.requests.requests === 0, selected: selection?.edge === edge.id, related: related.edges.has(edge.id),
+  }));
+  setAttribute(group, "aria-label", `${edge.client} to ${edge.server}, ${edge.protocol}: ${format.edgeLabel(edge)}`);
+  setText(title, `${edge.client} → ${edge.server} (${edge.protocol})\n${format.edgeLabel(edge)}`);
+  setAttribute(hit, "d", place.path);
+  setAttribute(line, "d", place.path);
+  setAttribute(line, "stroke-width", width.toFixed(1));
+  setAttribute(arrow, "d", arrowHead(place, width));
+}
+
+// A head of its own instead of a marker: markers grow with the line and cannot take its colour everywhere.
+function arrowHead(place, width) {
+  const size = 6 + width * 0.7;
+  const numbers = place.path.match(/-?\d+(\.\d+)?/g).map(Number);
+  if (place.loop) return `M${numbers[0] + 24} ${numbers[1]} l -4 -8 l 8 0 z`;
+  const [x, y, way] = place.back ? [numbers[0], numbers[1], 1] : [numbers.at(-2), numbers.at(-1), -1];
+  return `M${x} ${y} l ${way * size} ${-size * 0.55} l 0 ${size * 1.1} z`;
+}
+
+function makeLabel() {
+  return svg("g", {}, svg("text", { "text-anchor": "middle" }));
+}
+
+function updateLabel(group, edge, { placed, selection, related }) {
+  const { label } = placed.edges.get(edge.id);
+  const text = group.firstChild;
+  setAttribute(group, "class", classes("label", level(edge), {
+    idle: isIdle(edge), selected: selection?.edge === edge.id, related: related.edges.has(edge.id),
+  }));
+  setAttribute(text, "x", Math.round(label.x));
+  setAttribute(text, "y", Math.round(label.y - 4 - lineWidth(edge) / 2));
+  setText(text, format.edgeLabel(edge));
+}
+
+function makeNode(node, { onSelect }) {
+  const select = () => onSelect({ node: node.name });
+  return svg("g", { tabindex: 0, role: "button", onclick: select, onkeydown: onEnter(select) },
+    svg("title"),
+    svg("rect", { class: "card", rx: 9 }),
+    svg("rect", { class: "stripe", width: 4, rx: 2 }),
+    svg("text", { class: "name" }),
+    svg("text", { class: "figures" }),
+    svg("text", { class: "figures" }),
+    svg("g", { class: "badge" }, svg("circle", { r: 9 }), svg("text", { "text-anchor": "middle", y: 4 }, "!")));
+}
+
+function updateNode(group, node, { placed, selection, related, alerting }) {
+  const [title, card, stripe, name, first, second, badge] = group.children;
+  const box = placed.nodes.get(node.name);
+  const [line1, line2] = figures(node);
+  const alert = alerting.has(node.name);
+  setAttribute(group, "transform", `translate(${Math.round(box.x)} ${Math.round(box.y)})`);
+  setAttribute(group, "class", classes("node", level({ requests: node.incoming }), {
+    alert, unknown: node.name === "unknown", selected: selection?.node === node.name, related: related.nodes.has(node.name),
+  }));
+  setAttribute(group, "aria-label", `${node.name}: ${line1} ${line2}${alert ? ", alert firing" : ""}`);
+  setText(title, node.name);
+  setAttribute(card, "width", box.width);
+  setAttribute(card, "height", box.height);
+  setAttribute(stripe, "x", 0.5);
+  setAttribute(stripe, "y", 9);
+  setAttribute(stripe, "height", box.height - 18);
+  const top = box.height / 2 - 14;
+  [name, first, second].forEach((text, i) => {
+    setAttribute(text, "x", 16);
+    setAttribute(text, "y", Math.round(top + i * 17));
+  });
+  setText(name, shortened(node.name));
+  setText(first, line1);
+  setText(second, line2);
+  setAttribute(badge, "transform", `translate(${SIZES.nodeWidth - 4} 4)`);
+}
+
+// What a service says of itself: what it answers; else what it asks; else what flows.
+function figures(node) {
+  const { incoming, outgoing } = node;
+  if (incoming.requests > 0) {
+    return [`${format.rate(incoming.requests_per_s)} · ${format.share(incoming.error_share)}`, `p95 ${format.latency(incoming.p95_us)}`];
+  }
+  if (node.bytes_per_s > 0 && outgoing.requests === 0) return [format.bytesPerSecond(node.bytes_per_s), "TCP"];
+  if (outgoing.requests > 0) return [`asks ${format.rate(outgoing.requests_per_s)}`, `${format.share(outgoing.error_share)} errors`];
+  return ["idle", ""];
+}
+
+export function level(thing) {
+  const { requests, error_share: share } = thing.requests;
+  if (requests === 0) return "plain";
+  if (share >= 0.05) return "bad";
+  return share >= 0.01 ? "warn" : "good";
+}
+
+function isIdle(edge) {
+  return weight(edge) === 0;
+}
+
+function weight(edge) {
+  return edge.requests.requests_per_s + edge.to_server_bytes_per_s + edge.to_client_bytes_per_s;
+}
+
+function lineWidth(edge) {
+  const perSecond = edge.requests.requests_per_s;
+  if (perSecond > 0) return Math.min(7, 1.4 + 1.3 * Math.log10(1 + perSecond));
+  return Math.min(5, 1.2 + 0.35 * Math.log10(1 + edge.to_server_bytes_per_s + edge.to_client_bytes_per_s));
+}
+
+function classes(...parts) {
+  const names = parts.map((part) => (typeof part === "string" ? part : Object.keys(part).filter((name) => part[name]).join(" ")));
+  return names.join(" ").trim();
+}
+
+function onEnter(act) {
+  return (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    act();
+  };
+}
+
+function shortened(name) {
+  return name.length <= NAME_LENGTH_MAX ? name : `${name.slice(0, NAME_LENGTH_MAX - 1)}…`;
+}

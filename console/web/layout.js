@@ -1,0 +1,295 @@
+// Where everything of the map stands. In: names of nodes and edges between them. Out: boxes and paths. Pure: it touches no
+// page, so that it is tested on its own. The same names give the same picture, whatever the numbers on them.
+//
+// Steps, after Sugiyama: edges that close a cycle are turned round; a node stands one layer to the right of the last of those
+// that call it; an edge over several layers gets a waypoint in each; the order within the layers is chosen by barycentre
+// with the fewest crossings; heights follow the neighbours. Each end of an edge has a line of its own at its node, and
+// the label lies on the straight run into the right-hand node, so labels never overlap.
+
+export const SIZES = {
+  nodeWidth: 158,
+  nodeHeightMin: 66,
+  portSpacing: 24,
+  portMargin: 14,
+  nodeGap: 26,
+  waypointHeight: 22,
+  bend: 74,
+  label: 172,
+  margin: 14,
+};
+
+const SWEEPS = 24;
+
+// `edges` are {id, from, to}. Returns {width, height, nodes: Map name -> box, edges: Map id -> {path, label, loop}}.
+export function layout(names, edges, sizes = SIZES) {
+  const links = edges.filter((edge) => edge.from !== edge.to);
+  const turned = findBackEdges(names, links);
+  const forward = links.map((edge) => {
+    const back = turned.has(edge.id);
+    return { id: edge.id, back, left: back ? edge.to : edge.from, right: back ? edge.from : edge.to };
+  });
+  const layerOf = longestPaths(names, forward);
+  const graph = addWaypoints(names, forward, layerOf);
+  orderLayers(graph);
+  setHeights(graph, sizes);
+  setTops(graph, sizes);
+  return draw(graph, edges, forward, sizes);
+}
+
+// Edges that lead back to a node of the path that depth-first search is on. Search starts where nobody calls.
+function findBackEdges(names, edges) {
+  const outgoing = group(edges, (edge) => edge.from);
+  const called = new Set(edges.map((edge) => edge.to));
+  const starts = [...names].sort((a, b) => Number(called.has(a)) - Number(called.has(b)) || compare(a, b));
+  const state = new Map();
+  const back = new Set();
+  for (const start of starts) {
+    if (state.has(start)) continue;
+    const stack = [{ name: start, next: 0 }];
+    state.set(start, "open");
+    while (stack.length > 0) {
+      const top = stack[stack.length - 1];
+      const edge = (outgoing.get(top.name) ?? [])[top.next];
+      if (edge === undefined) {
+        state.set(top.name, "done");
+        stack.pop();
+        continue;
+      }
+      top.next += 1;
+      if (state.get(edge.to) === "open") back.add(edge.id);
+      else if (!state.has(edge.to)) {
+        state.set(edge.to, "open");
+        stack.push({ name: edge.to, next: 0 });
+      }
+    }
+  }
+  return back;
+}
+
+// The layer of a node is the length of the longest path to it. Without cycles this ends after as many rounds as layers.
+function longestPaths(names, forward) {
+  const layerOf = new Map(names.map((name) => [name, 0]));
+  const incoming = new Map(names.map((name) => [name, 0]));
+  for (const edge of forward) incoming.set(edge.right, incoming.get(edge.right) + 1);
+  const outgoing = group(forward, (edge) => edge.left);
+  const ready = names.filter((name) => incoming.get(name) === 0);
+  while (ready.length > 0) {
+    const name = ready.pop();
+    for (const edge of outgoing.get(name) ?? []) {
+      layerOf.set(edge.right, Math.max(layerOf.get(edge.right), layerOf.get(name) + 1));
+      incoming.set(edge.right, incoming.get(edge.right) - 1);
+      if (incoming.get(edge.right) === 0) ready.push(edge.right);
+    }
+  }
+  return layerOf;
+}
+
+// Points are nodes and waypoints; segments join points of neighbouring layers.
+function addWaypoints(names, forward, layerOf) {
+  const layers = [];
+  const points = new Map();
+  const segments = [];
+  const put = (key, layer, edge) => {
+    const point = { key, layer, edge, ins: [], outs: [] };
+    points.set(key, point);
+    (layers[layer] ??= []).push(point);
+    return point;
+  };
+  for (const name of [...names].sort(compare)) put(`node ${name}`, layerOf.get(name), null);
+  for (const edge of forward) {
+    let from = points.get(`node ${edge.left}`);
+    for (let layer = layerOf.get(edge.left) + 1; layer <= layerOf.get(edge.right); layer += 1) {
+      const last = layer === layerOf.get(edge.right);
+      const to = last ? points.get(`node ${edge.right}`) : put(`way ${layer} ${edge.id}`, layer, edge.id);
+      const segment = { edge: edge.id, from, to };
+      from.outs.push(segment);
+      to.ins.push(segment);
+      segments.push(segment);
+      from = to;
+    }
+  }
+  return { layers, points, segments };
+}
+
+function orderLayers(graph) {
+  const remember = () => graph.layers.map((layer) => [...layer]);
+  number(graph);
+  let best = remember();
+  let fewest = crossings(graph);
+  for (let sweep = 0; sweep < SWEEPS && fewest > 0; sweep += 1) {
+    const rightwards = sweep % 2 === 0;
+    const layers = rightwards ? graph.layers : [...graph.layers].reverse();
+    for (const layer of layers) {
+      const centre = new Map(layer.map((point) => [point, barycentre(point, rightwards)]));
+      layer.sort((a, b) => centre.get(a) - centre.get(b) || a.index - b.index);
+      number(graph);
+    }
+    const found = crossings(graph);
+    if (found < fewest) {
+      fewest = found;
+      best = remember();
+    }
+  }
+  graph.layers = best;
+  number(graph);
+}
+
+function number(graph) {
+  for (const layer of graph.layers) layer.forEach((point, index) => (point.index = index));
+}
+
+function barycentre(point, rightwards) {
+  const neighbours = rightwards ? point.ins.map((s) => s.from) : point.outs.map((s) => s.to);
+  return neighbours.length === 0 ? point.index : mean(neighbours.map((neighbour) => neighbour.index));
+}
+
+function crossings(graph) {
+  let sum = 0;
+  for (const [, segments] of group(graph.segments, (segment) => segment.from.layer)) {
+    for (let i = 0; i < segments.length; i += 1) {
+      for (let j = i + 1; j < segments.length; j += 1) {
+        const [a, b] = [segments[i], segments[j]];
+        if ((a.from.index - b.from.index) * (a.to.index - b.to.index) < 0) sum += 1;
+      }
+    }
+  }
+  return sum;
+}
+
+function setHeights(graph, sizes) {
+  for (const point of graph.points.values()) {
+    const ports = Math.max(point.ins.length, point.outs.length);
+    const needed = (ports - 1) * sizes.portSpacing + 2 * sizes.portMargin;
+    point.height = point.edge === null ? Math.max(sizes.nodeHeightMin, needed) : sizes.waypointHeight;
+  }
+}
+
+// Heights: each point wants the mean height of its neighbours; the order and the gaps hold.
+function setTops(graph, sizes) {
+  const gap = (a, b) => (a.edge !== null && b.edge !== null ? 2 : sizes.nodeGap);
+  for (const layer of graph.layers) {
+    let top = 0;
+    layer.forEach((point, i) => {
+      if (i > 0) top += gap(layer[i - 1], point);
+      point.top = top;
+      top += point.height;
+    });
+  }
+  for (let round = 0; round < 12; round += 1) {
+    const layers = round % 2 === 0 ? graph.layers : [...graph.layers].reverse();
+    for (const layer of layers) {
+      const wishes = layer.map((point) => {
+        const others = [...point.ins.map((s) => s.from), ...point.outs.map((s) => s.to)];
+        const wish = others.length === 0 ? middle(point) : mean(others.map(middle));
+        return wish - point.height / 2;
+      });
+      spread(layer, wishes, gap);
+    }
+  }
+  const highest = Math.min(...[...graph.points.values()].map((point) => point.top));
+  for (const point of graph.points.values()) point.top += sizes.margin - highest;
+}
+
+// The tops nearest to the wishes (least squares) that keep order and gaps: neighbours that would overlap move as one block.
+function spread(layer, wishes, gap) {
+  const offsets = [];
+  layer.forEach((point, i) => {
+    offsets.push(i === 0 ? 0 : offsets[i - 1] + layer[i - 1].height + gap(layer[i - 1], point));
+  });
+  const blocks = [];
+  layer.forEach((_, i) => {
+    let block = { sum: wishes[i] - offsets[i], count: 1 };
+    while (blocks.length > 0) {
+      const previous = blocks[blocks.length - 1];
+      if (previous.sum / previous.count < block.sum / block.count) break;
+      blocks.pop();
+      block = { sum: previous.sum + block.sum, count: previous.count + block.count };
+    }
+    blocks.push(block);
+  });
+  let i = 0;
+  for (const block of blocks) {
+    for (let k = 0; k < block.count; k += 1, i += 1) layer[i].top = block.sum / block.count + offsets[i];
+  }
+}
+
+function draw(graph, edges, forward, sizes) {
+  const pitch = sizes.nodeWidth + sizes.bend + sizes.label;
+  const left = (point) => sizes.margin + point.layer * pitch;
+  const right = (point) => left(point) + sizes.nodeWidth;
+  for (const point of graph.points.values()) setPorts(point, sizes);
+
+  const nodes = new Map();
+  for (const [key, point] of graph.points) {
+    if (point.edge !== null) continue;
+    nodes.set(key.slice("node ".length), { x: left(point), y: point.top, width: sizes.nodeWidth, height: point.height });
+  }
+  const paths = new Map();
+  const segmentsOf = group(graph.segments, (segment) => segment.edge);
+  for (const { id, back } of forward) {
+    const segments = segmentsOf.get(id);
+    const steps = [];
+    let label = null;
+    segments.forEach((segment, i) => {
+      const [x1, y1] = [right(segment.from), segment.fromY];
+      const [x2, y2] = [left(segment.to), segment.toY];
+      const bendEnd = x1 + sizes.bend;
+      const half = sizes.bend / 2;
+      if (i === 0) steps.push(["M", x1, y1]);
+      steps.push(["C", x1 + half, y1, bendEnd - half, y2, bendEnd, y2]);
+      steps.push(["L", i < segments.length - 1 ? x2 + sizes.nodeWidth : x2, y2]);
+      if (i === segments.length - 1) label = { x: (bendEnd + x2) / 2, y: y2 };
+    });
+    paths.set(id, { path: pathText(steps), label, back, loop: false });
+  }
+  for (const edge of edges.filter((edge) => edge.from === edge.to)) {
+    const box = nodes.get(edge.from);
+    const x = box.x + box.width - 34;
+    const path = `M${x} ${box.y} c -4 -24 28 -24 24 0`;
+    paths.set(edge.id, { path, label: { x: x - 74, y: box.y - 2 }, back: false, loop: true });
+  }
+  const bottoms = [...graph.points.values()].map((point) => point.top + point.height);
+  return {
+    width: 2 * sizes.margin + (graph.layers.length - 1) * pitch + sizes.nodeWidth,
+    height: Math.max(...bottoms, 0) + sizes.margin,
+    nodes,
+    edges: paths,
+  };
+}
+
+// Where the lines leave and enter a point, top to bottom in the order of what they lead to.
+function setPorts(point, sizes) {
+  const spacing = point.edge === null ? sizes.portSpacing : 0;
+  const place = (segments, other, key) => {
+    segments.sort((a, b) => other(a).index - other(b).index || compare(a.edge, b.edge));
+    segments.forEach((segment, i) => (segment[key] = middle(point) + (i - (segments.length - 1) / 2) * spacing));
+  };
+  place(point.ins, (segment) => segment.from, "toY");
+  place(point.outs, (segment) => segment.to, "fromY");
+}
+
+function pathText(steps) {
+  return steps.map(([letter, ...numbers]) => letter + numbers.map((n) => Math.round(n * 10) / 10).join(" ")).join("");
+}
+
+function middle(point) {
+  return point.top + point.height / 2;
+}
+
+function mean(numbers) {
+  return numbers.reduce((sum, n) => sum + n, 0) / numbers.length;
+}
+
+function compare(a, b) {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function group(items, keyOf) {
+  const groups = new Map();
+  for (const item of items) {
+    const key = keyOf(item);
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(item);
+  }
+  return groups;
+}

@@ -1,0 +1,94 @@
+// The table of operations: sortable, narrowed to the selected edge or service.
+
+import { html, keyed, setAttribute, setText } from "./dom.js";
+import * as format from "./format.js";
+import { level } from "./graph.js";
+
+const ROWS_SHOWN = 40;
+
+const COLUMNS = [
+  { name: "Operation", text: (o) => o.operation },
+  { name: "Call", text: (o) => `${o.client} → ${o.server}` },
+  { name: "Rate", number: (o) => o.requests.requests_per_s, text: (o) => format.rate(o.requests.requests_per_s) },
+  { name: "Errors", number: (o) => o.requests.error_share, text: (o) => format.share(o.requests.error_share) },
+  { name: "p50", number: (o) => o.requests.p50_us, text: (o) => format.latency(o.requests.p50_us) },
+  { name: "p95", number: (o) => o.requests.p95_us, text: (o) => format.latency(o.requests.p95_us) },
+  { name: "p99", number: (o) => o.requests.p99_us, text: (o) => format.latency(o.requests.p99_us) },
+];
+
+export function createOperations(table, onSelect) {
+  const [head, body] = [table.tHead.rows[0], table.tBodies[0]];
+  let sorted = COLUMNS.findIndex((column) => column.name === "p95");
+  let last = null;
+
+  for (const [index, column] of COLUMNS.entries()) {
+    const sort = () => {
+      sorted = index;
+      if (last !== null) update(...last);
+    };
+    const label = column.number ? html("button", { type: "button", onclick: sort }, column.name) : column.name;
+    head.append(html("th", { scope: "col", class: column.number ? "number" : "" }, label));
+  }
+
+  function update(view, selection, map) {
+    last = [view, selection, map];
+    [...head.cells].forEach((cell, i) => setAttribute(cell, "aria-sort", i === sorted ? "descending" : null));
+    const chosen = view.operations.filter((operation) => matches(operation, selection));
+    chosen.sort((a, b) => COLUMNS[sorted].number(b) - COLUMNS[sorted].number(a));
+    const rows = chosen.slice(0, ROWS_SHOWN);
+    const slowest = Math.max(...rows.map((row) => row.requests.p95_us), 1);
+    keyed(body, rows, operationKey, (row) => makeRow(row, onSelect), (row, operation) => updateRow(row, operation, slowest));
+    table.hidden = rows.length === 0;
+    showFacts(view, chosen.length, rows.length, selection, map);
+  }
+  return update;
+}
+
+function matches(operation, selection) {
+  if (selection === null) return true;
+  if (selection.edge !== undefined) return edgeId(operation) === selection.edge;
+  return operation.client === selection.node || operation.server === selection.node;
+}
+
+function edgeId(operation) {
+  return `${operation.client}>${operation.server}/${operation.protocol}`;
+}
+
+function operationKey(operation) {
+  return `${edgeId(operation)} ${operation.operation}`;
+}
+
+function makeRow(operation, onSelect) {
+  const select = () => onSelect({ edge: edgeId(operation) });
+  const name = html("button", { type: "button", class: "link", onclick: select });
+  const cells = COLUMNS.slice(1).map((column) => html("td", { class: column.number ? "number" : "" }));
+  const bar = html("span", { class: "bar" });
+  cells[COLUMNS.findIndex((column) => column.name === "p95") - 1].append(bar, html("span"));
+  return html("tr", {}, html("td", {}, name), ...cells);
+}
+
+function updateRow(row, operation, slowest) {
+  setAttribute(row, "class", level(operation));
+  COLUMNS.forEach((column, i) => {
+    const cell = row.cells[i];
+    setText(cell.lastElementChild ?? cell, column.text(operation));
+  });
+  row.querySelector(".bar").style.width = `${(100 * operation.requests.p95_us) / slowest}%`;
+  const statuses = Object.entries(operation.statuses).map(([status, count]) => `${status}: ${format.count(count)}`);
+  setAttribute(row, "title", statuses.join(", "));
+}
+
+function showFacts(view, found, shown, selection, map) {
+  const facts = found > shown ? `${shown} of ${found}` : "";
+  setText(document.getElementById("operations-facts"), view.total > view.operations.length ? `${facts} (the slowest ${view.operations.length} of ${view.total})` : facts);
+  const clear = document.getElementById("clear");
+  clear.hidden = selection === null;
+  setText(clear, `${selection?.edge ?? selection?.node} ✕`);
+  setAttribute(clear, "aria-label", "Show the operations of all edges");
+  const empty = document.getElementById("operations-empty");
+  empty.hidden = shown > 0;
+  const edge = map?.edges.find((edge) => edge.id === selection?.edge);
+  if (selection === null) setText(empty, "No requests in this time.");
+  else if (edge?.protocol === "tcp") setText(empty, "The protocol of this edge is not taken apart: it shows bytes, round-trip time and connections, but no requests.");
+  else setText(empty, "No requests of this selection in this time.");
+}
