@@ -260,4 +260,42 @@ mod tests {
         let error = child.await_ready(Duration::from_secs(10), &Progress::default(), || false).unwrap_err();
         assert!(matches!(error, StackError::DiskFull { .. }), "{error}");
     }
+
+    /// Not a test of its own: what the next test runs in another process, and kills.
+    #[test]
+    fn an_owner_that_waits_to_be_killed() {
+        let Some(folder) = std::env::var_os("HEADWATER_TEST_OWNER_FOLDER").map(PathBuf::from) else { return };
+        let child = sleeper(&folder);
+        std::fs::write(folder.join("pid.partial"), child.pid().to_string()).unwrap();
+        std::fs::rename(folder.join("pid.partial"), folder.join("pid")).unwrap();
+        thread::sleep(Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_child_dies_with_an_owner_that_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut owner = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child::tests::an_owner_that_waits_to_be_killed"])
+            .env("HEADWATER_TEST_OWNER_FOLDER", folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let file = folder.path().join("pid");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !file.exists() && Instant::now() < deadline {
+            thread::sleep(POLL);
+        }
+        let pid: u32 = std::fs::read_to_string(&file).unwrap().parse().unwrap();
+        let is_alive = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+        };
+        assert!(is_alive());
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        while is_alive() && Instant::now() < deadline {
+            thread::sleep(POLL);
+        }
+        assert!(!is_alive());
+    }
 }
