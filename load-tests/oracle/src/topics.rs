@@ -1,0 +1,97 @@
+//! Reads topics into owned values.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use headwater_kafka::{KafkaSettings, Message, SchemaCache, Start, TopicReader};
+use headwater_schemas::records::{Agent, Edge, Request, Side};
+use headwater_schemas::topics::Topic;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the oracle compares of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenRequest {
+    pub connection_id: String,
+    pub side: Side,
+    pub position: i64,
+    pub method: String,
+    pub path: String,
+    pub status: i32,
+    pub request_bytes: i64,
+    pub response_bytes: i64,
+    pub duration_ns: i64,
+    pub completed_at_us: i64,
+    pub failure: Option<String>,
+    pub workload: String,
+    pub local: String,
+    pub remote: String,
+}
+
+/// All requests that were published.
+pub fn requests(settings: &KafkaSettings) -> Result<Vec<SeenRequest>> {
+    let mut seen = Vec::new();
+    each(settings, Topic::Requests, |cache, value| {
+        let (schema, datum) = cache.open(value)?;
+        let request: Request<'_> = schema.decode(datum)?;
+        seen.push(SeenRequest {
+            connection_id: request.connection_id.to_owned(),
+            side: request.side,
+            position: request.request_position,
+            method: request.method.to_owned(),
+            path: request.path.to_owned(),
+            status: request.status,
+            request_bytes: request.request_bytes,
+            response_bytes: request.response_bytes,
+            duration_ns: request.duration_ns,
+            completed_at_us: request.completed_at_us,
+            failure: request.failure.map(str::to_owned),
+            workload: request.workload.to_owned(),
+            local: format!("{} {}", request.local_address, request.local_port),
+            remote: format!("{} {}", request.remote_address, request.remote_port),
+        });
+        Ok(())
+    })?;
+    Ok(seen)
+}
+
+/// All edges that readers of committed records see.
+pub fn edges(settings: &KafkaSettings) -> Result<Vec<Edge>> {
+    let mut edges = Vec::new();
+    each(settings, Topic::Edges, |cache, value| {
+        let (schema, datum) = cache.open(value)?;
+        edges.push(schema.decode(datum)?);
+        Ok(())
+    })?;
+    Ok(edges)
+}
+
+/// All heartbeats.
+pub fn agents(settings: &KafkaSettings) -> Result<Vec<Agent>> {
+    let mut agents = Vec::new();
+    each(settings, Topic::Agents, |cache, value| {
+        let (schema, datum) = cache.open(value)?;
+        agents.push(schema.decode(datum)?);
+        Ok(())
+    })?;
+    Ok(agents)
+}
+
+/// Calls `take` with every value of a topic, from its beginning to its present end.
+pub fn each(
+    settings: &KafkaSettings,
+    topic: Topic,
+    mut take: impl FnMut(&mut SchemaCache, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut cache = SchemaCache::new(settings);
+    let name = topic.name(&settings.prefix);
+    let mut reader = TopicReader::start(settings, std::slice::from_ref(&name), &Start::Earliest)?;
+    let mut result = Ok(());
+    reader.read_to_end(PATIENCE, |message: &Message<'_>| {
+        if let (Some(value), Ok(())) = (message.value(), &result) {
+            result =
+                take(&mut cache, value).with_context(|| format!("{name} {} {}", message.partition(), message.offset()));
+        }
+    })?;
+    result
+}
