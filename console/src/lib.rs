@@ -4,7 +4,10 @@
 //! command, which shows the same in a terminal and brings a whole Headwater up.
 
 pub mod clock;
+pub mod command;
 pub mod feed;
+pub mod format;
 pub mod live;
 pub mod records;
 pub mod server;
+pub mod terminal;

@@ -95,6 +95,14 @@ impl Live {
     }
 }
 
+impl Live {
+    /// The edges of a range as they were published, window by window.
+    pub fn edges_of(&self, range: Range) -> Vec<&Edge> {
+        let windows = self.edges.of(range).map(|(_, windows)| windows).unwrap_or_default();
+        windows.into_iter().flat_map(|(_, window)| window.records.values()).collect()
+    }
+}
+
 /// Whether there is something to draw. Where data is missing, an edge from unknown to unknown without any traffic says so.
 fn carries_traffic(edge: &Edge) -> bool {
     edge.requests > 0

@@ -155,6 +155,16 @@ impl GroupMember {
         Ok(committed)
     }
 
+    /// Holds partitions back: nothing more comes of them until they are let go.
+    pub fn hold(&self, partitions: &[(String, i32)], hold: bool) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        partitions.iter().for_each(|(topic, partition)| {
+            list.add_partition(topic, *partition);
+        });
+        let result = if hold { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        result.map_err(KafkaError::client("hold partitions back"))
+    }
+
     pub(crate) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
         self.consumer.group_metadata()
     }

@@ -91,6 +91,13 @@ impl Registry {
         }
     }
 
+    /// The names under which schemas are registered.
+    pub fn subjects(&self) -> Result<Vec<String>, KafkaError> {
+        let doing = "listing the subjects";
+        let answer = self.call(doing, None, "/subjects")?;
+        self.parse(doing, &answer)
+    }
+
     /// Sends a request, again after a pause if the registry does not answer or is in trouble.
     fn call(&self, doing: &str, body: Option<(&str, &str)>, path: &str) -> Result<String, KafkaError> {
         let mut pause = Duration::from_millis(100);

@@ -1,110 +1,194 @@
-//! Names of operations: what was asked for, without the identifiers in it.
+//! Names of operations: paths with their identifiers taken out, and a bound on how many there are.
 //!
-//! In: paths. Out: paths with placeholders, and a bounded set of names. An identifier is a segment of a path that is all digits, a
-//! UUID, at least eight hexadecimal digits with a digit among them, contains `@`, or is longer than 20 characters with
-//! letters and digits mixed. Plain words and versions such as `v1` stay.
+//! In: methods and paths as they were sent. Out: names such as `GET /users/{id}`, few enough to count by.
+//!
+//! [`template_path`] replaces a path segment by `{id}` if it
+//!
+//! 1. consists of digits, or begins with one and otherwise has only digits, `T`, `Z` and the separators
+//!    `-` `_` `.` `:` `,` `+`: numbers, dates, times, IP addresses;
+//! 2. is a UUID, or at least 8 hexadecimal digits of which one is a decimal digit, `0x` before them allowed;
+//! 3. has an `@`, also as `%40`: e-mail addresses;
+//! 4. has four decimal digits in a row: `order-10023`;
+//! 5. has at least 12 characters and changes at least three times directly between a letter and a digit: tokens;
+//! 6. has more than 64 bytes: no plain word has.
+//!
+//! All else stays, so also `v1`, `v2beta1`, `sha256` and `x86_64`. A percent-encoded byte is left as it is and counts
+//! as a separator. What follows a `;` in a segment is cut off, since session ids are carried there. Behind the eighth
+//! segment `{more}` stands for the rest.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt::Write;
 
-/// What stands for an identifier.
-const PLACEHOLDER: &str = "{id}";
-
-/// Segments of a path that are kept; the rest becomes one `{rest}`.
-const SEGMENTS_MAX: usize = 12;
-
-const HEX_ID_CHARS_MIN: usize = 8;
-const TOKEN_CHARS_MIN: usize = 20;
-
-/// The name of all operations past the bound.
+pub const IDENTIFIER: &str = "{id}";
+/// Stands for all operations beyond the bound.
 pub const OTHER: &str = "{other}";
+const MORE: &str = "{more}";
+/// A target that is not a path: the authority of a CONNECT.
+const AUTHORITY: &str = "{authority}";
 
-/// Replaces identifiers in a path without query.
+const SEGMENTS_MAX: usize = 8;
+const WORD_BYTES_MAX: usize = 64;
+const TOKEN_BYTES_MIN: usize = 12;
+const TOKEN_CHANGES_MIN: usize = 3;
+const DIGIT_RUN_MIN: usize = 4;
+const HEX_DIGITS_MIN: usize = 8;
+
+/// The path with placeholders for its identifiers, by the rules at the top of this module.
 pub fn template_path(path: &str) -> Cow<'_, str> {
-    let too_long = path.split('/').count() > SEGMENTS_MAX + 1;
-    if !too_long && !path.split('/').any(is_identifier) {
+    let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
+    let Some(relative) = path.strip_prefix('/') else {
+        return if path == "*" { Cow::Borrowed(path) } else { Cow::Borrowed(AUTHORITY) };
+    };
+    let is_plain = |(at, segment)| {
+        at < SEGMENTS_MAX && matches!(template_segment(segment), Segment::Plain(all) if all.len() == segment.len())
+    };
+    if relative.split('/').enumerate().all(is_plain) {
         return Cow::Borrowed(path);
     }
     let mut template = String::with_capacity(path.len());
-    for (i, segment) in path.split('/').enumerate() {
-        if i > 0 {
-            template.push('/');
-        }
-        if i > SEGMENTS_MAX {
-            template.push_str("{rest}");
+    for (at, segment) in relative.split('/').enumerate() {
+        template.push('/');
+        if at == SEGMENTS_MAX {
+            template.push_str(MORE);
             break;
         }
-        template.push_str(if is_identifier(segment) { PLACEHOLDER } else { segment });
+        match template_segment(segment) {
+            Segment::Plain(word) => template.push_str(word),
+            Segment::Identifier => template.push_str(IDENTIFIER),
+        }
     }
     Cow::Owned(template)
 }
 
-fn is_identifier(segment: &str) -> bool {
-    let bytes = segment.as_bytes();
-    let has_digit = bytes.iter().any(u8::is_ascii_digit);
-    if !has_digit {
-        return segment.contains('@');
-    }
-    let all = |class: fn(&u8) -> bool| bytes.iter().all(class);
-    all(u8::is_ascii_digit)
-        || is_uuid(bytes)
-        || segment.contains('@')
-        || (bytes.len() >= HEX_ID_CHARS_MIN && all(u8::is_ascii_hexdigit))
-        || is_date(bytes)
-        || (bytes.len() > TOKEN_CHARS_MIN && bytes.iter().any(u8::is_ascii_alphabetic))
-}
-
-/// 8-4-4-4-12 hexadecimal digits (RFC 9562 section 4).
-fn is_uuid(bytes: &[u8]) -> bool {
-    bytes.len() == 36
-        && bytes.iter().enumerate().all(|(i, byte)| {
-            if matches!(i, 8 | 13 | 18 | 23) { *byte == b'-' } else { byte.is_ascii_hexdigit() }
-        })
-}
-
-/// 2026-11-22.
-fn is_date(bytes: &[u8]) -> bool {
-    bytes.len() == 10
-        && bytes
-            .iter()
-            .enumerate()
-            .all(|(i, byte)| if matches!(i, 4 | 7) { *byte == b'-' } else { byte.is_ascii_digit() })
-}
-
-/// The operations that have a name of their own: the first ones up to a bound.
+/// The operations of one service: the first so many distinct ones by name, all others as [`OTHER`].
 #[derive(Debug)]
 pub struct Operations {
-    known: HashSet<String>,
-    max: usize,
-    folded: u64,
-    buffer: String,
+    known: HashSet<Box<str>>,
+    known_max: usize,
+    overflowed: u64,
+    /// The name that is being looked up; kept for its room.
+    name: String,
 }
 
 impl Operations {
-    pub fn new(max: usize) -> Operations {
-        Operations { known: HashSet::new(), max, folded: 0, buffer: String::new() }
+    pub const DEFAULT_MAX: usize = 1000;
+
+    pub fn new(known_max: usize) -> Self {
+        Self { known: HashSet::new(), known_max, overflowed: 0, name: String::new() }
     }
 
-    /// The name of an operation: method and template, or [`OTHER`] past the bound.
-    pub fn name(&mut self, method: &str, template: &str) -> &str {
-        self.buffer.clear();
-        self.buffer.push_str(method);
-        self.buffer.push(' ');
-        self.buffer.push_str(template);
-        if !self.known.contains(&self.buffer) {
-            if self.known.len() >= self.max {
-                self.folded += 1;
+    /// The name of the operation that this request stands for: `METHOD template`, or [`OTHER`].
+    pub fn name(&mut self, method: &str, path: &str) -> &str {
+        self.name.clear();
+        // Writing to a string cannot fail.
+        let _ = write!(self.name, "{method} {}", template_path(path));
+        self.admit()
+    }
+
+    /// How often a name was not among the known ones.
+    pub fn overflowed(&self) -> u64 {
+        self.overflowed
+    }
+
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    fn admit(&mut self) -> &str {
+        if !self.known.contains(self.name.as_str()) {
+            if self.known.len() >= self.known_max {
+                self.overflowed += 1;
                 return OTHER;
             }
-            self.known.insert(self.buffer.clone());
+            self.known.insert(self.name.as_str().into());
         }
-        &self.buffer
+        &self.name
     }
+}
 
-    /// Exchanges that were named [`OTHER`] so far.
-    pub fn folded(&self) -> u64 {
-        self.folded
+impl Default for Operations {
+    fn default() -> Self {
+        Self::new(Self::DEFAULT_MAX)
     }
+}
+
+enum Segment<'a> {
+    Plain(&'a str),
+    Identifier,
+}
+
+fn template_segment(segment: &str) -> Segment<'_> {
+    let word = &segment[..segment.find(';').unwrap_or(segment.len())];
+    let bytes = word.as_bytes();
+    let identifier = bytes.len() > WORD_BYTES_MAX
+        || (bytes.iter().any(|byte| matches!(byte, b'0'..=b'9' | b'@' | b'%')) && is_identifier(bytes));
+    if identifier { Segment::Identifier } else { Segment::Plain(word) }
+}
+
+/// Rules 1 to 5.
+fn is_identifier(word: &[u8]) -> bool {
+    is_number_or_time(word)
+        || is_hex(word)
+        || is_uuid(word)
+        || word.contains(&b'@')
+        || word.windows(3).any(|window| window == b"%40")
+        || is_token(word)
+}
+
+fn is_number_or_time(word: &[u8]) -> bool {
+    word.first().is_some_and(u8::is_ascii_digit)
+        && word.iter().all(|byte| byte.is_ascii_digit() || b"TZ-_.:,+".contains(byte))
+}
+
+fn is_hex(word: &[u8]) -> bool {
+    let digits = word.strip_prefix(b"0x").unwrap_or(word);
+    digits.len() >= HEX_DIGITS_MIN && digits.iter().all(u8::is_ascii_hexdigit) && digits.iter().any(u8::is_ascii_digit)
+}
+
+fn is_uuid(word: &[u8]) -> bool {
+    word.len() == 36
+        && word.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// Rules 4 and 5.
+fn is_token(word: &[u8]) -> bool {
+    let (mut run, mut changes, mut previous) = (0, 0, Class::Separator);
+    let mut at = 0;
+    while let Some(byte) = word.get(at) {
+        let class = match byte {
+            b'%' => {
+                at += 2;
+                Class::Separator
+            }
+            b'0'..=b'9' => Class::Digit,
+            b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,
+            _ => Class::Separator,
+        };
+        run = if class == Class::Digit { run + 1 } else { 0 };
+        if run >= DIGIT_RUN_MIN {
+            return true;
+        }
+        changes +=
+            usize::from(matches!((previous, class), (Class::Letter, Class::Digit) | (Class::Digit, Class::Letter)));
+        previous = class;
+        at += 1;
+    }
+    word.len() >= TOKEN_BYTES_MIN && changes >= TOKEN_CHANGES_MIN
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    Letter,
+    Digit,
+    Separator,
 }
 
 #[cfg(test)]
@@ -112,30 +196,71 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identifiers_become_placeholders_and_words_stay() {
+    fn identifiers_become_placeholders() {
         for (path, template) in [
-            ("/", "/"),
-            ("/orders/17", "/orders/{id}"),
-            ("/v1/users/0b9f2c1e-7f5a-4a39-9b60-3f1d2f0e9a11/cart", "/v1/users/{id}/cart"),
-            ("/commit/deadbeef01", "/commit/{id}"),
-            ("/decade", "/decade"),
-            ("/users/a@b.example", "/users/{id}"),
-            ("/reports/2026-11-22", "/reports/{id}"),
-            ("/t/eyJhbGciOiJIUzI1NiIsInR5cCI6", "/t/{id}"),
-            ("/catalog/shoes-2", "/catalog/shoes-2"),
-            ("*", "*"),
+            ("/users/42", "/users/{id}"),
+            ("/users/42/orders/7/", "/users/{id}/orders/{id}/"),
+            ("/u/550e8400-e29b-41d4-a716-446655440000/x", "/u/{id}/x"),
+            ("/blob/deadbeef01", "/blob/{id}"),
+            ("/tx/0x00ffee1122", "/tx/{id}"),
+            ("/mail/ann@example.org", "/mail/{id}"),
+            ("/mail/ann%40example.org", "/mail/{id}"),
+            ("/day/2024-01-31", "/day/{id}"),
+            ("/at/2024-01-31T10:00:00Z", "/at/{id}"),
+            ("/host/10.0.0.1", "/host/{id}"),
+            ("/order-10023", "/{id}"),
+            ("/c/cus_9s6XKzkNRiz8i3", "/c/{id}"),
+            ("/u/01ARZ3NDEKTSV4RRFFQ69G5FAV", "/u/{id}"),
+            ("/n/V1StGXR8_Z5jdHi6B-myT", "/n/{id}"),
+            ("/cart;jsessionid=A1B2C3/items", "/cart/items"),
+            ("/a/b?user=1", "/a/b"),
+            ("/a/7?user=1", "/a/{id}"),
+            ("/1/2/3/4/5/6/7/8/9/10", "/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{more}"),
+            ("/a/b/c/d/e/f/g/h/i", "/a/b/c/d/e/f/g/h/{more}"),
+            ("host:443", "{authority}"),
         ] {
             assert_eq!(template_path(path), template, "{path}");
         }
-        assert!(template_path(&"/a".repeat(40)).ends_with("/a/{rest}"));
+        let long = format!("/a/{}", "x".repeat(65));
+        assert_eq!(template_path(&long), "/a/{id}");
     }
 
     #[test]
-    fn past_the_bound_operations_share_a_name() {
-        let mut operations = Operations::new(1);
-        assert_eq!(operations.name("GET", "/a"), "GET /a");
-        assert_eq!(operations.name("GET", "/b"), OTHER);
-        assert_eq!(operations.name("GET", "/a"), "GET /a");
-        assert_eq!(operations.folded(), 1);
+    fn words_stay_and_cost_no_allocation() {
+        for path in [
+            "/",
+            "*",
+            "/v1/users",
+            "/v2beta1/pods",
+            "/api/v1.2/x",
+            "//a//",
+            "/sha256",
+            "/x86_64",
+            "/mp4",
+            "/e2e",
+            "/oauth2/token",
+            "/deadbeef",
+            "/jquery-3.6.0.min.js",
+            "/hello%20world%20again",
+            "/%E4%B8%AD%E6%96%87",
+            "/order-items",
+            "/a/b/c/d/e/f/g/h",
+            "/.well-known/openid-configuration",
+            "/%",
+            "/a%2",
+        ] {
+            assert!(matches!(template_path(path), Cow::Borrowed(same) if same == path), "{path}");
+        }
+    }
+
+    #[test]
+    fn operations_beyond_the_bound_are_counted_as_other() {
+        let mut operations = Operations::new(2);
+        assert_eq!(operations.name("GET", "/users/1"), "GET /users/{id}");
+        assert_eq!(operations.name("PUT", "/users/1"), "PUT /users/{id}");
+        assert_eq!(operations.name("GET", "/orders"), OTHER);
+        assert_eq!(operations.name("GET", "/users/2"), "GET /users/{id}");
+        assert_eq!(operations.name("GET", "/carts"), OTHER);
+        assert_eq!((operations.len(), operations.overflowed()), (2, 2));
     }
 }

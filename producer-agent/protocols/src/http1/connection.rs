@@ -138,24 +138,35 @@ impl Connection {
     pub fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>) {
         self.now_ns = self.now_ns.max(at_ns);
         self.release_early(sink);
-        if self.recognition == Recognition::Recognised {
-            self.cut_partial_request(sink);
-            // Nothing came after the presumed end that could contradict it.
-            if let Some(unconfirmed) = self.unconfirmed.take() {
-                self.emit(unconfirmed.pending, None, sink);
-            }
-            while let Some(pending) = self.pending.pop() {
-                self.close_exchange(pending, how, sink);
-            }
+        let request_cut_off = matches!(self.request.state, RequestState::Head(_) | RequestState::Body(_));
+        self.cut_partial_request(sink);
+        self.close_unconfirmed(how, sink);
+        while let Some(pending) = self.pending.pop() {
+            let request_cut_off = request_cut_off && self.pending.is_empty();
+            self.close_exchange(pending, request_cut_off, how, sink);
         }
         self.become_foreign();
     }
 
-    fn close_exchange(&mut self, mut pending: Pending, how: CloseReason, sink: &mut Sink<'_>) {
+    /// Nothing came behind the presumed end that could contradict it. That proves it if nothing more can come.
+    fn close_unconfirmed(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
+        let proven = match how {
+            CloseReason::Finished => true,
+            CloseReason::Reset | CloseReason::TimedOut => self.awaits(Direction::Request),
+            CloseReason::Unobserved => false,
+        };
+        if proven {
+            self.confirm(Direction::Request, sink);
+            self.confirm(Direction::Response, sink);
+        } else {
+            self.refute(LossReason::Unfinished, sink);
+        }
+    }
+
+    fn close_exchange(&mut self, mut pending: Pending, request_cut_off: bool, how: CloseReason, sink: &mut Sink<'_>) {
         let open_ended = matches!(self.response.state, ResponseState::UntilClose | ResponseState::UntilTurn);
-        let in_body = matches!(self.request.state, RequestState::Body(_));
-        let complete = pending.answer_is_complete()
-            || (open_ended && pending.answer.is_some() && how == CloseReason::Finished);
+        let complete =
+            pending.answer_is_complete() || (open_ended && pending.answer.is_some() && how == CloseReason::Finished);
         let failure = match how {
             _ if complete => None,
             CloseReason::Unobserved => {
@@ -165,12 +176,11 @@ impl Connection {
             CloseReason::Reset => Some(Failure::Reset),
             CloseReason::TimedOut => Some(Failure::TimedOut),
             CloseReason::Finished if pending.answer.is_some() => Some(Failure::ResponseIncomplete),
-            CloseReason::Finished if pending.end.is_none() && in_body => Some(Failure::RequestIncomplete),
+            CloseReason::Finished if request_cut_off => Some(Failure::RequestIncomplete),
             CloseReason::Finished => Some(Failure::NoResponse),
         };
         let request_cut = pending.end.is_none() && self.request.tail_missing;
-        let response_cut =
-            pending.answer.is_some() && !pending.answer_is_complete() && self.response.tail_missing;
+        let response_cut = pending.answer.is_some() && !pending.answer_is_complete() && self.response.tail_missing;
         if request_cut || response_cut {
             self.lose_pending(&mut pending, LossReason::Gap, sink);
         }
@@ -284,6 +294,7 @@ impl Connection {
 
     /// What follows is not HTTP/1: frees everything and takes no more.
     pub(super) fn become_foreign(&mut self) {
+        self.deferred = None;
         self.recognition = Recognition::Foreign;
         self.request.state = RequestState::GivenUp;
         self.response.state = ResponseState::GivenUp;

@@ -127,14 +127,10 @@ pub(super) fn parse_response(bytes: &[u8], method: Option<&Method>) -> Parsed<u1
 /// head again for each of the small pieces in which it comes.
 pub(super) fn may_end_after(bytes: &[u8], known: usize) -> bool {
     let new = known.min(bytes.len());
-    bytes[new..]
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'\n')
-        .any(|(at, _)| {
-            let before = &bytes[..new + at];
-            before.ends_with(b"\n") || before.ends_with(b"\n\r")
-        })
+    bytes[new..].iter().enumerate().filter(|(_, byte)| **byte == b'\n').any(|(at, _)| {
+        let before = &bytes[..new + at];
+        before.ends_with(b"\n") || before.ends_with(b"\n\r")
+    })
 }
 
 /// The path of a request target (RFC 9112, 3.2): without query and fragment, and of an absolute form without scheme

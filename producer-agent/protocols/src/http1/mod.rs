@@ -48,11 +48,6 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            head_bytes_max: 16 * 1024,
-            pending_exchanges_max: 128,
-            early_segments_max: 32,
-            path_bytes_max: 2048,
-        }
+        Self { head_bytes_max: 16 * 1024, pending_exchanges_max: 128, early_segments_max: 32, path_bytes_max: 2048 }
     }
 }

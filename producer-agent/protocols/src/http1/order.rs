@@ -83,9 +83,8 @@ impl Connection {
         if self.early.is_none() && !self.is_early(direction, segment.other_position) {
             return self.process(direction, segment, sink);
         }
-        let early = self.early.get_or_insert_with(|| {
-            Box::new(Early { direction, segments: VecDeque::new(), bytes: 0 })
-        });
+        let early =
+            self.early.get_or_insert_with(|| Box::new(Early { direction, segments: VecDeque::new(), bytes: 0 }));
         let captured = captured_within(segment, self.options.head_bytes_max);
         early.bytes += captured.len();
         early.segments.push_back(OwnedSegment {

@@ -102,7 +102,7 @@ impl Connection {
             Parsed::Complete { line, framing, length } => {
                 self.recognise(sink);
                 if self.accept(beginning, Ok(&line), sink) {
-                    cursor.skip(length - before);
+                    cursor.skip(length.saturating_sub(before));
                     self.begin_request_body(framing, line.method == "CONNECT", cursor_mark(cursor), sink);
                 } else {
                     cursor.skip_rest();

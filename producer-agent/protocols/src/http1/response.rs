@@ -106,7 +106,7 @@ impl Connection {
         match parsed {
             Parsed::Complete { line: status, framing, length } => {
                 self.confirm_response_begin(sink);
-                cursor.skip(length - before);
+                cursor.skip(length.saturating_sub(before));
                 if is_interim(status) {
                     self.response.state = ResponseState::Boundary;
                     return;
@@ -140,7 +140,10 @@ impl Connection {
                 }
                 self.lose_response(cut_reason, sink);
             }
-            Parsed::Malformed { line_seen: false } if self.response_presumed => self.give_up(sink),
+            // The response before was still going on when the next request was sent.
+            Parsed::Malformed { line_seen: false } if self.response_presumed && self.relies_on_presumption() => {
+                self.give_up(sink);
+            }
             Parsed::Malformed { line_seen } => {
                 if line_seen {
                     self.confirm_response_begin(sink);
@@ -165,6 +168,11 @@ impl Connection {
             Some(body) => self.response.state = ResponseState::Body(body),
             None => self.lose_response(LossReason::MalformedResponse, sink),
         }
+    }
+
+    /// An exchange would be wrong if no response began where the stream stands.
+    fn relies_on_presumption(&self) -> bool {
+        self.awaits(Direction::Response) || self.pending.front().is_some_and(|front| !front.lost)
     }
 
     /// A response does begin where the stream stands.
@@ -201,14 +209,9 @@ impl Connection {
             answer.end = Some(end);
         }
         // A server may answer before it has the whole request.
-        if front.end.is_some() || (front.lost && self.pending_request_is_over()) {
+        if front.end.is_some() {
             self.complete_front(sink);
         }
-    }
-
-    /// No byte that is still to come belongs to the front's request.
-    fn pending_request_is_over(&self) -> bool {
-        self.pending.len() > 1 || matches!(self.request.state, RequestState::Unsure | RequestState::GivenUp)
     }
 
     /// The client's new turn ends the response where it has been read to.
@@ -274,9 +277,6 @@ impl Connection {
         let mut unseen = Pending::placeholder(self.request.reached());
         unseen.begin_answer(position, at_ns);
         self.pending.push(unseen);
-        if matches!(self.request.state, RequestState::Head(_)) {
-            return;
-        }
     }
 
     /// Whether this status makes the connection something else than HTTP/1 (RFC 9110, 7.8 and 9.3.6).

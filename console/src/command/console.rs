@@ -1,0 +1,81 @@
+//! `headwater console`: serves the page until Ctrl-C.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::settings::Settings;
+use crate::feed::Feed;
+use crate::live::Limits;
+use crate::server::{Server, ServerSettings};
+use headwater_kafka::KafkaSettings;
+
+/// An open page must not keep the program alive.
+const STOP_TIMEOUT: Duration = Duration::from_millis(200);
+
+#[derive(Debug, clap::Args)]
+pub struct ConsoleArgs {}
+
+pub fn run(settings: &Settings) -> Result<()> {
+    let console = Console::start(&settings.kafka, &settings.server)?;
+    crate::terminal::print(&format!("The console is at {}\n", console.url()))?;
+    console.wait_for_signal()
+}
+
+/// A console that serves on threads of its own until it is dropped.
+pub struct Console {
+    runtime: Option<tokio::runtime::Runtime>,
+    feed: std::sync::Arc<Feed>,
+    url: String,
+}
+
+impl Console {
+    pub fn start(kafka: &KafkaSettings, server: &ServerSettings) -> Result<Console> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("start the console's threads")?;
+        let feed = Feed::new(kafka.clone(), Limits::default());
+        let server = runtime.block_on(Server::bind(server, feed.clone()))?;
+        feed.start()?;
+        let url = server.url();
+        runtime.spawn(async {
+            if let Err(error) = server.run().await {
+                tracing::error!("{error:#}");
+            }
+        });
+        Ok(Console { runtime: Some(runtime), feed, url })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether an agent's heartbeat has come through Kafka.
+    pub fn is_fed(&self) -> bool {
+        self.feed.status().agents_beating > 0
+    }
+
+    fn wait_for_signal(&self) -> Result<()> {
+        let Some(runtime) = &self.runtime else { return Ok(()) };
+        runtime.block_on(async {
+            let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.feed.stop();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(STOP_TIMEOUT);
+        }
+    }
+}

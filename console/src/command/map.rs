@@ -1,0 +1,215 @@
+//! `headwater map`: the service map in a terminal, from the topic of edges alone.
+//!
+//! As a table it is the map of the last minutes. With `--json` it is one object a line for each edge and window, in the form
+//! that [`EdgeLine`] describes; `--watch` goes on with each record as it comes, revisions included.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use headwater_kafka::{Next, RecordError, Start, TopicReader, connect_check};
+use headwater_schemas::records::{Edge, Missing};
+use headwater_schemas::topics::Topic;
+use serde::Serialize;
+
+use super::settings::Settings;
+use crate::clock::{now_us, rfc3339, time_of_day};
+use crate::format;
+use crate::live::{EdgeView, Limits, Live, MapView, Range};
+use crate::records::{Item, ItemReader, place};
+use crate::terminal::{Align, Colour, Table, clean, colours_wanted, paint, print};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A window is published some seconds after its end.
+const PUBLISHED_LATE_US: i64 = 60_000_000;
+
+#[derive(Debug, clap::Args)]
+pub struct MapArgs {
+    /// Stay, and show each new window
+    #[arg(long)]
+    watch: bool,
+    /// Print one JSON object a line, for each edge and window
+    #[arg(long)]
+    json: bool,
+    /// How far back to look, from the newest complete window
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1440))]
+    minutes: u32,
+}
+
+/// One edge in one window, as `--json` prints it.
+#[derive(Serialize)]
+pub struct EdgeLine<'a> {
+    /// RFC 3339 in UTC, such as `2026-01-31T12:00:10Z`.
+    window_start: String,
+    window_ms: i64,
+    /// 0 at first; a line with a higher one replaces those before.
+    revision: i32,
+    client: &'a str,
+    server: &'a str,
+    protocol: &'a str,
+    requests: i64,
+    errors: i64,
+    p50_us: f64,
+    p95_us: f64,
+    p99_us: f64,
+    /// From 0 to 1.
+    completeness: f64,
+    missing: &'a [Missing],
+    both_sides: i64,
+    client_to_server_bytes: i64,
+    server_to_client_bytes: i64,
+    connections_opened: i64,
+    connections_closed: i64,
+    connections_failed: i64,
+    retransmits: i64,
+    /// null if it was not measured.
+    rtt_us: Option<f64>,
+}
+
+pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
+    connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
+    let topic = Topic::Edges.name(&settings.kafka.prefix);
+    let back_us = i64::from(args.minutes) * 60_000_000 + PUBLISHED_LATE_US;
+    let mut reader = TopicReader::start(&settings.kafka, &[topic], &Start::AtMs((now_us() - back_us) / 1000))?;
+    let mut items = ItemReader::new(&settings.kafka);
+    let mut live = Live::new(Limits { minutes: args.minutes + 1, ..Limits::default() });
+    let range = Range::Minutes(args.minutes);
+    let mut shown_to_us = None;
+    let (mut ends, partitions) = (0, reader.partitions().len());
+    loop {
+        let mut idle = true;
+        match reader.next(if ends < partitions { PATIENCE } else { POLL })? {
+            Next::Record(message) => {
+                idle = false;
+                match items.read(Topic::Edges, &message) {
+                    Ok(Item::Edge(edge)) => {
+                        if args.watch && args.json && ends >= partitions {
+                            print(&line(&edge)?)?;
+                        }
+                        live.edge(*edge, now_us());
+                    }
+                    Ok(Item::Closed(marker)) => {
+                        live.edges_closed(&marker, now_us());
+                    }
+                    Ok(_) => {}
+                    Err(RecordError::Bad(error)) => eprintln!("passed over {}: {error}", place(Topic::Edges, &message)),
+                    Err(RecordError::Registry(error)) => return Err(error.into()),
+                }
+            }
+            Next::End { .. } => {
+                ends += 1;
+                if ends == partitions && args.json {
+                    live.edges_of(range).into_iter().try_for_each(|edge| print(&line(edge)?))?;
+                }
+            }
+            Next::Idle if ends < partitions => {
+                bail!("nothing came from the brokers for {PATIENCE:?}; check that they are well")
+            }
+            Next::Idle => {}
+        }
+        if ends < partitions {
+            continue;
+        }
+        if args.json && !args.watch {
+            return Ok(());
+        }
+        let newest_us = live.newest_window_end_us();
+        // Between two windows nothing changes; the first look is taken even if there is nothing to see.
+        if !args.json && idle && (shown_to_us.is_none() || shown_to_us != Some(newest_us)) {
+            shown_to_us = Some(newest_us);
+            let colours = colours_wanted();
+            let clear = if args.watch && colours { "\x1b[H\x1b[2J\x1b[3J" } else { "" };
+            print(&format!("{clear}{}", render(&live.map(range), colours)))?;
+            if !args.watch {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// One edge as a line of JSON.
+pub fn line(edge: &Edge) -> Result<String> {
+    let line = EdgeLine {
+        window_start: rfc3339(edge.window_start_us),
+        window_ms: edge.window_ms,
+        revision: edge.revision,
+        client: &edge.client,
+        server: &edge.server,
+        protocol: &edge.protocol,
+        requests: edge.requests,
+        errors: edge.errors,
+        p50_us: edge.p50_us,
+        p95_us: edge.p95_us,
+        p99_us: edge.p99_us,
+        completeness: edge.completeness,
+        missing: &edge.missing,
+        both_sides: edge.both_sides,
+        client_to_server_bytes: edge.client_to_server_bytes,
+        server_to_client_bytes: edge.server_to_client_bytes,
+        connections_opened: edge.connections_opened,
+        connections_closed: edge.connections_closed,
+        connections_failed: edge.connections_failed,
+        retransmits: edge.retransmits,
+        rtt_us: (edge.rtt_us >= 0.0).then_some(edge.rtt_us),
+    };
+    Ok(format!("{}\n", serde_json::to_string(&line)?))
+}
+
+fn render(map: &MapView, colours: bool) -> String {
+    let Some(span) = map.span else {
+        return "No window in this time. Do the agent and the processors run? `headwater doctor` and `headwater topics` tell more.\n"
+            .to_owned();
+    };
+    let age = format::age((now_us() - span.to_us) / 1000);
+    let (from, to) = (time_of_day(span.from_us), time_of_day(span.to_us));
+    let title = format!("{} to {} UTC", &from[..8], &to[..8]);
+    let completeness = format!("{} complete", format::completeness(map.completeness));
+    let colour = if map.completeness < 1.0 { Colour::Warn } else { Colour::Muted };
+    let mut text = format!(
+        "{}  {}\n\n",
+        paint(&format!("Service map, {title}"), Colour::Strong, colours),
+        paint(&format!("ended {age} ago, {completeness}"), colour, colours)
+    );
+    let left = |name| (name, Align::Left);
+    let right = |name| (name, Align::Right);
+    let heads = ["RATE", "ERRORS", "P50", "P95", "P99", "BYTES", "RTT"].map(right);
+    let mut table = Table::new(&[[left("CLIENT"), left("SERVER"), left("PROTOCOL")].as_slice(), &heads].concat());
+    map.edges.iter().for_each(|edge| table.row(row(edge)));
+    text.push_str(&table.render(colours));
+    for gap in &map.missing {
+        let (from, to) = (rfc3339(gap.from_us), rfc3339(gap.to_us));
+        let what = match (gap.reason.as_str(), gap.count) {
+            ("no-data", _) => "sent no data".to_owned(),
+            (reason, 0) => format!("dropped some records ({reason})"),
+            (reason, count) => format!("dropped {count} records ({reason})"),
+        };
+        let line = format!("Incomplete: node {} {what} from {from} to {to}", gap.node);
+        text.push_str(&format!("{}\n", paint(&clean(&line), Colour::Warn, colours)));
+    }
+    text
+}
+
+fn row(edge: &EdgeView) -> Vec<(String, Colour)> {
+    let EdgeView { requests, .. } = edge;
+    let plain = |text: String| (text, Colour::None);
+    let counted =
+        |text: String| if requests.requests > 0 { (text, Colour::None) } else { ("–".into(), Colour::Muted) };
+    let errors = match requests.error_share {
+        share if share >= 0.05 => Colour::Bad,
+        share if share >= 0.01 => Colour::Warn,
+        _ => Colour::None,
+    };
+    vec![
+        plain(edge.client.clone()),
+        plain(edge.server.clone()),
+        plain(edge.protocol.clone()),
+        counted(format::rate(requests.requests_per_s)),
+        (counted(format::share(requests.error_share)).0, errors),
+        counted(format::latency(requests.p50_us)),
+        counted(format::latency(requests.p95_us)),
+        counted(format::latency(requests.p99_us)),
+        plain(format!("{}/s", format::bytes(edge.to_server_bytes_per_s + edge.to_client_bytes_per_s))),
+        plain(edge.rtt_us.map_or("–".into(), format::latency)),
+    ]
+}

@@ -1,0 +1,87 @@
+//! The `headwater` command: one module a subcommand.
+//!
+//! In: arguments, environment, the file of `--config`. Out: text for people, or with `--json` one object a line; errors go to
+//! standard error with what to do. Exit code 0 if all is well, 1 if something failed, 2 for wrong arguments or settings.
+
+mod console;
+mod doctor;
+mod map;
+mod settings;
+mod tail;
+mod topics;
+mod up;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use headwater_settings::{Environment, Problems};
+
+use settings::Settings;
+
+const ABOUT: &str = "Shows which services talk to which, how fast and how often it fails, from what the kernel saw";
+
+/// Runs the command that the arguments name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environment) -> ExitCode {
+    let matches = match cli().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => error.exit(),
+    };
+    match dispatch(&matches, environment) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("headwater: {error:#}");
+            ExitCode::from(if error.is::<Problems>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn cli() -> Command {
+    Command::new("headwater")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(up::command())
+        .subcommand(verb::<map::MapArgs>("map", "Prints the service map"))
+        .subcommand(verb::<tail::TailArgs>("tail", "Follows a topic, one line a record"))
+        .subcommand(verb::<topics::TopicsArgs>("topics", "Lists the topics and what is in them"))
+        .subcommand(verb::<console::ConsoleArgs>("console", "Serves the web page"))
+        .subcommand(verb::<doctor::DoctorArgs>("doctor", "Checks what Headwater needs, and says what to do"))
+}
+
+fn dispatch(matches: &ArgMatches, environment: Environment) -> Result<ExitCode> {
+    let Some((name, matches)) = matches.subcommand() else { return Ok(ExitCode::from(2)) };
+    if name == "up" {
+        return up::run(matches, environment).map(|()| ExitCode::SUCCESS);
+    }
+    let settings = Settings::read(matches, environment)?;
+    settings.start_logging(name == "console")?;
+    match name {
+        "map" => map::run(&settings, &parsed(matches)?)?,
+        "tail" => tail::run(&settings, &parsed(matches)?)?,
+        "topics" => topics::run(&settings, &parsed(matches)?)?,
+        "console" => console::run(&settings)?,
+        // Clap lets no other name pass.
+        _ => return doctor::run(&settings, &parsed(matches)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A subcommand with flags of its own and those of the settings.
+fn verb<A: Args>(name: &'static str, about: &'static str) -> Command {
+    settings::add_flags(A::augment_args(Command::new(name).about(about)))
+}
+
+fn parsed<A: FromArgMatches>(matches: &ArgMatches) -> Result<A> {
+    A::from_arg_matches(matches).map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn all_flags_fit_together() {
+        super::cli().debug_assert();
+    }
+}

@@ -1,0 +1,52 @@
+//! The settings of the `headwater` command: where Kafka and the registry are, logging, and where the page is served.
+//!
+//! Every subcommand knows all of them, so that one file or environment serves all; those that do not serve a page hide its keys.
+
+use anyhow::Result;
+use clap::{ArgMatches, Command};
+use headwater_kafka::KafkaSettings;
+use headwater_settings::{CONFIG_KEY, Environment, Key, from_matches};
+use headwater_telemetry::TelemetrySettings;
+
+use crate::server::ServerSettings;
+
+pub const KEYS: &[&[Key]] = &[KafkaSettings::KEYS, ServerSettings::KEYS, TelemetrySettings::KEYS];
+const HEADING: &str = "Settings (also in a file or the environment)";
+
+#[derive(Debug)]
+pub struct Settings {
+    pub kafka: KafkaSettings,
+    pub server: ServerSettings,
+    pub telemetry: TelemetrySettings,
+}
+
+impl Settings {
+    pub fn read(matches: &ArgMatches, environment: Environment) -> Result<Settings> {
+        let mut values = from_matches(matches, KEYS, environment);
+        let settings = Settings {
+            kafka: KafkaSettings::read(&mut values),
+            server: ServerSettings::read(&mut values),
+            telemetry: TelemetrySettings::read(&mut values),
+        };
+        values.finish()?;
+        Ok(settings)
+    }
+
+    /// A command that ends soon serves no metrics: the address belongs to one that stays.
+    pub fn start_logging(&self, with_metrics: bool) -> Result<()> {
+        let mut telemetry = self.telemetry.clone();
+        telemetry.metrics_listen = telemetry.metrics_listen.filter(|_| with_metrics);
+        telemetry.start()
+    }
+}
+
+/// Adds a flag for each setting, below a heading of their own.
+pub fn add_flags(command: Command) -> Command {
+    let serves_page = ["up", "console"].contains(&command.get_name());
+    let mut command = headwater_settings::add_flags(command, KEYS);
+    for key in std::iter::once(&CONFIG_KEY).chain(KEYS.iter().copied().flatten()) {
+        let hidden = !serves_page && (key.name.starts_with("console.") || key.name.starts_with("metrics."));
+        command = command.mut_arg(key.name, |arg| arg.help_heading(HEADING).hide(hidden));
+    }
+    command
+}

@@ -1,0 +1,304 @@
+//! `headwater tail TOPIC`: a topic as it grows, one line a record.
+//!
+//! For people a line says the most important; with `--json` it is the whole record, with where it stands as `@partition`,
+//! `@offset` and `@timestamp_ms`, and for windows a readable `window_start`.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use headwater_kafka::{Message, Next, RecordError, SchemaCache, Start, TopicReader, connect_check};
+use headwater_schemas::records::{
+    Agent, Alert, AlertState, DeadLetter, Edge, Flow, Latency, Partial, PartitionClosed, Request, Watermark,
+};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::settings::Settings;
+use crate::clock::{now_us, parse_time_us, rfc3339, time_of_day};
+use crate::format::{bytes, completeness, latency, rate, share};
+use crate::terminal::{clean, print};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(200);
+
+#[derive(Debug, clap::Args)]
+pub struct TailArgs {
+    /// Which topic, without the prefix
+    #[arg(value_parser = PossibleValuesParser::new(Topic::ALL.map(Topic::suffix)).map(topic_named))]
+    topic: Topic,
+    /// Print each record as one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Where to start: earliest, latest, a time such as 2026-01-31T12:00:00Z (UTC), or one before now such as -5m
+    #[arg(long, default_value = "latest", allow_hyphen_values = true)]
+    from: String,
+    /// Stop after so many records
+    #[arg(long)]
+    count: Option<u64>,
+    /// Stop at the end instead of waiting for more
+    #[arg(long)]
+    to_end: bool,
+    /// Show the marks between the records too: up to when an agent's or a window's records are complete
+    #[arg(long)]
+    markers: bool,
+}
+
+/// A record in both forms.
+struct Shown {
+    human: String,
+    json: Value,
+}
+
+pub fn run(settings: &Settings, args: &TailArgs) -> Result<()> {
+    let start = start(&args.from)?;
+    connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
+    let name = args.topic.name(&settings.kafka.prefix);
+    let mut reader = TopicReader::start(&settings.kafka, &[name], &start)?;
+    let mut cache = SchemaCache::new(&settings.kafka);
+    let (mut left, mut ends) = (args.count.unwrap_or(u64::MAX), 0);
+    let partitions = reader.partitions().len();
+    while left > 0 && !(args.to_end && ends >= partitions) {
+        let message = match reader.next(POLL)? {
+            Next::Record(message) => message,
+            Next::End { .. } => {
+                ends += 1;
+                continue;
+            }
+            Next::Idle => continue,
+        };
+        if message.value().is_none() && !args.markers {
+            continue;
+        }
+        match show(args.topic, &message, &mut cache) {
+            Ok(shown) => print(&line(&shown, &message, args.json)?)?,
+            Err(RecordError::Bad(error)) => {
+                let place =
+                    format!("{} partition {} offset {}", message.topic(), message.partition(), message.offset());
+                eprintln!("passed over {place}: {error}");
+            }
+            Err(RecordError::Registry(error)) => return Err(error.into()),
+        }
+        left -= 1;
+    }
+    Ok(())
+}
+
+fn topic_named(name: String) -> Topic {
+    // Clap lets only the names of topics pass.
+    Topic::from_name("", &name).unwrap_or(Topic::Edges)
+}
+
+fn start(from: &str) -> Result<Start> {
+    match from {
+        "earliest" => Ok(Start::Earliest),
+        "latest" | "now" => Ok(Start::Latest),
+        time => match parse_time_us(time, now_us()) {
+            Ok(us) => Ok(Start::AtMs(us / 1000)),
+            Err(error) => bail!("--from: {error}, earliest or latest"),
+        },
+    }
+}
+
+fn line(shown: &Shown, message: &Message<'_>, json: bool) -> Result<String> {
+    if !json {
+        return Ok(format!("{}\n", clean(&shown.human)));
+    }
+    let mut object = serde_json::Map::new();
+    object.insert("@partition".into(), message.partition().into());
+    object.insert("@offset".into(), message.offset().into());
+    object.insert("@timestamp_ms".into(), message.timestamp_ms().into());
+    if let Value::Object(fields) = &shown.json {
+        if let Some(start_us) = fields.get("window_start_us").and_then(Value::as_i64) {
+            object.insert("window_start".into(), rfc3339(start_us).into());
+        }
+        object.extend(fields.clone());
+    }
+    serde_json::to_string(&object).map(|text| text + "\n").context("write a record as JSON")
+}
+
+fn show(topic: Topic, message: &Message<'_>, cache: &mut SchemaCache) -> Result<Shown, RecordError> {
+    let Some(value) = message.value() else { return show_marker(message, cache) };
+    match topic {
+        Topic::Requests => decoded(cache, value, request),
+        Topic::Flows => decoded(cache, value, flow),
+        Topic::Agents => decoded(cache, value, agent),
+        Topic::Partials => decoded(cache, value, partial),
+        Topic::Edges => decoded(cache, value, edge),
+        Topic::Latencies => decoded(cache, value, operation),
+        Topic::Alerts => decoded(cache, value, alert),
+        Topic::DeadLetters => decoded(cache, value, dead_letter),
+    }
+}
+
+fn show_marker(message: &Message<'_>, cache: &mut SchemaCache) -> Result<Shown, RecordError> {
+    if let Some(mark) = message.header(WATERMARK_HEADER) {
+        return decoded(cache, mark, |mark: &Watermark| {
+            let dropped: i64 = mark.dropped.iter().map(|dropped| dropped.count).sum();
+            let covered = format!("{} to {}", time_of_day(mark.covers_from_us), time_of_day(mark.up_to_us));
+            format!("-- {}  all of {covered} is here, {dropped} dropped", mark.node)
+        });
+    }
+    if let Some(mark) = message.header(PARTITION_CLOSED_HEADER) {
+        return decoded(cache, mark, |mark: &PartitionClosed| {
+            let input = format!("input {} of {}", mark.source_partition, mark.source_partitions);
+            let start = time_of_day(mark.window_start_us);
+            format!("-- window {start} is closed by {input}, {} complete", completeness(mark.completeness))
+        });
+    }
+    let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+    Ok(Shown { human: format!("-- the key {key} is deleted"), json: serde_json::json!({ "@deleted": key }) })
+}
+
+fn decoded<'v, R: Deserialize<'v> + Serialize>(
+    cache: &mut SchemaCache,
+    value: &'v [u8],
+    human: impl Fn(&R) -> String,
+) -> Result<Shown, RecordError> {
+    let (schema, datum) = cache.open(value)?;
+    let record: R = schema.decode(datum).map_err(|error| RecordError::Bad(error.to_string()))?;
+    let json = serde_json::to_value(&record).map_err(|error| RecordError::Bad(error.to_string()))?;
+    Ok(Shown { human: human(&record), json })
+}
+
+fn request(r: &Request<'_>) -> String {
+    let result = match r.failure {
+        Some(failure) => failure.to_owned(),
+        None => r.status.to_string(),
+    };
+    format!(
+        "{}  {:<18} {:<6}  {:<40} {:>4}  {:>7}  {:>8} out {:>8} back  {}:{}",
+        time_of_day(r.started_at_us),
+        r.workload,
+        side(r.side),
+        r.operation,
+        result,
+        latency(r.duration_ns as f64 / 1e3),
+        bytes(r.request_bytes as f64),
+        bytes(r.response_bytes as f64),
+        r.remote_address,
+        r.remote_port,
+    )
+}
+
+fn flow(f: &Flow<'_>) -> String {
+    let state = format!("{:?}", f.state).to_lowercase();
+    format!(
+        "{}  {:<18} {:<6}  {:<6} {:<5} {}:{} to {}:{}  {} sent  {} received  RTT {}{}",
+        time_of_day(f.observed_at_us),
+        f.workload,
+        side(f.side),
+        state,
+        f.protocol,
+        f.local_address,
+        f.local_port,
+        f.remote_address,
+        f.remote_port,
+        bytes(f.sent_bytes as f64),
+        bytes(f.received_bytes as f64),
+        latency(f.rtt_us as f64),
+        f.failure.map(|failure| format!("  failed: {failure}")).unwrap_or_default(),
+    )
+}
+
+fn agent(a: &Agent) -> String {
+    let sum = |counts: &std::collections::BTreeMap<String, i64>| counts.values().sum::<i64>();
+    let state = if a.is_final { "stopped" } else { "beats" };
+    format!(
+        "{}  {:<18} {state}  captured {}  published {}  in flight {}  dropped {}  CPU {} ms  memory {}",
+        time_of_day(a.observed_at_us),
+        a.node,
+        sum(&a.captured),
+        sum(&a.published),
+        sum(&a.in_flight),
+        sum(&a.dropped),
+        a.cpu_ms,
+        bytes(a.rss_bytes as f64),
+    )
+}
+
+fn edge(e: &Edge) -> String {
+    let call = format!("{} → {}", e.client, e.server);
+    let seconds = e.window_ms as f64 / 1e3;
+    let figures = if e.requests > 0 {
+        let errors = share(e.errors as f64 / e.requests as f64);
+        format!("{} · {errors} · p95 {}", rate(e.requests as f64 / seconds), latency(e.p95_us))
+    } else {
+        let both = (e.client_to_server_bytes + e.server_to_client_bytes) as f64;
+        format!("{}/s · RTT {}", bytes(both / seconds), latency(e.rtt_us))
+    };
+    format!(
+        "{}  {call:<36} {:<5} {figures}{}",
+        window(e.window_start_us, e.revision),
+        e.protocol,
+        lacking(e.completeness)
+    )
+}
+
+fn operation(l: &Latency) -> String {
+    let call = format!("{} → {}", l.client, l.server);
+    format!(
+        "{}  {call:<36} {:<40} {}  {:>7}  p50 {}  p95 {}  p99 {}{}",
+        window(l.window_start_us, l.revision),
+        l.operation,
+        l.status_class,
+        rate(l.requests as f64 * 1e3 / l.window_ms.max(1) as f64),
+        latency(l.p50_us),
+        latency(l.p95_us),
+        latency(l.p99_us),
+        lacking(l.completeness),
+    )
+}
+
+fn partial(p: &Partial) -> String {
+    let call = format!("{} → {}", p.client, p.server);
+    let start = time_of_day(p.window_start_us);
+    format!(
+        "{start}  raw partition {}  {call:<36} {:<40} {}  {} requests",
+        p.raw_partition, p.operation, p.status_class, p.requests
+    )
+}
+
+fn alert(a: &Alert) -> String {
+    let state = if a.state == AlertState::Firing { "FIRING" } else { "RESOLVED" };
+    format!("{}  {state:<8}  {}  {}", time_of_day(a.observed_at_us), a.service, a.message)
+}
+
+fn dead_letter(d: &DeadLetter<'_>) -> String {
+    format!(
+        "{} partition {} offset {}: {} ({} bytes, read by {})",
+        d.topic, d.partition, d.offset, d.error, d.value_bytes, d.read_by
+    )
+}
+
+fn side(side: headwater_schemas::records::Side) -> &'static str {
+    match side {
+        headwater_schemas::records::Side::Client => "client",
+        headwater_schemas::records::Side::Server => "server",
+    }
+}
+
+fn window(start_us: i64, revision: i32) -> String {
+    let start = time_of_day(start_us).get(..8).unwrap_or_default().to_owned();
+    if revision > 0 { format!("{start} (revision {revision})") } else { start }
+}
+
+fn lacking(part: f64) -> String {
+    if part < 1.0 { format!("  only {} complete", completeness(part)) } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn starts_are_understood() {
+        assert_eq!(start("earliest").unwrap(), Start::Earliest);
+        assert_eq!(start("latest").unwrap(), Start::Latest);
+        let Start::AtMs(ms) = start("-5m").unwrap() else { panic!("a time was given") };
+        assert!((now_us() / 1000 - ms - 300_000).abs() < 5_000);
+        assert!(start("soon").unwrap_err().to_string().contains("earliest or latest"));
+    }
+}

@@ -1,0 +1,305 @@
+//! Everything that one `up` runs: started in order, watched, stopped in the opposite order.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use headwater_kafka::KafkaSettings;
+use headwater_stack::{Progress, Services, StackOptions};
+use tempfile::TempDir;
+
+use super::child::{Child, Launch, Seen, tail};
+use super::demo::Demo;
+use super::options::Options;
+use super::preflight::Programs;
+use super::ready::{DemoReady, Ready};
+use super::say::Say;
+use crate::command::console::Console;
+
+const POLL: Duration = Duration::from_millis(100);
+/// Loading the probes, registering schemas and creating topics takes a few seconds.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(90);
+/// The agent delivers its last records; what it cannot deliver in this time it counts as dropped.
+const STOP_PATIENCE: Duration = Duration::from_secs(8);
+
+/// The order of the fields is the order in which they are given back, should this process fail in between.
+pub struct Session {
+    agent: Child,
+    processor: Child,
+    demo: Option<(Demo, PathBuf)>,
+    console: Console,
+    services: Services,
+    kafka: KafkaSettings,
+    log_dir: PathBuf,
+    ready_file: Option<PathBuf>,
+    _folder: TempDir,
+}
+
+/// Set by Ctrl-C and SIGTERM.
+pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for Ctrl-C")?;
+    }
+    Ok(stop)
+}
+
+impl Session {
+    /// Returns when the page is served and the agent's first heartbeat has come through Kafka; none if the user stops it.
+    pub fn start(options: &Options, programs: &Programs, say: &Say, stop: &Arc<AtomicBool>) -> Result<Option<Session>> {
+        let folder = create_folder()?;
+        let log_dir = match &options.args.data_dir {
+            Some(data_dir) => data_dir.join("logs"),
+            None => folder.path().join("logs"),
+        };
+        fs::create_dir_all(&log_dir).with_context(|| format!("make the folder {}", log_dir.display()))?;
+        say.step(&format!("Logs are in {}", log_dir.display()));
+
+        // The sample system takes about as long as Kafka: both start at the same time.
+        let mut demo = match options.args.demo {
+            true => Some(Demo::start(&programs.demo_shop, folder.path(), &log_dir.join("demo-shop.log"))?),
+            false => None,
+        };
+        let Some(services) = open_services(options, &log_dir, say, stop)? else { return Ok(None) };
+        let kafka = KafkaSettings {
+            brokers: services.bootstrap().to_owned(),
+            registry_url: services.registry_url().trim_end_matches('/').to_owned(),
+            ..options.settings.kafka.clone()
+        };
+        let mut variables = options.for_children.clone();
+        variables.retain(|(name, _)| !["HEADWATER_KAFKA_BROKERS", "HEADWATER_REGISTRY_URL"].contains(&name.as_str()));
+        variables.push(("HEADWATER_KAFKA_BROKERS".into(), kafka.brokers.clone()));
+        variables.push(("HEADWATER_REGISTRY_URL".into(), kafka.registry_url.clone()));
+
+        let launch = |name, program: &Path, args: Vec<OsString>| Launch {
+            name,
+            program: program.to_owned(),
+            args,
+            variables: variables.clone(),
+            log: log_dir.join(format!("{name}.log")),
+        };
+        say.step("Starting the processors");
+        let processor = Child::start(launch("headwater-processor", &programs.processor, vec!["all".into()]))?;
+        let mut cgroups = options.args.cgroup.clone();
+        let mut demo_cgroup = None;
+        if let Some(demo) = &mut demo {
+            let Some(cgroup) = demo.wait_ready(say, stop)? else { return Ok(None) };
+            cgroups.push(cgroup.clone());
+            demo_cgroup = Some(cgroup);
+        }
+        say.step("Starting the agent");
+        let agent =
+            Child::start(launch("headwater-agent", &programs.agent, capture_flags(&cgroups, &options.args.pid)))?;
+        say.step("Starting the console");
+        let console = Console::start(&kafka, &options.settings.server)?;
+        let mut session = Session {
+            agent,
+            processor,
+            demo: demo.zip(demo_cgroup),
+            console,
+            services,
+            kafka,
+            log_dir,
+            ready_file: options.args.ready_file.clone(),
+            _folder: folder,
+        };
+        if !session.wait_for_heartbeat(say, stop)? {
+            session.stop(say);
+            return Ok(None);
+        }
+        session.write_ready_file()?;
+        Ok(Some(session))
+    }
+
+    /// Tells a person where everything is.
+    pub fn introduce(&self, say: &Say) -> Result<()> {
+        let KafkaSettings { brokers, registry_url, prefix, .. } = &self.kafka;
+        say.step("Headwater is up");
+        say.line("");
+        say.heading(&format!("  The map:   {}", self.console.url()));
+        say.line(&format!(
+            "  Terminal:  headwater map --watch --kafka-brokers {brokers} --registry-url {registry_url}"
+        ));
+        say.line(&format!("  Topics:    kcat -b {brokers} -t {prefix}edges -s value=avro -r {registry_url}"));
+        say.line(&format!("             (a kcat without Avro, as Debian's: headwater tail edges --kafka-brokers {brokers} --registry-url {registry_url})"));
+        if let Some((demo, cgroup)) = &self.demo {
+            say.line(&format!("  Captured:  only the sample system, cgroup {}", cgroup.display()));
+            say.line(&format!("  Break it:  {}", words(&demo.fault_command()).join(" ")));
+            say.line(&format!("  Heal it:   {}", words(&demo.clear_command()).join(" ")));
+        }
+        say.line(&format!("  Logs:      {}", self.log_dir.display()));
+        say.line("  The first window closes in about 15 seconds. Ctrl-C stops everything.");
+        say.line("");
+        Ok(())
+    }
+
+    /// Looks after the children until the user stops, or one of them is beyond help.
+    pub fn watch(&mut self, say: &Say, stop: &AtomicBool) -> Result<()> {
+        while !stop.load(Ordering::Relaxed) {
+            if self.look_after(say)? {
+                self.write_ready_file()?;
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Stops what was started: first who writes, then who reads, Kafka last.
+    pub fn stop(&mut self, say: &Say) {
+        say.step("Stopping");
+        self.agent.terminate();
+        if let Some((demo, _)) = &mut self.demo {
+            demo.child.terminate();
+        }
+        let mut ordered = vec![&mut self.agent];
+        ordered.extend(self.demo.as_mut().map(|(demo, _)| &mut demo.child));
+        self.processor.terminate();
+        ordered.push(&mut self.processor);
+        for child in ordered {
+            if child.wait(STOP_PATIENCE) {
+                say.warn(&format!("{} did not stop in {} s and was killed", child.name(), STOP_PATIENCE.as_secs()));
+            }
+        }
+        if let Some(path) = &self.ready_file {
+            // It may be gone already; it must not stay and speak of what no longer runs.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Looks once at each child. Returns whether a process id changed.
+    fn look_after(&mut self, say: &Say) -> Result<bool> {
+        let mut changed = false;
+        for child in [&mut self.agent, &mut self.processor] {
+            match child.look_after()? {
+                Seen::Running => {}
+                Seen::Died(told, pause) => {
+                    say.warn(&told);
+                    say.step(&format!("{} is started again in {} s", child.name(), pause.as_secs()));
+                }
+                Seen::Restarted => {
+                    say.step(&format!("{} was started again", child.name()));
+                    changed = true;
+                }
+            }
+        }
+        if let Some((demo, _)) = &mut self.demo {
+            // A new shop would have another cgroup than the agent looks at.
+            demo.child.require()?;
+        }
+        Ok(changed)
+    }
+
+    /// Returns false if the user stops it.
+    fn wait_for_heartbeat(&mut self, say: &Say, stop: &AtomicBool) -> Result<bool> {
+        say.step("Waiting for the agent's first heartbeat");
+        let deadline = Instant::now() + HEARTBEAT_TIMEOUT;
+        while !self.console.is_fed() {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            // What dies in its first seconds will not do better the second time.
+            self.agent.require()?;
+            self.processor.require()?;
+            self.look_after(say)?;
+            if Instant::now() > deadline {
+                let log = self.agent.log();
+                bail!(
+                    "no heartbeat of the agent came in {} s; the end of its log {}:\n{}",
+                    HEARTBEAT_TIMEOUT.as_secs(),
+                    log.display(),
+                    tail(log)
+                );
+            }
+            thread::sleep(POLL);
+        }
+        Ok(true)
+    }
+
+    fn write_ready_file(&self) -> Result<()> {
+        let Some(path) = &self.ready_file else { return Ok(()) };
+        let own = ("headwater".to_owned(), Some(std::process::id()));
+        let children =
+            [&self.agent, &self.processor].into_iter().chain(self.demo.as_ref().map(|(demo, _)| &demo.child));
+        let pids = children.map(|child| (child.name().to_owned(), child.pid())).chain([own]);
+        let pids: BTreeMap<String, u32> = pids.filter_map(|(name, pid)| Some((name, pid?))).collect();
+        let demo = self.demo.as_ref().map(|(demo, cgroup)| DemoReady {
+            cgroup: cgroup.clone(),
+            fault_command: words(&demo.fault_command()),
+            clear_command: words(&demo.clear_command()),
+        });
+        let ready = Ready {
+            console_url: self.console.url().to_owned(),
+            brokers: self.kafka.brokers.clone(),
+            registry_url: self.kafka.registry_url.clone(),
+            prefix: self.kafka.prefix.clone(),
+            log_dir: self.log_dir.clone(),
+            pids,
+            demo,
+        };
+        ready.write(path)
+    }
+}
+
+/// Kafka and registry take their time, and a user who presses Ctrl-C meanwhile is not kept waiting: then none is returned,
+/// and what runs by then ends with this process.
+fn open_services(options: &Options, log_dir: &Path, say: &Say, stop: &Arc<AtomicBool>) -> Result<Option<Services>> {
+    let args = &options.args;
+    let lines = say.clone();
+    let stack = StackOptions {
+        data_dir: args.data_dir.clone(),
+        log_dir: Some(log_dir.to_owned()),
+        kafka_port: args.kafka_port,
+        registry_port: args.registry_port,
+        progress: Progress::new(move |line| lines.step(line)),
+        ..StackOptions::default()
+    };
+    let wanted = options.wanted.clone();
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new()
+        .name("services".to_owned())
+        .spawn(move || {
+            // The receiver is gone if the user stopped waiting.
+            let _ = sender.send(Services::open(&wanted, stack));
+        })
+        .context("start a thread for Kafka and the registry")?;
+    while !stop.load(Ordering::Relaxed) {
+        match receiver.recv_timeout(POLL) {
+            Ok(services) => return Ok(Some(services?)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("the thread that starts Kafka and the registry has failed"),
+        }
+    }
+    Ok(None)
+}
+
+fn capture_flags(cgroups: &[PathBuf], pids: &[u32]) -> Vec<OsString> {
+    let mut flags = Vec::new();
+    if !cgroups.is_empty() {
+        let list: Vec<OsString> = cgroups.iter().map(|path| path.as_os_str().to_owned()).collect();
+        flags.extend(["--capture-cgroup".into(), list.join(&OsString::from(","))]);
+    }
+    if !pids.is_empty() {
+        let list: Vec<String> = pids.iter().map(u32::to_string).collect();
+        flags.extend(["--capture-pid".into(), list.join(",").into()]);
+    }
+    flags
+}
+
+/// The folder of this run: everyone may enter it, for the sample system's database runs as `nobody`.
+fn create_folder() -> Result<TempDir> {
+    let permissions = fs::Permissions::from_mode(0o755);
+    let folder = tempfile::Builder::new().prefix("headwater-up-").permissions(permissions).tempdir();
+    folder.with_context(|| format!("make a folder in {}", std::env::temp_dir().display()))
+}
+
+fn words(command: &[OsString]) -> Vec<String> {
+    command.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}

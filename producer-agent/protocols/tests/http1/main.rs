@@ -1,0 +1,11 @@
+//! HTTP/1.1 of one connection, through the public interface.
+
+#![allow(clippy::unwrap_used)]
+
+mod capture;
+mod closing;
+mod framing;
+mod order;
+mod properties;
+mod random;
+mod wire;

@@ -1,0 +1,77 @@
+//! Turns a step of a story into an alert, with a sentence for people.
+
+use headwater_schemas::records::{Alert, AlertState, edge_id};
+
+use super::baseline::{Deviating, Reading};
+use super::track::{Step, Why};
+use super::window::Subject;
+
+/// The alert that a step asks for, if it asks for one.
+pub fn alert(subject: &Subject, kind: Deviating, step: Step, observed_at_us: i64) -> Option<Alert> {
+    let (state, started_at_us, reading, evidence, message) = match step {
+        Step::Nothing | Step::End { fired: None, .. } => return None,
+        Step::Fire { started_at_us, reading, evidence } => {
+            (AlertState::Firing, started_at_us, reading, evidence, firing(subject, kind, &reading))
+        }
+        Step::End { fired: Some(started_at_us), reading, evidence, why } => {
+            let reading = reading.unwrap_or(Reading { value: 0.0, baseline: 0.0, threshold: 0.0, deviates: false });
+            (AlertState::Resolved, started_at_us, reading, evidence, resolved(subject, kind, &reading, why))
+        }
+    };
+    let Subject { client, server, protocol, operation } = subject.clone();
+    Some(Alert {
+        alert_id: format!("{} {} {operation} {started_at_us}", kind.kind(), edge_id(&client, &server, &protocol)),
+        state,
+        kind: kind.kind().to_owned(),
+        service: server.clone(),
+        client,
+        server,
+        protocol,
+        operation,
+        started_at_us,
+        observed_at_us,
+        value: reading.value,
+        baseline: reading.baseline,
+        threshold: reading.threshold,
+        message,
+        evidence,
+    })
+}
+
+fn firing(subject: &Subject, kind: Deviating, reading: &Reading) -> String {
+    let (value, baseline, threshold) =
+        (quantity(kind, reading.value), quantity(kind, reading.baseline), quantity(kind, reading.threshold));
+    let what = what(subject);
+    match kind {
+        Deviating::Errors => format!("{value} of {what} fail; usually it is {baseline}, the limit is {threshold}."),
+        Deviating::Latency => {
+            format!("95 % of {what} take up to {value}; usually it is {baseline}, the limit is {threshold}.")
+        }
+    }
+}
+
+fn resolved(subject: &Subject, kind: Deviating, reading: &Reading, why: Why) -> String {
+    let (value, what) = (quantity(kind, reading.value), what(subject));
+    match (why, kind) {
+        (Why::Vanished, _) => format!("There are no {what} any more."),
+        (Why::NewNormal, _) => format!("{what}: {value} has lasted so long that it counts as usual from now on."),
+        (Why::Good, Deviating::Errors) => format!("Only {value} of {what} fail again."),
+        (Why::Good, Deviating::Latency) => format!("95 % of {what} take up to {value} again."),
+    }
+}
+
+fn what(subject: &Subject) -> String {
+    let Subject { client, server, operation, .. } = subject;
+    if operation.is_empty() {
+        format!("requests from {client} to {server}")
+    } else {
+        format!("requests {operation} from {client} to {server}")
+    }
+}
+
+fn quantity(kind: Deviating, value: f64) -> String {
+    match kind {
+        Deviating::Errors => format!("{:.1} %", value * 100.0),
+        Deviating::Latency => format!("{:.1} ms", value / 1000.0),
+    }
+}

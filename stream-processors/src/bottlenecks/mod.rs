@@ -1,0 +1,400 @@
+//! Bottlenecks: says when an edge or operation leaves its own past, names the deepest cause, and says when it is over.
+//!
+//! In: `edges` and `latencies`, whole windows at a time. Out: `alerts`, firing and resolved, with the records that show them. What
+//! it says of a window depends on the windows before it alone; after a restart it learns from the log again before it judges.
+//! Bounded: subjects, windows that wait, and how far back an incident reaches.
+
+mod alert;
+mod baseline;
+mod blame;
+mod track;
+mod window;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use headwater_schemas::records::{Alert, Edge, Latency, PartitionClosed};
+
+use self::alert::alert;
+use self::baseline::{Baseline, Deviating, HISTORY_WINDOWS, History, Reading};
+use self::blame::Deviations;
+use self::track::{INCIDENT_WINDOWS_MAX, Sight, Track};
+use self::window::{Collector, Observation, Subject};
+use crate::plausible::{marker_is_plausible, plausible_time};
+use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
+use crate::windows::Windows;
+
+/// Edges and operations with a past.
+const SUBJECTS_MAX: usize = 50_000;
+/// One topic is read at most this many windows ahead of the other.
+const AHEAD_WINDOWS_MAX: usize = 500;
+/// More operations of an edge than this at once are the edge's trouble.
+const OPERATIONS_MAX: usize = 3;
+
+const EDGES: usize = 0;
+
+/// The judge of all windows.
+pub struct Bottlenecks {
+    edges: Collector,
+    latencies: Collector,
+    windows: Windows,
+    subjects: BTreeMap<Subject, Judged>,
+    deviated_before: Deviations,
+    /// Incidents that the present state still depends on: first window, and the last one if it is over.
+    incidents: VecDeque<Incident>,
+    first_offsets: BTreeMap<i64, [Option<i64>; 2]>,
+    judge_from_us: Option<i64>,
+    closed_through_us: Option<i64>,
+    published_through_us: Option<i64>,
+    next_offsets: [i64; 2],
+    read_to: [i64; 2],
+    outputs: Vec<Output>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Judged {
+    history: History,
+    tracks: [Track; 2],
+}
+
+#[derive(Debug)]
+struct Incident {
+    from_us: i64,
+    to_us: i64,
+    subject: Subject,
+    kind: Deviating,
+    over: bool,
+}
+
+/// A subject's readings in one window.
+struct Readings {
+    baseline: Baseline,
+    by_kind: [Option<Reading>; 2],
+}
+
+impl Bottlenecks {
+    /// Judges what stands in this partition of the two topics, as the checkpoints left it.
+    pub fn new(topics: [String; 2], partition: i32, checkpoints: &[Option<Checkpoint>]) -> Bottlenecks {
+        let checkpoint = |stream: usize| checkpoints.get(stream).and_then(Option::as_ref);
+        let memo = [0, 1].into_iter().filter_map(checkpoint).map(|checkpoint| &checkpoint.memo);
+        let memo = memo.max_by_key(|memo| memo.closed_through_us).cloned().unwrap_or_default();
+        let [edges, latencies] = topics;
+        Bottlenecks {
+            edges: Collector::new(edges, partition),
+            latencies: Collector::new(latencies, partition),
+            windows: Windows::of_ms(memo.window_ms),
+            subjects: BTreeMap::new(),
+            deviated_before: Deviations::default(),
+            incidents: VecDeque::new(),
+            first_offsets: BTreeMap::new(),
+            judge_from_us: memo.judge_from_us,
+            closed_through_us: None,
+            published_through_us: memo.closed_through_us,
+            next_offsets: [0, 1].map(|stream| checkpoint(stream).map_or(0, |checkpoint| checkpoint.needed_from)),
+            read_to: [0, 1].map(|stream| checkpoint(stream).map_or(0, |checkpoint| checkpoint.memo.read_to)),
+            outputs: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub fn edge(&mut self, offset: i64, edge: Edge) -> Result<(), BadInput> {
+        if self.is_late(edge.window_start_us) {
+            return Ok(());
+        }
+        self.edges.edge(offset, edge, &mut self.counters)
+    }
+
+    pub fn latency(&mut self, offset: i64, latency: Latency) -> Result<(), BadInput> {
+        if self.is_late(latency.window_start_us) {
+            return Ok(());
+        }
+        self.latencies.latency(offset, latency, &mut self.counters)
+    }
+
+    /// A source partition of edges (0) or latencies (1) has closed a window.
+    pub fn closed(&mut self, stream: usize, offset: i64, marker: &PartitionClosed) {
+        if !self.is_late(marker.window_start_us) {
+            self.collector(stream).closed(offset, marker);
+        }
+        while let Some((window_us, length_ms)) = self.oldest()
+            && self.edges.has_all_of(window_us)
+            && self.latencies.has_all_of(window_us)
+        {
+            self.windows = Windows::of_ms(length_ms);
+            self.close(window_us);
+        }
+    }
+
+    fn close(&mut self, window_us: i64) {
+        let mut observations = BTreeMap::new();
+        let mut first_offsets = [None; 2];
+        for (collector, first_offset) in [&mut self.edges, &mut self.latencies].into_iter().zip(&mut first_offsets) {
+            if let Some((offset, observed)) = collector.take(window_us) {
+                *first_offset = Some(offset);
+                observations.extend(observed);
+            }
+        }
+        self.first_offsets.insert(window_us, first_offsets);
+        if self.judge_from_us.is_none_or(|from_us| window_us >= from_us) {
+            self.judge(window_us, &observations);
+        }
+        self.learn(window_us, &observations);
+        self.closed_through_us = Some(window_us);
+        if self.published_through_us.is_none_or(|through_us| window_us > through_us) {
+            self.published_through_us = Some(window_us);
+            self.counters.add("windows_closed", 1);
+        }
+        self.forget(window_us);
+    }
+
+    /// Steps every story that is told of, or that waits for an end.
+    fn judge(&mut self, window_us: i64, observations: &BTreeMap<Subject, Observation>) {
+        let readings = self.readings(observations);
+        let deviated = deviations(&readings);
+        let lately = deviated.with(&self.deviated_before);
+        let nothing = Observation::default();
+        let mut steps = Vec::new();
+        for (subject, judged) in &mut self.subjects {
+            let reading = readings.get(subject);
+            let observation = observations.get(subject).unwrap_or(&nothing);
+            for kind in Deviating::ALL {
+                let track = &mut judged.tracks[kind as usize];
+                let Some(baseline) = reading.map(|r| r.baseline).or(track.bad_since.map(|(_, baseline)| baseline))
+                else {
+                    continue;
+                };
+                let sight = Sight {
+                    window_us,
+                    window_length_us: self.windows.length_us(),
+                    baseline,
+                    reading: reading.and_then(|r| r.by_kind[kind as usize]),
+                    explained: lately.explain(&subject.client, &subject.server)
+                        || is_said_otherwise(subject, kind, &readings),
+                    evidence: &observation.evidence,
+                };
+                steps.push((subject.clone(), kind, track.step(&sight)));
+                note_incident(&mut self.incidents, subject, kind, track, window_us);
+            }
+        }
+        self.deviated_before = deviated;
+        for (subject, kind, step) in steps {
+            let observed_at_us = self.windows.end(window_us);
+            if let Some(alert) = alert(&subject, kind, step, observed_at_us) {
+                self.publish(window_us, alert);
+            }
+        }
+    }
+
+    fn readings(&self, observations: &BTreeMap<Subject, Observation>) -> BTreeMap<Subject, Readings> {
+        let mut readings = BTreeMap::new();
+        for (subject, observation) in observations.iter().filter(|(subject, _)| subject.server != "unknown") {
+            let Some(judged) = self.subjects.get(subject) else {
+                continue;
+            };
+            let usual = judged.history.baseline();
+            // In bad times, what was usual before them.
+            let baseline_of = |kind: Deviating| judged.tracks[kind as usize].bad_since.map(|(_, b)| b).or(usual);
+            let by_kind = Deviating::ALL.map(|kind| baseline_of(kind)?.read(kind, observation));
+            if let Some(baseline) = usual.or(baseline_of(Deviating::Errors)).or(baseline_of(Deviating::Latency)) {
+                readings.insert(subject.clone(), Readings { baseline, by_kind });
+            }
+        }
+        readings
+    }
+
+    fn publish(&mut self, window_us: i64, alert: Alert) {
+        if self.published_through_us.is_none_or(|through_us| window_us > through_us) {
+            self.outputs.push(Output::Alert(alert));
+        }
+    }
+
+    /// What happens in an incident is not part of the past.
+    fn learn(&mut self, window_us: i64, observations: &BTreeMap<Subject, Observation>) {
+        for (subject, observation) in observations {
+            if observation.requests == 0 {
+                continue;
+            }
+            if self.subjects.len() >= SUBJECTS_MAX && !self.subjects.contains_key(subject) {
+                self.counters.add("subjects_cut_off", 1);
+                continue;
+            }
+            let judged = self.subjects.entry(subject.clone()).or_default();
+            if !judged.tracks.iter().any(Track::in_incident) {
+                judged.history.learn(window_us, observation);
+            }
+        }
+    }
+
+    fn forget(&mut self, window_us: i64) {
+        let before_us = self.windows.shift(window_us, 1 - HISTORY_WINDOWS);
+        self.subjects.retain(|_, judged| {
+            let has_past = judged.history.forget(before_us);
+            has_past || !judged.tracks.iter().all(Track::is_idle)
+        });
+        if self.published_through_us == Some(window_us) {
+            let judged_from_us = self.depends_on(window_us);
+            self.judge_from_us = Some(judged_from_us);
+            let needed_us = self.windows.shift(judged_from_us, -HISTORY_WINDOWS);
+            self.first_offsets = self.first_offsets.split_off(&needed_us);
+            self.incidents.retain(|incident| !incident.over || incident.to_us >= needed_us);
+        }
+    }
+
+    /// The first window whose judgement the state after this window depends on: it reaches back over every incident that the
+    /// past leaves out.
+    fn depends_on(&self, window_us: i64) -> i64 {
+        let mut from_us = self.windows.shift(window_us, -HISTORY_WINDOWS);
+        let oldest_us = self.windows.shift(window_us, -INCIDENT_WINDOWS_MAX - HISTORY_WINDOWS);
+        // Newest first, since each one may make an older one matter.
+        for incident in self.incidents.iter().rev() {
+            let matters = !incident.over || incident.to_us >= self.windows.shift(from_us, -HISTORY_WINDOWS);
+            if matters {
+                from_us = from_us.min(self.windows.shift(incident.from_us, -2));
+            }
+        }
+        from_us.max(oldest_us)
+    }
+
+    fn oldest(&self) -> Option<(i64, i64)> {
+        self.edges.oldest().into_iter().chain(self.latencies.oldest()).min()
+    }
+
+    fn is_late(&self, window_us: i64) -> bool {
+        self.closed_through_us.is_some_and(|through_us| window_us <= through_us)
+    }
+
+    fn collector(&mut self, stream: usize) -> &mut Collector {
+        if stream == EDGES { &mut self.edges } else { &mut self.latencies }
+    }
+
+    fn decode(&mut self, input: Input<'_>) -> Result<(), BadInput> {
+        let Input { stream, offset, timestamp_us, schema, datum, .. } = input;
+        match (input.kind, stream) {
+            (Kind::Control, _) => {
+                let marker: PartitionClosed = read(schema, datum)?;
+                marker_is_plausible(&marker, timestamp_us)?;
+                self.closed(stream, offset, &marker);
+                Ok(())
+            }
+            (Kind::Value, EDGES) => {
+                let edge: Edge = read(schema, datum)?;
+                plausible_time("window_start_us", edge.window_start_us, timestamp_us)?;
+                self.edge(offset, edge)
+            }
+            (Kind::Value, _) => {
+                let latency: Latency = read(schema, datum)?;
+                plausible_time("window_start_us", latency.window_start_us, timestamp_us)?;
+                self.latency(offset, latency)
+            }
+        }
+    }
+}
+
+impl Processor for Bottlenecks {
+    fn record(&mut self, input: Input<'_>) -> Result<(), BadInput> {
+        let (stream, offset) = (input.stream, input.offset);
+        let result = self.decode(input);
+        self.next_offsets[stream] = offset + 1;
+        result
+    }
+
+    fn wants(&self, stream: usize) -> bool {
+        let waiting = if stream == EDGES { self.edges.len() } else { self.latencies.len() };
+        waiting < AHEAD_WINDOWS_MAX
+    }
+
+    fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    fn checkpoints(&self) -> Vec<Checkpoint> {
+        [&self.edges, &self.latencies]
+            .into_iter()
+            .enumerate()
+            .map(|(stream, collector)| {
+                let kept = self.first_offsets.values().filter_map(|offsets| offsets[stream]);
+                let needed_from = kept.chain(collector.first_offset()).fold(self.next_offsets[stream], i64::min);
+                let memo = Memo {
+                    closed_through_us: self.published_through_us,
+                    window_ms: self.windows.length_ms(),
+                    read_to: self.next_offsets[stream].max(self.read_to[stream]),
+                    judge_from_us: self.judge_from_us,
+                    ..Memo::default()
+                };
+                Checkpoint { needed_from, memo }
+            })
+            .collect()
+    }
+
+    fn closed_through_us(&self) -> Option<i64> {
+        self.published_through_us
+    }
+
+    fn take_counters(&mut self) -> Counters {
+        std::mem::take(&mut self.counters)
+    }
+
+    fn sizes(&self) -> Vec<(&'static str, usize)> {
+        let firing = self.subjects.values().flat_map(|judged| &judged.tracks);
+        vec![
+            ("subjects", self.subjects.len()),
+            ("firing", firing.filter(|track| track.firing_since_us.is_some()).count()),
+            ("open_windows", self.edges.len().max(self.latencies.len())),
+        ]
+    }
+}
+
+/// The edges that deviate in any way, as a whole or in one operation.
+fn deviations(readings: &BTreeMap<Subject, Readings>) -> Deviations {
+    let mut deviations = Deviations::default();
+    for (subject, readings) in readings {
+        if readings.by_kind.iter().flatten().any(|reading| reading.deviates) {
+            deviations.insert(&subject.client, &subject.server);
+        }
+    }
+    deviations
+}
+
+/// Whether the edge speaks for its operations, or its operations for the edge.
+fn is_said_otherwise(subject: &Subject, kind: Deviating, readings: &BTreeMap<Subject, Readings>) -> bool {
+    let deviates = |readings: &Readings| readings.by_kind[kind as usize].is_some_and(|reading| reading.deviates);
+    if !readings.get(subject).is_some_and(deviates) {
+        return false;
+    }
+    let whole = Subject { operation: String::new(), ..subject.clone() };
+    let of_edge = readings.range(&whole..).take_while(|(other, _)| other.edge() == subject.edge());
+    let (mut edge_deviates, mut operations) = (false, 0);
+    for (other, _) in of_edge.filter(|(_, readings)| deviates(readings)) {
+        if other.operation.is_empty() {
+            edge_deviates = true;
+        } else {
+            operations += 1;
+        }
+    }
+    let edge_speaks = edge_deviates && (operations == 0 || operations > OPERATIONS_MAX);
+    if subject.operation.is_empty() { !edge_speaks } else { edge_speaks }
+}
+
+fn note_incident(
+    incidents: &mut VecDeque<Incident>,
+    subject: &Subject,
+    kind: Deviating,
+    track: &Track,
+    window_us: i64,
+) {
+    let open = incidents.iter_mut().find(|i| !i.over && i.kind == kind && i.subject == *subject);
+    match (open, track.bad_since) {
+        (Some(incident), since) => {
+            incident.to_us = window_us;
+            incident.over = since.is_none() || !track.in_incident();
+        }
+        (None, Some((from_us, _))) if track.in_incident() => {
+            incidents.push_back(Incident { from_us, to_us: window_us, subject: subject.clone(), kind, over: false });
+        }
+        _ => {}
+    }
+}

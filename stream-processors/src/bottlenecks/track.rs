@@ -1,0 +1,142 @@
+//! The story of one subject and kind of deviation: calm, in an incident, and whether an alert is firing for it.
+//!
+//! In: one reading a window. Out: when to fire and when to resolve. Two bad windows in a row make an incident, two good ones end
+//! it; an alert fires once two bad windows in a row are not explained by a deeper edge.
+
+use headwater_schemas::records::Evidence;
+
+use super::baseline::{Baseline, Reading};
+
+const WINDOWS_TO_FIRE: u32 = 2;
+const WINDOWS_TO_RESOLVE: u32 = 2;
+/// Without a reading for this many windows, the subject is gone.
+const SILENT_WINDOWS_MAX: u32 = 6;
+/// What lasts longer than this is the new past.
+pub const INCIDENT_WINDOWS_MAX: i64 = 6 * 360;
+
+/// Records that may show one alert.
+const EVIDENCE_MAX: usize = 20;
+
+/// State of one subject and kind.
+#[derive(Debug, Default)]
+pub struct Track {
+    /// First of the bad windows in a row, and what was usual before it.
+    pub bad_since: Option<(i64, Baseline)>,
+    bad_windows: u32,
+    unexplained_windows: u32,
+    good_windows: u32,
+    silent_windows: u32,
+    evidence: Vec<Evidence>,
+    /// The first window of the alert that is firing.
+    pub firing_since_us: Option<i64>,
+    started_at_us: i64,
+    last: Option<Reading>,
+}
+
+/// What to do after a window.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    Nothing,
+    Fire {
+        started_at_us: i64,
+        reading: Reading,
+        evidence: Vec<Evidence>,
+    },
+    /// The incident is over; `fired` says which alert to resolve.
+    End {
+        fired: Option<i64>,
+        reading: Option<Reading>,
+        evidence: Vec<Evidence>,
+        why: Why,
+    },
+}
+
+/// Why an incident ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    Good,
+    Vanished,
+    NewNormal,
+}
+
+/// One window, as far as this subject and kind are concerned.
+pub struct Sight<'a> {
+    pub window_us: i64,
+    pub window_length_us: i64,
+    pub baseline: Baseline,
+    /// None if too little was seen to tell.
+    pub reading: Option<Reading>,
+    pub explained: bool,
+    pub evidence: &'a [Evidence],
+}
+
+impl Track {
+    /// Whether it is so bad that its windows are not part of the past.
+    pub fn in_incident(&self) -> bool {
+        self.bad_windows >= WINDOWS_TO_FIRE
+    }
+
+    /// Whether there is nothing to remember.
+    pub fn is_idle(&self) -> bool {
+        self.bad_since.is_none()
+    }
+
+    pub fn step(&mut self, sight: &Sight<'_>) -> Step {
+        match sight.reading {
+            None if self.is_idle() => Step::Nothing,
+            None => {
+                self.silent_windows += 1;
+                if self.silent_windows >= SILENT_WINDOWS_MAX { self.end(Why::Vanished, sight) } else { Step::Nothing }
+            }
+            Some(reading) if reading.deviates => self.bad(reading, sight),
+            Some(_) if self.is_idle() => Step::Nothing,
+            Some(reading) => self.good(reading, sight),
+        }
+    }
+
+    fn bad(&mut self, reading: Reading, sight: &Sight<'_>) -> Step {
+        let (since_us, _) = *self.bad_since.get_or_insert((sight.window_us, sight.baseline));
+        self.last = Some(reading);
+        self.bad_windows += 1;
+        (self.good_windows, self.silent_windows) = (0, 0);
+        if (sight.window_us - since_us) / sight.window_length_us >= INCIDENT_WINDOWS_MAX {
+            return self.end(Why::NewNormal, sight);
+        }
+        if self.firing_since_us.is_some() {
+            return Step::Nothing;
+        }
+        if sight.explained {
+            self.unexplained_windows = 0;
+            self.evidence.clear();
+            return Step::Nothing;
+        }
+        if self.unexplained_windows == 0 {
+            self.started_at_us = sight.window_us;
+        }
+        self.unexplained_windows += 1;
+        self.evidence.extend_from_slice(sight.evidence);
+        self.evidence.truncate(EVIDENCE_MAX);
+        if self.unexplained_windows < WINDOWS_TO_FIRE {
+            return Step::Nothing;
+        }
+        self.firing_since_us = Some(self.started_at_us);
+        Step::Fire { started_at_us: self.started_at_us, reading, evidence: self.evidence.clone() }
+    }
+
+    fn good(&mut self, reading: Reading, sight: &Sight<'_>) -> Step {
+        self.last = Some(reading);
+        self.good_windows += 1;
+        (self.unexplained_windows, self.silent_windows) = (0, 0);
+        if self.in_incident() && self.good_windows < WINDOWS_TO_RESOLVE {
+            return Step::Nothing;
+        }
+        self.end(Why::Good, sight)
+    }
+
+    fn end(&mut self, why: Why, sight: &Sight<'_>) -> Step {
+        let ended = std::mem::take(self);
+        let mut evidence = ended.evidence;
+        evidence.extend_from_slice(sight.evidence);
+        Step::End { fired: ended.firing_since_us, reading: ended.last, evidence, why }
+    }
+}

@@ -1,0 +1,154 @@
+//! Collects whole windows from edges and latencies.
+//!
+//! In: records and markers of one of the two topics. Out: what was observed of each edge or operation in a window, once every
+//! source partition has closed it. Bounded: subjects of one window.
+
+use std::collections::BTreeMap;
+
+use headwater_histogram::Histogram;
+use headwater_schemas::records::{Edge, Evidence, Latency, PartitionClosed};
+
+use crate::markers::Sources;
+use crate::plausible::within;
+use crate::processor::{BadInput, Counters};
+
+/// Edges and operations that are looked at in one window.
+const SUBJECTS_MAX: usize = 50_000;
+
+/// Records that may show one observation.
+const EVIDENCE_MAX: usize = 10;
+
+/// What is judged: an edge, or one operation of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject {
+    pub client: String,
+    pub server: String,
+    pub protocol: String,
+    /// Empty for the whole edge.
+    pub operation: String,
+}
+
+impl Subject {
+    /// The edge that this is, or is an operation of.
+    pub fn edge(&self) -> (&str, &str, &str) {
+        (&self.client, &self.server, &self.protocol)
+    }
+}
+
+/// What was seen of a subject in one window.
+#[derive(Debug, Clone, Default)]
+pub struct Observation {
+    pub requests: i64,
+    pub errors: i64,
+    durations: Histogram,
+    pub evidence: Vec<Evidence>,
+}
+
+impl Observation {
+    pub fn p95_us(&self) -> f64 {
+        self.durations.quantile(0.95) / 1000.0
+    }
+
+    pub fn error_share(&self) -> f64 {
+        if self.requests == 0 { 0.0 } else { self.errors as f64 / self.requests as f64 }
+    }
+}
+
+/// What one topic says of the windows that are not judged yet.
+pub struct Collector {
+    topic: String,
+    partition: i32,
+    windows: BTreeMap<i64, Collected>,
+    sources: Sources,
+}
+
+struct Collected {
+    first_offset: i64,
+    length_ms: i64,
+    observations: BTreeMap<Subject, Observation>,
+}
+
+impl Collector {
+    pub fn new(topic: String, partition: i32) -> Collector {
+        Collector { topic, partition, windows: BTreeMap::new(), sources: Sources::default() }
+    }
+
+    pub fn edge(&mut self, offset: i64, edge: Edge, counters: &mut Counters) -> Result<(), BadInput> {
+        let Edge { client, server, protocol, requests, errors, duration_ns, .. } = edge;
+        let subject = Subject { client, server, protocol, operation: String::new() };
+        self.add(offset, (edge.window_start_us, edge.window_ms), subject, (requests, errors, duration_ns), counters)
+    }
+
+    pub fn latency(&mut self, offset: i64, latency: Latency, counters: &mut Counters) -> Result<(), BadInput> {
+        let Latency { client, server, protocol, operation, requests, errors, duration_ns, .. } = latency;
+        let subject = Subject { client, server, protocol, operation };
+        let window = (latency.window_start_us, latency.window_ms);
+        self.add(offset, window, subject, (requests, errors, duration_ns), counters)
+    }
+
+    pub fn closed(&mut self, offset: i64, marker: &PartitionClosed) {
+        self.sources.mark(marker);
+        self.window(offset, marker.window_start_us, marker.window_ms);
+    }
+
+    /// Whether all of a window is here.
+    pub fn has_all_of(&self, window_us: i64) -> bool {
+        self.sources.passed(window_us)
+    }
+
+    pub fn oldest(&self) -> Option<(i64, i64)> {
+        self.windows.first_key_value().map(|(window_us, collected)| (*window_us, collected.length_ms))
+    }
+
+    /// Windows that wait to be judged.
+    pub fn len(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// Hands out a window: the offset at which it starts, and what was observed in it.
+    pub fn take(&mut self, window_us: i64) -> Option<(i64, BTreeMap<Subject, Observation>)> {
+        self.windows.remove(&window_us).map(|collected| (collected.first_offset, collected.observations))
+    }
+
+    pub fn first_offset(&self) -> Option<i64> {
+        self.windows.values().map(|collected| collected.first_offset).min()
+    }
+
+    fn add(
+        &mut self,
+        offset: i64,
+        (window_us, window_ms): (i64, i64),
+        subject: Subject,
+        (requests, errors, durations): (i64, i64, Histogram),
+        counters: &mut Counters,
+    ) -> Result<(), BadInput> {
+        within("requests", requests, 0, i64::MAX)?;
+        within("errors", errors, 0, requests)?;
+        within("window_ms", window_ms, 1, 86_400_000)?;
+        durations.check().map_err(|error| BadInput(error.to_string()))?;
+        let evidence =
+            Evidence { topic: self.topic.clone(), partition: self.partition, offset, window_start_us: window_us };
+        let observations = &mut self.window(offset, window_us, window_ms).observations;
+        if observations.len() >= SUBJECTS_MAX && !observations.contains_key(&subject) {
+            counters.add("subjects_cut_off", 1);
+            return Ok(());
+        }
+        // An operation has one record for each status class.
+        let observation = observations.entry(subject).or_default();
+        observation.requests = observation.requests.saturating_add(requests);
+        observation.errors = observation.errors.saturating_add(errors);
+        observation.durations.merge(&durations).map_err(|error| BadInput(error.to_string()))?;
+        if observation.evidence.len() < EVIDENCE_MAX {
+            observation.evidence.push(evidence);
+        }
+        Ok(())
+    }
+
+    fn window(&mut self, offset: i64, window_us: i64, length_ms: i64) -> &mut Collected {
+        self.windows.entry(window_us).or_insert_with(|| Collected {
+            first_offset: offset,
+            length_ms,
+            observations: BTreeMap::new(),
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! The sums of one window, by edge and operation, as they leave the join.
+//!
+//! In: exchanges and what connections did, with the names of both ends. Out: partial records, ordered by their names. All sums are
+//! integers that stop at their maximum, so any order of adding gives the same bits. Bounded: past a number of different keys, a
+//! new one becomes unknown and is counted; past a number of different unseen servers, they do too.
+
+use headwater_schemas::records::Partial;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::exchanges::Exchange;
+use super::items::FlowItem;
+use super::symbols::{Symbol, Symbols};
+use crate::processor::Counters;
+use crate::sums::{Sum, add};
+
+const KEYS_MAX: usize = 20_000;
+const UNSEEN_SERVERS_MAX: usize = 256;
+
+/// What is added up separately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub client: Symbol,
+    pub server: Symbol,
+    pub protocol: Symbol,
+    /// Empty for what connections did.
+    pub operation: Symbol,
+    pub status_class: Symbol,
+}
+
+impl Key {
+    pub fn edge(&self) -> (Symbol, Symbol, Symbol) {
+        (self.client, self.server, self.protocol)
+    }
+}
+
+/// The sums of one window.
+#[derive(Default)]
+pub struct Edges {
+    sums: FxHashMap<Key, Sum>,
+    unseen_servers: FxHashMap<(Symbol, u16), Symbol>,
+    pub counters: Counters,
+}
+
+impl Edges {
+    /// The name of a server that no record named: its address as its client sees it.
+    pub fn unseen_server(&mut self, address: Symbol, port: u16, symbols: &mut Symbols) -> Symbol {
+        if let Some(&name) = self.unseen_servers.get(&(address, port)) {
+            return name;
+        }
+        if !address.is_known() || self.unseen_servers.len() == UNSEEN_SERVERS_MAX {
+            self.counters.add("unseen_servers_cut_off", u64::from(address.is_known()));
+            return Symbol::UNKNOWN;
+        }
+        let text = symbols.text(address);
+        let name = if text.contains(':') { format!("[{text}]:{port}") } else { format!("{text}:{port}") };
+        let name = symbols.intern(&name);
+        self.unseen_servers.insert((address, port), name);
+        name
+    }
+
+    pub fn add_exchange(&mut self, key: Key, exchange: &Exchange) {
+        let Some(counts) = exchange.client.or(exchange.server) else {
+            return;
+        };
+        let weight = i64::from(counts.weight);
+        let sum = self.sum(key);
+        add(&mut sum.requests, weight);
+        add(&mut sum.errors, if counts.error { weight } else { 0 });
+        add(&mut sum.both_sides, if exchange.client.is_some() && exchange.server.is_some() { weight } else { 0 });
+        add(&mut sum.request_bytes, counts.request_bytes.saturating_mul(weight));
+        add(&mut sum.response_bytes, counts.response_bytes.saturating_mul(weight));
+        sum.duration_ns.record_many(counts.duration_ns, counts.weight);
+        if let Some(server) = exchange.server {
+            sum.server_duration_ns.record_many(server.duration_ns, counts.weight);
+        }
+    }
+
+    /// Adds all that a connection's record says; `sent` and `received` as its client means them.
+    pub fn add_flow(&mut self, key: Key, flow: &FlowItem, client_to_server_bytes: i64, server_to_client_bytes: i64) {
+        use headwater_schemas::records::FlowState::{Closed, Failed};
+        let sum = self.sum(key);
+        add(&mut sum.client_to_server_bytes, client_to_server_bytes);
+        add(&mut sum.server_to_client_bytes, server_to_client_bytes);
+        add(&mut sum.connections_opened, flow.opened);
+        add(&mut sum.connections_closed, i64::from(flow.state == Closed));
+        add(&mut sum.connections_failed, i64::from(flow.state == Failed));
+        add(&mut sum.retransmits, flow.retransmits);
+        if flow.rtt_us >= 0 {
+            add(&mut sum.rtt_us_sum, flow.rtt_us);
+            add(&mut sum.rtt_count, 1);
+        }
+    }
+
+    pub fn add_retransmits(&mut self, key: Key, retransmits: i64) {
+        add(&mut self.sum(key).retransmits, retransmits);
+    }
+
+    /// The edges of which there is anything yet.
+    pub fn edges(&self) -> FxHashSet<(Symbol, Symbol, Symbol)> {
+        self.sums.keys().map(Key::edge).collect()
+    }
+
+    /// The partial records, ordered by name.
+    pub fn into_partials(
+        self,
+        window_start_us: i64,
+        window_ms: i64,
+        raw_partition: i32,
+        symbols: &Symbols,
+    ) -> Vec<Partial> {
+        let text = |symbol| symbols.text(symbol).to_owned();
+        let mut partials: Vec<Partial> = self
+            .sums
+            .into_iter()
+            .map(|(key, sum)| Partial {
+                window_start_us,
+                window_ms,
+                raw_partition,
+                client: text(key.client),
+                server: text(key.server),
+                protocol: text(key.protocol),
+                operation: text(key.operation),
+                status_class: text(key.status_class),
+                requests: sum.requests,
+                errors: sum.errors,
+                both_sides: sum.both_sides,
+                request_bytes: sum.request_bytes,
+                response_bytes: sum.response_bytes,
+                duration_ns: sum.duration_ns,
+                server_duration_ns: sum.server_duration_ns,
+                client_to_server_bytes: sum.client_to_server_bytes,
+                server_to_client_bytes: sum.server_to_client_bytes,
+                connections_opened: sum.connections_opened,
+                connections_closed: sum.connections_closed,
+                connections_failed: sum.connections_failed,
+                retransmits: sum.retransmits,
+                rtt_us_sum: sum.rtt_us_sum,
+                rtt_count: sum.rtt_count,
+            })
+            .collect();
+        partials.sort_by(|a, b| names(a).cmp(&names(b)));
+        partials
+    }
+
+    fn sum(&mut self, key: Key) -> &mut Sum {
+        let key = if self.sums.len() < KEYS_MAX || self.sums.contains_key(&key) {
+            key
+        } else {
+            self.counters.add("keys_cut_off", 1);
+            let unknown = |symbol| if symbol == Symbol::EMPTY { Symbol::EMPTY } else { Symbol::UNKNOWN };
+            Key {
+                client: Symbol::UNKNOWN,
+                server: Symbol::UNKNOWN,
+                protocol: Symbol::UNKNOWN,
+                operation: unknown(key.operation),
+                status_class: unknown(key.status_class),
+            }
+        };
+        self.sums.entry(key).or_default()
+    }
+}
+
+fn names(partial: &Partial) -> [&str; 5] {
+    [&partial.client, &partial.server, &partial.protocol, &partial.operation, &partial.status_class]
+}

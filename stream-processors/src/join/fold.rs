@@ -1,0 +1,122 @@
+//! Adds what one window holds to the edges that it belongs to.
+//!
+//! A name comes from the record itself, then from the connection's other records; an unseen server is its address as the client
+//! sees it, anything else `unknown`. A connection counts from its client's side if that side is captured at all, never
+//! from both.
+
+use headwater_schemas::records::{FlowState, Side};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::edges::{Edges, Key};
+use super::exchanges::Exchange;
+use super::items::FlowItem;
+use super::names::Names;
+use super::symbols::{Symbol, Symbols};
+use crate::processor::Counters;
+
+/// Where names come from, and where sums go.
+pub struct Fold<'a> {
+    pub names: &'a Names,
+    /// Mentions before this time are too old.
+    pub since_us: i64,
+    pub symbols: &'a mut Symbols,
+    pub edges: Edges,
+}
+
+impl Fold<'_> {
+    pub fn exchanges(&mut self, exchanges: &[Exchange]) {
+        for exchange in exchanges {
+            let Some(item) = exchange.client.or(exchange.server) else {
+                continue;
+            };
+            let client = self.name(item.connection, Side::Client, exchange.client.map(|client| client.workload));
+            let server = self.name(item.connection, Side::Server, exchange.server.map(|server| server.workload));
+            let server =
+                self.or_address(server, exchange.client.map(|client| (client.remote_address, client.remote_port)));
+            // The client's view holds, but an operation that only the server understood is better than none.
+            let operation = match exchange.server {
+                Some(server) if !item.operation.is_known() => server.operation,
+                _ => item.operation,
+            };
+            let key = Key { client, server, protocol: item.protocol, operation, status_class: item.status_class };
+            self.edges.add_exchange(key, exchange);
+        }
+    }
+
+    pub fn flows(&mut self, flows: &[FlowItem], counters: &mut Counters) {
+        let mut seen: FxHashSet<(u64, Side, i64)> = FxHashSet::default();
+        let protocols: FxHashMap<u64, Symbol> = flows
+            .iter()
+            .filter(|flow| flow.side == Side::Client)
+            .map(|flow| (flow.connection, flow.protocol))
+            .collect();
+        let mut without_bytes = Vec::new();
+        for flow in flows {
+            if !seen.insert((flow.connection, flow.side, flow.at_us)) {
+                counters.add("duplicates", 1);
+            } else if flow.side == Side::Server && self.names.seen(flow.connection, Side::Client, self.since_us) {
+                self.retransmits_of_server(flow, &protocols);
+            } else if makes_an_edge(flow) {
+                let key = self.flow_key(flow);
+                self.add(key, flow);
+            } else if flow.state == FlowState::Closed {
+                without_bytes.push(flow);
+            }
+        }
+        if without_bytes.is_empty() {
+            return;
+        }
+        let edges = self.edges.edges();
+        for flow in without_bytes {
+            let key = self.flow_key(flow);
+            if edges.contains(&key.edge()) {
+                self.add(key, flow);
+            }
+        }
+    }
+
+    fn add(&mut self, key: Key, flow: &FlowItem) {
+        let (to_server, to_client) = match flow.side {
+            Side::Client => (flow.sent_bytes, flow.received_bytes),
+            Side::Server => (flow.received_bytes, flow.sent_bytes),
+        };
+        self.edges.add_flow(key, flow, to_server, to_client);
+    }
+
+    /// The client's side counts the connection; only what the server sent again is known to the server alone.
+    fn retransmits_of_server(&mut self, flow: &FlowItem, protocols: &FxHashMap<u64, Symbol>) {
+        if flow.retransmits > 0 {
+            let protocol = protocols.get(&flow.connection).copied().unwrap_or(flow.protocol);
+            let key = Key { protocol, ..self.flow_key(flow) };
+            self.edges.add_retransmits(key, flow.retransmits);
+        }
+    }
+
+    fn flow_key(&mut self, flow: &FlowItem) -> Key {
+        let own = |side| (flow.side == side).then_some(flow.workload);
+        let client = self.name(flow.connection, Side::Client, own(Side::Client));
+        let server = self.name(flow.connection, Side::Server, own(Side::Server));
+        let server =
+            self.or_address(server, (flow.side == Side::Client).then_some((flow.remote_address, flow.remote_port)));
+        Key { client, server, protocol: flow.protocol, operation: Symbol::EMPTY, status_class: Symbol::EMPTY }
+    }
+
+    fn name(&self, connection: u64, side: Side, own: Option<Symbol>) -> Symbol {
+        own.filter(|name| name.is_known())
+            .or_else(|| self.names.name(connection, side, self.since_us))
+            .unwrap_or(Symbol::UNKNOWN)
+    }
+
+    fn or_address(&mut self, name: Symbol, seen_by_client: Option<(Symbol, u16)>) -> Symbol {
+        match seen_by_client {
+            Some((address, port)) if !name.is_known() => self.edges.unseen_server(address, port, self.symbols),
+            _ => name,
+        }
+    }
+}
+
+/// A connection that only closes, or does nothing at all, makes no edge of its own.
+fn makes_an_edge(flow: &FlowItem) -> bool {
+    let moved = flow.sent_bytes > 0 || flow.received_bytes > 0 || flow.retransmits > 0;
+    moved || flow.state == FlowState::Failed || (flow.opened > 0 && flow.state == FlowState::Open)
+}

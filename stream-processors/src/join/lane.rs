@@ -1,0 +1,245 @@
+//! One of the two partitions that a join reads, up to the place where it seals the oldest open window.
+//!
+//! In: its records and watermarks in the order of the log. Past the seal they wait, so that the state at which a window closes is
+//! decided by the content of each partition alone, however the reading of the two interleaves. Bounded: what waits (the
+//! runtime stops reading), and records of one window.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use headwater_schemas::records::{Missing, Watermark};
+
+use super::items::Item;
+use super::names::Names;
+use super::progress::{Coverage, Progress, last_window};
+use super::symbols::{Symbol, Symbols};
+use super::{JoinSettings, MEMORY_WINDOWS};
+use crate::missing::honest;
+use crate::processor::{Checkpoint, Counters, Memo};
+
+/// What waits behind a seal: more is not read until the other partition gets there too.
+const WAITING_MAX: usize = 50_000;
+
+/// Something that the log says, once it is decoded.
+pub enum Event<T> {
+    Item(T),
+    Watermark(Box<Watermark>),
+}
+
+/// The state of one partition.
+pub struct Lane<T> {
+    pub progress: Progress,
+    /// Records of open windows.
+    pub buckets: BTreeMap<i64, Vec<T>>,
+    waiting: VecDeque<(i64, Event<T>)>,
+    /// Where the oldest open window was sealed, if it is.
+    sealed_at: Option<i64>,
+    /// The last windows that were sealed, and where.
+    seals: VecDeque<(i64, i64)>,
+    /// While the state is built again: where windows were sealed the first time.
+    known_seals: BTreeMap<i64, i64>,
+    /// The first record that says anything of a window.
+    first_offsets: BTreeMap<i64, i64>,
+    /// Records of a window past the bound, by window.
+    cut_off: BTreeMap<i64, i64>,
+    applied_offset: i64,
+    next_offset: i64,
+    read_to: i64,
+}
+
+/// What all lanes of a join share.
+pub struct Shared<'a> {
+    pub settings: &'a JoinSettings,
+    pub names: &'a mut Names,
+    pub symbols: &'a Symbols,
+    pub counters: &'a mut Counters,
+    /// The oldest open window, once there is one.
+    pub open_us: Option<i64>,
+    /// Windows that were called complete, of those that closed lately.
+    pub complete: &'a VecDeque<i64>,
+}
+
+impl<T: Item> Lane<T> {
+    /// A lane that starts where a checkpoint says.
+    pub fn new(checkpoint: Option<&Checkpoint>) -> Lane<T> {
+        Lane {
+            progress: Progress::default(),
+            buckets: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            sealed_at: None,
+            seals: VecDeque::new(),
+            known_seals: checkpoint.map(|c| c.memo.seals.iter().copied().collect()).unwrap_or_default(),
+            first_offsets: BTreeMap::new(),
+            cut_off: BTreeMap::new(),
+            applied_offset: checkpoint.map_or(-1, |c| c.needed_from - 1),
+            next_offset: checkpoint.map_or(0, |c| c.needed_from),
+            read_to: checkpoint.map_or(0, |c| c.memo.read_to),
+        }
+    }
+
+    /// The first window after a time of which it is known where it was sealed.
+    pub fn known_seal_from(&self, time_us: i64) -> Option<i64> {
+        self.known_seals.range(time_us..).next().map(|(window_us, _)| *window_us)
+    }
+
+    /// The next thing that the log says. Says whether the lane has come to where it must wait.
+    pub fn push(&mut self, offset: i64, event: Event<T>, shared: &mut Shared<'_>) -> bool {
+        self.next_offset = offset + 1;
+        if self.blocked(shared) {
+            self.waiting.push_back((offset, event));
+            return false;
+        }
+        self.apply(offset, event, shared);
+        self.blocked(shared)
+    }
+
+    /// A record that could not be read stood here.
+    pub fn skip(&mut self, offset: i64) {
+        self.next_offset = offset + 1;
+    }
+
+    /// Goes on with what waits until the oldest open window is sealed. Says whether it is.
+    pub fn advance(&mut self, shared: &mut Shared<'_>) -> bool {
+        self.check_seal(shared);
+        while !self.blocked(shared) {
+            let Some((offset, event)) = self.waiting.pop_front() else {
+                break;
+            };
+            self.apply(offset, event, shared);
+        }
+        self.sealed_at.is_some()
+    }
+
+    /// What is known of the oldest open window now that it is sealed.
+    pub fn coverage(&self, window_us: i64, settings: &JoinSettings) -> Coverage {
+        let end_us = settings.windows.end(window_us);
+        let mut coverage = self.progress.coverage(window_us, end_us);
+        if let Some(&count) = self.cut_off.get(&window_us) {
+            let kept = self.buckets.get(&window_us).map_or(0, Vec::len) as f64;
+            coverage.completeness = honest(coverage.completeness * kept / (kept + count as f64), true);
+            coverage.missing.push(Missing {
+                node: "unknown".to_owned(),
+                reason: "records-per-window-max".to_owned(),
+                count,
+                from_us: window_us,
+                to_us: end_us,
+            });
+        }
+        coverage
+    }
+
+    /// Ends the oldest open window: hands out its records, and forgets what no later window needs.
+    pub fn close(&mut self, window_us: i64, settings: &JoinSettings) -> Vec<T> {
+        let end_us = settings.windows.end(window_us);
+        let remembered_us = settings.windows.shift(end_us, -MEMORY_WINDOWS);
+        self.seals.extend(self.sealed_at.take().map(|offset| (window_us, offset)));
+        self.seals.retain(|(window_us, _)| *window_us >= remembered_us);
+        self.known_seals.remove(&window_us);
+        self.cut_off.remove(&window_us);
+        self.progress.forget(end_us);
+        self.first_offsets = self.first_offsets.split_off(&remembered_us);
+        self.buckets.remove(&window_us).unwrap_or_default()
+    }
+
+    /// The earliest time from a window on at which there is anything at all.
+    pub fn next_sign_us(&self, from_us: i64) -> Option<i64> {
+        let record_us = self.buckets.keys().next().copied();
+        record_us.into_iter().chain(self.progress.next_covered_us(from_us)).min()
+    }
+
+    pub fn wants_more(&self) -> bool {
+        self.waiting.len() < WAITING_MAX
+    }
+
+    pub fn checkpoint(&self, memo: &Memo) -> Checkpoint {
+        let needed = [
+            self.first_offsets.values().min().copied(),
+            self.progress.needed_from(),
+            self.waiting.front().map(|(offset, _)| *offset),
+        ];
+        Checkpoint {
+            needed_from: needed.into_iter().flatten().fold(self.next_offset, i64::min),
+            memo: Memo {
+                read_to: self.next_offset.max(self.read_to),
+                seals: self.seals.iter().copied().collect(),
+                ..memo.clone()
+            },
+        }
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub fn symbols(&self) -> impl Iterator<Item = Symbol> {
+        let waiting = self.waiting.iter().filter_map(|(_, event)| match event {
+            Event::Item(item) => Some(item),
+            Event::Watermark(_) => None,
+        });
+        self.buckets.values().flatten().chain(waiting).flat_map(Item::symbols)
+    }
+
+    /// Whether it must wait for the other lane: at a seal, or for the first window to be known.
+    fn blocked(&self, shared: &Shared<'_>) -> bool {
+        self.sealed_at.is_some() || (shared.open_us.is_none() && self.progress.largest_up_to_us().is_some())
+    }
+
+    fn apply(&mut self, offset: i64, event: Event<T>, shared: &mut Shared<'_>) {
+        let is_watermark = matches!(event, Event::Watermark(_));
+        match event {
+            Event::Item(item) => self.apply_item(offset, item, shared),
+            Event::Watermark(watermark) => {
+                self.needs(last_window(&watermark, shared.settings.windows), offset);
+                if !self.progress.watermark(offset, *watermark) {
+                    shared.counters.add("nodes_cut_off", 1);
+                }
+            }
+        }
+        self.applied_offset = offset;
+        if is_watermark || !self.known_seals.is_empty() {
+            self.check_seal(shared);
+        }
+    }
+
+    fn apply_item(&mut self, offset: i64, item: T, shared: &mut Shared<'_>) {
+        let window_us = shared.settings.windows.start_of(item.at_us());
+        self.needs(window_us, offset);
+        shared.names.mention(item.connection(), item.side(), item.at_us(), item.workload(), shared.symbols);
+        if shared.open_us.is_some_and(|open_us| window_us < open_us) {
+            self.count_late(offset, window_us, shared);
+            return;
+        }
+        let bucket = self.buckets.entry(window_us).or_default();
+        if bucket.len() < shared.settings.records_per_window_max {
+            bucket.push(item);
+        } else {
+            *self.cut_off.entry(window_us).or_default() += 1;
+            shared.counters.add("records_cut_off", 1);
+        }
+    }
+
+    fn count_late(&self, offset: i64, window_us: i64, shared: &mut Shared<'_>) {
+        if offset < self.read_to {
+            return;
+        }
+        shared.counters.add("late", 1);
+        if shared.complete.contains(&window_us) {
+            shared.counters.add("late_after_complete", 1);
+        }
+    }
+
+    /// The oldest open window is sealed where it was sealed the first time, or else where the watermarks say so.
+    fn check_seal(&mut self, shared: &Shared<'_>) {
+        let Some(open_us) = shared.open_us.filter(|_| self.sealed_at.is_none()) else {
+            return;
+        };
+        let sealed = match self.known_seals.get(&open_us) {
+            Some(&known) => self.applied_offset >= known,
+            None => self.progress.seals(shared.settings.windows.end(open_us), shared.settings),
+        };
+        self.sealed_at = sealed.then_some(self.applied_offset);
+    }
+
+    fn needs(&mut self, window_us: i64, offset: i64) {
+        self.first_offsets.entry(window_us).or_insert(offset);
+    }
+}

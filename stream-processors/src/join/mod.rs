@@ -1,0 +1,348 @@
+//! Join: brings both sides of every connection together and folds each window into partial sums per edge and operation.
+//!
+//! In: one partition of `flows` and the one of the same number of `requests`. Out: `partials`, then a marker that the window is
+//! closed. A window closes once both partitions sealed it; what counts in it is decided by what stands before the two seals,
+//! so by the two logs alone. The state is what the last [`MEMORY_WINDOWS`] windows hold: it is never stored, but read again.
+
+mod edges;
+mod exchanges;
+mod fold;
+mod items;
+mod lane;
+mod names;
+mod progress;
+mod symbols;
+
+use std::collections::VecDeque;
+
+use headwater_schemas::records::{Flow, PartitionClosed, Request, Watermark};
+use headwater_schemas::topics::Topic;
+
+use self::edges::Edges;
+use self::exchanges::{Counted, pair};
+use self::fold::Fold;
+use self::items::{FlowItem, RequestItem};
+use self::lane::{Event, Lane, Shared};
+use self::names::Names;
+use self::progress::{Coverage, Progress};
+use self::symbols::Symbols;
+use crate::missing::{coalesce, honest};
+use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
+use crate::windows::Windows;
+
+pub use self::progress::FORGET_AFTER_US;
+
+/// Names and counted exchanges are remembered for this many windows.
+pub const MEMORY_WINDOWS: i64 = 6;
+
+/// In a gap in which nothing is known of any node, windows are published only up to this long before its end.
+const GAP_US_MAX: i64 = 3600 * 1_000_000;
+
+const FLOWS: usize = 0;
+const REQUESTS: usize = 1;
+
+/// When windows close, and what the join may remember.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinSettings {
+    pub windows: Windows,
+    /// Watermarks must pass a window's end by this much: it lets a client's record arrive that completes after its server's.
+    pub slack_us: i64,
+    /// A node that lags is waited for this long after that.
+    pub grace_us: i64,
+    /// A node that lags by more than this is not waited for.
+    pub node_timeout_us: i64,
+    pub connections_max: usize,
+    pub counted_max: usize,
+    pub records_per_window_max: usize,
+}
+
+impl Default for JoinSettings {
+    fn default() -> Self {
+        JoinSettings {
+            windows: Windows::of_ms(10_000),
+            slack_us: 2_000_000,
+            grace_us: 15_000_000,
+            node_timeout_us: 60_000_000,
+            connections_max: 200_000,
+            counted_max: 1_000_000,
+            records_per_window_max: 4_000_000,
+        }
+    }
+}
+
+/// The join of one pair of partitions.
+pub struct Join {
+    partition: i32,
+    partitions: i32,
+    settings: JoinSettings,
+    symbols: Symbols,
+    names: Names,
+    counted: Counted,
+    flows: Lane<FlowItem>,
+    requests: Lane<RequestItem>,
+    /// The oldest open window.
+    open_us: Option<i64>,
+    /// Windows up to here are published.
+    published_through_us: Option<i64>,
+    complete: VecDeque<i64>,
+    outputs: Vec<Output>,
+    counters: Counters,
+}
+
+impl Join {
+    /// A join of partition `partition` of `partitions`, as the checkpoints of flows and requests left it.
+    pub fn new(partition: i32, partitions: i32, settings: JoinSettings, checkpoints: &[Option<Checkpoint>]) -> Join {
+        let checkpoint = |stream: usize| checkpoints.get(stream).and_then(Option::as_ref);
+        let (flows, requests) = (Lane::new(checkpoint(FLOWS)), Lane::new(checkpoint(REQUESTS)));
+        let memos = || [FLOWS, REQUESTS].into_iter().filter_map(checkpoint).map(|checkpoint| &checkpoint.memo);
+        let published = memos().max_by_key(|memo| memo.closed_through_us);
+        let mut join = Join {
+            partition,
+            partitions,
+            symbols: Symbols::default(),
+            names: Names::new(settings.connections_max),
+            counted: Counted::new(settings.counted_max),
+            flows,
+            requests,
+            open_us: None,
+            published_through_us: published.and_then(|memo| memo.closed_through_us),
+            complete: VecDeque::new(),
+            outputs: Vec::new(),
+            counters: Counters::default(),
+            settings,
+        };
+        join.open_us = join.published_through_us.map(|through_us| {
+            let window_us = published.map_or(0, |memo| memo.window_ms * 1000);
+            join.next_known(i64::MIN).unwrap_or_else(|| join.first_window_after(through_us + window_us))
+        });
+        join
+    }
+
+    fn decode(&mut self, input: Input<'_>) -> Result<(), BadInput> {
+        let Input { offset, timestamp_us, schema, datum, .. } = input;
+        match (input.kind, input.stream) {
+            (Kind::Control, stream) => {
+                let watermark: Watermark = read(schema, datum)?;
+                Progress::check(&watermark, timestamp_us)?;
+                let watermark = Box::new(watermark);
+                match stream {
+                    FLOWS => self.flow(offset, Event::Watermark(watermark)),
+                    _ => self.request(offset, Event::Watermark(watermark)),
+                }
+            }
+            (Kind::Value, FLOWS) => {
+                let item = FlowItem::of(&read::<Flow<'_>>(schema, datum)?, timestamp_us, &mut self.symbols)?;
+                self.flow(offset, Event::Item(item));
+            }
+            (Kind::Value, _) => {
+                let item = RequestItem::of(&read::<Request<'_>>(schema, datum)?, timestamp_us, &mut self.symbols)?;
+                self.request(offset, Event::Item(item));
+            }
+        }
+        Ok(())
+    }
+
+    fn flow(&mut self, offset: i64, event: Event<FlowItem>) {
+        let (flows, _, mut shared) = self.lanes();
+        if flows.push(offset, event, &mut shared) {
+            self.advance();
+        }
+    }
+
+    fn request(&mut self, offset: i64, event: Event<RequestItem>) {
+        let (_, requests, mut shared) = self.lanes();
+        if requests.push(offset, event, &mut shared) {
+            self.advance();
+        }
+    }
+
+    /// Closes every window that both lanes have sealed.
+    fn advance(&mut self) {
+        loop {
+            self.open_us = self.open_us.or_else(|| self.first_window());
+            let Some(open_us) = self.open_us else {
+                return;
+            };
+            let (flows, requests, mut shared) = self.lanes();
+            let flows_sealed = flows.advance(&mut shared);
+            let requests_sealed = requests.advance(&mut shared);
+            if !(flows_sealed && requests_sealed) {
+                return;
+            }
+            self.close(open_us);
+            self.open_us = Some(self.window_after(open_us));
+        }
+    }
+
+    fn close(&mut self, window_us: i64) {
+        let windows = self.settings.windows;
+        let end_us = windows.end(window_us);
+        let coverage =
+            both(self.flows.coverage(window_us, &self.settings), self.requests.coverage(window_us, &self.settings));
+        let flows = self.flows.close(window_us, &self.settings);
+        let requests = self.requests.close(window_us, &self.settings);
+        let ahead_us = windows.shift(window_us, MEMORY_WINDOWS);
+        let exchanges =
+            pair(window_us, &requests, &mut self.requests.buckets, ahead_us, &mut self.counted, &mut self.counters);
+        let since_us = windows.shift(window_us, -MEMORY_WINDOWS);
+        let mut fold = Fold { names: &self.names, since_us, symbols: &mut self.symbols, edges: Edges::default() };
+        fold.exchanges(&exchanges);
+        fold.flows(&flows, &mut self.counters);
+        let edges = fold.edges;
+        self.publish(window_us, edges, coverage);
+        self.forget(windows.shift(end_us, -MEMORY_WINDOWS));
+    }
+
+    fn publish(&mut self, window_us: i64, mut edges: Edges, coverage: Coverage) {
+        for (name, count) in std::mem::take(&mut edges.counters).iter() {
+            self.counters.add(name, count);
+        }
+        if coverage.missing.is_empty() {
+            self.complete.push_back(window_us);
+        }
+        if self.published_through_us.is_some_and(|through_us| window_us <= through_us) {
+            return;
+        }
+        let window_ms = self.settings.windows.length_ms();
+        let partials = edges.into_partials(window_us, window_ms, self.partition, &self.symbols);
+        self.outputs.extend(partials.into_iter().map(Output::Partial));
+        let closed = PartitionClosed {
+            window_start_us: window_us,
+            window_ms,
+            source_partition: self.partition,
+            source_partitions: self.partitions,
+            nodes: coverage.nodes.len() as i32,
+            completeness: coverage.completeness,
+            missing: coverage.missing,
+        };
+        self.outputs.push(Output::Closed(Topic::Partials, closed));
+        self.published_through_us = Some(window_us);
+        self.counters.add("windows_closed", 1);
+    }
+
+    fn forget(&mut self, since_us: i64) {
+        let cut_off = self.names.forget(since_us);
+        self.counters.add("names_cut_off", cut_off);
+        let cut_off = self.counted.forget(since_us);
+        self.counters.add("counted_cut_off", cut_off);
+        self.complete.retain(|window_us| *window_us >= since_us);
+        if self.symbols.wants_sweep() {
+            let in_use = self.flows.symbols().chain(self.requests.symbols()).chain(self.names.symbols());
+            self.symbols.sweep(in_use);
+        }
+    }
+
+    /// The first window of all: the one in which anything is covered first. Known once both lanes had a watermark.
+    fn first_window(&self) -> Option<i64> {
+        let flows_us = self.flows.progress.first_covered_us()?;
+        let requests_us = self.requests.progress.first_covered_us()?;
+        Some(self.settings.windows.start_of(flows_us.min(requests_us)))
+    }
+
+    fn window_after(&self, window_us: i64) -> i64 {
+        let next_us = self.settings.windows.end(window_us);
+        match self.published_through_us {
+            // Still building up again what was known: the windows that were closed the first time are closed again.
+            Some(through_us) if next_us <= through_us => {
+                self.next_known(next_us).unwrap_or_else(|| self.first_window_after(through_us + 1))
+            }
+            _ => self.past_a_long_gap(next_us),
+        }
+    }
+
+    fn past_a_long_gap(&self, next_us: i64) -> i64 {
+        let signs = self.flows.next_sign_us(next_us).into_iter().chain(self.requests.next_sign_us(next_us));
+        match signs.min() {
+            Some(sign_us) if sign_us - GAP_US_MAX > next_us => self.settings.windows.start_of(sign_us - GAP_US_MAX),
+            _ => next_us,
+        }
+    }
+
+    fn next_known(&self, from_us: i64) -> Option<i64> {
+        let known = [self.flows.known_seal_from(from_us), self.requests.known_seal_from(from_us)];
+        known.into_iter().flatten().min()
+    }
+
+    fn first_window_after(&self, time_us: i64) -> i64 {
+        let start_us = self.settings.windows.start_of(time_us);
+        if start_us == time_us { start_us } else { self.settings.windows.end(start_us) }
+    }
+
+    fn lanes(&mut self) -> (&mut Lane<FlowItem>, &mut Lane<RequestItem>, Shared<'_>) {
+        let shared = Shared {
+            settings: &self.settings,
+            names: &mut self.names,
+            symbols: &self.symbols,
+            counters: &mut self.counters,
+            open_us: self.open_us,
+            complete: &self.complete,
+        };
+        (&mut self.flows, &mut self.requests, shared)
+    }
+}
+
+impl Processor for Join {
+    fn record(&mut self, input: Input<'_>) -> Result<(), BadInput> {
+        let (stream, offset) = (input.stream, input.offset);
+        let result = self.decode(input);
+        if result.is_err() {
+            match stream {
+                FLOWS => self.flows.skip(offset),
+                _ => self.requests.skip(offset),
+            }
+        }
+        result
+    }
+
+    fn wants(&self, stream: usize) -> bool {
+        match stream {
+            FLOWS => self.flows.wants_more(),
+            _ => self.requests.wants_more(),
+        }
+    }
+
+    fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    fn checkpoints(&self) -> Vec<Checkpoint> {
+        let memo = Memo {
+            closed_through_us: self.published_through_us,
+            window_ms: self.settings.windows.length_ms(),
+            ..Memo::default()
+        };
+        vec![self.flows.checkpoint(&memo), self.requests.checkpoint(&memo)]
+    }
+
+    fn closed_through_us(&self) -> Option<i64> {
+        self.published_through_us
+    }
+
+    fn take_counters(&mut self) -> Counters {
+        std::mem::take(&mut self.counters)
+    }
+
+    fn sizes(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("connections", self.names.len()),
+            ("counted", self.counted.len()),
+            ("symbols", self.symbols.len()),
+            ("nodes", self.flows.progress.nodes()),
+            ("waiting", self.flows.waiting() + self.requests.waiting()),
+        ]
+    }
+}
+
+/// What both topics say of one window.
+fn both(mut coverage: Coverage, other: Coverage) -> Coverage {
+    coverage.nodes.extend(other.nodes);
+    coverage.missing.extend(other.missing);
+    coverage.missing = coalesce(coverage.missing, i64::saturating_add);
+    let completeness = coverage.completeness.min(other.completeness);
+    coverage.completeness = honest(completeness, !coverage.missing.is_empty());
+    coverage
+}

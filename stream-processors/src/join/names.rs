@@ -1,0 +1,103 @@
+//! Who is at the two ends of a connection, as the records of either side and either topic said lately.
+//!
+//! Each record names only its own side. The newest mention by event time wins, and between two of the same time the
+//! smaller name: so the order in which the two topics are read does not matter. A mention is good for
+//! [`MEMORY_WINDOWS`](super::MEMORY_WINDOWS) windows. Bounded: the connections that were mentioned longest ago are cut off first.
+
+use headwater_schemas::records::Side;
+use rustc_hash::FxHashMap;
+
+use super::symbols::{Symbol, Symbols};
+
+/// The names of all connections that were mentioned lately.
+pub struct Names {
+    connections: FxHashMap<u64, Ends>,
+    connections_max: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    client: Mention,
+    server: Mention,
+}
+
+#[derive(Clone, Copy)]
+struct Mention {
+    seen_us: i64,
+    named_us: i64,
+    name: Symbol,
+}
+
+impl Default for Mention {
+    fn default() -> Self {
+        Mention { seen_us: i64::MIN, named_us: i64::MIN, name: Symbol::UNKNOWN }
+    }
+}
+
+impl Names {
+    pub fn new(connections_max: usize) -> Names {
+        Names { connections: FxHashMap::default(), connections_max }
+    }
+
+    /// One side of a connection was seen. It counts as seen also if its name is unknown.
+    pub fn mention(&mut self, connection: u64, side: Side, at_us: i64, name: Symbol, symbols: &Symbols) {
+        let ends = self.connections.entry(connection).or_default();
+        let end = match side {
+            Side::Client => &mut ends.client,
+            Side::Server => &mut ends.server,
+        };
+        end.seen_us = end.seen_us.max(at_us);
+        if !name.is_known() {
+            return;
+        }
+        if at_us > end.named_us || (at_us == end.named_us && symbols.text(name) < symbols.text(end.name)) {
+            (end.name, end.named_us) = (name, at_us);
+        }
+    }
+
+    /// Whether this side was seen since a time.
+    pub fn seen(&self, connection: u64, side: Side, since_us: i64) -> bool {
+        self.end(connection, side).is_some_and(|end| end.seen_us >= since_us)
+    }
+
+    /// The name of this side, if a record said it since a time.
+    pub fn name(&self, connection: u64, side: Side, since_us: i64) -> Option<Symbol> {
+        self.end(connection, side).filter(|end| end.named_us >= since_us).map(|end| end.name)
+    }
+
+    /// Forgets what was not mentioned since a time, and then the oldest until the bound holds. Says how many were cut off.
+    pub fn forget(&mut self, since_us: i64) -> u64 {
+        self.connections.retain(|_, ends| ends.last_us() >= since_us);
+        let excess = self.connections.len().saturating_sub(self.connections_max);
+        if excess > 0 {
+            let mut by_age: Vec<(i64, u64)> = self.connections.iter().map(|(id, ends)| (ends.last_us(), *id)).collect();
+            by_age.select_nth_unstable(excess - 1);
+            by_age[..excess].iter().for_each(|(_, id)| {
+                self.connections.remove(id);
+            });
+        }
+        excess as u64
+    }
+
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub fn symbols(&self) -> impl Iterator<Item = Symbol> {
+        self.connections.values().flat_map(|ends| [ends.client.name, ends.server.name])
+    }
+
+    fn end(&self, connection: u64, side: Side) -> Option<Mention> {
+        let ends = self.connections.get(&connection)?;
+        Some(match side {
+            Side::Client => ends.client,
+            Side::Server => ends.server,
+        })
+    }
+}
+
+impl Ends {
+    fn last_us(&self) -> i64 {
+        self.client.seen_us.max(self.server.seen_us)
+    }
+}

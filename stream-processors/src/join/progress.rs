@@ -1,0 +1,271 @@
+//! What the watermarks of one partition say: how far each node is, and what of it is missing.
+//!
+//! In: watermarks in the order of the log. Out: whether a window can be sealed, and then how complete it is. A node counts from its
+//! first watermark on until it says `final` or stays silent for [`FORGET_AFTER_US`] of event time; it is waited for only while
+//! it lags less than the node timeout. Bounded: nodes, and watermarks kept for each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_schemas::records::{Dropped, Missing, Watermark};
+
+use super::JoinSettings;
+use crate::missing::{coalesce, honest};
+use crate::plausible::{plausible_time, within};
+use crate::processor::BadInput;
+use crate::windows::Windows;
+
+/// A silent node is named as missing for this long, and remembered for a gap to be known when it returns.
+pub const FORGET_AFTER_US: i64 = 5 * 60 * 1_000_000;
+
+const NODES_MAX: usize = 10_000;
+const SPANS_MAX: usize = 4096;
+const DROPPED_RANGES_MAX: usize = 1000;
+
+/// The reason given where an agent did not cover the time.
+const NO_DATA: &str = "no-data";
+
+/// The state of all nodes, as one partition tells it.
+#[derive(Default)]
+pub struct Progress {
+    nodes: BTreeMap<String, Node>,
+    largest_up_to_us: Option<i64>,
+}
+
+/// What is known of a window when it is sealed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Coverage {
+    pub nodes: BTreeSet<String>,
+    pub completeness: f64,
+    pub missing: Vec<Missing>,
+}
+
+struct Node {
+    agent_started_at_us: i64,
+    sequence: i64,
+    up_to_us: i64,
+    is_final: bool,
+    /// Where the watermark stood that said so.
+    last_offset: i64,
+    /// Covered times, in the order in which they were told.
+    spans: Vec<Span>,
+}
+
+/// What one watermark covers.
+struct Span {
+    offset: i64,
+    from_us: i64,
+    to_us: i64,
+    published: i64,
+    dropped: Vec<Dropped>,
+}
+
+impl Progress {
+    /// Refuses a watermark that no agent can mean.
+    pub fn check(watermark: &Watermark, timestamp_us: Option<i64>) -> Result<(), BadInput> {
+        plausible_time("up_to_us", watermark.up_to_us, timestamp_us)?;
+        within("covers_from_us", watermark.covers_from_us, 0, watermark.up_to_us)?;
+        within("sequence", watermark.sequence, 0, i64::MAX)?;
+        within("published", watermark.published, 0, 1 << 50)?;
+        within("number of dropped ranges", watermark.dropped.len() as i64, 0, DROPPED_RANGES_MAX as i64)?;
+        for dropped in &watermark.dropped {
+            within("dropped count", dropped.count, 0, 1 << 50)?;
+            within("dropped from_us", dropped.from_us, 0, dropped.to_us)?;
+            plausible_time("dropped to_us", dropped.to_us, timestamp_us)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a checked watermark. One that was seen before changes nothing.
+    ///
+    /// Says whether there was room for it: one node more than can be remembered is not taken.
+    pub fn watermark(&mut self, offset: i64, watermark: Watermark) -> bool {
+        if self.nodes.len() >= NODES_MAX && !self.nodes.contains_key(&watermark.node) {
+            return false;
+        }
+        let run = (watermark.agent_started_at_us, watermark.sequence);
+        let node = self.nodes.entry(watermark.node).or_insert_with(|| Node {
+            agent_started_at_us: i64::MIN,
+            sequence: -1,
+            up_to_us: i64::MIN,
+            is_final: false,
+            last_offset: offset,
+            spans: Vec::new(),
+        });
+        if run.0 == node.agent_started_at_us && run.1 <= node.sequence {
+            return true;
+        }
+        if run > (node.agent_started_at_us, node.sequence) {
+            (node.agent_started_at_us, node.sequence) = run;
+            node.up_to_us = watermark.up_to_us;
+            node.is_final = watermark.is_final;
+            node.last_offset = offset;
+        }
+        if node.spans.len() == SPANS_MAX {
+            node.spans.remove(0);
+        }
+        node.spans.push(Span {
+            offset,
+            from_us: watermark.covers_from_us,
+            to_us: watermark.up_to_us,
+            published: watermark.published,
+            dropped: watermark.dropped,
+        });
+        self.largest_up_to_us = self.largest_up_to_us.max(Some(watermark.up_to_us));
+        true
+    }
+
+    /// Start of the earliest time that any node covered and that is still remembered.
+    pub fn first_covered_us(&self) -> Option<i64> {
+        self.nodes.values().flat_map(|node| &node.spans).map(|span| span.from_us).min()
+    }
+
+    pub fn largest_up_to_us(&self) -> Option<i64> {
+        self.largest_up_to_us
+    }
+
+    /// Whether nothing more is to be waited for before this window closes.
+    pub fn seals(&self, end_us: i64, settings: &JoinSettings) -> bool {
+        let Some(largest_us) = self.largest_up_to_us else {
+            return false;
+        };
+        let enough_us = end_us + settings.slack_us;
+        if largest_us < enough_us {
+            return false;
+        }
+        let waited_for = |node: &&Node| !node.is_final && node.up_to_us >= largest_us - settings.node_timeout_us;
+        largest_us >= enough_us + settings.grace_us
+            || self.nodes.values().filter(waited_for).all(|node| node.up_to_us >= enough_us)
+    }
+
+    /// How complete the window is, by what was told until now.
+    pub fn coverage(&self, start_us: i64, end_us: i64) -> Coverage {
+        let mut coverage = Coverage { completeness: 1.0, ..Coverage::default() };
+        for (name, node) in &self.nodes {
+            let Some(expected_to_us) = node.expected_to(start_us, end_us) else {
+                continue;
+            };
+            coverage.nodes.insert(name.clone());
+            let completeness = node.completeness(name, start_us, expected_to_us, &mut coverage.missing);
+            coverage.completeness = coverage.completeness.min(completeness);
+        }
+        if coverage.nodes.is_empty() {
+            // Nobody looked, so nothing may be called complete.
+            coverage.completeness = 0.0;
+            coverage.missing.push(no_data("unknown", start_us, end_us));
+        }
+        coverage.missing = coalesce(coverage.missing, i64::saturating_add);
+        coverage.completeness = honest(coverage.completeness, !coverage.missing.is_empty());
+        coverage
+    }
+
+    /// The earliest time from here on that any node covers.
+    pub fn next_covered_us(&self, from_us: i64) -> Option<i64> {
+        let spans = self.nodes.values().flat_map(|node| &node.spans);
+        spans.filter(|span| span.to_us > from_us).map(|span| span.from_us.max(from_us)).min()
+    }
+
+    /// Forgets what no window from `open_from_us` on needs. Of each node the last watermark before that time stays, so
+    /// that a gap after it is known.
+    pub fn forget(&mut self, open_from_us: i64) {
+        let oldest_us = open_from_us - FORGET_AFTER_US;
+        for node in self.nodes.values_mut() {
+            let before_us = node.spans.iter().map(|span| span.to_us).filter(|&to_us| to_us <= open_from_us).max();
+            let last_offset = node.last_offset;
+            node.spans.retain(|span| {
+                let reaches_us = span.reaches_us();
+                let last = span.offset == last_offset || Some(span.to_us) == before_us;
+                reaches_us >= oldest_us && (reaches_us > open_from_us || last)
+            });
+        }
+        self.nodes.retain(|_, node| !node.spans.is_empty());
+    }
+
+    /// Offset of the oldest watermark that is still needed.
+    pub fn needed_from(&self) -> Option<i64> {
+        self.nodes.values().flat_map(|node| &node.spans).map(|span| span.offset).min()
+    }
+
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+}
+
+impl Node {
+    /// Until when this node's data is expected in the window; none if it is not expected at all.
+    fn expected_to(&self, start_us: i64, end_us: i64) -> Option<i64> {
+        let known = self.spans.iter().any(|span| span.from_us < end_us);
+        let to_us = if self.is_final { self.up_to_us.min(end_us) } else { end_us };
+        (known && to_us > start_us).then_some(to_us)
+    }
+
+    fn completeness(&self, name: &str, start_us: i64, end_us: i64, missing: &mut Vec<Missing>) -> f64 {
+        let mut spans: Vec<(i64, i64)> = self
+            .spans
+            .iter()
+            .map(|span| (span.from_us.max(start_us), span.to_us.min(end_us)))
+            .filter(|(from_us, to_us)| from_us < to_us)
+            .collect();
+        spans.sort_unstable();
+        let (mut covered_us, mut reached_us) = (0, start_us);
+        for (from_us, to_us) in spans {
+            if from_us > reached_us {
+                missing.push(no_data(name, reached_us, from_us));
+            }
+            covered_us += (to_us - from_us.max(reached_us)).max(0);
+            reached_us = reached_us.max(to_us);
+        }
+        if reached_us < end_us {
+            missing.push(no_data(name, reached_us, end_us));
+        }
+        let share = covered_us as f64 / (end_us - start_us) as f64;
+        share * self.published_share(name, start_us, end_us, missing)
+    }
+
+    /// The share of published records among all that the node had for the window.
+    fn published_share(&self, name: &str, start_us: i64, end_us: i64, missing: &mut Vec<Missing>) -> f64 {
+        let (mut published, mut dropped_count) = (0.0, 0);
+        for span in &self.spans {
+            published += span.published as f64 * overlap(span.from_us, span.to_us, start_us, end_us);
+            for dropped in &span.dropped {
+                let share = overlap(dropped.from_us, dropped.to_us, start_us, end_us);
+                if share == 0.0 || dropped.count == 0 {
+                    continue;
+                }
+                let count = (dropped.count as f64 * share).ceil() as i64;
+                dropped_count += count;
+                missing.push(Missing {
+                    node: name.to_owned(),
+                    reason: dropped.reason.clone(),
+                    count,
+                    from_us: dropped.from_us.max(start_us),
+                    to_us: dropped.to_us.min(end_us),
+                });
+            }
+        }
+        if dropped_count == 0 { 1.0 } else { published / (published + dropped_count as f64) }
+    }
+}
+
+impl Span {
+    /// Until when it has anything to say.
+    fn reaches_us(&self) -> i64 {
+        self.dropped.iter().map(|dropped| dropped.to_us).fold(self.to_us, i64::max)
+    }
+}
+
+/// The share of `from..to` that lies in the window. An instant lies in it whole or not at all.
+fn overlap(from_us: i64, to_us: i64, start_us: i64, end_us: i64) -> f64 {
+    if from_us == to_us {
+        return if (start_us..end_us).contains(&from_us) { 1.0 } else { 0.0 };
+    }
+    (to_us.min(end_us) - from_us.max(start_us)).max(0) as f64 / (to_us - from_us) as f64
+}
+
+fn no_data(node: &str, from_us: i64, to_us: i64) -> Missing {
+    Missing { node: node.to_owned(), reason: NO_DATA.to_owned(), count: 0, from_us, to_us }
+}
+
+/// Start of the last window that a watermark says anything about.
+pub fn last_window(watermark: &Watermark, windows: Windows) -> i64 {
+    windows.start_of(watermark.dropped.iter().map(|dropped| dropped.to_us).fold(watermark.up_to_us, i64::max))
+}

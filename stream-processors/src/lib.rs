@@ -1,0 +1,14 @@
+//! The stream processors of Headwater.
+
+pub mod bottlenecks;
+pub mod join;
+mod markers;
+pub mod merge;
+mod missing;
+pub mod modes;
+mod plausible;
+pub mod processor;
+pub mod runtime;
+pub mod settings;
+mod sums;
+pub mod windows;

@@ -1,0 +1,53 @@
+//! Makes latencies: one record for each operation and status class of an edge.
+
+use headwater_schemas::records::{Latency, Partial};
+use headwater_schemas::topics::Topic;
+
+use super::{ClosedWindow, View, quantile_us};
+use crate::processor::Output;
+use crate::sums::Sum;
+
+/// Latency by operation.
+pub struct LatencyView;
+
+impl View for LatencyView {
+    /// Client, server, protocol, operation, status class.
+    type Key = [String; 5];
+
+    const TOPIC: Topic = Topic::Latencies;
+
+    /// A partial without operation tells of connections, not of requests.
+    fn key(partial: &mut Partial) -> Option<[String; 5]> {
+        if partial.operation.is_empty() {
+            return None;
+        }
+        let Partial { client, server, protocol, operation, status_class, .. } = partial;
+        Some([client, server, protocol, operation, status_class].map(std::mem::take))
+    }
+
+    fn record(key: [String; 5], sum: Sum, window: &ClosedWindow) -> Output {
+        let [client, server, protocol, operation, status_class] = key;
+        Output::Latency(Latency {
+            window_start_us: window.start_us,
+            window_ms: window.length_ms,
+            revision: 0,
+            client,
+            server,
+            protocol,
+            operation,
+            status_class,
+            requests: sum.requests,
+            errors: sum.errors,
+            p50_us: quantile_us(&sum.duration_ns, 0.50),
+            p95_us: quantile_us(&sum.duration_ns, 0.95),
+            p99_us: quantile_us(&sum.duration_ns, 0.99),
+            duration_ns: sum.duration_ns,
+            server_duration_ns: sum.server_duration_ns,
+            completeness: window.completeness,
+        })
+    }
+
+    fn whole_window(_: &ClosedWindow) -> Option<Output> {
+        None
+    }
+}

@@ -1,0 +1,262 @@
+//! Merge: adds up what all raw partitions say of a window, for the edges of one partition of `partials`.
+//!
+//! In: partial sums, and markers of the raw partitions that have closed a window. Out: one record an edge (or operation) and
+//! window, then a marker. A window closes when every raw partition has closed it or a later one. Bounded: when too many
+//! sums wait for a raw partition that does not come, the oldest window closes without it and says so.
+
+pub mod latency;
+pub mod service_map;
+
+use std::collections::BTreeMap;
+
+use headwater_schemas::records::{Missing, Partial, PartitionClosed};
+
+use crate::markers::Sources;
+use crate::missing::{coalesce, honest};
+use crate::plausible::{marker_is_plausible, plausible_time};
+use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
+use crate::sums::Sum;
+
+pub use self::latency::LatencyView;
+pub use self::service_map::ServiceMapView;
+
+/// Sums that may wait in one partition.
+const HELD_MAX: usize = 100_000;
+
+/// What a merge makes of partial sums.
+pub trait View {
+    /// What is added up separately. Its order is the order of the output.
+    type Key: Ord;
+
+    /// The topic that it writes.
+    const TOPIC: headwater_schemas::topics::Topic;
+
+    /// Where a partial belongs; nowhere if this view has no use for it.
+    fn key(partial: &mut Partial) -> Option<Self::Key>;
+
+    fn record(key: Self::Key, sum: Sum, window: &ClosedWindow) -> Output;
+
+    /// Something to say of the window as a whole, beside its keys. Asked of partition 0 alone.
+    fn whole_window(window: &ClosedWindow) -> Option<Output>;
+}
+
+/// What all records of a window have in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClosedWindow {
+    pub start_us: i64,
+    pub length_ms: i64,
+    pub nodes: i32,
+    pub completeness: f64,
+    pub missing: Vec<Missing>,
+}
+
+/// The merge of one partition of partials.
+pub struct Merge<V: View> {
+    partition: i32,
+    partitions: i32,
+    open: BTreeMap<i64, OpenWindow<V::Key>>,
+    held: usize,
+    sources: Sources,
+    closed_through_us: Option<i64>,
+    window_ms: i64,
+    next_offset: i64,
+    read_to: i64,
+    outputs: Vec<Output>,
+    counters: Counters,
+}
+
+struct OpenWindow<K> {
+    first_offset: i64,
+    sums: BTreeMap<K, Sum>,
+    markers: BTreeMap<i32, PartitionClosed>,
+}
+
+impl<V: View> Merge<V> {
+    /// The merge of partition `partition` of `partitions`, as a checkpoint left it.
+    pub fn new(partition: i32, partitions: i32, checkpoint: Option<&Checkpoint>) -> Merge<V> {
+        let memo = checkpoint.map(|checkpoint| checkpoint.memo.clone()).unwrap_or_default();
+        Merge {
+            partition,
+            partitions,
+            open: BTreeMap::new(),
+            held: 0,
+            sources: Sources::default(),
+            closed_through_us: memo.closed_through_us,
+            window_ms: memo.window_ms,
+            next_offset: checkpoint.map_or(0, |checkpoint| checkpoint.needed_from),
+            read_to: memo.read_to,
+            outputs: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes a partial sum.
+    pub fn partial(&mut self, offset: i64, mut partial: Partial) -> Result<(), BadInput> {
+        let window_us = partial.window_start_us;
+        let key = V::key(&mut partial);
+        let sum = Sum::of(partial)?;
+        self.next_offset = offset + 1;
+        if self.closed_through_us.is_some_and(|through_us| window_us <= through_us) {
+            self.counters.add("late", u64::from(offset >= self.read_to));
+            return Ok(());
+        }
+        if let Some(key) = key {
+            let held = &mut self.held;
+            let window = self.open.entry(window_us).or_insert_with(|| OpenWindow::new(offset));
+            let new = || {
+                *held += 1;
+                Sum::default()
+            };
+            window.sums.entry(key).or_insert_with(new).add(&sum);
+        }
+        if self.held > HELD_MAX {
+            self.close_oldest();
+            self.counters.add("windows_given_up", 1);
+        }
+        Ok(())
+    }
+
+    /// Takes a marker.
+    pub fn closed(&mut self, offset: i64, marker: PartitionClosed) {
+        self.next_offset = offset + 1;
+        let (window_us, source) = (marker.window_start_us, marker.source_partition);
+        self.sources.mark(&marker);
+        if self.closed_through_us.is_some_and(|through_us| window_us <= through_us) {
+            self.counters.add("late", u64::from(offset >= self.read_to));
+            return;
+        }
+        self.window_ms = marker.window_ms;
+        let window = self.open.entry(window_us).or_insert_with(|| OpenWindow::new(offset));
+        window.markers.insert(source, marker);
+        while let Some((&oldest_us, _)) = self.open.first_key_value()
+            && self.sources.passed(oldest_us)
+        {
+            self.close_oldest();
+        }
+    }
+
+    fn close_oldest(&mut self) {
+        let Some((start_us, window)) = self.open.pop_first() else {
+            return;
+        };
+        self.held -= window.sums.len();
+        let closed = self.sum_up(start_us, &window.markers);
+        let whole = if self.partition == 0 { V::whole_window(&closed) } else { None };
+        self.outputs.extend(window.sums.into_iter().map(|(key, sum)| V::record(key, sum, &closed)));
+        self.outputs.extend(whole);
+        self.outputs.push(Output::Closed(V::TOPIC, self.marker(closed)));
+        self.closed_through_us = Some(start_us);
+        self.counters.add("windows_closed", 1);
+    }
+
+    /// The least complete of what the raw partitions say; one that says nothing of the window makes it incomplete.
+    fn sum_up(&self, start_us: i64, markers: &BTreeMap<i32, PartitionClosed>) -> ClosedWindow {
+        let length_ms = markers.values().map(|marker| marker.window_ms).max().unwrap_or(self.window_ms);
+        let mut window = ClosedWindow { start_us, length_ms, nodes: 0, completeness: 1.0, missing: Vec::new() };
+        for source in 0..self.sources.partitions().max(1) {
+            match markers.get(&source) {
+                Some(marker) => {
+                    window.nodes = window.nodes.max(marker.nodes);
+                    window.completeness = window.completeness.min(marker.completeness);
+                    window.missing.extend(marker.missing.iter().cloned());
+                }
+                None => {
+                    window.completeness = 0.0;
+                    window.missing.push(Missing {
+                        node: "unknown".to_owned(),
+                        reason: "partition-not-read".to_owned(),
+                        count: 0,
+                        from_us: start_us,
+                        to_us: start_us + length_ms * 1000,
+                    });
+                }
+            }
+        }
+        window.missing = coalesce(window.missing, i64::max);
+        window.completeness = honest(window.completeness, !window.missing.is_empty());
+        window
+    }
+
+    fn marker(&self, window: ClosedWindow) -> PartitionClosed {
+        PartitionClosed {
+            window_start_us: window.start_us,
+            window_ms: window.length_ms,
+            source_partition: self.partition,
+            source_partitions: self.partitions,
+            nodes: window.nodes,
+            completeness: window.completeness,
+            missing: window.missing,
+        }
+    }
+
+    fn decode(&mut self, input: Input<'_>) -> Result<(), BadInput> {
+        match input.kind {
+            Kind::Control => {
+                let marker: PartitionClosed = read(input.schema, input.datum)?;
+                marker_is_plausible(&marker, input.timestamp_us)?;
+                self.closed(input.offset, marker);
+                Ok(())
+            }
+            Kind::Value => {
+                let partial: Partial = read(input.schema, input.datum)?;
+                plausible_time("window_start_us", partial.window_start_us, input.timestamp_us)?;
+                self.partial(input.offset, partial)
+            }
+        }
+    }
+}
+
+impl<V: View> Processor for Merge<V> {
+    fn record(&mut self, input: Input<'_>) -> Result<(), BadInput> {
+        let offset = input.offset;
+        let result = self.decode(input);
+        self.next_offset = offset + 1;
+        result
+    }
+
+    fn wants(&self, _stream: usize) -> bool {
+        true
+    }
+
+    fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    fn checkpoints(&self) -> Vec<Checkpoint> {
+        let needed_from = self.open.values().map(|window| window.first_offset).fold(self.next_offset, i64::min);
+        let memo = Memo {
+            closed_through_us: self.closed_through_us,
+            window_ms: self.window_ms,
+            read_to: self.next_offset.max(self.read_to),
+            ..Memo::default()
+        };
+        vec![Checkpoint { needed_from, memo }]
+    }
+
+    fn closed_through_us(&self) -> Option<i64> {
+        self.closed_through_us
+    }
+
+    fn take_counters(&mut self) -> Counters {
+        std::mem::take(&mut self.counters)
+    }
+
+    fn sizes(&self) -> Vec<(&'static str, usize)> {
+        vec![("open_windows", self.open.len()), ("sums", self.held)]
+    }
+}
+
+impl<K> OpenWindow<K> {
+    fn new(first_offset: i64) -> OpenWindow<K> {
+        OpenWindow { first_offset, sums: BTreeMap::new(), markers: BTreeMap::new() }
+    }
+}
+
+/// A quantile of nanoseconds, in microseconds.
+fn quantile_us(histogram: &headwater_histogram::Histogram, quantile: f64) -> f64 {
+    histogram.quantile(quantile) / 1000.0
+}

@@ -1,0 +1,83 @@
+//! The processors by name: what each reads, and how one is made.
+
+use std::collections::BTreeMap;
+
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
+
+use crate::bottlenecks::Bottlenecks;
+use crate::join::Join;
+use crate::merge::Merge;
+use crate::merge::latency::LatencyView;
+use crate::merge::service_map::ServiceMapView;
+use crate::processor::{Checkpoint, Processor};
+use crate::settings::Settings;
+
+/// One processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Join,
+    ServiceMap,
+    Latency,
+    Bottlenecks,
+}
+
+impl Mode {
+    pub const ALL: [Mode; 4] = [Mode::Join, Mode::ServiceMap, Mode::Latency, Mode::Bottlenecks];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Join => "join",
+            Mode::ServiceMap => "service-map",
+            Mode::Latency => "latency",
+            Mode::Bottlenecks => "bottlenecks",
+        }
+    }
+
+    /// The topics that it reads; partitions of the same number belong together.
+    pub fn inputs(self) -> &'static [Topic] {
+        match self {
+            Mode::Join => &[Topic::Flows, Topic::Requests],
+            Mode::ServiceMap | Mode::Latency => &[Topic::Partials],
+            Mode::Bottlenecks => &[Topic::Edges, Topic::Latencies],
+        }
+    }
+
+    /// The topics that it writes, beside the dead letters.
+    pub fn outputs(self) -> &'static [Topic] {
+        match self {
+            Mode::Join => &[Topic::Partials],
+            Mode::ServiceMap => &[Topic::Edges],
+            Mode::Latency => &[Topic::Latencies],
+            Mode::Bottlenecks => &[Topic::Alerts],
+        }
+    }
+
+    /// The header that carries its inputs' watermarks or markers.
+    pub fn control_header(self) -> &'static str {
+        match self {
+            Mode::Join => WATERMARK_HEADER,
+            _ => PARTITION_CLOSED_HEADER,
+        }
+    }
+
+    /// The state of one unit of work, as its checkpoints left it (one for each input).
+    pub fn processor(
+        self,
+        settings: &Settings,
+        partitions: &BTreeMap<Topic, i32>,
+        partition: i32,
+        checkpoints: &[Option<Checkpoint>],
+    ) -> Box<dyn Processor> {
+        let count = partitions.get(&self.inputs()[0]).copied().unwrap_or(1);
+        let first = checkpoints.first().and_then(Option::as_ref);
+        match self {
+            Mode::Join => Box::new(Join::new(partition, count, settings.join.clone(), checkpoints)),
+            Mode::ServiceMap => Box::new(Merge::<ServiceMapView>::new(partition, count, first)),
+            Mode::Latency => Box::new(Merge::<LatencyView>::new(partition, count, first)),
+            Mode::Bottlenecks => {
+                let topics = [Topic::Edges, Topic::Latencies].map(|topic| topic.name(&settings.kafka.prefix));
+                Box::new(Bottlenecks::new(topics, partition, checkpoints))
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What every processor is: a value that takes records of a few input partitions in and gives records out, without I/O.
+//!
+//! Its answer depends on the content and order of each input partition alone: not on how their reading interleaves, not on
+//! clocks, batches or restarts. [`crate::runtime`] owns Kafka and drives it.
+
+use std::collections::BTreeMap;
+
+use headwater_schemas::records::{Alert, Edge, Latency, Partial, PartitionClosed};
+use headwater_schemas::topics::Topic;
+use headwater_schemas::wire::WriterSchema;
+use serde::{Deserialize, Serialize};
+
+/// One record of an input partition, with the schema that it was written with.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// Which of the processor's input topics, by its place in [`crate::modes::Mode::inputs`].
+    pub stream: usize,
+    pub offset: i64,
+    /// Kafka's timestamp of the record, if it has one.
+    pub timestamp_us: Option<i64>,
+    pub kind: Kind,
+    pub schema: &'a WriterSchema,
+    pub datum: &'a [u8],
+}
+
+/// Where the datum of an input stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The value of the record.
+    Value,
+    /// The header of a record without value: a watermark or a marker.
+    Control,
+}
+
+/// Something to publish, in the order in which it must be published.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    Partial(Partial),
+    Edge(Edge),
+    Latency(Latency),
+    Alert(Alert),
+    /// Goes to every partition of the topic, after what was put out before it.
+    Closed(Topic, PartitionClosed),
+}
+
+/// Why a record is a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadInput(pub String);
+
+/// State of one unit of work: the partitions of the same number of each input topic.
+pub trait Processor {
+    /// Takes the next record of an input. A record that is refused leaves no trace but its offset.
+    fn record(&mut self, input: Input<'_>) -> Result<(), BadInput>;
+
+    /// Whether more of an input may come now. While it says no, that input waits, the others go on.
+    fn wants(&self, stream: usize) -> bool;
+
+    /// Whether there is anything to publish.
+    fn has_outputs(&self) -> bool;
+
+    /// Moves out what there is to publish.
+    fn take_outputs(&mut self) -> Vec<Output>;
+
+    /// Where to start reading again, for each input, and what to know then. Valid once the outputs were taken.
+    fn checkpoints(&self) -> Vec<Checkpoint>;
+
+    /// Start of the last window that was closed.
+    fn closed_through_us(&self) -> Option<i64>;
+
+    /// Moves out what was counted since the last call.
+    fn take_counters(&mut self) -> Counters;
+
+    /// Sizes of tables, for metrics.
+    fn sizes(&self) -> Vec<(&'static str, usize)>;
+}
+
+/// What is committed for one input partition: an offset, and text beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The oldest record that is still needed to build the state again.
+    pub needed_from: i64,
+    pub memo: Memo,
+}
+
+/// The text beside a committed offset (JSON, far below Kafka's limit of 4 KiB).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memo {
+    /// Start of the last window whose output is published.
+    pub closed_through_us: Option<i64>,
+    #[serde(default)]
+    pub window_ms: i64,
+    /// Everything before this offset had its effect on what is published, dead letters included.
+    #[serde(default)]
+    pub read_to: i64,
+    /// Join: the last windows and the offsets of the watermarks that sealed them here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seals: Vec<(i64, i64)>,
+    /// Bottlenecks: windows before this one are learned from, not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge_from_us: Option<i64>,
+}
+
+/// Counts of rare events by name, for metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters(BTreeMap<&'static str, u64>);
+
+impl Counters {
+    pub fn add(&mut self, name: &'static str, count: u64) {
+        if count > 0 {
+            *self.0.entry(name).or_default() += count;
+        }
+    }
+
+    pub fn get(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(name, count)| (*name, *count))
+    }
+}
+
+/// Reads a datum as a record of this type.
+pub fn read<'a, R: Deserialize<'a>>(schema: &WriterSchema, datum: &'a [u8]) -> Result<R, BadInput> {
+    schema.decode(datum).map_err(|error| BadInput(error.to_string()))
+}

@@ -1,0 +1,247 @@
+//! Runs a processor exactly once: reads its inputs as a member of a group, and publishes what it gives together with the offsets
+//! of what that was made from, in one transaction.
+//!
+//! In: a mode. Out: committed records. Recovery is the same code as the start: whatever went wrong, the state is dropped and built
+//! again from the committed offsets. Bounded: one unit of work a partition; outputs wait no longer than a moment.
+
+mod outlet;
+mod unit;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use headwater_kafka::{Assignment, GroupEvent, GroupMember, SchemaCache, Transactions, TxnError, admin};
+use headwater_schemas::topics::Topic;
+use metrics::{counter, gauge};
+use tracing::{info, warn};
+
+use crate::modes::Mode;
+use crate::settings::Settings;
+use outlet::Outlet;
+use unit::Unit;
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// Outputs of several partitions that come at about the same time share a transaction.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the two halves of a pair of partitions may be with different members.
+const SPLIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// Runs until `stop` is set. Troubles with the brokers are waited out.
+pub fn run(mode: Mode, settings: &Settings, stop: &AtomicBool) {
+    let mut backoff = Duration::from_millis(200);
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        match Worker::start(mode, settings).and_then(|mut worker| worker.work(stop)) {
+            Ok(()) => return,
+            Err(error) => {
+                counter!("headwater_processor_restarts_total", "mode" => mode.name()).increment(1);
+                warn!(mode = mode.name(), error = format!("{error:#}"), "starting again from the committed offsets");
+            }
+        }
+        if began.elapsed() > BACKOFF_MAX {
+            backoff = Duration::from_millis(200);
+        }
+        let until = Instant::now() + backoff;
+        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(POLL);
+        }
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+/// One life of a group member and its transactional producer.
+struct Worker<'a> {
+    mode: Mode,
+    settings: &'a Settings,
+    topics: Vec<String>,
+    partitions: BTreeMap<Topic, i32>,
+    member: GroupMember,
+    transactions: Transactions,
+    outlet: Outlet,
+    schemas: SchemaCache,
+    /// Assigned partitions whose counterparts are not here yet.
+    halves: BTreeMap<(i32, usize), Assignment>,
+    split_since: Option<Instant>,
+    units: BTreeMap<i32, Unit>,
+    committed_at: Instant,
+}
+
+impl<'a> Worker<'a> {
+    fn start(mode: Mode, settings: &'a Settings) -> Result<Worker<'a>> {
+        let kafka = &settings.kafka;
+        let mut all: Vec<Topic> = mode.inputs().iter().chain(mode.outputs()).copied().collect();
+        all.push(Topic::DeadLetters);
+        let partitions = admin::ensure_topics(kafka, &all)?;
+        let topics: Vec<String> = mode.inputs().iter().map(|topic| topic.name(&kafka.prefix)).collect();
+        let group = format!("{}{}", kafka.prefix, mode.name());
+        let outlet = Outlet::open(mode, kafka, &partitions)?;
+        let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
+        let member = GroupMember::join(kafka, &group, &topics)?;
+        info!(mode = mode.name(), group, "processing");
+        Ok(Worker {
+            mode,
+            settings,
+            topics,
+            partitions,
+            member,
+            transactions,
+            outlet,
+            schemas: SchemaCache::new(kafka),
+            halves: BTreeMap::new(),
+            split_since: None,
+            units: BTreeMap::new(),
+            committed_at: Instant::now(),
+        })
+    }
+
+    fn work(&mut self, stop: &AtomicBool) -> Result<()> {
+        while !stop.load(Ordering::Relaxed) {
+            self.step()?;
+            if self.committed_at.elapsed() >= COMMIT_INTERVAL && self.units.values().any(Unit::has_outputs) {
+                self.commit()?;
+            }
+            self.refuse_split()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what happens next, and does it.
+    fn step(&mut self) -> Result<()> {
+        match self.member.poll(POLL)? {
+            GroupEvent::Record(message) => {
+                let Some(stream) = self.topics.iter().position(|topic| topic == message.topic()) else { return Ok(()) };
+                let Some(unit) = self.units.get_mut(&message.partition()) else { return Ok(()) };
+                unit.record(self.mode, stream, &message, &mut self.schemas)?;
+            }
+            GroupEvent::Assigned(assignments) => self.assigned(assignments)?,
+            GroupEvent::Revoked(gone) => self.revoked(&gone)?,
+            GroupEvent::Idle => {}
+        }
+        self.throttle()
+    }
+
+    /// A unit begins once all its inputs are here.
+    fn assigned(&mut self, assignments: Vec<Assignment>) -> Result<()> {
+        let mut fresh: Vec<(i32, usize)> = Vec::new();
+        for assignment in assignments {
+            if let Some(stream) = self.topics.iter().position(|topic| *topic == assignment.topic) {
+                fresh.push((assignment.partition, stream));
+                self.halves.insert((assignment.partition, stream), assignment);
+            }
+        }
+        let streams = self.topics.len();
+        let mut partitions: Vec<i32> = fresh.iter().map(|(partition, _)| *partition).collect();
+        partitions.dedup();
+        for partition in partitions {
+            let keys: Vec<(i32, usize)> = (0..streams).map(|stream| (partition, stream)).collect();
+            if !keys.iter().all(|key| self.halves.contains_key(key)) {
+                continue;
+            }
+            let mut inputs: Vec<Assignment> = keys.iter().filter_map(|key| self.halves.remove(key)).collect();
+            if !keys.iter().all(|key| fresh.contains(key)) {
+                // A half that came earlier has been read from already, for nobody.
+                let pairs: Vec<_> = inputs.iter().map(|at| (at.topic.clone(), at.partition)).collect();
+                inputs = self.member.rewind(&pairs)?;
+            }
+            self.begin(partition, &inputs);
+        }
+        self.split_since = (!self.halves.is_empty()).then(Instant::now);
+        Ok(())
+    }
+
+    fn begin(&mut self, partition: i32, inputs: &[Assignment]) {
+        let unit = Unit::new(self.mode, self.settings, &self.partitions, partition, inputs);
+        info!(mode = self.mode.name(), partition, "took over a partition");
+        self.units.insert(partition, unit);
+    }
+
+    /// What a unit had not committed belongs to its successor.
+    fn revoked(&mut self, gone: &[(String, i32)]) -> Result<()> {
+        for (topic, partition) in gone {
+            if let Some(stream) = self.topics.iter().position(|name| name == topic) {
+                self.halves.remove(&(*partition, stream));
+            }
+            if self.units.remove(partition).is_some() {
+                info!(mode = self.mode.name(), partition, "gave up a partition");
+            }
+        }
+        self.split_since = if self.halves.is_empty() { None } else { self.split_since };
+        Ok(self.transactions.abandon()?)
+    }
+
+    /// Holds back inputs that are too far ahead of their counterparts.
+    fn throttle(&mut self) -> Result<()> {
+        for (partition, unit) in &mut self.units {
+            for (stream, topic) in self.topics.iter().enumerate() {
+                if let Some(pause) = unit.pause_change(stream) {
+                    self.member.hold(&[(topic.clone(), *partition)], pause)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes what there is, with the offsets of what it was made from.
+    fn commit(&mut self) -> Result<()> {
+        match self.publish() {
+            Ok(()) => {
+                counter!("headwater_processor_transactions_total", "mode" => self.mode.name()).increment(1);
+                self.committed_at = Instant::now();
+                Ok(())
+            }
+            Err(error @ TxnError::Fatal { .. }) => Err(error.into()),
+            Err(error) => {
+                warn!(mode = self.mode.name(), %error, "building the state again");
+                counter!("headwater_processor_aborts_total", "mode" => self.mode.name()).increment(1);
+                self.rebuild()
+            }
+        }
+    }
+
+    fn publish(&mut self) -> Result<(), TxnError> {
+        let mut offsets = Vec::new();
+        for (partition, unit) in &mut self.units {
+            for letter in unit.take_dead_letters() {
+                self.outlet.dead_letter(&mut self.transactions, &letter)?;
+            }
+            for output in unit.take_outputs() {
+                self.outlet.output(&mut self.transactions, &output)?;
+            }
+            unit.export(self.mode, *partition);
+            offsets.extend(unit.offsets(&self.topics, *partition));
+        }
+        gauge!("headwater_processor_units", "mode" => self.mode.name()).set(self.units.len() as f64);
+        self.transactions.commit(&offsets, &self.member)
+    }
+
+    /// Drops all state and goes back to what is committed.
+    fn rebuild(&mut self) -> Result<()> {
+        let partitions: Vec<i32> = std::mem::take(&mut self.units).into_keys().collect();
+        for partition in partitions {
+            let pairs: Vec<_> = self.topics.iter().map(|topic| (topic.clone(), partition)).collect();
+            let inputs = self.member.rewind(&pairs)?;
+            self.member.hold(&pairs, false)?;
+            self.begin(partition, &inputs);
+        }
+        Ok(())
+    }
+
+    /// Partitions that must be together and are not cannot be worked on by anybody.
+    fn refuse_split(&self) -> Result<()> {
+        if self.split_since.is_some_and(|since| since.elapsed() > SPLIT_TIMEOUT) {
+            let halves: Vec<_> = self.halves.values().map(|at| format!("{} {}", at.topic, at.partition)).collect();
+            bail!(
+                "the group gave {} to this member without the partitions that they are joined with; give the topics the same \
+                 number of partitions and the group the assignor range",
+                halves.join(", ")
+            );
+        }
+        Ok(())
+    }
+}

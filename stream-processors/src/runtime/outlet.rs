@@ -1,0 +1,122 @@
+//! Encodes what processors give, and adds it to a transaction.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use headwater_kafka::{KafkaSettings, Registry, Transactions, TxnError, partition_of};
+use headwater_schemas::records::{
+    Alert, DeadLetter, Edge, Latency, Partial, PartitionClosed, Record, edge_id, latency_key,
+};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::wire::Encoder;
+use serde::Serialize;
+
+use super::unit::Dead;
+use crate::modes::Mode;
+use crate::processor::Output;
+
+pub struct Outlet {
+    mode: Mode,
+    lanes: BTreeMap<Topic, Lane>,
+    marker: Encoder,
+}
+
+struct Lane {
+    name: String,
+    partitions: i32,
+    encoder: Encoder,
+}
+
+impl Outlet {
+    /// Registers the schemas of all that this mode writes.
+    pub fn open(mode: Mode, kafka: &KafkaSettings, partitions: &BTreeMap<Topic, i32>) -> Result<Outlet> {
+        let registry = Registry::new(kafka);
+        let mut lanes = BTreeMap::new();
+        for &topic in mode.outputs().iter().chain(&[Topic::DeadLetters]) {
+            let id = registry.register_topic(topic)?;
+            let encoder = match topic {
+                Topic::Partials => Encoder::of::<Partial>(id),
+                Topic::Edges => Encoder::of::<Edge>(id),
+                Topic::Latencies => Encoder::of::<Latency>(id),
+                Topic::Alerts => Encoder::of::<Alert>(id),
+                _ => Encoder::of::<DeadLetter<'_>>(id),
+            }?;
+            let partitions = partitions.get(&topic).copied().unwrap_or(1);
+            lanes.insert(topic, Lane { name: topic.name(&kafka.prefix), partitions, encoder });
+        }
+        let marker = Encoder::of::<PartitionClosed>(registry.register_header(PARTITION_CLOSED_HEADER)?)?;
+        Ok(Outlet { mode, lanes, marker })
+    }
+
+    pub fn output(&self, transactions: &mut Transactions, output: &Output) -> Result<(), TxnError> {
+        match output {
+            Output::Partial(partial) => {
+                let key = edge_id(&partial.client, &partial.server, &partial.protocol);
+                self.send(transactions, Topic::Partials, &key, partial)
+            }
+            Output::Edge(edge) => {
+                let key = edge_id(&edge.client, &edge.server, &edge.protocol);
+                self.send(transactions, Topic::Edges, &key, edge)
+            }
+            Output::Latency(latency) => {
+                let key = latency_key(&latency.client, &latency.server, &latency.protocol, &latency.operation);
+                self.send(transactions, Topic::Latencies, &key, latency)
+            }
+            Output::Alert(alert) => self.send(transactions, Topic::Alerts, &alert.alert_id, alert),
+            Output::Closed(topic, marker) => self.close(transactions, *topic, marker),
+        }
+    }
+
+    pub fn dead_letter(&self, transactions: &mut Transactions, dead: &Dead) -> Result<(), TxnError> {
+        let letter = DeadLetter {
+            topic: &dead.topic,
+            partition: dead.partition,
+            offset: dead.offset,
+            error: &dead.error,
+            read_by: self.mode.name(),
+            value: &dead.value,
+            value_bytes: dead.value_bytes as i64,
+        };
+        self.send_bytes(transactions, Topic::DeadLetters, &dead.key, &letter)
+    }
+
+    /// A marker goes to every partition, behind what was sent before it.
+    fn close(&self, transactions: &mut Transactions, topic: Topic, marker: &PartitionClosed) -> Result<(), TxnError> {
+        let Some(lane) = self.lanes.get(&topic) else { return Ok(()) };
+        let value = encode(&self.marker, marker)?;
+        let key = marker.source_partition.to_string();
+        for partition in 0..lane.partitions {
+            transactions.send(&lane.name, partition, key.as_bytes(), None, &[(PARTITION_CLOSED_HEADER, &value)])?;
+        }
+        Ok(())
+    }
+
+    fn send<R: Record + Serialize>(
+        &self,
+        transactions: &mut Transactions,
+        topic: Topic,
+        key: &str,
+        record: &R,
+    ) -> Result<(), TxnError> {
+        self.send_bytes(transactions, topic, key.as_bytes(), record)
+    }
+
+    fn send_bytes<R: Record + Serialize>(
+        &self,
+        transactions: &mut Transactions,
+        topic: Topic,
+        key: &[u8],
+        record: &R,
+    ) -> Result<(), TxnError> {
+        let Some(lane) = self.lanes.get(&topic) else { return Ok(()) };
+        let value = encode(&lane.encoder, record)?;
+        transactions.send(&lane.name, partition_of(key, lane.partitions), key, Some(&value), &[])
+    }
+}
+
+/// A record of ours that its own schema refuses is a fault of the program: nothing may be published then.
+fn encode<R: Record + Serialize>(encoder: &Encoder, record: &R) -> Result<Vec<u8>, TxnError> {
+    encoder
+        .encode(record)
+        .map_err(|error| TxnError::Fatal { doing: format!("encoding a {}", R::NAME), reason: error.to_string() })
+}

@@ -1,0 +1,63 @@
+//! Settings of the processors, checked.
+
+use headwater_kafka::KafkaSettings;
+use headwater_settings::{Key, Values};
+use headwater_telemetry::TelemetrySettings;
+
+use crate::join::JoinSettings;
+use crate::windows::Windows;
+
+/// Settings of this program alone.
+pub const KEYS: &[Key] = &[
+    Key::new("join.window_ms", "10000", "Length of the windows, aligned to the epoch"),
+    Key::new("join.slack_ms", "2000", "How far watermarks must pass the end of a window before it closes"),
+    Key::new("join.grace_ms", "15000", "How long a node that lags is waited for after that"),
+    Key::new("join.node_timeout_ms", "60000", "A node that lags by more than this is not waited for"),
+    Key::new("join.connections_max", "200000", "Connections whose names are remembered, for each partition"),
+    Key::optional(
+        "processor.instance",
+        "Name of this instance, different for each; a new one for each start if absent",
+    ),
+];
+
+/// All key tables of the processors.
+pub const ALL_KEYS: &[&[Key]] = &[KEYS, KafkaSettings::KEYS, TelemetrySettings::KEYS];
+
+/// Everything that the processors need to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub kafka: KafkaSettings,
+    pub telemetry: TelemetrySettings,
+    pub join: JoinSettings,
+    /// Part of the transactional ids: no two running instances may share it.
+    pub instance: String,
+}
+
+impl Settings {
+    /// Reads the settings; problems are noted in `values`.
+    pub fn read(values: &mut Values) -> Settings {
+        let mut us = |name, bounds| values.number::<i64>(name, bounds) * 1000;
+        let window_us = us("join.window_ms", 1000..=3_600_000);
+        let join = JoinSettings {
+            windows: Windows::of_ms(window_us / 1000),
+            slack_us: us("join.slack_ms", 0..=60_000),
+            grace_us: us("join.grace_ms", 0..=600_000),
+            node_timeout_us: us("join.node_timeout_ms", 1000..=3_600_000),
+            connections_max: values.number("join.connections_max", 1000..=100_000_000),
+            ..JoinSettings::default()
+        };
+        Settings {
+            kafka: KafkaSettings::read(values),
+            telemetry: TelemetrySettings::read(values),
+            join,
+            instance: values.optional("processor.instance").unwrap_or_else(new_instance),
+        }
+    }
+}
+
+/// A name that no other start of this program has.
+fn new_instance() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    format!("{}-{}-{}", host.trim(), std::process::id(), since_epoch.map_or(0, |time| time.as_millis()))
+}
