@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         eprintln!("headwater-processor: {problems}");
         return ExitCode::from(2);
     }
-    let wanted = matches.get_one::<&str>("mode").copied().unwrap_or("all");
+    let wanted = matches.get_one::<String>("mode").map_or("all", String::as_str);
     let modes: Vec<Mode> = Mode::ALL.into_iter().filter(|mode| wanted == "all" || mode.name() == wanted).collect();
     match run(&modes, &settings) {
         Ok(()) => ExitCode::SUCCESS,

@@ -75,7 +75,7 @@ impl Lab {
              client_body_temp_path {at}/b; proxy_temp_path {at}/p; fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
              server {{ {listens} default_type text/plain;\n\
              location /ok/ {{ return 200 \"ok\\n\"; }} location /echo/ {{ return 200 \"echo\\n\"; }}\n\
-             location /status/404/ {{ return 404; }} location /status/500/ {{ return 500; }}\n\
+             location /status/404/ {{ return 404; }} location /status/503/ {{ return 503; }}\n\
              location /status/204/ {{ return 204; }} location /status/304/ {{ return 304; }} }} }}\n"
         );
         let path = folder.join("nginx.conf");

@@ -98,11 +98,17 @@ fn planned(server: Server, random: &mut Random, id: &str, transport: Transport) 
         (0..7, _) => get(format!("/ok/{id}"), 200),
         (7, _) => Planned { method: "HEAD", ..get(format!("/ok/{id}"), 200) },
         (8, _) => get(format!("/status/404/{id}"), 404),
-        (9, _) => get(format!("/status/500/{id}"), 500),
+        // nginx closes the connection after a 500.
+        (9, Server::Nginx) => get(format!("/status/503/{id}"), 503),
+        (9, Server::Hyper) => get(format!("/status/500/{id}"), 500),
         (10, _) => get(format!("/status/204/{id}"), 204),
         (11, _) => get(format!("/status/304/{id}"), 304),
-        // nginx answers before it has read a body and would close the connection on a pipelined one.
-        (12 | 13, _) if transport != Transport::Pipelined => {
+        // nginx answers these without the body, and closes the connection if not all of it has come by then.
+        (12 | 13, Server::Nginx) if transport == Transport::Plain => {
+            let bytes = random.below(1000) as usize;
+            Planned { method: "POST", body: Body::Length(bytes), ..get(format!("/echo/{id}"), 200) }
+        }
+        (12 | 13, Server::Hyper) if transport != Transport::Pipelined => {
             let bytes = random.below(64 * 1024) as usize;
             Planned { method: "POST", body: Body::Length(bytes), ..get(format!("/echo/{id}"), 200) }
         }

@@ -133,6 +133,12 @@ pub(super) fn may_end_after(bytes: &[u8], known: usize) -> bool {
     })
 }
 
+/// One of the common methods. None of them ends like another, and no word before one makes another, so what begins with
+/// one is not the rest of something.
+pub(super) fn has_common_method(line: &RequestLine<'_>) -> bool {
+    !matches!(Method::new(line.method), Method::Other(_))
+}
+
 /// The path of a request target (RFC 9112, 3.2): without query and fragment, and of an absolute form without scheme
 /// and authority. The asterisk and the authority of a CONNECT are kept.
 pub(super) fn path_of<'b>(line: &RequestLine<'b>) -> &'b str {

@@ -52,9 +52,9 @@ impl Connection {
 
     fn reorder(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
         loop {
-            let waits_for = match &self.early {
+            let (held_at, waits_for) = match &self.early {
                 Some(early) if early.direction == direction => return self.hold_early(direction, segment, sink),
-                Some(early) => early.segments.front().map_or(0, |first| first.other_position),
+                Some(early) => early.segments.front().map_or((0, 0), |first| (first.position, first.other_position)),
                 None if self.is_early(direction, segment.other_position) => {
                     return self.hold_early(direction, segment, sink);
                 }
@@ -66,8 +66,10 @@ impl Connection {
             } else if self.is_early(direction, segment.other_position) && !self.side.sends(direction) {
                 // Each has seen the other. Only a writer's call can still be under way when its bytes are answered, so
                 // the written segment, which is the held one, was first.
+                self.locate_once(direction, segment.position);
                 self.process_first_early(sink);
             } else {
+                self.locate_once(direction.opposite(), held_at.min(segment.other_position));
                 self.process(direction, segment, sink);
                 return self.drain_early(sink);
             }
@@ -149,13 +151,11 @@ impl Connection {
             return;
         }
         let mut cursor = Cursor::new(segment);
-        if self.position(direction.opposite()).is_none() {
-            self.locate(direction.opposite(), segment.other_position);
-        }
+        self.locate_once(direction.opposite(), segment.other_position);
+        self.locate_once(direction, segment.position);
         match self.position(direction) {
-            None => self.locate(direction, segment.position),
             Some(expected) if expected < segment.position => self.gap(direction, segment.position, sink),
-            Some(expected) => cursor.skip_to(expected),
+            expected => cursor.skip_to(expected.unwrap_or(0)),
         }
         if cursor.is_done() {
             return;
@@ -171,15 +171,16 @@ impl Connection {
     /// The bytes up to `to` will not be seen.
     fn gap(&mut self, direction: Direction, to: u64, sink: &mut Sink<'_>) {
         match self.position(direction) {
-            None => self.locate(direction, to),
+            None => self.locate_once(direction, to),
             Some(_) if direction == Direction::Request => self.request_gap(to, sink),
             Some(_) => self.response_gap(to, sink),
         }
     }
 
     /// Where a direction stands when the first thing is heard of it. Only at 0 is it known what comes next.
-    fn locate(&mut self, direction: Direction, position: u64) {
+    fn locate_once(&mut self, direction: Direction, position: u64) {
         match direction {
+            _ if self.position(direction).is_some() => {}
             Direction::Request => {
                 self.request.position = Some(position);
                 self.request.state = if position == 0 { RequestState::Boundary } else { RequestState::Unsure };

@@ -11,6 +11,7 @@ use crate::{Direction, LossReason, Recognition, Sink};
 impl Connection {
     pub(super) fn take_request(&mut self, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
         let start = cursor.position;
+        self.drop_refuted_head(sink);
         while !cursor.is_done() {
             let at_segment_start = cursor.position == start;
             match &mut self.request.state {
@@ -51,7 +52,7 @@ impl Connection {
             certain,
         };
         let captured = cursor.captured;
-        let parsed = head::parse_request(captured);
+        let parsed = parse(captured, &beginning);
         let fits = captured.len() <= self.options.head_bytes_max as usize;
         // Before a turn is possible, a text that is not yet a request line is taken for what it was: a body.
         let may_wait = certain || matches!(parsed, Parsed::Partial(Some(_))) || self.is_turn(&beginning);
@@ -76,7 +77,7 @@ impl Connection {
         let fits = added == cursor.captured.len();
         let all_there = fits && cursor.captured_whole();
         let parsed = match head::may_end_after(&partial.bytes, known) || !all_there {
-            true => head::parse_request(&partial.bytes),
+            true => parse(&partial.bytes, &partial.beginning),
             false => Parsed::Partial(None),
         };
         if matches!(parsed, Parsed::Partial(_)) && all_there {
@@ -98,7 +99,7 @@ impl Connection {
         cursor: &mut Cursor<'_>,
         sink: &mut Sink<'_>,
     ) {
-        match parsed {
+        match believe(parsed, beginning) {
             Parsed::Complete { line, framing, length } => {
                 self.recognise(sink);
                 if self.accept(beginning, Ok(&line), sink) {
@@ -113,7 +114,9 @@ impl Connection {
                 cursor.skip_rest();
             }
             Parsed::Partial(None) => {
-                if beginning.certain || self.is_turn(beginning) {
+                // With nothing open it may as well be the rest of a request that was answered early: then its
+                // response, if one comes, is counted.
+                if beginning.certain || (!self.pending.is_empty() && self.is_turn(beginning)) {
                     self.accept_cut(beginning, Err(cut_reason), sink);
                 } else {
                     self.take_foreign_bytes(beginning, sink);
@@ -177,8 +180,17 @@ impl Connection {
             return;
         }
         self.request.state = RequestState::Unsure;
-        if self.pipelined {
+        let Some(back) = self.pending.back_mut() else { return };
+        // An early answer has begun before the end, so it does not tell.
+        let answered_early = back.answer.as_ref().is_some_and(|answer| answer.status.is_some());
+        if answered_early {
+            back.end = Some(back.start);
+        }
+        if answered_early || self.pipelined {
             self.lose_back(LossReason::Ambiguous, sink);
+        }
+        if self.pending.front().is_some_and(Pending::answer_is_complete) {
+            self.complete_front(sink);
         }
     }
 
@@ -283,10 +295,12 @@ impl Connection {
 
     /// The head that is only there in part will not get longer before the response: takes what is known of it.
     pub(super) fn cut_partial_request(&mut self, sink: &mut Sink<'_>) {
-        let RequestState::Head(partial) = std::mem::replace(&mut self.request.state, RequestState::Unsure) else {
+        let state = std::mem::replace(&mut self.request.state, RequestState::Unsure);
+        let RequestState::Head(partial) = state else {
+            self.request.state = state;
             return;
         };
-        match head::parse_request(&partial.bytes) {
+        match believe(parse(&partial.bytes, &partial.beginning), &partial.beginning) {
             Parsed::Partial(Some(line)) | Parsed::Oversized(line) => {
                 self.accept_cut(&partial.beginning, Ok(&line), sink);
             }
@@ -294,6 +308,18 @@ impl Connection {
                 self.accept_cut(&partial.beginning, Err(LossReason::Unfinished), sink);
             }
             _ => self.take_foreign_bytes(&partial.beginning, sink),
+        }
+    }
+
+    /// What might have become a request line did not, and the response went on: it was something else.
+    fn drop_refuted_head(&mut self, sink: &mut Sink<'_>) {
+        if let RequestState::Head(partial) = &self.request.state
+            && !partial.beginning.certain
+            && self.response.position != Some(partial.beginning.other_position)
+            && matches!(head::parse_request(&partial.bytes), Parsed::Partial(None))
+        {
+            let beginning = partial.beginning;
+            self.take_foreign_bytes(&beginning, sink);
         }
     }
 
@@ -327,9 +353,7 @@ impl Connection {
                 }
             }
             RequestState::Body(Body::Chunked(_)) => self.request_end_unknown(sink),
-            RequestState::Head(partial) if partial.beginning.certain => {
-                self.accept_cut(&partial.beginning, Err(LossReason::Gap), sink);
-            }
+            RequestState::Head(partial) if partial.beginning.certain => self.miss_request(to, sink),
             RequestState::Boundary => self.miss_requests(to, sink),
             RequestState::Unsure | RequestState::Head(_) => self.refute_request_end(LossReason::Gap, sink),
             RequestState::GivenUp => self.request.state = RequestState::GivenUp,
@@ -340,26 +364,49 @@ impl Connection {
 
     /// At least one request lies in a gap that ends at `to`.
     fn miss_requests(&mut self, to: u64, sink: &mut Sink<'_>) {
+        let seen_by_its_response = self.pending.back().is_some_and(|back| back.method.is_none() && back.end.is_none());
+        if seen_by_its_response {
+            self.request.state = RequestState::Unsure;
+        } else {
+            self.miss_request(to, sink);
+        }
+    }
+
+    /// A request lies in a gap that ends at `to`, in whole or in part.
+    fn miss_request(&mut self, to: u64, sink: &mut Sink<'_>) {
+        self.lose(LossReason::Gap, sink);
         if self.pipelined {
             return self.give_up(sink);
         }
         self.request.state = RequestState::Unsure;
-        let unseen_already = self.pending.back().is_some_and(|back| back.method.is_none() && back.end.is_none());
-        if unseen_already {
-            return;
-        }
-        let was_open = !self.pending.is_empty();
-        self.lose(LossReason::Gap, sink);
-        if was_open {
+        let mut unseen = Pending::placeholder(Mark { position: to, at_ns: self.now_ns });
+        if !self.pending.is_empty() {
             // Whether the open ones were answered before is not known, so any of them may be answered next.
             self.lose_all(LossReason::Gap, sink);
             self.response.state = ResponseState::UntilTurn;
-        }
-        let mut unseen = Pending::placeholder(Mark { position: to, at_ns: self.now_ns });
-        if was_open {
             unseen.begin_answer(self.response.position.unwrap_or(0), self.now_ns);
         }
         self.pending.push(unseen);
+    }
+}
+
+fn parse<'b>(bytes: &'b [u8], beginning: &Beginning) -> Parsed<RequestLine<'b>> {
+    match bytes.first() {
+        // An empty line may belong to what was before.
+        Some(b'\r' | b'\n') if !beginning.certain => Parsed::Malformed { line_seen: false },
+        _ => head::parse_request(bytes),
+    }
+}
+
+/// Where it is not certain that a request begins, a head that may as well be the rest of one says nothing.
+fn believe<'b>(parsed: Parsed<RequestLine<'b>>, beginning: &Beginning) -> Parsed<RequestLine<'b>> {
+    match parsed {
+        Parsed::Complete { line, .. } | Parsed::Partial(Some(line)) | Parsed::Oversized(line)
+            if !beginning.certain && !head::has_common_method(&line) =>
+        {
+            Parsed::Partial(None)
+        }
+        parsed => parsed,
     }
 }
 

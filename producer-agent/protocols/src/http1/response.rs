@@ -251,6 +251,8 @@ impl Connection {
         }
         let reason = match self.recognition {
             Recognition::Undecided => LossReason::StartedBeforeCapture,
+            // A request may have come whose head was not captured.
+            _ if matches!(self.request.state, RequestState::Unsure) => LossReason::HeadNotCaptured,
             Recognition::Recognised | Recognition::Foreign => LossReason::UnsolicitedResponse,
         };
         match head::parse_response(cursor.captured, None) {

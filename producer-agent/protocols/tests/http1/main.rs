@@ -6,6 +6,7 @@ mod capture;
 mod closing;
 mod framing;
 mod order;
+mod plan;
 mod properties;
 mod random;
 mod wire;
