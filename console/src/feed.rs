@@ -191,7 +191,10 @@ impl Feed {
             Item::Latency(latency) => live.latency(*latency, now_us()),
             Item::Alert(alert) => live.alert(*alert),
             // Heartbeats are told at the interval of the page: they change nothing on the map.
-            Item::Agent(agent) => live.agent(*agent) && false,
+            Item::Agent(agent) => {
+                live.agent(*agent);
+                false
+            }
             Item::Closed(marker) if topic == Topic::Edges => live.edges_closed(&marker, now_us()),
             Item::Closed(marker) => live.latencies_closed(&marker, now_us()),
             Item::Nothing => false,

@@ -2,8 +2,10 @@
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    btf_maps::{PerCpuArray, RingBuf},
-    helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit},
+    btf_maps::{Array, PerCpuArray, RingBuf},
+    helpers::generated::{
+        bpf_get_smp_processor_id, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+    },
     macros::btf_map,
 };
 use core::ffi::c_void;
@@ -16,9 +18,10 @@ static EVENTS: RingBuf<u8, { 16 * 1024 * 1024 }> = RingBuf::new();
 #[btf_map]
 static COUNTS: PerCpuArray<u64, { count::LEN as usize }> = PerCpuArray::new();
 
-/// One for each direction: the two programs do not interrupt themselves, but one could interrupt the other.
+/// Two for each processor, one a direction: the two programs do not interrupt themselves, but one could interrupt the other.
+/// A plain array, since the kernel bounds the values of per-CPU ones to 32 KiB. The loader sets the number of entries.
 #[btf_map]
-static ROOM: PerCpuArray<Room, 2> = PerCpuArray::new();
+static ROOM: Array<Room, 2> = Array::new();
 
 /// An event and the bytes behind it. Twice the capture, so that the verifier sees that any offset and length below it fit.
 #[repr(C)]
@@ -29,7 +32,9 @@ pub struct Room {
 
 #[inline(always)]
 pub fn room(direction: u32) -> *mut Room {
-    ROOM.get_ptr_mut(direction).unwrap_or(core::ptr::null_mut())
+    // SAFETY: a helper without preconditions.
+    let processor = unsafe { bpf_get_smp_processor_id() } as u32;
+    ROOM.get_ptr_mut(2 * processor + direction).unwrap_or(core::ptr::null_mut())
 }
 
 /// Adds to a counter; see `headwater_probe_types::count`.

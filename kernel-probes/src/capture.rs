@@ -25,7 +25,7 @@ const MSG_TRUNC: i32 = 0x20;
 const MSG_ERRQUEUE: i32 = 0x2000;
 
 /// Buffers of one vector that are looked at; what lies beyond counts as not captured.
-const VECTOR_MAX: u64 = 16;
+const VECTOR_MAX: u64 = 40;
 
 #[inline(always)]
 pub fn call(sock: *const u8, result: i32, flags: i32, way: u32) {

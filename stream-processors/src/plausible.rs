@@ -19,7 +19,7 @@ pub fn plausible_time(field: &str, time_us: i64, timestamp_us: Option<i64>) -> R
         return within(field, time_us, 0, i64::MAX / 4).map(|_| ());
     };
     let ahead_us = time_us.saturating_sub(timestamp_us);
-    if ahead_us > AHEAD_US_MAX || ahead_us < -BEHIND_US_MAX {
+    if !(-BEHIND_US_MAX..=AHEAD_US_MAX).contains(&ahead_us) {
         let (seconds, direction) = (ahead_us.unsigned_abs() / 1_000_000, if ahead_us > 0 { "after" } else { "before" });
         return Err(BadInput(format!("{field} is {seconds} s {direction} the record's Kafka timestamp")));
     }

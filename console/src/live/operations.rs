@@ -40,7 +40,8 @@ impl Live {
         let Some((span, windows)) = found else {
             return OperationsView { span: None, operations: Vec::new(), total: 0 };
         };
-        let mut totals: BTreeMap<[&str; 4], (Sums, BTreeMap<String, i64>, f64)> = BTreeMap::new();
+        type Total = (Sums, BTreeMap<String, i64>, f64);
+        let mut totals: BTreeMap<[&str; 4], Total> = BTreeMap::new();
         for latency in windows.iter().flat_map(|(_, window)| window.records.values()) {
             let key = [&*latency.client, &*latency.server, &*latency.protocol, &*latency.operation];
             let (sums, statuses, completeness) =

@@ -75,6 +75,9 @@ pub struct Windows<R> {
     pub cut_off: CutOff,
 }
 
+/// Windows with their starts, oldest first.
+pub type Found<'a, R> = Vec<(i64, &'a Window<R>)>;
+
 impl<R: Windowed> Windows<R> {
     pub fn new(limits: Limits) -> Self {
         Windows { limits, windows: BTreeMap::new(), records: 0, cut_off: CutOff::default() }
@@ -126,12 +129,12 @@ impl<R: Windowed> Windows<R> {
     }
 
     /// The windows of a range, oldest first, and what they cover; none before the first window is known.
-    pub fn of(&self, range: Range) -> Option<(Span, Vec<(i64, &Window<R>)>)> {
+    pub fn of(&self, range: Range) -> Option<(Span, Found<'_, R>)> {
         self.until(range, self.complete_to_us()?)
     }
 
     /// As [`Self::of`], for a range that ends at `to_us`.
-    pub fn until(&self, range: Range, to_us: i64) -> Option<(Span, Vec<(i64, &Window<R>)>)> {
+    pub fn until(&self, range: Range, to_us: i64) -> Option<(Span, Found<'_, R>)> {
         let (newest_start_us, newest) = self.windows.range(..to_us).next_back()?;
         let from_us = match range {
             Range::Latest => *newest_start_us,

@@ -204,10 +204,10 @@ pub mod count {
 }
 
 /// Most bytes that are copied of one call.
-pub const CAPTURE_BYTES_MAX: usize = 4096;
+pub const CAPTURE_BYTES_MAX: usize = 16 * 1024;
 
 /// Most bytes that are copied of one turn, which is what one side says before the other answers.
-pub const TURN_BYTES_MAX: u32 = 16 * 1024;
+pub const TURN_BYTES_MAX: u32 = 64 * 1024;
 
 /// Turns without a known protocol after which a socket's bytes are not looked at any more.
 pub const UNKNOWN_TURNS_MAX: u32 = 16;

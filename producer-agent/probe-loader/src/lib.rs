@@ -65,8 +65,13 @@ impl Probes {
         let by_cgroup = u32::from(!options.cgroups.is_empty());
         let by_pid = u32::from(!options.pids.is_empty());
         let wake_bytes = u64::from(options.ring_bytes / 4);
+        let processors =
+            aya::util::nr_cpus().map_err(|(_, source)| LoadError::Read { what: "the processors", source })?;
         let mut loader = EbpfLoader::new();
-        loader.btf(Some(&btf)).map_max_entries("EVENTS", options.ring_bytes);
+        loader
+            .btf(Some(&btf))
+            .map_max_entries("EVENTS", options.ring_bytes)
+            .map_max_entries("ROOM", 2 * processors as u32);
         for (global, offset) in &layout.offsets {
             loader.override_global(global, offset, true);
         }

@@ -21,6 +21,8 @@ pub const RESTARTS_WITHIN: Duration = Duration::from_secs(600);
 const TAIL_LINES: usize = 12;
 const TAIL_BYTES: usize = 8 * 1024;
 const POLL: Duration = Duration::from_millis(20);
+/// For a child that is dropped because something else failed.
+const DROP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What to run.
 pub struct Launch {
@@ -189,11 +191,8 @@ fn end_with_parent(parent: u32) -> io::Result<()> {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            // Both fail only for a process that is gone already.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        self.terminate();
+        self.wait(DROP_PATIENCE);
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Session {
     processor: Child,
     demo: Option<(Demo, PathBuf)>,
     console: Console,
-    services: Services,
+    _services: Services,
     kafka: KafkaSettings,
     log_dir: PathBuf,
     ready_file: Option<PathBuf>,
@@ -105,18 +105,25 @@ impl Session {
             processor,
             demo: demo.zip(demo_cgroup),
             console,
-            services,
+            _services: services,
             kafka,
             log_dir,
             ready_file: options.args.ready_file.clone(),
             _folder: folder,
         };
-        if !session.wait_for_heartbeat(say, stop)? {
-            session.stop(say);
-            return Ok(None);
+        let begun = session.wait_for_heartbeat(say, stop).and_then(|beats| {
+            if beats {
+                session.write_ready_file()?;
+            }
+            Ok(beats)
+        });
+        match begun {
+            Ok(true) => Ok(Some(session)),
+            unfinished => {
+                session.stop(say);
+                unfinished.map(|_| None)
+            }
         }
-        session.write_ready_file()?;
-        Ok(Some(session))
     }
 
     /// Tells a person where everything is.
@@ -128,8 +135,10 @@ impl Session {
         say.line(&format!(
             "  Terminal:  headwater map --watch --kafka-brokers {brokers} --registry-url {registry_url}"
         ));
-        say.line(&format!("  Topics:    kcat -b {brokers} -t {prefix}edges -s value=avro -r {registry_url}"));
-        say.line(&format!("             (a kcat without Avro, as Debian's: headwater tail edges --kafka-brokers {brokers} --registry-url {registry_url})"));
+        say.line(&format!("  Topics:    kcat -b {brokers} -t {prefix}edges -f '%o %k\\n'"));
+        say.line(&format!(
+            "             (with the values, if your kcat was built with Avro: -s value=avro -r {registry_url})"
+        ));
         if let Some((demo, cgroup)) = &self.demo {
             say.line(&format!("  Captured:  only the sample system, cgroup {}", cgroup.display()));
             say.line(&format!("  Break it:  {}", words(&demo.fault_command()).join(" ")));

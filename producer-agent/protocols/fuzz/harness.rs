@@ -1,0 +1,84 @@
+//! Turns arbitrary bytes into segments and checks what must hold for any input. The fuzz target and a test on the
+//! stable toolchain share it.
+
+use headwater_protocols::http1::Options;
+use headwater_protocols::operation::Operations;
+use headwater_protocols::{CloseReason, Direction, Event, Options as AllOptions, Parser, Segment, Side};
+
+/// Small bounds, so that short inputs reach them.
+const OPTIONS: Options =
+    Options { head_bytes_max: 200, pending_exchanges_max: 3, early_segments_max: 3, path_bytes_max: 20 };
+
+/// Reads the input as: one byte of settings, then for each segment six bytes that describe it, then its bytes.
+pub fn run(input: &[u8]) {
+    let Some((settings, mut rest)) = input.split_first() else { return };
+    let side = if settings & 1 == 0 { Side::Client } else { Side::Server };
+    let mut parser = Parser::new(side, &AllOptions { http1: OPTIONS });
+    let mut checks = Checks::default();
+    // Starting near the end of what a position can be must not overflow.
+    let base = [0, 0, 5_000, u64::MAX - 500][usize::from(settings >> 1 & 3)];
+    let mut positions = [base; 2];
+    while let Some((description, behind)) = rest.split_at_checked(6) {
+        let &[flags, jump, length, hidden, other_jump, time] = description else { return };
+        let (bytes, behind) = behind.split_at(usize::from(length).min(behind.len()));
+        rest = behind;
+        let direction = if flags & 1 == 0 { Direction::Request } else { Direction::Response };
+        let (own, other) = (direction as usize, direction.opposite() as usize);
+        // Most segments follow the one before; some jump ahead or back, or speak of what has not come.
+        let start = match flags >> 1 & 7 {
+            0 => positions[own].saturating_add(u64::from(jump)),
+            1 => positions[own].saturating_sub(u64::from(jump)),
+            _ => positions[own],
+        };
+        let other_position = match flags >> 4 & 7 {
+            0 => positions[other].saturating_add(u64::from(other_jump)),
+            1 => positions[other].saturating_sub(u64::from(other_jump)),
+            _ => positions[other],
+        };
+        let hidden = if flags >> 7 == 1 { u64::from(hidden) } else { 0 };
+        let length = bytes.len() as u64 + hidden;
+        positions[own] = start.saturating_add(length);
+        checks.now_ns += u64::from(time);
+        let at_ns = checks.now_ns;
+        let segment = Segment { position: start, length, captured: bytes, at_ns, other_position };
+        parser.segment(direction, &segment, &mut |event| checks.take(event));
+    }
+    let how = [CloseReason::Finished, CloseReason::Reset, CloseReason::TimedOut, CloseReason::Unobserved];
+    parser.close(checks.now_ns, how[usize::from(settings >> 3 & 3)], &mut |event| checks.take(event));
+    assert!(parser.is_idle(), "something is left after the close");
+    let events = checks.events;
+    parser.close(checks.now_ns, CloseReason::Finished, &mut |event| checks.take(event));
+    assert_eq!(events, checks.events, "the second close emitted something");
+}
+
+#[derive(Default)]
+struct Checks {
+    now_ns: u64,
+    events: u64,
+    last_request: Option<u64>,
+    operations: Operations,
+}
+
+impl Checks {
+    fn take(&mut self, event: Event<'_>) {
+        self.events += 1;
+        let exchange = match event {
+            Event::Exchange(exchange) => exchange,
+            Event::Loss(loss) => return assert!(loss.count > 0),
+        };
+        assert!(self.last_request < Some(exchange.request_position), "requests come in order and once: {exchange:?}");
+        self.last_request = Some(exchange.request_position);
+        assert!(!exchange.method.is_empty() && exchange.path.len() <= OPTIONS.path_bytes_max as usize, "{exchange:?}");
+        assert!(exchange.request_bytes > 0, "{exchange:?}");
+        assert_eq!(exchange.response_position.is_some(), exchange.response_bytes > 0, "{exchange:?}");
+        assert_eq!(exchange.response_started_ns.is_some(), exchange.response_bytes > 0, "{exchange:?}");
+        assert_eq!(exchange.response_ended_ns.is_some(), exchange.response_bytes > 0, "{exchange:?}");
+        assert!(exchange.status.is_some() || exchange.failure.is_some(), "{exchange:?}");
+        assert!(exchange.request_started_ns <= exchange.request_ended_ns, "{exchange:?}");
+        assert!(exchange.response_started_ns <= exchange.response_ended_ns, "{exchange:?}");
+        assert!(exchange.completed_ns == self.now_ns, "{exchange:?} at {}", self.now_ns);
+        assert!(exchange.request_ended_ns <= exchange.completed_ns, "{exchange:?}");
+        assert!(exchange.response_ended_ns <= Some(exchange.completed_ns), "{exchange:?}");
+        assert!(!self.operations.name(exchange.method, exchange.path).contains('?'), "{exchange:?}");
+    }
+}
