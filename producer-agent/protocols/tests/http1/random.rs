@@ -90,7 +90,9 @@ fn mutate(input: &mut Vec<u8>, rng: &mut TestRng) {
     match rng.random_range(0..4) {
         0 => input[at] ^= 1 << rng.random_range(0..8),
         1 => input[at] = rng.random(),
-        2 => drop(input.remove(at).min(0)),
+        2 => {
+            input.remove(at);
+        }
         _ => input.insert(at, rng.random()),
     }
     if input.is_empty() {
