@@ -6,12 +6,18 @@ use headwater_protocols::operation::Operations;
 use headwater_protocols::{CloseReason, Direction, Event, Options as AllOptions, Parser, Segment, Side};
 
 /// Small bounds, so that short inputs reach them.
-const OPTIONS: Options =
-    Options { head_bytes_max: 200, pending_exchanges_max: 3, early_segments_max: 3, path_bytes_max: 20 };
+const OPTIONS: Options = Options {
+    head_bytes_max: 200,
+    pending_exchanges_max: 3,
+    early_segments_max: 3,
+    early_bytes_max: 100,
+    path_bytes_max: 20,
+};
 
 /// Reads the input as: one byte of settings, then for each segment six bytes that describe it, then its bytes.
-pub fn run(input: &[u8]) {
-    let Some((settings, mut rest)) = input.split_first() else { return };
+/// Returns how many exchanges came out.
+pub fn run(input: &[u8]) -> u64 {
+    let Some((settings, mut rest)) = input.split_first() else { return 0 };
     let side = if settings & 1 == 0 { Side::Client } else { Side::Server };
     let mut parser = Parser::new(side, &AllOptions { http1: OPTIONS });
     let mut checks = Checks::default();
@@ -19,7 +25,7 @@ pub fn run(input: &[u8]) {
     let base = [0, 0, 5_000, u64::MAX - 500][usize::from(settings >> 1 & 3)];
     let mut positions = [base; 2];
     while let Some((description, behind)) = rest.split_at_checked(6) {
-        let &[flags, jump, length, hidden, other_jump, time] = description else { return };
+        let &[flags, jump, length, hidden, other_jump, time] = description else { break };
         let (bytes, behind) = behind.split_at(usize::from(length).min(behind.len()));
         rest = behind;
         let direction = if flags & 1 == 0 { Direction::Request } else { Direction::Response };
@@ -49,12 +55,14 @@ pub fn run(input: &[u8]) {
     let events = checks.events;
     parser.close(checks.now_ns, CloseReason::Finished, &mut |event| checks.take(event));
     assert_eq!(events, checks.events, "the second close emitted something");
+    checks.exchanges
 }
 
 #[derive(Default)]
 struct Checks {
     now_ns: u64,
     events: u64,
+    exchanges: u64,
     last_request: Option<u64>,
     operations: Operations,
 }
@@ -66,6 +74,7 @@ impl Checks {
             Event::Exchange(exchange) => exchange,
             Event::Loss(loss) => return assert!(loss.count > 0),
         };
+        self.exchanges += 1;
         assert!(self.last_request < Some(exchange.request_position), "requests come in order and once: {exchange:?}");
         self.last_request = Some(exchange.request_position);
         assert!(!exchange.method.is_empty() && exchange.path.len() <= OPTIONS.path_bytes_max as usize, "{exchange:?}");

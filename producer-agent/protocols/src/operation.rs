@@ -18,7 +18,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt::Write;
 
 pub const IDENTIFIER: &str = "{id}";
 /// Stands for all operations beyond the bound.
@@ -36,29 +35,20 @@ const HEX_DIGITS_MIN: usize = 8;
 
 /// The path with placeholders for its identifiers, by the rules at the top of this module.
 pub fn template_path(path: &str) -> Cow<'_, str> {
-    let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
-    let Some(relative) = path.strip_prefix('/') else {
-        return if path == "*" { Cow::Borrowed(path) } else { Cow::Borrowed(AUTHORITY) };
-    };
-    let is_plain = |(at, segment)| {
+    let path = without_query(path);
+    let is_plain = |(at, segment): (usize, &str)| {
         at < SEGMENTS_MAX && matches!(template_segment(segment), Segment::Plain(all) if all.len() == segment.len())
     };
-    if relative.split('/').enumerate().all(is_plain) {
-        return Cow::Borrowed(path);
-    }
-    let mut template = String::with_capacity(path.len());
-    for (at, segment) in relative.split('/').enumerate() {
-        template.push('/');
-        if at == SEGMENTS_MAX {
-            template.push_str(MORE);
-            break;
-        }
-        match template_segment(segment) {
-            Segment::Plain(word) => template.push_str(word),
-            Segment::Identifier => template.push_str(IDENTIFIER),
+    match path.strip_prefix('/') {
+        None if path == "*" => Cow::Borrowed(path),
+        None => Cow::Borrowed(AUTHORITY),
+        Some(relative) if relative.split('/').enumerate().all(is_plain) => Cow::Borrowed(path),
+        Some(_) => {
+            let mut template = String::with_capacity(path.len());
+            push_template(&mut template, path);
+            Cow::Owned(template)
         }
     }
-    Cow::Owned(template)
 }
 
 /// The operations of one service: the first so many distinct ones by name, all others as [`OTHER`].
@@ -81,8 +71,9 @@ impl Operations {
     /// The name of the operation that this request stands for: `METHOD template`, or [`OTHER`].
     pub fn name(&mut self, method: &str, path: &str) -> &str {
         self.name.clear();
-        // Writing to a string cannot fail.
-        let _ = write!(self.name, "{method} {}", template_path(path));
+        self.name.push_str(method);
+        self.name.push(' ');
+        push_template(&mut self.name, without_query(path));
         self.admit()
     }
 
@@ -122,9 +113,32 @@ enum Segment<'a> {
     Identifier,
 }
 
+fn push_template(template: &mut String, path: &str) {
+    let Some(relative) = path.strip_prefix('/') else {
+        return template.push_str(if path == "*" { path } else { AUTHORITY });
+    };
+    for (at, segment) in relative.split('/').enumerate() {
+        template.push('/');
+        if at == SEGMENTS_MAX {
+            return template.push_str(MORE);
+        }
+        match template_segment(segment) {
+            Segment::Plain(word) => template.push_str(word),
+            Segment::Identifier => template.push_str(IDENTIFIER),
+        }
+    }
+}
+
+fn without_query(path: &str) -> &str {
+    let end = path.bytes().position(|byte| matches!(byte, b'?' | b'#'));
+    &path[..end.unwrap_or(path.len())]
+}
+
 fn template_segment(segment: &str) -> Segment<'_> {
-    let word = &segment[..segment.find(';').unwrap_or(segment.len())];
+    let end = segment.bytes().position(|byte| byte == b';');
+    let word = &segment[..end.unwrap_or(segment.len())];
     let bytes = word.as_bytes();
+    // Most words have none of the bytes without which the rules say no.
     let identifier = bytes.len() > WORD_BYTES_MAX
         || (bytes.iter().any(|byte| matches!(byte, b'0'..=b'9' | b'@' | b'%')) && is_identifier(bytes));
     if identifier { Segment::Identifier } else { Segment::Plain(word) }

@@ -5,4 +5,6 @@
 #[path = "../harness.rs"]
 mod harness;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| harness::run(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    harness::run(input);
+});

@@ -17,8 +17,12 @@
 //! What cannot be told: a second request that hides in uncaptured bytes behind a cut head, on a connection that has
 //! never shown that it pipelines and never lets its responses run dry.
 //!
-//! Losses are exact when heads are captured. With heads that are not, one exchange that pauses in its middle (a
-//! 100-continue, an early answer) may be counted as two.
+//! Where it is not certain that a request begins (after a presumed end, after a gap, in the middle of a connection), it
+//! has to begin with a segment and with a common method.
+//!
+//! Losses are exact as long as heads are captured. With heads that are not, an exchange that pauses in its middle (a
+//! 100-continue, an early answer) may count as two, and after a gap it is not known how many exchanges lay in it: at
+//! least one is counted.
 //!
 //! Bounds: [`Options`]. An idle connection holds no heap memory but the room for one short path.
 
@@ -36,18 +40,26 @@ pub use connection::Connection;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The largest head that is put together from several segments, for each direction. A head that lies in one
-    /// segment is parsed where it is and has no bound. Held segments share the same bound.
+    /// segment is parsed where it is and has no bound.
     pub head_bytes_max: u32,
     /// Requests that wait for their responses.
     pub pending_exchanges_max: u32,
     /// Segments that are held since they speak of bytes of the other direction whose event is still to come.
     pub early_segments_max: u32,
+    /// What is kept of all that was captured of the held segments.
+    pub early_bytes_max: u32,
     /// Longer paths are cut.
     pub path_bytes_max: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { head_bytes_max: 16 * 1024, pending_exchanges_max: 128, early_segments_max: 32, path_bytes_max: 2048 }
+        Self {
+            head_bytes_max: 16 * 1024,
+            pending_exchanges_max: 128,
+            early_segments_max: 32,
+            early_bytes_max: 32 * 1024,
+            path_bytes_max: 2048,
+        }
     }
 }

@@ -78,7 +78,8 @@ impl Connection {
     }
 
     fn hold_early(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
-        while self.early.as_ref().is_some_and(|early| !early.has_room(segment, self)) {
+        let segments_max = self.options.early_segments_max as usize;
+        while self.early.as_ref().is_some_and(|early| early.segments.len() >= segments_max) {
             self.release_first_early(sink);
             self.drain_early(sink);
         }
@@ -87,7 +88,9 @@ impl Connection {
         }
         let early =
             self.early.get_or_insert_with(|| Box::new(Early { direction, segments: VecDeque::new(), bytes: 0 }));
-        let captured = captured_within(segment, self.options.head_bytes_max);
+        // Bytes that find no room are bytes that were not captured: the segment itself is not lost.
+        let room = (self.options.early_bytes_max as usize).saturating_sub(early.bytes);
+        let captured = &segment.captured[..segment.captured.len().min(room)];
         early.bytes += captured.len();
         early.segments.push_back(OwnedSegment {
             position: segment.position,
@@ -199,18 +202,4 @@ impl Connection {
             Direction::Response => self.response.position,
         }
     }
-}
-
-impl Early {
-    fn has_room(&self, segment: &Segment<'_>, connection: &Connection) -> bool {
-        let options = &connection.options;
-        let bytes = self.bytes + captured_within(segment, options.head_bytes_max).len();
-        self.segments.len() < options.early_segments_max as usize && bytes <= options.head_bytes_max as usize
-    }
-}
-
-/// What is kept of a held segment. A head that is longer than its bound is cut, like any that is not captured whole.
-fn captured_within<'a>(segment: &Segment<'a>, bytes_max: u32) -> &'a [u8] {
-    let length = usize::try_from(segment.length).unwrap_or(usize::MAX);
-    &segment.captured[..segment.captured.len().min(length).min(bytes_max as usize)]
 }

@@ -207,3 +207,18 @@ fn a_request_in_pieces_on_a_connection_seen_from_its_middle_on() {
         wire.expect(&["GET /a 200"]).expect_losses(&[]);
     }
 }
+
+#[test]
+fn a_cut_head_on_a_connection_that_pipelines_may_hide_another() {
+    let mut wire = server();
+    wire.request(GET.repeat(2)).response(OK_5.repeat(2)).request_captured(GET, 20).response(OK_5).request(GET);
+    wire.close(CloseReason::Finished);
+    wire.expect(&["GET /a 200"; 2]).expect_losses(&[(LossReason::Ambiguous, 2)]);
+}
+
+#[test]
+fn what_only_looked_like_the_start_of_a_request_is_dropped() {
+    let mut wire = Wire::in_the_middle(Side::Server);
+    wire.request("a body").response(OK_5).request("j").response("more").request(GET).response(OK_5);
+    wire.expect(&["GET /a 200"]).expect_losses(&[(LossReason::StartedBeforeCapture, 1)]);
+}
