@@ -37,6 +37,8 @@ pub struct Status {
     pub newest_window_end_us: Option<i64>,
     /// All that was there when reading began has been read.
     pub caught_up: bool,
+    /// Whether a broker answered when one was asked last.
+    pub broker_answers: bool,
     /// Why edges are not read at the moment.
     pub problem: Option<String>,
     /// Why other topics are not read.
@@ -61,6 +63,7 @@ pub struct Feed {
 /// What is known of the reading of one topic.
 #[derive(Clone, Default)]
 struct Source {
+    broker_answers: bool,
     problem: Option<String>,
     caught_up: bool,
     unreadable: u64,
@@ -111,6 +114,7 @@ impl Feed {
             now_us,
             newest_window_end_us: live.newest_window_end_us(),
             caught_up: sources[0].caught_up,
+            broker_answers: sources[0].broker_answers,
             problem: sources[0].problem.clone(),
             other_problems: sources[1..].iter().filter_map(|source| source.problem.clone()).collect(),
             brokers: self.settings.brokers.clone(),
@@ -133,7 +137,7 @@ impl Feed {
 
     /// Reads one topic until told to stop, or until an error that waiting does not cure.
     fn read(&self, index: usize, topic: Topic) -> Result<(), KafkaError> {
-        connect_check(&self.settings, CONNECT_TIMEOUT)?;
+        self.ask_broker(index)?;
         let back = match topic {
             Topic::Alerts => ALERTS_FROM,
             _ => Duration::from_secs(u64::from(self.live().minutes()) * 60),
@@ -157,7 +161,7 @@ impl Feed {
                     }
                 }
                 Next::Idle if heard_at.elapsed() > SILENCE => {
-                    let found = connect_check(&self.settings, CONNECT_TIMEOUT);
+                    let found = self.ask_broker(index);
                     self.update(index, |source| source.problem = found.err().map(|error| error.to_string()));
                     heard_at = Instant::now();
                 }
@@ -165,6 +169,12 @@ impl Feed {
             }
         }
         Ok(())
+    }
+
+    fn ask_broker(&self, index: usize) -> Result<(), KafkaError> {
+        let found = connect_check(&self.settings, CONNECT_TIMEOUT);
+        self.update(index, |source| source.broker_answers = found.is_ok());
+        found
     }
 
     fn take(&self, index: usize, topic: Topic, message: &Message<'_>, items: &mut ItemReader) {
@@ -208,9 +218,10 @@ impl Feed {
     /// Changes what is known of a source, and tells so if it is something new.
     fn update(&self, index: usize, change: impl FnOnce(&mut Source)) {
         let mut sources = self.sources();
-        let before = (sources[index].problem.is_some(), sources[index].caught_up);
+        let told = |source: &Source| (source.problem.is_some(), source.caught_up, source.broker_answers);
+        let before = told(&sources[index]);
         change(&mut sources[index]);
-        let after = (sources[index].problem.is_some(), sources[index].caught_up);
+        let after = told(&sources[index]);
         drop(sources);
         if before != after {
             self.changed.send_replace(());

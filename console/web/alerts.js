@@ -33,7 +33,8 @@ function update(item, alert, nowMs) {
   setText(state, alert.firing ? "Firing" : "Resolved");
   setText(service, alert.service);
   const startedMs = alert.started_at_us / 1000;
-  setText(when, alert.firing ? `for ${format.age(nowMs - startedMs)}` : `lasted ${format.age(alert.observed_at_us / 1000 - startedMs)}, until ${format.clock(alert.observed_at_us)}`);
+  setText(when, alert.firing ? `for ${format.age(nowMs - startedMs)}` : `lasted ${format.age(alert.observed_at_us / 1000 - startedMs)}`);
+  setAttribute(when, "title", format.period(alert.started_at_us, alert.observed_at_us));
   setText(message, alert.message);
   const value = alert.kind === "error_rate" ? format.share : format.latency;
   const name = alert.kind === "error_rate" ? "errors" : alert.kind === "latency_p95" ? "p95" : alert.kind;

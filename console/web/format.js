@@ -58,15 +58,21 @@ export function age(ms) {
   return `${Math.round(seconds / 86400)} d`;
 }
 
-// What stands on an edge of the map.
-export function edgeLabel(edge) {
+// What stands on an edge of the map: above its line, and below it.
+export function edgeLines(edge) {
   if (edge.requests.requests > 0) {
-    return `${rate(edge.requests.requests_per_s)} · ${share(edge.requests.error_share)} · p95 ${latency(edge.requests.p95_us)}`;
+    const { requests_per_s, error_share, p95_us } = edge.requests;
+    return [`${rate(requests_per_s)} · ${share(error_share)}`, `p95 ${latency(p95_us)}`];
   }
   const both = edge.to_server_bytes_per_s + edge.to_client_bytes_per_s;
-  if (both === 0 && edge.connections_failed > 0) return `${count(edge.connections_failed)} failed to connect`;
-  if (both === 0) return "idle";
-  return edge.rtt_us === null ? bytesPerSecond(both) : `${bytesPerSecond(both)} · RTT ${latency(edge.rtt_us)}`;
+  if (both === 0 && edge.connections_failed > 0) return [`${count(edge.connections_failed)} failed`, "to connect"];
+  if (both === 0) return ["idle", ""];
+  return [bytesPerSecond(both), edge.rtt_us === null ? "" : `RTT ${latency(edge.rtt_us)}`];
+}
+
+// The same as one text, such as `12.3/s · 0.0 % · p95 4.1 ms`.
+export function edgeLabel(edge) {
+  return edgeLines(edge).filter((line) => line !== "").join(" · ");
 }
 
 // Three digits and a unit.

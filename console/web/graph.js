@@ -10,6 +10,8 @@ const SCALE_MIN = 0.72;
 // With more edges than this, labels show only for what is selected or pointed at.
 const LABELS_MAX = 60;
 const NAME_LENGTH_MAX = 19;
+// Of the container, left and right together.
+const PADDING = 12;
 
 export function createGraph(container, onSelect) {
   const edgeLayer = svg("g", { class: "edges" });
@@ -25,7 +27,7 @@ export function createGraph(container, onSelect) {
 
   const fit = () => {
     if (placed === null) return;
-    const available = container.clientWidth;
+    const available = container.clientWidth - PADDING;
     const scale = Math.min(1.15, Math.max(SCALE_MIN, available / placed.width));
     setAttribute(drawing, "width", Math.round(placed.width * scale));
     setAttribute(drawing, "height", Math.round(placed.height * scale));
@@ -97,18 +99,23 @@ function arrowHead(place, width) {
 }
 
 function makeLabel() {
-  return svg("g", {}, svg("text", { "text-anchor": "middle" }));
+  return svg("g", {}, svg("text", { "text-anchor": "middle" }), svg("text", { "text-anchor": "middle" }));
 }
 
 function updateLabel(group, edge, { placed, selection, related }) {
   const { label } = placed.edges.get(edge.id);
-  const text = group.firstChild;
+  const [above, below] = group.children;
+  const half = lineWidth(edge) / 2;
   setAttribute(group, "class", classes("label", level(edge), {
     idle: isIdle(edge), selected: selection?.edge === edge.id, related: related.edges.has(edge.id),
   }));
-  setAttribute(text, "x", Math.round(label.x));
-  setAttribute(text, "y", Math.round(label.y - 4 - lineWidth(edge) / 2));
-  setText(text, format.edgeLabel(edge));
+  const [first, second] = format.edgeLines(edge);
+  setAttribute(above, "x", Math.round(label.x));
+  setAttribute(above, "y", Math.round(label.y - 3.5 - half));
+  setText(above, first);
+  setAttribute(below, "x", Math.round(label.x));
+  setAttribute(below, "y", Math.round(label.y + 11.5 + half));
+  setText(below, second);
 }
 
 function makeNode(node, { onSelect }) {

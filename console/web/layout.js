@@ -7,15 +7,15 @@
 // the label lies on the straight run into the right-hand node, so labels never overlap.
 
 export const SIZES = {
-  nodeWidth: 158,
-  nodeHeightMin: 66,
-  portSpacing: 24,
-  portMargin: 14,
+  nodeWidth: 156,
+  nodeHeightMin: 68,
+  portSpacing: 38,
+  portMargin: 16,
   nodeGap: 26,
   waypointHeight: 22,
-  bend: 74,
-  label: 172,
-  margin: 14,
+  bend: 58,
+  label: 104,
+  margin: 16,
 };
 
 const SWEEPS = 24;

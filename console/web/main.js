@@ -8,7 +8,7 @@ import { createOperations } from "./operations.js";
 import { showAlerts } from "./alerts.js";
 import { showAgents } from "./agents.js";
 import { showDetails } from "./details.js";
-import { showStatus, showEmpty, showFacts } from "./status.js";
+import { showStatus, showEmpty, showFacts, showFooter } from "./status.js";
 
 const RETRY_MS = 2000;
 
@@ -83,6 +83,7 @@ function listen() {
     state.status = JSON.parse(event.data);
     state.heardAt = performance.now();
     state.reachable = true;
+    showFooter(state.status);
     refresh();
   });
   // The browser connects again by itself.

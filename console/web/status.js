@@ -24,7 +24,7 @@ export function showStatus(state, nowMs) {
 function summary({ status, reachable, map }, nowMs) {
   if (reachable === false) return ["bad", "The console does not answer"];
   if (status === null) return ["wait", "Connecting"];
-  if (status.problem !== null) return ["bad", "Not reading"];
+  if (status.problem !== null) return map?.span ? ["bad", "Not reading"] : ["wait", "Waiting for data"];
   if (!status.caught_up) return ["wait", "Reading the last minutes"];
   if (!map?.span) return ["wait", "Waiting for the first window"];
   const age = dataAge(status, nowMs);
@@ -40,8 +40,11 @@ function notices({ status, reachable, map }, nowMs) {
   const list = [];
   if (reachable === false) list.push({ kind: "bad", title: "The console does not answer.", text: "What you see is what it said last. Is `headwater console` or `headwater up` still running? This page connects again by itself." });
   if (status === null) return list;
-  if (status.problem !== null) list.push({ kind: "bad", title: "The console cannot read the topics.", text: `${status.problem}. It tries again by itself.` });
-  for (const problem of status.other_problems) list.push({ kind: "warn", title: "Something cannot be read:", text: `${problem}.` });
+  // Before the first window the steps in place of the map say it.
+  if (map?.span) {
+    if (status.problem !== null) list.push({ kind: "bad", title: "The console cannot read the topics; it tries again by itself.", text: status.problem });
+    for (const problem of status.other_problems) list.push({ kind: "warn", title: "Something cannot be read:", text: problem });
+  }
   const age = dataAge(status, nowMs);
   if (map?.span && status.caught_up && age > STALE_MS) {
     list.push({ kind: "warn", title: `Stale data: the newest complete window ended ${format.age(age)} ago, at ${format.clock(status.newest_window_end_us)}.`, text: staleReason(status, map) });
@@ -99,11 +102,11 @@ export function showEmpty(element, state) {
   element.hidden = state === null;
   if (state === null) return;
   const { status, map } = state;
-  const reads = status !== null && status.problem === null;
+  const reads = status !== null && status.broker_answers;
   const beats = (status?.agents_beating ?? 0) > 0;
   const computes = Boolean(map?.span);
   const steps = [
-    [reads, "The console reads the topics", reads ? `from ${status.brokers}, prefix ${status.prefix}` : status?.problem ?? "start Kafka, or give its address with --kafka-brokers; `headwater doctor` tells what is missing"],
+    [reads, "Kafka answers", reads ? `on ${status.brokers}; the topics' names start with ${status.prefix}` : status?.problem ?? "start Kafka, or give its address with --kafka-brokers; `headwater doctor` tells what is missing"],
     [beats, "An agent captures", beats ? `${status.agents_beating} agent${status.agents_beating === 1 ? "" : "s"} beating` : "start headwater-agent (as root) on the machine to look at, or `headwater up --demo` for a sample system"],
     [computes, "The processors compute windows", computes ? "they do" : beats ? "the first window closes about 15 seconds after the first heartbeat; else start `headwater-processor all`" : "they follow the agent"],
     [false, "Something calls something", computes ? "no captured process has sent a request yet: is the capture limited to the right cgroup or process?" : "then the map appears here by itself"],
@@ -112,4 +115,10 @@ export function showEmpty(element, state) {
     html("h3", {}, "Nothing to show yet"),
     html("ol", {}, ...steps.map(([done, title, text]) => html("li", { class: done ? "done" : "open" }, html("strong", {}, title), html("span", {}, text)))),
   );
+}
+
+// Where the same data is for other programs.
+export function showFooter({ brokers, prefix }) {
+  const text = `All of this is in Kafka: the topics ${prefix}edges, ${prefix}latencies, ${prefix}alerts and ${prefix}agents on ${brokers}. In a terminal: headwater tail edges.`;
+  setText(document.getElementById("footer"), text);
 }

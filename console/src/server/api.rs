@@ -99,15 +99,16 @@ async fn live(State(feed): Shared, readers: Arc<Semaphore>) -> Response {
         let told = format!("{LIVE_READERS_MAX} pages listen already; close one\n");
         return (StatusCode::SERVICE_UNAVAILABLE, told).into_response();
     };
-    let mut changes = feed.changes();
-    changes.mark_changed();
-    let events = stream::unfold((feed, changes, place), |(feed, mut changes, place)| async move {
-        // A closed channel and the interval are the same here: tell what is known.
-        let _ = tokio::time::timeout(LIVE_INTERVAL, changes.changed()).await;
-        tokio::time::sleep(LIVE_REST).await;
-        changes.mark_unchanged();
+    let changes = feed.changes();
+    let events = stream::unfold((feed, changes, place, true), |(feed, mut changes, place, first)| async move {
+        if !first {
+            // A closed channel and the interval are the same here: tell what is known.
+            let _ = tokio::time::timeout(LIVE_INTERVAL, changes.changed()).await;
+            tokio::time::sleep(LIVE_REST).await;
+            changes.mark_unchanged();
+        }
         let event = Event::default().event("status").json_data(feed.status()).unwrap_or_default();
-        Some((Ok::<Event, Infallible>(event), (feed, changes, place)))
+        Some((Ok::<Event, Infallible>(event), (feed, changes, place, false)))
     });
     Sse::new(events).into_response()
 }

@@ -141,6 +141,8 @@ impl Child {
         for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with(VARIABLE_PREFIX)) {
             command.env_remove(variable);
         }
+        // Its output is a file.
+        command.env("NO_COLOR", "1");
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         // A group of its own: Ctrl-C reaches only us, and we stop the children in their order.
         command.process_group(0);

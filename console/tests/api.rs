@@ -1,0 +1,118 @@
+//! The console against a real Kafka: what is published is what its JSON says.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{
+    Console, PATIENCE, WINDOW_US, Writer, eventually, firing, heartbeat, http, latency, newest_window_us, no_data,
+    settings,
+};
+use headwater_console::server::{Server, ServerSettings};
+use headwater_schemas::records::{AlertState, Edge};
+use headwater_schemas::topics::Topic;
+use serde_json::Value;
+
+fn get(url: &str) -> (u16, Value) {
+    let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build();
+    let mut response = ureq::Agent::from(config).get(url).call().unwrap();
+    let status = response.status().as_u16();
+    let text = response.body_mut().read_to_string().unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+#[test]
+fn what_is_published_is_what_the_answers_say() {
+    let settings = settings("api");
+    let writer = Writer::start(&settings);
+    let console = Console::start(&settings);
+    let start_us = newest_window_us();
+    let missing = vec![no_data("node-2", start_us, start_us + WINDOW_US)];
+    let edge = Edge { completeness: 0.5, missing, ..http(start_us, "a", "b", 100, 7, 4_000.0) };
+    writer.edge(&Edge { requests: 1, ..edge.clone() });
+    writer.edge(&Edge { revision: 1, ..edge.clone() });
+    writer.latency(&latency(&edge, "GET /slow", "2xx", 10, 9_000.0));
+    writer.latency(&latency(&edge, "GET /slow", "5xx", 7, 9_000.0));
+    writer.latency(&latency(&edge, "GET /fast", "2xx", 83, 1_000.0));
+    writer.alert(&firing(start_us));
+    writer.agent(&heartbeat("node-1", 0, 0));
+    writer.garbage(Topic::Edges);
+    writer.close(start_us);
+
+    let map = eventually("a complete window on the map", || {
+        let (_, map) = get(&format!("{}/api/map?minutes=1", console.url));
+        map["span"].is_object().then_some(map)
+    });
+    assert_eq!(map["edges"].as_array().unwrap().len(), 1);
+    let found = &map["edges"][0];
+    assert_eq!((&found["client"], &found["server"]), (&"a".into(), &"b".into()));
+    assert_eq!(found["requests"]["requests"], 100, "the second revision counts, not the first nor both");
+    assert_eq!(found["requests"]["requests_per_s"], 10.0);
+    assert_eq!(found["requests"]["error_share"], 0.07);
+    assert_eq!(found["requests"]["p95_us"], edge.p95_us, "percentiles of one window are those of its record");
+    assert_eq!((&map["completeness"], &map["missing"][0]["node"]), (&0.5.into(), &"node-2".into()));
+
+    let operations = eventually("all operations", || {
+        let (_, view) = get(&format!("{}/api/operations?minutes=1", console.url));
+        (view["total"] == 2 && view["operations"][0]["requests"]["requests"] == 17).then_some(view)
+    });
+    let slowest = &operations["operations"][0];
+    assert_eq!((&slowest["operation"], &slowest["requests"]["errors"]), (&"GET /slow".into(), &7.into()));
+
+    let alerts = eventually("the alert", || {
+        let (_, view) = get(&format!("{}/api/alerts", console.url));
+        (view["firing"] == 1).then_some(view)
+    });
+    assert_eq!(alerts["alerts"][0]["evidence"][0]["offset"], 4711);
+    writer.alert(&headwater_schemas::records::Alert { state: AlertState::Resolved, ..firing(start_us) });
+    writer.flush();
+    eventually("the alert is resolved", || {
+        (get(&format!("{}/api/alerts", console.url)).1["firing"] == 0).then_some(())
+    });
+
+    let agents = eventually("the heartbeat", || {
+        let (_, view) = get(&format!("{}/api/agents", console.url));
+        (!view["agents"].as_array().unwrap().is_empty()).then_some(view)
+    });
+    assert_eq!((&agents["agents"][0]["node"], &agents["agents"][0]["health"]), (&"node-1".into(), &"ok".into()));
+    let (_, status) = get(&format!("{}/api/status", console.url));
+    assert_eq!((&status["unreadable"], &status["caught_up"]), (&1.into(), &true.into()));
+    assert_eq!(status["newest_window_end_us"], start_us + WINDOW_US);
+}
+
+#[test]
+fn wrong_questions_get_clear_answers_and_every_answer_is_guarded() {
+    let console = Console::start(&settings("questions"));
+    let (status, answer) = get(&format!("{}/api/map?minutes=99", console.url));
+    assert_eq!((status, &answer["error"]), (400, &"minutes is 99, only the last 15 are kept".into()));
+    assert_eq!(get(&format!("{}/api/map?minutes=x", console.url)).0, 400);
+    assert_eq!(get(&format!("{}/api/map?hours=1", console.url)).0, 400);
+    assert_eq!(get(&format!("{}/api/history", console.url)).1["error"], "give either edge=ID or node=NAME");
+    assert_eq!(get(&format!("{}/nothing", console.url)).0, 404);
+    assert_eq!(get(&format!("{}/healthz", console.url)), (200, "ok\n".into()));
+
+    let page = ureq::get(&console.url).call().unwrap();
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{policy}");
+    let foreign = ureq::Agent::from(ureq::Agent::config_builder().http_status_as_error(false).build());
+    let answer = foreign.get(format!("{}/api/map", console.url)).header("host", "example.org").call().unwrap();
+    assert_eq!(answer.status().as_u16(), 421, "a name that is not this machine's");
+}
+
+#[test]
+fn an_absent_broker_is_told_and_a_taken_port_refused() {
+    let mut settings = settings("absent");
+    settings.brokers = format!("127.0.0.1:{}", headwater_stack::free_port().unwrap());
+    let console = Console::start(&settings);
+    let problem = eventually("the problem is told", || {
+        let (_, status) = get(&format!("{}/api/status", console.url));
+        assert_eq!(status["broker_answers"], false);
+        status["problem"].as_str().map(str::to_owned)
+    });
+    assert!(problem.contains(&settings.brokers) && problem.contains("check"), "{problem}");
+
+    let taken = console.url.trim_start_matches("http://").parse().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let feed = headwater_console::feed::Feed::new(settings, Default::default());
+    let refused = runtime.block_on(Server::bind(&ServerSettings { listen: taken }, feed)).err().unwrap();
+    assert!(format!("{refused:#}").contains("--console-listen"), "{refused:#}");
+}

@@ -1,0 +1,86 @@
+//! The page in a real Chromium, driven by playwright-core: `browser/page.test.js` and `browser/layout.test.js` look at it, this
+//! file publishes what they are to see. Chromium, Node and npm must be there; nothing is skipped.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::{Console, WINDOW_US, Writer, firing, heartbeat, http, newest_window_us, no_data, settings, write_shop};
+use headwater_schemas::records::{Alert, AlertState, Edge};
+
+fn browser_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser")
+}
+
+#[test]
+fn the_layout_holds_its_promises() {
+    let status = Command::new("node").args(["--test", "layout.test.js"]).current_dir(browser_dir()).status();
+    assert!(status.expect("start node: is Node.js 20 installed?").success());
+}
+
+/// The script prints a word when it wants the next thing to happen, and waits for a line back.
+#[test]
+fn the_page_shows_what_is_in_the_topics() {
+    install();
+    let settings = settings("browser");
+    let console = Console::start(&settings);
+    let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("console-screenshots");
+    std::fs::create_dir_all(&screenshots).unwrap();
+    let mut script = Command::new("node")
+        .arg("page.test.js")
+        .args([&console.url, screenshots.to_str().unwrap()])
+        .current_dir(browser_dir())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start node: is Node.js 20 installed?");
+    let mut answers = script.stdin.take().unwrap();
+    let mut writer = None;
+    let mut start_us = 0;
+    for line in BufReader::new(script.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        let Some(wanted) = line.strip_prefix("do: ") else {
+            println!("{line}");
+            continue;
+        };
+        let writer = writer.get_or_insert_with(|| Writer::start(&settings));
+        match wanted {
+            "shop" => {
+                start_us = newest_window_us();
+                writer.agent(&heartbeat("node-1", 0, 0));
+                write_shop(writer, 30, start_us - 29 * WINDOW_US);
+            }
+            "alert" => {
+                writer.alert(&firing(start_us));
+                writer.agent(&heartbeat("node-2", 0, 0));
+                writer.agent(&heartbeat("node-2", 1, 120));
+            }
+            "resolve" => writer.alert(&Alert { state: AlertState::Resolved, ..firing(start_us) }),
+            "gap" => {
+                let missing = vec![no_data("node-3", start_us, start_us + WINDOW_US)];
+                let edge = http(start_us, "nginx", "shop-catalog", 214, 0, 1_150.0);
+                writer.edge(&Edge { revision: 1, completeness: 0.75, missing, ..edge });
+            }
+            "markup" => {
+                let name = "<img src=x onerror=document.title='broken'>";
+                writer.edge(&http(start_us, name, "<b>bold</b>", 10, 0, 1_000.0));
+            }
+            other => panic!("the script wants something unknown: {other}"),
+        }
+        writer.flush();
+        writeln!(answers, "done").unwrap();
+    }
+    assert!(script.wait().unwrap().success(), "page.test.js failed; its output is above");
+}
+
+/// Fetches playwright-core once, in the version of the lock file.
+fn install() {
+    if browser_dir().join("node_modules/playwright-core").is_dir() {
+        return;
+    }
+    let status = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(browser_dir()).status();
+    assert!(status.expect("start npm: is it installed?").success(), "npm ci failed");
+}

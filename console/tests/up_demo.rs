@@ -1,0 +1,206 @@
+//! `headwater up --demo` as a user starts it: the whole expected map within 30 seconds of being ready, an injected fault raises an
+//! alert that names the right service within 60, the alert resolves, and Ctrl-C leaves nothing behind. Needs root, and the
+//! programs beside `headwater`: `cargo build` makes them.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Kafka, the registry and the shop start on two busy cores; nothing is fetched any more by then, or this is the first run.
+const READY_WITHIN: Duration = Duration::from_secs(300);
+const MAP_WITHIN: Duration = Duration::from_secs(30);
+const ALERT_WITHIN: Duration = Duration::from_secs(60);
+const RESOLVED_WITHIN: Duration = Duration::from_secs(120);
+/// An alert compares with the past, which must be there first.
+const PAST: Duration = Duration::from_secs(60);
+const STOPPED_WITHIN: Duration = Duration::from_secs(20);
+
+type Edge = (String, String, String);
+
+#[derive(Deserialize)]
+struct Ready {
+    console_url: String,
+    brokers: String,
+    registry_url: String,
+    pids: BTreeMap<String, i32>,
+    demo: Demo,
+}
+
+#[derive(Deserialize)]
+struct Demo {
+    cgroup: PathBuf,
+    fault_command: Vec<String>,
+    clear_command: Vec<String>,
+}
+
+/// A running `up`. Dropping it ends it; its children end with it.
+struct Up {
+    process: Child,
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            interrupt(&self.process);
+            let _ = wait_for(STOPPED_WITHIN, || self.process.try_wait().ok().flatten());
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+}
+
+fn headwater() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_headwater"))
+}
+
+#[test]
+fn the_demo_is_seen_breaks_heals_and_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let ready_file = folder.path().join("ready.json");
+    let log = fs::File::create(folder.path().join("up.log")).unwrap();
+    let process = headwater()
+        .args(["up", "--demo", "--yes", "--console-port", "0", "--ready-file"])
+        .arg(&ready_file)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut up = Up { process };
+    let told = || fs::read_to_string(folder.path().join("up.log")).unwrap_or_default();
+    let ready = wait_for(READY_WITHIN, || {
+        assert!(up.process.try_wait().unwrap().is_none(), "up ended before it was ready:\n{}", told());
+        fs::read_to_string(&ready_file).ok()
+    });
+    let ready: Ready =
+        serde_json::from_str(&ready.unwrap_or_else(|| panic!("not ready in time:\n{}", told()))).unwrap();
+    let ready_at = Instant::now();
+
+    the_whole_map_comes(&ready, ready_at);
+    wait_until(ready_at + PAST);
+    the_fault_is_named_and_resolves(&ready);
+    everything_stops(&mut up, &ready, &ready_file, &told);
+}
+
+fn the_whole_map_comes(ready: &Ready, ready_at: Instant) {
+    let expected = expected_map();
+    let mut seen = BTreeSet::new();
+    let came = wait_for(MAP_WITHIN.saturating_sub(ready_at.elapsed()), || {
+        let map = get(&ready.console_url, "/api/map?minutes=1");
+        seen = map["edges"].as_array().unwrap().iter().filter(|edge| carries(edge)).map(names).collect();
+        expected.is_subset(&seen).then_some(())
+    });
+    let missing: Vec<_> = expected.difference(&seen).collect();
+    assert!(came.is_some(), "{MAP_WITHIN:?} after being ready the map lacks {missing:?}");
+    let others: Vec<_> =
+        seen.difference(&expected).filter(|(client, server, _)| client != "unknown" && server != "unknown").collect();
+    assert!(others.is_empty(), "the map shows what is not there: {others:?}");
+
+    // The terminal says the same.
+    let printed = run(headwater().args(["map", "--json", "--minutes", "5"]).args(flags(ready)));
+    let lines: Vec<Value> = text(&printed).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let printed: BTreeSet<Edge> = lines.iter().map(names).collect();
+    assert!(expected.is_subset(&printed), "`headwater map --json` lacks edges: {printed:?}");
+    for field in ["window_start", "requests", "errors", "p50_us", "p95_us", "p99_us", "completeness"] {
+        assert!(lines.iter().all(|line| line.get(field).is_some()), "{field}");
+    }
+}
+
+fn the_fault_is_named_and_resolves(ready: &Ready) {
+    let firing = || get(&ready.console_url, "/api/alerts")["alerts"].as_array().unwrap().clone();
+    let is_firing = |alert: &Value| alert["state"] == "FIRING";
+    assert!(!firing().iter().any(is_firing), "an alert fires without a fault: {:?}", firing());
+
+    run(Command::new(&ready.demo.fault_command[0]).args(&ready.demo.fault_command[1..]));
+    let alerts = wait_for(ALERT_WITHIN, || {
+        let alerts = firing();
+        alerts.iter().any(is_firing).then_some(alerts)
+    });
+    let alerts = alerts.unwrap_or_else(|| panic!("no alert {ALERT_WITHIN:?} after the fault"));
+    for alert in &alerts {
+        assert_eq!(alert["service"], "shop-payments", "{alert}");
+        let evidence = alert["evidence"].as_array().unwrap();
+        assert!(evidence.iter().any(|at| at["offset"].is_i64() && at["partition"].is_i64()), "{alert}");
+    }
+    run(Command::new(&ready.demo.clear_command[0]).args(&ready.demo.clear_command[1..]));
+    let resolved = wait_for(RESOLVED_WITHIN, || (!firing().iter().any(is_firing)).then_some(()));
+    assert!(resolved.is_some(), "{RESOLVED_WITHIN:?} after the fault still firing: {:?}", firing());
+}
+
+fn everything_stops(up: &mut Up, ready: &Ready, ready_file: &Path, told: &dyn Fn() -> String) {
+    interrupt(&up.process);
+    let status = wait_for(STOPPED_WITHIN, || up.process.try_wait().unwrap());
+    let status = status.unwrap_or_else(|| panic!("not stopped {STOPPED_WITHIN:?} after Ctrl-C:\n{}", told()));
+    assert!(status.success(), "{status}:\n{}", told());
+    assert!(!ready_file.exists(), "the ready file stays");
+    let gone = wait_for(STOPPED_WITHIN, || {
+        let left = ready.pids.values().any(|pid| Path::new("/proc").join(pid.to_string()).exists());
+        (!left && !ready.demo.cgroup.exists()).then_some(())
+    });
+    assert!(gone.is_some(), "something stays: {:?}, {}", ready.pids, ready.demo.cgroup.display());
+}
+
+fn expected_map() -> BTreeSet<Edge> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../load-tests/demo-shop/expected-map.json");
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().map(|line| names(&serde_json::from_str(line).unwrap())).collect()
+}
+
+fn names(edge: &Value) -> Edge {
+    let text = |field: &str| edge[field].as_str().unwrap().to_owned();
+    (text("client"), text("server"), text("protocol"))
+}
+
+/// An HTTP edge has requests, a TCP edge bytes.
+fn carries(edge: &Value) -> bool {
+    let requests = edge["requests"]["requests"].as_i64().unwrap();
+    requests > 0 || (edge["protocol"] == "tcp" && edge["to_server_bytes_per_s"].as_f64().unwrap() > 0.0)
+}
+
+fn flags(ready: &Ready) -> [&str; 4] {
+    ["--kafka-brokers", &ready.brokers, "--registry-url", &ready.registry_url]
+}
+
+fn get(url: &str, path: &str) -> Value {
+    let text = ureq::get(format!("{url}{path}")).call().unwrap().body_mut().read_to_string().unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn text(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn interrupt(process: &Child) {
+    // SAFETY: the process is ours and not reaped, so the pid is still its own.
+    unsafe { libc::kill(process.id().cast_signed(), libc::SIGINT) };
+}
+
+fn wait_until(moment: Instant) {
+    thread::sleep(moment.saturating_duration_since(Instant::now()));
+}
+
+fn wait_for<T>(patience: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(found) = probe() {
+            return Some(found);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
