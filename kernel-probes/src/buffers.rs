@@ -18,6 +18,10 @@ static EVENTS: RingBuf<u8, { 16 * 1024 * 1024 }> = RingBuf::new();
 #[btf_map]
 static COUNTS: PerCpuArray<u64, { count::LEN as usize }> = PerCpuArray::new();
 
+/// 1 once all programs are in place. A program that ran before the others were there would see one direction of a connection only.
+#[btf_map]
+static CAPTURING: Array<u32, 1> = Array::new();
+
 /// Two for each processor, one a direction: the two programs do not interrupt themselves, but one could interrupt the other.
 /// A plain array, since the kernel bounds the values of per-CPU ones to 32 KiB. The loader sets the number of entries.
 #[btf_map]
@@ -28,6 +32,12 @@ static ROOM: Array<Room, 2> = Array::new();
 pub struct Room {
     pub event: DataEvent,
     pub bytes: [u8; 2 * CAPTURE_BYTES_MAX],
+}
+
+/// Whether the capture has begun.
+#[inline(always)]
+pub fn capturing() -> bool {
+    CAPTURING.get(0).is_some_and(|value| *value != 0)
 }
 
 #[inline(always)]

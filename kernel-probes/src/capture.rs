@@ -29,7 +29,7 @@ const VECTOR_MAX: u64 = 40;
 
 #[inline(always)]
 pub fn call(sock: *const u8, result: i32, flags: i32, way: u32) {
-    if result < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 {
+    if result < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 || !buffers::capturing() {
         return;
     }
     let sock = Sock(sock);
@@ -71,7 +71,7 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32) {
         connection_id: state.connection_id,
         at_ns: unsafe { bpf_ktime_get_ns() },
         position,
-        other_position: other_position(tcp, state, way),
+        other_position: other_position(sock, tcp, state, way),
         length: moved,
         direction: way as u16,
         role: state.role as u16,
@@ -102,15 +102,17 @@ fn advance(sock: Sock, tcp: TcpSock, state: &mut SocketState, moved: u32, way: u
     end - moved as u64
 }
 
-/// How far the other direction got, also where its own event is still to come.
+/// How far the other direction got, also where its own event is still to come or its run was missed: what has been answered must
+/// never look unanswered.
 #[inline(always)]
-fn other_position(tcp: TcpSock, state: &SocketState, way: u32) -> u64 {
-    if way == direction::SEND {
-        return state.position[1];
-    }
-    let reached = state.position[0];
-    let gone = tcp.write_seq().wrapping_sub(state.base[0]).wrapping_sub(reached as u32);
-    if gone > i32::MAX as u32 { reached } else { reached + gone as u64 }
+fn other_position(sock: Sock, tcp: TcpSock, state: &SocketState, way: u32) -> u64 {
+    let other = (way ^ 1) as usize & 1;
+    let reached = state.position[other];
+    let sequence = if other as u32 == direction::SEND { tcp.write_seq() } else { tcp.copied_seq() };
+    let gone = sequence.wrapping_sub(state.base[other]).wrapping_sub(reached as u32);
+    // A FIN that was read counts in copied_seq.
+    let only_fin = other as u32 == direction::RECEIVE && gone == 1 && sock.receive_is_shut();
+    if only_fin || gone > i32::MAX as u32 { reached } else { reached + gone as u64 }
 }
 
 /// Looks at the first bytes of a client's turn. True if they are, or may still become, a known protocol's.

@@ -49,6 +49,9 @@ fn storage(sock: Sock, flags: u64) -> *mut SocketState {
 /// `inet_sock_set_state`: runs in any context, on loopback also in that of the peer.
 #[inline(always)]
 pub fn changed(sock: Sock0, old: i32, new: i32) {
+    if !buffers::capturing() {
+        return;
+    }
     let sock = Sock(sock);
     let Some(tcp) = sock.tcp() else { return };
     match (old, new) {

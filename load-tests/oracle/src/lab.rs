@@ -96,18 +96,28 @@ impl Lab {
         Ok((process, line.trim().parse().with_context(|| format!("oracle-server printed `{line}`"))?))
     }
 
+    /// Starts a client in the cgroup that keeps some connections busy until it is told to end; see `oracle-steady`.
+    pub fn steady(&self, program: &str, address: SocketAddr, label: &str, connections: u64) -> Result<Client> {
+        let mut command = Command::new(program);
+        command.args([address.to_string(), label.to_owned(), connections.to_string()]);
+        self.start_client(command, label)
+    }
+
     /// Starts a client in the cgroup, which waits with its early connections open.
     pub fn client(&self, program: &str, load: &Load) -> Result<Client> {
-        let report = self.folder.path().join(format!("report-{}", load.label));
         let mut command = in_namespace(load.netns.as_deref(), program);
         command
             .args([load.address.to_string(), load.server.to_owned(), load.label.to_owned()])
-            .args([load.seed, load.requests, load.early, load.threads, load.pause_us].map(|number| number.to_string()))
-            .arg(&report)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+            .args([load.seed, load.requests, load.early, load.threads, load.pause_us].map(|number| number.to_string()));
+        self.start_client(command, load.label)
+    }
+
+    /// A client writes its report to the file that is its last argument.
+    fn start_client(&self, mut command: Command, label: &str) -> Result<Client> {
+        let report = self.folder.path().join(format!("report-{label}"));
+        command.arg(&report).stdin(Stdio::piped()).stdout(Stdio::piped());
         self.cgroup.enter(&mut command)?;
-        let log = self.folder.path().join(format!("client-{}.log", load.label));
+        let log = self.folder.path().join(format!("client-{label}.log"));
         let mut process = Process::spawn("oracle-client", command, &log)?;
         let stdin = process.child.stdin.take().context("no standard input")?;
         let line = process.line()?;
@@ -131,7 +141,7 @@ pub struct Load {
     pub netns: Option<String>,
 }
 
-/// A client that waits to begin, or works.
+/// A client that waits for the word to begin (or, if it is a steady one, to end), or works.
 pub struct Client {
     process: Process,
     stdin: Option<ChildStdin>,
@@ -140,8 +150,8 @@ pub struct Client {
 
 impl Client {
     pub fn go(&mut self) -> Result<()> {
-        let mut stdin = self.stdin.take().context("the client has begun already")?;
-        stdin.write_all(b"go\n").context("tell the client to begin")
+        let mut stdin = self.stdin.take().context("the client has had the word already")?;
+        stdin.write_all(b"go\n").context("give the client the word")
     }
 
     /// Waits for its end and reads what it did.

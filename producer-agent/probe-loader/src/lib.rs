@@ -88,6 +88,7 @@ impl Probes {
         set_filters(&mut ebpf, options)?;
         load_iterator(&mut ebpf, &btf)?;
         attach_tracepoints(&mut ebpf, &btf)?;
+        begin_capture(&mut ebpf)?;
 
         let ring = take_map(&mut ebpf, "EVENTS")?;
         let ring = RingBuf::try_from(ring).map_err(map_error)?;
@@ -176,6 +177,13 @@ fn attach_tracepoints(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
         program.attach().map_err(|error| refused(name, tracepoint, error))?;
     }
     Ok(())
+}
+
+/// All programs begin at one moment: the first one attached would otherwise see half of each connection for a while.
+fn begin_capture(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let map = ebpf.map_mut("CAPTURING").ok_or_else(|| LoadError::Object("it has no CAPTURING".into()))?;
+    let mut capturing: aya::maps::Array<_, u32> = map.try_into().map_err(map_error)?;
+    capturing.set(0, 1, 0).map_err(map_error)
 }
 
 fn load_iterator(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {

@@ -1,0 +1,76 @@
+//! The agent starts while kept-alive connections are in full use: what was under way at that moment is counted as not seen, and
+//! everything that began later is seen exactly, on the same connections.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+
+use headwater_oracle::client::Outcome;
+use headwater_oracle::lab::{Lab, free_port, wait_for, wait_for_port};
+use headwater_oracle::topics;
+use headwater_schemas::records::{Agent, Side};
+
+const CONNECTIONS: u64 = 8;
+
+/// Starts of the agent; each cuts into what is under way at another place.
+const STARTS: usize = 3;
+
+#[test]
+fn connections_that_are_busy_while_the_agent_starts_are_followed_from_then_on() {
+    let lab = Lab::start().unwrap();
+    let nginx_port = free_port().unwrap();
+    let _nginx = lab.nginx(&[format!("127.0.0.1:{nginx_port}")], None).unwrap();
+    let nginx_address = format!("127.0.0.1:{nginx_port}").parse().unwrap();
+    wait_for_port(nginx_address).unwrap();
+    let (_hyper, hyper_address) = lab.hyper(env!("CARGO_BIN_EXE_oracle-server")).unwrap();
+    let program = env!("CARGO_BIN_EXE_oracle-steady");
+    let mut clients = [
+        lab.steady(program, nginx_address, "nginx", CONNECTIONS).unwrap(),
+        lab.steady(program, hyper_address, "hyper", CONNECTIONS).unwrap(),
+    ];
+    let mut lives = Vec::new();
+    for _ in 0..STARTS {
+        let mut agent = lab.agent().unwrap();
+        let last = || topics::agents(&lab.settings).unwrap().pop().unwrap();
+        let started_at_us = last().agent_started_at_us;
+        // A second heartbeat: at least five seconds of the load.
+        wait_for("a second heartbeat", || Ok(last().observed_at_us > started_at_us + 5_000_000)).unwrap();
+        agent.stop().unwrap();
+        wait_for("the last heartbeat", || Ok(last().is_final)).unwrap();
+        lives.push(last());
+    }
+    clients.iter_mut().for_each(|client| client.go().unwrap());
+    let outcomes: Vec<Outcome> = clients.into_iter().flat_map(|client| client.finish().unwrap()).collect();
+    let requests = topics::requests(&lab.settings).unwrap();
+    let mut seen: HashMap<(&str, Side), u64> = HashMap::new();
+    requests.iter().for_each(|request| *seen.entry((&request.path, request.side)).or_default() += 1);
+    for life in &lives {
+        check_life(life, &outcomes, &seen);
+    }
+    assert!(seen.values().all(|&count| count == 1), "some are doubled");
+}
+
+/// What began after the agent's start and ended before its stop was seen once from each side.
+fn check_life(life: &Agent, outcomes: &[Outcome], seen: &HashMap<(&str, Side), u64>) {
+    let within = outcomes.iter().filter(|outcome| {
+        let began_at_us = outcome.received_at_us - (outcome.latency_ns / 1000) as i64;
+        began_at_us > life.agent_started_at_us + 1_000 && outcome.received_at_us < life.observed_at_us - 100_000
+    });
+    let (mut right, mut missing) = (0_u64, 0_u64);
+    for outcome in within {
+        for side in [Side::Client, Side::Server] {
+            if seen.contains_key(&(outcome.path.as_str(), side)) {
+                right += 1;
+            } else {
+                missing += 1;
+            }
+        }
+    }
+    println!("{right} right, {missing} missing, dropped {:?}", life.dropped);
+    assert!(right > 1_000, "the load hardly ran: {right}");
+    assert_eq!(missing, 0, "dropped {:?}", life.dropped);
+    // On each side of each connection at most one exchange was under way at the start, and one at the end.
+    for (reason, &count) in &life.dropped {
+        let allowed = matches!(reason.as_str(), "requests/started_before_capture" | "requests/unfinished");
+        assert!(allowed && count <= 4 * CONNECTIONS as i64, "{count} dropped as {reason}");
+    }
+}
