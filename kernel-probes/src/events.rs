@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use headwater_probe_types::{SocketEvent, SocketRecord, SocketState, count, flag, kind};
 
 use crate::{
-    buffers, globals,
+    buffers, globals, owner,
     socket::{Sock, TcpSock},
     state,
 };
@@ -52,8 +52,13 @@ pub fn dump_socket(ctx: *mut c_void) {
     }
     let state = state::get(sock);
     // SAFETY: the helper returned null or the socket's state.
-    let Some(state) = (unsafe { state.as_ref() }) else { return };
+    let Some(state) = (unsafe { state.as_mut() }) else { return };
     if state.flags & flag::IGNORED != 0 || state.flags & flag::ESTABLISHED == 0 {
+        return;
+    }
+    // The other end of a connection of the agent that was opened before the capture may have moved bytes first.
+    if owner::is_own(state.connection_id) {
+        state.flags |= flag::IGNORED;
         return;
     }
     let Some(tcp) = sock.tcp() else { return };

@@ -33,6 +33,14 @@ impl Lab {
         Ok(Lab { stack, settings, cgroup: Cgroup::make()?, folder: tempfile::tempdir()? })
     }
 
+    /// The same with Kafka and the registry inside of what the agent observes.
+    pub fn start_observed() -> Result<Lab> {
+        let cgroup = Cgroup::make()?;
+        let stack = cgroup.run_inside(|| Ok(Stack::start(StackOptions::default())?))?;
+        let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
+        Ok(Lab { stack, settings, cgroup, folder: tempfile::tempdir()? })
+    }
+
     /// Starts the agent on this lab's cgroup; it is ready once its heartbeat was read.
     pub fn agent(&self) -> Result<Process> {
         let before = topics::agents(&self.settings).map_or(0, |agents| agents.len());
@@ -251,6 +259,21 @@ impl Cgroup {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Takes this whole process into the cgroup for as long as `work` takes: what it starts stays there.
+    pub fn run_inside<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).context("this process has no cgroup2")?;
+        let mount = self.path.parent().context("the cgroup has no parent")?;
+        let enter = |folder: &Path| {
+            let procs = folder.join("cgroup.procs");
+            fs::write(&procs, std::process::id().to_string()).with_context(|| format!("write {}", procs.display()))
+        };
+        enter(&self.path)?;
+        let result = work();
+        enter(&mount.join(own))?;
+        result
     }
 
     /// Makes the process that the command starts enter the cgroup before it runs.

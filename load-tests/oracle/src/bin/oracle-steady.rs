@@ -17,7 +17,7 @@ use headwater_oracle::plan::{Body, Planned, Session, Transport};
 const REQUESTS_MAX: usize = 200_000;
 
 /// So that all connections together leave room for the servers on a small machine.
-const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_millis(2);
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

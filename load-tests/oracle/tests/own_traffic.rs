@@ -1,0 +1,60 @@
+//! The agent's own traffic is not taken for anybody's, also where the agent and Kafka are inside of what it observes.
+//!
+//! Alone in its file: for a while its whole process is in the cgroup, and so would be what other tests start.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use headwater_oracle::lab::{Lab, wait_for};
+use headwater_oracle::topics;
+use headwater_schemas::records::Flow;
+use headwater_schemas::topics::Topic;
+
+/// Heartbeats, five seconds apart: the progress of open connections is published twice in that time.
+const HEARTBEATS: usize = 6;
+
+#[test]
+fn the_agents_own_connections_are_seen_from_neither_side() {
+    // Kafka, the registry and the agent are all inside of the capture: both ends of the agent's connections are.
+    let lab = Lab::start_observed().unwrap();
+    let mut agent = lab.cgroup.run_inside(|| lab.spawn_agent()).unwrap();
+    let mut own_ports = BTreeSet::new();
+    let mut heartbeats = Vec::new();
+    wait_for("heartbeats", || {
+        own_ports.extend(local_ports_of(agent.pid()));
+        heartbeats = topics::agents(&lab.settings).unwrap_or_default();
+        Ok(heartbeats.len() >= HEARTBEATS)
+    })
+    .unwrap();
+    agent.stop().unwrap();
+    assert!(!own_ports.is_empty(), "the agent's connections were not found");
+    let mut others = 0;
+    topics::each(&lab.settings, Topic::Flows, |cache, value| {
+        let (schema, datum) = cache.open(value)?;
+        let flow: Flow<'_> = schema.decode(datum)?;
+        let own = [flow.local_port, flow.remote_port].iter().any(|port| own_ports.contains(&(*port as u16)));
+        assert!(!own && flow.workload != "headwater-agent", "the agent's own: {flow:?}");
+        others += 1;
+        Ok(())
+    })
+    .unwrap();
+    // What was captured is the broker's side of this test's own readers, so the capture did work.
+    assert!(others > 0, "nothing at all was captured");
+    println!("{others} flows of others, none of the agent's ports {own_ports:?}");
+}
+
+/// Local ports of the TCP sockets that a process holds open.
+fn local_ports_of(pid: u32) -> Vec<u16> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let sockets: BTreeSet<String> = links
+        .filter_map(|link| fs::read_link(link.path()).ok())
+        .filter_map(|target| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let tables =
+        ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    let fields = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let own = fields.filter(|fields| fields.get(9).is_some_and(|inode| sockets.contains(*inode)));
+    own.filter_map(|fields| u16::from_str_radix(fields.get(1)?.rsplit(':').next()?, 16).ok()).collect()
+}
