@@ -7,7 +7,7 @@ use headwater_schemas::records::Agent;
 use headwater_schemas::topics::Topic;
 
 /// Heartbeats, five seconds apart, in which whatever feeds itself would grow.
-const HEARTBEATS: usize = 6;
+const HEARTBEATS: usize = 4;
 
 #[test]
 fn with_nothing_to_observe_nothing_is_published_but_signs_of_life() {

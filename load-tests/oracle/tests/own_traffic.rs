@@ -11,8 +11,8 @@ use headwater_oracle::topics;
 use headwater_schemas::records::Flow;
 use headwater_schemas::topics::Topic;
 
-/// Heartbeats, five seconds apart: the progress of open connections is published twice in that time.
-const HEARTBEATS: usize = 6;
+/// Heartbeats, five seconds apart: the progress of open connections is published in that time.
+const HEARTBEATS: usize = 4;
 
 #[test]
 fn the_agents_own_connections_are_seen_from_neither_side() {
