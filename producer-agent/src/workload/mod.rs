@@ -14,6 +14,9 @@ use rustc_hash::FxHashMap;
 
 const PROCESSES_MAX: usize = 16 * 1024;
 
+/// USER_HZ is 100 on every machine that this runs on.
+const NS_PER_TICK: u64 = 10_000_000;
+
 /// The kernel cuts a program's name here.
 const COMM_CHARS_MAX: usize = 15;
 
@@ -54,11 +57,24 @@ impl Workloads {
 fn name(socket: &SocketRecord) -> Workload {
     let program = program(socket);
     let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", socket.pid)).unwrap_or_default();
-    match cgroup::place(&cgroups) {
+    // Looked at last: an id that belongs to the process now has belonged to it all along.
+    let place = cgroup::place(&cgroups).filter(|_| is_still_there(socket.pid, socket.process_started_ns));
+    match place {
         Some(cgroup::Place::Container(id)) => Workload { name: format!("{program}@{id}"), kind: "container" },
         Some(cgroup::Place::Unit(unit)) => Workload { name: unit, kind: "unit" },
         None => Workload { name: program, kind: "program" },
     }
+}
+
+/// Whether the id still belongs to the process that the probes saw, and not to a later one.
+fn is_still_there(pid: u32, started_ns: u64) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    started_ticks(&stat) == Some(started_ns / NS_PER_TICK)
+}
+
+/// The process's start since boot: field 22 of `/proc/PID/stat` (proc_pid_stat(5)), counted behind the name, which may hold anything.
+fn started_ticks(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// The program's name as the kernel has it; where that was cut, the file's name if it begins the same.
@@ -72,5 +88,21 @@ fn program(socket: &SocketRecord) -> String {
     match file.file_name().map(|name| name.to_string_lossy()) {
         Some(name) if name.starts_with(&comm) => name.trim_end_matches(" (deleted)").to_owned(),
         _ => comm,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_from_a_later_one_with_its_id() {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let started_ns = started_ticks(&stat).unwrap() * NS_PER_TICK;
+        assert!(is_still_there(std::process::id(), started_ns + 3));
+        assert!(!is_still_there(std::process::id(), started_ns + NS_PER_TICK));
+        assert!(!is_still_there(u32::MAX, started_ns));
+        assert_eq!(started_ticks("7 (a) b) c) S 1 7 7 0 -1 4194560 1 0 0 0 2 3 0 0 20 0 1 0 1234 99"), Some(1234));
     }
 }
