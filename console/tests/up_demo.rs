@@ -1,5 +1,5 @@
-//! `headwater up --demo` as a user starts it: the whole expected map within 30 seconds of being ready, an injected fault raises an
-//! alert that names the right service within 60, the alert resolves, and Ctrl-C leaves nothing behind. Needs root, and the
+//! `headwater up --demo` as a user starts it: the whole expected map within 30 seconds of being ready, each window at most 5 seconds after
+//! its end, an injected fault raises an alert that names the right service within 60, the alert resolves, and Ctrl-C leaves nothing behind. Needs root, and the
 //! programs beside `headwater`: `cargo build` makes them.
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +16,9 @@ use serde_json::Value;
 /// Kafka, the registry and the shop start on two busy cores; nothing is fetched any more by then, or this is the first run.
 const READY_WITHIN: Duration = Duration::from_secs(300);
 const MAP_WITHIN: Duration = Duration::from_secs(30);
+/// From the end of a window to its edges in the console.
+const SHOWN_WITHIN: Duration = Duration::from_secs(5);
+const WINDOWS_TIMED: usize = 4;
 const ALERT_WITHIN: Duration = Duration::from_secs(60);
 const RESOLVED_WITHIN: Duration = Duration::from_secs(120);
 /// An alert compares with the past, which must be there first.
@@ -84,6 +87,7 @@ fn the_demo_is_seen_breaks_heals_and_stops() {
     let ready_at = Instant::now();
 
     the_whole_map_comes(&ready, ready_at);
+    windows_are_shown_in_time(&ready);
     wait_until(ready_at + PAST);
     the_fault_is_named_and_resolves(&ready);
     everything_stops(&mut up, &ready, &ready_file, &told);
@@ -111,6 +115,20 @@ fn the_whole_map_comes(ready: &Ready, ready_at: Instant) {
     for field in ["window_start", "requests", "errors", "p50_us", "p95_us", "p99_us", "completeness"] {
         assert!(lines.iter().all(|line| line.get(field).is_some()), "{field}");
     }
+}
+
+fn windows_are_shown_in_time(ready: &Ready) {
+    let newest_end_us = || get(&ready.console_url, "/api/map?minutes=1")["span"]["to_us"].as_i64().unwrap();
+    let mut last_us = newest_end_us();
+    let mut delays_ms = Vec::new();
+    while delays_ms.len() < WINDOWS_TIMED {
+        let end_us = wait_for(MAP_WITHIN, || Some(newest_end_us()).filter(|end_us| *end_us > last_us));
+        last_us = end_us.unwrap_or_else(|| panic!("no window came in {MAP_WITHIN:?}; before: {delays_ms:?} ms"));
+        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
+        delays_ms.push((now_us - last_us) / 1000);
+    }
+    println!("windows were shown {delays_ms:?} ms after their end");
+    assert!(delays_ms.iter().all(|&ms| ms <= SHOWN_WITHIN.as_millis() as i64), "{delays_ms:?} ms after their end");
 }
 
 fn the_fault_is_named_and_resolves(ready: &Ready) {

@@ -77,6 +77,28 @@ pub(super) struct PartialHead {
     pub beginning: Beginning,
 }
 
+/// What a segment added to a [`PartialHead`].
+pub(super) struct Growth {
+    /// Bytes that were there before.
+    pub known: usize,
+    /// All that was captured found room.
+    pub fits: bool,
+    /// Nothing of the segment is missing from the head.
+    pub whole: bool,
+}
+
+impl PartialHead {
+    /// Adds what was captured of a segment, up to `bytes_max` in all. The cursor stays where it is.
+    pub fn grow(&mut self, cursor: &Cursor<'_>, bytes_max: u32) -> Growth {
+        let known = self.bytes.len();
+        let room = (bytes_max as usize).saturating_sub(known);
+        let added = cursor.captured.len().min(room);
+        self.bytes.extend_from_slice(&cursor.captured[..added]);
+        let fits = added == cursor.captured.len();
+        Growth { known, fits, whole: fits && cursor.captured_whole() }
+    }
+}
+
 /// Where and when a message began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beginning {

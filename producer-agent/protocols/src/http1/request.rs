@@ -3,7 +3,7 @@
 //! In: segments in order, and gaps. Out: entries in the queue of exchanges, their ends, and losses.
 
 use super::body::{Body, Cursor, Framing, Progress};
-use super::connection::{Beginning, Connection, PartialHead, RequestState, ResponseState};
+use super::connection::{Beginning, Connection, Growth, PartialHead, RequestState, ResponseState};
 use super::exchanges::{Mark, Pending};
 use super::head::{self, Parsed, RequestLine};
 use crate::{Direction, LossReason, Recognition, Sink};
@@ -70,17 +70,12 @@ impl Connection {
         let RequestState::Head(mut partial) = std::mem::replace(&mut self.request.state, RequestState::Unsure) else {
             return;
         };
-        let known = partial.bytes.len();
-        let room = (self.options.head_bytes_max as usize).saturating_sub(known);
-        let added = cursor.captured.len().min(room);
-        partial.bytes.extend_from_slice(&cursor.captured[..added]);
-        let fits = added == cursor.captured.len();
-        let all_there = fits && cursor.captured_whole();
-        let parsed = match head::may_end_after(&partial.bytes, known) || !all_there {
+        let Growth { known, fits, whole } = partial.grow(cursor, self.options.head_bytes_max);
+        let parsed = match head::may_end_after(&partial.bytes, known) || !whole {
             true => parse(&partial.bytes, &partial.beginning),
             false => Parsed::Partial(None),
         };
-        if matches!(parsed, Parsed::Partial(_)) && all_there {
+        if matches!(parsed, Parsed::Partial(_)) && whole {
             cursor.skip_rest();
             self.request.state = RequestState::Head(partial);
             return;

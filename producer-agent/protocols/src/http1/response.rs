@@ -3,7 +3,7 @@
 //! In: segments in order, and gaps. Out: the answers of the exchanges in the queue, complete exchanges, and losses.
 
 use super::body::{Body, Cursor, Framing, Progress};
-use super::connection::{Beginning, Connection, PartialHead, RequestState, ResponseState};
+use super::connection::{Beginning, Connection, Growth, PartialHead, RequestState, ResponseState};
 use super::exchanges::{Mark, Pending};
 use super::head::{self, Method, Parsed};
 use crate::{Direction, LossReason, Recognition, Sink};
@@ -73,18 +73,13 @@ impl Connection {
         else {
             return;
         };
-        let known = partial.bytes.len();
-        let room = (self.options.head_bytes_max as usize).saturating_sub(known);
-        let added = cursor.captured.len().min(room);
-        partial.bytes.extend_from_slice(&cursor.captured[..added]);
-        let fits = added == cursor.captured.len();
-        let all_there = fits && cursor.captured_whole();
+        let Growth { known, fits, whole } = partial.grow(cursor, self.options.head_bytes_max);
         let method = self.pending.front().and_then(|front| front.method.as_ref());
-        let parsed = match head::may_end_after(&partial.bytes, known) || !all_there {
+        let parsed = match head::may_end_after(&partial.bytes, known) || !whole {
             true => head::parse_response(&partial.bytes, method),
             false => Parsed::Partial(None),
         };
-        if matches!(parsed, Parsed::Partial(_)) && all_there {
+        if matches!(parsed, Parsed::Partial(_)) && whole {
             cursor.skip_rest();
             self.response.state = ResponseState::Head(partial);
             return;
