@@ -2,7 +2,7 @@
 
 mod clock;
 mod heartbeat;
-mod ledger;
+pub mod ledger;
 mod losses;
 mod observe;
 pub mod pipeline;

@@ -1,22 +1,29 @@
 //! Adds what one window holds to the edges that it belongs to.
 //!
 //! A name comes from the record itself, then from the connection's other records; an unseen server is its address as the client
-//! sees it, anything else `unknown`. A connection counts from its client's side if that side is captured at all, never
-//! from both.
+//! sees it, anything else `unknown`. A connection counts from its client's side if that side is captured, never from both: the
+//! server's counts where no client was seen lately, or none whose node is still expected to tell.
 
 use headwater_schemas::records::{FlowState, Side};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::credits::{CREDIT_WINDOWS, Credits};
 use super::edges::{Edges, Key};
 use super::exchanges::Exchange;
 use super::items::FlowItem;
 use super::names::Names;
 use super::symbols::{Symbol, Symbols};
 use crate::processor::Counters;
+use crate::windows::Windows;
 
 /// Where names come from, and where sums go.
 pub struct Fold<'a> {
+    pub window_us: i64,
+    pub windows: Windows,
     pub names: &'a Names,
+    pub credits: &'a mut Credits,
+    /// Nodes whose data is expected in this window.
+    pub nodes: FxHashSet<Symbol>,
     /// Mentions before this time are too old.
     pub since_us: i64,
     pub symbols: &'a mut Symbols,
@@ -54,11 +61,19 @@ impl Fold<'_> {
         for flow in flows {
             if !seen.insert((flow.connection, flow.side, flow.at_us)) {
                 counters.add("duplicates", 1);
-            } else if flow.side == Side::Server && self.names.seen(flow.connection, Side::Client, self.since_us) {
-                self.retransmits_of_server(flow, &protocols);
-            } else if makes_an_edge(flow) {
-                let key = self.flow_key(flow);
-                self.add(key, flow);
+                continue;
+            }
+            let flow = match flow.side {
+                Side::Server if self.client_tells(flow.connection) => {
+                    self.retransmits_of_server(flow, &protocols);
+                    continue;
+                }
+                Side::Server => *flow,
+                Side::Client => self.credits.claim(self.window_us, flow, self.windows),
+            };
+            if makes_an_edge(&flow) {
+                let key = self.flow_key(&flow);
+                self.add(key, &flow);
             } else if flow.state == FlowState::Closed {
                 without_bytes.push(flow);
             }
@@ -68,17 +83,27 @@ impl Fold<'_> {
         }
         let edges = self.edges.edges();
         for flow in without_bytes {
-            let key = self.flow_key(flow);
+            let key = self.flow_key(&flow);
             if edges.contains(&key.edge()) {
-                self.add(key, flow);
+                self.add(key, &flow);
             }
         }
+    }
+
+    /// Whether a connection counts from its client's side. An agent tells of each open connection at every walk, so one that did
+    /// not for some windows does not see it.
+    fn client_tells(&self, connection: u64) -> bool {
+        let since_us = self.windows.shift(self.window_us, -CREDIT_WINDOWS);
+        self.names.seen_by(connection, Side::Client, since_us).is_some_and(|node| self.nodes.contains(&node))
     }
 
     fn add(&mut self, key: Key, flow: &FlowItem) {
         let (to_server, to_client) = match flow.side {
             Side::Client => (flow.sent_bytes, flow.received_bytes),
-            Side::Server => (flow.received_bytes, flow.sent_bytes),
+            Side::Server => {
+                self.credits.give(self.window_us, flow);
+                (flow.received_bytes, flow.sent_bytes)
+            }
         };
         self.edges.add_flow(key, flow, to_server, to_client);
     }

@@ -32,6 +32,7 @@ pub struct RequestItem {
     pub operation: Symbol,
     pub status_class: Symbol,
     pub workload: Symbol,
+    pub node: Symbol,
 }
 
 /// One side's record of a connection.
@@ -50,6 +51,7 @@ pub struct FlowItem {
     pub remote_address: Symbol,
     pub protocol: Symbol,
     pub workload: Symbol,
+    pub node: Symbol,
 }
 
 /// What the two kinds of items have in common.
@@ -58,7 +60,8 @@ pub trait Item: Copy {
     fn connection(&self) -> u64;
     fn side(&self) -> Side;
     fn workload(&self) -> Symbol;
-    fn symbols(&self) -> [Symbol; 5];
+    fn node(&self) -> Symbol;
+    fn symbols(&self) -> [Symbol; 6];
 }
 
 impl Item for RequestItem {
@@ -74,8 +77,11 @@ impl Item for RequestItem {
     fn workload(&self) -> Symbol {
         self.workload
     }
-    fn symbols(&self) -> [Symbol; 5] {
-        [self.remote_address, self.protocol, self.operation, self.status_class, self.workload]
+    fn node(&self) -> Symbol {
+        self.node
+    }
+    fn symbols(&self) -> [Symbol; 6] {
+        [self.remote_address, self.protocol, self.operation, self.status_class, self.workload, self.node]
     }
 }
 
@@ -92,8 +98,11 @@ impl Item for FlowItem {
     fn workload(&self) -> Symbol {
         self.workload
     }
-    fn symbols(&self) -> [Symbol; 5] {
-        [self.remote_address, self.protocol, self.workload, Symbol::EMPTY, Symbol::EMPTY]
+    fn node(&self) -> Symbol {
+        self.node
+    }
+    fn symbols(&self) -> [Symbol; 6] {
+        [self.remote_address, self.protocol, self.workload, self.node, Symbol::EMPTY, Symbol::EMPTY]
     }
 }
 
@@ -120,6 +129,7 @@ impl RequestItem {
             operation: symbols.intern(if request.operation.is_empty() { "unknown" } else { request.operation }),
             status_class: symbols.intern(status_class(request.status)),
             workload: symbols.intern(request.workload),
+            node: symbols.intern(request.node),
         })
     }
 }
@@ -141,6 +151,7 @@ impl FlowItem {
             remote_address: symbols.intern(flow.remote_address),
             protocol: symbols.intern(flow.protocol),
             workload: symbols.intern(flow.workload),
+            node: symbols.intern(flow.node),
         })
     }
 }

@@ -180,7 +180,7 @@ impl<T: Item> Lane<T> {
 
     /// Whether it must wait for the other lane: at a seal, or for the first window to be known.
     fn blocked(&self, shared: &Shared<'_>) -> bool {
-        self.sealed_at.is_some() || (shared.open_us.is_none() && self.progress.largest_up_to_us().is_some())
+        self.sealed_at.is_some() || (shared.open_us.is_none() && self.progress.has_begun())
     }
 
     fn apply(&mut self, offset: i64, event: Event<T>, shared: &mut Shared<'_>) {
@@ -203,7 +203,7 @@ impl<T: Item> Lane<T> {
     fn apply_item(&mut self, offset: i64, item: T, shared: &mut Shared<'_>) {
         let window_us = shared.settings.windows.start_of(item.at_us());
         self.needs(window_us, offset);
-        shared.names.mention(item.connection(), item.side(), item.at_us(), item.workload(), shared.symbols);
+        shared.names.mention(&item, shared.symbols);
         if shared.open_us.is_some_and(|open_us| window_us < open_us) {
             self.count_late(offset, window_us, shared);
             return;

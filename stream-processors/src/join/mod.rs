@@ -4,6 +4,7 @@
 //! closed. A window closes once both partitions sealed it; what counts in it is decided by what stands before the two seals,
 //! so by the two logs alone. The state is what the last [`MEMORY_WINDOWS`] windows hold: it is never stored, but read again.
 
+mod credits;
 mod edges;
 mod exchanges;
 mod fold;
@@ -18,6 +19,7 @@ use std::collections::VecDeque;
 use headwater_schemas::records::{Flow, PartitionClosed, Request, Watermark};
 use headwater_schemas::topics::Topic;
 
+use self::credits::Credits;
 use self::edges::Edges;
 use self::exchanges::{Counted, pair};
 use self::fold::Fold;
@@ -47,7 +49,7 @@ pub struct JoinSettings {
     pub windows: Windows,
     /// Watermarks must pass a window's end by this much: it lets a client's record arrive that completes after its server's.
     pub slack_us: i64,
-    /// A node that lags is waited for this long after that.
+    /// A node that lags is waited for this long after that, or after it was last heard.
     pub grace_us: i64,
     /// A node that lags by more than this is not waited for.
     pub node_timeout_us: i64,
@@ -78,6 +80,7 @@ pub struct Join {
     symbols: Symbols,
     names: Names,
     counted: Counted,
+    credits: Credits,
     flows: Lane<FlowItem>,
     requests: Lane<RequestItem>,
     /// The oldest open window.
@@ -102,6 +105,7 @@ impl Join {
             symbols: Symbols::default(),
             names: Names::new(settings.connections_max),
             counted: Counted::new(settings.counted_max),
+            credits: Credits::new(settings.counted_max),
             flows,
             requests,
             open_us: None,
@@ -185,12 +189,21 @@ impl Join {
         let exchanges =
             pair(window_us, &requests, &mut self.requests.buckets, ahead_us, &mut self.counted, &mut self.counters);
         let since_us = windows.shift(window_us, -MEMORY_WINDOWS);
-        let mut fold = Fold { names: &self.names, since_us, symbols: &mut self.symbols, edges: Edges::default() };
+        let mut fold = Fold {
+            window_us,
+            windows,
+            names: &self.names,
+            credits: &mut self.credits,
+            nodes: coverage.nodes.iter().map(|node| self.symbols.intern(node)).collect(),
+            since_us,
+            symbols: &mut self.symbols,
+            edges: Edges::default(),
+        };
         fold.exchanges(&exchanges);
         fold.flows(&flows, &mut self.counters);
         let edges = fold.edges;
         self.publish(window_us, edges, coverage);
-        self.forget(windows.shift(end_us, -MEMORY_WINDOWS));
+        self.forget(end_us);
     }
 
     fn publish(&mut self, window_us: i64, mut edges: Edges, coverage: Coverage) {
@@ -220,11 +233,14 @@ impl Join {
         self.counters.add("windows_closed", 1);
     }
 
-    fn forget(&mut self, since_us: i64) {
+    fn forget(&mut self, open_us: i64) {
+        let since_us = self.settings.windows.shift(open_us, -MEMORY_WINDOWS);
         let cut_off = self.names.forget(since_us);
         self.counters.add("names_cut_off", cut_off);
         let cut_off = self.counted.forget(since_us);
         self.counters.add("counted_cut_off", cut_off);
+        let cut_off = self.credits.forget(open_us, self.settings.windows);
+        self.counters.add("credits_cut_off", cut_off);
         self.complete.retain(|window_us| *window_us >= since_us);
         if self.symbols.wants_sweep() {
             let in_use = self.flows.symbols().chain(self.requests.symbols()).chain(self.names.symbols());
@@ -330,6 +346,7 @@ impl Processor for Join {
         vec![
             ("connections", self.names.len()),
             ("counted", self.counted.len()),
+            ("credits", self.credits.len()),
             ("symbols", self.symbols.len()),
             ("nodes", self.flows.progress.nodes()),
             ("waiting", self.flows.waiting() + self.requests.waiting()),

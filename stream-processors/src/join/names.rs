@@ -7,6 +7,7 @@
 use headwater_schemas::records::Side;
 use rustc_hash::FxHashMap;
 
+use super::items::Item;
 use super::symbols::{Symbol, Symbols};
 
 /// The names of all connections that were mentioned lately.
@@ -24,13 +25,15 @@ struct Ends {
 #[derive(Clone, Copy)]
 struct Mention {
     seen_us: i64,
+    /// Whose agent saw it last.
+    node: Symbol,
     named_us: i64,
     name: Symbol,
 }
 
 impl Default for Mention {
     fn default() -> Self {
-        Mention { seen_us: i64::MIN, named_us: i64::MIN, name: Symbol::UNKNOWN }
+        Mention { seen_us: i64::MIN, node: Symbol::UNKNOWN, named_us: i64::MIN, name: Symbol::UNKNOWN }
     }
 }
 
@@ -40,13 +43,16 @@ impl Names {
     }
 
     /// One side of a connection was seen. It counts as seen also if its name is unknown.
-    pub fn mention(&mut self, connection: u64, side: Side, at_us: i64, name: Symbol, symbols: &Symbols) {
-        let ends = self.connections.entry(connection).or_default();
-        let end = match side {
+    pub fn mention(&mut self, item: &impl Item, symbols: &Symbols) {
+        let (at_us, name, node) = (item.at_us(), item.workload(), item.node());
+        let ends = self.connections.entry(item.connection()).or_default();
+        let end = match item.side() {
             Side::Client => &mut ends.client,
             Side::Server => &mut ends.server,
         };
-        end.seen_us = end.seen_us.max(at_us);
+        if at_us > end.seen_us || (at_us == end.seen_us && symbols.text(node) < symbols.text(end.node)) {
+            (end.seen_us, end.node) = (at_us, node);
+        }
         if !name.is_known() {
             return;
         }
@@ -55,9 +61,9 @@ impl Names {
         }
     }
 
-    /// Whether this side was seen since a time.
-    pub fn seen(&self, connection: u64, side: Side, since_us: i64) -> bool {
-        self.end(connection, side).is_some_and(|end| end.seen_us >= since_us)
+    /// Whose agent saw this side last, if that was since a time.
+    pub fn seen_by(&self, connection: u64, side: Side, since_us: i64) -> Option<Symbol> {
+        self.end(connection, side).filter(|end| end.seen_us >= since_us).map(|end| end.node)
     }
 
     /// The name of this side, if a record said it since a time.
@@ -84,7 +90,7 @@ impl Names {
     }
 
     pub fn symbols(&self) -> impl Iterator<Item = Symbol> {
-        self.connections.values().flat_map(|ends| [ends.client.name, ends.server.name])
+        self.connections.values().flat_map(|ends| [ends.client, ends.server]).flat_map(|end| [end.name, end.node])
     }
 
     fn end(&self, connection: u64, side: Side) -> Option<Mention> {

@@ -1,8 +1,9 @@
 //! What the watermarks of one partition say: how far each node is, and what of it is missing.
 //!
 //! In: watermarks in the order of the log. Out: whether a window can be sealed, and then how complete it is. A node counts from its
-//! first watermark on until it says `final` or stays silent for [`FORGET_AFTER_US`] of event time; it is waited for only while
-//! it lags less than the node timeout. Bounded: nodes, and watermarks kept for each.
+//! first watermark on until the window in which it says `final`, or until it was silent for [`FORGET_AFTER_US`] of event time;
+//! it is waited for as long as it is heard and lags less than the node timeout. A clock that is wrong cannot be told from a node
+//! that lags, except by the others: what most nodes agree on holds. Bounded: nodes, and watermarks kept for each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,8 @@ use crate::windows::Windows;
 pub const FORGET_AFTER_US: i64 = 5 * 60 * 1_000_000;
 
 const NODES_MAX: usize = 10_000;
-const SPANS_MAX: usize = 4096;
+/// More than fit into the longest window and the longest grace, at one a second.
+const SPANS_MAX: usize = 8192;
 const DROPPED_RANGES_MAX: usize = 1000;
 
 /// The reason given where an agent did not cover the time.
@@ -28,7 +30,14 @@ const NO_DATA: &str = "no-data";
 #[derive(Default)]
 pub struct Progress {
     nodes: BTreeMap<String, Node>,
-    largest_up_to_us: Option<i64>,
+    largest: Option<Mark>,
+}
+
+/// The largest time that any watermark has reached, and where the first one stood that did.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    up_to_us: i64,
+    offset: i64,
 }
 
 /// What is known of a window when it is sealed.
@@ -46,6 +55,8 @@ struct Node {
     is_final: bool,
     /// Where the watermark stood that said so.
     last_offset: i64,
+    /// How far the furthest node was by then. While that moves on and this does not, the node is silent.
+    heard: Mark,
     /// Covered times, in the order in which they were told.
     spans: Vec<Span>,
 }
@@ -53,6 +64,8 @@ struct Node {
 /// What one watermark covers.
 struct Span {
     offset: i64,
+    /// When this run of the agent began.
+    started_us: i64,
     from_us: i64,
     to_us: i64,
     published: i64,
@@ -83,34 +96,46 @@ impl Progress {
             return false;
         }
         let run = (watermark.agent_started_at_us, watermark.sequence);
+        let largest = match self.largest {
+            Some(largest) if largest.up_to_us >= watermark.up_to_us => largest,
+            _ => Mark { up_to_us: watermark.up_to_us, offset },
+        };
+        self.largest = Some(largest);
         let node = self.nodes.entry(watermark.node).or_insert_with(|| Node {
             agent_started_at_us: i64::MIN,
             sequence: -1,
             up_to_us: i64::MIN,
             is_final: false,
             last_offset: offset,
+            heard: largest,
             spans: Vec::new(),
         });
         if run.0 == node.agent_started_at_us && run.1 <= node.sequence {
             return true;
         }
+        let follows = match run {
+            (started_us, sequence) if started_us == node.agent_started_at_us => sequence == node.sequence + 1,
+            (_, sequence) => sequence == 0,
+        };
         if run > (node.agent_started_at_us, node.sequence) {
             (node.agent_started_at_us, node.sequence) = run;
             node.up_to_us = watermark.up_to_us;
             node.is_final = watermark.is_final;
             node.last_offset = offset;
+            node.heard = largest;
         }
         if node.spans.len() == SPANS_MAX {
             node.spans.remove(0);
         }
         node.spans.push(Span {
             offset,
-            from_us: watermark.covers_from_us,
+            started_us: watermark.agent_started_at_us,
+            // What a lost watermark said was dropped may reach beyond it, so the next one cannot vouch for its own time.
+            from_us: if follows { watermark.covers_from_us } else { watermark.up_to_us },
             to_us: watermark.up_to_us,
             published: watermark.published,
             dropped: watermark.dropped,
         });
-        self.largest_up_to_us = self.largest_up_to_us.max(Some(watermark.up_to_us));
         true
     }
 
@@ -119,33 +144,54 @@ impl Progress {
         self.nodes.values().flat_map(|node| &node.spans).map(|span| span.from_us).min()
     }
 
-    pub fn largest_up_to_us(&self) -> Option<i64> {
-        self.largest_up_to_us
+    pub fn has_begun(&self) -> bool {
+        self.largest.is_some()
     }
 
     /// Whether nothing more is to be waited for before this window closes.
     pub fn seals(&self, end_us: i64, settings: &JoinSettings) -> bool {
-        let Some(largest_us) = self.largest_up_to_us else {
+        let Some(Mark { up_to_us: largest_us, .. }) = self.largest else {
             return false;
         };
         let enough_us = end_us + settings.slack_us;
         if largest_us < enough_us {
-            return false;
+            // Once all have stopped in order, a window that they covered to its end has nothing to wait for.
+            return largest_us >= end_us && self.nodes.values().all(|node| node.is_final);
         }
-        let waited_for = |node: &&Node| !node.is_final && node.up_to_us >= largest_us - settings.node_timeout_us;
-        largest_us >= enough_us + settings.grace_us
-            || self.nodes.values().filter(waited_for).all(|node| node.up_to_us >= enough_us)
+        let Some(front_us) = self.front_us(largest_us, settings) else {
+            return true;
+        };
+        let holds_up = |node: &Node| {
+            !node.is_final
+                && node.up_to_us < enough_us
+                && node.up_to_us >= front_us - settings.node_timeout_us
+                && largest_us < node.heard.up_to_us.max(enough_us) + settings.grace_us
+        };
+        front_us >= enough_us && !self.nodes.values().any(holds_up)
+    }
+
+    /// How far the furthest node is, leaving out those whose clocks are ahead of most others by more than the node timeout. None
+    /// if nobody is heard any more.
+    fn front_us(&self, largest_us: i64, settings: &JoinSettings) -> Option<i64> {
+        let is_heard = |node: &&Node| !node.is_final && largest_us - node.heard.up_to_us < settings.node_timeout_us;
+        let mut reached: Vec<i64> = self.nodes.values().filter(is_heard).map(|node| node.up_to_us).collect();
+        let middle = reached.len() / 2;
+        if reached.is_empty() {
+            return None;
+        }
+        let (_, &mut most_us, _) = reached.select_nth_unstable(middle);
+        reached.into_iter().filter(|up_to_us| *up_to_us <= most_us + settings.node_timeout_us).max()
     }
 
     /// How complete the window is, by what was told until now.
     pub fn coverage(&self, start_us: i64, end_us: i64) -> Coverage {
         let mut coverage = Coverage { completeness: 1.0, ..Coverage::default() };
         for (name, node) in &self.nodes {
-            let Some(expected_to_us) = node.expected_to(start_us, end_us) else {
+            if !node.is_expected(start_us, end_us) {
                 continue;
-            };
+            }
             coverage.nodes.insert(name.clone());
-            let completeness = node.completeness(name, start_us, expected_to_us, &mut coverage.missing);
+            let completeness = node.completeness(name, start_us, end_us, &mut coverage.missing);
             coverage.completeness = coverage.completeness.min(completeness);
         }
         if coverage.nodes.is_empty() {
@@ -171,10 +217,11 @@ impl Progress {
         for node in self.nodes.values_mut() {
             let before_us = node.spans.iter().map(|span| span.to_us).filter(|&to_us| to_us <= open_from_us).max();
             let last_offset = node.last_offset;
+            let goes_on = node.spans.iter().any(|span| span.to_us > open_from_us);
             node.spans.retain(|span| {
                 let reaches_us = span.reaches_us();
                 let last = span.offset == last_offset || Some(span.to_us) == before_us;
-                reaches_us >= oldest_us && (reaches_us > open_from_us || last)
+                reaches_us > open_from_us || (last && (goes_on || reaches_us >= oldest_us))
             });
         }
         self.nodes.retain(|_, node| !node.spans.is_empty());
@@ -182,7 +229,8 @@ impl Progress {
 
     /// Offset of the oldest watermark that is still needed.
     pub fn needed_from(&self) -> Option<i64> {
-        self.nodes.values().flat_map(|node| &node.spans).map(|span| span.offset).min()
+        let spans = self.nodes.values().flat_map(|node| &node.spans).map(|span| span.offset);
+        spans.chain(self.nodes.values().map(|node| node.heard.offset)).min()
     }
 
     pub fn nodes(&self) -> usize {
@@ -191,11 +239,12 @@ impl Progress {
 }
 
 impl Node {
-    /// Until when this node's data is expected in the window; none if it is not expected at all.
-    fn expected_to(&self, start_us: i64, end_us: i64) -> Option<i64> {
-        let known = self.spans.iter().any(|span| span.from_us < end_us);
-        let to_us = if self.is_final { self.up_to_us.min(end_us) } else { end_us };
-        (known && to_us > start_us).then_some(to_us)
+    /// Whether this node's data is expected in the window. The window in which it stopped is not covered to its end: nobody
+    /// looked there after it, and if it starts again, its first records may come when the window is closed.
+    fn is_expected(&self, start_us: i64, end_us: i64) -> bool {
+        let known = self.spans.iter().any(|span| span.started_us < end_us);
+        let has_stopped = self.is_final && self.up_to_us <= start_us;
+        known && !has_stopped
     }
 
     fn completeness(&self, name: &str, start_us: i64, end_us: i64, missing: &mut Vec<Missing>) -> f64 {

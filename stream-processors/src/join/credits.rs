@@ -1,0 +1,135 @@
+//! What was counted of connections from their server's side alone, in case the client's side turns up after all.
+//!
+//! A connection counts from its client's side where that is captured. A client that closes late, or whose clock is ahead, may say its
+//! first word a window after its server's bytes were counted: its records then count only what exceeds them. That holds only if
+//! they tell of the connection from its beginning. A credit is good for [`CREDIT_WINDOWS`] windows: an agent tells of a new
+//! connection at its next walk. Bounded: the oldest are cut off.
+
+use std::collections::VecDeque;
+
+use headwater_schemas::records::FlowState;
+use rustc_hash::FxHashMap;
+
+use super::items::FlowItem;
+use crate::windows::Windows;
+
+pub const CREDIT_WINDOWS: i64 = 2;
+
+/// All connections that were counted from their server's side lately.
+pub struct Credits {
+    by_connection: FxHashMap<u64, Account>,
+    by_window: VecDeque<(i64, Vec<u64>)>,
+    connections_max: usize,
+}
+
+/// What of a connection its client need not count any more.
+#[derive(Default)]
+struct Account {
+    /// Given, but the client has not told of the connection's beginning.
+    given: VecDeque<(i64, Credit)>,
+    /// The client has, in this window; what it has not used up yet.
+    claimed: Option<(i64, Credit)>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Credit {
+    to_server_bytes: i64,
+    to_client_bytes: i64,
+    opened: i64,
+    ended: bool,
+}
+
+impl Credits {
+    pub fn new(connections_max: usize) -> Credits {
+        Credits { by_connection: FxHashMap::default(), by_window: VecDeque::new(), connections_max }
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_connection.len()
+    }
+
+    /// A server's record counts in this window.
+    pub fn give(&mut self, window_us: i64, flow: &FlowItem) {
+        let account = self.by_connection.entry(flow.connection).or_default();
+        if account.given.back().is_none_or(|(last_us, _)| *last_us != window_us) {
+            account.given.push_back((window_us, Credit::default()));
+            match self.by_window.back_mut() {
+                Some((last_us, connections)) if *last_us == window_us => connections.push(flow.connection),
+                _ => self.by_window.push_back((window_us, vec![flow.connection])),
+            }
+        }
+        if let Some((_, credit)) = account.given.back_mut() {
+            credit.add(&Credit {
+                to_server_bytes: flow.received_bytes,
+                to_client_bytes: flow.sent_bytes,
+                opened: flow.opened,
+                ended: flow.state != FlowState::Open,
+            });
+        }
+    }
+
+    /// What is left of a client's record that counts in this window.
+    pub fn claim(&mut self, window_us: i64, flow: &FlowItem, windows: Windows) -> FlowItem {
+        let mut rest = *flow;
+        let Some(account) = self.by_connection.get_mut(&flow.connection) else {
+            return rest;
+        };
+        let since_us = windows.shift(window_us, -CREDIT_WINDOWS);
+        if flow.opened > 0 {
+            let mut sum = Credit::default();
+            let given = std::mem::take(&mut account.given);
+            given.iter().filter(|(given_us, _)| *given_us >= since_us).for_each(|(_, credit)| sum.add(credit));
+            account.claimed = Some((window_us, sum));
+        }
+        if let Some((_, credit)) = account.claimed.as_mut().filter(|(claimed_us, _)| *claimed_us >= since_us) {
+            take(&mut credit.to_server_bytes, &mut rest.sent_bytes);
+            take(&mut credit.to_client_bytes, &mut rest.received_bytes);
+            take(&mut credit.opened, &mut rest.opened);
+            if credit.ended {
+                rest.state = FlowState::Open;
+            }
+        }
+        rest
+    }
+
+    /// Forgets what no record of a window from this one on can claim, and then the oldest until the bound holds. Says how much
+    /// was cut off.
+    pub fn forget(&mut self, open_us: i64, windows: Windows) -> u64 {
+        // A claim in the last window that may still claim is itself good for some windows.
+        let before_us = windows.shift(open_us, -2 * CREDIT_WINDOWS);
+        let mut cut_off = 0;
+        while let Some((window_us, _)) = self.by_window.front() {
+            let expired = *window_us < before_us;
+            if !expired && self.by_connection.len() <= self.connections_max {
+                break;
+            }
+            let Some((window_us, connections)) = self.by_window.pop_front() else { break };
+            for connection in connections {
+                // One that was given more since then is met again.
+                let is_last = |account: &Account| account.given.back().is_none_or(|(last_us, _)| *last_us <= window_us);
+                if self.by_connection.get(&connection).is_some_and(is_last) {
+                    self.by_connection.remove(&connection);
+                    cut_off += u64::from(!expired);
+                } else if let Some(account) = self.by_connection.get_mut(&connection) {
+                    account.given.retain(|(given_us, _)| *given_us > window_us);
+                }
+            }
+        }
+        cut_off
+    }
+}
+
+impl Credit {
+    fn add(&mut self, other: &Credit) {
+        self.to_server_bytes = self.to_server_bytes.saturating_add(other.to_server_bytes);
+        self.to_client_bytes = self.to_client_bytes.saturating_add(other.to_client_bytes);
+        self.opened = self.opened.saturating_add(other.opened);
+        self.ended |= other.ended;
+    }
+}
+
+/// Moves as much as both have.
+fn take(from: &mut i64, of: &mut i64) {
+    let amount = (*from).min(*of);
+    (*from, *of) = (*from - amount, *of - amount);
+}

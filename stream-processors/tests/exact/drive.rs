@@ -1,0 +1,119 @@
+//! Runs a processor as the runtime does, without Kafka: reads in any interleaving, commits, crashes, goes on from the checkpoints.
+
+use headwater_processors::processor::{Checkpoint, Counters, Input, Memo, Output, Processor};
+use headwater_schemas::wire::WriterSchema;
+
+use crate::logs::Log;
+use crate::random::Random;
+
+/// In which manner to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub seed: u64,
+    /// Records of one input in a row.
+    pub batch_max: i64,
+    /// About how often it crashes, at any places.
+    pub crashes: u32,
+}
+
+impl Pace {
+    pub const STEADY: Pace = Pace { seed: 0, batch_max: 1, crashes: 0 };
+}
+
+/// What committed readers of the outputs see.
+#[derive(Default)]
+pub struct Committed {
+    pub outputs: Vec<Output>,
+    pub counters: Counters,
+    /// Where the join sealed each window: window, offset in flows, offset in requests.
+    pub seals: Vec<(i64, i64, i64)>,
+    pub crashes: u32,
+}
+
+/// Schemas of the values and of the control records.
+pub struct Schemas<'a> {
+    pub values: Vec<&'a WriterSchema>,
+    pub control: &'a WriterSchema,
+}
+
+pub fn drive(
+    make: &dyn Fn(&[Option<Checkpoint>]) -> Box<dyn Processor>,
+    logs: &[&Log],
+    schemas: &Schemas<'_>,
+    pace: Pace,
+) -> Committed {
+    let mut random = Random::of(pace.seed);
+    let mut checkpoints: Vec<Option<Checkpoint>> = vec![None; logs.len()];
+    let mut processor = make(&checkpoints);
+    let mut places = vec![0; logs.len()];
+    let mut committed = Committed::default();
+    let batches = logs.iter().map(|log| log.len()).sum::<usize>() as f64 / ((pace.batch_max as f64 + 1.0) / 2.0);
+    let crash_chance = f64::from(pace.crashes) / batches.max(1.0);
+    loop {
+        let readable: Vec<usize> = (0..logs.len()).filter(|&stream| places[stream] < logs[stream].len()).collect();
+        if readable.is_empty() {
+            break;
+        }
+        let stream = readable[random.between(0, readable.len() as i64 - 1) as usize];
+        for _ in 0..random.between(1, pace.batch_max) {
+            let Some(entry) = logs[stream].get(places[stream]).filter(|_| processor.wants(stream)) else {
+                break;
+            };
+            let schema = match entry.kind {
+                headwater_processors::processor::Kind::Value => schemas.values[stream],
+                headwater_processors::processor::Kind::Control => schemas.control,
+            };
+            let (offset, timestamp_us, kind) = (entry.offset, Some(entry.timestamp_us), entry.kind);
+            let input = Input { stream, offset, timestamp_us, kind, schema, datum: &entry.datum };
+            processor.record(input).unwrap_or_else(|error| panic!("offset {offset} of input {stream}: {error}"));
+            places[stream] += 1;
+        }
+        if committed.crashes < 2 * pace.crashes && random.unit() < crash_chance {
+            committed.crashes += 1;
+            processor = make(&checkpoints);
+            for (stream, log) in logs.iter().enumerate() {
+                let from = checkpoints[stream].as_ref().map_or(0, |checkpoint| checkpoint.needed_from);
+                places[stream] = log.partition_point(|entry| entry.offset < from);
+            }
+        } else if processor.has_outputs() && random.chance(70) {
+            commit(processor.as_mut(), logs, &places, &mut checkpoints, &mut committed);
+        }
+    }
+    commit(processor.as_mut(), logs, &places, &mut checkpoints, &mut committed);
+    committed
+}
+
+fn commit(
+    processor: &mut dyn Processor,
+    logs: &[&Log],
+    places: &[usize],
+    checkpoints: &mut [Option<Checkpoint>],
+    committed: &mut Committed,
+) {
+    committed.outputs.extend(processor.take_outputs());
+    for (name, count) in processor.take_counters().iter() {
+        committed.counters.add(name, count);
+    }
+    for (stream, mut checkpoint) in processor.checkpoints().into_iter().enumerate() {
+        let read_to = places[stream].checked_sub(1).map_or(0, |last| logs[stream][last].offset + 1);
+        assert!(
+            checkpoint.needed_from <= read_to.max(checkpoint.needed_from.min(read_to + 1)),
+            "needs what was not read"
+        );
+        checkpoint.memo.read_to = checkpoint.memo.read_to.max(read_to);
+        // As it is committed: text, below the 4 KiB that Kafka lets it have.
+        let text = serde_json::to_string(&checkpoint.memo).unwrap();
+        assert!(text.len() < 4096, "{text}");
+        checkpoint.memo = serde_json::from_str::<Memo>(&text).unwrap();
+        checkpoints[stream] = Some(checkpoint);
+    }
+    if let [Some(first), Some(second)] = checkpoints {
+        for (window_us, offset) in &first.memo.seals {
+            let other = second.memo.seals.iter().find(|(other_us, _)| other_us == window_us);
+            let is_new = committed.seals.iter().all(|(known_us, ..)| known_us != window_us);
+            if let Some((_, other)) = other.filter(|_| is_new) {
+                committed.seals.push((*window_us, *offset, *other));
+            }
+        }
+    }
+}

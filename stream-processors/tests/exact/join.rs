@@ -1,0 +1,395 @@
+//! The join against what happened: each exchange counts once, a window that is called complete holds what happened in it,
+//! and the two logs alone decide every bit of the output.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::OnceLock;
+
+use headwater_kafka::partition_of;
+use headwater_processors::join::{Join, JoinSettings};
+use headwater_processors::processor::{Checkpoint, Output, Processor};
+use headwater_schemas::records::{Flow, Partial, PartitionClosed, Record, Request, Side, Watermark};
+use headwater_schemas::wire::WriterSchema;
+use proptest::prelude::*;
+
+use crate::config;
+use crate::drive::{Committed, Pace, Schemas, drive};
+use crate::logs::{Codec, Logs, connection_id, server_address};
+use crate::world::{Fact, Plan, SECOND, WINDOW_US, World};
+
+/// Everything that the join needs to read.
+struct Wire {
+    codec: Codec,
+    flow: WriterSchema,
+    request: WriterSchema,
+    watermark: WriterSchema,
+}
+
+fn wire() -> &'static Wire {
+    static WIRE: OnceLock<Wire> = OnceLock::new();
+    WIRE.get_or_init(|| Wire {
+        codec: Codec::new(),
+        flow: WriterSchema::parse(Flow::SCHEMA).unwrap(),
+        request: WriterSchema::parse(Request::SCHEMA).unwrap(),
+        watermark: WriterSchema::parse(Watermark::SCHEMA).unwrap(),
+    })
+}
+
+pub fn logs(world: &World) -> Logs {
+    Logs::of(world, &wire().codec)
+}
+
+/// Joins one partition.
+pub fn join(logs: &Logs, partition: usize, pace: Pace) -> Committed {
+    let partitions = logs.flows.len() as i32;
+    let make = |checkpoints: &[Option<Checkpoint>]| -> Box<dyn Processor> {
+        Box::new(Join::new(partition as i32, partitions, JoinSettings::default(), checkpoints))
+    };
+    let wire = wire();
+    let schemas = Schemas { values: vec![&wire.flow, &wire.request], control: &wire.watermark };
+    drive(&make, &[&logs.flows[partition], &logs.requests[partition]], &schemas, pace)
+}
+
+/// What one join said, by window.
+struct Said<'a> {
+    closed: BTreeMap<i64, &'a PartitionClosed>,
+    partials: Vec<&'a Partial>,
+    seals: &'a [(i64, i64, i64)],
+}
+
+impl<'a> Said<'a> {
+    fn of(committed: &'a Committed) -> Said<'a> {
+        let mut said = Said { closed: BTreeMap::new(), partials: Vec::new(), seals: &committed.seals };
+        for output in &committed.outputs {
+            match output {
+                Output::Partial(partial) => {
+                    let newest_us = said.closed.last_key_value().map_or(i64::MIN, |(window_us, _)| *window_us);
+                    assert!(partial.window_start_us > newest_us, "a partial of a window that was closed");
+                    said.partials.push(partial);
+                }
+                Output::Closed(_, marker) => {
+                    let window_us = marker.window_start_us;
+                    if let Some((newest_us, _)) = said.closed.last_key_value() {
+                        assert_eq!(window_us, newest_us + WINDOW_US, "a window twice, or left out");
+                    }
+                    assert_eq!(marker.completeness == 1.0, marker.missing.is_empty(), "{marker:?}");
+                    said.closed.insert(window_us, marker);
+                }
+                other => panic!("a join says nothing like {other:?}"),
+            }
+        }
+        said
+    }
+
+    fn is_complete(&self, window_us: i64) -> bool {
+        self.closed.get(&window_us).is_some_and(|marker| marker.missing.is_empty())
+    }
+
+    fn request_seal(&self, window_us: i64) -> Option<i64> {
+        self.seals.iter().find(|(sealed_us, ..)| *sealed_us == window_us).map(|(.., offset)| *offset)
+    }
+}
+
+/// Offsets in one partition of requests: of the records, and of the first watermark of each run.
+struct Places {
+    records: HashMap<(usize, Side), i64>,
+    announced: HashMap<usize, i64>,
+}
+
+impl Places {
+    fn of(logs: &Logs, partition: usize) -> Places {
+        let mut places = Places { records: HashMap::new(), announced: HashMap::new() };
+        for entry in &logs.requests[partition] {
+            match entry.fact {
+                Some(Fact::Exchange(index, side)) => {
+                    places.records.insert((index, side), entry.offset);
+                }
+                _ => {
+                    places.announced.entry(entry.run).or_insert(entry.offset);
+                }
+            }
+        }
+        places
+    }
+}
+
+fn window_of(time_us: i64) -> i64 {
+    time_us.div_euclid(WINDOW_US) * WINDOW_US
+}
+
+/// Holds what the join of one partition said of requests against what happened. Gives how many windows were complete.
+fn check_exchanges(world: &World, logs: &Logs, partition: usize, said: &Said<'_>) {
+    let places = Places::of(logs, partition);
+    let mut counted: HashMap<usize, Vec<&Partial>> = HashMap::new();
+    for partial in said.partials.iter().filter(|partial| !partial.operation.is_empty()) {
+        let index = partial.operation.strip_prefix("op-").unwrap().parse().unwrap();
+        counted.entry(index).or_default().push(partial);
+    }
+    for (index, exchange) in world.exchanges.iter().enumerate() {
+        if partition_of(connection_id(exchange.connection).as_bytes(), world.plan.partitions) != partition as i32 {
+            continue;
+        }
+        let sight = |side: Side| exchange.seen[side as usize].filter(|_| logs.has_exchange(index, side));
+        let (client, server) = (sight(Side::Client), sight(Side::Server));
+        let partials = counted.remove(&index).unwrap_or_default();
+        let about = || format!("exchange {index} {exchange:?} counted as {partials:#?}");
+        assert!(partials.len() <= 1, "doubled: {}", about());
+        if let Some(partial) = partials.first() {
+            let allowed = [client, server].map(|sight| sight.map(|(at_us, _)| window_of(at_us)));
+            assert!(allowed.contains(&Some(partial.window_start_us)), "in a wrong window: {}", about());
+            assert_eq!(partial.requests, 1, "doubled: {}", about());
+            let right = (i64::from(exchange.error), exchange.request_bytes, exchange.response_bytes);
+            assert_eq!((partial.errors, partial.request_bytes, partial.response_bytes), right, "wrong: {}", about());
+            check_names(partial, exchange.connection);
+        }
+        // What was seen and is not in the log is a hole in its window.
+        for side in [Side::Client, Side::Server] {
+            if let Some((at_us, run)) = exchange.seen[side as usize].filter(|_| !logs.has_exchange(index, side)) {
+                let window_us = window_of(at_us);
+                let seal = said.request_seal(window_us);
+                let announced = places.announced.get(&run).is_some_and(|&first| seal.is_some_and(|seal| first <= seal));
+                assert!(!announced || !said.is_complete(window_us), "a hole in a complete window: {}", about());
+            }
+        }
+        let Some(((at_us, run), side)) = client.map(|c| (c, Side::Client)).or(server.map(|s| (s, Side::Server))) else {
+            continue;
+        };
+        let window_us = window_of(at_us);
+        if !said.is_complete(window_us) {
+            continue;
+        }
+        match partials.first() {
+            Some(partial) if partial.window_start_us == window_us => {}
+            // It counted where its server's record is: right if the client's was not known, or nobody called that complete.
+            Some(partial) => {
+                let seal = said.request_seal(partial.window_start_us).unwrap();
+                let known = places.records[&(index, Side::Client)] <= seal;
+                assert!(!known, "counted with its server although its client was known: {}", about());
+            }
+            None => {
+                let seal = said.request_seal(window_us).unwrap();
+                let announced = places.announced.get(&run).is_some_and(|first| *first <= seal);
+                let place = places.records[&(index, side)];
+                assert!(!announced, "missing in a complete window (record at {place}, sealed at {seal}): {}", about());
+            }
+        }
+    }
+    assert!(counted.is_empty(), "exchanges that never were: {counted:?}");
+}
+
+/// Nobody is named who is not at this connection.
+fn check_names(partial: &Partial, connection: usize) {
+    let clients = [format!("c-{connection}"), "unknown".to_owned()];
+    let servers = [format!("s-{connection}"), format!("{}:80", server_address(connection)), "unknown".to_owned()];
+    assert!(clients.contains(&partial.client) && servers.contains(&partial.server), "misattributed: {partial:?}");
+}
+
+/// Sums of what connections did, by connection and window.
+fn connections(said: &Said<'_>) -> BTreeMap<usize, BTreeMap<i64, [i64; 4]>> {
+    let mut sums: BTreeMap<usize, BTreeMap<i64, [i64; 4]>> = BTreeMap::new();
+    for partial in said.partials.iter().filter(|partial| partial.operation.is_empty()) {
+        let by_name = |name: &str| -> Option<usize> {
+            let numbers = name.strip_prefix("c-").or(name.strip_prefix("s-"));
+            numbers.and_then(|number| number.parse().ok()).or_else(|| {
+                let address = name.strip_prefix("10.1.")?.strip_suffix(":80")?;
+                let (high, low) = address.split_once('.')?;
+                Some(high.parse::<usize>().ok()? * 256 + low.parse::<usize>().ok()?)
+            })
+        };
+        let connection = by_name(&partial.client).or(by_name(&partial.server)).expect("some end is known");
+        check_names(partial, connection);
+        let sum = sums.entry(connection).or_default().entry(partial.window_start_us).or_default();
+        let values = [
+            partial.client_to_server_bytes,
+            partial.server_to_client_bytes,
+            partial.connections_opened,
+            partial.connections_closed,
+        ];
+        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    }
+    sums
+}
+
+/// Holds bytes and openings against what happened: all of it if nothing went wrong, never more than there was in windows that are
+/// called complete, and in each of those what the client's side says, or the server's if the client's is not captured.
+fn check_connections(world: &World, logs: &Logs, partition: usize, said: &Said<'_>, all_is_well: bool) {
+    let sums = connections(said);
+    for (connection, ends) in world.ends.iter().enumerate() {
+        if partition_of(connection_id(connection).as_bytes(), world.plan.partitions) != partition as i32 {
+            continue;
+        }
+        let exchanges = world.exchanges.iter().filter(|exchange| exchange.connection == connection);
+        let truth = exchanges.fold([0, 0], |sum, e| [sum[0] + e.request_bytes, sum[1] + e.response_bytes]);
+        let windows = sums.get(&connection).cloned().unwrap_or_default();
+        let mut total = [0; 4];
+        let counts = |window_us: i64| all_is_well || said.is_complete(window_us);
+        for (_, sum) in windows.iter().filter(|(window_us, _)| counts(**window_us)) {
+            total.iter_mut().zip(sum).for_each(|(total, value)| *total += value);
+        }
+        let [to_server, to_client, opened, closed] = total;
+        let progress: Vec<_> = world.progress.iter().filter(|progress| progress.connection == connection).collect();
+        let about = || {
+            let lines: String = progress.iter().map(|progress| format!("{progress:?}\n")).collect();
+            format!("connection {connection} {ends:?}: {truth:?} as {windows:?}, from\n{lines}")
+        };
+        assert!(to_server <= truth[0] && to_client <= truth[1] && opened <= 1 && closed <= 1, "doubled: {}", about());
+        if all_is_well && ends.iter().any(Option::is_some) {
+            assert_eq!([to_server, to_client, opened], [truth[0], truth[1], 1], "lost: {}", about());
+        }
+        for (&window_us, _) in said.closed.iter().filter(|(window_us, _)| said.is_complete(**window_us)) {
+            let mut by_side = [[0; 2]; 2];
+            for (index, progress) in world.progress.iter().enumerate() {
+                let counts = progress.connection == connection && window_of(progress.at_us) == window_us;
+                if counts && logs.has_progress(index) {
+                    let [sent, received] = [progress.sent, progress.received];
+                    let sum = if progress.side == Side::Client { [sent, received] } else { [received, sent] };
+                    by_side[progress.side as usize].iter_mut().zip(sum).for_each(|(sum, value)| *sum += value);
+                }
+            }
+            let counted = windows.get(&window_us).map_or([0, 0], |sum| [sum[0], sum[1]]);
+            let deducted =
+                counted[0] <= by_side[0][0] && counted[1] <= by_side[0][1] && windows.keys().any(|w| *w < window_us);
+            let is_right = by_side.contains(&counted) || deducted;
+            assert!(
+                is_right || announces_late(world, logs, partition, said, window_us),
+                "{window_us}: {by_side:?} in {}",
+                about()
+            );
+        }
+    }
+}
+
+/// Whether the first watermark of some run that was up in a window came only after the window was sealed: nobody could know of it.
+fn announces_late(world: &World, logs: &Logs, partition: usize, said: &Said<'_>, window_us: i64) -> bool {
+    let Some(&(_, seal, _)) = said.seals.iter().find(|(sealed_us, ..)| *sealed_us == window_us) else {
+        return true;
+    };
+    let mut first: HashMap<usize, i64> = HashMap::new();
+    for entry in logs.flows[partition].iter().filter(|entry| entry.fact.is_none()) {
+        first.entry(entry.run).or_insert(entry.offset);
+    }
+    let was_up = |run: &usize| world.local_us(world.runs[*run].node, world.runs[*run].from_us) < window_us + WINDOW_US;
+    (0..world.runs.len()).filter(was_up).any(|run| first.get(&run).is_none_or(|offset| *offset > seal))
+}
+
+fn check(world: &World, logs: &Logs, all_is_well: bool) {
+    for partition in 0..logs.flows.len() {
+        let committed = join(logs, partition, Pace::STEADY);
+        let said = Said::of(&committed);
+        check_exchanges(world, logs, partition, &said);
+        check_connections(world, logs, partition, &said, all_is_well);
+        if all_is_well {
+            let open_us = window_of(world.end_us() - 4 * SECOND);
+            let incomplete: Vec<_> = said.closed.values().skip(1).filter(|marker| marker.completeness < 1.0).collect();
+            assert!(incomplete.is_empty(), "{incomplete:?}");
+            assert!(said.closed.len() as i64 >= (open_us - crate::world::BEGIN_US) / WINDOW_US, "{:?}", said.closed);
+            assert_eq!(committed.counters.get("late"), 0);
+        }
+    }
+}
+
+pub fn plan() -> impl Strategy<Value = Plan> {
+    (any::<u64>(), 1usize..5, 1i32..4, 1usize..40, 5i64..70).prop_map(
+        |(seed, nodes, partitions, connections, seconds)| Plan {
+            seed,
+            nodes,
+            partitions,
+            connections,
+            seconds,
+            skew_ms: 200,
+            drops: false,
+            stalls: false,
+            kills: false,
+            stops: false,
+        },
+    )
+}
+
+pub fn troubled_plan() -> impl Strategy<Value = Plan> {
+    (plan(), 0i64..5_000, any::<[bool; 4]>()).prop_map(|(plan, skew_ms, [drops, stalls, kills, stops])| Plan {
+        skew_ms,
+        drops,
+        stalls,
+        kills,
+        stops,
+        ..plan
+    })
+}
+
+pub fn pace() -> impl Strategy<Value = Pace> {
+    (any::<u64>(), prop::sample::select(vec![1i64, 7, 60, 1000]), 0u32..12)
+        .prop_map(|(seed, batch_max, crashes)| Pace { seed, batch_max, crashes })
+}
+
+proptest! {
+    #![proptest_config(config(60))]
+
+    #[test]
+    fn when_all_is_well_everything_counts_once_and_windows_are_complete(plan in plan()) {
+        let world = World::of(&plan);
+        let logs = logs(&world);
+        check(&world, &logs, true);
+    }
+
+    #[test]
+    fn never_a_wrong_sum_is_called_complete_whatever_is_dropped_late_or_killed(plan in troubled_plan()) {
+        let world = World::of(&plan);
+        let logs = logs(&world);
+        check(&world, &logs, false);
+    }
+
+    #[test]
+    fn interleaving_batches_and_restarts_change_no_bit(plan in troubled_plan(), paces in prop::collection::vec(pace(), 4)) {
+        let world = World::of(&plan);
+        let logs = logs(&world);
+        for partition in 0..logs.flows.len() {
+            let steady = join(&logs, partition, Pace::STEADY);
+            for &pace in &paces {
+                let other = join(&logs, partition, pace);
+                let differs = steady.outputs.iter().zip(&other.outputs).position(|(a, b)| a != b);
+                if let Some(at) = differs {
+                    panic!("{pace:?}, {} crashes, output {at}:\n{:?}\nbut {:?}", other.crashes, steady.outputs[at], other.outputs[at]);
+                }
+                prop_assert_eq!(steady.outputs.len(), other.outputs.len());
+            }
+        }
+    }
+}
+
+/// The generator itself: its worlds hold what the tests above are about.
+#[test]
+fn the_worlds_are_worth_looking_at() {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    for seed in 0..80 {
+        let plan = Plan {
+            seed,
+            nodes: 3,
+            partitions: 2,
+            connections: 30,
+            seconds: 60,
+            skew_ms: 2_000,
+            drops: true,
+            stalls: true,
+            kills: true,
+            stops: true,
+        };
+        let world = World::of(&plan);
+        let logs = logs(&world);
+        let committed = join(&logs, 0, Pace { seed, batch_max: 30, crashes: 10 });
+        let said = Said::of(&committed);
+        let complete = said.closed.keys().filter(|window_us| said.is_complete(**window_us)).count();
+        let reasons = said.closed.values().flat_map(|marker| &marker.missing).map(|missing| missing.reason.as_str());
+        seen.extend(reasons.map(|reason| if reason == "no-data" { "no-data" } else { "queue_full" }));
+        for (name, is_there) in [
+            ("complete", complete > 0),
+            ("both", said.partials.iter().any(|partial| partial.both_sides > 0)),
+            ("one side", said.partials.iter().any(|partial| partial.requests > partial.both_sides)),
+            ("late", committed.counters.get("late") > 0),
+            ("late side", committed.counters.get("late_side") > 0),
+            ("crash", committed.crashes > 0),
+        ] {
+            seen.extend(is_there.then_some(name));
+        }
+    }
+    let all = ["both", "complete", "crash", "late", "late side", "no-data", "one side", "queue_full"];
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), all);
+}

@@ -1,0 +1,296 @@
+//! What agents write into Kafka: records in the partition of their connection, watermarks in every partition, each agent in order.
+//!
+//! In: a [`World`]. Out: the logs of all partitions of flows and requests, as bytes. The watermarks are those of the agent's own
+//! ledger. What is dropped, or dies with its agent, is known by its absence from the logs.
+
+use std::collections::HashSet;
+
+use headwater_agent::ledger::{Ledger, Stream};
+use headwater_kafka::partition_of;
+use headwater_processors::processor::Kind;
+use headwater_schemas::records::{Flow, FlowState, Record, Request, Side, Watermark};
+use headwater_schemas::wire::{Encoder, split};
+use serde::Serialize;
+
+use crate::random::Random;
+use crate::world::{End, Fact, Run, SECOND, World};
+
+const POLL_US: i64 = 50_000;
+const SETTLED_US: i64 = 50_000;
+
+/// One record of a partition.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub offset: i64,
+    pub timestamp_us: i64,
+    pub kind: Kind,
+    pub datum: Vec<u8>,
+    pub fact: Option<Fact>,
+    /// The run of an agent that wrote it.
+    pub run: usize,
+}
+
+pub type Log = Vec<Entry>;
+
+/// The logs of both topics by partition (flows, requests), and which facts are in them.
+pub struct Logs {
+    pub flows: Vec<Log>,
+    pub requests: Vec<Log>,
+    pub delivered: HashSet<(u8, usize)>,
+}
+
+/// A record on its way.
+struct Sent {
+    arrives_us: i64,
+    run: usize,
+    emitted_us: i64,
+    stream: Stream,
+    partition: i32,
+    kind: Kind,
+    datum: Vec<u8>,
+    fact: Option<Fact>,
+}
+
+/// How one run of an agent delivers.
+struct Delivery {
+    random: Random,
+    full: Option<(i64, i64)>,
+    stalled: Option<(i64, i64, Option<i32>)>,
+    last_us: Vec<i64>,
+}
+
+pub struct Codec {
+    request: Encoder,
+    flow: Encoder,
+    watermark: Encoder,
+}
+
+impl Codec {
+    pub fn new() -> Codec {
+        Codec {
+            request: Encoder::of::<Request<'_>>(1).unwrap(),
+            flow: Encoder::of::<Flow<'_>>(2).unwrap(),
+            watermark: Encoder::of::<Watermark>(3).unwrap(),
+        }
+    }
+}
+
+/// The datum of a record.
+pub fn datum<R: Record + Serialize>(encoder: &Encoder, record: &R) -> Vec<u8> {
+    let value = encoder.encode(record).unwrap();
+    split(&value).unwrap().1.to_vec()
+}
+
+impl Logs {
+    pub fn of(world: &World, codec: &Codec) -> Logs {
+        let mut sent: Vec<Sent> = Vec::new();
+        for run in 0..world.runs.len() {
+            sent.extend(deliver(world, run, codec));
+        }
+        sent.sort_by_key(|record| (record.arrives_us, record.run));
+        let mut random = Random::of(world.plan.seed ^ 0x0ff5e7);
+        let partitions = world.plan.partitions as usize;
+        let mut logs = [vec![Log::new(); partitions], vec![Log::new(); partitions]];
+        let mut delivered = HashSet::new();
+        for Sent { run, emitted_us, stream, partition, kind, datum, fact, .. } in sent {
+            let log = &mut logs[stream as usize][partition as usize];
+            // Offsets have gaps where transactions end.
+            let offset = log.last().map_or(0, |last: &Entry| last.offset + 1 + i64::from(random.chance(5)));
+            log.push(Entry { offset, timestamp_us: emitted_us, kind, datum, fact, run });
+            match fact {
+                Some(Fact::Exchange(index, side)) => delivered.insert((side as u8, index)),
+                Some(Fact::Progress(index)) => delivered.insert((2, index)),
+                None => true,
+            };
+        }
+        let [requests, flows] = logs;
+        Logs { flows, requests, delivered }
+    }
+
+    pub fn has_exchange(&self, index: usize, side: Side) -> bool {
+        self.delivered.contains(&(side as u8, index))
+    }
+
+    pub fn has_progress(&self, index: usize) -> bool {
+        self.delivered.contains(&(2, index))
+    }
+}
+
+/// All that one run of an agent publishes, as its pipeline does it, and when it arrives; what dies with it is left out.
+fn deliver(world: &World, run: usize, codec: &Codec) -> Vec<Sent> {
+    let Run { node, from_us, to_us, end } = world.runs[run].clone();
+    let partitions = world.plan.partitions;
+    let mut delivery = Delivery::of(world, run);
+    let began_us = world.local_us(node, from_us);
+    let mut ledger = Ledger::new(format!("node-{node}"), began_us, began_us);
+    let mut facts = world.captured[run].iter().peekable();
+    let mut sent = Vec::new();
+    let mut watermark_at_us = from_us + SECOND;
+    let mut now_us = from_us;
+    loop {
+        now_us = (now_us + POLL_US).min(to_us);
+        let stopping = now_us == to_us;
+        let drained = |at_us: i64| at_us < now_us || (stopping && end == End::Stopped);
+        while let Some((_, fact)) = facts.next_if(|(at_us, _)| drained(*at_us)) {
+            let (stream, connection, datum) = encode(world, *fact, node, codec);
+            let partition = partition_of(connection_id(connection).as_bytes(), partitions);
+            if delivery.finds_queue_full(now_us) {
+                ledger.dropped(stream, "queue_full", 1);
+                continue;
+            }
+            ledger.published(stream);
+            let arrives_us = delivery.arrives_us(stream, partition, now_us);
+            let (kind, fact) = (Kind::Value, Some(*fact));
+            sent.push(Sent { arrives_us, run, emitted_us: now_us, stream, partition, kind, datum, fact });
+        }
+        if now_us >= watermark_at_us || (stopping && end == End::Stopped) {
+            watermark_at_us = now_us + SECOND;
+            let local_us = world.local_us(node, now_us);
+            let up_to_us = (local_us - SETTLED_US).max(began_us);
+            let watermarks = ledger.watermarks(up_to_us, local_us, stopping && end == End::Stopped);
+            for (stream, watermark) in Stream::ALL.into_iter().zip(&watermarks) {
+                for partition in 0..partitions {
+                    if delivery.finds_queue_full(now_us) {
+                        continue;
+                    }
+                    let arrives_us = delivery.arrives_us(stream, partition, now_us);
+                    let (kind, datum) = (Kind::Control, datum(&codec.watermark, watermark));
+                    sent.push(Sent { arrives_us, run, emitted_us: now_us, stream, partition, kind, datum, fact: None });
+                }
+            }
+        }
+        if stopping {
+            break;
+        }
+    }
+    if end == End::Killed {
+        sent.retain(|record| record.arrives_us <= to_us);
+    }
+    sent
+}
+
+impl Delivery {
+    fn of(world: &World, run: usize) -> Delivery {
+        let mut random = Random::of(world.plan.seed ^ (run as u64 + 1).wrapping_mul(0x5eed));
+        let Run { from_us, to_us, .. } = world.runs[run];
+        let mut phase = |may: bool, seconds_max: i64| {
+            let begins_us = random.between(from_us, to_us);
+            let length_us = random.between(0, seconds_max * SECOND);
+            (may && random.chance(60)).then_some((begins_us, begins_us + length_us))
+        };
+        let full = phase(world.plan.drops, 8);
+        let stalled = phase(world.plan.stalls, 40);
+        let one = random.chance(50).then(|| random.between(0, i64::from(world.plan.partitions) - 1) as i32);
+        let stalled = stalled.map(|(begins_us, ends_us)| (begins_us, ends_us, one));
+        let last_us = vec![i64::MIN; 2 * world.plan.partitions as usize];
+        Delivery { random, full, stalled, last_us }
+    }
+
+    fn finds_queue_full(&mut self, now_us: i64) -> bool {
+        self.full.is_some_and(|(from_us, to_us)| (from_us..to_us).contains(&now_us)) && self.random.chance(50)
+    }
+
+    /// Each agent's records stay in order in a partition.
+    fn arrives_us(&mut self, stream: Stream, partition: i32, now_us: i64) -> i64 {
+        let mut arrives_us = now_us + self.random.between(1_000, 150_000);
+        if let Some((from_us, to_us, one)) = self.stalled
+            && (from_us..to_us).contains(&now_us)
+            && one.is_none_or(|one| one == partition)
+        {
+            arrives_us = arrives_us.max(to_us);
+        }
+        let last_us = &mut self.last_us[2 * partition as usize + stream as usize];
+        *last_us = arrives_us.max(*last_us);
+        *last_us
+    }
+}
+
+pub fn connection_id(connection: usize) -> String {
+    format!("{:016x}", (connection as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// What a client sees of its server: an address that tells which connection it is.
+pub fn server_address(connection: usize) -> String {
+    format!("10.1.{}.{}", connection / 256, connection % 256)
+}
+
+fn encode(world: &World, fact: Fact, node: usize, codec: &Codec) -> (Stream, usize, Vec<u8>) {
+    let node = format!("node-{node}");
+    let workload = |connection: usize, side: Side| match side {
+        Side::Client => format!("c-{connection}"),
+        Side::Server => format!("s-{connection}"),
+    };
+    // Through NAT the server sees another address than its client has.
+    let addresses = |connection: usize, side: Side| match side {
+        Side::Client => ("10.0.0.1".to_owned(), 40_000, server_address(connection), 80),
+        Side::Server => ("192.168.0.1".to_owned(), 8080, "172.16.0.1".to_owned(), 50_000),
+    };
+    match fact {
+        Fact::Exchange(index, side) => {
+            let exchange = &world.exchanges[index];
+            let at_us = exchange.seen[side as usize].unwrap().0;
+            let (local_address, local_port, remote_address, remote_port) = addresses(exchange.connection, side);
+            let request = Request {
+                connection_id: &connection_id(exchange.connection),
+                side,
+                request_position: exchange.position,
+                started_at_us: at_us - exchange.duration_ns / 1000,
+                completed_at_us: at_us,
+                duration_ns: exchange.duration_ns + if side == Side::Client { 5_000 } else { 0 },
+                time_to_first_byte_ns: -1,
+                protocol: "http",
+                method: "GET",
+                path: "/",
+                operation: &format!("op-{index}"),
+                status: if exchange.error { 500 } else { 200 },
+                error: exchange.error,
+                failure: None,
+                request_bytes: exchange.request_bytes,
+                response_bytes: exchange.response_bytes,
+                weight: 1,
+                node: &node,
+                workload: &workload(exchange.connection, side),
+                workload_kind: "program",
+                pid: 1,
+                local_address: &local_address,
+                local_port,
+                remote_address: &remote_address,
+                remote_port,
+            };
+            (Stream::Requests, exchange.connection, datum(&codec.request, &request))
+        }
+        Fact::Progress(index) => {
+            let progress = &world.progress[index];
+            let (local_address, local_port, remote_address, remote_port) =
+                addresses(progress.connection, progress.side);
+            let flow = Flow {
+                connection_id: &connection_id(progress.connection),
+                side: progress.side,
+                state: if progress.closed { FlowState::Closed } else { FlowState::Open },
+                failure: None,
+                opened_at_us: progress.at_us,
+                opened_before_capture: false,
+                observed_at_us: progress.at_us,
+                opened: i64::from(progress.opened),
+                protocol: "http",
+                sent_bytes: progress.sent,
+                received_bytes: progress.received,
+                retransmits: 0,
+                requests: 0,
+                errors: 0,
+                rtt_us: -1,
+                rtt_min_us: -1,
+                connect_us: -1,
+                node: &node,
+                workload: &workload(progress.connection, progress.side),
+                workload_kind: "program",
+                pid: 1,
+                local_address: &local_address,
+                local_port,
+                remote_address: &remote_address,
+                remote_port,
+            };
+            (Stream::Flows, progress.connection, datum(&codec.flow, &flow))
+        }
+    }
+}

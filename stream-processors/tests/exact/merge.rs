@@ -1,0 +1,192 @@
+//! The merge: any order of its sources and any number of raw partitions give the same edges, bit by bit.
+
+use std::collections::BTreeMap;
+
+use headwater_histogram::Histogram;
+use headwater_kafka::partition_of;
+use headwater_processors::merge::{LatencyView, Merge, ServiceMapView, View};
+use headwater_processors::processor::{Checkpoint, Kind, Output, Processor};
+use headwater_schemas::records::{Edge, Partial, PartitionClosed, Record, edge_id};
+use headwater_schemas::wire::{Encoder, WriterSchema};
+use proptest::prelude::*;
+
+use crate::config;
+use crate::drive::{Committed, Pace, Schemas, drive};
+use crate::join::{join, logs, pace, plan, troubled_plan};
+use crate::logs::{Entry, Log, datum};
+use crate::random::Random;
+use crate::world::{Plan, WINDOW_US, World};
+
+/// What the joins of all partitions put out, each in its order.
+fn joined(plan: &Plan) -> (World, Vec<Vec<Output>>) {
+    let world = World::of(plan);
+    let logs = logs(&world);
+    let outputs = (0..logs.flows.len()).map(|partition| join(&logs, partition, Pace::STEADY).outputs).collect();
+    (world, outputs)
+}
+
+/// The partitions of `partials` as they may come out: each source in its order, the sources in any.
+fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
+    let encoders = (Encoder::of::<Partial>(1).unwrap(), Encoder::of::<PartitionClosed>(2).unwrap());
+    let mut random = Random::of(seed);
+    let mut logs = vec![Log::new(); partitions as usize];
+    let mut places = vec![0; sources.len()];
+    let mut put = |partition: i32, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
+        let log: &mut Log = &mut logs[partition as usize];
+        let offset = log.last().map_or(0, |last| last.offset + 1);
+        log.push(Entry { offset, timestamp_us, kind, datum, fact: None, run: 0 });
+    };
+    loop {
+        let ready: Vec<usize> = (0..sources.len()).filter(|&source| places[source] < sources[source].len()).collect();
+        if ready.is_empty() {
+            return logs;
+        }
+        let source = ready[random.between(0, ready.len() as i64 - 1) as usize];
+        for _ in 0..random.between(1, 50) {
+            match sources[source].get(places[source]) {
+                Some(Output::Partial(partial)) => {
+                    let key = edge_id(&partial.client, &partial.server, &partial.protocol);
+                    let partition = partition_of(key.as_bytes(), partitions);
+                    put(partition, partial.window_start_us, Kind::Value, datum(&encoders.0, partial));
+                }
+                Some(Output::Closed(_, marker)) => {
+                    for partition in 0..partitions {
+                        put(partition, marker.window_start_us, Kind::Control, datum(&encoders.1, marker));
+                    }
+                }
+                _ => break,
+            }
+            places[source] += 1;
+        }
+    }
+}
+
+fn merge<V: View + 'static>(logs: &[Log], pace: Pace) -> Vec<Committed> {
+    let (value, control) =
+        (WriterSchema::parse(Partial::SCHEMA).unwrap(), WriterSchema::parse(PartitionClosed::SCHEMA).unwrap());
+    let count = logs.len() as i32;
+    let one = |(partition, log): (usize, &Log)| {
+        let make = |checkpoints: &[Option<Checkpoint>]| -> Box<dyn Processor> {
+            Box::new(Merge::<V>::new(partition as i32, count, checkpoints[0].as_ref()))
+        };
+        drive(&make, &[log], &Schemas { values: vec![&value], control: &control }, pace)
+    };
+    logs.iter().enumerate().map(one).collect()
+}
+
+/// All edges of the windows that are complete, in one order.
+fn complete_edges(merged: &[Committed]) -> BTreeMap<(i64, String), Edge> {
+    let outputs = merged.iter().flat_map(|committed| &committed.outputs);
+    let edges = outputs.filter_map(|output| match output {
+        Output::Edge(edge) if edge.completeness == 1.0 => Some(edge.clone()),
+        _ => None,
+    });
+    let mut all = BTreeMap::new();
+    for edge in edges {
+        let key = (edge.window_start_us, edge_id(&edge.client, &edge.server, &edge.protocol));
+        assert!(all.insert(key, edge.clone()).is_none(), "an edge twice: {edge:?}");
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(config(25))]
+
+    #[test]
+    fn the_order_of_sources_and_restarts_change_no_bit(plan in troubled_plan(), seeds in any::<[u64; 2]>(), pace in pace(), partitions in 1i32..4) {
+        let (_, sources) = joined(&plan);
+        let [one, other] = seeds.map(|seed| partials(&sources, partitions, seed));
+        for (a, b) in merge::<ServiceMapView>(&one, Pace::STEADY).iter().zip(&merge::<ServiceMapView>(&other, pace)) {
+            prop_assert_eq!(&a.outputs, &b.outputs);
+        }
+        for (a, b) in merge::<LatencyView>(&one, pace).iter().zip(&merge::<LatencyView>(&other, Pace::STEADY)) {
+            prop_assert_eq!(&a.outputs, &b.outputs);
+        }
+    }
+
+    #[test]
+    fn any_number_of_raw_partitions_gives_the_same_edges(plan in plan(), seed in any::<u64>(), split in 2i32..6) {
+        let edges = |raw: i32, merged: i32| {
+            let (world, sources) = joined(&Plan { partitions: raw, ..plan.clone() });
+            (world, complete_edges(&merge::<ServiceMapView>(&partials(&sources, merged, seed), Pace::STEADY)))
+        };
+        let ((world, whole), (_, split)) = (edges(1, 1), edges(split, 3));
+        prop_assert_eq!(&whole, &split);
+        check_percentiles(&world, &whole);
+    }
+
+    #[test]
+    fn a_window_is_no_more_complete_than_its_least_complete_source(plan in troubled_plan(), seed in any::<u64>()) {
+        let (_, sources) = joined(&plan);
+        let mut least: BTreeMap<i64, f64> = BTreeMap::new();
+        for output in sources.iter().flatten() {
+            if let Output::Closed(_, marker) = output {
+                let least = least.entry(marker.window_start_us).or_insert(1.0);
+                *least = least.min(marker.completeness);
+            }
+        }
+        for committed in merge::<ServiceMapView>(&partials(&sources, 2, seed), Pace::STEADY) {
+            for output in committed.outputs {
+                match output {
+                    Output::Edge(edge) => {
+                        prop_assert!(edge.completeness <= least[&edge.window_start_us]);
+                        prop_assert_eq!(edge.completeness < 1.0, !edge.missing.is_empty());
+                    }
+                    Output::Closed(_, marker) => prop_assert!(marker.completeness <= least[&marker.window_start_us]),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// The percentiles of each edge are those of one histogram of all values that counted there.
+fn check_percentiles(world: &World, edges: &BTreeMap<(i64, String), Edge>) {
+    let mut histograms: BTreeMap<(i64, String), Histogram> = BTreeMap::new();
+    for exchange in &world.exchanges {
+        let [client, server] = exchange.seen;
+        let Some((at_us, _)) = client.or(server) else { continue };
+        let window_us = at_us.div_euclid(WINDOW_US) * WINDOW_US;
+        let more_ns = if client.is_some() { 5_000 } else { 0 };
+        let name = format!("{}-{}", if client.is_some() { "c" } else { "s" }, exchange.connection);
+        let histogram = histograms.entry((window_us, name)).or_default();
+        histogram.record((exchange.duration_ns + more_ns) as u64);
+    }
+    for edge in edges.values().filter(|edge| edge.requests > 0) {
+        let name = if edge.client == "unknown" { &edge.server } else { &edge.client };
+        let expected = &histograms[&(edge.window_start_us, name.clone())];
+        assert_eq!(&edge.duration_ns, expected, "{edge:?}");
+        for (quantile, value_us) in [(0.5, edge.p50_us), (0.95, edge.p95_us), (0.99, edge.p99_us)] {
+            assert_eq!(value_us, expected.quantile(quantile) / 1000.0);
+        }
+    }
+}
+
+#[test]
+fn a_source_that_does_not_come_ends_in_a_window_that_says_so() {
+    let mut merge = Merge::<ServiceMapView>::new(0, 1, None);
+    let template = headwater_schemas::samples::partial();
+    let window_us = template.window_start_us;
+    let marker = PartitionClosed {
+        window_start_us: window_us,
+        source_partitions: 2,
+        ..headwater_schemas::samples::partition_closed()
+    };
+    merge.closed(0, PartitionClosed { source_partition: 0, completeness: 1.0, missing: Vec::new(), ..marker });
+    let mut offset = 0;
+    while !merge.has_outputs() {
+        offset += 1;
+        assert!(offset < 200_000, "the sums that wait have no bound");
+        let mut partial = Partial { client: format!("c-{offset}"), ..template.clone() };
+        (partial.duration_ns, partial.server_duration_ns) = Default::default();
+        merge.partial(offset, partial).unwrap();
+    }
+    let outputs = merge.take_outputs();
+    let marker = outputs.iter().find_map(|output| match output {
+        Output::Closed(_, marker) => Some(marker),
+        _ => None,
+    });
+    let marker = marker.unwrap();
+    assert_eq!((marker.completeness, marker.missing[0].reason.as_str()), (0.0, "partition-not-read"));
+    assert_eq!(merge.take_counters().get("windows_given_up"), 1);
+}
