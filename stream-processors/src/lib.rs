@@ -8,6 +8,7 @@ mod missing;
 pub mod modes;
 mod plausible;
 pub mod processor;
+pub mod replay;
 pub mod runtime;
 pub mod settings;
 mod sums;

@@ -6,20 +6,33 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Arg;
+use clap::{Arg, ArgMatches, value_parser};
 use headwater_processors::modes::Mode;
-use headwater_processors::runtime;
 use headwater_processors::settings::{ALL_KEYS, Settings};
+use headwater_processors::{replay, runtime};
 
 /// How long a broker may take to answer at the start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
+const REPLAY: &str = "replay";
+
 fn main() -> ExitCode {
-    let names: Vec<&str> = Mode::ALL.iter().map(|mode| mode.name()).chain(["all"]).collect();
+    let names: Vec<&str> = Mode::ALL.iter().map(|mode| mode.name()).chain(["all", REPLAY]).collect();
     let command = clap::Command::new("headwater-processor")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Computes the service map, latencies and alerts from what the agents publish")
-        .arg(Arg::new("mode").required(true).value_parser(names).help("Which processor to run"));
+        .arg(
+            Arg::new("mode")
+                .required(true)
+                .value_parser(names)
+                .help("Which processor to run; replay runs all of a past range"),
+        )
+        .arg(replay_flag("into", "Prefix of the topics that a replay writes"))
+        .arg(
+            replay_flag("from-us", "Where the range of a replay begins, in microseconds since 1970")
+                .value_parser(value_parser!(i64)),
+        )
+        .arg(replay_flag("to-us", "Where it ends").value_parser(value_parser!(i64)));
     let loaded = headwater_settings::load(command, ALL_KEYS, std::env::args_os(), std::env::vars().collect());
     let (matches, mut values) = match loaded {
         Ok(loaded) => loaded,
@@ -31,8 +44,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let wanted = matches.get_one::<String>("mode").map_or("all", String::as_str);
+    let replay = replay_request(&matches);
     let modes: Vec<Mode> = Mode::ALL.into_iter().filter(|mode| wanted == "all" || mode.name() == wanted).collect();
-    match run(&modes, &settings) {
+    match run(&modes, &settings, replay.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("headwater-processor: {error:#}");
@@ -41,18 +55,32 @@ fn main() -> ExitCode {
     }
 }
 
+fn replay_flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).required_if_eq("mode", REPLAY).help(help)
+}
+
+fn replay_request(matches: &ArgMatches) -> Option<replay::Request> {
+    let wanted = matches.get_one::<String>("mode").is_some_and(|mode| mode == REPLAY);
+    let (into, from_us, to_us) =
+        (matches.get_one::<String>("into"), matches.get_one("from-us"), matches.get_one("to-us"));
+    wanted.then_some(replay::Request { into: into?.clone(), from_us: *from_us?, to_us: *to_us? })
+}
+
 /// Each mode works on a thread of its own.
-fn run(modes: &[Mode], settings: &Settings) -> Result<()> {
+fn run(modes: &[Mode], settings: &Settings, replay: Option<&replay::Request>) -> Result<()> {
     settings.telemetry.start()?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;
     }
     headwater_kafka::connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
+    if let Some(request) = replay {
+        return replay::run(settings, request, &stop);
+    }
     std::thread::scope(|scope| {
         for &mode in modes {
             let stop = &*stop;
-            scope.spawn(move || runtime::run(mode, settings, stop));
+            scope.spawn(move || runtime::run(mode, settings, stop, None));
         }
     });
     Ok(())

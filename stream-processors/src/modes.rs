@@ -33,6 +33,11 @@ impl Mode {
         }
     }
 
+    /// The group that works on the topics of a prefix.
+    pub fn group(self, prefix: &str) -> String {
+        format!("{prefix}{}", self.name())
+    }
+
     /// The topics that it reads; partitions of the same number belong together.
     pub fn inputs(self) -> &'static [Topic] {
         match self {

@@ -5,7 +5,7 @@ use headwater_schemas::records::PartitionClosed;
 use crate::processor::BadInput;
 
 /// Times further ahead of the record's Kafka timestamp than this are refused: they would hold back restarts.
-const AHEAD_US_MAX: i64 = 5 * 60 * 1_000_000;
+pub const AHEAD_US_MAX: i64 = 5 * 60 * 1_000_000;
 /// Times further behind the record's Kafka timestamp than this are refused.
 const BEHIND_US_MAX: i64 = 24 * 3600 * 1_000_000;
 

@@ -68,6 +68,11 @@ pub trait Processor {
     /// Start of the last window that was closed.
     fn closed_through_us(&self) -> Option<i64>;
 
+    /// Whether it has given all that it ever will: a replay has an end.
+    fn is_done(&self) -> bool {
+        false
+    }
+
     /// Moves out what was counted since the last call.
     fn take_counters(&mut self) -> Counters;
 
@@ -96,9 +101,21 @@ pub struct Memo {
     /// Join: the last windows and the offsets of the watermarks that sealed them here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seals: Vec<(i64, i64)>,
+    /// Join: the past range that is computed again, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// Bottlenecks: windows before this one are learned from, not judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge_from_us: Option<i64>,
+}
+
+/// A past range that is computed again: windows from `from_us` to `to_us` (exclusive) are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    pub from_us: i64,
+    pub to_us: i64,
+    /// Windows from here on are closed before that, for the memory that they leave; none if all of the log is read.
+    pub memory_from_us: Option<i64>,
 }
 
 /// Counts of rare events by name, for metrics.

@@ -4,7 +4,7 @@ use headwater_kafka::KafkaSettings;
 use headwater_settings::{Key, Values};
 use headwater_telemetry::TelemetrySettings;
 
-use crate::join::JoinSettings;
+use crate::join::{FORGET_AFTER_US, JoinSettings};
 use crate::windows::Windows;
 
 /// Settings of this program alone.
@@ -27,6 +27,8 @@ pub const ALL_KEYS: &[&[Key]] = &[KEYS, KafkaSettings::KEYS, TelemetrySettings::
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub kafka: KafkaSettings,
+    /// What the names of flows and requests start with: as all others, except in a replay.
+    pub raw_prefix: String,
     pub telemetry: TelemetrySettings,
     pub join: JoinSettings,
     /// Part of the transactional ids: no two running instances may share it.
@@ -42,12 +44,14 @@ impl Settings {
             windows: Windows::of_ms(window_us / 1000),
             slack_us: us("join.slack_ms", 0..=60_000),
             grace_us: us("join.grace_ms", 0..=600_000),
-            node_timeout_us: us("join.node_timeout_ms", 1000..=3_600_000),
+            node_timeout_us: us("join.node_timeout_ms", 1000..=FORGET_AFTER_US / 1000),
             connections_max: values.number("join.connections_max", 1000..=100_000_000),
             ..JoinSettings::default()
         };
+        let kafka = KafkaSettings::read(values);
         Settings {
-            kafka: KafkaSettings::read(values),
+            raw_prefix: kafka.prefix.clone(),
+            kafka,
             telemetry: TelemetrySettings::read(values),
             join,
             instance: values.optional("processor.instance").unwrap_or_else(new_instance),

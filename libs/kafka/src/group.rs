@@ -182,28 +182,34 @@ impl GroupMember {
     }
 
     fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<Assignment>, KafkaError> {
-        let mut list = TopicPartitionList::new();
-        partitions.iter().for_each(|(topic, partition)| {
-            list.add_partition(topic, *partition);
-        });
-        let committed = self
-            .consumer
-            .committed_offsets(list, TIMEOUT)
-            .map_err(KafkaError::client("ask for the committed offsets"))?;
-        Ok(committed
-            .elements()
-            .iter()
-            .map(|at| Assignment {
-                topic: at.topic().to_owned(),
-                partition: at.partition(),
-                committed: match at.offset() {
-                    Offset::Offset(offset) => Some(offset),
-                    _ => None,
-                },
-                metadata: at.metadata().to_owned(),
-            })
-            .collect())
+        committed_of(&self.consumer, partitions)
     }
+}
+
+/// Where the consumer's group stands.
+pub(crate) fn committed_of<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[(String, i32)],
+) -> Result<Vec<Assignment>, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    partitions.iter().for_each(|(topic, partition)| {
+        list.add_partition(topic, *partition);
+    });
+    let committed =
+        consumer.committed_offsets(list, TIMEOUT).map_err(KafkaError::client("ask for the committed offsets"))?;
+    Ok(committed
+        .elements()
+        .iter()
+        .map(|at| Assignment {
+            topic: at.topic().to_owned(),
+            partition: at.partition(),
+            committed: match at.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            },
+            metadata: at.metadata().to_owned(),
+        })
+        .collect())
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<(String, i32)> {

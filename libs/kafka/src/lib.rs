@@ -8,6 +8,7 @@ mod client;
 mod error;
 mod group;
 mod message;
+pub mod offsets;
 mod partitioner;
 mod publisher;
 mod reader;

@@ -160,7 +160,13 @@ impl<T: Item> Lane<T> {
             needed_from: needed.into_iter().flatten().fold(self.next_offset, i64::min),
             memo: Memo {
                 read_to: self.next_offset.max(self.read_to),
-                seals: self.seals.iter().copied().collect(),
+                // Also those that are still to be closed again: a commit may fall into the time in which the state is built.
+                seals: self
+                    .seals
+                    .iter()
+                    .copied()
+                    .chain(self.known_seals.iter().map(|(&at, &seal)| (at, seal)))
+                    .collect(),
                 ..memo.clone()
             },
         }

@@ -29,7 +29,7 @@ use self::names::Names;
 use self::progress::{Coverage, Progress};
 use self::symbols::Symbols;
 use crate::missing::{coalesce, honest};
-use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
+use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, Replay, read};
 use crate::windows::Windows;
 
 pub use self::progress::FORGET_AFTER_US;
@@ -87,6 +87,8 @@ pub struct Join {
     open_us: Option<i64>,
     /// Windows up to here are published.
     published_through_us: Option<i64>,
+    /// The only windows that are published, if it computes a past range again.
+    replay: Option<Replay>,
     complete: VecDeque<i64>,
     outputs: Vec<Output>,
     counters: Counters,
@@ -110,15 +112,21 @@ impl Join {
             requests,
             open_us: None,
             published_through_us: published.and_then(|memo| memo.closed_through_us),
+            replay: published.and_then(|memo| memo.replay),
             complete: VecDeque::new(),
             outputs: Vec::new(),
             counters: Counters::default(),
             settings,
         };
-        join.open_us = join.published_through_us.map(|through_us| {
-            let window_us = published.map_or(0, |memo| memo.window_ms * 1000);
-            join.next_known(i64::MIN).unwrap_or_else(|| join.first_window_after(through_us + window_us))
-        });
+        join.open_us = match (join.published_through_us, join.warming_up()) {
+            (_, Some(replay)) => join.next_known(i64::MIN).or(replay.memory_from_us),
+            (Some(through_us), None) => {
+                let window_us = published.map_or(0, |memo| memo.window_ms * 1000);
+                let known_us = join.next_known(i64::MIN);
+                Some(known_us.unwrap_or_else(|| join.first_window_after(through_us + window_us)))
+            }
+            (None, None) => None,
+        };
         join
     }
 
@@ -136,11 +144,19 @@ impl Join {
             }
             (Kind::Value, FLOWS) => {
                 let item = FlowItem::of(&read::<Flow<'_>>(schema, datum)?, timestamp_us, &mut self.symbols)?;
-                self.flow(offset, Event::Item(item));
+                if self.is_before_memory(item.at_us) {
+                    self.flows.skip(offset);
+                } else {
+                    self.flow(offset, Event::Item(item));
+                }
             }
             (Kind::Value, _) => {
                 let item = RequestItem::of(&read::<Request<'_>>(schema, datum)?, timestamp_us, &mut self.symbols)?;
-                self.request(offset, Event::Item(item));
+                if self.is_before_memory(item.at_us) {
+                    self.requests.skip(offset);
+                } else {
+                    self.request(offset, Event::Item(item));
+                }
             }
         }
         Ok(())
@@ -216,6 +232,9 @@ impl Join {
         if self.published_through_us.is_some_and(|through_us| window_us <= through_us) {
             return;
         }
+        if self.replay.is_some_and(|replay| window_us >= replay.to_us) {
+            return;
+        }
         let window_ms = self.settings.windows.length_ms();
         let partials = edges.into_partials(window_us, window_ms, self.partition, &self.symbols);
         self.outputs.extend(partials.into_iter().map(Output::Partial));
@@ -257,6 +276,9 @@ impl Join {
 
     fn window_after(&self, window_us: i64) -> i64 {
         let next_us = self.settings.windows.end(window_us);
+        if self.warming_up().is_some() {
+            return self.next_known(next_us).unwrap_or_else(|| self.past_a_long_gap(next_us));
+        }
         match self.published_through_us {
             // Still building up again what was known: the windows that were closed the first time are closed again.
             Some(through_us) if next_us <= through_us => {
@@ -272,6 +294,17 @@ impl Join {
             Some(sign_us) if sign_us - GAP_US_MAX > next_us => self.settings.windows.start_of(sign_us - GAP_US_MAX),
             _ => next_us,
         }
+    }
+
+    /// The replay whose first window is still to come. Windows before it are closed by their watermarks as ever, unpublished.
+    fn warming_up(&self) -> Option<Replay> {
+        let replay = self.replay?;
+        self.published_through_us.is_none_or(|through_us| through_us < replay.from_us).then_some(replay)
+    }
+
+    /// Whether no window of the replay can remember a record of this time.
+    fn is_before_memory(&self, at_us: i64) -> bool {
+        self.replay.and_then(|replay| replay.memory_from_us).is_some_and(|from_us| at_us < from_us)
     }
 
     fn next_known(&self, from_us: i64) -> Option<i64> {
@@ -311,6 +344,9 @@ impl Processor for Join {
     }
 
     fn wants(&self, stream: usize) -> bool {
+        if self.is_done() {
+            return false;
+        }
         match stream {
             FLOWS => self.flows.wants_more(),
             _ => self.requests.wants_more(),
@@ -329,6 +365,7 @@ impl Processor for Join {
         let memo = Memo {
             closed_through_us: self.published_through_us,
             window_ms: self.settings.windows.length_ms(),
+            replay: self.replay,
             ..Memo::default()
         };
         vec![self.flows.checkpoint(&memo), self.requests.checkpoint(&memo)]
@@ -336,6 +373,12 @@ impl Processor for Join {
 
     fn closed_through_us(&self) -> Option<i64> {
         self.published_through_us
+    }
+
+    fn is_done(&self) -> bool {
+        let Some(replay) = self.replay else { return false };
+        let last_us = self.settings.windows.shift(replay.to_us, -1);
+        self.published_through_us >= Some(last_us) || self.open_us >= Some(replay.to_us)
     }
 
     fn take_counters(&mut self) -> Counters {

@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use headwater_kafka::{Assignment, GroupEvent, GroupMember, SchemaCache, Transactions, TxnError, admin};
+use headwater_kafka::{Assignment, GroupEvent, GroupMember, KafkaSettings, SchemaCache, Transactions, TxnError, admin};
 use headwater_schemas::topics::Topic;
 use metrics::{counter, gauge};
 use tracing::{info, warn};
 
 use crate::modes::Mode;
+use crate::replay::Run;
 use crate::settings::Settings;
 use outlet::Outlet;
 use unit::Unit;
@@ -32,12 +33,12 @@ const SPLIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
-/// Runs until `stop` is set. Troubles with the brokers are waited out.
-pub fn run(mode: Mode, settings: &Settings, stop: &AtomicBool) {
+/// Runs until `stop` is set, or the replay has ended that it is part of. Troubles with the brokers are waited out.
+pub fn run(mode: Mode, settings: &Settings, stop: &AtomicBool, replay: Option<&Run>) {
     let mut backoff = Duration::from_millis(200);
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        match Worker::start(mode, settings).and_then(|mut worker| worker.work(stop)) {
+        match Worker::start(mode, settings, replay).and_then(|mut worker| worker.work(stop)) {
             Ok(()) => return,
             Err(error) => {
                 counter!("headwater_processor_restarts_total", "mode" => mode.name()).increment(1);
@@ -59,6 +60,7 @@ pub fn run(mode: Mode, settings: &Settings, stop: &AtomicBool) {
 struct Worker<'a> {
     mode: Mode,
     settings: &'a Settings,
+    replay: Option<&'a Run>,
     topics: Vec<String>,
     partitions: BTreeMap<Topic, i32>,
     member: GroupMember,
@@ -73,13 +75,16 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn start(mode: Mode, settings: &'a Settings) -> Result<Worker<'a>> {
+    fn start(mode: Mode, settings: &'a Settings, replay: Option<&'a Run>) -> Result<Worker<'a>> {
         let kafka = &settings.kafka;
-        let mut all: Vec<Topic> = mode.inputs().iter().chain(mode.outputs()).copied().collect();
-        all.push(Topic::DeadLetters);
-        let partitions = admin::ensure_topics(kafka, &all)?;
-        let topics: Vec<String> = mode.inputs().iter().map(|topic| topic.name(&kafka.prefix)).collect();
-        let group = format!("{}{}", kafka.prefix, mode.name());
+        let input_prefix = if mode == Mode::Join { &settings.raw_prefix } else { &kafka.prefix };
+        let inputs = KafkaSettings { prefix: input_prefix.clone(), ..kafka.clone() };
+        let mut outputs = mode.outputs().to_vec();
+        outputs.push(Topic::DeadLetters);
+        let mut partitions = admin::ensure_topics(&inputs, mode.inputs())?;
+        partitions.extend(admin::ensure_topics(kafka, &outputs)?);
+        let topics: Vec<String> = mode.inputs().iter().map(|topic| topic.name(input_prefix)).collect();
+        let group = mode.group(&kafka.prefix);
         let outlet = Outlet::open(mode, kafka, &partitions)?;
         let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
         let member = GroupMember::join(kafka, &group, &topics)?;
@@ -87,6 +92,7 @@ impl<'a> Worker<'a> {
         Ok(Worker {
             mode,
             settings,
+            replay,
             topics,
             partitions,
             member,
@@ -101,7 +107,7 @@ impl<'a> Worker<'a> {
     }
 
     fn work(&mut self, stop: &AtomicBool) -> Result<()> {
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) && !self.has_ended() {
             self.step()?;
             if self.committed_at.elapsed() >= COMMIT_INTERVAL && self.units.values().any(Unit::has_outputs) {
                 self.commit()?;
@@ -118,6 +124,9 @@ impl<'a> Worker<'a> {
                 let Some(stream) = self.topics.iter().position(|topic| topic == message.topic()) else { return Ok(()) };
                 let Some(unit) = self.units.get_mut(&message.partition()) else { return Ok(()) };
                 unit.record(self.mode, stream, &message, &mut self.schemas)?;
+                if let Some(replay) = self.replay.filter(|_| self.mode == Mode::Join) {
+                    replay.records.fetch_add(1, Ordering::Relaxed);
+                }
             }
             GroupEvent::Assigned(assignments) => self.assigned(assignments)?,
             GroupEvent::Revoked(gone) => self.revoked(&gone)?,
@@ -149,16 +158,22 @@ impl<'a> Worker<'a> {
                 let pairs: Vec<_> = inputs.iter().map(|at| (at.topic.clone(), at.partition)).collect();
                 inputs = self.member.rewind(&pairs)?;
             }
-            self.begin(partition, &inputs);
+            self.begin(partition, &inputs)?;
         }
         self.split_since = (!self.halves.is_empty()).then(Instant::now);
         Ok(())
     }
 
-    fn begin(&mut self, partition: i32, inputs: &[Assignment]) {
+    fn begin(&mut self, partition: i32, inputs: &[Assignment]) -> Result<()> {
+        if self.replay.is_some() && self.mode == Mode::Join && inputs.iter().any(|input| input.committed.is_none()) {
+            bail!(
+                "the start of the replay in partition {partition} is not known any more; start it anew with another prefix"
+            );
+        }
         let unit = Unit::new(self.mode, self.settings, &self.partitions, partition, inputs);
         info!(mode = self.mode.name(), partition, "took over a partition");
         self.units.insert(partition, unit);
+        Ok(())
     }
 
     /// What a unit had not committed belongs to its successor.
@@ -227,9 +242,29 @@ impl<'a> Worker<'a> {
             let pairs: Vec<_> = self.topics.iter().map(|topic| (topic.clone(), partition)).collect();
             let inputs = self.member.rewind(&pairs)?;
             self.member.hold(&pairs, false)?;
-            self.begin(partition, &inputs);
+            self.begin(partition, &inputs)?;
         }
         Ok(())
+    }
+
+    /// Whether this stage of a replay has published all that there is for it. A member alone has all partitions.
+    fn has_ended(&self) -> bool {
+        let Some(replay) = self.replay else { return false };
+        let count = self.partitions.get(&self.mode.inputs()[0]).map_or(0, |count| *count as usize);
+        if self.units.len() < count || self.units.values().any(Unit::has_outputs) {
+            return false;
+        }
+        let closed_through_us = self.units.values().map(Unit::closed_through_us).min().flatten();
+        let finished = match (self.mode, replay.joined()) {
+            (Mode::Join, _) => self.units.iter().all(|(partition, unit)| {
+                let ends: Vec<i64> = self.topics.iter().map(|topic| replay.end(topic, *partition)).collect();
+                unit.is_at_end(&ends)
+            }),
+            (_, None) => false,
+            (_, Some(joined_us)) => closed_through_us >= joined_us,
+        };
+        replay.note(self.mode, closed_through_us, finished);
+        finished
     }
 
     /// Partitions that must be together and are not cannot be worked on by anybody.

@@ -111,6 +111,16 @@ impl Unit {
         self.processor.has_outputs() || !self.dead_letters.is_empty()
     }
 
+    /// Whether nothing more comes of it: it is done, or it waits for more of an input than there is.
+    pub fn is_at_end(&self, ends: &[i64]) -> bool {
+        let is_read = |stream: usize| self.inputs[stream].next_offset >= ends[stream] || !self.processor.wants(stream);
+        self.processor.is_done() || (0..self.inputs.len()).all(is_read)
+    }
+
+    pub fn closed_through_us(&self) -> Option<i64> {
+        self.processor.closed_through_us()
+    }
+
     pub fn take_outputs(&mut self) -> Vec<Output> {
         self.processor.take_outputs()
     }

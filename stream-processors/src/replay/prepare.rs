@@ -1,0 +1,153 @@
+//! Before a replay begins: what would make it wrong is found out, and the join's group is put where it has to start.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use headwater_kafka::offsets::{self, Place as Found};
+use headwater_kafka::{Assignment, KafkaSettings, Next, Start, TopicReader, admin};
+use headwater_schemas::topics::Topic;
+use std::time::Duration;
+
+use super::{Place, Plan};
+use crate::modes::Mode;
+use crate::processor::{Checkpoint, Memo};
+
+/// What agents write: never under the prefix of a replay.
+const RAW: [Topic; 3] = [Topic::Flows, Topic::Requests, Topic::Agents];
+/// How long the oldest record of a partition may take to come.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What holds when a replay begins.
+pub struct Prepared {
+    /// Where each input partition ends: no further is read.
+    pub ends: BTreeMap<(String, i32), i64>,
+    /// An earlier run of the same replay has left off in the middle.
+    pub goes_on: bool,
+}
+
+/// `source` and `target` differ in their prefix alone.
+pub fn prepare(source: &KafkaSettings, target: &KafkaSettings, plan: &Plan) -> Result<Prepared> {
+    let into = &target.prefix;
+    if *into == source.prefix {
+        bail!("a replay cannot write into {into}, the topics that it reads: give it another prefix");
+    }
+    let inputs = Mode::Join.inputs();
+    require_inputs(source, inputs)?;
+    let has_records = look_at_outputs(target)?;
+
+    let names: Vec<String> = inputs.iter().map(|topic| topic.name(&source.prefix)).collect();
+    let found = offsets::places_at(source, &names, plan.read_from_us() / 1000)?;
+    let ends = found.iter().map(|place| ((place.topic.clone(), place.partition), place.end)).collect();
+    let group = Mode::Join.group(into);
+    if has_records {
+        let pairs: Vec<_> = found.iter().map(|place| (place.topic.clone(), place.partition)).collect();
+        check_left_off(plan, into, &offsets::committed(source, &group, &pairs)?, &found)?;
+        return Ok(Prepared { ends, goes_on: true });
+    }
+    for place in &found {
+        if Plan::is_cut(Place { first: place.first, at: place.at }) {
+            return Err(cut(source, plan, place)?);
+        }
+    }
+    offsets::commit(source, &group, &starts(plan, &names, &found)?)?;
+    Ok(Prepared { ends, goes_on: false })
+}
+
+fn require_inputs(source: &KafkaSettings, inputs: &[Topic]) -> Result<()> {
+    let there = admin::topics(source)?;
+    for topic in inputs {
+        let name = topic.name(&source.prefix);
+        if !there.iter().any(|state| state.name == name) {
+            bail!("the topic {name}, which a replay reads, is not there: check kafka.prefix ({})", source.prefix);
+        }
+    }
+    Ok(())
+}
+
+/// Whether anything was written there before.
+fn look_at_outputs(target: &KafkaSettings) -> Result<bool> {
+    let mut has_records = false;
+    for state in admin::topics(target)? {
+        match Topic::from_name(&target.prefix, &state.name) {
+            Some(topic) if RAW.contains(&topic) => {
+                bail!(
+                    "the topic {} is there, which only agents write: {} is not a prefix for a replay, give it another one",
+                    state.name,
+                    target.prefix
+                );
+            }
+            Some(_) => has_records |= state.offsets.iter().any(|(_, next)| *next > 0),
+            None => {}
+        }
+    }
+    Ok(has_records)
+}
+
+/// Only the same replay may go on where records are.
+fn check_left_off(plan: &Plan, into: &str, committed: &[Assignment], found: &[Found]) -> Result<()> {
+    for at in committed {
+        let memo: Memo = serde_json::from_str(&at.metadata).unwrap_or_default();
+        let Some(offset) = at.committed.filter(|_| plan.is_of(&memo)) else {
+            bail!(
+                "the topics under {into} hold records that are not of this replay: give it another prefix, or delete them \
+                 (only the same command as before goes on where it left off)"
+            );
+        };
+        let first = found.iter().find(|place| (&place.topic, place.partition) == (&at.topic, at.partition));
+        if first.is_some_and(|place| place.first > offset) {
+            bail!(
+                "{} {} is no longer kept from offset {offset} on, where this replay left off: start it anew with a later \
+                 --from and another prefix",
+                at.topic,
+                at.partition
+            );
+        }
+    }
+    Ok(())
+}
+
+fn starts(plan: &Plan, names: &[String], found: &[Found]) -> Result<Vec<(String, i32, i64, String)>> {
+    let mut starts = Vec::new();
+    let place = |topic: &str, partition| {
+        let found = found.iter().find(|place| place.topic == topic && place.partition == partition);
+        found.map(|found| Place { first: found.first, at: found.at })
+    };
+    for partition in found.iter().filter(|place| place.topic == names[0]).map(|place| place.partition) {
+        let [Some(flows), Some(requests)] = [place(&names[0], partition), place(&names[1], partition)] else {
+            bail!("{} and {} must have the same number of partitions", names[0], names[1]);
+        };
+        for (topic, Checkpoint { needed_from, memo }) in names.iter().zip(plan.checkpoints([flows, requests])) {
+            starts.push((topic.clone(), partition, needed_from, serde_json::to_string(&memo)?));
+        }
+    }
+    Ok(starts)
+}
+
+/// The error that names what retention took, and what can still be computed.
+fn cut(source: &KafkaSettings, plan: &Plan, place: &Found) -> Result<anyhow::Error> {
+    let Found { topic, partition, first, .. } = place;
+    let needed = super::run::rfc3339(plan.read_from_us());
+    let from = super::run::rfc3339(plan.from_us);
+    let told = format!("the first window, {from}, needs records from {needed} on, but {topic} {partition}");
+    let Some(oldest_us) = oldest_us(source, place)? else {
+        return Ok(anyhow::anyhow!("{told} holds no record any more: its retention has passed"));
+    };
+    Ok(anyhow::anyhow!(
+        "{told} begins at offset {first}, {}: its retention has taken what was before. Use --from {} or later",
+        super::run::rfc3339(oldest_us),
+        super::run::rfc3339(plan.earliest_from_us(oldest_us))
+    ))
+}
+
+/// Kafka's timestamp of the oldest record of a partition.
+fn oldest_us(source: &KafkaSettings, place: &Found) -> Result<Option<i64>> {
+    if place.first >= place.end {
+        return Ok(None);
+    }
+    let start = Start::Offsets(vec![(place.topic.clone(), place.partition, place.first)]);
+    let mut reader = TopicReader::start(source, &[], &start)?;
+    match reader.next(READ_TIMEOUT).context("read the oldest record")? {
+        Next::Record(message) => Ok(Some(message.timestamp_ms() * 1000)),
+        Next::End { .. } | Next::Idle => Ok(None),
+    }
+}

@@ -1,0 +1,343 @@
+//! A range that is computed again, from a start in the middle of the log, gives the windows of the first time.
+//!
+//! Logs are drawn with everything that decides a window: nodes that lag, fall silent and come back, losses, sides that come
+//! late, twice or not at all, names that only an older record knows. The first run reads from the birth of the log; the second
+//! one starts where [`Plan`] says, reads in another interleaving, and is stopped and built again from its checkpoints.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::OnceLock;
+
+use headwater_processors::join::{Join, JoinSettings};
+use headwater_processors::processor::{Checkpoint, Input, Kind, Output, Processor};
+use headwater_processors::replay::{Place, Plan};
+use headwater_schemas::records::{Dropped, Flow, FlowState, Record, Request, Side, Watermark};
+use headwater_schemas::wire::{Encoder, WriterSchema, split};
+use proptest::prelude::*;
+use serde::Serialize;
+
+const START_US: i64 = 1_700_000_000_000_000;
+const SECOND_US: i64 = 1_000_000;
+const LOG_SECONDS: i64 = 25 * 60;
+const TICK_SECONDS: i64 = 2;
+const NODES: [&str; 3] = ["a", "b", "c"];
+const SERVICES: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "unknown"];
+
+/// One partition of a topic: Kafka's timestamp, what stands there.
+#[derive(Default)]
+struct Log(Vec<(i64, Kind, Vec<u8>)>);
+
+/// xorshift64*: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: i64) -> i64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as i64 % bound.max(1)
+    }
+
+    fn one_in(&mut self, count: i64) -> bool {
+        self.below(count) == 0
+    }
+}
+
+/// One agent as it writes its watermarks.
+struct Node {
+    started_at_us: i64,
+    sequence: i64,
+    covered_us: i64,
+    /// How long after the fact it publishes.
+    lag_us: i64,
+    silent_until_us: i64,
+}
+
+/// `flows` and `requests`.
+fn draw(random: &mut Random) -> [Log; 2] {
+    let mut entries: [Vec<(i64, Kind, Vec<u8>)>; 2] = Default::default();
+    let mut nodes = NODES.map(|_| Node {
+        started_at_us: START_US,
+        sequence: 0,
+        covered_us: START_US,
+        lag_us: random.below(3) * 400_000,
+        silent_until_us: 0,
+    });
+    let mut position = 0;
+    for second in (0..LOG_SECONDS).step_by(TICK_SECONDS as usize) {
+        let now_us = START_US + second * SECOND_US;
+        for _ in 0..random.below(4) {
+            position += 1;
+            exchange(random, &nodes, now_us, position, &mut entries);
+        }
+        for (name, node) in NODES.iter().zip(&mut nodes) {
+            tick(random, name, node, now_us, &mut entries);
+        }
+    }
+    entries.map(|mut entries| {
+        entries.sort_by_key(|(written_us, _, _)| *written_us);
+        Log(entries)
+    })
+}
+
+fn tick(random: &mut Random, name: &str, node: &mut Node, now_us: i64, entries: &mut [Vec<(i64, Kind, Vec<u8>)>; 2]) {
+    if now_us < node.silent_until_us {
+        return;
+    }
+    if random.one_in(150) {
+        node.silent_until_us = now_us + (5 + random.below(8 * 60)) * SECOND_US;
+        if random.one_in(2) {
+            // A new run covers only what it has seen itself.
+            (node.started_at_us, node.sequence) = (node.silent_until_us, 0);
+            node.covered_us = node.silent_until_us;
+        }
+        return;
+    }
+    if random.one_in(40) {
+        node.lag_us = random.below(60) * 400_000;
+    }
+    if now_us <= node.covered_us {
+        return;
+    }
+    node.sequence += 1;
+    let dropped = if random.one_in(30) {
+        let from_us = node.covered_us - random.below(30) * SECOND_US;
+        vec![Dropped { reason: "queue-full".into(), count: 1 + random.below(9), from_us, to_us: now_us }]
+    } else {
+        Vec::new()
+    };
+    let mark = Watermark {
+        node: name.to_string(),
+        agent_started_at_us: node.started_at_us,
+        sequence: node.sequence,
+        covers_from_us: node.covered_us,
+        up_to_us: now_us,
+        is_final: random.one_in(400),
+        published: 10,
+        dropped,
+    };
+    node.covered_us = now_us;
+    for log in entries {
+        log.push((now_us + node.lag_us, Kind::Control, datum(&mark)));
+    }
+}
+
+/// The records of both sides of an exchange and of its connection, or some of them, some late, some twice.
+fn exchange(
+    random: &mut Random,
+    nodes: &[Node],
+    now_us: i64,
+    position: i64,
+    entries: &mut [Vec<(i64, Kind, Vec<u8>)>; 2],
+) {
+    let connection = random.below(30);
+    let id = format!("{:016x}", (connection as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    for side in [Side::Client, Side::Server] {
+        let node = (connection + side as i64) as usize % NODES.len();
+        if now_us < nodes[node].silent_until_us || random.one_in(12) {
+            continue;
+        }
+        let service = if random.one_in(3) { SERVICES.len() - 1 } else { (connection as usize + side as usize) % 5 };
+        let early_us = if random.one_in(6) { random.below(20) * SECOND_US } else { random.below(SECOND_US) };
+        let at_us = now_us - if side == Side::Server { early_us } else { 0 };
+        let late_us = if random.one_in(25) { random.below(40) * SECOND_US } else { 0 };
+        let written_us = at_us.max(now_us - SECOND_US) + nodes[node].lag_us + late_us;
+        let request = datum(&request(&id, side, position, at_us, SERVICES[service]));
+        if random.one_in(40) {
+            entries[1].push((written_us + random.below(90) * SECOND_US, Kind::Value, request.clone()));
+        }
+        entries[1].push((written_us, Kind::Value, request));
+        if random.one_in(3) {
+            let flow = flow(&id, side, at_us, random.below(1000), SERVICES[(connection as usize + side as usize) % 5]);
+            entries[0].push((written_us, Kind::Value, datum(&flow)));
+        }
+    }
+}
+
+fn request<'a>(id: &'a str, side: Side, position: i64, at_us: i64, workload: &'a str) -> Request<'a> {
+    Request {
+        connection_id: id,
+        side,
+        request_position: position,
+        started_at_us: at_us - 1000,
+        completed_at_us: at_us,
+        duration_ns: 1_000_000 + position * 977 % 5_000_000,
+        time_to_first_byte_ns: 900_000,
+        protocol: "http",
+        method: "GET",
+        path: "/",
+        operation: if position % 5 == 0 { "GET /a" } else { "GET /b" },
+        status: if position % 9 == 0 { 500 } else { 200 },
+        error: position % 9 == 0,
+        failure: None,
+        request_bytes: 100 + position,
+        response_bytes: 200,
+        weight: 1,
+        node: "a",
+        workload,
+        workload_kind: "program",
+        pid: 1,
+        local_address: "10.0.0.1",
+        local_port: 80,
+        remote_address: "10.0.0.2",
+        remote_port: 80,
+    }
+}
+
+fn flow<'a>(id: &'a str, side: Side, at_us: i64, bytes: i64, workload: &'a str) -> Flow<'a> {
+    Flow {
+        connection_id: id,
+        side,
+        state: if bytes % 7 == 0 { FlowState::Closed } else { FlowState::Open },
+        failure: None,
+        opened_at_us: at_us,
+        opened_before_capture: false,
+        observed_at_us: at_us,
+        opened: i64::from(bytes % 5 == 0),
+        protocol: "http",
+        sent_bytes: bytes,
+        received_bytes: bytes * 2,
+        retransmits: bytes % 3,
+        requests: 1,
+        errors: 0,
+        rtt_us: 40 + bytes,
+        rtt_min_us: 40,
+        connect_us: 50,
+        node: "a",
+        workload,
+        workload_kind: "program",
+        pid: 1,
+        local_address: "10.0.0.1",
+        local_port: 80,
+        remote_address: "10.0.0.2",
+        remote_port: 80,
+    }
+}
+
+/// Encodes as an agent does; one encoder a type, for each lives as long as the program.
+fn datum<R: Record + Serialize>(record: &R) -> Vec<u8> {
+    static ENCODERS: OnceLock<[Encoder; 3]> = OnceLock::new();
+    let encoders = ENCODERS.get_or_init(|| {
+        [
+            Encoder::of::<Flow<'_>>(1).unwrap(),
+            Encoder::of::<Request<'_>>(2).unwrap(),
+            Encoder::of::<Watermark>(3).unwrap(),
+        ]
+    });
+    let framed = encoders.iter().find_map(|encoder| encoder.encode(record).ok()).unwrap();
+    split(&framed).unwrap().1.to_vec()
+}
+
+fn schemas() -> &'static [WriterSchema; 3] {
+    static SCHEMAS: OnceLock<[WriterSchema; 3]> = OnceLock::new();
+    SCHEMAS.get_or_init(|| [Flow::SCHEMA, Request::SCHEMA, Watermark::SCHEMA].map(|s| WriterSchema::parse(s).unwrap()))
+}
+
+fn window_us(output: &Output) -> i64 {
+    match output {
+        Output::Partial(partial) => partial.window_start_us,
+        Output::Closed(_, closed) => closed.window_start_us,
+        other => panic!("a join gives no {other:?}"),
+    }
+}
+
+/// Feeds the logs from the checkpoints on, in a drawn interleaving; stops and begins again one time in `restarts`.
+fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, restarts: i64) -> (Vec<Output>, bool) {
+    let at = |start: &[Option<Checkpoint>; 2]| {
+        [0, 1].map(|stream: usize| start[stream].as_ref().map_or(0, |c| c.needed_from as usize))
+    };
+    let mut join = Join::new(0, 1, JoinSettings::default(), &start);
+    let mut next = at(&start);
+    let mut outputs = Vec::new();
+    while !join.is_done() {
+        let ready: Vec<usize> = [0, 1].into_iter().filter(|&s| next[s] < logs[s].0.len() && join.wants(s)).collect();
+        let Some(&first) = ready.first() else { break };
+        let stream = if ready.len() == 2 && random.one_in(2) { 1 } else { first };
+        // In runs, as a consumer hands them out.
+        for _ in 0..=random.below(60) {
+            let Some((written_us, kind, datum)) = logs[stream].0.get(next[stream]).filter(|_| join.wants(stream))
+            else {
+                break;
+            };
+            let schema = &schemas()[if *kind == Kind::Control { 2 } else { stream }];
+            let offset = next[stream] as i64;
+            let input = Input { stream, offset, timestamp_us: Some(*written_us), kind: *kind, schema, datum };
+            join.record(input).unwrap();
+            next[stream] += 1;
+        }
+        if join.has_outputs() || random.one_in(20) {
+            outputs.extend(join.take_outputs());
+            if random.one_in(restarts) {
+                let left = join.checkpoints();
+                let memo = |at: &Checkpoint| serde_json::from_str(&serde_json::to_string(&at.memo).unwrap()).unwrap();
+                let left =
+                    [0, 1].map(|s: usize| Some(Checkpoint { needed_from: left[s].needed_from, memo: memo(&left[s]) }));
+                next = at(&left);
+                join = Join::new(0, 1, JoinSettings::default(), &left);
+            }
+        }
+    }
+    outputs.extend(join.take_outputs());
+    (outputs, join.is_done())
+}
+
+/// Where Kafka finds the first record that is not older than a time.
+fn place(log: &Log, time_us: i64) -> Place {
+    let at = log.0.iter().position(|(written_us, _, _)| *written_us >= time_us).unwrap_or(log.0.len());
+    Place { first: 0, at: at as i64 }
+}
+
+/// Replays from `from_s` to `to_s` (seconds of the log) and compares. Says how many partials were compared.
+fn compare(seed: u64, from_s: i64, to_s: i64, restarts: i64) -> Result<usize, TestCaseError> {
+    let mut random = Random(seed | 1);
+    let logs = draw(&mut random);
+    let (mut expected, _) = work(&logs, [None, None], &mut random, i64::MAX);
+    let through_us = expected.last().map_or(0, window_us);
+    let plan = Plan::of(&JoinSettings::default(), START_US + from_s * SECOND_US, START_US + to_s * SECOND_US).unwrap();
+    expected.retain(|output| (plan.from_us..plan.to_us).contains(&window_us(output)));
+    let places = [0, 1].map(|stream: usize| place(&logs[stream], plan.read_from_us()));
+    let (replayed, done) = work(&logs, plan.checkpoints(places).map(Some), &mut random, restarts);
+    prop_assert_eq!(done, through_us >= plan.to_us - 10 * SECOND_US, "it ends when its last window is closed");
+    let window = |outputs: &[Output]| outputs.iter().map(window_us).min();
+    prop_assert_eq!(window(&replayed), window(&expected));
+    prop_assert_eq!(replayed.len(), expected.len());
+    for (again, first) in replayed.iter().zip(&expected) {
+        prop_assert_eq!(again, first);
+    }
+    Ok(expected.iter().filter(|output| matches!(output, Output::Partial(_))).count())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_replay_from_the_middle_gives_the_windows_of_the_first_time(
+        seed in any::<u64>(),
+        from_s in 0..LOG_SECONDS - 60,
+        length_s in 20..400_i64,
+        restarts in prop_oneof![Just(i64::MAX), Just(3_i64)],
+    ) {
+        compare(seed, from_s, from_s + length_s, restarts)?;
+    }
+
+    /// Also if it is stopped while it still builds its state again.
+    #[test]
+    fn a_first_run_that_is_stopped_at_any_place_gives_the_windows_of_one_that_is_not(
+        seed in any::<u64>(),
+        restarts in 1..6_i64,
+    ) {
+        let mut random = Random(seed | 1);
+        let logs = draw(&mut random);
+        let (whole, _) = work(&logs, [None, None], &mut random, i64::MAX);
+        let (stopped, _) = work(&logs, [None, None], &mut random, restarts);
+        prop_assert_eq!(stopped.len(), whole.len());
+        for (again, first) in stopped.iter().zip(&whole) {
+            prop_assert_eq!(again, first);
+        }
+    }
+}
+
+#[test]
+fn the_logs_that_are_drawn_put_something_to_the_test() {
+    let partials = compare(7, 15 * 60, 20 * 60, 4).unwrap();
+    assert!(partials > 100, "only {partials} partials were compared");
+}
