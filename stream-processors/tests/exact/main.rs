@@ -6,6 +6,7 @@ mod drive;
 mod join;
 mod logs;
 mod merge;
+mod nodes;
 mod random;
 mod traffic;
 mod world;
