@@ -1,7 +1,10 @@
 //! The own past of an edge or operation, and whether a window leaves it.
 //!
-//! In: what was observed, window by window. Out: deviations. The past is the last [`HISTORY_WINDOWS`] windows, summed up by medians,
-//! which a few bad windows do not move. It depends on these windows alone, so that it can be built again from the log.
+//! In: what was observed, window by window. Out: deviations. The past is the last [`HISTORY_WINDOWS`] windows: latencies are summed
+//! up by medians, which a few bad windows do not move, errors are so rare that they are added up. A window deviates if it is
+//! worse by an amount that matters and by more than chance gives: so many requests fail, or are slower than the limit, that it
+//! is hardly to be had from the usual share. What a window misses is taken as good. All depends on these windows alone, so that
+//! it can be built again from the log.
 
 use std::collections::VecDeque;
 
@@ -17,6 +20,11 @@ const ERRORS_MIN: i64 = 3;
 const ERROR_SHARE_MIN: f64 = 0.05;
 const LATENCY_FACTOR_MIN: f64 = 2.0;
 const LATENCY_RISE_US_MIN: f64 = 5_000.0;
+/// More requests than this share are never slower than the usual p95, and fewer are slower than the limit.
+const SLOW_SHARE: f64 = 0.05;
+/// How improbable what is seen must be by chance, as a natural logarithm: to begin a bad time, and to go on with it.
+const SURPRISE_TO_BEGIN: f64 = 10.0;
+const SURPRISE_TO_GO_ON: f64 = 3.0;
 /// Standard deviations that are still usual.
 const USUAL_DEVIATIONS: f64 = 4.0;
 /// Of a normal distribution, the standard deviation in median absolute deviations.
@@ -44,7 +52,10 @@ impl Deviating {
 /// What is usual.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Baseline {
+    requests: i64,
     error_share: f64,
+    /// The share of errors that the past allows for, which is not 0 only because none was seen.
+    error_chance: f64,
     p95_us: f64,
     /// Standard deviation of the logarithm of the p95.
     p95_spread: f64,
@@ -60,26 +71,56 @@ pub struct Reading {
 }
 
 impl Baseline {
-    /// How a window compares; none if it has too few requests to tell.
-    pub fn read(&self, kind: Deviating, observation: &Observation) -> Option<Reading> {
+    /// How a window compares; none if it has too few requests to tell. In bad times less is needed for them to go on.
+    pub fn read(&self, kind: Deviating, observation: &Observation, in_incident: bool) -> Option<Reading> {
         if observation.requests < JUDGED_REQUESTS_MIN {
             return None;
         }
+        let enough = if in_incident { SURPRISE_TO_GO_ON } else { SURPRISE_TO_BEGIN };
+        // What is missing may be just the requests that are fast and succeed.
+        let missing = if observation.incomplete { (self.requests - observation.requests).max(0) } else { 0 };
+        let requests = observation.requests + missing;
         Some(match kind {
             Deviating::Errors => {
-                let (value, baseline) = (observation.error_share(), self.error_share);
+                let baseline = self.error_share;
                 let threshold = ERROR_SHARE_MIN.max(3.0 * baseline + 0.02);
-                let deviates = value > threshold && observation.errors >= ERRORS_MIN;
-                Reading { value, baseline, threshold, deviates }
+                let errors = observation.errors;
+                let deviates = errors >= ERRORS_MIN
+                    && errors as f64 > threshold * requests as f64
+                    && surprise(errors, requests, self.error_chance) >= enough;
+                Reading { value: observation.error_share(), baseline, threshold, deviates }
             }
             Deviating::Latency => {
-                let (value, baseline) = (observation.p95_us(), self.p95_us);
+                let baseline = self.p95_us;
                 let factor = LATENCY_FACTOR_MIN.max((USUAL_DEVIATIONS * self.p95_spread).exp());
                 let threshold = (baseline * factor).max(baseline + LATENCY_RISE_US_MIN);
-                Reading { value, baseline, threshold, deviates: value > threshold }
+                let slow = surprising_count(requests, SLOW_SHARE, enough);
+                let deviates = slow <= observation.requests && observation.slowest_us(slow) > threshold;
+                Reading { value: observation.p95_us(), baseline, threshold, deviates }
             }
         })
     }
+}
+
+/// How surprising it is that `count` of `all` have what one has with this chance: at least the negative logarithm of the
+/// probability of so many or more (Chernoff's bound). 0 if it is no more than usual.
+fn surprise(count: i64, all: i64, chance: f64) -> f64 {
+    let share = count as f64 / all as f64;
+    if share <= chance {
+        return 0.0;
+    }
+    let rest = if share < 1.0 { (1.0 - share) * ((1.0 - share) / (1.0 - chance)).ln() } else { 0.0 };
+    all as f64 * (share * (share / chance).ln() + rest)
+}
+
+/// The least count that is surprising enough; more than all if none is.
+fn surprising_count(all: i64, chance: f64, enough: f64) -> i64 {
+    let (mut too_few, mut enough_of) = (0, all + 1);
+    while enough_of - too_few > 1 {
+        let middle = too_few + (enough_of - too_few) / 2;
+        if surprise(middle, all, chance) >= enough { enough_of = middle } else { too_few = middle }
+    }
+    enough_of
 }
 
 /// The past of one subject.
@@ -92,14 +133,17 @@ pub struct History {
 struct Sample {
     window_us: i64,
     ln_p95: f64,
-    error_share: f64,
+    requests: i64,
+    errors: i64,
+    incomplete: bool,
 }
 
 impl History {
     pub fn learn(&mut self, window_us: i64, observation: &Observation) {
         if observation.requests >= HISTORY_REQUESTS_MIN {
             let ln_p95 = observation.p95_us().max(1.0).ln();
-            self.samples.push_back(Sample { window_us, ln_p95, error_share: observation.error_share() });
+            let Observation { requests, errors, incomplete, .. } = *observation;
+            self.samples.push_back(Sample { window_us, ln_p95, requests, errors, incomplete });
         }
     }
 
@@ -111,15 +155,23 @@ impl History {
         !self.samples.is_empty()
     }
 
-    /// What is usual; none as long as too little is known.
+    /// What is usual; none as long as too little is known. Windows of which something is missing are asked only where there are no
+    /// others: the part that is there may be an unusual one.
     pub fn baseline(&self) -> Option<Baseline> {
-        if self.samples.len() < HISTORY_SAMPLES_MIN {
+        let complete = self.samples.iter().filter(|sample| !sample.incomplete).count();
+        let all = complete < HISTORY_SAMPLES_MIN;
+        if all && self.samples.len() < HISTORY_SAMPLES_MIN {
             return None;
         }
-        let middle = median(self.samples.iter().map(|sample| sample.ln_p95));
-        let spread = median(self.samples.iter().map(|sample| (sample.ln_p95 - middle).abs()));
+        let samples = || self.samples.iter().filter(|sample| all || !sample.incomplete);
+        let middle = median(samples().map(|sample| sample.ln_p95));
+        let spread = median(samples().map(|sample| (sample.ln_p95 - middle).abs()));
+        let requests = samples().fold(0i64, |sum, sample| sum.saturating_add(sample.requests)) as f64;
+        let errors = samples().fold(0i64, |sum, sample| sum.saturating_add(sample.errors)) as f64;
         Some(Baseline {
-            error_share: median(self.samples.iter().map(|sample| sample.error_share)),
+            requests: median(samples().map(|sample| sample.requests as f64)) as i64,
+            error_share: errors / requests.max(1.0),
+            error_chance: (errors + 1.0) / (requests + 2.0),
             p95_us: middle.exp(),
             p95_spread: spread * DEVIATION_OF_MAD,
         })

@@ -194,7 +194,10 @@ impl Bottlenecks {
             let usual = judged.history.baseline();
             // In bad times, what was usual before them.
             let baseline_of = |kind: Deviating| judged.tracks[kind as usize].bad_since.map(|(_, b)| b).or(usual);
-            let by_kind = Deviating::ALL.map(|kind| baseline_of(kind)?.read(kind, observation));
+            let by_kind = Deviating::ALL.map(|kind| {
+                let in_incident = judged.tracks[kind as usize].in_incident();
+                baseline_of(kind)?.read(kind, observation, in_incident)
+            });
             if let Some(baseline) = usual.or(baseline_of(Deviating::Errors)).or(baseline_of(Deviating::Latency)) {
                 readings.insert(subject.clone(), Readings { baseline, by_kind });
             }

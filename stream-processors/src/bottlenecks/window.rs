@@ -41,12 +41,20 @@ pub struct Observation {
     pub requests: i64,
     pub errors: i64,
     durations: Histogram,
+    /// The window says that something is missing from it.
+    pub incomplete: bool,
     pub evidence: Vec<Evidence>,
 }
 
 impl Observation {
     pub fn p95_us(&self) -> f64 {
         self.durations.quantile(0.95) / 1000.0
+    }
+
+    /// How long the `count`th slowest request took, and all before it at least.
+    pub fn slowest_us(&self, count: i64) -> f64 {
+        let rank = (self.requests - count) as f64 + 0.5;
+        self.durations.quantile(rank / self.requests.max(1) as f64) / 1000.0
     }
 
     pub fn error_share(&self) -> f64 {
@@ -74,15 +82,16 @@ impl Collector {
     }
 
     pub fn edge(&mut self, offset: i64, edge: Edge, counters: &mut Counters) -> Result<(), BadInput> {
-        let Edge { client, server, protocol, requests, errors, duration_ns, .. } = edge;
+        let Edge { client, server, protocol, requests, errors, duration_ns, completeness, .. } = edge;
         let subject = Subject { client, server, protocol, operation: String::new() };
-        self.add(offset, (edge.window_start_us, edge.window_ms), subject, (requests, errors, duration_ns), counters)
+        let window = (edge.window_start_us, edge.window_ms, completeness < 1.0);
+        self.add(offset, window, subject, (requests, errors, duration_ns), counters)
     }
 
     pub fn latency(&mut self, offset: i64, latency: Latency, counters: &mut Counters) -> Result<(), BadInput> {
         let Latency { client, server, protocol, operation, requests, errors, duration_ns, .. } = latency;
         let subject = Subject { client, server, protocol, operation };
-        let window = (latency.window_start_us, latency.window_ms);
+        let window = (latency.window_start_us, latency.window_ms, latency.completeness < 1.0);
         self.add(offset, window, subject, (requests, errors, duration_ns), counters)
     }
 
@@ -117,7 +126,7 @@ impl Collector {
     fn add(
         &mut self,
         offset: i64,
-        (window_us, window_ms): (i64, i64),
+        (window_us, window_ms, incomplete): (i64, i64, bool),
         subject: Subject,
         (requests, errors, durations): (i64, i64, Histogram),
         counters: &mut Counters,
@@ -135,6 +144,7 @@ impl Collector {
         }
         // An operation has one record for each status class.
         let observation = observations.entry(subject).or_default();
+        observation.incomplete |= incomplete;
         observation.requests = observation.requests.saturating_add(requests);
         observation.errors = observation.errors.saturating_add(errors);
         observation.durations.merge(&durations).map_err(|error| BadInput(error.to_string()))?;

@@ -31,6 +31,9 @@ const NO_DATA: &str = "no-data";
 pub struct Progress {
     nodes: BTreeMap<String, Node>,
     largest: Option<Mark>,
+    /// How much time has gone by, by the furthest node: without the leaps that the largest time makes when a node comes whose clock
+    /// is ahead. Only differences mean anything.
+    elapsed_us: i64,
 }
 
 /// The largest time that any watermark has reached, and where the first one stood that did.
@@ -55,8 +58,10 @@ struct Node {
     is_final: bool,
     /// Where the watermark stood that said so.
     last_offset: i64,
-    /// How far the furthest node was by then. While that moves on and this does not, the node is silent.
-    heard: Mark,
+    /// Time that had gone by then: what goes by after it is silence.
+    heard_us: i64,
+    /// From where on time must be counted again to know how long the silence is.
+    heard_offset: i64,
     /// Covered times, in the order in which they were told.
     spans: Vec<Span>,
 }
@@ -98,16 +103,22 @@ impl Progress {
         let run = (watermark.agent_started_at_us, watermark.sequence);
         let largest = match self.largest {
             Some(largest) if largest.up_to_us >= watermark.up_to_us => largest,
-            _ => Mark { up_to_us: watermark.up_to_us, offset },
+            before => {
+                let leap_us = before.map_or(0, |before| watermark.up_to_us - before.up_to_us);
+                self.elapsed_us += leap_us.min(watermark.up_to_us - watermark.covers_from_us);
+                Mark { up_to_us: watermark.up_to_us, offset }
+            }
         };
         self.largest = Some(largest);
+        let elapsed_us = self.elapsed_us;
         let node = self.nodes.entry(watermark.node).or_insert_with(|| Node {
             agent_started_at_us: i64::MIN,
             sequence: -1,
             up_to_us: i64::MIN,
             is_final: false,
             last_offset: offset,
-            heard: largest,
+            heard_us: elapsed_us,
+            heard_offset: largest.offset,
             spans: Vec::new(),
         });
         if run.0 == node.agent_started_at_us && run.1 <= node.sequence {
@@ -122,7 +133,7 @@ impl Progress {
             node.up_to_us = watermark.up_to_us;
             node.is_final = watermark.is_final;
             node.last_offset = offset;
-            node.heard = largest;
+            (node.heard_us, node.heard_offset) = (elapsed_us, largest.offset);
         }
         if node.spans.len() == SPANS_MAX {
             node.spans.remove(0);
@@ -158,22 +169,26 @@ impl Progress {
             // Once all have stopped in order, a window that they covered to its end has nothing to wait for.
             return largest_us >= end_us && self.nodes.values().all(|node| node.is_final);
         }
-        let Some(front_us) = self.front_us(largest_us, settings) else {
+        let Some(front_us) = self.front_us(settings) else {
             return true;
+        };
+        let may_come = |node: &Node| {
+            let is_heard = self.elapsed_us - node.heard_us < settings.grace_us;
+            is_heard || largest_us < enough_us + settings.grace_us
         };
         let holds_up = |node: &Node| {
             !node.is_final
                 && node.up_to_us < enough_us
                 && node.up_to_us >= front_us - settings.node_timeout_us
-                && largest_us < node.heard.up_to_us.max(enough_us) + settings.grace_us
+                && may_come(node)
         };
         front_us >= enough_us && !self.nodes.values().any(holds_up)
     }
 
     /// How far the furthest node is, leaving out those whose clocks are ahead of most others by more than the node timeout. None
     /// if nobody is heard any more.
-    fn front_us(&self, largest_us: i64, settings: &JoinSettings) -> Option<i64> {
-        let is_heard = |node: &&Node| !node.is_final && largest_us - node.heard.up_to_us < settings.node_timeout_us;
+    fn front_us(&self, settings: &JoinSettings) -> Option<i64> {
+        let is_heard = |node: &&Node| !node.is_final && self.elapsed_us - node.heard_us < settings.node_timeout_us;
         let mut reached: Vec<i64> = self.nodes.values().filter(is_heard).map(|node| node.up_to_us).collect();
         let middle = reached.len() / 2;
         if reached.is_empty() {
@@ -230,7 +245,7 @@ impl Progress {
     /// Offset of the oldest watermark that is still needed.
     pub fn needed_from(&self) -> Option<i64> {
         let spans = self.nodes.values().flat_map(|node| &node.spans).map(|span| span.offset);
-        spans.chain(self.nodes.values().map(|node| node.heard.offset)).min()
+        spans.chain(self.nodes.values().map(|node| node.heard_offset)).min()
     }
 
     pub fn nodes(&self) -> usize {

@@ -338,7 +338,7 @@ proptest! {
     }
 
     #[test]
-    fn interleaving_batches_and_restarts_change_no_bit(plan in troubled_plan(), paces in prop::collection::vec(pace(), 4)) {
+    fn interleaving_batches_and_restarts_change_no_bit(plan in troubled_plan(), paces in prop::collection::vec(pace(), 3)) {
         let world = World::of(&plan);
         let logs = logs(&world);
         for partition in 0..logs.flows.len() {

@@ -1,11 +1,14 @@
 //! The processors as values, held against a generator that knows what happened: without Kafka, in thousands of interleavings.
 #![allow(clippy::unwrap_used)]
 
+mod bottlenecks;
 mod drive;
 mod join;
 mod logs;
 mod merge;
+mod nodes;
 mod random;
+mod traffic;
 mod world;
 
 use proptest::test_runner::Config;

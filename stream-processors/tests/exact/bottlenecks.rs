@@ -1,0 +1,178 @@
+//! Bottlenecks: a fault raises one alert in the right place, noise raises none, and a restart changes nothing.
+
+use std::collections::BTreeMap;
+
+use headwater_processors::bottlenecks::Bottlenecks;
+use headwater_processors::processor::{Checkpoint, Kind, Output, Processor};
+use headwater_schemas::records::{Alert, AlertState, Edge, Latency, PartitionClosed, Record};
+use headwater_schemas::wire::WriterSchema;
+use proptest::prelude::*;
+
+use crate::config;
+use crate::drive::{Pace, Schemas, drive};
+use crate::join::pace;
+use crate::logs::Log;
+use crate::random::Random;
+use crate::traffic::{Fault, Operation, Traffic, shop, window_us};
+use crate::world::WINDOW_US;
+
+fn judge(logs: &[Log; 2], pace: Pace) -> Vec<Alert> {
+    let schemas =
+        [Edge::SCHEMA, Latency::SCHEMA, PartitionClosed::SCHEMA].map(|text| WriterSchema::parse(text).unwrap());
+    let make = |checkpoints: &[Option<Checkpoint>]| -> Box<dyn Processor> {
+        Box::new(Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], 0, checkpoints))
+    };
+    let schemas = Schemas { values: vec![&schemas[0], &schemas[1]], control: &schemas[2] };
+    let committed = drive(&make, &[&logs[0], &logs[1]], &schemas, pace);
+    let alert = |output| match output {
+        Output::Alert(alert) => alert,
+        other => panic!("not an alert: {other:?}"),
+    };
+    committed.outputs.into_iter().map(alert).collect()
+}
+
+/// The evidence points at records of the alert's edge (and operation) in the window that it names.
+fn check_evidence(alert: &Alert, logs: &[Log; 2]) {
+    let edge_schema = WriterSchema::parse(Edge::SCHEMA).unwrap();
+    let latency_schema = WriterSchema::parse(Latency::SCHEMA).unwrap();
+    assert!(!alert.evidence.is_empty(), "{alert:?}");
+    for evidence in &alert.evidence {
+        let stream = usize::from(evidence.topic == "latencies");
+        let entry = logs[stream].iter().find(|entry| entry.offset == evidence.offset && entry.kind == Kind::Value);
+        let datum = &entry.unwrap_or_else(|| panic!("no record at {evidence:?}")).datum;
+        let (start_us, client, server, operation) = if stream == 0 {
+            let edge: Edge = edge_schema.decode(datum).unwrap();
+            (edge.window_start_us, edge.client, edge.server, String::new())
+        } else {
+            let latency: Latency = latency_schema.decode(datum).unwrap();
+            (latency.window_start_us, latency.client, latency.server, latency.operation)
+        };
+        let right = (evidence.window_start_us, &alert.client, &alert.server, &alert.operation);
+        assert_eq!((start_us, &client, &server, &operation), right, "{evidence:?} of {alert:?}");
+    }
+}
+
+fn chain() -> Vec<Operation> {
+    let edges = [
+        ("load", "gateway", "GET /"),
+        ("gateway", "orders", "GET /orders/{id}"),
+        ("gateway", "orders", "POST /orders"),
+    ];
+    let all = edges.map(|(client, server, name)| Operation {
+        client,
+        server,
+        name,
+        requests_a_window: 60.0,
+        median_us: 20_000.0,
+        spread: 0.5,
+        error_share: 0.002,
+    });
+    all.to_vec()
+}
+
+/// The chain with a fault in one operation, which its callers wait for.
+fn faulty(latency_factor: f64, error_share: f64) -> Traffic {
+    let fault = |server, name, share| Fault {
+        server,
+        name,
+        from_window: 40,
+        to_window: 60,
+        latency_factor: if share < 1.0 {
+            latency_factor.max(1.0).sqrt().max(latency_factor / 2.0)
+        } else {
+            latency_factor
+        },
+        error_share: error_share * share,
+    };
+    Traffic {
+        operations: chain(),
+        faults: vec![fault("orders", "POST /orders", 1.0), fault("gateway", "GET /", 0.5)],
+        windows: 120,
+        holes: BTreeMap::new(),
+    }
+}
+
+fn check_one_alert(alerts: &[Alert], kind: &str, logs: &[Log; 2]) {
+    let about = || alerts.iter().map(|a| format!("{:?} {} {} {}", a.state, a.alert_id, a.observed_at_us, a.message));
+    let of_kind: Vec<&Alert> = alerts.iter().filter(|alert| alert.kind == kind).collect();
+    let [firing, resolved] = of_kind[..] else { panic!("{:#?}", about().collect::<Vec<_>>()) };
+    assert_eq!(alerts.len(), 2, "{:#?}", about().collect::<Vec<_>>());
+    assert_eq!((firing.state, resolved.state), (AlertState::Firing, AlertState::Resolved));
+    assert_eq!(firing.alert_id, resolved.alert_id);
+    for alert in [firing, resolved] {
+        assert_eq!((alert.client.as_str(), alert.service.as_str()), ("gateway", "orders"));
+        assert_eq!(alert.operation, "POST /orders");
+        check_evidence(alert, logs);
+    }
+    let fired_after = (firing.observed_at_us - window_us(40)) / WINDOW_US;
+    let resolved_after = (resolved.observed_at_us - window_us(60)) / WINDOW_US;
+    assert!((2..=4).contains(&fired_after), "fired {fired_after} windows after the fault began");
+    assert!((2..=4).contains(&resolved_after), "resolved {resolved_after} windows after the fault ended");
+}
+
+proptest! {
+    #![proptest_config(config(10))]
+
+    #[test]
+    fn a_step_of_latency_is_one_alert_in_the_right_place(seed in any::<u64>(), factor in 6.0f64..20.0) {
+        let logs = faulty(factor, 0.0).logs(&mut Random::of(seed));
+        check_one_alert(&judge(&logs, Pace::STEADY), "latency_p95", &logs);
+    }
+
+    #[test]
+    fn a_step_of_errors_is_one_alert_in_the_right_place(seed in any::<u64>(), share in 0.3f64..1.0) {
+        let logs = faulty(1.0, share).logs(&mut Random::of(seed));
+        check_one_alert(&judge(&logs, Pace::STEADY), "error_rate", &logs);
+    }
+
+    #[test]
+    fn restarts_change_no_alert(seed in any::<u64>(), factor in 1.0f64..20.0, share in 0.0f64..0.5, paces in prop::collection::vec(pace(), 3)) {
+        let mut random = Random::of(seed);
+        let mut traffic = Traffic { windows: 200, ..faulty(factor, share) };
+        // Some more, at any time.
+        for _ in 0..4 {
+            let from_window = random.between(5, 180);
+            traffic.faults.push(Fault {
+                server: "gateway",
+                name: "GET /",
+                from_window,
+                to_window: from_window + random.between(1, 30),
+                latency_factor: 10.0,
+                error_share: random.unit(),
+            });
+        }
+        let logs = traffic.logs(&mut random);
+        let steady = judge(&logs, Pace::STEADY);
+        for pace in paces {
+            prop_assert_eq!(&steady, &judge(&logs, pace));
+        }
+    }
+
+    #[test]
+    fn a_hole_in_the_data_alone_raises_nothing(seed in any::<u64>(), share in 0.05f64..0.95, from in 20i64..60, length in 1i64..20) {
+        let holes = (from..from + length).map(|window| (window, share)).collect();
+        let traffic = Traffic { operations: chain(), faults: Vec::new(), windows: 100, holes };
+        let alerts = judge(&traffic.logs(&mut Random::of(seed)), Pace::STEADY);
+        prop_assert!(alerts.is_empty(), "{:#?}", alerts);
+    }
+}
+
+/// Half a day of a system of 16 subjects, in four parts with other rates, latencies and spreads.
+#[test]
+fn steady_traffic_with_noise_raises_nothing() {
+    let mut false_alarms = Vec::new();
+    let mut windows = 0;
+    for seed in 0..4 {
+        let mut random = Random::of(seed);
+        let traffic =
+            Traffic { operations: shop(&mut random), faults: Vec::new(), windows: 1080, holes: BTreeMap::new() };
+        windows += traffic.windows;
+        let alerts = judge(&traffic.logs(&mut random), Pace { seed, batch_max: 1000, crashes: 0 });
+        false_alarms.extend(alerts.into_iter().filter(|alert| alert.state == AlertState::Firing));
+    }
+    for alert in &false_alarms {
+        println!("{} {:.3} limit {:.3}: {}", alert.alert_id, alert.value, alert.threshold, alert.message);
+    }
+    println!("{} false alarms in {windows} windows of 16 subjects", false_alarms.len());
+    assert!(false_alarms.is_empty());
+}

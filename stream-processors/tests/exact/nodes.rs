@@ -1,0 +1,202 @@
+//! What becomes of windows when a node falls silent, stops, lags or has a wrong clock: watermarks alone, in one partition.
+
+use headwater_agent::ledger::{Ledger, Stream};
+use headwater_processors::join::{FORGET_AFTER_US, Join, JoinSettings};
+use headwater_processors::processor::{Input, Kind, Output, Processor};
+use headwater_schemas::records::{PartitionClosed, Record, Watermark};
+use headwater_schemas::wire::{Encoder, WriterSchema};
+
+use crate::logs::datum;
+use crate::world::{BEGIN_US, SECOND, WINDOW_US};
+
+/// A join that reads watermarks as they come, and agents that write them each second.
+struct Nodes {
+    join: Join,
+    encoder: Encoder,
+    schema: WriterSchema,
+    offset: i64,
+    agents: Vec<(Ledger, i64)>,
+    closed: Vec<PartitionClosed>,
+}
+
+impl Nodes {
+    /// Agents that started before time 0, with clocks that are ahead by so many seconds.
+    fn ahead_by_s(ahead_s: &[i64]) -> Nodes {
+        let agent = |(node, ahead_s): (usize, &i64)| {
+            let began_us = BEGIN_US - SECOND + ahead_s * SECOND;
+            (Ledger::new(format!("node-{node}"), began_us, began_us), ahead_s * SECOND)
+        };
+        Nodes {
+            join: Join::new(0, 1, JoinSettings::default(), &[]),
+            encoder: Encoder::of::<Watermark>(1).unwrap(),
+            schema: WriterSchema::parse(Watermark::SCHEMA).unwrap(),
+            offset: 0,
+            agents: ahead_s.iter().enumerate().map(agent).collect(),
+            closed: Vec::new(),
+        }
+    }
+
+    /// What a node says at so many true seconds.
+    fn says(&mut self, node: usize, at_s: i64, is_final: bool) {
+        let (ledger, ahead_us) = &mut self.agents[node];
+        let now_us = BEGIN_US + at_s * SECOND + *ahead_us;
+        let watermarks = ledger.watermarks(now_us, now_us, is_final);
+        self.reads(&watermarks);
+    }
+
+    fn reads(&mut self, watermarks: &[Watermark; 2]) {
+        for stream in [Stream::Flows, Stream::Requests] {
+            let datum = datum(&self.encoder, &watermarks[stream as usize]);
+            let at = if stream == Stream::Flows { 0 } else { 1 };
+            let (offset, kind, schema) = (self.offset, Kind::Control, &self.schema);
+            let input = Input { stream: at, offset, timestamp_us: None, kind, schema, datum: &datum };
+            self.join.record(input).unwrap();
+        }
+        self.offset += 1;
+        self.closed.extend(self.join.take_outputs().into_iter().map(|output| match output {
+            Output::Closed(_, marker) => marker,
+            other => panic!("only watermarks came, but {other:?}"),
+        }));
+    }
+
+    /// All of these nodes say what they have each second.
+    fn go_on(&mut self, nodes: &[usize], seconds: std::ops::RangeInclusive<i64>) {
+        for at_s in seconds {
+            nodes.iter().for_each(|&node| self.says(node, at_s, false));
+        }
+    }
+
+    fn last_closed_s(&self) -> Option<i64> {
+        self.closed.last().map(|marker| (marker.window_start_us + WINDOW_US - BEGIN_US) / SECOND)
+    }
+
+    fn window(&self, start_s: i64) -> &PartitionClosed {
+        let is_it = |marker: &&PartitionClosed| marker.window_start_us == BEGIN_US + start_s * SECOND;
+        self.closed.iter().find(is_it).unwrap_or_else(|| panic!("{start_s} is open: {:?}", self.closed))
+    }
+
+    fn missing_nodes(&self, start_s: i64) -> Vec<&str> {
+        self.window(start_s).missing.iter().map(|missing| missing.node.as_str()).collect()
+    }
+}
+
+#[test]
+fn a_window_closes_when_every_node_has_passed_it_by_the_slack() {
+    let mut nodes = Nodes::ahead_by_s(&[0, 0]);
+    nodes.go_on(&[0, 1], 0..=11);
+    assert_eq!(nodes.last_closed_s(), Some(0));
+    nodes.says(0, 12, false);
+    assert_eq!(nodes.last_closed_s(), Some(0), "one node is not there yet");
+    nodes.says(1, 12, false);
+    assert_eq!(nodes.last_closed_s(), Some(10));
+    assert_eq!(nodes.window(0).completeness, 1.0);
+}
+
+/// It is waited for as long as it may only lag, and named for as long as it may come back; then it counts as taken away.
+#[test]
+fn a_killed_node_holds_up_a_minute_of_windows_and_is_missing_from_five() {
+    let mut nodes = Nodes::ahead_by_s(&[0, 0]);
+    nodes.go_on(&[0, 1], 0..=15);
+    nodes.go_on(&[0], 16..=36);
+    assert_eq!(nodes.last_closed_s(), Some(10), "waited for");
+    nodes.go_on(&[0], 37..=37);
+    assert_eq!(nodes.last_closed_s(), Some(20), "after slack and grace it goes on without");
+    let missing = &nodes.window(10).missing[0];
+    assert_eq!((missing.node.as_str(), missing.reason.as_str()), ("node-1", "no-data"));
+    assert_eq!((missing.from_us, missing.to_us), (BEGIN_US + 15 * SECOND, BEGIN_US + 20 * SECOND));
+    nodes.go_on(&[0], 38..=102);
+    assert_eq!(nodes.last_closed_s(), Some(100), "it is not waited for any more");
+    nodes.go_on(&[0], 103..=400);
+    let forgotten_s = 15 + FORGET_AFTER_US / SECOND;
+    assert_eq!(nodes.missing_nodes(forgotten_s - 15), ["node-1"]);
+    assert_eq!(nodes.missing_nodes(forgotten_s + 15), [""; 0]);
+}
+
+#[test]
+fn the_window_in_which_a_node_stops_is_not_called_complete_and_later_ones_do_not_wait() {
+    let mut nodes = Nodes::ahead_by_s(&[0, 0]);
+    nodes.go_on(&[0, 1], 0..=13);
+    nodes.says(1, 14, true);
+    nodes.go_on(&[0], 14..=32);
+    assert_eq!(nodes.last_closed_s(), Some(30));
+    assert_eq!(
+        (nodes.missing_nodes(10), nodes.window(10).missing[0].from_us),
+        (vec!["node-1"], BEGIN_US + 14 * SECOND)
+    );
+    assert_eq!((nodes.window(20).completeness, nodes.window(20).nodes), (1.0, 1));
+}
+
+/// Of windows that were covered to their end nothing more can come. The one in which the last agent stopped stays open: if that
+/// agent starts again, its records belong there.
+#[test]
+fn windows_close_when_the_last_node_stops_but_for_the_one_it_stopped_in() {
+    let mut nodes = Nodes::ahead_by_s(&[0]);
+    nodes.go_on(&[0], 0..=20);
+    assert_eq!(nodes.last_closed_s(), Some(10));
+    nodes.says(0, 21, true);
+    assert_eq!(nodes.last_closed_s(), Some(20));
+    assert_eq!(nodes.window(10).completeness, 1.0);
+
+    let began_us = BEGIN_US + 23 * SECOND;
+    nodes.agents[0].0 = Ledger::new("node-0".to_owned(), began_us, began_us);
+    nodes.go_on(&[0], 24..=32);
+    assert_eq!(nodes.last_closed_s(), Some(30));
+    let missing = &nodes.window(20).missing[0];
+    assert_eq!((missing.from_us, missing.to_us), (BEGIN_US + 21 * SECOND, BEGIN_US + 23 * SECOND));
+}
+
+#[test]
+fn a_clock_that_is_ahead_does_not_make_the_others_lag() {
+    // By less than the node timeout: even if there are but two.
+    let mut nodes = Nodes::ahead_by_s(&[0, 40]);
+    nodes.go_on(&[0, 1], 0..=11);
+    assert_eq!(nodes.last_closed_s(), Some(0));
+    nodes.go_on(&[0, 1], 12..=100);
+    assert_eq!(nodes.last_closed_s(), Some(90));
+    assert_eq!(nodes.missing_nodes(50), [""; 0]);
+    // By more: most nodes are right. (Of two nodes nobody can tell.)
+    let mut nodes = Nodes::ahead_by_s(&[0, 0, 200]);
+    nodes.go_on(&[0, 1, 2], 0..=11);
+    assert_eq!(nodes.last_closed_s(), Some(0));
+    nodes.go_on(&[0, 1, 2], 12..=300);
+    assert_eq!(nodes.last_closed_s(), Some(290));
+    assert_eq!(nodes.missing_nodes(250), [""; 0]);
+}
+
+#[test]
+fn a_node_that_lags_too_far_is_not_waited_for() {
+    let mut nodes = Nodes::ahead_by_s(&[0, -70, 0]);
+    nodes.go_on(&[0, 1, 2], 0..=112);
+    assert_eq!(nodes.last_closed_s(), Some(110));
+    assert_eq!(nodes.missing_nodes(100), ["node-1"]);
+}
+
+/// It may have told of drops up to a little after its own end.
+#[test]
+fn after_a_lost_watermark_the_next_one_vouches_for_nothing_before_it() {
+    let mut nodes = Nodes::ahead_by_s(&[0]);
+    nodes.go_on(&[0], 0..=9);
+    let lost_us = BEGIN_US + 10 * SECOND - 20_000;
+    let (ledger, _) = &mut nodes.agents[0];
+    ledger.dropped(Stream::Requests, "queue_full", 3);
+    let _lost = ledger.watermarks(lost_us, lost_us + 50_000, false);
+    nodes.go_on(&[0], 11..=22);
+    assert_eq!((nodes.missing_nodes(0), nodes.missing_nodes(10)), (vec!["node-0"], vec!["node-0"]));
+}
+
+/// Only the windows in which something was dropped are incomplete.
+#[test]
+fn drops_lower_the_windows_concerned_alone() {
+    let mut nodes = Nodes::ahead_by_s(&[0]);
+    nodes.go_on(&[0], 0..=14);
+    for _ in 0..3 {
+        nodes.agents[0].0.published(Stream::Requests);
+    }
+    nodes.agents[0].0.dropped(Stream::Requests, "started_before_capture", 1);
+    nodes.go_on(&[0], 15..=42);
+    assert_eq!(nodes.window(0).completeness, 1.0);
+    assert_eq!(nodes.window(10).completeness, 0.75);
+    let missing = &nodes.window(10).missing[0];
+    assert_eq!((missing.reason.as_str(), missing.count), ("started_before_capture", 1));
+    assert_eq!((nodes.window(20).completeness, nodes.window(30).completeness), (1.0, 1.0));
+}
