@@ -88,10 +88,10 @@ impl Ledger {
         self.of(stream).watermarks += 1;
     }
 
-    /// A watermark found the producer's queue full. Its reader sees the jump in the sequence and takes the time for not
-    /// covered; here it only counts.
+    /// The producer did not take a watermark. Its reader sees the jump in the sequence and takes the time for not covered;
+    /// here it only counts.
     pub fn watermark_dropped(&mut self, stream: Stream) {
-        *self.of(stream).dropped.entry("watermark_queue_full").or_default() += 1;
+        *self.of(stream).dropped.entry("watermark_not_taken").or_default() += 1;
     }
 
     /// Closes the time up to `up_to_us`: what the agent had of it is published or named as dropped. One for each stream.

@@ -1,6 +1,7 @@
 //! The agent: captures what one node's sockets do and publishes it. `pipeline.rs` is the place to start reading.
 
 mod clock;
+mod deliveries;
 mod heartbeat;
 pub mod ledger;
 mod losses;

@@ -3,7 +3,7 @@
 //! In: records of the observer, watermarks, heartbeats. Out: messages in the producer's bounded queue, and a line in the
 //! [`Ledger`] for each. Never blocks: what finds the queue full is dropped and counted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -13,6 +13,7 @@ use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
 use headwater_schemas::wire::Encoder;
 use serde::Serialize;
 
+use crate::deliveries::{Deliveries, News};
 use crate::ledger::{Ledger, Stream};
 use crate::observe::Output;
 use crate::settings::Settings;
@@ -30,6 +31,7 @@ pub struct Outlet {
     buffer: Vec<u8>,
     /// Failed deliveries that were booked already.
     failed: [u64; 2],
+    deliveries: Deliveries,
 }
 
 /// What it takes to write to the topic of a stream.
@@ -59,6 +61,7 @@ impl Outlet {
             requests_limit: RateLimiter::direct(Quota::per_second(settings.requests_per_second_max)),
             buffer: Vec::with_capacity(1024),
             failed: [0; 2],
+            deliveries: Deliveries::default(),
         })
     }
 
@@ -93,11 +96,33 @@ impl Outlet {
     }
 
     /// Publishes the agent's heartbeat. One that finds the queue full is left out: the next one says the same and more.
+    ///
+    /// # Errors
+    /// If the producer takes nothing any more: the agent must be started again.
     pub fn heartbeat(&mut self, agent: &Agent) -> Result<()> {
         self.buffer.clear();
         self.agent.encode_into(agent, &mut self.buffer)?;
         let _ = self.publisher.publish(AGENTS, 0, agent.node.as_bytes(), Some(&self.buffer), &[]);
-        Ok(())
+        self.tell(agent.dropped.values().sum());
+        self.publisher.check().context("the agent can deliver nothing any more")
+    }
+
+    /// Says when the brokers take nothing any more, and when they do again.
+    fn tell(&mut self, dropped: i64) {
+        let (waiting, delivered) =
+            (self.publisher.waiting(), (0..=AGENTS).map(|topic| self.publisher.delivered(topic)));
+        match self.deliveries.look(waiting, delivered.sum(), Instant::now()) {
+            Some(News::Stalled(time)) => tracing::warn!(
+                waiting,
+                dropped,
+                reason = self.publisher.complaint(),
+                "Kafka has taken nothing for {} s: records wait in the queue (kafka.queue_bytes), and once it is full they are \
+                 dropped and counted; check the brokers and their disks",
+                time.as_secs()
+            ),
+            Some(News::Again) => tracing::info!(waiting, dropped, "Kafka takes records again"),
+            None => {}
+        }
     }
 
     /// Books records that were given up after they had been handed over.
@@ -130,7 +155,7 @@ impl Outlet {
         let partition = partition_of(key, lane.partitions);
         match self.publisher.publish(stream as usize, partition, key, Some(&self.buffer), &[]) {
             Ok(()) => ledger.published(stream),
-            Err(_) => ledger.dropped(stream, "queue_full", 1),
+            Err(error) => ledger.dropped(stream, error.reason(), 1),
         }
     }
 }

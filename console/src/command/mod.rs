@@ -24,11 +24,11 @@ const ABOUT: &str = "Shows which services talk to which, how fast and how often 
 
 /// Runs the command that the arguments name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environment) -> ExitCode {
-    let matches = match cli().try_get_matches_from(arguments) {
-        Ok(matches) => matches,
+    let (matches, unknown) = match headwater_settings::parse(&cli(), arguments) {
+        Ok(parsed) => parsed,
         Err(error) => error.exit(),
     };
-    match dispatch(&matches, environment) {
+    match dispatch(&matches, environment, unknown) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("headwater: {error:#}");
@@ -51,12 +51,12 @@ fn cli() -> Command {
         .subcommand(verb::<doctor::DoctorArgs>("doctor", "Checks what Headwater needs, and says what to do"))
 }
 
-fn dispatch(matches: &ArgMatches, environment: Environment) -> Result<ExitCode> {
+fn dispatch(matches: &ArgMatches, environment: Environment, unknown: Problems) -> Result<ExitCode> {
     let Some((name, matches)) = matches.subcommand() else { return Ok(ExitCode::from(2)) };
     if name == "up" {
-        return up::run(matches, environment).map(|()| ExitCode::SUCCESS);
+        return up::run(matches, environment, unknown).map(|()| ExitCode::SUCCESS);
     }
-    let settings = Settings::read(matches, environment)?;
+    let settings = Settings::read(matches, environment, unknown)?;
     settings.start_logging(name == "console")?;
     match name {
         "map" => map::run(&settings, &parsed(matches)?)?,

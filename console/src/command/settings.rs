@@ -5,7 +5,7 @@
 use anyhow::Result;
 use clap::{ArgMatches, Command};
 use headwater_kafka::KafkaSettings;
-use headwater_settings::{CONFIG_KEY, Environment, Key, from_matches};
+use headwater_settings::{CONFIG_KEY, Environment, Key, Problems, from_matches};
 use headwater_telemetry::TelemetrySettings;
 
 use crate::server::ServerSettings;
@@ -21,8 +21,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub fn read(matches: &ArgMatches, environment: Environment) -> Result<Settings> {
+    /// `unknown` are flags that no command knows: they are told together with everything else.
+    pub fn read(matches: &ArgMatches, environment: Environment, unknown: Problems) -> Result<Settings> {
         let mut values = from_matches(matches, KEYS, environment);
+        values.add(unknown);
         let settings = Settings {
             kafka: KafkaSettings::read(&mut values),
             server: ServerSettings::read(&mut values),

@@ -10,9 +10,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::client::Plain;
+use crate::reader::is_passing;
 use crate::{KafkaError, KafkaSettings};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// One topic as the brokers have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +31,15 @@ pub struct TopicState {
 pub fn ensure_topics(settings: &KafkaSettings, topics: &[Topic]) -> Result<BTreeMap<Topic, i32>, KafkaError> {
     let admin: AdminClient<DefaultClientContext> =
         settings.client().create().map_err(KafkaError::client("make a Kafka admin client"))?;
-    let names: Vec<String> = topics.iter().map(|topic| topic.name(&settings.prefix)).collect();
-    let configs: Vec<Vec<(&str, String)>> = topics.iter().map(|topic| retention(*topic)).collect();
-    let new_topics: Vec<NewTopic<'_>> = topics
+    // Only what is missing: a user who may not create topics can work with those that somebody made.
+    let there = known(&consumer(settings)?, settings)?;
+    let missing: Vec<Topic> = topics.iter().filter(|topic| !there.contains_key(topic)).copied().collect();
+    if missing.is_empty() {
+        return partition_counts(settings, topics);
+    }
+    let names: Vec<String> = missing.iter().map(|topic| topic.name(&settings.prefix)).collect();
+    let configs: Vec<Vec<(&str, String)>> = missing.iter().map(|topic| retention(*topic)).collect();
+    let new_topics: Vec<NewTopic<'_>> = missing
         .iter()
         .zip(&names)
         .zip(&configs)
@@ -62,16 +70,8 @@ pub fn partition_counts(settings: &KafkaSettings, topics: &[Topic]) -> Result<BT
     let consumer = consumer(settings)?;
     let deadline = Instant::now() + TIMEOUT;
     loop {
-        let metadata = consumer.fetch_metadata(None, TIMEOUT).map_err(KafkaError::client("ask for the topics"))?;
-        let counts: BTreeMap<Topic, i32> = metadata
-            .topics()
-            .iter()
-            .filter(|topic| !topic.partitions().is_empty())
-            .filter_map(|topic| {
-                Some((Topic::from_name(&settings.prefix, topic.name())?, topic.partitions().len() as i32))
-            })
-            .filter(|(topic, _)| topics.contains(topic))
-            .collect();
+        let mut counts = known(&consumer, settings)?;
+        counts.retain(|topic, _| topics.contains(topic));
         if let (Some(&flows), Some(&requests)) = (counts.get(&Topic::Flows), counts.get(&Topic::Requests))
             && flows != requests
         {
@@ -91,7 +91,7 @@ pub fn partition_counts(settings: &KafkaSettings, topics: &[Topic]) -> Result<BT
                 reason: format!("the brokers do not know {}", missing.join(", ")),
             });
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -103,12 +103,31 @@ pub fn topics(settings: &KafkaSettings) -> Result<Vec<TopicState>, KafkaError> {
     for topic in metadata.topics().iter().filter(|topic| topic.name().starts_with(&settings.prefix)) {
         let mut offsets = Vec::new();
         for partition in topic.partitions() {
-            let watermarks = consumer.fetch_watermarks(topic.name(), partition.id(), TIMEOUT);
-            offsets.push(watermarks.map_err(KafkaError::client(format!("ask for the offsets of {}", topic.name())))?);
+            offsets.push(offsets_of(&consumer, topic.name(), partition.id())?);
         }
         states.push(TopicState { name: topic.name().to_owned(), offsets });
     }
     Ok(states)
+}
+
+/// Oldest and next offset of a partition. One that was made a moment ago has no leader yet.
+fn offsets_of(consumer: &BaseConsumer<Plain>, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, TIMEOUT) {
+            Err(error) if is_passing(&error) && Instant::now() < deadline => std::thread::sleep(PAUSE),
+            result => return result.map_err(KafkaError::client(format!("ask for the offsets of {topic} {partition}"))),
+        }
+    }
+}
+
+/// Partitions of the topics of ours that the brokers know.
+fn known(consumer: &BaseConsumer<Plain>, settings: &KafkaSettings) -> Result<BTreeMap<Topic, i32>, KafkaError> {
+    let metadata = consumer.fetch_metadata(None, TIMEOUT).map_err(KafkaError::client("ask for the topics"))?;
+    let there = metadata.topics().iter().filter(|topic| !topic.partitions().is_empty());
+    Ok(there
+        .filter_map(|topic| Some((Topic::from_name(&settings.prefix, topic.name())?, topic.partitions().len() as i32)))
+        .collect())
 }
 
 fn consumer(settings: &KafkaSettings) -> Result<BaseConsumer<Plain>, KafkaError> {

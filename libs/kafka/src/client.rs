@@ -29,7 +29,8 @@ impl Complaints {
         }
     }
 
-    fn newest(&self) -> Option<(Option<RDKafkaErrorCode>, String)> {
+    /// Its code and its text.
+    pub fn newest(&self) -> Option<(Option<RDKafkaErrorCode>, String)> {
         self.newest.lock().ok()?.clone()
     }
 }

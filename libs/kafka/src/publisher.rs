@@ -26,9 +26,27 @@ pub struct Publisher {
     topics: Vec<String>,
 }
 
-/// The queue has no room for the record.
+/// Why a record was not taken. It is lost if its caller does not keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueFull;
+pub enum PublishError {
+    /// The queue has no room.
+    QueueFull,
+    /// It is larger than a broker takes.
+    TooLarge,
+    /// The producer takes nothing any more; [`Publisher::check`] says why.
+    Stopped,
+}
+
+impl PublishError {
+    /// A word for counters.
+    pub fn reason(self) -> &'static str {
+        match self {
+            PublishError::QueueFull => "queue_full",
+            PublishError::TooLarge => "too_large",
+            PublishError::Stopped => "producer_stopped",
+        }
+    }
+}
 
 /// Delivery reports, by topic.
 struct Reports {
@@ -50,11 +68,13 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, topic: usize) {
-        if let Err((error, _)) = result {
-            tracing::warn!(%error, "a record was not delivered");
-        }
-        if let Some(counts) = self.counts.get(topic) {
-            counts[usize::from(result.is_err())].fetch_add(1, Ordering::Relaxed);
+        let Some(counts) = self.counts.get(topic) else { return };
+        let before = counts[usize::from(result.is_err())].fetch_add(1, Ordering::Relaxed);
+        // Ever more rarely, since whole queues fail for one reason.
+        if let Err((error, _)) = result
+            && (before + 1).is_power_of_two()
+        {
+            tracing::warn!(%error, records = before + 1, "records were not delivered");
         }
     }
 }
@@ -88,7 +108,7 @@ impl Publisher {
         key: &[u8],
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
-    ) -> Result<(), QueueFull> {
+    ) -> Result<(), PublishError> {
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(&self.topics[topic], topic).partition(partition).key(key);
         if let Some(value) = value {
@@ -100,12 +120,23 @@ impl Publisher {
             });
             record = record.headers(owned);
         }
-        self.producer.send(record).map_err(|(error, _)| {
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                tracing::warn!(%error, topic = self.topics[topic], "a record was refused by the producer");
-            }
-            QueueFull
+        self.producer.send(record).map_err(|(error, _)| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => PublishError::QueueFull,
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => PublishError::TooLarge,
+            _ => PublishError::Stopped,
         })
+    }
+
+    /// # Errors
+    /// If the producer has met an error that it cannot get over: it must be made anew.
+    pub fn check(&self) -> Result<(), KafkaError> {
+        match self.producer.client().fatal_error() {
+            None => Ok(()),
+            Some((code, reason)) => Err(KafkaError::Other {
+                doing: "publish".into(),
+                reason: format!("{code}: {reason}; start the program again"),
+            }),
+        }
     }
 
     /// Records of the topic that a broker has acknowledged.
@@ -118,15 +149,25 @@ impl Publisher {
         self.count(topic, 1)
     }
 
+    /// Messages that were handed over and have no delivery report yet.
+    pub fn waiting(&self) -> usize {
+        self.producer.in_flight_count().max(0) as usize
+    }
+
+    /// What librdkafka complained of last.
+    pub fn complaint(&self) -> Option<String> {
+        self.producer.context().complaints.newest().map(|(_, reason)| reason)
+    }
+
     /// Waits until everything is delivered.
     ///
     /// # Errors
     /// If the time is over; what is still queued is lost with the process.
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
-        let waiting = || self.producer.in_flight_count();
-        self.producer
-            .flush(timeout)
-            .map_err(|source| KafkaError::Client { doing: format!("deliver the last {} records", waiting()), source })
+        self.producer.flush(timeout).map_err(|source| {
+            let doing = format!("deliver the last {} messages, which are lost now", self.waiting());
+            KafkaError::Client { doing, source }
+        })
     }
 
     fn count(&self, topic: usize, outcome: usize) -> u64 {

@@ -1,9 +1,10 @@
 //! Reads topics without a group: for whoever looks at them, and for tests.
 //!
 //! In: topics and where to start. Out: records that are committed, partition by partition in order, and the moment at which
-//! a partition's end was reached.
+//! each partition's end was first reached. Bounded by 16 MiB of fetched records a topic.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as ClientError;
@@ -13,6 +14,9 @@ use crate::client::Plain;
 use crate::{KafkaError, KafkaSettings, Message};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long one of several topics is waited for before the others are looked at.
+const TURN: Duration = Duration::from_millis(20);
 
 /// Where to start reading.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +32,8 @@ pub enum Start {
 /// What came next.
 pub enum Next<'a> {
     Record(Message<'a>),
-    /// All committed records of this partition were read, for now.
+    /// All records that were committed in this partition by now were read. Said once for each partition, so that a caller
+    /// may count to [`TopicReader::partitions`], whatever is written meanwhile.
     End {
         topic: String,
         partition: i32,
@@ -39,30 +44,26 @@ pub enum Next<'a> {
 
 /// A reader of some topics.
 pub struct TopicReader {
-    consumer: BaseConsumer<Plain>,
+    /// One consumer a topic: librdkafka's end of a partition does not name the topic.
+    lanes: Vec<(String, BaseConsumer<Plain>)>,
+    turn: usize,
     partitions: Vec<(String, i32)>,
+    ended: BTreeSet<(usize, i32)>,
 }
 
 impl TopicReader {
     /// Starts reading all partitions of the topics.
     pub fn start(settings: &KafkaSettings, topics: &[String], start: &Start) -> Result<TopicReader, KafkaError> {
-        let consumer: BaseConsumer<Plain> = settings
-            .client()
-            // A group id is required, but no group is joined.
-            .set("group.id", "headwater-reader")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "earliest")
-            .set("fetch.wait.max.ms", "100")
-            .set("queued.max.messages.kbytes", "16384")
-            .create_with_context(Plain::default())
-            .map_err(KafkaError::client("make a Kafka consumer"))?;
-        let list = start_list(&consumer, topics, start)?;
-        let partitions = list.elements().iter().map(|at| (at.topic().to_owned(), at.partition())).collect();
-        consumer.assign(&list).map_err(KafkaError::client(format!("read {}", topics.join(", "))))?;
-        Ok(TopicReader { consumer, partitions })
+        let mut lanes = Vec::new();
+        let mut partitions = Vec::new();
+        for topic in topics {
+            let consumer = consumer(settings)?;
+            let list = start_list(&consumer, topic, start)?;
+            partitions.extend(list.elements().iter().map(|at| (topic.clone(), at.partition())));
+            consumer.assign(&list).map_err(KafkaError::client(format!("read {topic}")))?;
+            lanes.push((topic.clone(), consumer));
+        }
+        Ok(TopicReader { lanes, turn: 0, partitions, ended: BTreeSet::new() })
     }
 
     /// The partitions that are read.
@@ -75,43 +76,51 @@ impl TopicReader {
     /// # Errors
     /// Brokers that are away are waited for and give [`Next::Idle`]; an error is one that waiting does not cure.
     pub fn next(&mut self, timeout: Duration) -> Result<Next<'_>, KafkaError> {
-        match self.consumer.poll(timeout) {
-            None => Ok(Next::Idle),
-            Some(Ok(message)) => Ok(Next::Record(Message::borrowed(message))),
-            Some(Err(ClientError::PartitionEOF(partition))) => {
-                // The error names no topic: it is the one whose position stands at its end.
-                let topic = self.topic_at_end(partition);
-                Ok(Next::End { topic, partition })
+        let deadline = Instant::now() + timeout;
+        let mut empty = 0;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Everybody is asked once without waiting, so that a quiet topic does not hold a busy one up.
+            let wait = match self.lanes.len() {
+                1 => left,
+                lanes if empty < lanes => Duration::ZERO,
+                _ => left.min(TURN),
+            };
+            self.turn = (self.turn + 1) % self.lanes.len().max(1);
+            let Some((topic, consumer)) = self.lanes.get(self.turn) else { return Ok(Next::Idle) };
+            match consumer.poll(wait) {
+                Some(Ok(message)) => return Ok(Next::Record(Message::borrowed(message))),
+                Some(Err(ClientError::PartitionEOF(partition))) => {
+                    if self.ended.insert((self.turn, partition)) {
+                        return Ok(Next::End { topic: topic.clone(), partition });
+                    }
+                }
+                Some(Err(error)) if !is_passing(&error) => {
+                    return Err(KafkaError::Client { doing: format!("read {topic}"), source: error });
+                }
+                _ => empty += 1,
             }
-            Some(Err(error)) if is_passing(&error) => Ok(Next::Idle),
-            Some(Err(source)) => Err(KafkaError::Client { doing: "read a topic".into(), source }),
+            if empty >= self.lanes.len() && Instant::now() >= deadline {
+                return Ok(Next::Idle);
+            }
         }
     }
 
-    /// Reads until the end of every partition was reached once, or nothing came for `patience`.
+    /// Reads until the end of every partition was reached, or nothing came for `patience`.
     pub fn read_to_end(&mut self, patience: Duration, mut each: impl FnMut(&Message<'_>)) -> Result<(), KafkaError> {
-        let mut ends = 0;
-        while ends < self.partitions.len() {
+        while self.ended.len() < self.partitions.len() {
             match self.next(patience)? {
                 Next::Record(message) => each(&message),
-                Next::End { .. } => ends += 1,
+                Next::End { .. } => {}
                 Next::Idle => {
                     return Err(KafkaError::Other {
                         doing: format!("read {:?} to the end", self.partitions),
-                        reason: format!("nothing came for {patience:?} after {ends} ends"),
+                        reason: format!("nothing came for {patience:?} after {} ends", self.ended.len()),
                     });
                 }
             }
         }
         Ok(())
-    }
-
-    fn topic_at_end(&self, partition: i32) -> String {
-        let mut same = self.partitions.iter().filter(|(_, other)| *other == partition);
-        match (same.next(), same.next()) {
-            (Some((topic, _)), None) => topic.clone(),
-            _ => String::new(),
-        }
     }
 }
 
@@ -139,14 +148,26 @@ pub fn is_passing(error: &ClientError) -> bool {
     )
 }
 
-fn start_list(
-    consumer: &BaseConsumer<Plain>,
-    topics: &[String],
-    start: &Start,
-) -> Result<TopicPartitionList, KafkaError> {
+fn consumer(settings: &KafkaSettings) -> Result<BaseConsumer<Plain>, KafkaError> {
+    settings
+        .client()
+        // A group id is required, but no group is joined.
+        .set("group.id", "headwater-reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.wait.max.ms", "100")
+        .set("queued.max.messages.kbytes", "16384")
+        .create_with_context(Plain::default())
+        .map_err(KafkaError::client("make a Kafka consumer"))
+}
+
+fn start_list(consumer: &BaseConsumer<Plain>, topic: &str, start: &Start) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     if let Start::Offsets(offsets) = start {
-        for (topic, partition, offset) in offsets {
+        for (_, partition, offset) in offsets.iter().filter(|(name, _, _)| name == topic) {
             list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
                 .map_err(KafkaError::client(format!("start {topic} {partition} at {offset}")))?;
         }
@@ -157,25 +178,22 @@ fn start_list(
         Start::AtMs(ms) => Offset::Offset(*ms),
         _ => Offset::Beginning,
     };
-    for topic in topics {
-        let doing = format!("ask for the partitions of {topic}");
-        let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(KafkaError::client(doing.clone()))?;
-        let partitions =
-            metadata.topics().first().map(rdkafka::metadata::MetadataTopic::partitions).unwrap_or_default();
-        if partitions.is_empty() {
-            return Err(KafkaError::Other {
-                doing,
-                reason: "the topic is not there; does the program that writes it run?".into(),
-            });
-        }
-        for partition in partitions {
-            list.add_partition_offset(topic, partition.id(), offset).map_err(KafkaError::client(doing.clone()))?;
-        }
+    let doing = format!("ask for the partitions of {topic}");
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(KafkaError::client(doing.clone()))?;
+    let partitions = metadata.topics().first().map(rdkafka::metadata::MetadataTopic::partitions).unwrap_or_default();
+    if partitions.is_empty() {
+        return Err(KafkaError::Other {
+            doing,
+            reason: "the topic is not there; does the program that writes it run?".into(),
+        });
+    }
+    for partition in partitions {
+        list.add_partition_offset(topic, partition.id(), offset).map_err(KafkaError::client(doing.clone()))?;
     }
     match start {
         Start::AtMs(ms) => consumer
             .offsets_for_times(list, TIMEOUT)
-            .map_err(KafkaError::client(format!("look for the records from {ms} on"))),
+            .map_err(KafkaError::client(format!("look for the records of {topic} from {ms} on"))),
         _ => Ok(list),
     }
 }

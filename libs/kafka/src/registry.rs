@@ -9,6 +9,7 @@ use headwater_schemas::wire::{self, WriterSchema};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::settings::Secret;
 use crate::{KafkaError, KafkaSettings, RecordError};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +43,7 @@ impl Registry {
     pub fn new(settings: &KafkaSettings) -> Registry {
         let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
         let authorization = settings.registry_user.as_ref().map(|user| {
-            let pair = format!("{user}:{}", settings.registry_password.as_deref().unwrap_or_default());
+            let pair = format!("{user}:{}", settings.registry_password.as_ref().map_or("", Secret::reveal));
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
         });
         Registry {
@@ -86,7 +87,12 @@ impl Registry {
         let doing = format!("fetching the schema {id}");
         match self.call(&doing, None, &format!("/schemas/ids/{id}")) {
             Ok(answer) => Ok(Some(self.parse::<SchemaText>(&doing, &answer)?.schema)),
-            Err(KafkaError::RegistryRefused { reason, .. }) if reason.starts_with("404") => Ok(None),
+            // What the answer is to an id that no registry can have given differs between registries.
+            Err(KafkaError::RegistryRefused { reason, .. })
+                if ["400", "404", "422"].iter().any(|status| reason.starts_with(status)) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -107,7 +113,11 @@ impl Registry {
                 Ok((200..=299, text)) => return Ok(text),
                 Ok((status @ 400..=499, text)) => {
                     let (url, doing) = (self.url.clone(), doing.to_owned());
-                    return Err(KafkaError::RegistryRefused { url, doing, reason: format!("{status} {text}") });
+                    return Err(KafkaError::RegistryRefused {
+                        url,
+                        doing,
+                        reason: format!("{status} {text}{}", advice(status)),
+                    });
                 }
                 Ok((status, text)) => format!("{status} {text}"),
                 Err(error) => error.to_string(),
@@ -143,6 +153,17 @@ impl Registry {
             doing: doing.to_owned(),
             reason: format!("an answer that is not understood: {error}"),
         })
+    }
+}
+
+/// What to do about an answer of the registry.
+fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "; check registry.user and registry.password",
+        409 => {
+            "; another version of Headwater wrote to these topics with schemas that do not fit: take its version, or another kafka.prefix"
+        }
+        _ => "",
     }
 }
 

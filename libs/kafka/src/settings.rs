@@ -1,5 +1,7 @@
 //! How to reach Kafka and the registry.
 
+use std::fmt;
+
 use headwater_settings::{Key, Values};
 use rdkafka::ClientConfig;
 
@@ -19,8 +21,11 @@ pub struct KafkaSettings {
     /// Confluent-compatible registry.
     pub registry_url: String,
     pub registry_user: Option<String>,
-    pub registry_password: Option<String>,
+    pub registry_password: Option<Secret>,
 }
+
+/// Kafka's names of topics have at most 249 characters.
+const PREFIX_BYTES_MAX: usize = 200;
 
 /// How a connection is secured.
 #[derive(Debug, Clone, Default)]
@@ -30,9 +35,37 @@ pub struct Security {
     /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
     pub mechanism: &'static str,
     pub user: Option<String>,
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// Certificates of the authorities that are trusted, in PEM; the system's if absent.
     pub ca_file: Option<String>,
+}
+
+/// A password, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Secret {
+        Secret(text)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Secret {
+        Secret(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 impl KafkaSettings {
@@ -66,23 +99,38 @@ impl KafkaSettings {
             protocol: values.choice("kafka.security_protocol", &protocols),
             mechanism: values.choice("kafka.sasl_mechanism", &mechanisms),
             user: values.optional("kafka.user"),
-            password: values.secret("kafka.password", "kafka.password_file"),
+            password: values.secret("kafka.password", "kafka.password_file").map(Secret),
             ca_file: values.optional("kafka.ca_file"),
         };
         if security.protocol.starts_with("sasl") && (security.user.is_none() || security.password.is_none()) {
             values
                 .problem("kafka.security_protocol", "SASL needs kafka.user and kafka.password or kafka.password_file");
         }
+        let brokers = values.text("kafka.brokers");
+        if let Some(broker) = brokers.split(',').find(|broker| !is_broker(broker.trim())) {
+            values.problem("kafka.brokers", format!("`{broker}` is not host:port"));
+        }
+        let prefix = values.text("kafka.prefix");
+        if prefix.len() > PREFIX_BYTES_MAX || !prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+            values.problem(
+                "kafka.prefix",
+                format!("`{prefix}` is not at most {PREFIX_BYTES_MAX} letters, digits, dots, dashes and underscores"),
+            );
+        }
+        let registry_url = values.text("registry.url").trim_end_matches('/').to_owned();
+        if !registry_url.starts_with("http://") && !registry_url.starts_with("https://") {
+            values.problem("registry.url", format!("`{registry_url}` does not start with http:// or https://"));
+        }
         KafkaSettings {
-            brokers: values.text("kafka.brokers"),
-            prefix: values.text("kafka.prefix"),
+            brokers,
+            prefix,
             partitions: values.number("kafka.partitions", 1..=1024),
             replication: values.number("kafka.replication", 1..=16),
             security,
             queue_bytes: values.number("kafka.queue_bytes", 1 << 20..=1 << 30),
-            registry_url: values.text("registry.url").trim_end_matches('/').to_owned(),
+            registry_url,
             registry_user: values.optional("registry.user"),
-            registry_password: values.secret("registry.password", "registry.password_file"),
+            registry_password: values.secret("registry.password", "registry.password_file").map(Secret),
         }
     }
 
@@ -116,11 +164,37 @@ impl KafkaSettings {
             config
                 .set("sasl.mechanism", self.security.mechanism)
                 .set("sasl.username", self.security.user.as_deref().unwrap_or_default())
-                .set("sasl.password", self.security.password.as_deref().unwrap_or_default());
+                .set("sasl.password", self.security.password.as_ref().map_or("", Secret::reveal));
         }
         if let Some(ca_file) = &self.security.ca_file {
             config.set("ssl.ca.location", ca_file);
         }
         config
+    }
+}
+
+/// `host:port` or, in brackets, an IPv6 address with a port.
+fn is_broker(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_v6 = host.starts_with('[') && host.ends_with(']');
+    !host.is_empty() && !host.contains([' ', '/']) && (is_v6 || !host.contains(':')) && port.parse::<u16>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        let mut settings = KafkaSettings::local("127.0.0.1:1", "http://127.0.0.1:2");
+        settings.security.password = Some("hush".into());
+        settings.registry_password = Some("hush".into());
+        assert!(!format!("{settings:?}").contains("hush"));
+    }
+
+    #[test]
+    fn brokers_are_hosts_with_ports() {
+        assert!(["a:9092", "10.0.0.1:1", "[::1]:9092"].into_iter().all(is_broker));
+        assert!(!["", "a", "a:", ":9092", "a:b", "a:70000", "http://a:80", "::1:9092"].into_iter().any(is_broker));
     }
 }

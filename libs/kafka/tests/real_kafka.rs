@@ -1,12 +1,14 @@
 //! Against a real Kafka and a real registry, started by the test.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use headwater_kafka::{
-    Assignment, GroupEvent, GroupMember, KafkaError, KafkaSettings, Next, Publisher, RecordError, Registry,
-    SchemaCache, Start, TopicReader, Transactions, TxnError, admin, connect_check,
+    Assignment, GroupEvent, GroupMember, KafkaError, KafkaSettings, Next, PublishError, Publisher, RecordError,
+    Registry, SchemaCache, Start, TopicReader, Transactions, TxnError, admin, connect_check,
 };
 use headwater_schemas::records::{DeadLetter, Record};
 use headwater_schemas::topics::Topic;
@@ -241,4 +243,136 @@ fn a_reader_finds_records_by_time_and_by_offset() {
     assert_eq!(first_of(&Start::AtMs(0)), Some(0));
     assert_eq!(first_of(&Start::Offsets(vec![(topic.clone(), 0, 1)])), Some(1));
     assert_eq!(first_of(&Start::Latest), None);
+}
+
+#[test]
+fn each_partition_ends_once_whatever_is_written_meanwhile() {
+    let settings = settings("ends");
+    admin::ensure_topics(&settings, &[Topic::Flows, Topic::Requests]).unwrap();
+    let topics = [Topic::Flows, Topic::Requests].map(|topic| topic.name(&settings.prefix));
+    let publisher = Publisher::start(&settings, topics.to_vec()).unwrap();
+    let publish = |key: &str| {
+        publisher.publish(0, 0, key.as_bytes(), Some(b"x"), &[]).unwrap();
+        publisher.flush(PATIENCE).unwrap();
+    };
+    publish("before");
+    let mut reader = TopicReader::start(&settings, &topics, &Start::Earliest).unwrap();
+    let (mut ends, mut keys) = (BTreeSet::new(), Vec::new());
+    while ends.len() < reader.partitions().len() {
+        match reader.next(PATIENCE).unwrap() {
+            Next::Record(message) => keys.push(message.key().unwrap().to_vec()),
+            Next::End { topic, partition } => assert!(ends.insert((topic, partition)), "an end came twice"),
+            Next::Idle => panic!("nothing came after {ends:?}"),
+        }
+    }
+    assert_eq!(ends, reader.partitions().iter().cloned().collect());
+    for key in ["after", "last"] {
+        publish(key);
+        match reader.next(PATIENCE).unwrap() {
+            Next::Record(message) => keys.push(message.key().unwrap().to_vec()),
+            Next::End { .. } => panic!("an end came twice"),
+            Next::Idle => panic!("{key} did not come"),
+        }
+    }
+    assert_eq!(keys, [b"before".to_vec(), b"after".to_vec(), b"last".to_vec()]);
+}
+
+#[test]
+fn a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_briefly() {
+    const CHILD: &str = "TEST_BROKERS_OF_THE_CHILD";
+    if let Ok(brokers) = std::env::var(CHILD) {
+        // This is the child: it opens a transaction and waits to be killed.
+        let mut settings = KafkaSettings::local(&brokers, "");
+        settings.prefix = "killed.".into();
+        let mut transactions = Transactions::start(&settings, "killed-1").unwrap();
+        transactions.send(&Topic::Edges.name(&settings.prefix), 0, b"gone", Some(b"x"), &[]).unwrap();
+        loop {
+            std::thread::park();
+        }
+    }
+    let settings = settings("killed");
+    admin::ensure_topics(&settings, &[Topic::Edges, Topic::Partials]).unwrap();
+    let name = "a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_briefly";
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact"])
+        .env(CHILD, &settings.brokers)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let edges = Topic::Edges.name(&settings.prefix);
+    let deadline = Instant::now() + PATIENCE;
+    let written = || admin::topics(&settings).unwrap().iter().any(|at| at.name == edges && at.offsets[0].1 > 0);
+    while !written() {
+        assert!(Instant::now() < deadline, "the child wrote nothing");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    // Behind the dead transaction, from another one: readers get there when the brokers give the dead one up.
+    let mut member = GroupMember::join(&settings, "killed", &[Topic::Partials.name(&settings.prefix)]).unwrap();
+    assigned(&mut member, 4);
+    let mut other = Transactions::start(&settings, "killed-2").unwrap();
+    other.send(&edges, 0, b"kept", Some(b"x"), &[]).unwrap();
+    other.commit(&[], &member).unwrap();
+    let mut reader = TopicReader::start(&settings, &[edges], &Start::Earliest).unwrap();
+    let deadline = Instant::now() + 2 * PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "readers are still held up");
+        if let Next::Record(message) = reader.next(Duration::from_millis(200)).unwrap() {
+            assert_eq!(message.key(), Some(b"kept".as_slice()));
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_is_killed_in_mid_publishing_loses_and_doubles_nothing() {
+    const RECORDS: u32 = 30_000;
+    // One of its own: the other tests need theirs.
+    let stack = Stack::start(StackOptions::default()).unwrap();
+    let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
+    admin::ensure_topics(&settings, &[Topic::Agents]).unwrap();
+    let topic = Topic::Agents.name(&settings.prefix);
+    let publisher = Publisher::start(&settings, vec![topic.clone()]).unwrap();
+    let publish = |numbers: std::ops::Range<u32>| {
+        numbers.for_each(|n| publisher.publish(0, 0, &n.to_be_bytes(), Some(&[7; 100]), &[]).unwrap());
+    };
+    publish(0..RECORDS / 3);
+    let deadline = Instant::now() + PATIENCE;
+    while publisher.delivered(0) == 0 {
+        assert!(Instant::now() < deadline, "nothing is delivered");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    publish(RECORDS / 3..2 * RECORDS / 3);
+    stack.kafka().kill();
+    publish(2 * RECORDS / 3..RECORDS);
+    stack.kafka().restart().unwrap();
+    publisher.flush(2 * PATIENCE).unwrap();
+    assert_eq!((publisher.delivered(0), publisher.failed(0)), (u64::from(RECORDS), 0));
+    publisher.check().unwrap();
+
+    let mut reader = TopicReader::start(&settings, &[topic], &Start::Earliest).unwrap();
+    let mut numbers = Vec::new();
+    reader
+        .read_to_end(PATIENCE, |message| {
+            numbers.push(u32::from_be_bytes(message.key().unwrap().try_into().unwrap()));
+        })
+        .unwrap();
+    assert_eq!(numbers.len(), RECORDS as usize);
+    assert!(numbers.iter().copied().eq(0..RECORDS), "the order changed");
+}
+
+#[test]
+fn what_is_not_taken_says_why() {
+    let mut settings = settings("refused");
+    settings.brokers = "127.0.0.1:1".into();
+    settings.queue_bytes = 1 << 20;
+    let publisher = Publisher::start(&settings, vec!["t".into()]).unwrap();
+    let publish = |bytes: usize| publisher.publish(0, 0, b"k", Some(&vec![0; bytes]), &[]);
+    assert_eq!(publish(2_000_000), Err(PublishError::TooLarge));
+    let taken = (0..100).take_while(|_| publish(100_000).is_ok()).count();
+    assert!((5..=20).contains(&taken), "{taken} records of 100 kB fit in 1 MiB");
+    assert_eq!(publish(100_000), Err(PublishError::QueueFull));
+    publisher.check().unwrap();
 }

@@ -10,7 +10,7 @@ mod sources;
 mod values;
 
 pub use problems::Problems;
-pub use sources::{CONFIG_KEY, Environment, add_flags, from_matches, load};
+pub use sources::{CONFIG_KEY, Environment, add_flags, from_matches, load, parse};
 pub use values::Values;
 
 /// One setting of a program.

@@ -11,6 +11,11 @@ impl Problems {
         self.messages.push(message.into());
     }
 
+    /// Puts the others in front, since they were found earlier.
+    pub fn prepend(&mut self, others: Problems) {
+        self.messages.splice(0..0, others.messages);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
@@ -31,19 +32,61 @@ pub fn add_flags(command: Command, keys: &[&[Key]]) -> Command {
     command.args(flags)
 }
 
-/// Reads a program's settings, where its flags are all that it takes.
+/// Reads a program's settings, where its flags are all that it takes. Unknown flags are problems like all others.
 ///
 /// # Errors
-/// Clap's own error for unknown flags, `--help` and `--version`, with the text to print.
+/// Clap's own error for what it cannot read at all, and `--help` and `--version`, with the text to print.
 pub fn load(
     command: Command,
     keys: &[&[Key]],
     arguments: impl IntoIterator<Item = OsString>,
     environment: Environment,
 ) -> Result<(ArgMatches, Values), clap::Error> {
-    let matches = add_flags(command, keys).try_get_matches_from(arguments)?;
-    let values = from_matches(&matches, keys, environment);
+    let (matches, unknown) = parse(&add_flags(command, keys), arguments)?;
+    let mut values = from_matches(&matches, keys, environment);
+    values.add(unknown);
     Ok((matches, values))
+}
+
+/// Reads arguments; flags that the command does not know are left out and told, so that they are not the only thing told.
+///
+/// # Errors
+/// Clap's own error for what it cannot read at all, and `--help` and `--version`, with the text to print.
+pub fn parse(
+    command: &Command,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<(ArgMatches, Problems), clap::Error> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut problems = Problems::default();
+    let mut first = None;
+    loop {
+        let error = match command.clone().try_get_matches_from(&arguments) {
+            Ok(matches) => return Ok((matches, problems)),
+            Err(error) => error,
+        };
+        let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+        let Some(flag) = context(&error, ContextKind::InvalidArg).filter(|flag| is_unknown && flag.starts_with("--"))
+        else {
+            // What is left makes no sense any more without what was left out: then that is what to tell.
+            let asks = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return Err(if asks { error } else { first.unwrap_or(error) });
+        };
+        let named = |argument: &OsString| argument.to_string_lossy().split('=').next() == flag.split('=').next();
+        let Some(at) = arguments.iter().position(named) else { return Err(error) };
+        let has_value = !arguments[at].to_string_lossy().contains('=')
+            && arguments.get(at + 1).is_some_and(|next| !next.to_string_lossy().starts_with('-'));
+        arguments.drain(at..=at + usize::from(has_value));
+        let hint = context(&error, ContextKind::SuggestedArg).map(|known| format!(", did you mean {known}?"));
+        problems.add(format!("unknown flag {flag}{}; remove it, or see --help", hint.unwrap_or_default()));
+        first = first.or(Some(error));
+    }
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        _ => None,
+    }
 }
 
 /// Reads settings where the flags of [`add_flags`] were parsed as part of a larger command.

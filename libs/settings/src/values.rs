@@ -35,6 +35,11 @@ impl Values {
         if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
     }
 
+    /// Takes over problems that were found before the values were read.
+    pub fn add(&mut self, problems: Problems) {
+        self.problems.prepend(problems);
+    }
+
     /// Notes a problem with a setting that only its reader can see.
     pub fn problem(&mut self, name: &str, message: impl Display) {
         let named = self.name(name);
@@ -107,6 +112,10 @@ impl Values {
     pub fn secret(&mut self, name: &'static str, file_name: &'static str) -> Option<String> {
         let Some(path) = self.optional(file_name) else { return self.optional(name) };
         match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim_end().is_empty() => {
+                self.problem(file_name, format!("{path} is empty; write the secret into it"));
+                None
+            }
             Ok(text) => Some(text.trim_end().to_owned()),
             Err(error) => {
                 self.problem(file_name, format!("{path} cannot be read: {error}"));

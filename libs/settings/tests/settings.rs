@@ -54,10 +54,38 @@ fn all_problems_are_told_at_once_with_what_was_meant() {
 }
 
 #[test]
-fn unknown_flags_are_refused() {
-    let error =
-        load(clap::Command::new("program"), &[KEYS], ["program", "--kafka-broker", "x"].map(OsString::from), vec![]);
-    assert!(error.unwrap_err().to_string().contains("--kafka-brokers"));
+fn unknown_flags_are_told_together_with_all_other_problems() {
+    let config = file("[kafka]\nbroker = 'x'\n");
+    let arguments = ["--kafka-broker", "x", "--capture-ring-bytes", "9", "--nonsense=1", "--config"];
+    let mut values =
+        values(&[&arguments[..], &[config.path().to_str().unwrap()]].concat(), &[("HEADWATER_KAFKA_BROKER", "x")]);
+    assert_eq!(values.number("capture.ring_bytes", 1..=64), 9, "what is known is read all the same");
+    let problems = values.finish().unwrap_err();
+    let text = problems.to_string();
+    assert_eq!(problems.messages().len(), 4, "{text}");
+    assert!(text.contains("unknown flag --kafka-broker, did you mean --kafka-brokers?"), "{text}");
+    assert!(text.contains("unknown flag --nonsense; remove it"), "{text}");
+}
+
+#[test]
+fn what_makes_no_sense_without_an_unknown_flag_is_refused_for_that_flag() {
+    let command = clap::Command::new("program").arg(clap::Arg::new("mode").required(true));
+    let error = load(command, &[KEYS], ["program", "--mod", "all"].map(OsString::from), vec![]).unwrap_err();
+    assert!(error.to_string().contains("--mod"), "{error}");
+    let command = clap::Command::new("program");
+    let error = load(command, &[KEYS], ["program", "stray"].map(OsString::from), vec![]).unwrap_err();
+    assert!(error.to_string().contains("stray"), "{error}");
+}
+
+#[test]
+fn a_file_for_a_secret_that_is_empty_or_not_there_is_told() {
+    let empty = file("\n");
+    for (path, told) in [(empty.path().to_str().unwrap(), "is empty"), ("/nowhere/secret", "cannot be read")] {
+        let mut values = values(&["--kafka-password-file", path], &[]);
+        assert_eq!(values.secret("kafka.password", "kafka.password_file"), None);
+        let text = values.finish().unwrap_err().to_string();
+        assert!(text.contains("--kafka-password-file") && text.contains(path) && text.contains(told), "{text}");
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ use headwater_settings::{Key, Values};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing_subscriber::EnvFilter;
 
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
 /// Settings of this library.
 #[derive(Debug, Clone)]
 pub struct TelemetrySettings {
@@ -33,7 +35,12 @@ impl TelemetrySettings {
                 .map_err(|_| values.problem("metrics.listen", format!("`{text}` is not an address and port")))
                 .ok()
         });
-        TelemetrySettings { log_level: values.text("log.level"), log_json: values.flag("log.json"), metrics_listen }
+        let log_level = values.text("log.level");
+        if !is_filter(&log_level) {
+            let levels = LEVELS.join(", ");
+            values.problem("log.level", format!("`{log_level}` is neither one of {levels} nor a filter"));
+        }
+        TelemetrySettings { log_level, log_json: values.flag("log.json"), metrics_listen }
     }
 
     /// Starts logging to standard error and serving metrics. Call it once.
@@ -48,6 +55,12 @@ impl TelemetrySettings {
         }
         Ok(())
     }
+}
+
+/// A single word that is no level would be taken for the name of a module, and then nothing else would be logged.
+fn is_filter(text: &str) -> bool {
+    let is_level = |word: &str| LEVELS.contains(&word.trim().to_lowercase().as_str());
+    text.split(',').all(|part| part.contains(['=', '[']) || is_level(part)) && EnvFilter::try_new(text).is_ok()
 }
 
 /// Serves metrics on a thread of its own.
@@ -96,6 +109,14 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let error = serve_metrics(taken.local_addr().unwrap()).unwrap_err();
         assert!(error.to_string().contains("set metrics.listen to a free port"), "{error}");
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        assert!(
+            ["info", "WARN", "info,headwater_kafka=debug", "headwater_kafka[span]=trace"].into_iter().all(is_filter)
+        );
+        assert!(!["", "verbose", "info,kafka", "a=b=c", "info,x=loud"].into_iter().any(is_filter));
     }
 
     #[test]

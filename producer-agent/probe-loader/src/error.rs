@@ -3,7 +3,9 @@ use std::io;
 /// Why the probes could not be loaded, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("loading the probes needs root, or the capabilities BPF and PERFMON: run as root (now user {0})")]
+    #[error(
+        "loading the probes needs root, or the capabilities BPF and PERFMON: run as root, and in a container add these two (now user {0}, without them)"
+    )]
     NotPermitted(u32),
     #[error(
         "the kernel's types cannot be read from {path}: {source}; Headwater needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"

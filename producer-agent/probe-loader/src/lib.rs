@@ -236,10 +236,10 @@ fn refused(name: &'static str, tracepoint: &'static str, error: aya::programs::P
 
 fn object_error(error: aya::EbpfError) -> LoadError {
     let message = chain(&error);
-    // SAFETY: geteuid has no preconditions.
-    let user = unsafe { libc::geteuid() };
-    if user != 0 && message.contains("Operation not permitted") {
-        return LoadError::NotPermitted(user);
+    // Root in a container may have lost the capabilities.
+    if message.contains("Operation not permitted") {
+        // SAFETY: geteuid has no preconditions.
+        return LoadError::NotPermitted(unsafe { libc::geteuid() });
     }
     LoadError::Object(message)
 }

@@ -15,7 +15,7 @@ mod session;
 
 use anyhow::Result;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use headwater_settings::Environment;
+use headwater_settings::{Environment, Problems};
 
 use options::{Options, UpArgs};
 use say::Say;
@@ -30,9 +30,9 @@ pub fn command() -> Command {
         .mut_arg("registry.url", |arg| arg.visible_alias("registry"))
 }
 
-pub fn run(matches: &ArgMatches, environment: Environment) -> Result<()> {
+pub fn run(matches: &ArgMatches, environment: Environment, unknown: Problems) -> Result<()> {
     let args = UpArgs::from_arg_matches(matches)?;
-    let options = Options::read(args, matches, environment)?;
+    let options = Options::read(args, matches, environment, unknown)?;
     options.settings.start_logging(true)?;
     let say = Say::new();
     let programs = preflight::check(&options)?;

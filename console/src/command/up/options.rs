@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::ArgMatches;
 use headwater_kafka::KafkaSettings;
-use headwater_settings::{Environment, Key, from_matches};
+use headwater_settings::{Environment, Key, Problems, from_matches};
 use headwater_stack::Wanted;
 
 use crate::command::settings::{KEYS, Settings};
@@ -52,8 +52,8 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn read(args: UpArgs, matches: &ArgMatches, environment: Environment) -> Result<Options> {
-        let mut settings = Settings::read(matches, environment.clone())?;
+    pub fn read(args: UpArgs, matches: &ArgMatches, environment: Environment, unknown: Problems) -> Result<Options> {
+        let mut settings = Settings::read(matches, environment.clone(), unknown)?;
         if let Some(port) = args.console_port {
             settings.server.listen = SocketAddr::new(settings.server.listen.ip(), port);
         }

@@ -1,7 +1,7 @@
 //! What must hold before anything is started: all that is missing is told at once.
 
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -44,6 +44,18 @@ pub fn check(options: &Options) -> Result<Programs> {
         problems.push(format!(
             "the page cannot be served on {listen}: {error}; stop the program that is there, or choose a port with --console-port"
         ));
+    }
+    let started = [
+        (options.args.kafka_port, options.wanted.brokers.is_none(), "Kafka", "--kafka-port"),
+        (options.args.registry_port, options.wanted.registry_url.is_none(), "the registry", "--registry-port"),
+    ];
+    for (port, is_started, program, flag) in started {
+        let Some(port) = port.filter(|_| is_started) else { continue };
+        if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            problems.push(format!(
+                "port {port} cannot be given to {program}: {error}; stop the program that is there, or choose another with {flag}"
+            ));
+        }
     }
     for cgroup in &options.args.cgroup {
         if !cgroup.join("cgroup.procs").is_file() {
