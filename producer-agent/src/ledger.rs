@@ -88,13 +88,8 @@ impl Ledger {
         self.of(stream).watermarks += 1;
     }
 
-    /// The producer did not take a watermark. Its reader sees the jump in the sequence and takes the time for not covered;
-    /// here it only counts.
-    pub fn watermark_dropped(&mut self, stream: Stream) {
-        *self.of(stream).dropped.entry("watermark_not_taken").or_default() += 1;
-    }
-
     /// Closes the time up to `up_to_us`: what the agent had of it is published or named as dropped. One for each stream.
+    /// What was dropped happened before `now_us`, which comes after the last drop was booked.
     ///
     /// Time never runs backwards here, also if the clock does: the covered time may then be empty.
     pub fn watermarks(&mut self, up_to_us: i64, now_us: i64, is_final: bool) -> [Watermark; 2] {

@@ -77,12 +77,14 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<()> {
             observer.finish(drained_ns, &mut |output| outlet.take(output, &mut ledger));
         }
         let now = Instant::now();
-        if stopping || now >= watermark_at {
+        if (stopping || now >= watermark_at) && outlet.watermarks_are_out(&mut ledger) {
             watermark_at = now + settings.watermark_interval;
             losses.book(&probes.counts()?, probes.missed_runs(), &mut ledger);
             outlet.book_failed_deliveries(&mut ledger);
             let up_to_us = clock.epoch_us(drained_ns.saturating_sub(SETTLED_NS)).max(started_at_us);
-            let watermarks = ledger.watermarks(up_to_us, now_us, stopping);
+            // What was drained or lost is newer than the beginning of this turn.
+            let booked_us = clock.epoch_us(monotonic_ns());
+            let watermarks = ledger.watermarks(up_to_us, booked_us, stopping);
             outlet.watermarks(&watermarks, &mut ledger)?;
         }
         if stopping || now >= heartbeat_at {

@@ -1,8 +1,9 @@
 //! Encodes records and hands them to Kafka.
 //!
 //! In: records of the observer, watermarks, heartbeats. Out: messages in the producer's bounded queue, and a line in the
-//! [`Ledger`] for each. Never blocks: what finds the queue full is dropped and counted.
+//! [`Ledger`] for each. Never blocks: a record that finds the queue full is dropped and counted, a watermark waits.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -29,9 +30,26 @@ pub struct Outlet {
     watermark: Encoder,
     requests_limit: DefaultDirectRateLimiter,
     buffer: Vec<u8>,
+    waiting: Waiting,
     /// Failed deliveries that were booked already.
     failed: [u64; 2],
     deliveries: Deliveries,
+}
+
+/// Watermarks that found the queue full. Bounded: one for each partition.
+#[derive(Default)]
+struct Waiting(Vec<(Stream, i32, String, Rc<[u8]>)>);
+
+impl Waiting {
+    fn add(&mut self, stream: Stream, partitions: i32, node: String, bytes: &Rc<[u8]>) {
+        self.0.extend((0..partitions).map(|partition| (stream, partition, node.clone(), Rc::clone(bytes))));
+    }
+
+    /// What a watermark says stays true, so one that waits is late and nothing else.
+    fn hand_over(&mut self, mut publish: impl FnMut(Stream, i32, &str, &[u8]) -> bool) -> bool {
+        self.0.retain(|(stream, partition, node, bytes)| !publish(*stream, *partition, node, bytes));
+        self.0.is_empty()
+    }
 }
 
 /// What it takes to write to the topic of a stream.
@@ -60,6 +78,7 @@ impl Outlet {
             publisher: Publisher::start(kafka, topics.map(|topic| topic.name(&kafka.prefix)).to_vec())?,
             requests_limit: RateLimiter::direct(Quota::per_second(settings.requests_per_second_max)),
             buffer: Vec::with_capacity(1024),
+            waiting: Waiting::default(),
             failed: [0; 2],
             deliveries: Deliveries::default(),
         })
@@ -78,21 +97,29 @@ impl Outlet {
         }
     }
 
-    /// Writes the watermarks into every partition of their topics, behind all records handed over so far.
+    /// Writes the watermarks into every partition of their topics, behind all records handed over so far. Those that find the queue
+    /// full wait; see [`Outlet::watermarks_are_out`].
     pub fn watermarks(&mut self, watermarks: &[Watermark; 2], ledger: &mut Ledger) -> Result<()> {
         for (stream, watermark) in Stream::ALL.into_iter().zip(watermarks) {
-            self.buffer.clear();
-            self.watermark.encode_into(watermark, &mut self.buffer)?;
-            let headers = [(WATERMARK_HEADER, self.buffer.as_slice())];
-            let key = watermark.node.as_bytes();
-            for partition in 0..self.lanes[stream as usize].partitions {
-                match self.publisher.publish(stream as usize, partition, key, None, &headers) {
-                    Ok(()) => ledger.watermark_published(stream),
-                    Err(_) => ledger.watermark_dropped(stream),
-                }
-            }
+            let bytes: Rc<[u8]> = self.watermark.encode(watermark)?.into();
+            self.waiting.add(stream, self.lanes[stream as usize].partitions, watermark.node.clone(), &bytes);
         }
+        self.watermarks_are_out(ledger);
         Ok(())
+    }
+
+    /// Hands over the watermarks that wait, as far as there is room. Says whether none waits any more. Until then there must be no newer
+    /// one: what is dropped meanwhile is told by the next one, so that no drop is forgotten with a watermark.
+    pub fn watermarks_are_out(&mut self, ledger: &mut Ledger) -> bool {
+        let publisher = &self.publisher;
+        self.waiting.hand_over(|stream, partition, node, bytes| {
+            let headers = [(WATERMARK_HEADER, bytes)];
+            let taken = publisher.publish(stream as usize, partition, node.as_bytes(), None, &headers).is_ok();
+            if taken {
+                ledger.watermark_published(stream);
+            }
+            taken
+        })
     }
 
     /// Publishes the agent's heartbeat. One that finds the queue full is left out: the next one says the same and more.
@@ -157,5 +184,34 @@ impl Outlet {
             Ok(()) => ledger.published(stream),
             Err(error) => ledger.dropped(stream, error.reason(), 1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watermark_that_finds_the_queue_full_goes_out_later_to_the_partitions_that_lack_it() {
+        let mut waiting = Waiting::default();
+        waiting.add(Stream::Requests, 3, "n".into(), &Rc::from(*b"r"));
+        waiting.add(Stream::Flows, 2, "n".into(), &Rc::from(*b"f"));
+        let (mut sent, mut room) = (Vec::new(), 2);
+        assert!(!waiting.hand_over(|stream, partition, _, bytes| {
+            let taken = room > 0;
+            if taken {
+                room -= 1;
+                sent.push((stream, partition, bytes.to_vec()));
+            }
+            taken
+        }));
+        assert!(!waiting.hand_over(|_, _, _, _| false));
+        assert!(waiting.hand_over(|stream, partition, _, bytes| {
+            sent.push((stream, partition, bytes.to_vec()));
+            true
+        }));
+        let requests = (0..3).map(|partition| (Stream::Requests, partition, b"r".to_vec()));
+        let flows = (0..2).map(|partition| (Stream::Flows, partition, b"f".to_vec()));
+        assert_eq!(sent, requests.chain(flows).collect::<Vec<_>>());
     }
 }

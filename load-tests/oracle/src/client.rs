@@ -20,7 +20,22 @@ pub struct Outcome {
     pub response_bytes: u64,
     /// Before the first write, and after the read that brought the last byte.
     pub latency_ns: u64,
+    /// The time of day before the first write, and after the last byte was read: the answer came between the two.
+    pub sent_at_us: i64,
     pub received_at_us: i64,
+}
+
+/// When a request was sent, by both clocks.
+#[derive(Clone, Copy)]
+struct Sent {
+    at_ns: u64,
+    at_us: i64,
+}
+
+impl Sent {
+    fn now() -> Result<Sent> {
+        Ok(Sent { at_us: time_of_day_us()?, at_ns: now_ns() })
+    }
 }
 
 /// A connection, and bytes that were read beyond the last answer.
@@ -51,22 +66,22 @@ impl Connection {
         };
         for planned in &session.requests {
             let bytes = wire(planned);
-            let sent_ns = now_ns();
+            let sent = Sent::now()?;
             match &mut random {
                 Some(random) => self.write_split(&bytes, random)?,
                 None => self.stream.write_all(&bytes)?,
             }
-            outcomes.push(self.answer(planned, bytes.len(), sent_ns)?);
+            outcomes.push(self.answer(planned, bytes.len(), sent)?);
         }
         Ok(())
     }
 
     fn pipelined(&mut self, requests: &[Planned], outcomes: &mut Vec<Outcome>) -> Result<()> {
         let each: Vec<Vec<u8>> = requests.iter().map(wire).collect();
-        let sent_ns = now_ns();
+        let sent = Sent::now()?;
         self.stream.write_all(&each.concat())?;
         for (planned, bytes) in requests.iter().zip(&each) {
-            outcomes.push(self.answer(planned, bytes.len(), sent_ns)?);
+            outcomes.push(self.answer(planned, bytes.len(), sent)?);
         }
         Ok(())
     }
@@ -87,7 +102,7 @@ impl Connection {
         Ok(())
     }
 
-    fn answer(&mut self, planned: &Planned, request_bytes: usize, sent_ns: u64) -> Result<Outcome> {
+    fn answer(&mut self, planned: &Planned, request_bytes: usize, sent: Sent) -> Result<Outcome> {
         let (status, response_bytes) =
             self.response(planned).with_context(|| format!("answer to {} {}", planned.method, planned.path))?;
         if status != planned.expected_status {
@@ -99,8 +114,9 @@ impl Connection {
             status,
             request_bytes: request_bytes as u64,
             response_bytes: response_bytes as u64,
-            latency_ns: self.read_at_ns - sent_ns,
-            received_at_us: SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as i64,
+            latency_ns: self.read_at_ns - sent.at_ns,
+            sent_at_us: sent.at_us,
+            received_at_us: time_of_day_us()?,
         })
     }
 
@@ -218,6 +234,11 @@ fn wire(planned: &Planned) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Microseconds since the epoch.
+pub fn time_of_day_us() -> Result<i64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as i64)
 }
 
 fn now_ns() -> u64 {

@@ -13,10 +13,16 @@ use anyhow::{Context, Result, bail};
 use headwater_kafka::KafkaSettings;
 use headwater_stack::{Stack, StackOptions};
 
-use crate::client::Outcome;
+use crate::client::{Outcome, time_of_day_us};
 use crate::topics;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lines of each process's log that a failed test shows.
+const LOG_LINES_MAX: usize = 40;
+
+/// What the agent calls this machine.
+pub const NODE: &str = "oracle-node";
 
 /// The ground of one test.
 pub struct Lab {
@@ -43,32 +49,41 @@ impl Lab {
 
     /// Starts the agent on this lab's cgroup; it is ready once its heartbeat was read.
     pub fn agent(&self) -> Result<Process> {
-        let before = topics::agents(&self.settings).map_or(0, |agents| agents.len());
-        let agent = self.spawn_agent()?;
-        wait_for("the agent's heartbeat", || Ok(topics::agents(&self.settings).is_ok_and(|all| all.len() > before)))?;
+        self.agent_with(&self.settings)
+    }
+
+    /// The same with settings of its own: several agents may look at the same processes under different prefixes.
+    pub fn agent_with(&self, settings: &KafkaSettings) -> Result<Process> {
+        let before = topics::agents(settings).map_or(0, |agents| agents.len());
+        let agent = self.spawn_agent_with(settings)?;
+        wait_for("the agent's heartbeat", || Ok(topics::agents(settings).is_ok_and(|all| all.len() > before)))?;
         Ok(agent)
     }
 
     /// Starts the agent without waiting.
     pub fn spawn_agent(&self) -> Result<Process> {
+        self.spawn_agent_with(&self.settings)
+    }
+
+    fn spawn_agent_with(&self, settings: &KafkaSettings) -> Result<Process> {
         let mut command = Command::new(built("headwater-agent")?);
         command
-            .args(["--kafka-brokers", &self.settings.brokers, "--registry-url", &self.settings.registry_url])
-            .args(["--capture-cgroup", &self.cgroup.path().to_string_lossy(), "--node-name", "oracle-node"])
+            .args(kafka_arguments(settings))
+            .args(["--capture-cgroup", &self.cgroup.path().to_string_lossy(), "--node-name", NODE])
             .args(["--http-paths", "full"]);
-        Process::spawn("agent", command, &self.folder.path().join("agent.log"))
+        Process::spawn("agent", command, &self.folder.path().join(format!("{}agent.log", settings.prefix)))
     }
 
     /// Starts a processor.
     pub fn processor(&self, mode: &str) -> Result<Process> {
+        self.processor_with(mode, &self.settings)
+    }
+
+    /// The same with settings of its own.
+    pub fn processor_with(&self, mode: &str, settings: &KafkaSettings) -> Result<Process> {
         let mut command = Command::new(built("headwater-processor")?);
-        command.arg(mode).args([
-            "--kafka-brokers",
-            &self.settings.brokers,
-            "--registry-url",
-            &self.settings.registry_url,
-        ]);
-        Process::spawn(mode, command, &self.folder.path().join(format!("{mode}.log")))
+        command.arg(mode).args(kafka_arguments(settings));
+        Process::spawn(mode, command, &self.folder.path().join(format!("{}{mode}.log", settings.prefix)))
     }
 
     /// Starts nginx in the cgroup. `netns` is a network namespace made by the test.
@@ -132,7 +147,24 @@ impl Lab {
         if line.trim() != "ready" {
             bail!("the client printed `{line}`: {}", process.log_text());
         }
-        Ok(Client { process, stdin: Some(stdin), report })
+        Ok(Client { process, stdin, report })
+    }
+}
+
+impl Drop for Lab {
+    /// A test that fails shows what its processes said.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for entry in fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(entry.path()).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            if entry.path().extension().is_some_and(|extension| extension == "log") && !lines.is_empty() {
+                let last = lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n");
+                println!("--- {}\n{last}", entry.file_name().to_string_lossy());
+            }
+        }
     }
 }
 
@@ -152,14 +184,18 @@ pub struct Load {
 /// A client that waits for the word to begin (or, if it is a steady one, to end), or works.
 pub struct Client {
     process: Process,
-    stdin: Option<ChildStdin>,
+    stdin: ChildStdin,
     report: PathBuf,
 }
 
 impl Client {
     pub fn go(&mut self) -> Result<()> {
-        let mut stdin = self.stdin.take().context("the client has had the word already")?;
-        stdin.write_all(b"go\n").context("give the client the word")
+        self.stdin.write_all(b"go\n").context("give the client the word")
+    }
+
+    /// Lets the sessions that run come to their end, and begins no other.
+    pub fn stop(&mut self) -> Result<()> {
+        self.stdin.write_all(b"stop\n").context("tell the client to stop")
     }
 
     /// Waits for its end and reads what it did.
@@ -188,6 +224,13 @@ impl Process {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Memory that it has now.
+    pub fn rss_bytes(&self) -> Result<i64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<i64>()? * 1024)
     }
 
     /// What it wrote to standard error.
@@ -318,11 +361,16 @@ pub fn built(name: &str) -> Result<PathBuf> {
 }
 
 /// Tries until it holds.
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_for(what: &str, holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_up_to(PATIENCE, what, holds)
+}
+
+/// Tries until it holds, for so long.
+pub fn wait_up_to(patience: Duration, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + patience;
     while !holds()? {
         if Instant::now() > deadline {
-            bail!("{what} did not come in {PATIENCE:?}");
+            bail!("{what} did not come in {patience:?}");
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -340,11 +388,23 @@ pub fn free_port() -> Result<u16> {
 
 /// Waits until a window of this length begins.
 pub fn wait_for_window(window_us: i64) -> Result<()> {
-    let now_us = || -> Result<i64> {
-        Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros() as i64)
-    };
-    let begins_us = (now_us()? / window_us + 1) * window_us;
-    wait_for("the next window", || Ok(now_us()? >= begins_us))
+    let begins_us = (time_of_day_us()? / window_us + 1) * window_us;
+    wait_for("the next window", || Ok(time_of_day_us()? >= begins_us))
+}
+
+fn kafka_arguments(settings: &KafkaSettings) -> Vec<String> {
+    let KafkaSettings { brokers, prefix, queue_bytes, registry_url, .. } = settings;
+    let queue_bytes = &queue_bytes.to_string();
+    [
+        ["--kafka-brokers", brokers],
+        ["--kafka-prefix", prefix],
+        ["--registry-url", registry_url],
+        ["--kafka-queue-bytes", queue_bytes],
+    ]
+    .concat()
+    .iter()
+    .map(|text| (*text).to_owned())
+    .collect()
 }
 
 fn in_namespace(netns: Option<&str>, program: &str) -> Command {

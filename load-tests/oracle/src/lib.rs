@@ -1,11 +1,14 @@
 //! The oracle: loads of which every request is known, and the ground on which Headwater is held against them.
 //!
 //! [`plan`] says what is asked, [`client`] asks it over raw TCP and notes what happened, [`lab`] runs servers, client, agent,
-//! processors, Kafka and registry as real processes, [`nat`] puts a router between some of them, [`topics`] reads what came out.
+//! processors, Kafka and registry as real processes, [`nat`] puts a router between some of them, [`chaos`] kills them, [`topics`]
+//! reads what came out, [`windows`] holds it against what happened.
 
+pub mod chaos;
 pub mod client;
 pub mod lab;
 pub mod nat;
 pub mod plan;
 pub mod random;
 pub mod topics;
+pub mod windows;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use headwater_kafka::{KafkaSettings, Message, SchemaCache, Start, TopicReader};
-use headwater_schemas::records::{Agent, Edge, Request, Side};
-use headwater_schemas::topics::Topic;
+use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed, Request, Side};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use serde::de::DeserializeOwned;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,24 +58,45 @@ pub fn requests(settings: &KafkaSettings) -> Result<Vec<SeenRequest>> {
 
 /// All edges that readers of committed records see.
 pub fn edges(settings: &KafkaSettings) -> Result<Vec<Edge>> {
-    let mut edges = Vec::new();
-    each(settings, Topic::Edges, |cache, value| {
-        let (schema, datum) = cache.open(value)?;
-        edges.push(schema.decode(datum)?);
-        Ok(())
-    })?;
-    Ok(edges)
+    owned(settings, Topic::Edges)
+}
+
+/// All latencies that readers of committed records see.
+pub fn latencies(settings: &KafkaSettings) -> Result<Vec<Latency>> {
+    owned(settings, Topic::Latencies)
+}
+
+/// All alerts that readers of committed records see.
+pub fn alerts(settings: &KafkaSettings) -> Result<Vec<Alert>> {
+    owned(settings, Topic::Alerts)
 }
 
 /// All heartbeats.
 pub fn agents(settings: &KafkaSettings) -> Result<Vec<Agent>> {
-    let mut agents = Vec::new();
-    each(settings, Topic::Agents, |cache, value| {
-        let (schema, datum) = cache.open(value)?;
-        agents.push(schema.decode(datum)?);
+    owned(settings, Topic::Agents)
+}
+
+/// The markers of a topic of one partition, by the windows that they close.
+pub fn closed(settings: &KafkaSettings, topic: Topic) -> Result<Vec<PartitionClosed>> {
+    let mut cache = SchemaCache::new(settings);
+    let mut closed = Vec::new();
+    read(settings, topic, |message| {
+        let Some(header) = message.header(PARTITION_CLOSED_HEADER) else { return Ok(()) };
+        let (schema, datum) = cache.open(header)?;
+        closed.push(schema.decode(datum)?);
         Ok(())
     })?;
-    Ok(agents)
+    Ok(closed)
+}
+
+fn owned<R: DeserializeOwned>(settings: &KafkaSettings, topic: Topic) -> Result<Vec<R>> {
+    let mut records = Vec::new();
+    each(settings, topic, |cache, value| {
+        let (schema, datum) = cache.open(value)?;
+        records.push(schema.decode(datum)?);
+        Ok(())
+    })?;
+    Ok(records)
 }
 
 /// Calls `take` with every value of a topic, from its beginning to its present end.
@@ -84,13 +106,16 @@ pub fn each(
     mut take: impl FnMut(&mut SchemaCache, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut cache = SchemaCache::new(settings);
+    read(settings, topic, |message| message.value().map_or(Ok(()), |value| take(&mut cache, value)))
+}
+
+fn read(settings: &KafkaSettings, topic: Topic, mut take: impl FnMut(&Message<'_>) -> Result<()>) -> Result<()> {
     let name = topic.name(&settings.prefix);
     let mut reader = TopicReader::start(settings, std::slice::from_ref(&name), &Start::Earliest)?;
     let mut result = Ok(());
     reader.read_to_end(PATIENCE, |message: &Message<'_>| {
-        if let (Some(value), Ok(())) = (message.value(), &result) {
-            result =
-                take(&mut cache, value).with_context(|| format!("{name} {} {}", message.partition(), message.offset()));
+        if result.is_ok() {
+            result = take(message).with_context(|| format!("{name} {} {}", message.partition(), message.offset()));
         }
     })?;
     result

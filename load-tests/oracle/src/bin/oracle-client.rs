@@ -1,12 +1,13 @@
 //! `oracle-client ADDRESS nginx|hyper LABEL SEED REQUESTS EARLY THREADS PAUSE_US REPORT`
 //!
 //! Opens EARLY connections and uses each once, prints `ready`, waits for a line, and then runs the plan: its first sessions
-//! over the early connections, the others over new ones. Writes one JSON object a request to REPORT. `PAUSE_US` is the pause
-//! between sessions of a thread.
+//! over the early connections, the others over new ones. A second line ends the plan early: no further session begins.
+//! Writes one JSON object a request to REPORT. `PAUSE_US` is the pause between sessions of a thread.
 
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +26,7 @@ fn main() -> Result<()> {
     println!("ready");
     std::io::stdout().flush()?;
     std::io::stdin().lock().read_line(&mut String::new())?;
+    std::thread::spawn(stop_at_a_line);
     let outcomes = run(address, plan, early, threads.parse()?, Duration::from_micros(pause_us.parse()?))?;
     let mut file = std::io::BufWriter::new(std::fs::File::create(report)?);
     for outcome in outcomes {
@@ -33,6 +35,13 @@ fn main() -> Result<()> {
     }
     file.flush()?;
     Ok(())
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn stop_at_a_line() {
+    let read = std::io::stdin().lock().read_line(&mut String::new());
+    STOP.store(read.is_ok_and(|bytes| bytes > 0), Ordering::Relaxed);
 }
 
 fn open_early(address: SocketAddr, count: usize) -> Result<Vec<Connection>> {
@@ -57,6 +66,9 @@ fn run(
 ) -> Result<Vec<Outcome>> {
     let work = Mutex::new((plan.into_iter(), early));
     let next = || {
+        if STOP.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut work = work.lock().ok()?;
         let session = work.0.next()?;
         let early = work.1.pop();

@@ -1,0 +1,232 @@
+//! What the edges say stays true while Kafka is away for a minute, and while any process is killed at any moment: the sums of a
+//! window are exact, or the window says which node's data is missing, from when to when.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headwater_kafka::KafkaSettings;
+use headwater_oracle::chaos::{Chaos, MODES};
+use headwater_oracle::client::{Outcome, time_of_day_us};
+use headwater_oracle::lab::{
+    Client, Lab, Load, NODE, Process, free_port, wait_for, wait_for_port, wait_for_window, wait_up_to,
+};
+use headwater_oracle::topics;
+use headwater_oracle::windows::{WINDOW_US, judge, said, unnamed, window_of};
+use headwater_schemas::topics::Topic;
+
+const OUTAGE: Duration = Duration::from_secs(60);
+
+/// A third of an outage brings records of more than three times this.
+const GROWTH_BYTES_MAX: i64 = 1 << 20;
+
+/// A member that was killed holds its partitions for ten seconds, its transaction for fifteen; a worker without brokers looks again
+/// every ten seconds; a window then closes when the next watermarks pass it.
+const RECOVERY: Duration = Duration::from_secs(120);
+
+/// Between two sessions of a client's thread: some 150 requests a second in all.
+const PAUSE_US: u64 = 200_000;
+
+/// Far more than any of these tests sends.
+const ENOUGH: u64 = 200_000;
+
+#[test]
+fn kafka_stopped_for_a_minute() {
+    let lab = Lab::start().unwrap();
+    // Two agents look at the same processes: one whose queue holds a minute, and one whose queue does not.
+    let roomy = lab.settings.clone();
+    let tight = KafkaSettings { prefix: "tight.".to_owned(), queue_bytes: 1 << 20, ..roomy.clone() };
+    let mut load = SteadyLoad::open(&lab);
+    let agents = [&roomy, &tight].map(|settings| lab.agent_with(settings).unwrap());
+    let _processors = [&roomy, &tight].map(|settings| lab.processor_with("all", settings).unwrap());
+    wait_for_window(WINDOW_US).unwrap();
+    load.begin();
+    wait_until_complete(&roomy, time_of_day_us().unwrap(), Duration::from_secs(60));
+
+    lab.stack.kafka().stop();
+    let stopped_at_us = time_of_day_us().unwrap();
+    std::thread::sleep(OUTAGE * 2 / 3);
+    let memory = || agents[1].rss_bytes().unwrap();
+    let memory_bytes = memory();
+    std::thread::sleep(OUTAGE / 3);
+    let grown_bytes = memory() - memory_bytes;
+    println!("the agent with the full queue has {memory_bytes} bytes, and {grown_bytes} more 20 s later");
+    assert!(grown_bytes < GROWTH_BYTES_MAX, "a queue that is full goes on growing: {grown_bytes} bytes in 20 s");
+    lab.stack.kafka().restart().unwrap();
+    let back_at_us = time_of_day_us().unwrap();
+    println!("Kafka was away from {stopped_at_us} to {back_at_us}");
+
+    // One window more, which must be complete by itself again.
+    wait_until_complete(&tight, back_at_us, RECOVERY);
+    let outcomes = load.end();
+    let last_us = outcomes.iter().map(|outcome| outcome.received_at_us).max().unwrap();
+    for settings in [&roomy, &tight] {
+        wait_until_closed(settings, last_us);
+        let requests = topics::requests(settings).unwrap();
+        let verdict = judge(&outcomes, &requests, &topics::edges(settings).unwrap());
+        println!("{}: {} requests, {verdict}", settings.prefix, outcomes.len());
+        assert!(verdict.problems.is_empty(), "{}: {verdict}", settings.prefix);
+        check_agent(settings, outcomes.len() as i64, requests.len() as i64);
+        if settings.prefix == roomy.prefix {
+            assert_eq!((verdict.incomplete, verdict.unseen), (0, 0), "the queue had room for everything");
+        } else {
+            assert!(verdict.unseen > 0, "the small queue took a minute of records");
+        }
+    }
+}
+
+/// The agent has counted every record, and its memory grew by no more than its queue and what every agent needs.
+fn check_agent(settings: &KafkaSettings, sent: i64, published: i64) {
+    let counted = || topics::agents(settings).unwrap().pop().unwrap();
+    wait_for("the agent's last counts", || Ok(counted().captured["requests"] >= 2 * sent)).unwrap();
+    wait_for("the last acknowledgements", || Ok(counted().published["requests"] >= published)).unwrap();
+    let agents = topics::agents(settings).unwrap();
+    let last = agents.last().unwrap();
+    let (before, most) = (agents[0].rss_bytes, agents.iter().map(|agent| agent.rss_bytes).max().unwrap());
+    let dropped = last.dropped.get("requests/queue_full").copied().unwrap_or(0);
+    println!("{}: {last:?}; memory {before} to {most}", settings.prefix);
+    assert_eq!(last.captured["requests"], 2 * sent, "one record for each side of each request");
+    assert_eq!((last.published["requests"], dropped), (published, 2 * sent - published));
+    assert!(most - before < i64::from(settings.queue_bytes).max(16 << 20), "{before} to {most} bytes");
+}
+
+#[test]
+fn any_process_killed_at_ten_random_moments() {
+    let seed =
+        std::env::var("CHAOS_SEED").map_or_else(|_| time_of_day_us().unwrap() as u64, |text| text.parse().unwrap());
+    println!("CHAOS_SEED={seed}");
+    let lab = Arc::new(Lab::start().unwrap());
+    let settings = &lab.settings;
+    let mut load = SteadyLoad::open(&lab);
+    let agent = lab.agent().unwrap();
+    let processors = MODES.map(|mode| lab.processor(mode).unwrap());
+    wait_for_window(WINDOW_US).unwrap();
+    load.begin();
+    wait_until_complete(settings, time_of_day_us().unwrap(), Duration::from_secs(60));
+
+    let mut chaos = Chaos::new(Arc::clone(&lab), seed, agent, processors.into());
+    chaos.kill(10).unwrap();
+    let deadline = Instant::now() + RECOVERY;
+    while !chaos.all_run() {
+        supervise_a_second(&mut chaos, deadline);
+    }
+    let calm_us = time_of_day_us().unwrap();
+    while !is_complete_after(settings, calm_us) {
+        supervise_a_second(&mut chaos, deadline);
+    }
+    let outcomes = load.end();
+    let last_us = outcomes.iter().map(|outcome| outcome.received_at_us).max().unwrap();
+    wait_until_closed(settings, last_us);
+    chaos.faults().iter().for_each(|fault| println!("{fault:?}"));
+
+    let edges = topics::edges(settings).unwrap();
+    let mut verdict = judge(&outcomes, &topics::requests(settings).unwrap(), &edges);
+    let said = said(&edges, &mut verdict.problems);
+    for fault in chaos.faults().iter().filter(|fault| fault.victim == "agent") {
+        for part in unnamed(fault.ended_at_us, fault.started_at_us, &said) {
+            verdict.problems.push(format!("{fault:?}: nothing says that {NODE} is missing in {part:?}"));
+        }
+    }
+    println!("{} requests, {verdict}", outcomes.len());
+    assert!(verdict.problems.is_empty(), "CHAOS_SEED={seed}: {verdict}");
+    check_latencies(settings);
+    check_alerts(settings);
+}
+
+fn supervise_a_second(chaos: &mut Chaos, deadline: Instant) {
+    let began = Instant::now();
+    assert!(began < deadline, "the pipeline did not recover in {RECOVERY:?} after the last kill");
+    chaos.supervise(|| began.elapsed() > Duration::from_secs(1)).unwrap();
+}
+
+/// The parts of the latencies of a window and an edge add up to that edge, and no part is there twice.
+fn check_latencies(settings: &KafkaSettings) {
+    let mut parts = BTreeSet::new();
+    let mut sums: BTreeMap<(i64, String, String, String), i64> = BTreeMap::new();
+    for latency in topics::latencies(settings).unwrap() {
+        let edge = (latency.window_start_us, latency.client, latency.server, latency.protocol);
+        let part = (edge.clone(), latency.operation, latency.status_class, latency.revision);
+        assert!(parts.insert(part.clone()), "doubled: {part:?}");
+        *sums.entry(edge).or_default() += latency.requests;
+    }
+    let mut edges: BTreeMap<(i64, String, String, String), i64> = BTreeMap::new();
+    for edge in topics::edges(settings).unwrap().into_iter().filter(|edge| edge.requests > 0) {
+        edges.insert((edge.window_start_us, edge.client, edge.server, edge.protocol), edge.requests);
+    }
+    assert_eq!(sums, edges, "latencies and edges tell of different requests");
+}
+
+/// Nothing fires or ends twice.
+fn check_alerts(settings: &KafkaSettings) {
+    let alerts = topics::alerts(settings).unwrap();
+    println!("{} alerts", alerts.len());
+    let mut told = BTreeSet::new();
+    for alert in alerts {
+        assert!(told.insert((alert.alert_id.clone(), format!("{:?}", alert.state))), "doubled: {alert:?}");
+    }
+}
+
+/// Two servers, and a client of each that goes on until it is told to stop.
+struct SteadyLoad {
+    clients: Vec<Client>,
+    _servers: [Process; 2],
+}
+
+impl SteadyLoad {
+    fn open(lab: &Lab) -> SteadyLoad {
+        let port = free_port().unwrap();
+        let nginx = lab.nginx(&[format!("127.0.0.1:{port}")], None).unwrap();
+        let nginx_address: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
+        wait_for_port(nginx_address).unwrap();
+        let (hyper, hyper_address) = lab.hyper(env!("CARGO_BIN_EXE_oracle-server")).unwrap();
+        let client = |address, server, label, seed| {
+            let load = Load {
+                address,
+                server,
+                label,
+                seed,
+                requests: ENOUGH,
+                early: 10,
+                threads: 2,
+                pause_us: PAUSE_US,
+                netns: None,
+            };
+            lab.client(env!("CARGO_BIN_EXE_oracle-client"), &load).unwrap()
+        };
+        let clients = vec![client(nginx_address, "nginx", "n", 1), client(hyper_address, "hyper", "h", 2)];
+        SteadyLoad { clients, _servers: [nginx, hyper] }
+    }
+
+    fn begin(&mut self) {
+        self.clients.iter_mut().for_each(|client| client.go().unwrap());
+    }
+
+    /// Stops the clients and tells what they did. The servers go on.
+    fn end(&mut self) -> Vec<Outcome> {
+        self.clients.iter_mut().for_each(|client| client.stop().unwrap());
+        self.clients.drain(..).flat_map(|client| client.finish().unwrap()).collect()
+    }
+}
+
+/// Waits for a window that began after a time and is called complete.
+fn wait_until_complete(settings: &KafkaSettings, after_us: i64, patience: Duration) {
+    let came = wait_up_to(patience, "a complete window", || Ok(is_complete_after(settings, after_us)));
+    let last = || topics::closed(settings, Topic::Edges).unwrap_or_default().pop();
+    came.unwrap_or_else(|error| panic!("{}: after {after_us} {error}; the last one is {:?}", settings.prefix, last()));
+}
+
+fn is_complete_after(settings: &KafkaSettings, after_us: i64) -> bool {
+    let closed = topics::closed(settings, Topic::Edges).unwrap_or_default();
+    closed.iter().any(|marker| marker.window_start_us > after_us && marker.completeness == 1.0)
+}
+
+/// Waits until edges and latencies have said all of the window of a time.
+fn wait_until_closed(settings: &KafkaSettings, at_us: i64) {
+    for topic in [Topic::Edges, Topic::Latencies] {
+        let closed = || topics::closed(settings, topic).unwrap_or_default();
+        let is_closed = || Ok(closed().iter().any(|marker| marker.window_start_us >= window_of(at_us)));
+        wait_for(&format!("the last window of {topic:?}"), is_closed).unwrap();
+    }
+}
