@@ -4,6 +4,7 @@
 //! processors, Kafka and registry as real processes, [`topics`] reads what came out.
 
 pub mod client;
+pub mod fill;
 pub mod lab;
 pub mod plan;
 pub mod random;
