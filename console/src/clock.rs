@@ -22,10 +22,19 @@ pub fn time_of_day(us: i64) -> String {
     text.to_string().get(11..23).unwrap_or_default().to_owned()
 }
 
-/// Reads `2026-01-31T12:00:10Z`, or a time before now such as `-5m`, or `now`.
+/// From here on a number is milliseconds since 1970, no longer seconds: those of the year 5138, these of 1973.
+const MILLISECONDS_FROM: i64 = 100_000_000_000;
+
+/// Reads `2026-01-31T12:00:10Z`, seconds or milliseconds since 1970, a time before now such as `-5m`, or `now`.
 pub fn parse_time_us(text: &str, now_us: i64) -> Result<i64> {
     if text == "now" {
         return Ok(now_us);
+    }
+    if let Ok(number) = text.parse::<i64>()
+        && number >= 0
+    {
+        let factor = if number < MILLISECONDS_FROM { 1_000_000 } else { 1_000 };
+        return Ok(number.saturating_mul(factor).min(YEAR_9999_US));
     }
     if let Some(ago) = text.strip_prefix('-') {
         let ago = humantime::parse_duration(ago).with_context(|| format!("`{text}` is not a time such as -5m"))?;
@@ -57,6 +66,8 @@ mod tests {
         assert_eq!(time_of_day(at + 250_000), "12:00:10.250");
         assert_eq!(parse_time_us("2026-01-31T12:00:10Z", 0).unwrap(), at);
         assert_eq!(parse_time_us("2026-01-31 12:00:10", 0).unwrap(), at);
+        assert_eq!(parse_time_us("1769860810", 0).unwrap(), at);
+        assert_eq!(parse_time_us("1769860810250", 0).unwrap(), at + 250_000);
         assert_eq!(parse_time_us("-5m", at).unwrap(), at - 300_000_000);
         assert_eq!(parse_time_us("now", at).unwrap(), at);
         assert!(parse_time_us("yesterday", at).unwrap_err().to_string().contains("-5m"));

@@ -3,9 +3,11 @@
 //! In: arguments, environment, the file of `--config`. Out: text for people, or with `--json` one object a line; errors go to
 //! standard error with what to do. Exit code 0 if all is well, 1 if something failed, 2 for wrong arguments or settings.
 
+mod child;
 mod console;
 mod doctor;
 mod map;
+mod replay;
 mod settings;
 mod tail;
 mod topics;
@@ -46,6 +48,7 @@ fn cli() -> Command {
         .subcommand(up::command())
         .subcommand(verb::<map::MapArgs>("map", "Prints the service map"))
         .subcommand(verb::<tail::TailArgs>("tail", "Follows a topic, one line a record"))
+        .subcommand(verb::<replay::ReplayArgs>("replay", "Computes a past range again, into other topics"))
         .subcommand(verb::<topics::TopicsArgs>("topics", "Lists the topics and what is in them"))
         .subcommand(verb::<console::ConsoleArgs>("console", "Serves the web page"))
         .subcommand(verb::<doctor::DoctorArgs>("doctor", "Checks what Headwater needs, and says what to do"))
@@ -56,11 +59,13 @@ fn dispatch(matches: &ArgMatches, environment: Environment, unknown: Problems) -
     if name == "up" {
         return up::run(matches, environment, unknown).map(|()| ExitCode::SUCCESS);
     }
+    let given = settings::given(matches, environment.clone());
     let settings = Settings::read(matches, environment, unknown)?;
     settings.start_logging(name == "console")?;
     match name {
         "map" => map::run(&settings, &parsed(matches)?)?,
         "tail" => tail::run(&settings, &parsed(matches)?)?,
+        "replay" => replay::run(&settings, &parsed(matches)?, settings::for_children(&given))?,
         "topics" => topics::run(&settings, &parsed(matches)?)?,
         "console" => console::run(&settings)?,
         // Clap lets no other name pass.

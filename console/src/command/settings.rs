@@ -5,7 +5,7 @@
 use anyhow::Result;
 use clap::{ArgMatches, Command};
 use headwater_kafka::KafkaSettings;
-use headwater_settings::{CONFIG_KEY, Environment, Key, Problems, from_matches};
+use headwater_settings::{CONFIG_KEY, Environment, Key, Problems, Values, from_matches};
 use headwater_telemetry::TelemetrySettings;
 
 use crate::server::ServerSettings;
@@ -40,6 +40,19 @@ impl Settings {
         telemetry.metrics_listen = telemetry.metrics_listen.filter(|_| with_metrics);
         telemetry.start()
     }
+}
+
+/// What was asked for, without the defaults.
+pub fn given(matches: &ArgMatches, environment: Environment) -> Values {
+    let keys: Vec<Key> = KEYS.iter().copied().flatten().map(|key| Key { default: None, ..*key }).collect();
+    from_matches(matches, &[&keys], environment)
+}
+
+/// What was asked for of Kafka, the registry and logs, as variables of the environment for our other programs.
+pub fn for_children(given: &Values) -> Vec<(String, String)> {
+    let handed_on = |key: &&Key| key.name.starts_with("log.") || KafkaSettings::KEYS.contains(key);
+    let keys = KEYS.iter().copied().flatten().filter(handed_on);
+    keys.filter_map(|key| Some((key.variable(), given.optional(key.name)?))).collect()
 }
 
 /// Adds a flag for each setting, below a heading of their own.

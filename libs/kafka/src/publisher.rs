@@ -109,6 +109,19 @@ impl Publisher {
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
     ) -> Result<(), PublishError> {
+        self.publish_at(topic, partition, key, value, headers, None)
+    }
+
+    /// The same with a timestamp (milliseconds since the epoch) other than the present: for records of a past that tests make.
+    pub fn publish_at(
+        &self,
+        topic: usize,
+        partition: i32,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+        timestamp_ms: Option<i64>,
+    ) -> Result<(), PublishError> {
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(&self.topics[topic], topic).partition(partition).key(key);
         if let Some(value) = value {
@@ -119,6 +132,9 @@ impl Publisher {
                 owned.insert(Header { key, value: Some(*value) })
             });
             record = record.headers(owned);
+        }
+        if let Some(timestamp_ms) = timestamp_ms {
+            record = record.timestamp(timestamp_ms);
         }
         self.producer.send(record).map_err(|(error, _)| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => PublishError::QueueFull,

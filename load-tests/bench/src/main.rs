@@ -5,7 +5,6 @@
 
 mod agent;
 mod child;
-mod fill;
 mod nginx;
 mod paced;
 mod processor;

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use headwater_kafka::{KafkaSettings, Next, SchemaCache, Start, TopicReader, admin};
+use headwater_oracle::fill::{Fill, fill};
 use headwater_schemas::records::Edge;
 use headwater_schemas::topics::Topic;
 use headwater_stack::Stack;
 
 use crate::child::{Owned, beside};
-use crate::fill::fill;
 use crate::report::Report;
 
 const EVENT_SECONDS: u64 = 20;
@@ -21,7 +21,9 @@ pub fn measure(stack: &Stack, records: u64, report: &mut Report) -> Result<()> {
     let mut settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
     settings.prefix = "backlog.".into();
     let records = records / 2 / EVENT_SECONDS * 2 * EVENT_SECONDS;
-    fill(&settings, records, EVENT_SECONDS)?;
+    let now_us = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros() as i64;
+    let start_us = (now_us / 10_000_000 - 60) * 10_000_000;
+    fill(&settings, &Fill { records, seconds: EVENT_SECONDS, start_us, in_the_past: false, lossy_second: None })?;
     admin::ensure_topics(&settings, &[Topic::Edges])?;
     let began = Instant::now();
     let mut processor = Owned::spawn(

@@ -6,6 +6,7 @@
 
 pub mod chaos;
 pub mod client;
+pub mod fill;
 pub mod lab;
 pub mod nat;
 pub mod plan;

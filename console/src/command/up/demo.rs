@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::child::{Child, Launch, tail};
 use super::say::Say;
+use crate::command::child::{Child, Launch, tail};
 
 /// PostgreSQL makes a database cluster first.
 const START_TIMEOUT: Duration = Duration::from_secs(120);

@@ -3,9 +3,8 @@
 //! In: flags. Out: Kafka and the registry (unless they are given), the agent, the processors and the page; with `--demo` a
 //! sample system too, and then nothing but that is captured. Promises: what is needed is checked before anything starts;
 //! Ctrl-C stops what was started, in order, and only that; no child outlives this process, however it ends.
-//! Bounds: the restarts of a child ([`child::RESTARTS_MAX`]) and each wait.
+//! Bounds: the restarts of a child ([`RESTARTS_MAX`](super::child::RESTARTS_MAX)) and each wait.
 
-mod child;
 mod demo;
 mod options;
 mod preflight;
@@ -20,6 +19,7 @@ use headwater_settings::{Environment, Problems};
 use options::{Options, UpArgs};
 use say::Say;
 use session::Session;
+pub use session::stop_on_signals;
 
 pub fn command() -> Command {
     let about = "Starts everything on this machine: Kafka, agent, processors and the page";

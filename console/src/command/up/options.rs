@@ -5,11 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ArgMatches;
-use headwater_kafka::KafkaSettings;
-use headwater_settings::{Environment, Key, Problems, from_matches};
+use headwater_settings::{Environment, Problems};
 use headwater_stack::Wanted;
 
-use crate::command::settings::{KEYS, Settings};
+use crate::command::settings::{Settings, for_children, given};
 
 #[derive(Debug, clap::Args)]
 pub struct UpArgs {
@@ -57,18 +56,9 @@ impl Options {
         if let Some(port) = args.console_port {
             settings.server.listen = SocketAddr::new(settings.server.listen.ip(), port);
         }
-        // Without their defaults the keys tell what was asked for.
-        let keys: Vec<Key> = KEYS.iter().copied().flatten().map(|key| Key { default: None, ..*key }).collect();
-        let given = from_matches(matches, &[&keys], environment);
+        let given = given(matches, environment);
         let wanted = Wanted { brokers: given.optional("kafka.brokers"), registry_url: given.optional("registry.url") };
-        let handed_on = |key: &&Key| key.name.starts_with("log.") || KafkaSettings::KEYS.contains(key);
-        let for_children = KEYS
-            .iter()
-            .copied()
-            .flatten()
-            .filter(handed_on)
-            .filter_map(|key| Some((key.variable(), given.optional(key.name)?)))
-            .collect();
+        let for_children = for_children(&given);
         Ok(Options { args, settings, wanted, for_children })
     }
 }

@@ -16,12 +16,12 @@ use headwater_kafka::KafkaSettings;
 use headwater_stack::{Progress, Services, StackOptions};
 use tempfile::TempDir;
 
-use super::child::{Child, Launch, Seen, tail};
 use super::demo::Demo;
 use super::options::Options;
 use super::preflight::Programs;
 use super::ready::{DemoReady, Ready};
 use super::say::Say;
+use crate::command::child::{Child, Launch, Seen, tail};
 use crate::command::console::Console;
 
 const POLL: Duration = Duration::from_millis(100);

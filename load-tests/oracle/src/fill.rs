@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use headwater_kafka::{KafkaSettings, Publisher, Registry, admin, partition_of};
-use headwater_schemas::records::{Request, Side, Watermark};
+use headwater_schemas::records::{Dropped, Request, Side, Watermark};
 use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
 use headwater_schemas::wire::Encoder;
 
@@ -19,9 +19,26 @@ const OPERATIONS: [&str; 8] = [
     "DELETE /cart/{id}",
 ];
 
-/// Publishes `records` request records, both sides of half as many requests, over `seconds` of event time, with a watermark
-/// each second and more of them behind, so that all windows close.
-pub fn fill(settings: &KafkaSettings, records: u64, seconds: u64) -> Result<()> {
+/// What is to be there.
+#[derive(Debug, Clone)]
+pub struct Fill {
+    /// Both sides of half as many requests.
+    pub records: u64,
+    /// Over so much event time, from here on.
+    pub seconds: u64,
+    pub start_us: i64,
+    /// Whether Kafka's timestamps are the event times, as if the records had been published then.
+    pub in_the_past: bool,
+    /// A second in which the agent says that it lost a few records.
+    pub lossy_second: Option<u64>,
+}
+
+/// Watermarks go on for so long behind the last record, so that all windows close.
+pub const SECONDS_BEHIND: u64 = 30;
+
+/// Publishes the records, with a watermark each second.
+pub fn fill(settings: &KafkaSettings, fill: &Fill) -> Result<()> {
+    let Fill { records, seconds, start_us, .. } = *fill;
     let topics = [Topic::Requests, Topic::Flows];
     let partitions = admin::ensure_topics(settings, &topics)?;
     let registry = Registry::new(settings);
@@ -29,11 +46,9 @@ pub fn fill(settings: &KafkaSettings, records: u64, seconds: u64) -> Result<()> 
     let watermark = Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER)?)?;
     let publisher = Publisher::start(settings, topics.map(|topic| topic.name(&settings.prefix)).to_vec())?;
     let count = partitions[&Topic::Requests];
-    let now_us = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros() as i64;
-    let start_us = (now_us / 10_000_000 - 60) * 10_000_000;
     let per_second = records / 2 / seconds;
     let mut buffer = Vec::new();
-    for second in 0..seconds + 30 {
+    for second in 0..seconds + SECONDS_BEHIND {
         let from_us = start_us + second as i64 * 1_000_000;
         for i in 0..if second < seconds { per_second } else { 0 } {
             let at_us = from_us + (i * 1_000_000 / per_second) as i64;
@@ -41,7 +56,8 @@ pub fn fill(settings: &KafkaSettings, records: u64, seconds: u64) -> Result<()> 
                 let number = second * per_second + i;
                 let id = format!("{:016x}", (number % CONNECTIONS).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 let record = request(&id, number, side, at_us);
-                publish(&publisher, &encoder, &record, partition_of(id.as_bytes(), count), &mut buffer)?;
+                let at_ms = fill.in_the_past.then_some(at_us / 1000);
+                publish(&publisher, &encoder, &record, (partition_of(id.as_bytes(), count), at_ms), &mut buffer)?;
             }
         }
         for (topic, _) in topics.iter().enumerate() {
@@ -53,11 +69,13 @@ pub fn fill(settings: &KafkaSettings, records: u64, seconds: u64) -> Result<()> 
                 up_to_us: from_us + 1_000_000,
                 is_final: false,
                 published: per_second as i64 * 2,
-                dropped: vec![],
+                dropped: if fill.lossy_second == Some(second) { loss(from_us) } else { vec![] },
             };
             let bytes = watermark.encode(&mark)?;
             for partition in 0..count {
-                while publisher.publish(topic, partition, b"bench", None, &[(WATERMARK_HEADER, &bytes)]).is_err() {
+                let headers: &[(&str, &[u8])] = &[(WATERMARK_HEADER, &bytes)];
+                let at_ms = fill.in_the_past.then_some(mark.up_to_us / 1000);
+                while publisher.publish_at(topic, partition, b"bench", None, headers, at_ms).is_err() {
                     std::thread::sleep(std::time::Duration::from_millis(5));
                 }
             }
@@ -67,16 +85,20 @@ pub fn fill(settings: &KafkaSettings, records: u64, seconds: u64) -> Result<()> 
     Ok(())
 }
 
+fn loss(from_us: i64) -> Vec<Dropped> {
+    vec![Dropped { reason: "queue-full".into(), count: 3, from_us, to_us: from_us + 1_000_000 }]
+}
+
 fn publish(
     publisher: &Publisher,
     encoder: &Encoder,
     record: &Request<'_>,
-    partition: i32,
+    (partition, at_ms): (i32, Option<i64>),
     buffer: &mut Vec<u8>,
 ) -> Result<()> {
     buffer.clear();
     encoder.encode_into(record, buffer)?;
-    while publisher.publish(0, partition, record.connection_id.as_bytes(), Some(buffer), &[]).is_err() {
+    while publisher.publish_at(0, partition, record.connection_id.as_bytes(), Some(buffer), &[], at_ms).is_err() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     Ok(())

@@ -136,19 +136,8 @@ impl Child {
         let Launch { name, program, args, variables, log } = &self.launch;
         let output = File::options().create(true).append(true).open(log);
         let output = output.with_context(|| format!("open the log {}", log.display()))?;
-        let mut command = Command::new(program);
+        let mut command = program_command(program, variables);
         command.args(args).stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
-        for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with(VARIABLE_PREFIX)) {
-            command.env_remove(variable);
-        }
-        // Its output is a file.
-        command.env("NO_COLOR", "1");
-        command.envs(variables.iter().map(|(name, value)| (name, value)));
-        // A group of its own: Ctrl-C reaches only us, and we stop the children in their order.
-        command.process_group(0);
-        let parent = std::process::id();
-        // SAFETY: between fork and exec only system calls are made.
-        unsafe { command.pre_exec(move || end_with_parent(parent)) };
         self.process = Some(command.spawn().with_context(|| format!("start {name} ({})", program.display()))?);
         Ok(())
     }
@@ -166,6 +155,32 @@ impl Child {
         let Launch { name, log, .. } = &self.launch;
         format!("{name} ended ({status}); the end of its log {}:\n{}", log.display(), tail(log))
     }
+}
+
+/// One of our programs, which is beside this one, as cargo and every package put them.
+pub fn own_program(name: &str, package: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe().context("ask for the path of this program")?.with_file_name(name);
+    if !path.is_file() {
+        bail!("{} is not there: build it with `cargo build -p {package}`", path.display());
+    }
+    Ok(path)
+}
+
+/// Starts a program with these settings alone, in a group of its own; it ends with the thread that starts it.
+pub fn program_command(program: &Path, variables: &[(String, String)]) -> Command {
+    let mut command = Command::new(program);
+    for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with(VARIABLE_PREFIX)) {
+        command.env_remove(variable);
+    }
+    // Its output is a file.
+    command.env("NO_COLOR", "1");
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    // A group of its own: Ctrl-C reaches only us, and we stop the children in their order.
+    command.process_group(0);
+    let parent = std::process::id();
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe { command.pre_exec(move || end_with_parent(parent)) };
+    command
 }
 
 /// The last lines of a log.

@@ -1,0 +1,221 @@
+//! What came of a replay, read back from the topics that it wrote: so it is what anyone else will find there.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use headwater_kafka::{KafkaSettings, Message, SchemaCache, Start, TopicReader};
+use headwater_schemas::records::PartitionClosed;
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use serde::Serialize;
+
+use super::follow::Status;
+use crate::clock::rfc3339;
+use crate::format::completeness;
+use crate::terminal::clean;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Lines of each list that a person is shown.
+const LINES_MAX: usize = 12;
+
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    from: String,
+    to: String,
+    into: String,
+    window_ms: i64,
+    windows: usize,
+    windows_in_range: i64,
+    edges: u64,
+    latencies: u64,
+    alerts: u64,
+    dead_letters: u64,
+    /// Windows of which something is missing, as it was the first time.
+    incomplete: Vec<Incomplete>,
+    /// Times of the range that have no window.
+    not_computed: Vec<NotComputed>,
+    records_read: u64,
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Incomplete {
+    window_start: String,
+    completeness: f64,
+    missing: Vec<Lack>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Lack {
+    node: String,
+    reason: String,
+    count: i64,
+    from: String,
+    to: String,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct NotComputed {
+    from: String,
+    to: String,
+    why: &'static str,
+}
+
+/// The markers of one window, by the partition that says so.
+type Markers = BTreeMap<i64, BTreeMap<i32, PartitionClosed>>;
+
+impl Summary {
+    pub fn read(target: &KafkaSettings, status: &Status, took: Duration) -> Result<Summary> {
+        let mut markers = Markers::new();
+        let mut cache = SchemaCache::new(target);
+        let mut unread = 0;
+        let edges = count(target, Topic::Edges, |message| {
+            let Some(value) = message.header(PARTITION_CLOSED_HEADER) else { return };
+            let opened = cache.open(value).ok();
+            match opened.and_then(|(schema, datum)| schema.decode::<PartitionClosed>(datum).ok()) {
+                Some(marker) => {
+                    markers.entry(marker.window_start_us).or_default().insert(marker.source_partition, marker);
+                }
+                None => unread += 1,
+            }
+        })?;
+        anyhow::ensure!(unread == 0, "{unread} markers of {}edges cannot be read", target.prefix);
+        markers.retain(|_, of_window| {
+            let sources = of_window.values().next().map_or(1, |marker| marker.source_partitions);
+            of_window.len() >= sources as usize
+        });
+        let incomplete = markers.iter().filter_map(|(start_us, of_window)| incomplete(*start_us, of_window)).collect();
+        Ok(Summary {
+            from: rfc3339(status.from_us),
+            to: rfc3339(status.to_us),
+            into: target.prefix.clone(),
+            window_ms: status.window_ms,
+            windows: markers.len(),
+            windows_in_range: status.windows(),
+            edges,
+            latencies: count(target, Topic::Latencies, |_| {})?,
+            alerts: count(target, Topic::Alerts, |_| {})?,
+            dead_letters: count(target, Topic::DeadLetters, |_| {})?,
+            incomplete,
+            not_computed: not_computed(status, &markers.keys().copied().collect::<Vec<_>>()),
+            records_read: status.records,
+            seconds: took.as_secs_f64(),
+        })
+    }
+
+    /// The same for people.
+    pub fn text(&self) -> String {
+        let Summary { from, to, into, windows, windows_in_range, edges, latencies, alerts, dead_letters, .. } = self;
+        let mut text = format!(
+            "Computed {windows} of {windows_in_range} windows from {from} to {to} into {into}*\n  \
+             edges {edges}, latencies {latencies}, alerts {alerts}, dead letters {dead_letters}; \
+             {} records read in {:.1} s\n",
+            self.records_read, self.seconds
+        );
+        let mut list = |title: String, lines: Vec<String>| {
+            if lines.is_empty() {
+                return;
+            }
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{title}");
+            lines.iter().take(LINES_MAX).for_each(|line| _ = writeln!(text, "  {}", clean(line)));
+            if lines.len() > LINES_MAX {
+                let _ = writeln!(text, "  and {} more; --json lists all", lines.len() - LINES_MAX);
+            }
+        };
+        let missing = |window: &Incomplete| {
+            let lacks: Vec<String> = window.missing.iter().take(3).map(Lack::text).collect();
+            format!("{}  {} complete: {}", window.window_start, completeness(window.completeness), lacks.join("; "))
+        };
+        list(
+            format!("Incomplete, as it was the first time: {} windows", self.incomplete.len()),
+            self.incomplete.iter().map(missing).collect(),
+        );
+        let gap = |gap: &NotComputed| format!("{} to {}: {}", gap.from, gap.to, gap.why);
+        list("Not computed:".to_owned(), self.not_computed.iter().map(gap).collect());
+        text
+    }
+}
+
+impl Lack {
+    fn text(&self) -> String {
+        let count = if self.count > 0 { format!(" {}", self.count) } else { String::new() };
+        format!("{} {}{count} from {} to {}", self.node, self.reason, self.from, self.to)
+    }
+}
+
+/// How many records have a value.
+fn count(target: &KafkaSettings, topic: Topic, mut each: impl FnMut(&Message<'_>)) -> Result<u64> {
+    let name = topic.name(&target.prefix);
+    let mut reader = TopicReader::start(target, std::slice::from_ref(&name), &Start::Earliest)?;
+    let mut values = 0;
+    let read = reader.read_to_end(PATIENCE, |message| {
+        values += u64::from(message.value().is_some());
+        each(message);
+    });
+    read.with_context(|| format!("read {name} back"))?;
+    Ok(values)
+}
+
+fn incomplete(start_us: i64, of_window: &BTreeMap<i32, PartitionClosed>) -> Option<Incomplete> {
+    let least = of_window.values().map(|marker| marker.completeness).fold(1.0, f64::min);
+    let lacks = of_window.values().flat_map(|marker| &marker.missing).map(|missing| Lack {
+        node: missing.node.clone(),
+        reason: missing.reason.clone(),
+        count: missing.count,
+        from: rfc3339(missing.from_us),
+        to: rfc3339(missing.to_us),
+    });
+    let mut missing: Vec<Lack> = Vec::new();
+    for lack in lacks {
+        // Each partition says the same of the window as a whole.
+        if !missing.contains(&lack) {
+            missing.push(lack);
+        }
+    }
+    (least < 1.0).then(|| Incomplete { window_start: rfc3339(start_us), completeness: least, missing })
+}
+
+/// The stretches of the range between the windows that are there.
+fn not_computed(status: &Status, starts_us: &[i64]) -> Vec<NotComputed> {
+    let length_us = status.window_ms * 1000;
+    let (first_us, last_us) = (starts_us.first().copied(), starts_us.last().copied());
+    let mut stretches = Vec::new();
+    let mut expected_us = status.from_us;
+    for start_us in starts_us.iter().copied().chain([status.to_us]) {
+        if start_us > expected_us {
+            let why = match (first_us, last_us) {
+                (Some(first_us), _) if start_us == first_us => "nothing was observed before",
+                (_, Some(last_us)) if expected_us <= last_us => "no agent observed anything for long",
+                _ => "the records that close these windows are not in the topics (yet)",
+            };
+            stretches.push(NotComputed { from: rfc3339(expected_us), to: rfc3339(start_us), why });
+        }
+        expected_us = start_us + length_us;
+    }
+    stretches
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn windows_that_are_not_there_are_named_with_the_reason() {
+        let line =
+            r#"{"from_us":0,"to_us":60000000,"window_ms":10000,"goes_on":false,"records":1,"closed_through_us":1}"#;
+        let status: Status = serde_json::from_str(line).unwrap();
+        let at = |seconds: i64| rfc3339(seconds * 1_000_000);
+        let told = not_computed(&status, &[10_000_000, 30_000_000]);
+        let expected = [
+            (0, 10, "nothing was observed before"),
+            (20, 30, "no agent observed anything for long"),
+            (40, 60, "the records that close these windows are not in the topics (yet)"),
+        ];
+        assert_eq!(told, expected.map(|(from, to, why)| NotComputed { from: at(from), to: at(to), why }));
+        assert!(not_computed(&status, &(0..6).map(|i| i * 10_000_000).collect::<Vec<_>>()).is_empty());
+        assert_eq!(not_computed(&status, &[]).len(), 1);
+    }
+}
