@@ -36,15 +36,15 @@ impl ItemReader {
             };
         };
         Ok(match topic {
-            Topic::Edges => Item::Edge(self.decode(value)?),
-            Topic::Latencies => Item::Latency(self.decode(value)?),
-            Topic::Alerts => Item::Alert(self.decode(value)?),
-            Topic::Agents => Item::Agent(self.decode(value)?),
+            Topic::Edges => Item::Edge(Box::new(self.decode(value)?)),
+            Topic::Latencies => Item::Latency(Box::new(self.decode(value)?)),
+            Topic::Alerts => Item::Alert(Box::new(self.decode(value)?)),
+            Topic::Agents => Item::Agent(Box::new(self.decode(value)?)),
             _ => Item::Nothing,
         })
     }
 
-    fn decode<'v, R: Deserialize<'v>>(&mut self, value: &'v [u8]) -> Result<R, RecordError> {
+    fn decode<'v, R: Record + Deserialize<'v>>(&mut self, value: &'v [u8]) -> Result<R, RecordError> {
         let (schema, datum) = self.cache.open(value)?;
         schema.decode(datum).map_err(|error| RecordError::Bad(error.to_string()))
     }

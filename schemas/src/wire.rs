@@ -1,11 +1,15 @@
 //! The Confluent wire format: a zero byte, the schema's id in the registry (big endian, 4 bytes), the Avro datum.
 //!
 //! In: records and ids that a registry gave. Out: bytes, and records again. A value whose writer had another version of the
-//! schema is read with that version; fields that it lacks take serde's defaults.
+//! schema is read with that version; fields that it lacks take serde's defaults. A value of another record, or with bytes
+//! behind its datum, is refused. Bounds: [`SEQUENCE_MAX`] items in an array or map.
 
 use std::fmt;
+use std::io::BufRead;
 
 use serde::{Deserialize, Serialize};
+use serde_avro_fast::de::{DeserializerConfig, DeserializerState, read::SliceRead};
+use serde_avro_fast::schema::SchemaMut;
 use serde_avro_fast::ser::SerializerConfig;
 
 use crate::records::Record;
@@ -13,24 +17,42 @@ use crate::records::Record;
 const MAGIC: u8 = 0;
 const HEADER_BYTES: usize = 5;
 
+/// Items without bytes could otherwise be a thousand million in a datum of a few bytes.
+const SEQUENCE_MAX: usize = 1_000_000;
+
 /// A schema that has been parsed for reading values written with it.
 pub struct WriterSchema {
     schema: serde_avro_fast::Schema,
+    /// Name of the record without its namespace; empty if it is a schema of something else.
+    record: String,
 }
 
 impl WriterSchema {
     /// Parses the text of an Avro schema.
     pub fn parse(text: &str) -> Result<WriterSchema, WireError> {
-        let schema = text.parse().map_err(|error| WireError::Schema(format!("{error}")))?;
-        Ok(WriterSchema { schema })
+        let schema: SchemaMut = text.parse().map_err(|error| WireError::Schema(format!("{error}")))?;
+        let record = schema.root().type_.name().map_or_else(String::new, |name| name.name().to_owned());
+        let schema = schema.freeze().map_err(|error| WireError::Schema(format!("{error}")))?;
+        Ok(WriterSchema { schema, record })
     }
 
     /// Reads the datum of a value (what [`split`] leaves of it).
     ///
     /// # Errors
-    /// If the bytes are not a datum of this schema, or the schema does not fit the type.
-    pub fn decode<'a, R: Deserialize<'a>>(&self, datum: &'a [u8]) -> Result<R, WireError> {
-        serde_avro_fast::from_datum_slice(datum, &self.schema).map_err(|error| WireError::Datum(format!("{error}")))
+    /// If the bytes are not a datum of this schema, or the schema is not one of this record: as in Avro's own resolution of
+    /// schemas, their names must be the same.
+    pub fn decode<'a, R: Record + Deserialize<'a>>(&self, datum: &'a [u8]) -> Result<R, WireError> {
+        if self.record != R::NAME {
+            return Err(WireError::OtherRecord { expected: R::NAME, found: self.record.clone() });
+        }
+        let mut config = DeserializerConfig::new(&self.schema);
+        config.max_seq_size = SEQUENCE_MAX;
+        let mut state = DeserializerState::with_config(SliceRead::new(datum), config);
+        let record = R::deserialize(state.deserializer()).map_err(|error| WireError::Datum(format!("{error}")))?;
+        match state.into_reader().fill_buf() {
+            Ok([]) => Ok(record),
+            left => Err(WireError::Datum(format!("{} bytes follow behind it", left.map_or(0, <[u8]>::len)))),
+        }
     }
 }
 
@@ -98,6 +120,7 @@ pub enum WireError {
     Magic(u8),
     Schema(String),
     Datum(String),
+    OtherRecord { expected: &'static str, found: String },
 }
 
 impl std::error::Error for WireError {}
@@ -113,6 +136,12 @@ impl fmt::Display for WireError {
             }
             WireError::Schema(error) => write!(f, "schema cannot be parsed: {error}"),
             WireError::Datum(error) => write!(f, "Avro datum does not fit its schema: {error}"),
+            WireError::OtherRecord { expected, found } if found.is_empty() => {
+                write!(f, "schema is not one of a record, {expected} is expected")
+            }
+            WireError::OtherRecord { expected, found } => {
+                write!(f, "schema is one of the record {found}, {expected} is expected")
+            }
         }
     }
 }

@@ -74,3 +74,30 @@ fn bytes_that_are_no_value_are_told_apart() {
     let schema = WriterSchema::parse(headwater_schemas::records::Watermark::SCHEMA).unwrap();
     assert!(schema.decode::<headwater_schemas::records::Watermark>(&[0xff; 12]).is_err());
 }
+
+#[test]
+fn a_value_of_another_record_or_with_bytes_behind_it_is_refused() {
+    use headwater_schemas::records::{Edge, Watermark};
+    let value = Encoder::of::<Watermark>(7).unwrap().encode(&samples::watermark()).unwrap();
+    let (_, datum) = split(&value).unwrap();
+    let schema = WriterSchema::parse(Watermark::SCHEMA).unwrap();
+    schema.decode::<Watermark>(datum).unwrap();
+    let longer = [datum, b"!!"].concat();
+    let error = schema.decode::<Watermark>(&longer).unwrap_err().to_string();
+    assert!(error.contains("2 bytes follow behind it"), "{error}");
+    let error = schema.decode::<Edge>(datum).unwrap_err().to_string();
+    assert_eq!(error, "schema is one of the record Watermark, Edge is expected");
+    let error = WriterSchema::parse("\"string\"").unwrap().decode::<Watermark>(datum).unwrap_err().to_string();
+    assert_eq!(error, "schema is not one of a record, Watermark is expected");
+}
+
+#[test]
+fn a_few_bytes_cannot_claim_a_thousand_million_items() {
+    // An array of nulls: its items take no bytes at all.
+    let text = r#"{"type": "record", "name": "Watermark", "fields": [
+        {"name": "holes", "type": {"type": "array", "items": "null"}}]}"#;
+    let count = [0x80, 0xa8, 0xd6, 0xb9, 0x07, 0];
+    let schema = WriterSchema::parse(text).unwrap();
+    let error = schema.decode::<headwater_schemas::records::Watermark>(&count).unwrap_err().to_string();
+    assert!(error.contains("max sequence size"), "{error}");
+}

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgMatches, value_parser};
 use headwater_processors::modes::Mode;
 use headwater_processors::settings::{ALL_KEYS, Settings};
@@ -73,15 +73,32 @@ fn run(modes: &[Mode], settings: &Settings, replay: Option<&replay::Request>) ->
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;
     }
+    // A wrong address is told at once; later on, brokers and registry that are away are waited for.
     headwater_kafka::connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
     if let Some(request) = replay {
         return replay::run(settings, request, &stop);
     }
-    std::thread::scope(|scope| {
-        for &mode in modes {
-            let stop = &*stop;
-            scope.spawn(move || runtime::run(mode, settings, stop, None));
-        }
+    let failed: Vec<&str> = std::thread::scope(|scope| {
+        let stop = &*stop;
+        let start = |&mode: &Mode| (mode, scope.spawn(move || run_or_stop_all(mode, settings, stop)));
+        let threads: Vec<_> = modes.iter().map(start).collect();
+        threads.into_iter().filter_map(|(mode, thread)| thread.join().is_err().then_some(mode.name())).collect()
     });
+    if !failed.is_empty() {
+        bail!("{} failed by a fault of the program, which is told above; please report it", failed.join(", "));
+    }
     Ok(())
+}
+
+/// A process without one of its processors would look alive: a fault in one of them ends all.
+fn run_or_stop_all(mode: Mode, settings: &Settings, stop: &AtomicBool) {
+    struct StopAll<'a>(&'a AtomicBool);
+    impl Drop for StopAll<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    // Also at an end in good order, which only a stop brings about.
+    let _stop_all = StopAll(stop);
+    runtime::run(mode, settings, stop, None);
 }

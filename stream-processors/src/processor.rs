@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_schemas::records::{Alert, Edge, Latency, Partial, PartitionClosed};
+use headwater_schemas::records::{Alert, Edge, Latency, Partial, PartitionClosed, Record};
 use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::WriterSchema;
 use serde::{Deserialize, Serialize};
@@ -139,6 +139,6 @@ impl Counters {
 }
 
 /// Reads a datum as a record of this type.
-pub fn read<'a, R: Deserialize<'a>>(schema: &WriterSchema, datum: &'a [u8]) -> Result<R, BadInput> {
+pub fn read<'a, R: Record + Deserialize<'a>>(schema: &WriterSchema, datum: &'a [u8]) -> Result<R, BadInput> {
     schema.decode(datum).map_err(|error| BadInput(error.to_string()))
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use headwater_kafka::{Message, Next, RecordError, SchemaCache, Start, TopicReader, connect_check};
 use headwater_schemas::records::{
-    Agent, Alert, AlertState, DeadLetter, Edge, Flow, Latency, Partial, PartitionClosed, Request, Watermark,
+    Agent, Alert, AlertState, DeadLetter, Edge, Flow, Latency, Partial, PartitionClosed, Record, Request, Watermark,
 };
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
 use serde::{Deserialize, Serialize};
@@ -151,7 +151,7 @@ fn show_marker(message: &Message<'_>, cache: &mut SchemaCache) -> Result<Shown, 
     Ok(Shown { human: format!("-- the key {key} is deleted"), json: serde_json::json!({ "@deleted": key }) })
 }
 
-fn decoded<'v, R: Deserialize<'v> + Serialize>(
+fn decoded<'v, R: Record + Deserialize<'v> + Serialize>(
     cache: &mut SchemaCache,
     value: &'v [u8],
     human: impl Fn(&R) -> String,

@@ -216,7 +216,7 @@ pub struct Process {
 }
 
 impl Process {
-    fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Process> {
+    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Process> {
         let file = fs::OpenOptions::new().create(true).append(true).open(log)?;
         let child = command.stderr(file).spawn().with_context(|| format!("start {name}: {command:?}"))?;
         Ok(Process { child, log: log.to_owned() })

@@ -2,7 +2,8 @@
 //!
 //! [`plan`] says what is asked, [`client`] asks it over raw TCP and notes what happened, [`lab`] runs servers, client, agent,
 //! processors, Kafka and registry as real processes, [`nat`] puts a router between some of them, [`chaos`] kills them, [`topics`]
-//! reads what came out, [`windows`] holds it against what happened.
+//! reads what came out, [`windows`] holds it against what happened. [`raw`] and [`fill`] write into the topics past the agent, good
+//! records and bad ones, and [`program`] runs one of our programs to its end.
 
 pub mod chaos;
 pub mod client;
@@ -10,6 +11,8 @@ pub mod fill;
 pub mod lab;
 pub mod nat;
 pub mod plan;
+pub mod program;
 pub mod random;
+pub mod raw;
 pub mod topics;
 pub mod windows;

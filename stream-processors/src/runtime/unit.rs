@@ -1,7 +1,10 @@
 //! One unit of work: a processor, the partitions that feed it, and what of theirs could not be read.
+//!
+//! In: records of its partitions, which may be anything. Out: what the processor makes of them, and a [`Dead`] for each that is
+//! none, once, also over restarts. Bounds: the size of a record that is read at all ([`bytes_max`]), and of what is kept of a
+//! dead one: everything that is published must fit into one message of Kafka, or the unit could never get past it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::Result;
 use headwater_kafka::{Assignment, Message, RecordError, SchemaCache};
@@ -14,9 +17,10 @@ use crate::modes::Mode;
 use crate::processor::{Checkpoint, Input, Kind, Memo, Output, Processor};
 use crate::settings::Settings;
 
-/// How often a registry that does not answer is asked again before the worker starts anew.
-const REGISTRY_TRIES: u32 = 60;
-const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
+/// Longer keys of dead records are cut here.
+const DEAD_KEY_BYTES_MAX: usize = 16 * 1024;
+/// Longer descriptions of what is wrong, which may quote the record, are cut here.
+const DEAD_ERROR_CHARS_MAX: usize = 1000;
 
 pub struct Unit {
     processor: Box<dyn Processor>,
@@ -38,6 +42,7 @@ pub struct Dead {
     pub partition: i32,
     pub offset: i64,
     pub error: String,
+    /// Cut, as is the error.
     pub key: Vec<u8>,
     /// Cut at the length that a dead letter may have.
     pub value: Vec<u8>,
@@ -69,7 +74,7 @@ impl Unit {
     /// Takes a record. One that cannot be read becomes a dead letter.
     ///
     /// # Errors
-    /// If the registry does not answer for long: the record may be fine.
+    /// If the registry does not answer: the record may be fine, and is read again once the worker has started anew.
     pub fn record(
         &mut self,
         mode: Mode,
@@ -80,31 +85,44 @@ impl Unit {
         let offset = message.offset();
         self.inputs[stream].next_offset = offset + 1;
         self.inputs[stream].records += 1;
-        let (kind, bytes) = match (message.value(), message.header(mode.control_header())) {
+        let header = mode.control_header();
+        let (kind, bytes) = match (message.value(), message.header(header)) {
             (Some(value), _) => (Kind::Value, value),
-            (None, Some(header)) => (Kind::Control, header),
+            (None, Some(bytes)) => (Kind::Control, bytes),
             (None, None) => {
-                return self.refuse(stream, message, "a record without value and without a known header".into());
+                self.refuse(stream, message, format!("a record without value and without the header {header}"));
+                return Ok(());
             }
         };
-        let mut tries = 0;
-        let (schema, datum) = loop {
-            match schemas.open(bytes) {
-                Ok(opened) => break opened,
-                Err(RecordError::Bad(error)) => return self.refuse(stream, message, error),
-                Err(RecordError::Registry(error)) if tries < REGISTRY_TRIES => {
-                    tries += 1;
-                    warn!(%error, "waiting for the schema registry");
-                    std::thread::sleep(REGISTRY_PAUSE);
-                }
-                Err(RecordError::Registry(error)) => return Err(error.into()),
-            }
+        if let Err(error) = self.read(mode, stream, message, (kind, bytes), schemas)? {
+            let place = if kind == Kind::Control { format!("the header {header}: ") } else { String::new() };
+            self.refuse(stream, message, format!("{place}{error}"));
+        }
+        Ok(())
+    }
+
+    /// Gives a record to the processor, or says what is wrong with it.
+    fn read(
+        &mut self,
+        mode: Mode,
+        stream: usize,
+        message: &Message<'_>,
+        (kind, bytes): (Kind, &[u8]),
+        schemas: &mut SchemaCache,
+    ) -> Result<Result<(), String>> {
+        let most = bytes_max(mode);
+        if bytes.len() > most {
+            return Ok(Err(format!("{} bytes, where no honest record has more than {most}", bytes.len())));
+        }
+        let (schema, datum) = match schemas.open(bytes) {
+            Ok(opened) => opened,
+            Err(RecordError::Bad(error)) => return Ok(Err(error)),
+            Err(RecordError::Registry(error)) => return Err(error.into()),
         };
         let timestamp_us = Some(message.timestamp_ms()).filter(|ms| *ms >= 0).map(|ms| ms.saturating_mul(1000));
-        match self.processor.record(Input { stream, offset, timestamp_us, kind, schema: &schema, datum }) {
-            Ok(()) => Ok(()),
-            Err(error) => self.refuse(stream, message, error.0),
-        }
+        let offset = message.offset();
+        let taken = self.processor.record(Input { stream, offset, timestamp_us, kind, schema: &schema, datum });
+        Ok(taken.map_err(|error| error.0))
     }
 
     pub fn has_outputs(&self) -> bool {
@@ -167,24 +185,36 @@ impl Unit {
         }
     }
 
-    fn refuse(&mut self, stream: usize, message: &Message<'_>, error: String) -> Result<()> {
+    fn refuse(&mut self, stream: usize, message: &Message<'_>, mut error: String) {
         if message.offset() < self.inputs[stream].reported_to {
-            return Ok(());
+            return;
+        }
+        if let Some((cut, _)) = error.char_indices().nth(DEAD_ERROR_CHARS_MAX) {
+            error.truncate(cut);
+            error.push_str(" ...");
         }
         let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
         warn!(topic, partition, offset, error, "a record cannot be read, it goes to the dead letters");
         counter!("headwater_processor_dead_letters_total", "topic" => topic.to_owned()).increment(1);
-        let value = message.value().unwrap_or_default();
+        let (key, value) = (message.key().unwrap_or_default(), message.value().unwrap_or_default());
         self.dead_letters.push(Dead {
             topic: topic.to_owned(),
             partition,
             offset,
             error,
-            key: message.key().unwrap_or_default().to_vec(),
+            key: key[..key.len().min(DEAD_KEY_BYTES_MAX)].to_vec(),
             value: value[..value.len().min(DeadLetter::VALUE_BYTES_MAX)].to_vec(),
             value_bytes: value.len(),
         });
-        Ok(())
+    }
+}
+
+/// More than any honest record has, and so little that what is made of it fits into a message of a million bytes. Names stand
+/// in the key and in the value of what is published; an edge takes them from two records, the join's inputs.
+fn bytes_max(mode: Mode) -> usize {
+    match mode {
+        Mode::Join => 64 * 1024,
+        _ => 400 * 1024,
     }
 }
 

@@ -1,0 +1,218 @@
+//! Writes into the topics past the agent: records of which every sum is known, and bytes that are none.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use headwater_kafka::{KafkaSettings, PublishError, Publisher, Registry, admin, partition_of};
+use headwater_schemas::records::{Partial, PartitionClosed, Record, Request, Side, Watermark};
+use headwater_schemas::samples;
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
+use headwater_schemas::wire::Encoder;
+
+use crate::random::Random;
+
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+const NODE: &str = "raw-node";
+
+/// A writer of all topics.
+pub struct Raw {
+    publisher: Publisher,
+    partitions: BTreeMap<Topic, i32>,
+    ids: BTreeMap<Topic, u32>,
+    request: Encoder,
+    partial: Encoder,
+    watermark: Encoder,
+    closed: Encoder,
+    /// Bad records so far, which are their names.
+    bad: u64,
+}
+
+/// A record that is none.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bad {
+    /// How its key starts, which no other record's does.
+    pub key: String,
+    pub topic: Topic,
+    pub kind: &'static str,
+    /// Whether a command that only looks at the topic cannot read it either.
+    pub unreadable: bool,
+}
+
+struct Bytes {
+    kind: &'static str,
+    value: Option<Vec<u8>>,
+    header: Option<(&'static str, Vec<u8>)>,
+    key_bytes: usize,
+    unreadable: bool,
+}
+
+impl Raw {
+    /// Makes the topics and registers all schemas.
+    pub fn start(settings: &KafkaSettings) -> Result<Raw> {
+        let registry = Registry::new(settings);
+        let mut ids = BTreeMap::new();
+        for topic in Topic::ALL {
+            ids.insert(topic, registry.register_topic(topic)?);
+        }
+        Ok(Raw {
+            partitions: admin::ensure_topics(settings, &Topic::ALL)?,
+            publisher: Publisher::start(settings, Topic::ALL.map(|topic| topic.name(&settings.prefix)).to_vec())?,
+            request: Encoder::of::<Request<'_>>(ids[&Topic::Requests])?,
+            partial: Encoder::of::<Partial>(ids[&Topic::Partials])?,
+            ids,
+            watermark: Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER)?)?,
+            closed: Encoder::of::<PartitionClosed>(registry.register_header(PARTITION_CLOSED_HEADER)?)?,
+            bad: 0,
+        })
+    }
+
+    /// From now on requests are written with a version of their schema that the registry got just now.
+    pub fn renew_schema(&mut self, settings: &KafkaSettings) -> Result<()> {
+        let schema = Request::SCHEMA.replacen("\"doc\": \"", "\"doc\": \"Again: ", 1);
+        let subject = format!("{}-value", Topic::Requests.name(&settings.prefix));
+        let id = Registry::new(settings).register(&subject, &schema)?;
+        anyhow::ensure!(id != self.request.schema_id(), "the registry takes it for the same schema");
+        self.request = Encoder::of::<Request<'_>>(id)?;
+        Ok(())
+    }
+
+    /// Both sides' records of `count` requests that completed within one second, one of them an error, and the watermarks
+    /// behind them. The same second gives the same records.
+    pub fn second(&self, start_us: i64, second: i64, count: i64) -> Result<()> {
+        let from_us = start_us + second * 1_000_000;
+        for i in 0..count {
+            let connection_id = format!("{:016x}", (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            for side in [Side::Client, Side::Server] {
+                let request = Request {
+                    connection_id: &connection_id,
+                    side,
+                    request_position: second * 200,
+                    started_at_us: from_us + i * (1_000_000 / count) - 1_500,
+                    completed_at_us: from_us + i * (1_000_000 / count),
+                    status: if i == 0 { 500 } else { 200 },
+                    error: i == 0,
+                    failure: None,
+                    weight: 1,
+                    node: NODE,
+                    workload: if side == Side::Client { "raw-client" } else { "raw-server" },
+                    ..samples::request()
+                };
+                let value = self.request.encode(&request)?;
+                let partition = partition_of(connection_id.as_bytes(), self.partitions[&Topic::Requests]);
+                self.publish(Topic::Requests, partition, connection_id.as_bytes(), Some(&value), None)?;
+            }
+        }
+        let watermark = Watermark {
+            node: NODE.into(),
+            agent_started_at_us: start_us,
+            sequence: second,
+            covers_from_us: from_us,
+            up_to_us: from_us + 1_000_000,
+            is_final: false,
+            published: 2 * count,
+            dropped: vec![],
+        };
+        let value = self.watermark.encode(&watermark)?;
+        for topic in [Topic::Requests, Topic::Flows] {
+            for partition in 0..self.partitions[&topic] {
+                self.publish(topic, partition, NODE.as_bytes(), None, Some((WATERMARK_HEADER, &value)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One bad record of each kind into every partition of a topic.
+    pub fn bad(&mut self, topic: Topic, random: &mut Random) -> Result<Vec<Bad>> {
+        let mut written = Vec::new();
+        for partition in 0..self.partitions[&topic] {
+            for Bytes { kind, value, header, key_bytes, unreadable } in self.kinds(topic, random)? {
+                self.bad += 1;
+                let name = format!("bad-{:06}", self.bad);
+                let key = name.clone() + &"!".repeat(key_bytes);
+                let header = header.as_ref().map(|(name, bytes)| (*name, bytes.as_slice()));
+                self.publish(topic, partition, key.as_bytes(), value.as_deref(), header)?;
+                written.push(Bad { key: name, topic, kind, unreadable });
+            }
+        }
+        Ok(written)
+    }
+
+    pub fn flush(&self) -> Result<()> {
+        Ok(self.publisher.flush(FLUSH_TIMEOUT)?)
+    }
+
+    fn kinds(&self, topic: Topic, random: &mut Random) -> Result<Vec<Bytes>> {
+        let id = self.ids[&topic].to_be_bytes();
+        let framed = |id: [u8; 4], datum: &[u8]| [&[0], id.as_slice(), datum].concat();
+        let now_us = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros() as i64;
+        // Watermarks are values of no topic.
+        let watermark = self.watermark.encode(&samples::watermark())?;
+        let marker = self.closed.encode(&samples::partition_closed())?;
+        let (header, foreign_mark) = match topic {
+            Topic::Requests | Topic::Flows => (WATERMARK_HEADER, marker),
+            _ => (PARTITION_CLOSED_HEADER, watermark.clone()),
+        };
+        let value =
+            |kind, value: Vec<u8>| Bytes { kind, value: Some(value), header: None, key_bytes: 0, unreadable: true };
+        let mark = |kind, bytes: Vec<u8>| Bytes {
+            kind,
+            value: None,
+            header: Some((header, bytes)),
+            key_bytes: 0,
+            unreadable: true,
+        };
+        let mut kinds = vec![
+            value("unknown schema", framed([0x7f, 0, 0, 1], b"anything")),
+            value("schema id of no registry", framed([0xff; 4], b"anything")),
+            value("empty", vec![]),
+            value("a zero byte", vec![0]),
+            value("wrong magic byte", [&[1], id.as_slice(), b"anything"].concat()),
+            value("schema of another record", watermark),
+            value("no datum", framed(id, b"")),
+            value("random datum", framed(id, &bytes(random, 3, 40))),
+            value("random bytes", bytes(random, 1, 2000)),
+            value("long random bytes", bytes(random, 200_000, 300_000)),
+            // Just below the million bytes of a message, which its dead letter has to keep to as well.
+            Bytes { key_bytes: 980_000, ..value("a key of 980 kB", bytes(random, 19_950, 19_951)) },
+            mark("random mark", bytes(random, 1, 100)),
+            mark("mark of an unknown schema", framed([0x7f, 0, 0, 2], b"anything")),
+            mark("mark of another record", foreign_mark),
+            Bytes { unreadable: false, header: None, ..mark("no value and no mark", vec![]) },
+        ];
+        if topic == Topic::Requests {
+            let workload = "w".repeat(100_000);
+            let request = Request { workload: &workload, completed_at_us: now_us, ..samples::request() };
+            kinds.push(Bytes { unreadable: false, ..value("a name of 100 kB", self.request.encode(&request)?) });
+        }
+        if topic == Topic::Partials {
+            let partial = Partial { client: "c".repeat(500_000), window_start_us: now_us, ..samples::partial() };
+            kinds.push(Bytes { unreadable: false, ..value("a name of 500 kB", self.partial.encode(&partial)?) });
+        }
+        Ok(kinds)
+    }
+
+    fn publish(
+        &self,
+        topic: Topic,
+        partition: i32,
+        key: &[u8],
+        value: Option<&[u8]>,
+        header: Option<(&str, &[u8])>,
+    ) -> Result<()> {
+        let index = Topic::ALL.iter().position(|other| *other == topic).context("a topic that is none")?;
+        loop {
+            match self.publisher.publish(index, partition, key, value, header.as_slice()) {
+                Ok(()) => return Ok(()),
+                Err(PublishError::QueueFull) => std::thread::sleep(Duration::from_millis(5)),
+                Err(error) => anyhow::bail!("{topic:?} {partition}: {}", error.reason()),
+            }
+        }
+    }
+}
+
+/// At least and less than so many random bytes.
+fn bytes(random: &mut Random, least: u64, most: u64) -> Vec<u8> {
+    let count = least + random.below(most - least);
+    (0..count).map(|_| random.number() as u8).collect()
+}

@@ -1,0 +1,188 @@
+//! Disks that are full, real ones: small file systems in memory, mounted by the test. At the start `up` says which disk, how much
+//! is needed and which setting chooses another, and takes nothing half-written for whole; in mid-run the agent counts what it
+//! cannot deliver, and goes on when there is room again.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use headwater_kafka::KafkaSettings;
+use headwater_oracle::client::Outcome;
+use headwater_oracle::lab::{Cgroup, Lab, Load, Process, wait_for};
+use headwater_oracle::program::{Ended, ours, run};
+use headwater_oracle::topics;
+use headwater_schemas::records::{Agent, Side};
+use headwater_stack::{Stack, StackOptions};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A file system of this size; it goes with this value.
+struct Disk {
+    folder: tempfile::TempDir,
+}
+
+impl Disk {
+    fn mount(mib: u32) -> Disk {
+        let folder = tempfile::tempdir().unwrap();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
+            .arg(folder.path())
+            .status()
+            .unwrap();
+        assert!(status.success(), "mount a file system; run as root");
+        Disk { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Takes all that is left, until the file is removed.
+    fn fill(&self) -> PathBuf {
+        let path = self.path().join("filler");
+        let mut file = File::create(&path).unwrap();
+        let full = loop {
+            if let Err(error) = file.write_all(&[7; 4096]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull, "{full}");
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily, since a child that was killed may hold it a moment longer.
+        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+fn up(args: &[&str], cache: Option<&Path>) -> Ended {
+    let mut command = ours("headwater").unwrap();
+    let own = std::process::id().to_string();
+    command.args(["up", "--yes", "--console-port", "0", "--pid", &own]).args(args);
+    if let Some(cache) = cache {
+        command.env("XDG_CACHE_HOME", cache);
+    }
+    run(&mut command, PATIENCE).unwrap()
+}
+
+fn says(ended: &Ended, told: &[&str]) {
+    assert_eq!(ended.code, Some(1), "{}\n{}", ended.stdout, ended.stderr);
+    for text in told {
+        assert!(ended.stderr.contains(text), "`{text}` is not said:\n{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_data_folder_without_room_is_named() {
+    let disk = Disk::mount(64);
+    let folder = disk.path().to_str().unwrap();
+    says(&up(&["--data-dir", folder], None), &[folder, "is full", "256 MiB are needed", "--data-dir"]);
+    disk.fill();
+    says(&up(&["--data-dir", &format!("{folder}/new")], None), &[folder, "is full", "--data-dir"]);
+}
+
+#[test]
+fn a_cache_without_room_is_named_and_nothing_half_copied_is_taken_for_whole() {
+    let disk = Disk::mount(100);
+    let path = disk.path().to_str().unwrap();
+    says(&up(&[], Some(disk.path())), &[path, "is full", "600 MiB are needed", "XDG_CACHE_HOME"]);
+    let cache = disk.path().join("headwater");
+    let left = |cache: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect()
+    };
+    assert_eq!(left(&cache), Vec::<PathBuf>::new(), "something half-fetched stays");
+
+    // The whole cache, copied until the disk was full.
+    let whole = left(&cache_of_this_user()).into_iter().find(|path| path.join("registry").exists()).unwrap();
+    let status = Command::new("cp").arg("-r").arg(&whole).arg(&cache).output().unwrap().status;
+    assert!(!status.success() && cache.join(whole.file_name().unwrap()).exists(), "the copy fits");
+    let ended = up(&[], Some(disk.path()));
+    says(&ended, &[path, "is full", "XDG_CACHE_HOME"]);
+    assert!(ended.stdout.contains("is damaged"), "{}", ended.stdout);
+    assert_eq!(left(&cache), Vec::<PathBuf>::new(), "the half copy stays");
+}
+
+fn cache_of_this_user() -> PathBuf {
+    // The lab of another test may be the first to fetch it; this one needs it.
+    drop(Stack::start(StackOptions::default()).unwrap());
+    let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
+    xdg.unwrap_or_else(home).join("headwater")
+}
+
+#[test]
+fn what_kafka_s_full_disk_takes_away_is_counted_and_the_agent_goes_on() {
+    let disk = Disk::mount(320);
+    let data_dir = Some(disk.path().join("data"));
+    let logs = tempfile::tempdir().unwrap();
+    let log_dir = Some(logs.path().to_owned());
+    let stack = Stack::start(StackOptions { data_dir, log_dir, ..StackOptions::default() }).unwrap();
+    let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
+    let lab = Lab { stack, settings, cgroup: Cgroup::make().unwrap(), folder: tempfile::tempdir().unwrap() };
+    let (_server, address) = lab.hyper(env!("CARGO_BIN_EXE_oracle-server")).unwrap();
+    let mut agent = spawn_agent(&lab);
+    wait_for("the agent's heartbeat", || Ok(topics::agents(&lab.settings).is_ok_and(|all| !all.is_empty()))).unwrap();
+    let load = |label, seed, requests| {
+        let load =
+            Load { address, server: "hyper", label, seed, requests, early: 0, threads: 2, pause_us: 0, netns: None };
+        let mut client = lab.client(env!("CARGO_BIN_EXE_oracle-client"), &load).unwrap();
+        client.go().unwrap();
+        client.finish().unwrap()
+    };
+    let mut outcomes: Vec<Outcome> = load("before", 1, 1_000);
+    let seen = || topics::requests(&lab.settings).map_or(0, |requests| requests.len());
+    wait_for("the first requests", || Ok(seen() >= 2_000)).unwrap();
+
+    let filler = disk.fill();
+    outcomes.extend(load("during", 2, 8_000));
+    wait_for("the agent's word", || Ok(agent.log_text().contains("Kafka has taken nothing for"))).unwrap();
+    assert!(agent.child.try_wait().unwrap().is_none(), "the agent ended: {}", agent.log_text());
+    println!("Kafka runs on its full disk: {}", lab.stack.kafka().is_running());
+
+    fs::remove_file(filler).unwrap();
+    lab.stack.kafka().restart().unwrap();
+    wait_for("deliveries", || Ok(agent.log_text().contains("Kafka takes records again"))).unwrap();
+    outcomes.extend(load("after", 3, 1_000));
+    agent.stop().unwrap();
+
+    let last = topics::agents(&lab.settings).unwrap().into_iter().max_by_key(|agent| agent.sequence).unwrap();
+    assert!(last.is_final, "the last heartbeat was not delivered: {}", agent.log_text());
+    check(&outcomes, &topics::requests(&lab.settings).unwrap(), &last);
+}
+
+/// With the smallest queue, so that an outage of seconds fills it.
+fn spawn_agent(lab: &Lab) -> Process {
+    let mut command = ours("headwater-agent").unwrap();
+    command
+        .args(["--kafka-brokers", &lab.settings.brokers, "--registry-url", &lab.settings.registry_url])
+        .args(["--capture-cgroup", &lab.cgroup.path().to_string_lossy(), "--node-name", "oracle-node"])
+        .args(["--http-paths", "full", "--kafka-queue-bytes", "1048576", "--stop-flush-ms", "30000"]);
+    Process::spawn("agent", command, &lab.folder.path().join("agent.log")).unwrap()
+}
+
+/// Every record of the plan was published once or is in the count of those that were dropped.
+fn check(outcomes: &[Outcome], seen: &[topics::SeenRequest], last: &Agent) {
+    let mut by_name: HashMap<(&str, Side), usize> = HashMap::new();
+    seen.iter().for_each(|request| *by_name.entry((&request.path, request.side)).or_default() += 1);
+    let counts = outcomes.iter().flat_map(|outcome| {
+        [Side::Client, Side::Server].map(|side| by_name.get(&(outcome.path.as_str(), side)).copied().unwrap_or(0))
+    });
+    let (mut right, mut missing, mut doubled) = (0, 0, 0);
+    counts.for_each(|count| *[&mut missing, &mut right, &mut doubled][count.min(2)] += 1);
+    let dropped = |reason: &str| last.dropped.get(reason).copied().unwrap_or(0);
+    println!("{right} right, {missing} missing, {doubled} doubled; the agent: {last:?}");
+    assert_eq!(doubled, 0);
+    assert!(dropped("requests/queue_full") > 0, "the queue was not full: the test proves nothing");
+    assert_eq!(missing, dropped("requests/queue_full"), "what is missing is not what was counted");
+    assert_eq!(last.captured["requests"], 2 * outcomes.len() as i64);
+    assert_eq!(last.captured["requests"], last.published["requests"] + last.in_flight["requests"] + missing);
+    assert_eq!(right, last.published["requests"] + last.in_flight["requests"]);
+}
