@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::client::time_of_day_us;
 use crate::lab::{Lab, Process};
@@ -136,8 +136,13 @@ impl Victim {
                     return Ok(());
                 };
                 let Ok(started) = start.join() else { bail!("the start of {} panicked", self.name) };
-                started.with_context(|| format!("start {} again", self.name))?;
-                println!("{} {} is back", time_of_day_us()?, self.name);
+                match started {
+                    Ok(()) => println!("{} {} is back", time_of_day_us()?, self.name),
+                    Err(error) => {
+                        println!("{} {} did not start: {error:#}", time_of_day_us()?, self.name);
+                        self.state = State::Ended { at_us: time_of_day_us()?, again_at: Instant::now() + AGAIN };
+                    }
+                }
             }
             _ => {}
         }

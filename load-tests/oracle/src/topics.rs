@@ -71,18 +71,6 @@ pub fn alerts(settings: &KafkaSettings) -> Result<Vec<Alert>> {
     owned(settings, Topic::Alerts)
 }
 
-/// The same, where other things stand in the topic too: what is no edge is passed over.
-pub fn good_edges(settings: &KafkaSettings) -> Result<Vec<Edge>> {
-    let mut edges = Vec::new();
-    each(settings, Topic::Edges, |cache, value| {
-        if let Ok((schema, datum)) = cache.open(value) {
-            edges.extend(schema.decode::<Edge>(datum).ok());
-        }
-        Ok(())
-    })?;
-    Ok(edges)
-}
-
 /// All heartbeats.
 pub fn agents(settings: &KafkaSettings) -> Result<Vec<Agent>> {
     owned(settings, Topic::Agents)
