@@ -72,6 +72,8 @@ struct Worker<'a> {
     split_since: Option<Instant>,
     units: BTreeMap<i32, Unit>,
     committed_at: Instant,
+    /// When it was last looked at whether a replay has ended: not after each record.
+    looked_at: Instant,
 }
 
 impl<'a> Worker<'a> {
@@ -103,6 +105,7 @@ impl<'a> Worker<'a> {
             split_since: None,
             units: BTreeMap::new(),
             committed_at: Instant::now(),
+            looked_at: Instant::now(),
         })
     }
 
@@ -248,8 +251,9 @@ impl<'a> Worker<'a> {
     }
 
     /// Whether this stage of a replay has published all that there is for it. A member alone has all partitions.
-    fn has_ended(&self) -> bool {
-        let Some(replay) = self.replay else { return false };
+    fn has_ended(&mut self) -> bool {
+        let Some(replay) = self.replay.filter(|_| self.looked_at.elapsed() >= POLL) else { return false };
+        self.looked_at = Instant::now();
         let count = self.partitions.get(&self.mode.inputs()[0]).map_or(0, |count| *count as usize);
         if self.units.len() < count || self.units.values().any(Unit::has_outputs) {
             return false;
