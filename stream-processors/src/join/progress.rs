@@ -18,6 +18,9 @@ use crate::windows::Windows;
 /// A silent node is named as missing for this long, and remembered for a gap to be known when it returns.
 pub const FORGET_AFTER_US: i64 = 5 * 60 * 1_000_000;
 
+/// What an agent says of its connections when it stops is a little later than the time that its last watermark vouches for.
+const LAST_WORDS_US: i64 = 1_000_000;
+
 const NODES_MAX: usize = 10_000;
 /// More than fit into the longest window and the longest grace, at one a second.
 const SPANS_MAX: usize = 8192;
@@ -255,10 +258,10 @@ impl Progress {
 
 impl Node {
     /// Whether this node's data is expected in the window. The window in which it stopped is not covered to its end: nobody
-    /// looked there after it, and if it starts again, its first records may come when the window is closed.
+    /// looked there after that, and if it starts again, its first records may come when the window is closed.
     fn is_expected(&self, start_us: i64, end_us: i64) -> bool {
         let known = self.spans.iter().any(|span| span.started_us < end_us);
-        let has_stopped = self.is_final && self.up_to_us <= start_us;
+        let has_stopped = self.is_final && self.up_to_us + LAST_WORDS_US <= start_us;
         known && !has_stopped
     }
 

@@ -36,12 +36,10 @@ pub struct Schemas<'a> {
     pub control: &'a WriterSchema,
 }
 
-pub fn drive(
-    make: &dyn Fn(&[Option<Checkpoint>]) -> Box<dyn Processor>,
-    logs: &[&Log],
-    schemas: &Schemas<'_>,
-    pace: Pace,
-) -> Committed {
+/// Makes the processor as checkpoints left it.
+pub type Make<'a> = dyn Fn(&[Option<Checkpoint>]) -> Box<dyn Processor> + 'a;
+
+pub fn drive(make: &Make<'_>, logs: &[&Log], schemas: &Schemas<'_>, pace: Pace) -> Committed {
     let mut random = Random::of(pace.seed);
     let mut checkpoints: Vec<Option<Checkpoint>> = vec![None; logs.len()];
     let mut processor = make(&checkpoints);

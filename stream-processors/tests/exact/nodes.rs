@@ -124,6 +124,12 @@ fn the_window_in_which_a_node_stops_is_not_called_complete_and_later_ones_do_not
         (vec!["node-1"], BEGIN_US + 14 * SECOND)
     );
     assert_eq!((nodes.window(20).completeness, nodes.window(20).nodes), (1.0, 1));
+    // Its last records may be in the window after the one that its last watermark is in.
+    nodes.says(1, 33, false);
+    nodes.go_on(&[0, 1], 33..=49);
+    nodes.says(1, 50, true);
+    nodes.go_on(&[0], 50..=72);
+    assert_eq!((nodes.missing_nodes(50), nodes.missing_nodes(60)), (vec!["node-1"], vec![]));
 }
 
 /// Of windows that were covered to their end nothing more can come. The one in which the last agent stopped stays open: if that

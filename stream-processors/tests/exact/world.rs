@@ -158,6 +158,8 @@ impl World {
             length_us = random.between(5_000, 50_000);
         }
         let closed_us = (opened_us + length_us).min(BEGIN_US + traffic_us).max(opened_us + 1_000);
+        // Of some connections only flows tell: their protocol is not understood.
+        let is_understood = random.chance(60);
         let count = random.between(1, if is_long { 20 } else { 4 });
         let mut times: Vec<i64> = (0..count).map(|_| random.between(opened_us, closed_us)).collect();
         for time_us in &mut times {
@@ -179,7 +181,7 @@ impl World {
                 (done_us + later_us).max(client.steps.last().map_or(0, |step: &(i64, i64, i64)| step.0 + 1));
             let duration_ns = random.between(1, 3_000_000) * 1000;
             let seen = [(Side::Client, client_us), (Side::Server, done_us)].map(|(side, at_us)| {
-                let node = ends[side as usize]?;
+                let node = ends[side as usize].filter(|_| is_understood)?;
                 let run = self.run_at(node, at_us)?;
                 self.captured[run].push((at_us, Fact::Exchange(self.exchanges.len(), side)));
                 Some((self.local_us(node, at_us), run))
