@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use headwater_kafka::{KafkaSettings, Message, SchemaCache, Start, TopicReader};
-use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed, Request, Side};
+use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed, Record, Request, Side};
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use serde::de::DeserializeOwned;
 
@@ -71,6 +71,18 @@ pub fn alerts(settings: &KafkaSettings) -> Result<Vec<Alert>> {
     owned(settings, Topic::Alerts)
 }
 
+/// The same, where other things stand in the topic too: what is no edge is passed over.
+pub fn good_edges(settings: &KafkaSettings) -> Result<Vec<Edge>> {
+    let mut edges = Vec::new();
+    each(settings, Topic::Edges, |cache, value| {
+        if let Ok((schema, datum)) = cache.open(value) {
+            edges.extend(schema.decode::<Edge>(datum).ok());
+        }
+        Ok(())
+    })?;
+    Ok(edges)
+}
+
 /// All heartbeats.
 pub fn agents(settings: &KafkaSettings) -> Result<Vec<Agent>> {
     owned(settings, Topic::Agents)
@@ -89,7 +101,7 @@ pub fn closed(settings: &KafkaSettings, topic: Topic) -> Result<Vec<PartitionClo
     Ok(closed)
 }
 
-fn owned<R: DeserializeOwned>(settings: &KafkaSettings, topic: Topic) -> Result<Vec<R>> {
+fn owned<R: Record + DeserializeOwned>(settings: &KafkaSettings, topic: Topic) -> Result<Vec<R>> {
     let mut records = Vec::new();
     each(settings, topic, |cache, value| {
         let (schema, datum) = cache.open(value)?;
