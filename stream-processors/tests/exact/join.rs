@@ -160,12 +160,13 @@ fn check_exchanges(world: &World, logs: &Logs, partition: usize, said: &Said<'_>
         match partials.first() {
             Some(partial) if partial.window_start_us == window_us => {}
             // It counted where its server's record is: right if the client's was not known, or nobody called that complete.
-            Some(partial) => {
+            Some(partial) if partial.window_start_us < window_us => {
                 let seal = said.request_seal(partial.window_start_us).unwrap();
                 let known = places.records[&(index, Side::Client)] <= seal;
                 assert!(!known, "counted with its server although its client was known: {}", about());
             }
-            None => {
+            // Nowhere, or later with its server: then its record came late.
+            _ => {
                 let seal = said.request_seal(window_us).unwrap();
                 let announced = places.announced.get(&run).is_some_and(|first| *first <= seal);
                 let place = places.records[&(index, side)];
@@ -231,7 +232,12 @@ fn check_connections(world: &World, logs: &Logs, partition: usize, said: &Said<'
             let lines: String = progress.iter().map(|progress| format!("{progress:?}\n")).collect();
             format!("connection {connection} {ends:?}: {truth:?} as {windows:?}, from\n{lines}")
         };
-        assert!(to_server <= truth[0] && to_client <= truth[1] && opened <= 1 && closed <= 1, "doubled: {}", about());
+        // Of a connection that is older than its client's agent nobody can tell whether the first word of that side begins where the
+        // server's last one ended. If it moved its first bytes between the walks of the two agents, they count twice.
+        let is_older =
+            progress.iter().find(|progress| progress.side == Side::Client).is_some_and(|first| !first.opened);
+        let doubled = to_server > truth[0] || to_client > truth[1] || opened > 1 || closed > 1;
+        assert!(!doubled || is_older, "doubled: {}", about());
         if all_is_well && ends.iter().any(Option::is_some) {
             assert_eq!([to_server, to_client, opened], [truth[0], truth[1], 1], "lost: {}", about());
         }
