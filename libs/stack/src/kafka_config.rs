@@ -88,9 +88,12 @@ group.consumer.session.timeout.ms=10000
 offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
 share.coordinator.state.topic.num.partitions=4
-# A transaction that its killed owner left open blocks readers of committed data until it is aborted.
+# A transaction that its killed owner left open blocks readers of committed data until it is aborted. The first look for such
+# transactions comes one interval after the start, and must not come before a node that was killed is back in its cluster, once its
+# old session of nine seconds is over: until then its partitions have no leader, are taken for deleted and get no marker, and their
+# readers wait for ever.
 transaction.max.timeout.ms=900000
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+transaction.abort.timed.out.transaction.cleanup.interval.ms=20000
 # Bounds: a day or 1 GiB a partition, and 8 MiB in place of 128 MiB for the compaction of identities.
 log.retention.hours=24
 log.retention.bytes=1073741824
