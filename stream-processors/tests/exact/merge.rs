@@ -107,7 +107,7 @@ proptest! {
     #[test]
     fn any_number_of_raw_partitions_gives_the_same_edges(plan in plan(), seed in any::<u64>(), split in 2i32..6) {
         let edges = |raw: i32, merged: i32| {
-            let (world, sources) = joined(&Plan { partitions: raw, ..plan.clone() });
+            let (world, sources) = joined(&Plan { partitions: raw, late_closes: false, ..plan.clone() });
             (world, complete_edges(&merge::<ServiceMapView>(&partials(&sources, merged, seed), Pace::STEADY)))
         };
         let ((world, whole), (_, split)) = (edges(1, 1), edges(split, 3));

@@ -26,6 +26,8 @@ pub struct Plan {
     pub seconds: i64,
     /// How far clocks may be off.
     pub skew_ms: i64,
+    /// Clients that close long after their servers: whether they are known by then depends on the log.
+    pub late_closes: bool,
     /// Records and watermarks that find the queue full.
     pub drops: bool,
     /// Agents or partitions that do not deliver for up to 40 seconds.
@@ -200,11 +202,8 @@ impl World {
             server.steps.push((done_us, to_server, to_client));
         }
         // The side that closes last may do so much later.
-        let late_us = if random.chance(if is_between { 70 } else { 20 }) {
-            random.between(SECOND, 8 * SECOND)
-        } else {
-            random.between(50, 5_000)
-        };
+        let is_late = random.chance(if is_between { 70 } else { 20 }) && self.plan.late_closes;
+        let late_us = if is_late { random.between(SECOND, 8 * SECOND) } else { random.between(50, 5_000) };
         client.closed_us = client.closed_us.max(client.steps.last().map_or(0, |step| step.0)) + late_us;
         for (side, life) in [(Side::Client, client), (Side::Server, server)] {
             if let Some(node) = ends[side as usize] {
