@@ -49,6 +49,8 @@ struct Node {
     covered_us: i64,
     /// How long after the fact it publishes.
     lag_us: i64,
+    /// When it published last: one producer's records stay in order, so a smaller lag overtakes nothing.
+    written_us: i64,
     silent_until_us: i64,
 }
 
@@ -57,9 +59,10 @@ fn draw(random: &mut Random) -> [Log; 2] {
     let mut entries: [Vec<(i64, Kind, Vec<u8>)>; 2] = Default::default();
     let mut nodes = NODES.map(|_| Node {
         started_at_us: START_US,
-        sequence: 0,
+        sequence: -1,
         covered_us: START_US,
         lag_us: random.below(3) * 400_000,
+        written_us: 0,
         silent_until_us: 0,
     });
     let mut position = 0;
@@ -87,7 +90,7 @@ fn tick(random: &mut Random, name: &str, node: &mut Node, now_us: i64, entries: 
         node.silent_until_us = now_us + (5 + random.below(8 * 60)) * SECOND_US;
         if random.one_in(2) {
             // A new run covers only what it has seen itself.
-            (node.started_at_us, node.sequence) = (node.silent_until_us, 0);
+            (node.started_at_us, node.sequence) = (node.silent_until_us, -1);
             node.covered_us = node.silent_until_us;
         }
         return;
@@ -116,8 +119,9 @@ fn tick(random: &mut Random, name: &str, node: &mut Node, now_us: i64, entries: 
         dropped,
     };
     node.covered_us = now_us;
+    node.written_us = node.written_us.max(now_us + node.lag_us);
     for log in entries {
-        log.push((now_us + node.lag_us, Kind::Control, datum(&mark)));
+        log.push((node.written_us, Kind::Control, datum(&mark)));
     }
 }
 

@@ -39,6 +39,9 @@ pub struct Lane<T> {
     known_seals: BTreeMap<i64, i64>,
     /// The first record that says anything of a window.
     first_offsets: BTreeMap<i64, i64>,
+    /// For each remembered window, the oldest record that the watermarks' state needed when it became the oldest open one: what was
+    /// known of a node then may be forgotten by now, and is needed to close the window again.
+    needed: VecDeque<(i64, i64)>,
     /// Records of a window past the bound, by window.
     cut_off: BTreeMap<i64, i64>,
     applied_offset: i64,
@@ -69,6 +72,7 @@ impl<T: Item> Lane<T> {
             seals: VecDeque::new(),
             known_seals: checkpoint.map(|c| c.memo.seals.iter().copied().collect()).unwrap_or_default(),
             first_offsets: BTreeMap::new(),
+            needed: checkpoint.into_iter().filter_map(|c| Some((c.memo.seals.first()?.0, c.needed_from))).collect(),
             cut_off: BTreeMap::new(),
             applied_offset: checkpoint.map_or(-1, |c| c.needed_from - 1),
             next_offset: checkpoint.map_or(0, |c| c.needed_from),
@@ -136,6 +140,8 @@ impl<T: Item> Lane<T> {
         self.known_seals.remove(&window_us);
         self.cut_off.remove(&window_us);
         self.progress.forget(end_us);
+        self.needed.extend(self.progress.needed_from().map(|offset| (end_us, offset)));
+        self.needed.retain(|(open_us, _)| *open_us >= remembered_us);
         self.first_offsets = self.first_offsets.split_off(&remembered_us);
         self.buckets.remove(&window_us).unwrap_or_default()
     }
@@ -154,6 +160,7 @@ impl<T: Item> Lane<T> {
         let needed = [
             self.first_offsets.values().min().copied(),
             self.progress.needed_from(),
+            self.needed.iter().map(|(_, offset)| *offset).min(),
             self.waiting.front().map(|(offset, _)| *offset),
         ];
         Checkpoint {

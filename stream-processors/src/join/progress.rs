@@ -104,6 +104,12 @@ impl Progress {
             return false;
         }
         let run = (watermark.agent_started_at_us, watermark.sequence);
+        // Whether a node was silent for so long that it counts as gone is told by the log alone, whenever its reading began.
+        let went_by_us = self.elapsed_us;
+        let is_gone = |node: &mut Node| went_by_us - node.heard_us >= FORGET_AFTER_US;
+        if self.nodes.get_mut(&watermark.node).is_some_and(is_gone) {
+            self.nodes.remove(&watermark.node);
+        }
         let largest = match self.largest {
             Some(largest) if largest.up_to_us >= watermark.up_to_us => largest,
             before => {
@@ -144,10 +150,11 @@ impl Progress {
         node.spans.push(Span {
             offset,
             started_us: watermark.agent_started_at_us,
-            // What a lost watermark said was dropped may reach beyond it, so the next one cannot vouch for its own time.
+            // What a lost watermark said was dropped may reach beyond it, so the next one cannot vouch for its own time. Nor does
+            // what it published count anywhere: as the first one that is read again, it must not count in the window that it ends at.
             from_us: if follows { watermark.covers_from_us } else { watermark.up_to_us },
             to_us: watermark.up_to_us,
-            published: watermark.published,
+            published: if follows { watermark.published } else { 0 },
             dropped: watermark.dropped,
         });
         true
@@ -260,7 +267,8 @@ impl Node {
     /// Whether this node's data is expected in the window. The window in which it stopped is not covered to its end: nobody
     /// looked there after that, and if it starts again, its first records may come when the window is closed.
     fn is_expected(&self, start_us: i64, end_us: i64) -> bool {
-        let known = self.spans.iter().any(|span| span.started_us < end_us);
+        let is_remembered = |span: &Span| span.reaches_us() >= start_us - FORGET_AFTER_US;
+        let known = self.spans.iter().any(|span| span.started_us < end_us) && self.spans.iter().any(is_remembered);
         let has_stopped = self.is_final && self.up_to_us + LAST_WORDS_US <= start_us;
         known && !has_stopped
     }

@@ -8,7 +8,7 @@ use headwater_schemas::records::{Alert, AlertState, Edge, Latency, PartitionClos
 use headwater_schemas::wire::WriterSchema;
 use proptest::prelude::*;
 
-use crate::config;
+use crate::the_same;
 use crate::drive::{Pace, Schemas, drive};
 use crate::join::pace;
 use crate::logs::Log;
@@ -111,7 +111,7 @@ fn check_one_alert(alerts: &[Alert], kind: &str, logs: &[Log; 2]) {
 }
 
 proptest! {
-    #![proptest_config(config(10))]
+    #![proptest_config(the_same(10))]
 
     #[test]
     fn a_step_of_latency_is_one_alert_in_the_right_place(seed in any::<u64>(), factor in 6.0f64..20.0) {
