@@ -76,17 +76,20 @@ fn kafka_stopped_for_a_minute() {
         let verdict = judge(&outcomes, &requests, &topics::edges(settings).unwrap());
         println!("{}: {} requests, {verdict}", settings.prefix, outcomes.len());
         assert!(verdict.problems.is_empty(), "{}: {verdict}", settings.prefix);
-        check_agent(settings, outcomes.len() as i64, requests.len() as i64);
+        let dropped = check_agent(settings, outcomes.len() as i64, requests.len() as i64);
         if settings.prefix == roomy.prefix {
-            assert_eq!((verdict.incomplete, verdict.unseen), (0, 0), "the queue had room for everything");
+            assert!(!dropped.contains_key("requests/queue_full"), "the queue has room for a minute: {dropped:?}");
+            // The kernel may have left a run out, which has nothing to do with Kafka.
+            assert_eq!(verdict.incomplete == 0 && verdict.unseen == 0, dropped.is_empty(), "{dropped:?}, {verdict}");
         } else {
             assert!(verdict.unseen > 0, "the small queue took a minute of records");
         }
     }
 }
 
-/// The agent has counted every record, and its memory grew by no more than its queue and what every agent needs.
-fn check_agent(settings: &KafkaSettings, sent: i64, published: i64) {
+/// What the agent dropped, by its last counts. It has counted every record, and its memory grew by no more than its queue and what
+/// every agent needs.
+fn check_agent(settings: &KafkaSettings, sent: i64, published: i64) -> BTreeMap<String, i64> {
     let counted = || topics::agents(settings).unwrap().pop().unwrap();
     wait_for("the agent's last counts", || Ok(counted().captured["requests"] >= 2 * sent)).unwrap();
     wait_for("the last acknowledgements", || Ok(counted().published["requests"] >= published)).unwrap();
@@ -95,9 +98,16 @@ fn check_agent(settings: &KafkaSettings, sent: i64, published: i64) {
     let (before, most) = (agents[0].rss_bytes, agents.iter().map(|agent| agent.rss_bytes).max().unwrap());
     let dropped = last.dropped.get("requests/queue_full").copied().unwrap_or(0);
     println!("{}: {last:?}; memory {before} to {most}", settings.prefix);
-    assert_eq!(last.captured["requests"], 2 * sent, "one record for each side of each request");
-    assert_eq!((last.published["requests"], dropped), (published, 2 * sent - published));
+    // A run that the kernel left out is counted as one record, whether or not it would have given one: a bound from above.
+    let missed = last.dropped.get("requests/probe_run_missed").copied().unwrap_or(0);
+    let captured = last.captured["requests"];
+    assert!(
+        (captured - missed..=captured).contains(&(2 * sent)),
+        "{captured} records of 2 x {sent}, {missed} runs missed"
+    );
+    assert_eq!((last.published["requests"], dropped), (published, captured - missed - published));
     assert!(most - before < i64::from(settings.queue_bytes).max(16 << 20), "{before} to {most} bytes");
+    last.dropped.clone()
 }
 
 #[test]
