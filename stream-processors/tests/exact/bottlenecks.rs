@@ -8,11 +8,11 @@ use headwater_schemas::records::{Alert, AlertState, Edge, Latency, PartitionClos
 use headwater_schemas::wire::WriterSchema;
 use proptest::prelude::*;
 
-use crate::the_same;
 use crate::drive::{Pace, Schemas, drive};
 use crate::join::pace;
 use crate::logs::Log;
 use crate::random::Random;
+use crate::the_same;
 use crate::traffic::{Fault, Operation, Traffic, shop, window_us};
 use crate::world::WINDOW_US;
 
