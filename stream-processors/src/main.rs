@@ -75,6 +75,7 @@ fn run(modes: &[Mode], settings: &Settings, replay: Option<&replay::Request>) ->
     }
     // A wrong address is told at once; later on, brokers and registry that are away are waited for.
     headwater_kafka::connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
+    headwater_kafka::Registry::new(&settings.kafka).subjects()?;
     if let Some(request) = replay {
         return replay::run(settings, request, &stop);
     }
