@@ -22,7 +22,8 @@ const WINDOWS_TIMED: usize = 4;
 const ALERT_WITHIN: Duration = Duration::from_secs(60);
 const RESOLVED_WITHIN: Duration = Duration::from_secs(120);
 /// An alert compares with the past, which must be there first.
-const PAST: Duration = Duration::from_secs(60);
+const PAST_WINDOWS: u64 = 8;
+const PAST_WITHIN: Duration = Duration::from_secs(120);
 const STOPPED_WITHIN: Duration = Duration::from_secs(20);
 
 type Edge = (String, String, String);
@@ -88,7 +89,9 @@ fn the_demo_is_seen_breaks_heals_and_stops() {
 
     the_whole_map_comes(&ready, ready_at);
     windows_are_shown_in_time(&ready);
-    wait_until(ready_at + PAST);
+    let windows = || get(&ready.console_url, "/api/map?minutes=5")["span"]["windows"].as_u64();
+    let past = wait_for(PAST_WITHIN, || windows().filter(|&windows| windows >= PAST_WINDOWS));
+    assert!(past.is_some(), "only {:?} windows {PAST_WITHIN:?} later", windows());
     the_fault_is_named_and_resolves(&ready);
     everything_stops(&mut up, &ready, &ready_file, &told);
 }
@@ -204,10 +207,6 @@ fn text(output: &Output) -> &str {
 fn interrupt(process: &Child) {
     // SAFETY: the process is ours and not reaped, so the pid is still its own.
     unsafe { libc::kill(process.id().cast_signed(), libc::SIGINT) };
-}
-
-fn wait_until(moment: Instant) {
-    thread::sleep(moment.saturating_duration_since(Instant::now()));
 }
 
 fn wait_for<T>(patience: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
