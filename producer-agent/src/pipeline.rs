@@ -65,6 +65,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<()> {
         let events = probes.drain(DRAIN_EVENTS_MAX, |event| {
             observer.event(event, &mut |output| outlet.take(output, &mut ledger));
         });
+        outlet.take_reports();
         if events == DRAIN_EVENTS_MAX {
             continue;
         }

@@ -152,6 +152,11 @@ impl Outlet {
         }
     }
 
+    /// Counts what Kafka has acknowledged, which makes room in the queue.
+    pub fn take_reports(&self) {
+        self.publisher.take_reports();
+    }
+
     /// Books records that were given up after they had been handed over.
     pub fn book_failed_deliveries(&mut self, ledger: &mut Ledger) {
         for stream in Stream::ALL {

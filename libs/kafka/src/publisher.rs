@@ -2,7 +2,8 @@
 //!
 //! In: encoded records with their partition. Out: messages in Kafka, and a count of every delivery report. Bounded by bytes
 //! (`kafka.queue_bytes`) and messages; past that a record is refused at once, so that its caller can count it. There is no
-//! delivery timeout: what was taken is delivered however long the brokers are away.
+//! delivery timeout: what was taken is delivered however long the brokers are away. Delivery reports wait until the caller takes
+//! them ([`Publisher::take_reports`]): a thread for them would cost a seventh of the agent's time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::client::{Complaints, log};
@@ -20,9 +21,12 @@ use crate::{KafkaError, KafkaSettings};
 
 const QUEUE_MESSAGES_MAX: &str = "1000000";
 
+/// Batches whose reports are taken at a time.
+const REPORT_BATCHES_MAX: usize = 10_000;
+
 /// A producer for some topics, each named by its index.
 pub struct Publisher {
-    producer: ThreadedProducer<Reports>,
+    producer: BaseProducer<Reports>,
     topics: Vec<String>,
 }
 
@@ -80,7 +84,7 @@ impl ProducerContext for Reports {
 }
 
 impl Publisher {
-    /// Starts a producer, with a thread of its own for delivery reports.
+    /// Starts a producer.
     pub fn start(settings: &KafkaSettings, topics: Vec<String>) -> Result<Publisher, KafkaError> {
         let counts = Arc::new(topics.iter().map(|_| Default::default()).collect::<Vec<_>>());
         let queue_kbytes = (settings.queue_bytes / 1024).max(1).to_string();
@@ -90,7 +94,7 @@ impl Publisher {
             .set("acks", "all")
             .set("compression.codec", "zstd")
             .set("compression.level", "1")
-            .set("linger.ms", "100")
+            .set("linger.ms", "250")
             .set("batch.num.messages", "50000")
             .set("message.timeout.ms", "0")
             .set("queue.buffering.max.kbytes", queue_kbytes)
@@ -98,6 +102,22 @@ impl Publisher {
             .create_with_context(Reports { complaints: Complaints::default(), counts })
             .map_err(KafkaError::client("make a Kafka producer"))?;
         Ok(Publisher { producer, topics })
+    }
+
+    /// Counts the deliveries that were reported since the last call, without waiting. Until then they count as waiting and take
+    /// their room in the queue, so this must be called now and then.
+    pub fn take_reports(&self) {
+        // A poll serves one event, which has the reports of a batch or a complaint, and does not say whether there was one: but
+        // then fewer things wait. Nothing is added meanwhile, and a batch more is for the next call.
+        let mut before = self.waiting();
+        for _ in 0..REPORT_BATCHES_MAX {
+            self.producer.poll(Duration::ZERO);
+            let after = self.waiting();
+            if after >= before {
+                return;
+            }
+            before = after;
+        }
     }
 
     /// Hands a record over. A record without value carries headers alone.
@@ -136,7 +156,14 @@ impl Publisher {
         if let Some(timestamp_ms) = timestamp_ms {
             record = record.timestamp(timestamp_ms);
         }
-        self.producer.send(record).map_err(|(error, _)| match error.rdkafka_error_code() {
+        let sent = match self.producer.send(record) {
+            Err((error, record)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                self.take_reports();
+                self.producer.send(record)
+            }
+            sent => sent,
+        };
+        sent.map_err(|(error, _)| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => PublishError::QueueFull,
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => PublishError::TooLarge,
             _ => PublishError::Stopped,

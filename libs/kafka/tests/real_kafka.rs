@@ -343,6 +343,7 @@ fn a_broker_that_is_killed_in_mid_publishing_loses_and_doubles_nothing() {
     while publisher.delivered(0) == 0 {
         assert!(Instant::now() < deadline, "nothing is delivered");
         std::thread::sleep(Duration::from_millis(1));
+        publisher.take_reports();
     }
     publish(RECORDS / 3..2 * RECORDS / 3);
     stack.kafka().kill();
@@ -361,6 +362,25 @@ fn a_broker_that_is_killed_in_mid_publishing_loses_and_doubles_nothing() {
         .unwrap();
     assert_eq!(numbers.len(), RECORDS as usize);
     assert!(numbers.iter().copied().eq(0..RECORDS), "the order changed");
+}
+
+#[test]
+fn a_full_queue_has_room_again_once_its_records_are_delivered() {
+    let mut settings = settings("room");
+    settings.queue_bytes = 1 << 20;
+    admin::ensure_topics(&settings, &[Topic::Agents]).unwrap();
+    let publisher = Publisher::start(&settings, vec![Topic::Agents.name(&settings.prefix)]).unwrap();
+    let publish = || publisher.publish(0, 0, b"k", Some(&[0; 100_000]), &[]);
+    let taken = (0..100).take_while(|_| publish().is_ok()).count();
+    assert!((5..=20).contains(&taken), "{taken} records of 100 kB fit in 1 MiB");
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = publish() {
+        assert_eq!(error, PublishError::QueueFull);
+        assert!(Instant::now() < deadline, "the queue stays full");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    publisher.flush(PATIENCE).unwrap();
+    assert_eq!((publisher.delivered(0), publisher.failed(0)), (taken as u64 + 1, 0));
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn measure(name: &str, run_for: Duration, segments: &[(&[u8], u64)], mut operati
                     let Event::Exchange(exchange) = event else { panic!("a loss: {event:?}") };
                     exchanges += 1;
                     if let Some(operations) = &mut operations {
-                        black_box(operations.name(exchange.method, exchange.path));
+                        black_box(operations.of(exchange.method, exchange.path));
                     }
                     black_box(exchange);
                 });

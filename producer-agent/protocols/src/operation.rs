@@ -2,7 +2,7 @@
 //!
 //! In: methods and paths as they were sent. Out: names such as `GET /users/{id}`, few enough to count by.
 //!
-//! [`template_path`] replaces a path segment by `{id}` if it
+//! [`Operations::of`] replaces a path segment by `{id}` if it
 //!
 //! 1. consists of digits, or begins with one and otherwise has only digits, `T`, `Z` and the separators
 //!    `-` `_` `.` `:` `,` `+`: numbers, dates, times, IP addresses;
@@ -16,7 +16,6 @@
 //! as a separator. What follows a `;` in a segment is cut off, since session ids are carried there. Behind the eighth
 //! segment `{more}` stands for the rest.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 pub const IDENTIFIER: &str = "{id}";
@@ -33,24 +32,6 @@ const TOKEN_CHANGES_MIN: usize = 3;
 const DIGIT_RUN_MIN: usize = 4;
 const HEX_DIGITS_MIN: usize = 8;
 
-/// The path with placeholders for its identifiers, by the rules at the top of this module.
-pub fn template_path(path: &str) -> Cow<'_, str> {
-    let path = without_query(path);
-    let is_plain = |(at, segment): (usize, &str)| {
-        at < SEGMENTS_MAX && matches!(template_segment(segment), Segment::Plain(all) if all.len() == segment.len())
-    };
-    match path.strip_prefix('/') {
-        None if path == "*" => Cow::Borrowed(path),
-        None => Cow::Borrowed(AUTHORITY),
-        Some(relative) if relative.split('/').enumerate().all(is_plain) => Cow::Borrowed(path),
-        Some(_) => {
-            let mut template = String::with_capacity(path.len());
-            push_template(&mut template, path);
-            Cow::Owned(template)
-        }
-    }
-}
-
 /// The operations of one service: the first so many distinct ones by name, all others as [`OTHER`].
 #[derive(Debug)]
 pub struct Operations {
@@ -61,6 +42,15 @@ pub struct Operations {
     name: String,
 }
 
+/// What a request asks for, without its identifiers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operation<'a> {
+    /// `METHOD path`, or [`OTHER`] beyond the bound.
+    pub name: &'a str,
+    /// The path with placeholders for its identifiers, by the rules at the top of this module.
+    pub path: &'a str,
+}
+
 impl Operations {
     pub const DEFAULT_MAX: usize = 1000;
 
@@ -68,13 +58,14 @@ impl Operations {
         Self { known: HashSet::new(), known_max, overflowed: 0, name: String::new() }
     }
 
-    /// The name of the operation that this request stands for: `METHOD template`, or [`OTHER`].
-    pub fn name(&mut self, method: &str, path: &str) -> &str {
+    /// The operation that a request with this path stands for.
+    pub fn of(&mut self, method: &str, path: &str) -> Operation<'_> {
         self.name.clear();
         self.name.push_str(method);
         self.name.push(' ');
         push_template(&mut self.name, without_query(path));
-        self.admit()
+        let name = if self.admit() { &self.name } else { OTHER };
+        Operation { name, path: &self.name[method.len() + 1..] }
     }
 
     /// How often a name was not among the known ones.
@@ -90,15 +81,16 @@ impl Operations {
         self.known.is_empty()
     }
 
-    fn admit(&mut self) -> &str {
-        if !self.known.contains(self.name.as_str()) {
-            if self.known.len() >= self.known_max {
-                self.overflowed += 1;
-                return OTHER;
-            }
-            self.known.insert(self.name.as_str().into());
+    /// Whether the name is one of the known ones, or becomes one.
+    fn admit(&mut self) -> bool {
+        if self.known.contains(self.name.as_str()) {
+            return true;
         }
-        &self.name
+        if self.known.len() >= self.known_max {
+            self.overflowed += 1;
+            return false;
+        }
+        self.known.insert(self.name.as_str().into())
     }
 }
 
@@ -209,6 +201,10 @@ enum Class {
 mod tests {
     use super::*;
 
+    fn template_of(path: &str) -> String {
+        Operations::default().of("GET", path).path.to_owned()
+    }
+
     #[test]
     fn identifiers_become_placeholders() {
         for (path, template) in [
@@ -233,14 +229,14 @@ mod tests {
             ("/a/b/c/d/e/f/g/h/i", "/a/b/c/d/e/f/g/h/{more}"),
             ("host:443", "{authority}"),
         ] {
-            assert_eq!(template_path(path), template, "{path}");
+            assert_eq!(template_of(path), template, "{path}");
         }
         let long = format!("/a/{}", "x".repeat(65));
-        assert_eq!(template_path(&long), "/a/{id}");
+        assert_eq!(template_of(&long), "/a/{id}");
     }
 
     #[test]
-    fn words_stay_and_cost_no_allocation() {
+    fn words_stay() {
         for path in [
             "/",
             "*",
@@ -263,18 +259,20 @@ mod tests {
             "/%",
             "/a%2",
         ] {
-            assert!(matches!(template_path(path), Cow::Borrowed(same) if same == path), "{path}");
+            assert_eq!(template_of(path), path);
         }
     }
 
     #[test]
     fn operations_beyond_the_bound_are_counted_as_other() {
         let mut operations = Operations::new(2);
-        assert_eq!(operations.name("GET", "/users/1"), "GET /users/{id}");
-        assert_eq!(operations.name("PUT", "/users/1"), "PUT /users/{id}");
-        assert_eq!(operations.name("GET", "/orders"), OTHER);
-        assert_eq!(operations.name("GET", "/users/2"), "GET /users/{id}");
-        assert_eq!(operations.name("GET", "/carts"), OTHER);
-        assert_eq!((operations.len(), operations.overflowed()), (2, 2));
+        let mut name = |method, path| operations.of(method, path).name.to_owned();
+        assert_eq!(name("GET", "/users/1"), "GET /users/{id}");
+        assert_eq!(name("PUT", "/users/1"), "PUT /users/{id}");
+        assert_eq!(name("GET", "/orders"), OTHER);
+        assert_eq!(name("GET", "/users/2"), "GET /users/{id}");
+        assert_eq!(name("GET", "/carts"), OTHER);
+        assert_eq!(operations.of("GET", "/carts/7"), Operation { name: OTHER, path: "/carts/{id}" });
+        assert_eq!((operations.len(), operations.overflowed()), (2, 3));
     }
 }

@@ -1,6 +1,6 @@
 //! Feeds a connection's parser and turns its exchanges into [`Request`] records.
 
-use headwater_protocols::operation::{Operations, template_path};
+use headwater_protocols::operation::Operations;
 use headwater_protocols::{CloseReason, Direction, Event, Exchange, LossReason, Segment};
 use headwater_schemas::records::Request;
 
@@ -87,8 +87,7 @@ fn record(
     let started_ns = exchange.request_started_ns;
     let ended_ns = exchange.response_ended_ns.filter(|_| exchange.failure.is_none()).unwrap_or(exchange.completed_ns);
     let since_start = |at_ns: u64| at_ns.saturating_sub(started_ns) as i64;
-    let templated = template_path(exchange.path);
-    let operation = operations.name(exchange.method, &templated);
+    let operation = operations.of(exchange.method, exchange.path);
     out(Output::Request(Request {
         connection_id: &identity.connection_id,
         side: identity.side,
@@ -99,8 +98,8 @@ fn record(
         time_to_first_byte_ns: exchange.response_started_ns.map_or(-1, since_start),
         protocol,
         method: exchange.method,
-        path: if options.paths == Paths::Full { exchange.path } else { &templated },
-        operation,
+        path: if options.paths == Paths::Full { exchange.path } else { operation.path },
+        operation: operation.name,
         status: exchange.status.map_or(0, i32::from),
         error: is_error(exchange),
         failure: exchange.failure.map(headwater_protocols::Failure::as_str),
