@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use headwater_schemas::topics::{Retention, Topic};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -29,8 +28,10 @@ pub struct TopicState {
 /// # Errors
 /// Also if flows and requests do not have the same number of partitions.
 pub fn ensure_topics(settings: &KafkaSettings, topics: &[Topic]) -> Result<BTreeMap<Topic, i32>, KafkaError> {
-    let admin: AdminClient<DefaultClientContext> =
-        settings.client().create().map_err(KafkaError::client("make a Kafka admin client"))?;
+    let admin: AdminClient<Plain> = settings
+        .client()
+        .create_with_context(Plain::default())
+        .map_err(KafkaError::client("make a Kafka admin client"))?;
     // Only what is missing: a user who may not create topics can work with those that somebody made.
     let there = known(&consumer(settings)?, settings)?;
     let missing: Vec<Topic> = topics.iter().filter(|topic| !there.contains_key(topic)).copied().collect();

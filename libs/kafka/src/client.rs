@@ -7,6 +7,8 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError as ClientError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::{KafkaError, KafkaSettings};
@@ -52,6 +54,13 @@ impl ClientContext for Plain {
 }
 
 impl ConsumerContext for Plain {}
+
+impl ProducerContext for Plain {
+    type DeliveryOpaque = ();
+
+    /// For producers whose transactions tell.
+    fn delivery(&self, _: &DeliveryResult<'_>, _: ()) {}
+}
 
 /// librdkafka's own log: it repeats every failed try, so only what is worse than that reaches a person by default.
 pub fn log(level: RDKafkaLogLevel, message: &str) {

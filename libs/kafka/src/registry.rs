@@ -14,6 +14,7 @@ use crate::{KafkaError, KafkaSettings, RecordError};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const TRIES: u32 = 5;
+const COMPATIBILITY: &str = "FULL_TRANSITIVE";
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// A registry.
@@ -32,6 +33,12 @@ struct NewSchema<'a> {
 #[derive(Deserialize)]
 struct SchemaId {
     id: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Compatibility {
+    compatibility_level: String,
 }
 
 #[derive(Deserialize)]
@@ -73,13 +80,30 @@ impl Registry {
         let body = serde_json::to_string(&NewSchema { schema }).unwrap_or_default();
         let answer = self.call(&doing, Some(("POST", &body)), &format!("/subjects/{subject}/versions"))?;
         let id: SchemaId = self.parse(&doing, &answer)?;
-        let compatibility = r#"{"compatibility": "FULL_TRANSITIVE"}"#;
-        if let Err(error) =
-            self.call("setting the compatibility", Some(("PUT", compatibility)), &format!("/config/{subject}"))
-        {
+        if let Err(error) = self.keep_compatible(subject) {
             tracing::warn!(subject, %error, "the registry does not keep this subject compatible");
         }
         Ok(id.id)
+    }
+
+    /// Sees that the registry takes only versions of this subject that can be read with all others, and the others with them.
+    pub fn keep_compatible(&self, subject: &str) -> Result<(), KafkaError> {
+        let is_kept = || self.compatibility(subject).is_ok_and(|level| level == COMPATIBILITY);
+        if is_kept() {
+            return Ok(());
+        }
+        let body = format!(r#"{{"compatibility": "{COMPATIBILITY}"}}"#);
+        match self.call("setting the compatibility", Some(("PUT", &body)), &format!("/config/{subject}")) {
+            // Another program may have set it in the meantime, which some registries call a conflict.
+            Err(error) if !is_kept() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn compatibility(&self, subject: &str) -> Result<String, KafkaError> {
+        let doing = format!("asking for the compatibility of {subject}");
+        let answer = self.call(&doing, None, &format!("/config/{subject}"))?;
+        Ok(self.parse::<Compatibility>(&doing, &answer)?.compatibility_level)
     }
 
     /// The text of a schema; none if the registry does not know the id.

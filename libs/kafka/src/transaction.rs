@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::client::Plain;
 use crate::{GroupMember, KafkaError, KafkaSettings};
 
 /// Until when readers of committed records may wait for a process that died in mid-transaction.
@@ -31,21 +32,21 @@ pub enum TxnError {
 /// A transactional producer.
 pub struct Transactions {
     /// With a thread that serves delivery reports: aborting waits for them.
-    producer: ThreadedProducer<DefaultProducerContext>,
+    producer: ThreadedProducer<Plain>,
     open: bool,
 }
 
 impl Transactions {
     /// Takes over the transactional id, which fences whoever had it.
     pub fn start(settings: &KafkaSettings, transactional_id: &str) -> Result<Transactions, KafkaError> {
-        let producer: ThreadedProducer<DefaultProducerContext> = settings
+        let producer: ThreadedProducer<Plain> = settings
             .client()
             .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
             .set("compression.codec", "zstd")
             .set("compression.level", "1")
             .set("linger.ms", "5")
-            .create_with_context(DefaultProducerContext)
+            .create_with_context(Plain::default())
             .map_err(KafkaError::client("make a transactional producer"))?;
         producer
             .init_transactions(CALL_TIMEOUT)

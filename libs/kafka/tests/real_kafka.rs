@@ -208,6 +208,11 @@ fn a_schema_gets_one_id_and_an_unknown_id_is_the_records_fault() {
     let registry = Registry::new(&settings);
     let id = registry.register_topic(Topic::DeadLetters).unwrap();
     assert_eq!(registry.register_topic(Topic::DeadLetters).unwrap(), id);
+    let subject = format!("{}-value", Topic::DeadLetters.name(&settings.prefix));
+    registry.keep_compatible(&subject).expect("it is kept compatible already");
+    let other = r#"{"type": "record", "name": "DeadLetter", "fields": [{"name": "other", "type": "string"}]}"#;
+    let refused = registry.register(&subject, other);
+    assert!(matches!(refused, Err(KafkaError::RegistryRefused { .. })), "an incompatible schema: {refused:?}");
     let letter =
         DeadLetter { topic: "t", partition: 1, offset: 2, error: "e", read_by: "r", value: &[0, 255], value_bytes: 2 };
     let value = Encoder::of::<DeadLetter<'_>>(id).unwrap().encode(&letter).unwrap();
