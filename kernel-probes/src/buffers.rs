@@ -11,6 +11,8 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use headwater_probe_types::{CAPTURE_BYTES_MAX, DataEvent, count};
 
+use crate::globals;
+
 /// Events for user space. The loader sets its real size.
 #[btf_map]
 static EVENTS: RingBuf<u8, { 16 * 1024 * 1024 }> = RingBuf::new();
@@ -26,6 +28,9 @@ static CAPTURING: Array<u32, 1> = Array::new();
 /// A plain array, since the kernel bounds the values of per-CPU ones to 32 KiB. The loader sets the number of entries.
 #[btf_map]
 static ROOM: Array<Room, 2> = Array::new();
+
+/// Some events fill this.
+const WAKE_SPAN_BYTES: u64 = 2048;
 
 /// An event and the bytes behind it. Twice the capture, so that the verifier sees that any offset and length below it fit.
 #[repr(C)]
@@ -79,12 +84,14 @@ pub fn submit(event: *mut c_void) {
     unsafe { bpf_ringbuf_submit(event, wake()) };
 }
 
-/// Wakes the reader only if much is waiting: it comes by itself at its own interval, and a wake-up for each event would take
-/// the processor away from the program that is observed.
+/// Wakes the reader when what waits passes a mark, which is some hundred events: a wake-up for each event would take the
+/// processor away from the program that is observed, and so would a reader that has much to do at a time. Few events fall into
+/// the span at the mark; should one leap over it, the reader comes at its own interval, or when the buffer becomes full.
 #[inline(always)]
 fn wake() -> u64 {
     let ring = (&raw const EVENTS).cast_mut().cast();
     // SAFETY: the helper only reads a counter of the map.
     let waiting = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
-    u64::from(if waiting > crate::globals::wake_bytes() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
+    let passes = waiting.wrapping_sub(globals::wake_bytes()) < WAKE_SPAN_BYTES;
+    u64::from(if passes || waiting > globals::urgent_bytes() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
 }

@@ -82,6 +82,7 @@ globals! {
     FILTER_BY_CGROUP: u32 = 0, filter_by_cgroup;
     /// 1 if only sockets of the processes in FILTER_PIDS are captured
     FILTER_BY_PID: u32 = 0, filter_by_pid;
-    /// Bytes waiting in the ring buffer at which the reader is woken before its time
+    /// Bytes waiting in the ring buffer at which the reader is woken before its time: once at the first, always above the second
     WAKE_BYTES: u64 = u64::MAX, wake_bytes;
+    URGENT_BYTES: u64 = u64::MAX, urgent_bytes;
 }

@@ -32,6 +32,10 @@ const TRACEPOINTS: [(&str, &str); 3] =
 /// The program that walks over all sockets.
 const ITERATOR: &str = "each_socket";
 
+/// What may wait in the ring buffer before the reader is woken: about a millisecond's work, so that it takes the processor from the
+/// programs that it observes for no longer.
+const WAKE_BYTES: u64 = 64 * 1024;
+
 /// The path of capture that is in use, as `agents` names it.
 pub const CAPTURE_PATH: &str = "tp_btf";
 
@@ -64,7 +68,8 @@ impl Probes {
         let own_pid = std::process::id();
         let by_cgroup = u32::from(!options.cgroups.is_empty());
         let by_pid = u32::from(!options.pids.is_empty());
-        let wake_bytes = u64::from(options.ring_bytes / 4);
+        let urgent_bytes = u64::from(options.ring_bytes / 4);
+        let wake_bytes = WAKE_BYTES.min(urgent_bytes);
         let processors =
             aya::util::nr_cpus().map_err(|(_, source)| LoadError::Read { what: "the processors", source })?;
         let mut loader = EbpfLoader::new();
@@ -82,7 +87,8 @@ impl Probes {
             .override_global("OWN_PID", &own_pid, true)
             .override_global("FILTER_BY_CGROUP", &by_cgroup, true)
             .override_global("FILTER_BY_PID", &by_pid, true)
-            .override_global("WAKE_BYTES", &wake_bytes, true);
+            .override_global("WAKE_BYTES", &wake_bytes, true)
+            .override_global("URGENT_BYTES", &urgent_bytes, true);
         let object = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/headwater-probes"));
         let mut ebpf = loader.load(object).map_err(object_error)?;
         set_filters(&mut ebpf, options)?;
