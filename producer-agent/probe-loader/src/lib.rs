@@ -34,7 +34,7 @@ const ITERATOR: &str = "each_socket";
 
 /// What may wait in the ring buffer before the reader is woken: about a millisecond's work, so that it takes the processor from the
 /// programs that it observes for no longer.
-const WAKE_BYTES: u64 = 64 * 1024;
+const WAKE_BYTES: u64 = 256 * 1024;
 
 /// The path of capture that is in use, as `agents` names it.
 pub const CAPTURE_PATH: &str = "tp_btf";
