@@ -56,6 +56,7 @@ pub fn run(settings: &Settings, args: &DoctorArgs) -> Result<ExitCode> {
         finding("kernel", "agent", kernel()),
         finding("BTF", "agent", btf()),
         finding("rights", "agent", rights()),
+        finding("processes", "agent", processes()),
         optional("tracefs", "looking at the kernel by hand", mounted("tracefs", "/sys/kernel/tracing")),
         optional("bpffs", "looking at the probes by hand, with bpftool", mounted("bpf", "/sys/fs/bpf")),
         finding("cgroup2", "agent, where its capture is limited to a cgroup", cgroup2()),
@@ -158,6 +159,18 @@ const CAPABILITIES: [(&str, u32); 2] = [("CAP_PERFMON", 38), ("CAP_BPF", 39)];
 fn effective_capabilities(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// The initial namespace's number is part of the kernel's interface (include/linux/proc_ns.h).
+fn processes() -> Outcome {
+    match fs::read_link("/proc/self/ns/pid") {
+        Ok(namespace) if namespace == Path::new("pid:[4026531836]") => Ok("all of this machine's can be seen".into()),
+        Ok(_) => Err((
+            "this is a process namespace of its own".into(),
+            "give the agent the machine's: hostPID: true in Kubernetes, --pid host with Docker".into(),
+        )),
+        Err(error) => Err((format!("/proc/self/ns/pid: {error}"), "run it where /proc is mounted".into())),
+    }
 }
 
 fn mounted(kind: &str, place: &str) -> Outcome {

@@ -183,6 +183,14 @@ fn an_agent_without_rights_says_which_it_needs() {
 }
 
 #[test]
+fn an_agent_that_does_not_see_the_machine_s_processes_says_how_it_would() {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child"]).arg(built("headwater-agent").unwrap());
+    with_kafka(command.args(["--capture-pid", "1"]));
+    ends_with(&mut command, 1, &["load the probes", "a process namespace of its own", "hostPID: true", "--pid host"]);
+}
+
+#[test]
 fn an_agent_without_the_kernel_s_types_says_what_kernel_it_needs() {
     let agent = built("headwater-agent").unwrap();
     for (prepare, told) in [

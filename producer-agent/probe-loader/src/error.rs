@@ -8,6 +8,10 @@ pub enum LoadError {
     )]
     NotPermitted(u32),
     #[error(
+        "the agent runs in a process namespace of its own, where it could tell neither its own connections nor whose the others are: give it the machine's (hostPID: true in Kubernetes, --pid host with Docker)"
+    )]
+    OwnProcesses,
+    #[error(
         "the kernel's types cannot be read from {path}: {source}; Headwater needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"
     )]
     NoBtf { path: String, source: io::Error },

@@ -25,6 +25,9 @@ use headwater_probe_types::{SocketRecord, count};
 
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
+/// Its number is part of the kernel's interface (PROC_PID_INIT_INO in include/linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
 /// Program in the object, tracepoint.
 const TRACEPOINTS: [(&str, &str); 3] =
     [("on_send", "sock_send_length"), ("on_receive", "sock_recv_length"), ("on_state", "inet_sock_set_state")];
@@ -60,6 +63,7 @@ pub struct Probes {
 impl Probes {
     /// Loads and attaches the probes. The calling process itself is left out of the capture.
     pub fn load(options: &Options) -> Result<Probes, LoadError> {
+        sees_all_processes()?;
         let btf_bytes = fs::read(KERNEL_BTF).map_err(|source| LoadError::NoBtf { path: KERNEL_BTF.into(), source })?;
         let layout = layout::of_kernel(&btf::KernelTypes::parse(&btf_bytes)?)?;
         drop(btf_bytes);
@@ -166,6 +170,15 @@ impl Probes {
     /// Runs that the kernel left out since the same program was running on that processor.
     pub fn missed_runs(&self) -> u64 {
         self.ebpf.programs().filter_map(|(_, program)| missed_runs(program)).sum()
+    }
+}
+
+/// The probes name processes by the numbers of the initial namespace, as the agent's own must be one.
+fn sees_all_processes() -> Result<(), LoadError> {
+    match fs::read_link("/proc/self/ns/pid") {
+        Ok(namespace) if namespace != Path::new(INITIAL_PID_NAMESPACE) => Err(LoadError::OwnProcesses),
+        // Without /proc nothing can be said, and nothing that needs it goes wrong in silence.
+        _ => Ok(()),
     }
 }
 
