@@ -21,6 +21,10 @@ pub const FORGET_AFTER_US: i64 = 5 * 60 * 1_000_000;
 /// What an agent says of its connections when it stops is a little later than the time that its last watermark vouches for.
 const LAST_WORDS_US: i64 = 1_000_000;
 
+/// An agent speaks every second, or once its queue has room again. A watermark that covers more is one of a machine whose clock was set
+/// meanwhile, often from 1970, and would close each window since then.
+const COVERED_US_MAX: i64 = 24 * 3600 * 1_000_000;
+
 const NODES_MAX: usize = 10_000;
 /// More than fit into the longest window and the longest grace, at one a second.
 const SPANS_MAX: usize = 8192;
@@ -84,7 +88,8 @@ impl Progress {
     /// Refuses a watermark that no agent can mean.
     pub fn check(watermark: &Watermark, timestamp_us: Option<i64>) -> Result<(), BadInput> {
         plausible_time("up_to_us", watermark.up_to_us, timestamp_us)?;
-        within("covers_from_us", watermark.covers_from_us, 0, watermark.up_to_us)?;
+        let least_us = watermark.up_to_us.saturating_sub(COVERED_US_MAX).max(0);
+        within("covers_from_us", watermark.covers_from_us, least_us, watermark.up_to_us)?;
         within("sequence", watermark.sequence, 0, i64::MAX)?;
         within("published", watermark.published, 0, 1 << 50)?;
         within("number of dropped ranges", watermark.dropped.len() as i64, 0, DROPPED_RANGES_MAX as i64)?;
@@ -343,4 +348,31 @@ fn no_data(node: &str, from_us: i64, to_us: i64) -> Missing {
 /// Start of the last window that a watermark says anything about.
 pub fn last_window(watermark: &Watermark, windows: Windows) -> i64 {
     windows.start_of(watermark.dropped.iter().map(|dropped| dropped.to_us).fold(watermark.up_to_us, i64::max))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_machine_whose_clock_is_set_from_1970_covers_nothing_of_the_time_between() {
+        let now_us = 1_790_000_000_000_000;
+        let mut watermark = Watermark {
+            node: "n".into(),
+            agent_started_at_us: 5_000_000,
+            sequence: 7,
+            covers_from_us: now_us - 1_000_000,
+            up_to_us: now_us,
+            is_final: false,
+            published: 3,
+            dropped: vec![],
+        };
+        assert!(Progress::check(&watermark, Some(now_us)).is_ok());
+        watermark.covers_from_us = now_us - COVERED_US_MAX;
+        assert!(Progress::check(&watermark, Some(now_us)).is_ok(), "its queue was full for a day");
+        watermark.covers_from_us = 6_000_000;
+        let refused = Progress::check(&watermark, Some(now_us)).unwrap_err();
+        assert!(refused.0.contains("covers_from_us"), "{}", refused.0);
+    }
 }
