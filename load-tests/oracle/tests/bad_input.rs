@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use headwater_oracle::lab::built;
+use headwater_oracle::lab::{Process, built, wait_for};
 use headwater_oracle::program::{Ended, ours, run};
 use headwater_stack::{Stack, StackOptions, free_port};
 
@@ -180,6 +180,18 @@ fn an_agent_without_rights_says_which_it_needs() {
     let mut up = Command::new(folder.path().join("headwater"));
     up.args(["up", "--yes", "--console-port", "0"]).uid(NOBODY).gid(NOBODY);
     ends_with(&mut up, 1, &["needs root: run it as `sudo headwater up"]);
+}
+
+#[test]
+fn the_rights_that_an_agent_asks_for_are_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-all,+bpf,+perfmon", "--inh-caps", "-all"]);
+    command.arg(built("headwater-agent").unwrap()).args(["--capture-pid", &std::process::id().to_string()]);
+    with_kafka(&mut command);
+    let mut agent = Process::spawn("headwater-agent", command, &folder.path().join("log")).unwrap();
+    wait_for("the agent to capture", || Ok(agent.log_text().contains("capturing"))).unwrap();
+    agent.stop().unwrap();
 }
 
 #[test]
