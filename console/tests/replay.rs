@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use headwater_console::clock::{now_us, rfc3339};
 use headwater_kafka::{KafkaSettings, Start, TopicReader, admin};
 use headwater_oracle::fill::{Fill, SECONDS_BEHIND, fill};
-use headwater_oracle::lab::built;
+use headwater_oracle::lab::{built, wait_up_to};
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::split;
 use headwater_stack::{Stack, StackOptions};
@@ -79,11 +79,8 @@ impl Past {
     }
 
     fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds() {
-            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}; Kafka: {}", self.stack.bootstrap());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let held = wait_up_to(PATIENCE, what, || Ok(holds()));
+        held.unwrap_or_else(|error| panic!("{error}; Kafka: {}", self.stack.bootstrap()));
     }
 
     /// What the live run says of the range must be all that the replay says.

@@ -3,15 +3,18 @@
 //! programs beside `headwater`: `cargo build` makes them.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/wait.rs"]
+mod wait;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde_json::Value;
+use wait::wait_for;
 
 /// Kafka, the registry and the shop start on two busy cores; nothing is fetched any more by then, or this is the first run.
 const READY_WITHIN: Duration = Duration::from_secs(300);
@@ -207,17 +210,4 @@ fn text(output: &Output) -> &str {
 fn interrupt(process: &Child) {
     // SAFETY: the process is ours and not reaped, so the pid is still its own.
     unsafe { libc::kill(process.id().cast_signed(), libc::SIGINT) };
-}
-
-fn wait_for<T>(patience: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + patience;
-    loop {
-        if let Some(found) = probe() {
-            return Some(found);
-        }
-        if Instant::now() > deadline {
-            return None;
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
 }

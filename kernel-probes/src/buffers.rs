@@ -29,7 +29,7 @@ static CAPTURING: Array<u32, 1> = Array::new();
 #[btf_map]
 static ROOM: Array<Room, 2> = Array::new();
 
-/// Some events fill this.
+/// Wide enough for a few events of common size, so that one of them falls into it.
 const WAKE_SPAN_BYTES: u64 = 2048;
 
 /// An event and the bytes behind it. Twice the capture, so that the verifier sees that any offset and length below it fit.
@@ -84,9 +84,9 @@ pub fn submit(event: *mut c_void) {
     unsafe { bpf_ringbuf_submit(event, wake()) };
 }
 
-/// Wakes the reader when what waits passes a mark, which is some hundred events: a wake-up for each event would take the
-/// processor away from the program that is observed, and so would a reader that has much to do at a time. Few events fall into
-/// the span at the mark; should one leap over it, the reader comes at its own interval, or when the buffer becomes full.
+/// Wakes the reader when what waits passes a mark, which is about a thousand events: a wake-up for each event would take the
+/// processor away from the program that is observed, and so would a reader that has much to do at a time. Only few events
+/// fall into the span at the mark; should one leap over it, the reader comes at its own interval, or when the buffer becomes full.
 #[inline(always)]
 fn wake() -> u64 {
     let ring = (&raw const EVENTS).cast_mut().cast();

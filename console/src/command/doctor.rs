@@ -161,10 +161,14 @@ fn effective_capabilities(status: &str) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-/// The initial namespace's number is part of the kernel's interface (include/linux/proc_ns.h).
+/// Its number is part of the kernel's interface (PROC_PID_INIT_INO in include/linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
 fn processes() -> Outcome {
     match fs::read_link("/proc/self/ns/pid") {
-        Ok(namespace) if namespace == Path::new("pid:[4026531836]") => Ok("all of this machine's can be seen".into()),
+        Ok(namespace) if namespace == Path::new(INITIAL_PID_NAMESPACE) => {
+            Ok("all of this machine's can be seen".into())
+        }
         Ok(_) => Err((
             "this is a process namespace of its own".into(),
             "give the agent the machine's: hostPID: true in Kubernetes, --pid host with Docker".into(),

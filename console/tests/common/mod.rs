@@ -1,9 +1,11 @@
 //! A real Kafka and registry, and records that a test publishes to them as the agent and the processors would.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod wait;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use headwater_console::clock::now_us;
 use headwater_console::feed::Feed;
@@ -270,15 +272,8 @@ impl Drop for Console {
 }
 
 /// Polls until there is an answer.
-pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = probe() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+pub fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    wait::wait_for(PATIENCE, probe).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
 }
 
 /// A shop like the sample system, over several windows that end now.

@@ -3,7 +3,7 @@
 //! In: encoded records with their partition. Out: messages in Kafka, and a count of every delivery report. Bounded by bytes
 //! (`kafka.queue_bytes`) and messages; past that a record is refused at once, so that its caller can count it. There is no
 //! delivery timeout: what was taken is delivered however long the brokers are away. Delivery reports wait until the caller takes
-//! them ([`Publisher::take_reports`]): a thread for them would cost a seventh of the agent's time.
+//! them ([`Publisher::take_reports`]): a thread for them would cost an eighth of the agent's time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,6 +94,7 @@ impl Publisher {
             .set("acks", "all")
             .set("compression.codec", "zstd")
             .set("compression.level", "1")
+            // Few large batches cost agent and brokers less; a watermark a second bounds how fresh anything can be anyway.
             .set("linger.ms", "250")
             .set("batch.num.messages", "50000")
             .set("message.timeout.ms", "0")

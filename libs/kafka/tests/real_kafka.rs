@@ -45,6 +45,15 @@ fn read_all(settings: &KafkaSettings, topic: Topic) -> Vec<(i32, String)> {
     keys
 }
 
+/// Polls until it holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Polls until the member has this many partitions.
 fn assigned(member: &mut GroupMember, count: usize) -> Vec<Assignment> {
     let deadline = Instant::now() + PATIENCE;
@@ -305,12 +314,8 @@ fn a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_
         .spawn()
         .unwrap();
     let edges = Topic::Edges.name(&settings.prefix);
-    let deadline = Instant::now() + PATIENCE;
     let written = || admin::topics(&settings).unwrap().iter().any(|at| at.name == edges && at.offsets[0].1 > 0);
-    while !written() {
-        assert!(Instant::now() < deadline, "the child wrote nothing");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    until("the child writes something", written);
     child.kill().unwrap();
     child.wait().unwrap();
 
@@ -344,12 +349,10 @@ fn a_broker_that_is_killed_in_mid_publishing_loses_and_doubles_nothing() {
         numbers.for_each(|n| publisher.publish(0, 0, &n.to_be_bytes(), Some(&[7; 100]), &[]).unwrap());
     };
     publish(0..RECORDS / 3);
-    let deadline = Instant::now() + PATIENCE;
-    while publisher.delivered(0) == 0 {
-        assert!(Instant::now() < deadline, "nothing is delivered");
-        std::thread::sleep(Duration::from_millis(1));
+    until("something is delivered", || {
         publisher.take_reports();
-    }
+        publisher.delivered(0) > 0
+    });
     publish(RECORDS / 3..2 * RECORDS / 3);
     stack.kafka().kill();
     publish(2 * RECORDS / 3..RECORDS);
@@ -378,12 +381,13 @@ fn a_full_queue_has_room_again_once_its_records_are_delivered() {
     let publish = || publisher.publish(0, 0, b"k", Some(&[0; 100_000]), &[]);
     let taken = (0..100).take_while(|_| publish().is_ok()).count();
     assert!((5..=20).contains(&taken), "{taken} records of 100 kB fit in 1 MiB");
-    let deadline = Instant::now() + PATIENCE;
-    while let Err(error) = publish() {
-        assert_eq!(error, PublishError::QueueFull);
-        assert!(Instant::now() < deadline, "the queue stays full");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("the queue has room", || match publish() {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(error, PublishError::QueueFull);
+            false
+        }
+    });
     publisher.flush(PATIENCE).unwrap();
     assert_eq!((publisher.delivered(0), publisher.failed(0)), (taken as u64 + 1, 0));
 }

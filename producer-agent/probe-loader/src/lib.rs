@@ -35,8 +35,8 @@ const TRACEPOINTS: [(&str, &str); 3] =
 /// The program that walks over all sockets.
 const ITERATOR: &str = "each_socket";
 
-/// What may wait in the ring buffer before the reader is woken: about a millisecond's work, so that it takes the processor from the
-/// programs that it observes for no longer.
+/// What may wait in the ring buffer before the reader is woken: some milliseconds' work, so that it takes the processor from the
+/// programs that it observes for no longer. With less, waking up costs the agent more than it spares them (docs/benchmarks.md).
 const WAKE_BYTES: u64 = 256 * 1024;
 
 /// The path of capture that is in use, as `agents` names it.
@@ -173,13 +173,11 @@ impl Probes {
     }
 }
 
-/// The probes name processes by the numbers of the initial namespace, as the agent's own must be one.
+/// The probes number processes as the initial namespace does, so the agent's own number must be one of those.
 fn sees_all_processes() -> Result<(), LoadError> {
-    match fs::read_link("/proc/self/ns/pid") {
-        Ok(namespace) if namespace != Path::new(INITIAL_PID_NAMESPACE) => Err(LoadError::OwnProcesses),
-        // Without /proc nothing can be said, and nothing that needs it goes wrong in silence.
-        _ => Ok(()),
-    }
+    let namespace = fs::read_link("/proc/self/ns/pid")
+        .map_err(|source| LoadError::Read { what: "its process namespace, /proc/self/ns/pid,", source })?;
+    if namespace == Path::new(INITIAL_PID_NAMESPACE) { Ok(()) } else { Err(LoadError::OwnProcesses) }
 }
 
 /// aya does not give this number; the kernel shows it with the program's file descriptor (5.12 and later).
