@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use headwater_console::clock::{now_us, rfc3339};
 use headwater_kafka::{KafkaSettings, Start, TopicReader, admin};
-use headwater_oracle::fill::{Fill, SECONDS_BEHIND, fill};
-use headwater_oracle::lab::{built, wait_up_to};
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::split;
 use headwater_stack::{Stack, StackOptions};
+use headwater_system_tests::fill::{Fill, SECONDS_BEHIND, fill};
+use headwater_system_tests::lab::{built, wait_up_to};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(90);

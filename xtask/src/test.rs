@@ -22,7 +22,7 @@ const ORDER: &[&str] = &[
     "headwater-agent",
     "headwater-processors",
     "headwater-demo-shop",
-    "headwater-oracle",
+    "headwater-system-tests",
     "headwater-console",
     "headwater-bench",
 ];
@@ -108,33 +108,32 @@ mod tests {
         let packages = packages_with_tests(&run::root()).unwrap();
         assert!(packages.contains(&"headwater-stack".to_owned()), "{packages:?}");
         let place = |name: &str| packages.iter().position(|package| package == name);
-        if let (Some(oracle), Some(stack)) = (place("headwater-oracle"), place("headwater-stack")) {
-            assert!(stack < oracle, "{packages:?}");
-        }
+        let (whole, stack) = (place("headwater-system-tests").unwrap(), place("headwater-stack").unwrap());
+        assert!(stack < whole, "{packages:?}");
     }
 
     #[test]
     fn a_new_package_with_tests_is_not_forgotten() {
         let root = env::temp_dir().join(format!("headwater-xtask-packages-{}", std::process::id()));
         for (folder, name) in
-            [("libs/new", "headwater-new"), ("oracle", "headwater-oracle"), ("plain", "headwater-plain")]
+            [("libs/new", "headwater-new"), ("system-tests", "headwater-system-tests"), ("plain", "headwater-plain")]
         {
             fs::create_dir_all(root.join(folder).join("tests")).unwrap();
             fs::write(root.join(folder).join("Cargo.toml"), format!("[package]\nname = \"{name}\"\n")).unwrap();
         }
         fs::write(root.join("libs/new/tests/it.rs"), "").unwrap();
-        fs::write(root.join("oracle/tests/it.rs"), "").unwrap();
+        fs::write(root.join("system-tests/tests/it.rs"), "").unwrap();
         let packages = packages_with_tests(&root).unwrap();
         fs::remove_dir_all(&root).unwrap();
-        assert_eq!(packages, ["headwater-new", "headwater-oracle"]);
+        assert_eq!(packages, ["headwater-new", "headwater-system-tests"]);
     }
 
     #[test]
     fn format_and_lints_come_before_anything_slow() {
-        let steps = plan("cargo", &["headwater-oracle".to_owned()]);
+        let steps = plan("cargo", &["headwater-system-tests".to_owned()]);
         assert_eq!(steps.first().unwrap().name, "format");
         let last = steps.last().unwrap();
-        assert_eq!(last.name, "tests of oracle");
+        assert_eq!(last.name, "tests of system-tests");
         assert!(last.line.ends_with(&["--".to_owned(), "--test-threads=1".to_owned()]));
     }
 }

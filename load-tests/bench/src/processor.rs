@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use headwater_kafka::{KafkaSettings, Next, SchemaCache, Start, TopicReader, admin};
-use headwater_oracle::fill::{Fill, fill};
 use headwater_schemas::records::Edge;
 use headwater_schemas::topics::Topic;
 use headwater_stack::Stack;
+use headwater_system_tests::fill::{Fill, fill};
 
 use crate::child::{Owned, beside};
 use crate::report::Report;

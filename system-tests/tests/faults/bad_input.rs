@@ -10,9 +10,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use headwater_oracle::lab::{Process, built, wait_for};
-use headwater_oracle::program::{Ended, ours, run};
 use headwater_stack::{Stack, StackOptions, free_port};
+use headwater_system_tests::lab::{Process, built, wait_for};
+use headwater_system_tests::program::{Ended, ours, run};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const NOBODY: u32 = 65534;

@@ -11,14 +11,14 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use headwater_kafka::{KafkaSettings, SchemaCache, Start, TopicReader};
-use headwater_oracle::lab::{Process, wait_for};
-use headwater_oracle::program::{ours, run};
-use headwater_oracle::random::Random;
-use headwater_oracle::raw::{Bad, Raw};
-use headwater_oracle::topics;
 use headwater_schemas::records::{DeadLetter, Latency};
 use headwater_schemas::topics::Topic;
 use headwater_stack::{Stack, StackOptions};
+use headwater_system_tests::lab::{Process, wait_for};
+use headwater_system_tests::program::{ours, run};
+use headwater_system_tests::random::Random;
+use headwater_system_tests::raw::{Bad, Raw};
+use headwater_system_tests::topics;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const WINDOW_US: i64 = 10_000_000;

@@ -11,12 +11,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use headwater_kafka::KafkaSettings;
-use headwater_oracle::client::Outcome;
-use headwater_oracle::lab::{Cgroup, Lab, Load, Process, wait_for};
-use headwater_oracle::program::{Ended, ours, run};
-use headwater_oracle::topics;
 use headwater_schemas::records::{Agent, Side};
 use headwater_stack::{Stack, StackOptions};
+use headwater_system_tests::client::Outcome;
+use headwater_system_tests::lab::{Cgroup, Lab, Load, Process, wait_for};
+use headwater_system_tests::program::{Ended, ours, run};
+use headwater_system_tests::topics;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

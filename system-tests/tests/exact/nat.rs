@@ -5,11 +5,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
-use headwater_oracle::client::Outcome;
-use headwater_oracle::lab::{Lab, Load, PATIENCE, wait_for};
-use headwater_oracle::nat::{Addresses, Nat, VIRTUAL_PORT};
-use headwater_oracle::topics::{self, SeenRequest};
 use headwater_schemas::records::Side;
+use headwater_system_tests::client::Outcome;
+use headwater_system_tests::lab::{Lab, Load, PATIENCE, wait_for};
+use headwater_system_tests::nat::{Addresses, Nat, VIRTUAL_PORT};
+use headwater_system_tests::topics::{self, SeenRequest};
 
 const SERVER_PORT: u16 = 8080;
 const EACH: u64 = 200;

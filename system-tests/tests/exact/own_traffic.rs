@@ -1,15 +1,15 @@
 //! The agent's own traffic is not taken for anybody's, also where the agent and Kafka are inside of what it observes.
 //!
-//! Alone in its file: for a while its whole process is in the cgroup, and so would be what other tests start.
+//! Run alone: for a while its whole process is in the cgroup, and so would be what other tests start.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use headwater_oracle::lab::{Lab, wait_for};
-use headwater_oracle::topics;
 use headwater_schemas::records::Flow;
 use headwater_schemas::topics::Topic;
+use headwater_system_tests::lab::{Lab, wait_for};
+use headwater_system_tests::topics;
 
 /// Heartbeats, five seconds apart: the progress of open connections is published in that time.
 const HEARTBEATS: usize = 4;

@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 
-use headwater_oracle::client::Outcome;
-use headwater_oracle::lab::{Lab, free_port, wait_for, wait_for_port};
-use headwater_oracle::topics;
 use headwater_schemas::records::{Agent, Side};
+use headwater_system_tests::client::Outcome;
+use headwater_system_tests::lab::{Lab, free_port, wait_for, wait_for_port};
+use headwater_system_tests::topics;
 
 const CONNECTIONS: u64 = 8;
 

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_kafka::{KafkaSettings, Next, Publisher, Start, TopicReader, Transactions, admin};
-use headwater_oracle::chaos::{Chaos, MODES};
-use headwater_oracle::client::{Outcome, time_of_day_us};
-use headwater_oracle::lab::{
-    Client, Lab, Load, NODE, Process, free_port, wait_for, wait_for_port, wait_for_window, wait_up_to,
-};
-use headwater_oracle::topics;
-use headwater_oracle::windows::{WINDOW_US, judge, said, unnamed, window_of};
 use headwater_schemas::topics::Topic;
 use headwater_stack::{Stack, StackOptions};
+use headwater_system_tests::chaos::{Chaos, MODES};
+use headwater_system_tests::client::{Outcome, time_of_day_us};
+use headwater_system_tests::lab::{
+    Client, Lab, Load, NODE, Process, free_port, wait_for, wait_for_port, wait_for_window, wait_up_to,
+};
+use headwater_system_tests::topics;
+use headwater_system_tests::windows::{WINDOW_US, judge, said, unnamed, window_of};
 
 const OUTAGE: Duration = Duration::from_secs(60);
 

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use headwater_oracle::client::{Connection, Outcome};
-use headwater_oracle::plan::{Body, Planned, Server, Session, Transport, sessions};
+use headwater_system_tests::client::{Connection, Outcome};
+use headwater_system_tests::plan::{Body, Planned, Server, Session, Transport, sessions};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -10,8 +10,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use headwater_oracle::client::{Connection, Outcome};
-use headwater_oracle::plan::{Body, Planned, Session, Transport};
+use headwater_system_tests::client::{Connection, Outcome};
+use headwater_system_tests::plan::{Body, Planned, Session, Transport};
 
 /// What one connection asks at most.
 const REQUESTS_MAX: usize = 200_000;

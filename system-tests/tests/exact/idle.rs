@@ -1,10 +1,10 @@
 //! Where nothing happens, nothing but watermarks and heartbeats is published.
 #![allow(clippy::unwrap_used)]
 
-use headwater_oracle::lab::{Lab, wait_for};
-use headwater_oracle::topics;
 use headwater_schemas::records::Agent;
 use headwater_schemas::topics::Topic;
+use headwater_system_tests::lab::{Lab, wait_for};
+use headwater_system_tests::topics;
 
 /// Heartbeats, five seconds apart, in which whatever feeds itself would grow.
 const HEARTBEATS: usize = 4;

@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 
-use headwater_oracle::client::Outcome;
-use headwater_oracle::lab::{Lab, Load, free_port, wait_for, wait_for_port, wait_for_window};
-use headwater_oracle::topics::{self, SeenRequest};
 use headwater_schemas::Histogram;
 use headwater_schemas::records::Side;
+use headwater_system_tests::client::Outcome;
+use headwater_system_tests::lab::{Lab, Load, free_port, wait_for, wait_for_port, wait_for_window};
+use headwater_system_tests::topics::{self, SeenRequest};
 
 const EACH: u64 = 5_000;
 const EARLY: u64 = 50;

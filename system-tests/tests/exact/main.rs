@@ -1,0 +1,8 @@
+//! What is captured is what happened, exactly: each test starts servers, clients and the agent in a cgroup of its own, and mostly
+//! waits for what the topics then say. One program, so that it is linked once.
+
+mod busy;
+mod exact;
+mod idle;
+mod nat;
+mod own_traffic;
