@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "headwater-demo-shop",
     "headwater-system-tests",
     "headwater-console",
+    "headwater-cli",
     "headwater-bench",
 ];
 

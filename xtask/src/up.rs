@@ -8,7 +8,7 @@ use crate::needs::Purpose;
 use crate::run;
 use crate::setup;
 
-const PACKAGES: &[&str] = &["headwater-agent", "headwater-processors", "headwater-console", "headwater-demo-shop"];
+const PACKAGES: &[&str] = &["headwater-agent", "headwater-processors", "headwater-cli", "headwater-demo-shop"];
 
 pub fn run(arguments: Vec<String>) -> Result<()> {
     let (consent, arguments): (Vec<String>, Vec<String>) =

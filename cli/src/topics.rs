@@ -8,7 +8,7 @@ use headwater_schemas::records::{Agent, Alert, DeadLetter, Edge, Flow, Latency, 
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
 
-use super::settings::Settings;
+use crate::settings::Settings;
 use crate::terminal::{Align, Colour, Table, colours_wanted, print};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,14 +1,13 @@
 //! The page in a real Chromium, driven by playwright-core: `browser/page.test.js` and `browser/layout.test.js` look at it, this
 //! file publishes what they are to see. Chromium, Node and npm must be there; nothing is skipped.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::{Console, WINDOW_US, Writer, firing, heartbeat, http, newest_window_us, no_data, settings, write_shop};
+use crate::common::{
+    Console, WINDOW_US, Writer, firing, heartbeat, http, newest_window_us, no_data, settings, write_shop,
+};
 use headwater_schemas::records::{Alert, AlertState, Edge};
 
 fn browser_dir() -> PathBuf {

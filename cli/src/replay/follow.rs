@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::Task;
-use crate::command::child::{own_program, program_command, tail};
-use crate::command::up::stop_on_signals;
+use crate::child::{own_program, program_command, tail};
+use crate::up::stop_on_signals;
 
 const PROCESSOR: &str = "headwater-processor";
 const POLL: Duration = Duration::from_millis(100);

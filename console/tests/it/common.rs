@@ -1,7 +1,4 @@
 //! A real Kafka and registry, and records that a test publishes to them as the agent and the processors would.
-#![allow(clippy::unwrap_used, dead_code)]
-
-pub mod wait;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -19,6 +16,7 @@ use headwater_schemas::records::{
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::Encoder;
 use headwater_stack::{Stack, StackOptions};
+use headwater_testing::wait_for;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
@@ -27,7 +25,7 @@ pub const WINDOW_US: i64 = 10_000_000;
 
 const TOPICS: [Topic; 4] = [Topic::Edges, Topic::Latencies, Topic::Alerts, Topic::Agents];
 
-/// One stack for all tests of a file; each test has a topic prefix of its own.
+/// One stack for all these tests; each test has a topic prefix of its own.
 pub fn stack() -> &'static Stack {
     static STACK: OnceLock<Stack> = OnceLock::new();
     STACK.get_or_init(|| Stack::start(StackOptions::default()).unwrap())
@@ -273,7 +271,7 @@ impl Drop for Console {
 
 /// Polls until there is an answer.
 pub fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
-    wait::wait_for(PATIENCE, probe).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
+    wait_for(PATIENCE, probe).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
 }
 
 /// A shop like the sample system, over several windows that end now.

@@ -3,7 +3,7 @@
 //! In: flags. Out: Kafka and the registry (unless they are given), the agent, the processors and the page; with `--demo` a
 //! sample system too, and then nothing but that is captured. Promises: what is needed is checked before anything starts;
 //! Ctrl-C stops what was started, in order, and only that; no child outlives this process, however it ends.
-//! Bounds: the restarts of a child ([`RESTARTS_MAX`](super::child::RESTARTS_MAX)) and each wait.
+//! Bounds: the restarts of a child ([`RESTARTS_MAX`](crate::child::RESTARTS_MAX)) and each wait.
 
 mod demo;
 mod options;
@@ -23,7 +23,7 @@ pub use session::stop_on_signals;
 
 pub fn command() -> Command {
     let about = "Starts everything on this machine: Kafka, agent, processors and the page";
-    let command = super::settings::add_flags(UpArgs::augment_args(Command::new("up").about(about)));
+    let command = crate::settings::add_flags(UpArgs::augment_args(Command::new("up").about(about)));
     // The two that people type most have short names here.
     command
         .mut_arg("kafka.brokers", |arg| arg.visible_alias("brokers"))

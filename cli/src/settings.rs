@@ -4,11 +4,10 @@
 
 use anyhow::Result;
 use clap::{ArgMatches, Command};
+use headwater_console::server::ServerSettings;
 use headwater_kafka::KafkaSettings;
 use headwater_settings::{CONFIG_KEY, Environment, Key, Problems, Values, from_matches};
 use headwater_telemetry::TelemetrySettings;
-
-use crate::server::ServerSettings;
 
 pub const KEYS: &[&[Key]] = &[KafkaSettings::KEYS, ServerSettings::KEYS, TelemetrySettings::KEYS];
 const HEADING: &str = "Settings (also in a file or the environment)";

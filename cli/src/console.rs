@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use headwater_console::feed::Feed;
+use headwater_console::live::Limits;
+use headwater_console::server::{Server, ServerSettings};
+use headwater_kafka::KafkaSettings;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::settings::Settings;
-use crate::feed::Feed;
-use crate::live::Limits;
-use crate::server::{Server, ServerSettings};
-use headwater_kafka::KafkaSettings;
+use crate::settings::Settings;
 
 /// An open page must not keep the program alive.
 const STOP_TIMEOUT: Duration = Duration::from_millis(200);

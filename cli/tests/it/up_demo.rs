@@ -1,10 +1,6 @@
 //! `headwater up --demo` as a user starts it: the whole expected map within 30 seconds of being ready, each window at most 5 seconds after
 //! its end, an injected fault raises an alert that names the right service within 60, the alert resolves, and Ctrl-C leaves nothing behind. Needs root, and the
 //! programs beside `headwater`: `cargo build` makes them.
-#![allow(clippy::unwrap_used)]
-
-#[path = "common/wait.rs"]
-mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use headwater_testing::wait_for;
 use serde::Deserialize;
 use serde_json::Value;
-use wait::wait_for;
 
 /// Kafka, the registry and the shop start on two busy cores; nothing is fetched any more by then, or this is the first run.
 const READY_WITHIN: Duration = Duration::from_secs(300);

@@ -21,8 +21,8 @@ use super::options::Options;
 use super::preflight::Programs;
 use super::ready::{DemoReady, Ready};
 use super::say::Say;
-use crate::command::child::{Child, Launch, Seen, tail};
-use crate::command::console::Console;
+use crate::child::{Child, Launch, Seen, tail};
+use crate::console::Console;
 
 const POLL: Duration = Duration::from_millis(100);
 /// Loading the probes, registering schemas and creating topics takes a few seconds.

@@ -1,9 +1,6 @@
 //! The console against a real Kafka: what is published is what its JSON says.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{
+use crate::common::{
     Console, PATIENCE, WINDOW_US, Writer, eventually, firing, heartbeat, http, latency, newest_window_us, no_data,
     settings,
 };

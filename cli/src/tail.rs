@@ -15,9 +15,9 @@ use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::settings::Settings;
 use crate::clock::{now_us, parse_time_us, rfc3339, time_of_day};
 use crate::format::{bytes, completeness, latency, rate, share};
+use crate::settings::Settings;
 use crate::terminal::{clean, print};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

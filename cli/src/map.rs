@@ -6,16 +6,16 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use headwater_console::live::{EdgeView, Limits, Live, MapView, Range};
+use headwater_console::records::{Item, ItemReader, place};
 use headwater_kafka::{Next, RecordError, Start, TopicReader, connect_check};
 use headwater_schemas::records::{Edge, Missing};
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
 
-use super::settings::Settings;
 use crate::clock::{now_us, rfc3339, time_of_day};
 use crate::format;
-use crate::live::{EdgeView, Limits, Live, MapView, Range};
-use crate::records::{Item, ItemReader, place};
+use crate::settings::Settings;
 use crate::terminal::{Align, Colour, Table, clean, colours_wanted, paint, print};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The one wait of these tests: for a condition, with a deadline.
+//! What the tests of several packages share. Only `[dev-dependencies]` name it; no program is built with it.
 
 use std::thread;
 use std::time::{Duration, Instant};

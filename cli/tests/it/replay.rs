@@ -1,12 +1,11 @@
 //! `headwater replay` on a real Kafka: the windows of a past range come again, byte for byte, also if it is killed in the middle.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use headwater_console::clock::{now_us, rfc3339};
+use headwater_console::clock::now_us;
 use headwater_kafka::{KafkaSettings, Start, TopicReader, admin};
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::split;
@@ -166,6 +165,10 @@ fn closed_windows(settings: &KafkaSettings) -> usize {
         lines(settings, topic).iter().filter(|line| line.is_marker).count() / settings.partitions as usize
     };
     count(Topic::Edges).min(count(Topic::Latencies))
+}
+
+fn rfc3339(us: i64) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_micros(us.cast_unsigned())).to_string()
 }
 
 fn text(bytes: &[u8]) -> String {

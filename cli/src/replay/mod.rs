@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use headwater_kafka::{KafkaSettings, connect_check};
 
-use super::settings::Settings;
 use crate::clock::{now_us, parse_time_us};
+use crate::settings::Settings;
 use crate::terminal::print;
 use summary::Summary;
 

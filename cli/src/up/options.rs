@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use headwater_settings::{Environment, Problems};
 use headwater_stack::Wanted;
 
-use crate::command::settings::{Settings, for_children, given};
+use crate::settings::{Settings, for_children, given};
 
 #[derive(Debug, clap::Args)]
 pub struct UpArgs {

@@ -1,5 +1,4 @@
 //! The `headwater` command where things are wrong: each time a clear error, and nothing is started.
-#![allow(clippy::unwrap_used)]
 
 use std::process::{Command, Output};
 

@@ -12,7 +12,7 @@ use headwater_kafka::{KafkaSettings, Registry, admin, connect_check};
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
 
-use super::settings::Settings;
+use crate::settings::Settings;
 use crate::terminal::{Colour, colours_wanted, paint, print};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

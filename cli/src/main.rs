@@ -1,19 +1,21 @@
-//! The `headwater` command: one module a subcommand.
+//! The `headwater` command, for people: one module a subcommand.
 //!
 //! In: arguments, environment, the file of `--config`. Out: text for people, or with `--json` one object a line; errors go to
 //! standard error with what to do. Exit code 0 if all is well, 1 if something failed, 2 for wrong arguments or settings.
 
 mod child;
+mod clock;
 mod console;
 mod doctor;
+mod format;
 mod map;
 mod replay;
 mod settings;
 mod tail;
+mod terminal;
 mod topics;
 mod up;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -24,13 +26,12 @@ use settings::Settings;
 
 const ABOUT: &str = "Shows which services talk to which, how fast and how often it fails, from what the kernel saw";
 
-/// Runs the command that the arguments name.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environment) -> ExitCode {
-    let (matches, unknown) = match headwater_settings::parse(&cli(), arguments) {
+fn main() -> ExitCode {
+    let (matches, unknown) = match headwater_settings::parse(&cli(), std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) => error.exit(),
     };
-    match dispatch(&matches, environment, unknown) {
+    match dispatch(&matches, std::env::vars().collect(), unknown) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("headwater: {error:#}");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::say::Say;
-use crate::command::child::{Child, Launch, tail};
+use crate::child::{Child, Launch, tail};
 
 /// PostgreSQL makes a database cluster first.
 const START_TIMEOUT: Duration = Duration::from_secs(120);

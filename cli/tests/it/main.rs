@@ -1,0 +1,6 @@
+//! The `headwater` command as a user starts it: wrong arguments, a replay, and everything up with the sample system.
+#![allow(clippy::unwrap_used)]
+
+mod command;
+mod replay;
+mod up_demo;

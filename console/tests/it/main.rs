@@ -1,0 +1,6 @@
+//! The console as a whole: its answers and its page, each against a real Kafka.
+#![allow(clippy::unwrap_used)]
+
+mod api;
+mod browser;
+mod common;
