@@ -80,8 +80,8 @@ impl Chaos {
             let at_us = time_of_day_us()?;
             match &mut victim.state {
                 State::Running(Some(process)) => process.kill(),
-                _ if victim.name == "kafka" => self.lab.stack.kafka().kill(),
-                _ => self.lab.stack.registry().kill(),
+                _ if victim.name == "kafka" => self.lab.own_stack().kafka().kill(),
+                _ => self.lab.own_stack().registry().kill(),
             }
             victim.state = State::Ended { at_us, again_at: Instant::now() + away };
         }
@@ -154,8 +154,8 @@ fn start(name: &'static str, lab: &Arc<Lab>) -> Result<State> {
     let of_stack = Arc::clone(lab);
     Ok(match name {
         "agent" => State::Running(Some(lab.spawn_agent()?)),
-        "kafka" => State::Starting(std::thread::spawn(move || Ok(of_stack.stack.kafka().restart()?))),
-        "registry" => State::Starting(std::thread::spawn(move || Ok(of_stack.stack.registry().restart()?))),
+        "kafka" => State::Starting(std::thread::spawn(move || Ok(of_stack.own_stack().kafka().restart()?))),
+        "registry" => State::Starting(std::thread::spawn(move || Ok(of_stack.own_stack().registry().restart()?))),
         mode => State::Running(Some(lab.processor(mode)?)),
     })
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use headwater_kafka::KafkaSettings;
+use headwater_stack::shared::Shared;
 use headwater_stack::{Stack, StackOptions};
 
 use crate::client::{Outcome, time_of_day_us};
@@ -26,17 +27,36 @@ pub const NODE: &str = "oracle-node";
 
 /// The ground of one test.
 pub struct Lab {
-    pub stack: Stack,
+    /// Kafka and a registry of this test's own, if it has some; others take the shared ones.
+    pub stack: Option<Stack>,
     pub settings: KafkaSettings,
     pub cgroup: Cgroup,
     pub folder: tempfile::TempDir,
 }
 
 impl Lab {
+    /// With the Kafka and the registry that tests share, under a prefix of its own.
     pub fn start() -> Result<Lab> {
-        let stack = Stack::start(StackOptions::default())?;
+        Ok(Lab { stack: None, settings: shared("lab")?, cgroup: Cgroup::make()?, folder: tempfile::tempdir()? })
+    }
+
+    /// With a Kafka and a registry that it may harm.
+    pub fn start_own() -> Result<Lab> {
+        Lab::around(Stack::start(StackOptions::default())?)
+    }
+
+    /// The same with those that the test has started.
+    pub fn around(stack: Stack) -> Result<Lab> {
         let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
-        Ok(Lab { stack, settings, cgroup: Cgroup::make()?, folder: tempfile::tempdir()? })
+        Ok(Lab { stack: Some(stack), settings, cgroup: Cgroup::make()?, folder: tempfile::tempdir()? })
+    }
+
+    /// The Kafka and the registry that this test may harm.
+    ///
+    /// # Panics
+    /// If they are the shared ones.
+    pub fn own_stack(&self) -> &Stack {
+        self.stack.as_ref().expect("a test that harms Kafka starts with Lab::start_own")
     }
 
     /// The same with Kafka and the registry inside of what the agent observes.
@@ -44,7 +64,7 @@ impl Lab {
         let cgroup = Cgroup::make()?;
         let stack = cgroup.run_inside(|| Ok(Stack::start(StackOptions::default())?))?;
         let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
-        Ok(Lab { stack, settings, cgroup, folder: tempfile::tempdir()? })
+        Ok(Lab { stack: Some(stack), settings, cgroup, folder: tempfile::tempdir()? })
     }
 
     /// Starts the agent on this lab's cgroup; it is ready once its heartbeat was read.
@@ -347,6 +367,13 @@ impl Drop for Cgroup {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// The Kafka and the registry that tests share, with a prefix of this test's own.
+pub fn shared(name: &str) -> Result<KafkaSettings> {
+    let shared = Shared::get()?;
+    let settings = KafkaSettings::local(&shared.brokers, &shared.registry_url);
+    Ok(KafkaSettings { prefix: Shared::prefix(name), ..settings })
 }
 
 /// A program that was built with the workspace.

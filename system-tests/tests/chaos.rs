@@ -42,7 +42,7 @@ const ENOUGH: u64 = 200_000;
 
 #[test]
 fn kafka_stopped_for_a_minute() {
-    let lab = Lab::start().unwrap();
+    let lab = Lab::start_own().unwrap();
     // Two agents look at the same processes: one whose queue holds a minute, and one whose queue does not.
     let roomy = lab.settings.clone();
     let tight = KafkaSettings { prefix: "tight.".to_owned(), queue_bytes: 1 << 20, ..roomy.clone() };
@@ -53,7 +53,7 @@ fn kafka_stopped_for_a_minute() {
     load.begin();
     wait_until_complete(&roomy, time_of_day_us().unwrap(), Duration::from_secs(60));
 
-    lab.stack.kafka().stop();
+    lab.own_stack().kafka().stop();
     let stopped_at_us = time_of_day_us().unwrap();
     std::thread::sleep(OUTAGE * 2 / 3);
     let memory = || agents[1].rss_bytes().unwrap();
@@ -62,7 +62,7 @@ fn kafka_stopped_for_a_minute() {
     let grown_bytes = memory() - memory_bytes;
     println!("the agent with the full queue has {memory_bytes} bytes, and {grown_bytes} more 20 s later");
     assert!(grown_bytes < GROWTH_BYTES_MAX, "a queue that is full goes on growing: {grown_bytes} bytes in 20 s");
-    lab.stack.kafka().restart().unwrap();
+    lab.own_stack().kafka().restart().unwrap();
     let back_at_us = time_of_day_us().unwrap();
     println!("Kafka was away from {stopped_at_us} to {back_at_us}");
 
@@ -114,7 +114,7 @@ fn check_agent(settings: &KafkaSettings, sent: i64, published: i64) -> BTreeMap<
 fn any_process_killed_at_ten_random_moments() {
     let seed = std::env::var("CHAOS_SEED").map_or(SEED, |text| text.parse().unwrap());
     println!("CHAOS_SEED={seed}");
-    let lab = Arc::new(Lab::start().unwrap());
+    let lab = Arc::new(Lab::start_own().unwrap());
     let settings = &lab.settings;
     let mut load = SteadyLoad::open(&lab);
     let agent = lab.agent().unwrap();

@@ -5,7 +5,6 @@ mod bench;
 mod needs;
 mod run;
 mod setup;
-mod steps;
 mod test;
 mod up;
 
@@ -35,7 +34,19 @@ enum Task {
         arguments: Vec<String>,
     },
     /// Format, lints, unit tests, and the tests on the real kernel and the real Kafka
-    Test(Consent),
+    Test {
+        #[command(flatten)]
+        consent: Consent,
+        /// Also what is too slow for each run
+        #[arg(long, conflicts_with = "quick")]
+        all: bool,
+        /// Format, lints, and the tests that need neither root nor Kafka
+        #[arg(long)]
+        quick: bool,
+        /// Only the tests whose name contains this, without the checks of the sources
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+    },
     /// Measure what the agent costs and what the processors achieve, in alternating runs
     Bench {
         #[command(flatten)]
@@ -57,7 +68,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Setup(consent) => setup::ensure(Purpose::ALL, consent.yes),
         Task::Up { arguments } => up::run(arguments),
-        Task::Test(consent) => test::run(consent.yes),
+        Task::Test { consent, all, quick, only } => test::run(&test::Options { yes: consent.yes, all, quick, only }),
         Task::Bench { consent, json } => bench::run(consent.yes, json),
     };
     // Printed here, since what is missing on a machine is no bug whose backtrace anyone wants.

@@ -9,9 +9,8 @@ use headwater_console::clock::now_us;
 use headwater_kafka::{KafkaSettings, Start, TopicReader, admin};
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::split;
-use headwater_stack::{Stack, StackOptions};
 use headwater_system_tests::fill::{Fill, SECONDS_BEHIND, fill};
-use headwater_system_tests::lab::{built, wait_up_to};
+use headwater_system_tests::lab::{built, shared, wait_up_to};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -22,7 +21,6 @@ const RECORDS: u64 = SECONDS * 2 * 100;
 
 /// A live run that is over, for all tests of this file.
 struct Past {
-    stack: Stack,
     settings: KafkaSettings,
     start_us: i64,
 }
@@ -31,15 +29,13 @@ impl Past {
     fn get() -> &'static Past {
         static PAST: OnceLock<Past> = OnceLock::new();
         PAST.get_or_init(|| {
-            let stack = Stack::start(StackOptions::default()).unwrap();
-            let mut settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
-            settings.prefix = "live.".into();
+            let settings = shared("live").unwrap();
             let start_us = (now_us() / WINDOW_US) * WINDOW_US - 40 * 60 * SECOND_US;
             // In the range that is computed again, and not in its first window.
             let lossy_second = Some(16 * 60 + 15);
             let records = Fill { records: RECORDS, seconds: SECONDS, start_us, in_the_past: true, lossy_second };
             fill(&settings, &records).unwrap();
-            let past = Past { stack, settings, start_us };
+            let past = Past { settings, start_us };
             let mut live = Owned(past.command(&built("headwater-processor").unwrap()).arg("all").spawn().unwrap());
             let windows = SECONDS as usize / 10;
             past.until("all windows of the live run", || closed_windows(&past.settings) >= windows);
@@ -79,7 +75,7 @@ impl Past {
 
     fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let held = wait_up_to(PATIENCE, what, || Ok(holds()));
-        held.unwrap_or_else(|error| panic!("{error}; Kafka: {}", self.stack.bootstrap()));
+        held.unwrap_or_else(|error| panic!("{error}; Kafka: {}", self.settings.brokers));
     }
 
     /// What the live run says of the range must be all that the replay says.
@@ -248,7 +244,7 @@ fn what_cannot_be_right_is_refused_before_anything_is_written() {
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains(part), "{part} is not in: {}", text(&output.stderr));
     };
-    refused(&mut past.replay(60, 120, "live."), "is the prefix of the topics that are read");
+    refused(&mut past.replay(60, 120, &past.settings.prefix), "is the prefix of the topics that are read");
     refused(&mut past.replay(120, 60, "x."), "is not before");
     refused(&mut past.replay(61, 69, "x."), "no whole window");
     refused(&mut past.replay(60, 120, "x y"), "cannot begin the name of a topic");

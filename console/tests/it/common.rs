@@ -1,7 +1,7 @@
 //! A real Kafka and registry, and records that a test publishes to them as the agent and the processors would.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_console::clock::now_us;
@@ -15,7 +15,7 @@ use headwater_schemas::records::{
 };
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::Encoder;
-use headwater_stack::{Stack, StackOptions};
+use headwater_stack::shared::Shared;
 use headwater_testing::wait_for;
 use serde::Serialize;
 use tokio::runtime::Runtime;
@@ -25,15 +25,11 @@ pub const WINDOW_US: i64 = 10_000_000;
 
 const TOPICS: [Topic; 4] = [Topic::Edges, Topic::Latencies, Topic::Alerts, Topic::Agents];
 
-/// One stack for all these tests; each test has a topic prefix of its own.
-pub fn stack() -> &'static Stack {
-    static STACK: OnceLock<Stack> = OnceLock::new();
-    STACK.get_or_init(|| Stack::start(StackOptions::default()).unwrap())
-}
-
-pub fn settings(prefix: &str) -> KafkaSettings {
-    let mut settings = KafkaSettings::local(&stack().bootstrap(), &stack().registry().url());
-    settings.prefix = format!("{prefix}.");
+/// The Kafka and the registry that tests share, with a topic prefix of the test's own.
+pub fn settings(name: &str) -> KafkaSettings {
+    let shared = Shared::get().unwrap();
+    let mut settings = KafkaSettings::local(&shared.brokers, &shared.registry_url);
+    settings.prefix = Shared::prefix(name);
     settings
 }
 

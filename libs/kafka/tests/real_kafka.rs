@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use headwater_kafka::{
@@ -13,22 +12,16 @@ use headwater_kafka::{
 use headwater_schemas::records::{DeadLetter, Record};
 use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::Encoder;
+use headwater_stack::shared::Shared;
 use headwater_stack::{Stack, StackOptions};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One stack for all tests of this file; each has a topic prefix of its own.
-fn stack() -> &'static Stack {
-    static STACK: OnceLock<Stack> = OnceLock::new();
-    STACK.get_or_init(|| {
-        let sasl_users = vec![("user".to_owned(), "right".to_owned())];
-        Stack::start(StackOptions { sasl_users, ..StackOptions::default() }).unwrap()
-    })
-}
-
-fn settings(prefix: &str) -> KafkaSettings {
-    let mut settings = KafkaSettings::local(&stack().bootstrap(), &stack().registry().url());
-    settings.prefix = format!("{prefix}.");
+/// The Kafka and the registry that tests share, with a topic prefix of the test's own.
+fn settings(name: &str) -> KafkaSettings {
+    let shared = Shared::get().unwrap();
+    let mut settings = KafkaSettings::local(&shared.brokers, &shared.registry_url);
+    settings.prefix = Shared::prefix(name);
     settings
 }
 
@@ -201,7 +194,7 @@ fn wrong_addresses_and_passwords_are_told_apart() {
     assert!(error.to_string().contains("check kafka.brokers"), "{error}");
 
     let mut secured = settings("secured");
-    secured.brokers = stack().kafka().sasl_bootstrap().unwrap();
+    secured.brokers = Shared::get().unwrap().sasl_brokers;
     secured.security.protocol = "sasl_plaintext";
     secured.security.user = Some("user".into());
     secured.security.password = Some("right".into());

@@ -62,6 +62,9 @@ pub enum StackError {
     #[error("`{command}` failed: {detail}; is the container engine running, and may this user use it?")]
     Docker { command: String, detail: String },
 
+    #[error("the Kafka that this process's tests share did not start: {detail}")]
+    Shared { detail: String },
+
     #[error("the option {option} cannot be used: {detail}")]
     Option { option: &'static str, detail: String },
 

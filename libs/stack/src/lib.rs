@@ -23,6 +23,7 @@ mod ports;
 mod progress;
 mod registry;
 mod services;
+pub mod shared;
 mod stack;
 mod workspace;
 

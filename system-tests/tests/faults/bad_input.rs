@@ -7,10 +7,10 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use headwater_stack::{Stack, StackOptions, free_port};
+use headwater_stack::free_port;
+use headwater_stack::shared::Shared;
 use headwater_system_tests::lab::{Process, built, wait_for};
 use headwater_system_tests::program::{Ended, ours, run};
 
@@ -28,13 +28,9 @@ const PROGRAMS: [(&str, &[&str]); 5] = [
     ("headwater", &["topics"]),
 ];
 
-/// One Kafka for all tests of this file, which also has a listener that asks for a password.
-fn stack() -> &'static Stack {
-    static STACK: OnceLock<Stack> = OnceLock::new();
-    STACK.get_or_init(|| {
-        let sasl_users = vec![("user".to_owned(), "right".to_owned())];
-        Stack::start(StackOptions { sasl_users, ..StackOptions::default() }).unwrap()
-    })
+/// The shared Kafka, which also has a listener that asks for a password.
+fn stack() -> Shared {
+    Shared::get().unwrap()
 }
 
 fn end(command: &mut Command) -> Ended {
@@ -59,7 +55,9 @@ fn program(name: &str, args: &[&str]) -> Command {
 }
 
 fn with_kafka(command: &mut Command) -> &mut Command {
-    command.args(["--kafka-brokers", &stack().bootstrap(), "--registry-url", &stack().registry().url()])
+    let Shared { brokers, registry_url, .. } = stack();
+    let prefix = Shared::prefix("bad-input");
+    command.args(["--kafka-brokers", &brokers, "--registry-url", &registry_url, "--kafka-prefix", &prefix])
 }
 
 /// The agent where everyone may run it.
@@ -125,14 +123,13 @@ fn a_broker_that_is_not_there_is_named() {
 #[test]
 fn a_registry_that_is_not_there_is_named() {
     // Some topic must be there to be read.
-    headwater_kafka::admin::ensure_topics(
-        &headwater_kafka::KafkaSettings::local(&stack().bootstrap(), NO_REGISTRY),
-        &headwater_schemas::topics::Topic::ALL,
-    )
-    .unwrap();
+    let prefix = Shared::prefix("no-registry");
+    let local = headwater_kafka::KafkaSettings::local(&stack().brokers, NO_REGISTRY);
+    let settings = headwater_kafka::KafkaSettings { prefix: prefix.clone(), ..local };
+    headwater_kafka::admin::ensure_topics(&settings, &headwater_schemas::topics::Topic::ALL).unwrap();
     for (name, args) in PROGRAMS.into_iter().take(2) {
         let command = &mut program(name, args);
-        command.args(["--kafka-brokers", &stack().bootstrap(), "--registry-url", NO_REGISTRY]);
+        command.args(["--kafka-brokers", &settings.brokers, "--registry-url", NO_REGISTRY, "--kafka-prefix", &prefix]);
         ends_with(command, 1, &[NO_REGISTRY, "does not answer", "check registry.url and that the registry runs"]);
     }
 }
@@ -141,7 +138,7 @@ fn a_registry_that_is_not_there_is_named() {
 fn a_wrong_password_is_told_as_one() {
     for (name, args) in PROGRAMS {
         let command = &mut program(name, args);
-        command.args(["--kafka-brokers", &stack().kafka().sasl_bootstrap().unwrap(), "--kafka-user", "user"]);
+        command.args(["--kafka-brokers", &stack().sasl_brokers, "--kafka-user", "user"]);
         command.args(["--kafka-security-protocol", "sasl_plaintext"]).env("HEADWATER_KAFKA_PASSWORD", "wrong-hush");
         let ended = end(command);
         assert_eq!(ended.code, Some(1), "{command:?}: {}", ended.stderr);
@@ -152,7 +149,7 @@ fn a_wrong_password_is_told_as_one() {
     }
     // The right one does.
     let command = &mut program("headwater", &["topics"]);
-    command.args(["--kafka-brokers", &stack().kafka().sasl_bootstrap().unwrap(), "--kafka-user", "user"]);
+    command.args(["--kafka-brokers", &stack().sasl_brokers, "--kafka-user", "user"]);
     command.args(["--kafka-security-protocol", "sasl_plaintext"]).env("HEADWATER_KAFKA_PASSWORD", "right");
     ends_with(command, 0, &[]);
 }

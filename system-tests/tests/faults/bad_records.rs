@@ -14,7 +14,7 @@ use headwater_kafka::{KafkaSettings, SchemaCache, Start, TopicReader};
 use headwater_schemas::records::{DeadLetter, Latency};
 use headwater_schemas::topics::Topic;
 use headwater_stack::{Stack, StackOptions};
-use headwater_system_tests::lab::{Process, wait_for};
+use headwater_system_tests::lab::{Process, shared, wait_for};
 use headwater_system_tests::program::{ours, run};
 use headwater_system_tests::random::Random;
 use headwater_system_tests::raw::{Bad, Raw};
@@ -35,8 +35,7 @@ type Place = (String, i32, i64);
 
 #[test]
 fn each_bad_record_is_a_dead_letter_once_and_the_good_ones_count() {
-    let stack = Stack::start(StackOptions::default()).unwrap();
-    let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
+    let settings = shared("bad-records").unwrap();
     let logs = tempfile::tempdir().unwrap();
     let mut raw = Raw::start(&settings).unwrap();
     let mut random = Random::new(11);
@@ -240,7 +239,8 @@ fn commands_pass_over_them(settings: &KafkaSettings, bad: &[Bad], places: &BTree
     let mut command = ours("headwater").unwrap();
     let ended = run(command.args(["map", "--json", "--minutes", "5"]).args(flags(settings)), PATIENCE).unwrap();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("passed over headwater.edges partition 0 offset"), "{}", ended.stderr);
+    let told = format!("passed over {} partition 0 offset", Topic::Edges.name(&settings.prefix));
+    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
     let lines = ended.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     assert_eq!(lines.map(|line| line["requests"].as_i64().unwrap()).sum::<i64>(), SECONDS * EACH_SECOND);
 }
@@ -276,6 +276,7 @@ fn get(address: &str, path: &str) -> serde_json::Value {
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
-fn flags(settings: &KafkaSettings) -> [&str; 4] {
-    ["--kafka-brokers", &settings.brokers, "--registry-url", &settings.registry_url]
+fn flags(settings: &KafkaSettings) -> [&str; 6] {
+    let KafkaSettings { brokers, registry_url, prefix, .. } = settings;
+    ["--kafka-brokers", brokers, "--registry-url", registry_url, "--kafka-prefix", prefix]
 }

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use headwater_kafka::KafkaSettings;
 use headwater_schemas::records::{Agent, Side};
+use headwater_stack::shared::Shared;
 use headwater_stack::{Stack, StackOptions};
 use headwater_system_tests::client::Outcome;
-use headwater_system_tests::lab::{Cgroup, Lab, Load, Process, wait_for};
+use headwater_system_tests::lab::{Lab, Load, Process, wait_for};
 use headwater_system_tests::program::{Ended, ours, run};
 use headwater_system_tests::topics;
 
@@ -112,7 +112,7 @@ fn a_cache_without_room_is_named_and_nothing_half_copied_is_taken_for_whole() {
 
 fn cache_of_this_user() -> PathBuf {
     // The lab of another test may be the first to fetch it; this one needs it.
-    drop(Stack::start(StackOptions::default()).unwrap());
+    Shared::get().unwrap();
     let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
     xdg.unwrap_or_else(home).join("headwater")
@@ -125,8 +125,7 @@ fn what_kafka_s_full_disk_takes_away_is_counted_and_the_agent_goes_on() {
     let logs = tempfile::tempdir().unwrap();
     let log_dir = Some(logs.path().to_owned());
     let stack = Stack::start(StackOptions { data_dir, log_dir, ..StackOptions::default() }).unwrap();
-    let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
-    let lab = Lab { stack, settings, cgroup: Cgroup::make().unwrap(), folder: tempfile::tempdir().unwrap() };
+    let lab = Lab::around(stack).unwrap();
     let (_server, address) = lab.hyper(env!("CARGO_BIN_EXE_oracle-server")).unwrap();
     let mut agent = spawn_agent(&lab);
     wait_for("the agent's heartbeat", || Ok(topics::agents(&lab.settings).is_ok_and(|all| !all.is_empty()))).unwrap();
@@ -145,10 +144,10 @@ fn what_kafka_s_full_disk_takes_away_is_counted_and_the_agent_goes_on() {
     outcomes.extend(load("during", 2, 8_000));
     wait_for("the agent's word", || Ok(agent.log_text().contains("Kafka has taken nothing for"))).unwrap();
     assert!(agent.child.try_wait().unwrap().is_none(), "the agent ended: {}", agent.log_text());
-    println!("Kafka runs on its full disk: {}", lab.stack.kafka().is_running());
+    println!("Kafka runs on its full disk: {}", lab.own_stack().kafka().is_running());
 
     fs::remove_file(filler).unwrap();
-    lab.stack.kafka().restart().unwrap();
+    lab.own_stack().kafka().restart().unwrap();
     wait_for("deliveries", || Ok(agent.log_text().contains("Kafka takes records again"))).unwrap();
     outcomes.extend(load("after", 3, 1_000));
     agent.stop().unwrap();

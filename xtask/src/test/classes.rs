@@ -1,0 +1,83 @@
+//! How each test shares the machine with the others, and which are too slow for each run: the one place that says so.
+//!
+//! To mark a test, add a line to [`RULES`]; what is not named there follows from where it stands: unit tests compute,
+//! tests in `tests` folders wait for real programs.
+
+use std::time::Duration;
+
+/// What a test asks of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Computes, and touches nothing outside of its process and temporary folders.
+    Pure,
+    /// Works with the real kernel, Kafka, browser, and waits for most of its time.
+    Waits,
+    /// Loads the machine or measures it: nothing else runs beside it.
+    Alone,
+}
+
+/// What is said of the tests whose id starts with `prefix`; of several, the longest prefix counts.
+pub struct Rule {
+    pub prefix: &'static str,
+    pub class: Class,
+    /// Runs with `--all` only.
+    pub slow: bool,
+    /// What it takes on two cores: the longest begin first. No promise.
+    pub typical_s: u64,
+    pub limit: Duration,
+    /// All that the rule names run in one process, one after the other: they share something that is dear to make.
+    pub together: bool,
+}
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+const fn rule(prefix: &'static str, class: Class) -> Rule {
+    Rule { prefix, class, slow: false, typical_s: 3, limit: LIMIT, together: false }
+}
+
+impl Rule {
+    const fn takes(self, typical_s: u64) -> Self {
+        Self { typical_s, ..self }
+    }
+
+    const fn at_most_minutes(self, minutes: u64) -> Self {
+        Self { limit: Duration::from_secs(60 * minutes), ..self }
+    }
+
+    const fn together(self) -> Self {
+        Self { together: true, ..self }
+    }
+
+    /// For `cargo xtask test --all` only.
+    #[allow(dead_code, reason = "for the first test that is too slow for each run")]
+    const fn slow(self) -> Self {
+        Self { slow: true, ..self }
+    }
+}
+
+/// An id is `package::program::name`; unit tests have no program.
+pub const RULES: &[Rule] = &[
+    // These in `tests` folders need nothing of the outside world.
+    rule("protocols::", Class::Pure),
+    rule("schemas::", Class::Pure),
+    rule("settings::", Class::Pure),
+    rule("processors::exact::", Class::Pure),
+    // One live run is computed again by all of them.
+    rule("cli::it::replay::", Class::Waits).together().takes(60),
+    // Percentiles are compared with what the client measured.
+    rule("system-tests::exact::exact::", Class::Alone).takes(30),
+    // The demo's windows must be shown within seconds of their end.
+    rule("cli::it::up_demo::", Class::Alone).takes(120),
+    rule("system-tests::chaos::kafka_stopped_for_a_minute", Class::Waits).takes(150).at_most_minutes(8),
+    rule("system-tests::chaos::any_process_killed", Class::Waits).takes(150).at_most_minutes(8),
+    rule("system-tests::chaos::", Class::Waits).takes(40),
+    rule("system-tests::faults::bad_records::", Class::Waits).takes(80),
+    rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
+];
+
+/// The rule for one test; `is_unit` for those that stand in the sources.
+pub fn rule_of(id: &str, is_unit: bool) -> Rule {
+    let named = RULES.iter().filter(|rule| id.starts_with(rule.prefix)).max_by_key(|rule| rule.prefix.len());
+    let class = if is_unit { Class::Pure } else { Class::Waits };
+    named.map_or(rule("", class), |rule| Rule { ..*rule })
+}
