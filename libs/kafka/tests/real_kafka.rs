@@ -286,11 +286,11 @@ fn each_partition_ends_once_whatever_is_written_meanwhile() {
 
 #[test]
 fn a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_briefly() {
-    const CHILD: &str = "TEST_BROKERS_OF_THE_CHILD";
-    if let Ok(brokers) = std::env::var(CHILD) {
+    const CHILD: &str = "TEST_BROKERS_AND_PREFIX_OF_THE_CHILD";
+    if let Ok(place) = std::env::var(CHILD) {
         // This is the child: it opens a transaction and waits to be killed.
-        let mut settings = KafkaSettings::local(&brokers, "");
-        settings.prefix = "killed.".into();
+        let (brokers, prefix) = place.split_once(' ').unwrap();
+        let settings = KafkaSettings { prefix: prefix.into(), ..KafkaSettings::local(brokers, "") };
         let mut transactions = Transactions::start(&settings, "killed-1").unwrap();
         transactions.send(&Topic::Edges.name(&settings.prefix), 0, b"gone", Some(b"x"), &[]).unwrap();
         loop {
@@ -302,7 +302,7 @@ fn a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_
     let name = "a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_briefly";
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact"])
-        .env(CHILD, &settings.brokers)
+        .env(CHILD, format!("{} {}", settings.brokers, settings.prefix))
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
