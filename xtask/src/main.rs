@@ -24,7 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Check for everything that building, running and testing need, and install what is missing
+    /// Check for what building, running and testing need, and install what is missing
     Setup(Consent),
     /// Build everything and run `headwater up` with the given arguments (for example --demo)
     #[command(disable_help_flag = true)]
@@ -66,7 +66,7 @@ struct Consent {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
-        Task::Setup(consent) => setup::ensure(Purpose::ALL, consent.yes),
+        Task::Setup(consent) => setup::ensure(Purpose::EACH_RUN, consent.yes),
         Task::Up { arguments } => up::run(arguments),
         Task::Test { consent, all, quick, only } => test::run(&test::Options { yes: consent.yes, all, quick, only }),
         Task::Bench { consent, json } => bench::run(consent.yes, json),

@@ -18,11 +18,22 @@ pub enum Purpose {
     Demo,
     Test,
     Bench,
+    /// What only `cargo xtask test --all` runs.
+    Slow,
 }
 
 impl Purpose {
-    pub const ALL: &[Purpose] =
-        &[Purpose::Build, Purpose::Capture, Purpose::Stack, Purpose::Demo, Purpose::Test, Purpose::Bench];
+    pub const ALL: &[Purpose] = &[
+        Purpose::Build,
+        Purpose::Capture,
+        Purpose::Stack,
+        Purpose::Demo,
+        Purpose::Test,
+        Purpose::Bench,
+        Purpose::Slow,
+    ];
+    /// What `cargo xtask test` needs without `--all`.
+    pub const EACH_RUN: &[Purpose] = &[Purpose::Build, Purpose::Capture, Purpose::Stack, Purpose::Demo, Purpose::Test];
 }
 
 pub struct Need {
@@ -39,6 +50,7 @@ pub struct Need {
 }
 
 const BPF_LINKER: &str = "0.10.1";
+const CARGO_FUZZ: &str = "0.13.1";
 /// The oldest compiler that knows edition 2024.
 const PROBE_COMPILER_MINOR: u32 = 85;
 const JAVA_MAJOR: u32 = 17;
@@ -158,6 +170,16 @@ pub const NEEDS: &[Need] = &[
         "install nftables and iptables",
     ),
     package("kcat, to read topics as other programs do", Purpose::Test, || all(&["kcat"]), &["kcat"], "install kcat"),
+    Need {
+        command: &["cargo", "install", "cargo-fuzz", "--version", CARGO_FUZZ, "--locked"],
+        ..package(
+            "cargo-fuzz 0.13.1",
+            Purpose::Slow,
+            || run::output("cargo", &["fuzz", "--version"]).is_some_and(|text| text.contains(CARGO_FUZZ)),
+            &[],
+            "cargo install cargo-fuzz --version 0.13.1 --locked",
+        )
+    },
     package("wrk, the load generator of the benchmarks", Purpose::Bench, || all(&["wrk"]), &["wrk"], "install wrk"),
 ];
 

@@ -49,7 +49,7 @@ impl Rule {
     }
 
     /// For `cargo xtask test --all` only.
-    #[allow(dead_code, reason = "for the first test that is too slow for each run")]
+    #[allow(dead_code, reason = "so far everything that is slow is among the extras")]
     const fn slow(self) -> Self {
         Self { slow: true, ..self }
     }
@@ -73,6 +73,64 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::chaos::", Class::Waits).takes(40),
     rule("system-tests::faults::bad_records::", Class::Waits).takes(80),
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
+];
+
+/// What only `--all` runs, beside the tests that a rule calls slow.
+pub struct Extra {
+    pub name: &'static str,
+    pub work: Work,
+    pub class: Class,
+    pub variables: &'static [(&'static str, &'static str)],
+    pub limit: Duration,
+}
+
+/// What an [`Extra`] does.
+pub enum Work {
+    /// A test that each run has, once more with other variables.
+    Again(&'static str),
+    /// A command, in the root of the repository.
+    Command(&'static [&'static str]),
+}
+
+const CHAOS: &str = "system-tests::chaos::any_process_killed_at_ten_random_moments";
+const CHAOS_LIMIT: Duration = Duration::from_secs(480);
+/// Half of a step's limit is for the build.
+const FUZZ_LIMIT: Duration = Duration::from_secs(900);
+
+pub const EXTRAS: &[Extra] = &[
+    Extra {
+        name: "chaos with seed 11",
+        work: Work::Again(CHAOS),
+        class: Class::Waits,
+        variables: &[("CHAOS_SEED", "11")],
+        limit: CHAOS_LIMIT,
+    },
+    Extra {
+        name: "chaos with seed 42",
+        work: Work::Again(CHAOS),
+        class: Class::Waits,
+        variables: &[("CHAOS_SEED", "42")],
+        limit: CHAOS_LIMIT,
+    },
+    Extra {
+        name: "five minutes of fuzzing http1",
+        work: Work::Command(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "producer-agent/protocols/fuzz",
+            "http1",
+            "--",
+            "-max_total_time=300",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]),
+        class: Class::Pure,
+        // The sanitizers' flags are not stable; the code is compiled with the same compiler all the same.
+        variables: &[("RUSTC_BOOTSTRAP", "1")],
+        limit: FUZZ_LIMIT,
+    },
 ];
 
 /// The rule for one test; `is_unit` for those that stand in the sources.

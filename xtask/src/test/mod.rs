@@ -18,7 +18,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
-use self::classes::{Class, rule_of};
+use self::classes::{Class, Work, rule_of};
 use self::job::{Job, Turn};
 use self::kafka::SharedKafka;
 use self::programs::Case;
@@ -58,7 +58,11 @@ pub fn run(options: &Options) -> Result<()> {
             "the tests load programs into the kernel and make network namespaces, so they need root: run `sudo env PATH={path} cargo xtask test`, or `cargo xtask test --quick` without root"
         );
     }
-    let purposes = if options.quick { &[Purpose::Build][..] } else { Purpose::ALL };
+    let purposes = match (options.quick, options.all) {
+        (true, _) => &[Purpose::Build][..],
+        (_, false) => Purpose::EACH_RUN,
+        (_, true) => Purpose::ALL,
+    };
     stage("set-up", &mut || setup::ensure(purposes, options.yes).map(|()| true))?;
     stage("format", &mut || Ok(format_is_good()))?;
     let mut programs = Vec::new();
@@ -102,6 +106,7 @@ fn plan(cases: Vec<Case>, options: &Options) -> Plan {
         let lints = [&cargo, "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         plan.jobs.push(Job::background("lints", &lints, CHECK_LIMIT));
     }
+    extras(&mut plan, &cases, options);
     for case in cases {
         let rule = rule_of(&case.id, case.is_unit);
         if options.only.as_ref().is_some_and(|only| !case.id.contains(only)) {
@@ -121,6 +126,35 @@ fn plan(cases: Vec<Case>, options: &Options) -> Plan {
         }
     }
     plan
+}
+
+/// Adds what only `--all` runs, or says that it is left out.
+fn extras(plan: &mut Plan, cases: &[Case], options: &Options) {
+    if options.quick {
+        return;
+    }
+    for extra in classes::EXTRAS {
+        if !options.all {
+            plan.left_out.push(extra.name.to_owned());
+            continue;
+        }
+        if options.only.as_ref().is_some_and(|only| !extra.name.contains(only)) {
+            continue;
+        }
+        let mut job = match extra.work {
+            Work::Command(line) => Job::background(extra.name, line, extra.limit),
+            Work::Again(id) => match cases.iter().find(|case| case.id == id) {
+                Some(case) => test_job(case.clone(), &rule_of(id, case.is_unit)),
+                // A name that is no test's any more must not go unnoticed.
+                None => Job::background(extra.name, &["false"], extra.limit),
+            },
+        };
+        (job.id, job.step) = (extra.name.to_owned(), "what only --all runs".to_owned());
+        (job.turn, job.limit) = (Turn::Test(extra.class), extra.limit);
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        job.variables.extend(extra.variables.iter().map(owned));
+        plan.jobs.push(job);
+    }
 }
 
 fn test_job(case: Case, rule: &classes::Rule) -> Job {
@@ -191,6 +225,16 @@ mod tests {
         let plan = plan(cases.iter().map(|id| case(id)).collect(), &options(false, false, None));
         let job = plan.jobs.iter().find(|job| job.id == rule);
         assert!(job.is_some_and(|job| job.line.ends_with(&["one".to_owned(), "two".to_owned()])), "{rule}");
+    }
+
+    #[test]
+    fn what_only_all_runs_is_named_by_a_plain_run() {
+        let plain = plan(Vec::new(), &options(false, false, None));
+        assert!(plain.left_out.iter().any(|name| name.contains("fuzzing")), "{:?}", plain.left_out);
+        let all = plan(Vec::new(), &options(true, false, None));
+        assert!(all.left_out.is_empty());
+        let chaos = all.jobs.iter().find(|job| job.id == "chaos with seed 11");
+        assert!(chaos.is_some_and(|job| job.line == ["false"]), "a test that is not there any more fails");
     }
 
     #[test]
