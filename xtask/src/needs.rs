@@ -50,7 +50,7 @@ pub struct Need {
 }
 
 const BPF_LINKER: &str = "0.10.1";
-const CARGO_FUZZ: &str = "0.13.1";
+const CARGO_FUZZ: &str = "0.13.2";
 /// The oldest compiler that knows edition 2024.
 const PROBE_COMPILER_MINOR: u32 = 85;
 const JAVA_MAJOR: u32 = 17;
@@ -173,11 +173,11 @@ pub const NEEDS: &[Need] = &[
     Need {
         command: &["cargo", "install", "cargo-fuzz", "--version", CARGO_FUZZ, "--locked"],
         ..package(
-            "cargo-fuzz 0.13.1",
+            "cargo-fuzz 0.13.2",
             Purpose::Slow,
             || run::output("cargo", &["fuzz", "--version"]).is_some_and(|text| text.contains(CARGO_FUZZ)),
             &[],
-            "cargo install cargo-fuzz --version 0.13.1 --locked",
+            "cargo install cargo-fuzz --version 0.13.2 --locked",
         )
     },
     package("wrk, the load generator of the benchmarks", Purpose::Bench, || all(&["wrk"]), &["wrk"], "install wrk"),
