@@ -15,8 +15,14 @@ use crate::run;
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const POLICY_ASIDE: &str = "/usr/sbin/policy-rc.d.before-headwater";
 const POLICY_TEXT: &str = "#!/bin/sh\n# Written by `cargo xtask setup` while it installs packages.\nexit 101\n";
-/// Packages that bring a service of the same name.
-const SERVICES: &[&str] = &["nginx", "postgresql", "redis-server"];
+/// Packages that bring a service, and its name.
+const SERVICES: &[(&str, &str)] = &[
+    ("containerd", "containerd"),
+    ("etcd-server", "etcd"),
+    ("nginx", "nginx"),
+    ("postgresql", "postgresql"),
+    ("redis-server", "redis-server"),
+];
 
 pub fn install(packages: &[&str]) -> Result<()> {
     println!("Set-up: installing {}", packages.join(" "));
@@ -63,8 +69,8 @@ fn disable_services(packages: &[&str]) -> Result<()> {
     if !Path::new("/run/systemd/system").exists() {
         return Ok(());
     }
-    for package in packages.iter().filter(|package| SERVICES.contains(package)) {
-        run::checked(&["systemctl", "--quiet", "disable", package])?;
+    for (_, service) in SERVICES.iter().filter(|(package, _)| packages.contains(package)) {
+        run::checked(&["systemctl", "--quiet", "disable", service])?;
     }
     Ok(())
 }

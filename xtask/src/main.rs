@@ -2,6 +2,7 @@
 
 mod apt;
 mod bench;
+mod cluster;
 mod needs;
 mod run;
 mod setup;
@@ -47,6 +48,8 @@ enum Task {
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
     },
+    /// A real Kubernetes cluster on this machine, for tests
+    Cluster(cluster::Cluster),
     /// Measure what the agent costs and what the processors achieve, in alternating runs
     Bench {
         #[command(flatten)]
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Setup(consent) => setup::ensure(Purpose::EACH_RUN, consent.yes),
         Task::Up { arguments } => up::run(arguments),
         Task::Test { consent, all, quick, only } => test::run(&test::Options { yes: consent.yes, all, quick, only }),
+        Task::Cluster(cluster) => cluster::run(cluster),
         Task::Bench { consent, json } => bench::run(consent.yes, json),
     };
     // Printed here, since what is missing on a machine is no bug whose backtrace anyone wants.

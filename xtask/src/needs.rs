@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::{env, fs};
 
-use crate::run;
+use crate::{cluster, run};
 
 /// What a need is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Purpose {
     Bench,
     /// What only `cargo xtask test --all` runs.
     Slow,
+    /// A Kubernetes cluster on this machine.
+    Cluster,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
         Purpose::Test,
         Purpose::Bench,
         Purpose::Slow,
+        Purpose::Cluster,
     ];
     /// What `cargo xtask test` needs without `--all`.
     pub const EACH_RUN: &[Purpose] = &[Purpose::Build, Purpose::Capture, Purpose::Stack, Purpose::Demo, Purpose::Test];
@@ -54,6 +57,8 @@ const CARGO_FUZZ: &str = "0.13.2";
 /// The oldest compiler that knows edition 2024.
 const PROBE_COMPILER_MINOR: u32 = 85;
 const JAVA_MAJOR: u32 = 17;
+/// The oldest that builds Kubernetes.
+const GO_MINOR: u32 = 24;
 const BROWSER_TEST: &str = "console/tests/browser";
 
 pub const NEEDS: &[Need] = &[
@@ -181,6 +186,43 @@ pub const NEEDS: &[Need] = &[
         )
     },
     package("wrk, the load generator of the benchmarks", Purpose::Bench, || all(&["wrk"]), &["wrk"], "install wrk"),
+    package(
+        "Go 1.24 or later, which builds Kubernetes once",
+        Purpose::Cluster,
+        go,
+        &[],
+        "install Go 1.24 or later: https://go.dev/doc/install",
+    ),
+    package("etcd", Purpose::Cluster, || all(&["etcd"]), &["etcd-server"], "install etcd 3.4 or later"),
+    package(
+        "containerd and runc",
+        Purpose::Cluster,
+        || all(&["containerd", "containerd-shim-runc-v2", "ctr", "runc"]),
+        &["containerd", "runc"],
+        "install containerd 1.6 or later and runc",
+    ),
+    package(
+        "the CNI plugins ptp, host-local, loopback and portmap",
+        Purpose::Cluster,
+        cni_plugins,
+        &["containernetworking-plugins"],
+        "install the CNI plugins into /opt/cni/bin",
+    ),
+    package(
+        "ip, nft and iptables, for the network of nodes",
+        Purpose::Cluster,
+        || all(&["ip", "nft", "iptables"]),
+        &["iproute2", "nftables", "iptables"],
+        "install iproute2, nftables and iptables",
+    ),
+    package("openssl, for the cluster's keys", Purpose::Cluster, || all(&["openssl"]), &["openssl"], "install openssl"),
+    package(
+        "a static busybox, for the images of tests",
+        Purpose::Cluster,
+        cluster::has_static_busybox,
+        &["busybox-static"],
+        "install a busybox that needs no shared libraries as /bin/busybox",
+    ),
 ];
 
 /// A need that Debian's packages meet; the other kinds name their command on top.
@@ -229,6 +271,18 @@ fn java() -> bool {
 fn postgres() -> bool {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     versions.into_iter().any(|version| version.path().join("bin/postgres").exists()) || all(&["postgres", "initdb"])
+}
+
+fn go() -> bool {
+    let version = run::output("go", &["env", "GOVERSION"]).unwrap_or_default();
+    numbers(version.trim().trim_start_matches("go")).get(1).is_some_and(|&minor| minor >= GO_MINOR)
+}
+
+fn cni_plugins() -> bool {
+    let has_all = |folder: &str| {
+        ["ptp", "host-local", "loopback", "portmap"].iter().all(|name| Path::new(folder).join(name).exists())
+    };
+    cluster::CNI_FOLDERS.iter().any(|folder| has_all(folder))
 }
 
 /// True when what is installed is as new as the lock file.

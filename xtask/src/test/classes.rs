@@ -49,7 +49,6 @@ impl Rule {
     }
 
     /// For `cargo xtask test --all` only.
-    #[allow(dead_code, reason = "so far everything that is slow is among the extras")]
     const fn slow(self) -> Self {
         Self { slow: true, ..self }
     }
@@ -73,6 +72,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::chaos::", Class::Waits).takes(40),
     rule("system-tests::faults::bad_records::", Class::Waits).takes(80),
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
+    // They compare what the machine has before and after; the first one may have to build Kubernetes.
+    rule("xtask::cluster::", Class::Alone).slow().takes(60).at_most_minutes(25),
 ];
 
 /// What only `--all` runs, beside the tests that a rule calls slow.
