@@ -20,10 +20,7 @@ use crate::run;
 
 const NOBODY: &str = "65534:65534";
 /// Images of programs from this repository, each with its programs.
-const PROGRAMS: &[(&str, &[&str])] = &[
-    ("headwater:dev", &["headwater", "headwater-agent", "headwater-processor"]),
-    ("headwater-sample:dev", &["sample-service"]),
-];
+const PROGRAMS: &[(&str, &[&str])] = &[("headwater:dev", &["headwater", "headwater-agent", "headwater-processor"])];
 const KAFKA: &str = "headwater-kafka:dev";
 /// The two files by whose contents the stack's cache is named.
 const STACK_FILES: &[&str] = &["libs/stack/maven/pom.xml", "libs/stack/maven/sha256sums"];
