@@ -1,12 +1,12 @@
 //! Before a replay begins: what would make it wrong is found out, and the join's group is put where it has to start.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use headwater_kafka::offsets::{self, Place as Found};
 use headwater_kafka::{Assignment, KafkaSettings, Next, Start, TopicReader, admin};
 use headwater_schemas::topics::Topic;
-use std::time::Duration;
 
 use super::{Place, Plan};
 use crate::modes::Mode;
@@ -126,16 +126,16 @@ fn starts(plan: &Plan, names: &[String], found: &[Found]) -> Result<Vec<(String,
 /// The error that names what retention took, and what can still be computed.
 fn cut(source: &KafkaSettings, plan: &Plan, place: &Found) -> Result<anyhow::Error> {
     let Found { topic, partition, first, .. } = place;
-    let needed = super::run::rfc3339(plan.read_from_us());
-    let from = super::run::rfc3339(plan.from_us);
+    let needed = rfc3339(plan.read_from_us());
+    let from = rfc3339(plan.from_us);
     let told = format!("the first window, {from}, needs records from {needed} on, but {topic} {partition}");
     let Some(oldest_us) = oldest_us(source, place)? else {
         return Ok(anyhow::anyhow!("{told} holds no record any more: its retention has passed"));
     };
     Ok(anyhow::anyhow!(
         "{told} begins at offset {first}, {}: its retention has taken what was before. Use --from {} or later",
-        super::run::rfc3339(oldest_us),
-        super::run::rfc3339(plan.earliest_from_us(oldest_us))
+        rfc3339(oldest_us),
+        rfc3339(plan.earliest_from_us(oldest_us))
     ))
 }
 
@@ -150,4 +150,10 @@ fn oldest_us(source: &KafkaSettings, place: &Found) -> Result<Option<i64>> {
         Next::Record(message) => Ok(Some(message.timestamp_ms() * 1000)),
         Next::End { .. } | Next::Idle => Ok(None),
     }
+}
+
+/// A time for people, in UTC.
+fn rfc3339(us: i64) -> String {
+    let time = UNIX_EPOCH + Duration::from_micros(us.max(0) as u64);
+    humantime::format_rfc3339_seconds(time).to_string()
 }

@@ -137,9 +137,3 @@ fn say(status: &Status) {
     // Whoever does not listen any more does not want to know.
     let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(status).unwrap_or_default());
 }
-
-/// A time for people, in UTC.
-pub fn rfc3339(us: i64) -> String {
-    let time = std::time::UNIX_EPOCH + Duration::from_micros(us.max(0) as u64);
-    humantime::format_rfc3339_seconds(time).to_string()
-}
