@@ -2,6 +2,7 @@
 //!
 //! In: arguments, environment, the file of `--config`. Out: text for people, or with `--json` one object a line; errors go to
 //! standard error with what to do. Exit code 0 if all is well, 1 if something failed, 2 for wrong arguments or settings.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
 mod child;
 mod clock;

@@ -37,7 +37,8 @@ impl Settings {
     pub fn start_logging(&self, with_metrics: bool) -> Result<()> {
         let mut telemetry = self.telemetry.clone();
         telemetry.metrics_listen = telemetry.metrics_listen.filter(|_| with_metrics);
-        telemetry.start()
+        // What it serves is what every process has; the page's numbers are answers of the page.
+        telemetry.start("headwater", &[])
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use headwater_probe_loader::{CAPTURE_PATH, types::count};
 use headwater_schemas::records::Agent;
-use metrics::{counter, gauge};
 
 use crate::ledger::{Ledger, Stream};
+use crate::metrics;
 
 /// What stays the same during one run.
 pub struct About {
@@ -67,22 +67,20 @@ impl Heartbeats {
 /// Sets the metrics to what a heartbeat says.
 pub fn export(agent: &Agent) {
     for (stream, count) in &agent.captured {
-        counter!("headwater_agent_captured_total", "record" => stream.clone()).absolute(*count as u64);
+        metrics::CAPTURED.set_total(&[stream], *count as u64);
     }
     for (stream, count) in &agent.published {
-        counter!("headwater_agent_published_total", "record" => stream.clone()).absolute(*count as u64);
+        metrics::PUBLISHED.set_total(&[stream], *count as u64);
     }
     for (stream, count) in &agent.in_flight {
-        gauge!("headwater_agent_in_flight", "record" => stream.clone()).set(*count as f64);
+        metrics::IN_FLIGHT.set(&[stream], *count as f64);
     }
     for (reason, count) in &agent.dropped {
-        counter!("headwater_agent_dropped_total", "reason" => reason.clone()).absolute(*count as u64);
+        metrics::DROPPED.set_total(&[reason], *count as u64);
     }
     for (name, count) in &agent.counters {
-        gauge!("headwater_agent_probe", "counter" => name.clone()).set(*count as f64);
+        metrics::COUNTERS.set(&[name], *count as f64);
     }
-    gauge!("headwater_agent_cpu_ms").set(agent.cpu_ms as f64);
-    gauge!("headwater_agent_rss_bytes").set(agent.rss_bytes as f64);
 }
 
 /// Records handed over and not yet acknowledged. Which of the messages in flight are watermarks is not known: all of them count as

@@ -5,6 +5,7 @@ mod deliveries;
 mod heartbeat;
 pub mod ledger;
 mod losses;
+pub mod metrics;
 mod observe;
 pub mod pipeline;
 mod publish;

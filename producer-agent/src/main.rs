@@ -1,4 +1,5 @@
 //! `headwater-agent`: reads the settings and runs the pipeline until it is told to stop.
+#![allow(clippy::print_stderr, reason = "what is wrong at the start goes to standard error, before there is a log")]
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use headwater_agent::metrics::METRICS;
 use headwater_agent::pipeline;
 use headwater_agent::settings::{ALL_KEYS, Settings};
 
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: &Settings) -> Result<()> {
-    settings.telemetry.start()?;
+    settings.telemetry.start("headwater-agent", METRICS)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;

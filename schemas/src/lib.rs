@@ -3,6 +3,7 @@
 //! The `.avsc` files in `avro/` are the truth. The types in [`records`] mirror them field by field (a test holds them
 //! against each other), [`topics`] lists what is where, [`wire`] turns records into Confluent-framed bytes and back.
 //! Nothing here does I/O.
+#![deny(missing_docs)]
 
 pub mod records;
 #[doc(hidden)]

@@ -5,13 +5,21 @@ use crate::records::{Agent, Alert, DeadLetter, Edge, Flow, Latency, Partial, Rec
 /// A topic of Headwater. Its name in Kafka is the prefix and [`Topic::suffix`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
+    /// What connections did since their previous record, as each side's agent saw it.
     Flows,
+    /// Each request with its response, as each side's agent saw it.
     Requests,
+    /// Heartbeats of the agents.
     Agents,
+    /// What one partition of `flows` and `requests` adds to a window.
     Partials,
+    /// The edges of the service map, by window.
     Edges,
+    /// Durations of operations, by window.
     Latencies,
+    /// What left its own past, and what came back.
     Alerts,
+    /// Records that could not be read, with their place and the error.
     DeadLetters,
 }
 
@@ -25,6 +33,7 @@ pub enum Retention {
 }
 
 impl Topic {
+    /// All topics, in the order in which records flow.
     pub const ALL: [Topic; 8] = [
         Topic::Flows,
         Topic::Requests,
@@ -110,6 +119,7 @@ impl Topic {
         }
     }
 
+    /// How long its records are kept.
     pub fn retention(self) -> Retention {
         match self {
             Topic::Flows | Topic::Requests => Retention::Hours(24),

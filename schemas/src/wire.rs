@@ -116,11 +116,21 @@ pub fn split(value: &[u8]) -> Result<(u32, &[u8]), WireError> {
 /// Why bytes are not a value, or a record does not become one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WireError {
+    /// The value is shorter than the header; its length in bytes.
     TooShort(usize),
+    /// The first byte, which is not 0.
     Magic(u8),
+    /// The schema cannot be parsed; why.
     Schema(String),
+    /// The datum is not one of its schema; why.
     Datum(String),
-    OtherRecord { expected: &'static str, found: String },
+    /// The schema is one of another record.
+    OtherRecord {
+        /// Name of the record that was asked for.
+        expected: &'static str,
+        /// Name of the record that the schema is of; empty if it is of something else.
+        found: String,
+    },
 }
 
 impl std::error::Error for WireError {}

@@ -4,6 +4,7 @@ pub mod bottlenecks;
 pub mod join;
 mod markers;
 pub mod merge;
+pub mod metrics;
 mod missing;
 pub mod modes;
 mod plausible;

@@ -1,4 +1,5 @@
 //! `headwater-processor MODE`: one of the stream processors, or all of them in one process.
+#![allow(clippy::print_stderr, reason = "what is wrong at the start goes to standard error, before there is a log")]
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Arg, ArgMatches, value_parser};
+use headwater_processors::metrics::METRICS;
 use headwater_processors::modes::Mode;
 use headwater_processors::settings::{ALL_KEYS, Settings};
 use headwater_processors::{replay, runtime};
@@ -68,7 +70,7 @@ fn replay_request(matches: &ArgMatches) -> Option<replay::Request> {
 
 /// Each mode works on a thread of its own.
 fn run(modes: &[Mode], settings: &Settings, replay: Option<&replay::Request>) -> Result<()> {
-    settings.telemetry.start()?;
+    settings.telemetry.start("headwater-processor", METRICS)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;

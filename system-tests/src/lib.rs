@@ -4,6 +4,7 @@
 //! processors, Kafka and registry as real processes, [`nat`] puts a router between some of them, [`chaos`] kills them, [`topics`]
 //! reads what came out, [`windows`] holds it against what happened. [`raw`] and [`fill`] write into the topics past the agent, good
 //! records and bad ones, and [`program`] runs one of our programs to its end.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failed test shows them")]
 
 pub mod chaos;
 pub mod client;

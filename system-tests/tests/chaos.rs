@@ -1,5 +1,6 @@
 //! What the edges say stays true while Kafka is away for a minute, and while any process is killed at any moment: the sums of a
 //! window are exact, or the window says which node's data is missing, from when to when.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failed test shows them")]
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};

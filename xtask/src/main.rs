@@ -1,8 +1,11 @@
 //! `cargo xtask`: what plain cargo cannot say. Every task first sets up what it needs.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
 mod apt;
 mod bench;
 mod cluster;
+#[cfg(test)]
+mod deny;
 mod needs;
 mod run;
 mod setup;

@@ -1,4 +1,5 @@
 //! The `headwater` command as a user starts it: wrong arguments, a replay, and everything up with the sample system.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failed test shows them")]
 #![allow(clippy::unwrap_used)]
 
 mod command;

@@ -1,4 +1,5 @@
 //! The console as a whole: its answers and its page, each against a real Kafka.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failed test shows them")]
 #![allow(clippy::unwrap_used)]
 
 mod api;

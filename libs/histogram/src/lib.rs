@@ -5,6 +5,7 @@
 //! machine and in any order, and merging is exact addition. Bounded: 64 octaves, so at most 2,048 buckets.
 //!
 //! Source: OpenTelemetry metrics data model, "ExponentialHistogram".
+#![deny(missing_docs)]
 
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +85,7 @@ impl Histogram {
         self.counts.iter().fold(self.zero_count, |count, n| count.saturating_add(*n)) as u64
     }
 
+    /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
         self.zero_count == 0 && self.counts.iter().all(|&n| n == 0)
     }
@@ -173,10 +175,26 @@ impl Histogram {
 /// Why a histogram cannot be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MergeError {
+    /// Its scale is another than [`SCALE`].
     Scale(i32),
-    Range { offset: i32, buckets: usize },
+    /// Its buckets are more than there can be, or lie elsewhere.
+    Range {
+        /// Index of its first bucket.
+        offset: i32,
+        /// How many it has.
+        buckets: usize,
+    },
+    /// A count is below 0.
     Negative,
-    Extremes { sum: i64, min: i64, max: i64 },
+    /// These cannot be of the values that it counted.
+    Extremes {
+        /// Sum of the values.
+        sum: i64,
+        /// The smallest one.
+        min: i64,
+        /// The largest one.
+        max: i64,
+    },
 }
 
 impl std::error::Error for MergeError {}

@@ -4,6 +4,7 @@
 //! The key `kafka.brokers` is `brokers` in the section `[kafka]` of the file, `HEADWATER_KAFKA_BROKERS` in the environment and
 //! `--kafka-brokers` as a flag; a flag wins over the environment, and that over the file. Unknown keys are refused everywhere.
 //! Arguments and environment are parameters, so tests set neither.
+#![deny(missing_docs)]
 
 mod problems;
 mod sources;
@@ -25,6 +26,7 @@ pub struct Key {
 }
 
 impl Key {
+    /// A setting with a default.
     pub const fn new(name: &'static str, default: &'static str, help: &'static str) -> Key {
         Key { name, default: Some(default), help }
     }

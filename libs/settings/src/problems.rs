@@ -7,6 +7,7 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// Notes one more.
     pub fn add(&mut self, message: impl Into<String>) {
         self.messages.push(message.into());
     }
@@ -16,10 +17,12 @@ impl Problems {
         self.messages.splice(0..0, others.messages);
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
+    /// Each in a sentence, in the order in which they were found.
     pub fn messages(&self) -> &[String] {
         &self.messages
     }

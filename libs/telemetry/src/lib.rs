@@ -1,4 +1,8 @@
 //! Logs, metrics and what a process costs: the same for every program.
+#![deny(missing_docs)]
+
+mod metric;
+mod process;
 
 use std::net::SocketAddr;
 
@@ -7,18 +11,24 @@ use headwater_settings::{Key, Values};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing_subscriber::EnvFilter;
 
+pub use metric::{Kind, Metric, Unit, markdown};
+pub use process::{METRICS as PROCESS_METRICS, cpu_ms, rss_bytes};
+
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// Settings of this library.
 #[derive(Debug, Clone)]
 pub struct TelemetrySettings {
+    /// What is logged: a level, or a filter by module.
     pub log_level: String,
+    /// One JSON object a line instead of text.
     pub log_json: bool,
     /// Where Prometheus reads the metrics; nowhere if absent.
     pub metrics_listen: Option<SocketAddr>,
 }
 
 impl TelemetrySettings {
+    /// The keys of these settings.
     pub const KEYS: &'static [Key] = &[
         Key::new(
             "log.level",
@@ -29,6 +39,7 @@ impl TelemetrySettings {
         Key::optional("metrics.listen", "Address on which Prometheus metrics are served, such as 127.0.0.1:9464"),
     ];
 
+    /// Reads the settings; problems are noted in `values`.
     pub fn read(values: &mut Values) -> TelemetrySettings {
         let metrics_listen = values.optional("metrics.listen").and_then(|text| {
             text.parse()
@@ -43,15 +54,15 @@ impl TelemetrySettings {
         TelemetrySettings { log_level, log_json: values.flag("log.json"), metrics_listen }
     }
 
-    /// Starts logging to standard error and serving metrics. Call it once.
-    pub fn start(&self) -> Result<()> {
+    /// Starts logging to standard error and serving metrics: those of `table`, and those of every process. Call it once.
+    pub fn start(&self, program: &str, table: &[Metric]) -> Result<()> {
         let filter = EnvFilter::try_new(&self.log_level)
             .with_context(|| format!("log.level `{}` is not a level or filter", self.log_level))?;
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let started = if self.log_json { logs.json().try_init() } else { logs.with_target(false).try_init() };
         started.map_err(|error| anyhow::anyhow!("start logging: {error}"))?;
         if let Some(address) = self.metrics_listen {
-            serve_metrics(address)?;
+            serve_metrics(address, program, table)?;
         }
         Ok(())
     }
@@ -63,8 +74,8 @@ fn is_filter(text: &str) -> bool {
     text.split(',').all(|part| part.contains(['=', '[']) || is_level(part)) && EnvFilter::try_new(text).is_ok()
 }
 
-/// Serves metrics on a thread of its own.
-fn serve_metrics(address: SocketAddr) -> Result<()> {
+/// Serves metrics on a thread of its own. Returns where.
+fn serve_metrics(address: SocketAddr, program: &str, table: &[Metric]) -> Result<SocketAddr> {
     // Bound here first, since the exporter reports a taken port only later and from another thread.
     let bound = std::net::TcpListener::bind(address).with_context(|| {
         format!("serve metrics on {address}: is another program there? set metrics.listen to a free port")
@@ -75,40 +86,61 @@ fn serve_metrics(address: SocketAddr) -> Result<()> {
         .with_http_listener(address)
         .install()
         .with_context(|| format!("serve metrics on {address}"))?;
+    table.iter().chain(PROCESS_METRICS).for_each(Metric::describe);
+    process::start(program)?;
     tracing::info!(%address, "serving metrics");
-    Ok(())
-}
-
-/// Processor time of this process so far, all threads together.
-pub fn cpu_ms() -> i64 {
-    // SAFETY: a zeroed rusage is a value, and the target outlives the call.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
-        usage
-    };
-    let ms = |time: libc::timeval| time.tv_sec * 1000 + time.tv_usec / 1000;
-    ms(usage.ru_utime) + ms(usage.ru_stime)
-}
-
-/// Resident memory of this process; 0 if the kernel does not say.
-pub fn rss_bytes() -> i64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: i64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    // SAFETY: sysconf has no preconditions.
-    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) }
+    Ok(address)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::io::{Read, Write};
+
     use super::*;
 
     #[test]
     fn a_taken_port_is_told() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = serve_metrics(taken.local_addr().unwrap()).unwrap_err();
+        let error = serve_metrics(taken.local_addr().unwrap(), "test", &[]).unwrap_err();
         assert!(error.to_string().contains("set metrics.listen to a free port"), "{error}");
+    }
+
+    #[test]
+    fn the_documentation_lists_the_metrics_of_every_process() {
+        headwater_testing::assert_section("docs/metrics.md", "every program", &markdown(PROCESS_METRICS));
+    }
+
+    #[test]
+    fn what_is_served_is_what_the_table_says() {
+        const SEEN: Metric = Metric::counter("test_seen_total", Unit::Count, &["topic"], "Things that were seen");
+        const QUEUE: Metric = Metric::gauge("test_queue_bytes", Unit::Bytes, &[], "Bytes that wait");
+        let address = serve_metrics("127.0.0.1:0".parse().unwrap(), "test", &[SEEN, QUEUE]).unwrap();
+        SEEN.add(&["flows"], 2);
+        SEEN.add(&["flows"], 1);
+        QUEUE.set(&[], 12.0);
+        let mut connection = std::net::TcpStream::connect(address).unwrap();
+        connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        for line in [
+            "# HELP test_seen_total Things that were seen",
+            "# TYPE test_seen_total counter",
+            "test_seen_total{topic=\"flows\"} 3",
+            "# HELP test_queue_bytes Bytes that wait",
+            "# TYPE test_queue_bytes gauge",
+            "test_queue_bytes 12",
+            concat!("headwater_build_info{program=\"test\",version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        ] {
+            assert!(answer.lines().any(|found| found == line), "{line:?} is not in:\n{answer}");
+        }
+        for metric in PROCESS_METRICS {
+            assert!(
+                answer.contains(&format!("# HELP {} {}\n", metric.name, metric.help)),
+                "{}:\n{answer}",
+                metric.name
+            );
+        }
     }
 
     #[test]

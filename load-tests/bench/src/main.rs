@@ -2,6 +2,7 @@
 //!
 //! Machines are noisy, so whatever is compared runs in turn, with and without, several times; medians and ratios are
 //! reported. All load goes to loopback, is bounded in time, and hits servers that this program started.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
 mod agent;
 mod child;

@@ -1,4 +1,5 @@
 //! Prints what the probes see of one cgroup or process: `watch --cgroup PATH | --pid PID [SECONDS]`. For work on the probes.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
 //! What one exchange costs: prints nanoseconds of processor time per exchange for the usual shapes.
 //!
 //! `cargo run --release -p headwater-protocols --example http1_rate [SECONDS]`; under a profiler, with more seconds.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -5,21 +5,36 @@ use serde::{Deserialize, Serialize};
 /// Heartbeat of one agent. See `avro/agent.avsc` for the meaning of each field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agent {
+    /// Host on which the agent runs.
     pub node: String,
+    /// When this run of the agent started, in microseconds since the epoch; names the run.
     pub agent_started_at_us: i64,
+    /// Number of the heartbeat in this run of the agent, from 0.
     pub sequence: i64,
+    /// When the heartbeat was made, in microseconds since the epoch.
     pub observed_at_us: i64,
+    /// Version of the agent.
     pub version: String,
+    /// Release of the kernel.
     pub kernel: String,
+    /// Which probes serve: `tp_btf`.
     pub capture_path: String,
+    /// The agent stopped in order.
     #[serde(rename = "final")]
     pub is_final: bool,
+    /// Records captured since the start, by record type.
     pub captured: BTreeMap<String, i64>,
+    /// Records that the broker acknowledged since the start, by record type.
     pub published: BTreeMap<String, i64>,
+    /// Records handed to the producer and not yet acknowledged, by record type.
     pub in_flight: BTreeMap<String, i64>,
+    /// Records dropped since the start, by reason.
     pub dropped: BTreeMap<String, i64>,
+    /// Other counts, such as connections tracked or bytes copied by the probes.
     pub counters: BTreeMap<String, i64>,
+    /// Processor time of the agent's process since its start, in milliseconds.
     pub cpu_ms: i64,
+    /// Resident memory of the agent's process, in bytes; 0 if unknown.
     pub rss_bytes: i64,
 }
 

@@ -4,27 +4,44 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AlertState {
+    /// It holds since the last window that was judged.
     Firing,
+    /// It holds no longer.
     Resolved,
 }
 
 /// An edge or operation left its own past, or came back. See `avro/alert.avsc`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
+    /// The same from firing to resolved.
     pub alert_id: String,
+    /// Whether it begins or ends.
     pub state: AlertState,
+    /// `error_rate` or `latency_p95`.
     pub kind: String,
+    /// The service to look at: the server of the edge.
     pub service: String,
+    /// Client of the edge.
     pub client: String,
+    /// Server of the edge.
     pub server: String,
+    /// Protocol of the edge.
     pub protocol: String,
+    /// Method and templated path; empty if the whole edge is meant.
     pub operation: String,
+    /// Start of the first window that deviated, in microseconds since the epoch.
     pub started_at_us: i64,
+    /// End of the window that fired or resolved it, in microseconds since the epoch.
     pub observed_at_us: i64,
+    /// A share from 0 to 1 for `error_rate`, microseconds for `latency_p95`.
     pub value: f64,
+    /// The edge's own past, in the same unit.
     pub baseline: f64,
+    /// What `value` had to exceed, in the same unit.
     pub threshold: f64,
+    /// The same in a sentence for people.
     pub message: String,
+    /// Records that show it.
     pub evidence: Vec<Evidence>,
 }
 
@@ -33,8 +50,12 @@ record!(Alert, "Alert", "alert");
 /// A record that shows what an alert says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
+    /// Full name of the topic, prefix included.
     pub topic: String,
+    /// Partition of the topic.
     pub partition: i32,
+    /// Offset in the partition.
     pub offset: i64,
+    /// Start of the window, in microseconds since the epoch.
     pub window_start_us: i64,
 }

@@ -6,30 +6,55 @@ use super::Missing;
 /// One edge of the service map in one window. See `avro/edge.avsc` for the meaning of each field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Edge {
+    /// Start of the window, in microseconds since the epoch.
     pub window_start_us: i64,
+    /// Length of the window, in milliseconds.
     pub window_ms: i64,
+    /// 0 at first; a late record publishes the window again with the next number.
     pub revision: i32,
+    /// Workload that opened the connections; `unknown` if no agent named it.
     pub client: String,
+    /// Workload that accepted the connections; its address and port if no agent named it, `unknown` if neither is known.
     pub server: String,
+    /// Protocol that was recognised, such as `http`; else `tcp`.
     pub protocol: String,
+    /// Requests that were completed in the window.
     pub requests: i64,
+    /// Of the requests, those that the server failed.
     pub errors: i64,
+    /// Of the requests, those seen from both sides.
     pub both_sides: i64,
+    /// Heads and bodies of the requests on the wire, in bytes.
     pub request_bytes: i64,
+    /// Heads and bodies of the responses on the wire, in bytes.
     pub response_bytes: i64,
+    /// Median duration, in microseconds; 0 without requests.
     pub p50_us: f64,
+    /// Duration that 95 of 100 requests do not exceed, in microseconds; 0 without requests.
     pub p95_us: f64,
+    /// Duration that 99 of 100 requests do not exceed, in microseconds; 0 without requests.
     pub p99_us: f64,
+    /// Durations in nanoseconds, as the client saw them, or the server where the client is not captured.
     pub duration_ns: Histogram,
+    /// Durations in nanoseconds, as the server saw them.
     pub server_duration_ns: Histogram,
+    /// Payload bytes from client to server.
     pub client_to_server_bytes: i64,
+    /// Payload bytes from server to client.
     pub server_to_client_bytes: i64,
+    /// Connections that were established in the window.
     pub connections_opened: i64,
+    /// Connections that ended in the window.
     pub connections_closed: i64,
+    /// Connections that were never established, or ended by a reset or a timeout.
     pub connections_failed: i64,
+    /// Segments that either side sent again.
     pub retransmits: i64,
+    /// Mean of the kernel's smoothed round-trip times, in microseconds; -1 if there was none.
     pub rtt_us: f64,
+    /// 1 if every expected agent covered the whole window and dropped nothing; else below 1, at least 0.
     pub completeness: f64,
+    /// What is missing of the window, and of whom.
     pub missing: Vec<Missing>,
 }
 

@@ -6,39 +6,69 @@ use super::Side;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FlowState {
+    /// It goes on.
     Open,
+    /// It ended in order.
     Closed,
+    /// It was never established, or ended by a reset or a timeout.
     Failed,
 }
 
 /// What one TCP connection did since its previous record. See `avro/flow.avsc` for the meaning of each field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Flow<'a> {
+    /// 16 hex digits, equal on both sides of the connection, also through NAT. For a connection that was never established: of the
+    /// client's addresses and time alone.
     pub connection_id: &'a str,
+    /// Which end this is.
     pub side: Side,
+    /// What the connection did in the time that this record covers.
     pub state: FlowState,
+    /// Why it failed: `refused`, `timeout`, `reset`, `unreachable`, `errno-N`.
     #[serde(borrow)]
     pub failure: Option<&'a str>,
+    /// When it was established, or first seen if that was before the agent started; in microseconds since the epoch.
     pub opened_at_us: i64,
+    /// It was there before the agent started.
     pub opened_before_capture: bool,
+    /// End of the time that this record covers, in microseconds since the epoch. The event time: windows and watermarks refer to
+    /// it.
     pub observed_at_us: i64,
+    /// 1 in the first record of a connection that was established under capture, else 0.
     pub opened: i64,
+    /// `http`, or `tcp` if no protocol was recognised.
     pub protocol: &'a str,
+    /// Payload bytes that this side's program wrote.
     pub sent_bytes: i64,
+    /// Payload bytes that this side's program read.
     pub received_bytes: i64,
+    /// Segments that this side sent again.
     pub retransmits: i64,
+    /// Exchanges completed, counted before any rate limit.
     pub requests: i64,
+    /// Of these, the ones with an error.
     pub errors: i64,
+    /// Smoothed round-trip time as the kernel has it, in microseconds; -1 if it has none.
     pub rtt_us: i64,
+    /// Smallest round-trip time that the kernel saw lately, in microseconds; -1 if it has none.
     pub rtt_min_us: i64,
+    /// From SYN to established, in microseconds, on the client side, in the first record; else -1.
     pub connect_us: i64,
+    /// Host on which this side runs.
     pub node: &'a str,
+    /// Name of this side's workload: container, systemd unit or program.
     pub workload: &'a str,
+    /// Where the name comes from: `container`, `unit`, `program` or `unknown`.
     pub workload_kind: &'a str,
+    /// Process that used the socket first; 0 if unknown.
     pub pid: i32,
+    /// This side's IP address, as this side sees it.
     pub local_address: &'a str,
+    /// This side's TCP port.
     pub local_port: i32,
+    /// The other side's IP address, as this side sees it, so before or after NAT.
     pub remote_address: &'a str,
+    /// The other side's TCP port, as this side sees it.
     pub remote_port: i32,
 }
 

@@ -4,21 +4,37 @@ use serde::{Deserialize, Serialize};
 /// Latency of one operation and status class of an edge in one window. See `avro/latency.avsc`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
+    /// Start of the window, in microseconds since the epoch.
     pub window_start_us: i64,
+    /// Length of the window, in milliseconds.
     pub window_ms: i64,
+    /// 0 at first; a late record publishes the window again with the next number.
     pub revision: i32,
+    /// Workload that opened the connections; `unknown` if no agent named it.
     pub client: String,
+    /// Workload that accepted the connections; its address and port if no agent named it, `unknown` if neither is known.
     pub server: String,
+    /// Protocol that was recognised, such as `http`; else `tcp`.
     pub protocol: String,
+    /// Method and templated path, of bounded number; `{other}` past the bound.
     pub operation: String,
+    /// `2xx` and the like, `none` without response: see [`status_class`](super::status_class).
     pub status_class: String,
+    /// Requests that were completed in the window.
     pub requests: i64,
+    /// Of the requests, those that the server failed.
     pub errors: i64,
+    /// Median duration, in microseconds; 0 without requests.
     pub p50_us: f64,
+    /// Duration that 95 of 100 requests do not exceed, in microseconds; 0 without requests.
     pub p95_us: f64,
+    /// Duration that 99 of 100 requests do not exceed, in microseconds; 0 without requests.
     pub p99_us: f64,
+    /// Durations in nanoseconds, as the client saw them, or the server where the client is not captured.
     pub duration_ns: Histogram,
+    /// Durations in nanoseconds, as the server saw them.
     pub server_duration_ns: Histogram,
+    /// 1 if every expected agent covered the whole window and dropped nothing; else below 1, at least 0.
     pub completeness: f64,
 }
 

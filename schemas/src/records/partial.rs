@@ -4,28 +4,51 @@ use serde::{Deserialize, Serialize};
 /// What one raw partition adds to one window of one edge and operation. See `avro/partial.avsc`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Partial {
+    /// Start of the window, in microseconds since the epoch.
     pub window_start_us: i64,
+    /// Length of the window, in milliseconds.
     pub window_ms: i64,
+    /// Partition of `flows` and `requests` that it was made of.
     pub raw_partition: i32,
+    /// Workload that opened the connections; `unknown` if no agent named it.
     pub client: String,
+    /// Workload that accepted the connections; its address and port if no agent named it, `unknown` if neither is known.
     pub server: String,
+    /// Protocol that was recognised, such as `http`; else `tcp`.
     pub protocol: String,
+    /// Method and templated path; empty in a partial that carries what connections did rather than requests.
     pub operation: String,
+    /// `2xx` and the like, `none` without response; empty with an empty operation.
     pub status_class: String,
+    /// Requests that were completed in the window.
     pub requests: i64,
+    /// Of the requests, those that the server failed.
     pub errors: i64,
+    /// Of the requests, those seen from both sides.
     pub both_sides: i64,
+    /// Heads and bodies of the requests on the wire, in bytes.
     pub request_bytes: i64,
+    /// Heads and bodies of the responses on the wire, in bytes.
     pub response_bytes: i64,
+    /// Durations in nanoseconds, as the client saw them, or the server where the client is not captured.
     pub duration_ns: Histogram,
+    /// Durations in nanoseconds, as the server saw them.
     pub server_duration_ns: Histogram,
+    /// Payload bytes from client to server.
     pub client_to_server_bytes: i64,
+    /// Payload bytes from server to client.
     pub server_to_client_bytes: i64,
+    /// Connections that were established in the window.
     pub connections_opened: i64,
+    /// Connections that ended in the window.
     pub connections_closed: i64,
+    /// Connections that were never established, or ended by a reset or a timeout.
     pub connections_failed: i64,
+    /// Segments that either side sent again.
     pub retransmits: i64,
+    /// Sum of the kernel's smoothed round-trip times, in microseconds.
     pub rtt_us_sum: i64,
+    /// How many round-trip times were added.
     pub rtt_count: i64,
 }
 
@@ -34,12 +57,19 @@ record!(Partial, "Partial", "partial");
 /// An input partition has published all that it gives to a window. See `avro/partition_closed.avsc`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PartitionClosed {
+    /// Start of the window, in microseconds since the epoch.
     pub window_start_us: i64,
+    /// Length of the window, in milliseconds.
     pub window_ms: i64,
+    /// Of `flows` and `requests` for partials; of partials for edges and latencies.
     pub source_partition: i32,
+    /// How many must be heard before the window is complete.
     pub source_partitions: i32,
+    /// Agents that were expected in the window.
     pub nodes: i32,
+    /// 1 if every expected agent covered the whole window and dropped nothing; else below 1, at least 0.
     pub completeness: f64,
+    /// What is missing of the window, and of whom.
     pub missing: Vec<Missing>,
 }
 
@@ -48,9 +78,14 @@ record!(PartitionClosed, "PartitionClosed", "partition_closed");
 /// Which node's data is missing from a window, from when to when, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Missing {
+    /// The node whose data is missing.
     pub node: String,
+    /// `no-data` if the agent did not cover the time; else the reason of the drop.
     pub reason: String,
+    /// Records known to be missing; 0 if unknown.
     pub count: i64,
+    /// Where the time begins that is not whole, in microseconds since the epoch.
     pub from_us: i64,
+    /// Where it ends, in microseconds since the epoch.
     pub to_us: i64,
 }

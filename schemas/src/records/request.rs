@@ -4,38 +4,67 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Side {
+    /// It opened the connection.
     Client,
+    /// It accepted the connection.
     Server,
 }
 
 /// One request with its response, as one side saw it. See `avro/request.avsc` for the meaning of each field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request<'a> {
+    /// 16 hex digits, equal on both sides of the connection, also through NAT.
     pub connection_id: &'a str,
+    /// Which end this is.
     pub side: Side,
+    /// Byte position in the client-to-server stream at which the request starts.
     pub request_position: i64,
+    /// First byte of the request sent (client) or read (server), in microseconds since the epoch.
     pub started_at_us: i64,
+    /// When it was known that the exchange was over, in microseconds since the epoch. The event time: windows and watermarks refer
+    /// to it.
     pub completed_at_us: i64,
+    /// From the first byte of the request to the last byte of the response, in nanoseconds; to the failure if there was no
+    /// response.
     pub duration_ns: i64,
+    /// From the first byte of the request to the first byte of the response, in nanoseconds; -1 if there was no response.
     pub time_to_first_byte_ns: i64,
+    /// `http`.
     pub protocol: &'a str,
+    /// Method of the request.
     pub method: &'a str,
+    /// Without query. Identifiers are replaced by placeholders unless the agent's setting `http.paths` is `full`.
     pub path: &'a str,
+    /// Method and templated path, of bounded number; `{other}` past the bound, `unknown` if not understood.
     pub operation: &'a str,
+    /// The protocol's status code; 0 if there was no response.
     pub status: i32,
+    /// The server failed: HTTP status 500 and above, or no response.
     pub error: bool,
+    /// Why there was no whole response: `request_incomplete`, `no_response`, `response_incomplete`, `reset` or `timed_out`.
     #[serde(borrow)]
     pub failure: Option<&'a str>,
+    /// Head and body on the wire, in bytes.
     pub request_bytes: i64,
+    /// Head and body on the wire, interim responses included, in bytes.
     pub response_bytes: i64,
+    /// How many requests this record stands for; more than 1 only under a rate limit.
     pub weight: i64,
+    /// Host on which this side runs.
     pub node: &'a str,
+    /// Name of this side's workload: container, systemd unit or program.
     pub workload: &'a str,
+    /// Where the name comes from: `container`, `unit`, `program` or `unknown`.
     pub workload_kind: &'a str,
+    /// Process that used the socket first; 0 if unknown.
     pub pid: i32,
+    /// This side's IP address, as this side sees it.
     pub local_address: &'a str,
+    /// This side's TCP port.
     pub local_port: i32,
+    /// The other side's IP address, as this side sees it, so before or after NAT.
     pub remote_address: &'a str,
+    /// The other side's TCP port, as this side sees it.
     pub remote_port: i32,
 }
 

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use headwater_kafka::{Assignment, GroupEvent, GroupMember, KafkaSettings, SchemaCache, Transactions, TxnError, admin};
 use headwater_schemas::topics::Topic;
-use metrics::{counter, gauge};
 use tracing::{info, warn};
 
+use crate::metrics;
 use crate::modes::Mode;
 use crate::replay::Run;
 use crate::settings::Settings;
@@ -41,7 +41,7 @@ pub fn run(mode: Mode, settings: &Settings, stop: &AtomicBool, replay: Option<&R
         match Worker::start(mode, settings, replay).and_then(|mut worker| worker.work(stop)) {
             Ok(()) => return,
             Err(error) => {
-                counter!("headwater_processor_restarts_total", "mode" => mode.name()).increment(1);
+                metrics::RESTARTS.add(&[mode.name()], 1);
                 warn!(mode = mode.name(), error = format!("{error:#}"), "starting again from the committed offsets");
             }
         }
@@ -209,14 +209,14 @@ impl<'a> Worker<'a> {
     fn commit(&mut self) -> Result<()> {
         match self.publish() {
             Ok(()) => {
-                counter!("headwater_processor_transactions_total", "mode" => self.mode.name()).increment(1);
+                metrics::TRANSACTIONS.add(&[self.mode.name()], 1);
                 self.committed_at = Instant::now();
                 Ok(())
             }
             Err(error @ TxnError::Fatal { .. }) => Err(error.into()),
             Err(error) => {
                 warn!(mode = self.mode.name(), %error, "building the state again");
-                counter!("headwater_processor_aborts_total", "mode" => self.mode.name()).increment(1);
+                metrics::ABORTS.add(&[self.mode.name()], 1);
                 self.rebuild()
             }
         }
@@ -234,7 +234,7 @@ impl<'a> Worker<'a> {
             unit.export(self.mode, *partition);
             offsets.extend(unit.offsets(&self.topics, *partition));
         }
-        gauge!("headwater_processor_units", "mode" => self.mode.name()).set(self.units.len() as f64);
+        metrics::UNITS.set(&[self.mode.name()], self.units.len() as f64);
         self.transactions.commit(&offsets, &self.member)
     }
 

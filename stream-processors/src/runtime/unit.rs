@@ -10,9 +10,9 @@ use anyhow::Result;
 use headwater_kafka::{Assignment, Message, RecordError, SchemaCache};
 use headwater_schemas::records::DeadLetter;
 use headwater_schemas::topics::Topic;
-use metrics::{counter, gauge};
 use tracing::warn;
 
+use crate::metrics;
 use crate::modes::Mode;
 use crate::processor::{Checkpoint, Input, Kind, Memo, Output, Processor};
 use crate::settings::Settings;
@@ -172,16 +172,13 @@ impl Unit {
     pub fn export(&mut self, mode: Mode, partition: i32) {
         let mode = mode.name();
         for (name, count) in self.processor.take_counters().iter() {
-            counter!("headwater_processor_events_total", "mode" => mode, "event" => name).increment(count);
+            metrics::EVENTS.add(&[mode, name], count);
         }
         for (name, size) in self.processor.sizes() {
-            let partition = partition.to_string();
-            gauge!("headwater_processor_table_size", "mode" => mode, "table" => name, "partition" => partition)
-                .set(size as f64);
+            metrics::TABLE_ENTRIES.set(&[mode, name, &partition.to_string()], size as f64);
         }
         for position in &mut self.inputs {
-            counter!("headwater_processor_records_total", "mode" => mode)
-                .increment(std::mem::take(&mut position.records));
+            metrics::RECORDS.add(&[mode], std::mem::take(&mut position.records));
         }
     }
 
@@ -195,7 +192,7 @@ impl Unit {
         }
         let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
         warn!(topic, partition, offset, error, "a record cannot be read, it goes to the dead letters");
-        counter!("headwater_processor_dead_letters_total", "topic" => topic.to_owned()).increment(1);
+        metrics::DEAD_LETTERS.add(&[topic], 1);
         let (key, value) = (message.key().unwrap_or_default(), message.value().unwrap_or_default());
         self.dead_letters.push(Dead {
             topic: topic.to_owned(),

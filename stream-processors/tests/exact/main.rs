@@ -1,4 +1,5 @@
 //! The processors as values, held against a generator that knows what happened: without Kafka, in thousands of interleavings.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failed test shows them")]
 #![allow(clippy::unwrap_used)]
 
 mod bottlenecks;

@@ -3,6 +3,7 @@
 //! Opens EARLY connections and uses each once, prints `ready`, waits for a line, and then runs the plan: its first sessions
 //! over the early connections, the others over new ones. A second line ends the plan early: no further session begins.
 //! Writes one JSON object a request to REPORT. `PAUSE_US` is the pause between sessions of a thread.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its report is its standard output")]
 
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;

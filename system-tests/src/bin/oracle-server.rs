@@ -1,4 +1,5 @@
 //! `oracle-server ADDRESS`: hyper's HTTP/1.1 server with answers of every kind. Prints the address that it listens on.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its report is its standard output")]
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! What is captured is what happened, exactly: each test starts servers, clients and the agent in a cgroup of its own, and mostly
 //! waits for what the topics then say. One program, so that it is linked once.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failed test shows them")]
 
 mod busy;
 mod exact;

@@ -1,5 +1,6 @@
 //! Runs a Kafka and a registry for many tests until standard input ends, and prints where they are: the brokers, their
 //! listener that asks for a password, the registry. See `headwater_stack::shared`.
+#![allow(clippy::print_stdout, reason = "its report is its standard output")]
 
 use headwater_stack::{Stack, StackError, shared};
 

@@ -1,4 +1,5 @@
 //! The demo shop for a person: `demo-shop up` runs it, `demo-shop fault` breaks one of its services.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

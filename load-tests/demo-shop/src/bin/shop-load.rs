@@ -1,4 +1,5 @@
 //! The load generator as a program. It prints the totals of each operation at its end, one JSON object a line.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,0 +1,45 @@
+//! The metrics of `headwater-agent`: the same numbers as in its heartbeats, which go to the topic `agents`.
+
+use headwater_telemetry::{Metric, Unit};
+
+headwater_telemetry::metrics! {
+    CAPTURED = Metric::counter(
+        "headwater_agent_captured_total",
+        Unit::Count,
+        &["record"],
+        "Records that were made of what the probes saw, by topic"
+    );
+    PUBLISHED = Metric::counter(
+        "headwater_agent_published_total",
+        Unit::Count,
+        &["record"],
+        "Records that brokers acknowledged, by topic"
+    );
+    IN_FLIGHT = Metric::gauge(
+        "headwater_agent_in_flight",
+        Unit::Count,
+        &["record"],
+        "Records that were handed to the producer and are not acknowledged yet, by topic"
+    );
+    DROPPED = Metric::counter(
+        "headwater_agent_dropped_total",
+        Unit::Count,
+        &["reason"],
+        "Records that were dropped, by topic and reason such as requests/gap"
+    );
+    COUNTERS = Metric::gauge(
+        "headwater_agent_counter",
+        Unit::Count,
+        &["counter"],
+        "Other counts: what the probes counted since the start, and the connections that are tracked now"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_documentation_lists_the_metrics_of_today() {
+        let table = headwater_telemetry::markdown(super::METRICS);
+        headwater_testing::assert_section("docs/metrics.md", "headwater-agent", &table);
+    }
+}

@@ -1,0 +1,58 @@
+//! The metrics of `headwater-processor`. `mode` is the processor's name, of which a process may run several.
+
+use headwater_telemetry::{Metric, Unit};
+
+headwater_telemetry::metrics! {
+    RECORDS = Metric::counter("headwater_processor_records_total", Unit::Count, &["mode"], "Records that were read");
+    EVENTS = Metric::counter(
+        "headwater_processor_events_total",
+        Unit::Count,
+        &["mode", "event"],
+        "What happened to records and windows, such as those that came late or were cut off by a bound"
+    );
+    TABLE_ENTRIES = Metric::gauge(
+        "headwater_processor_table_entries",
+        Unit::Count,
+        &["mode", "table", "partition"],
+        "Entries of a table in memory, each of which has a bound among the settings"
+    );
+    DEAD_LETTERS = Metric::counter(
+        "headwater_processor_dead_letters_total",
+        Unit::Count,
+        &["topic"],
+        "Records of a topic that could not be read and went to the dead letters"
+    );
+    TRANSACTIONS = Metric::counter(
+        "headwater_processor_transactions_total",
+        Unit::Count,
+        &["mode"],
+        "Transactions that were committed"
+    );
+    ABORTS = Metric::counter(
+        "headwater_processor_aborts_total",
+        Unit::Count,
+        &["mode"],
+        "Transactions that were given up; the state was built again from the committed offsets"
+    );
+    RESTARTS = Metric::counter(
+        "headwater_processor_restarts_total",
+        Unit::Count,
+        &["mode"],
+        "Times that a processor began again after an error"
+    );
+    UNITS = Metric::gauge(
+        "headwater_processor_units",
+        Unit::Count,
+        &["mode"],
+        "Pairs of input partitions that this process works on"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_documentation_lists_the_metrics_of_today() {
+        let table = headwater_telemetry::markdown(super::METRICS);
+        headwater_testing::assert_section("docs/metrics.md", "headwater-processor", &table);
+    }
+}
