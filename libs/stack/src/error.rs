@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum StackError {
     #[error(
         "port {port}, wanted for {wanted_for}, is in use by another program; stop that program or choose another port with {setting}"

@@ -65,6 +65,7 @@ impl KafkaNode {
         format!("127.0.0.1:{}", self.config.port)
     }
 
+    /// The port of the listener without a password, on the loopback interface.
     pub fn port(&self) -> u16 {
         self.config.port
     }
@@ -79,6 +80,7 @@ impl KafkaNode {
         self.lock().as_mut().and_then(|process| process.is_running().then(|| process.pid()))
     }
 
+    /// Whether its process lives.
     pub fn is_running(&self) -> bool {
         self.pid().is_some()
     }

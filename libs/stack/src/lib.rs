@@ -8,6 +8,7 @@
 //! heaps and the log files have a largest size, and every address is on the loopback interface.
 //!
 //! This is the only crate that starts Kafka, the registry, Maven or a container engine. All of it blocks.
+#![deny(missing_docs)]
 
 mod artifacts;
 mod checksums;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 pub struct Progress(Arc<dyn Fn(&str) + Send + Sync>);
 
 impl Progress {
+    /// Hands each line to a function.
     pub fn new(take_line: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self(Arc::new(take_line))
     }

@@ -19,6 +19,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(180);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 const HEAP_MB: u32 = 192;
 
+/// A registry as a child process.
 #[derive(Debug)]
 pub struct Registry {
     java: PathBuf,
@@ -56,6 +57,7 @@ impl Registry {
         api_url(self.port)
     }
 
+    /// Its port on the loopback interface.
     pub fn port(&self) -> u16 {
         self.port
     }

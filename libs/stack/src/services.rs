@@ -17,21 +17,29 @@ use crate::workspace::Workspace;
 /// What the user named; each that is missing is started.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
+    /// `host:port`, separated by commas, of a Kafka that exists.
     pub brokers: Option<String>,
+    /// The root of the Confluent API of a registry that exists.
     pub registry_url: Option<String>,
 }
 
 /// Where one of the two comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
+    /// It exists already, at this address.
     Existing(String),
+    /// A child process, from Maven Central's jars.
     Child,
+    /// A container of the compose file.
     Container,
 }
 
+/// Where Kafka and the registry come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// Of Kafka.
     pub kafka: Origin,
+    /// Of the registry.
     pub registry: Origin,
 }
 

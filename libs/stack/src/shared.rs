@@ -23,6 +23,7 @@ pub struct Shared {
     pub brokers: String,
     /// The same brokers behind SASL PLAIN, which lets [`SASL_USER`] in.
     pub sasl_brokers: String,
+    /// The root of the registry's Confluent API.
     pub registry_url: String,
 }
 

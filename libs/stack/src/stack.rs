@@ -17,6 +17,7 @@ use crate::workspace::Workspace;
 const SPACE_NEEDED_BYTES: u64 = 256 << 20;
 const BROKERS_MAX: u16 = 5;
 
+/// How a stack is started.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
     /// Kept between starts; a temporary folder when there is none.
@@ -25,12 +26,15 @@ pub struct StackOptions {
     pub log_dir: Option<PathBuf>,
     /// The first broker's port; further brokers take the ports that follow. A free one when there is none.
     pub kafka_port: Option<u16>,
+    /// The registry's port. A free one when there is none.
     pub registry_port: Option<u16>,
+    /// How many brokers, at least one.
     pub brokers: u16,
     /// The heap of each broker.
     pub heap_mb: u32,
     /// With users there is a second listener, which asks for SASL PLAIN: [`KafkaNode::sasl_bootstrap`].
     pub sasl_users: Vec<(String, String)>,
+    /// Who is told how far the start is.
     pub progress: Progress,
 }
 
@@ -114,6 +118,7 @@ impl Stack {
         &self.nodes[0]
     }
 
+    /// All brokers, at least one.
     pub fn brokers(&self) -> &[KafkaNode] {
         &self.nodes
     }
@@ -123,6 +128,7 @@ impl Stack {
         self.nodes.iter().map(KafkaNode::bootstrap).collect::<Vec<_>>().join(",")
     }
 
+    /// The registry.
     pub fn registry(&self) -> &Registry {
         // `start` is the only public way to a stack, and it starts a registry.
         self.registry.as_ref().expect("a stack has a registry")
