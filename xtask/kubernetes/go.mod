@@ -1,3 +1,5 @@
+// Kubernetes, kubectl and CoreDNS for `cargo xtask cluster`. For a new version change `require` and every `replace`
+// below it alike, then run `go mod tidy`: Kubernetes publishes its parts as modules that only fit together.
 module headwater/kubernetes
 
 go 1.24.0
@@ -237,6 +239,7 @@ replace (
 	k8s.io/sample-controller => k8s.io/sample-controller v0.33.4
 )
 
+// What Kubernetes 1.33 was made with; CoreDNS asks for a newer one and does without here.
 replace go.etcd.io/etcd/api/v3 => go.etcd.io/etcd/api/v3 v3.5.21
 
 replace go.etcd.io/etcd/client/pkg/v3 => go.etcd.io/etcd/client/pkg/v3 v3.5.21

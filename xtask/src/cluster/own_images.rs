@@ -22,6 +22,18 @@ const NOBODY: &str = "65534:65534";
 /// Images of programs from this repository, each with its programs.
 const PROGRAMS: &[(&str, &[&str])] = &[("headwater:dev", &["headwater", "headwater-agent", "headwater-processor"])];
 const KAFKA: &str = "headwater-kafka:dev";
+/// Of C and C++, for libraries that programs load while they run, such as those within Kafka's jars.
+const LOADED_LATER: &[&str] = &[
+    "libdl.so.2",
+    "libgcc_s.so.1",
+    "libm.so.6",
+    "libnss_dns.so.2",
+    "libnss_files.so.2",
+    "libpthread.so.0",
+    "libresolv.so.2",
+    "librt.so.1",
+    "libstdc++.so.6",
+];
 /// The two files by whose contents the stack's cache is named.
 const STACK_FILES: &[&str] = &["libs/stack/maven/pom.xml", "libs/stack/maven/sha256sums"];
 
@@ -117,7 +129,13 @@ fn put_libraries(root: &Path) -> Result<()> {
     let script = r#"find . -type f \( -perm -u+x -o -name '*.so*' \) -exec ldd {} + 2>/dev/null"#;
     let mut command = Command::new("sh");
     let listed = files::output_of(command.current_dir(root).args(["-c", &format!("{script}; true")]))?;
-    for library in libraries(&listed, root) {
+    let linked = libraries(&listed, root);
+    let c_library = linked.iter().find(|library| library.ends_with("/libc.so.6"));
+    let beside = c_library.and_then(|library| Path::new(library).parent());
+    let loaded_later = LOADED_LATER.iter().filter_map(|name| Some(beside?.join(name)));
+    let loaded_later: Vec<String> =
+        loaded_later.filter(|path| path.exists()).map(|path| path.display().to_string()).collect();
+    for library in linked.iter().copied().chain(loaded_later.iter().map(String::as_str)) {
         let target = root.join(library.trim_start_matches('/'));
         if target.exists() {
             continue;

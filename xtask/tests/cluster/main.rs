@@ -39,10 +39,18 @@ impl Cluster {
         format!("headwater-cluster-{}", self.name)
     }
 
-    fn kubectl(&self, line: &[&str]) -> String {
+    fn kubectl_command(&self, line: &[&str]) -> Command {
         let mut command = Command::new(self.state().join("kubectl"));
         command.arg("--kubeconfig").arg(self.state().join("admin.kubeconfig")).args(line);
-        output(&mut command)
+        command
+    }
+
+    fn kubectl(&self, line: &[&str]) -> String {
+        output(&mut self.kubectl_command(line))
+    }
+
+    fn is_ready(&self) -> bool {
+        self.kubectl_command(&["get", "--raw", "/readyz"]).output().unwrap().status.success()
     }
 
     fn down(&self) {
@@ -67,6 +75,7 @@ fn pods_of_two_nodes_serve_each_other_and_nothing_is_left() {
     };
     assert_eq!(settings(&machine::things()), settings(&before), "a setting of the whole machine was changed");
 
+    output(&mut cluster.xtask(&["image", "client:dev", &client_root(&cluster).display().to_string()]));
     let manifest = cluster.state().join("web.yaml");
     std::fs::write(&manifest, WEB).unwrap();
     cluster.kubectl(&["apply", "--filename", &manifest.display().to_string()]);
@@ -99,6 +108,16 @@ fn pods_of_two_nodes_serve_each_other_and_nothing_is_left() {
     ]);
     assert_eq!(who, "system:serviceaccount:default:client");
 
+    output(&mut cluster.xtask(&["stop", "kube-apiserver"]));
+    assert!(!cluster.is_ready(), "the API server is to be away");
+    assert!(pods.contains(get(&address, "/name").as_str()), "pods serve on without it");
+    output(&mut cluster.xtask(&["start", "kube-apiserver"]));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !cluster.is_ready() {
+        assert!(Instant::now() < deadline, "the API server did not come back");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+
     let processes = machine::processes_in(&cluster.cgroup());
     for name in ["etcd", "kube-apiserver", "kubelet", "containerd", "httpd"] {
         assert!(processes.iter().any(|process| process.name.starts_with(name)), "no {name} in {processes:?}");
@@ -126,6 +145,17 @@ fn what_a_killed_start_leaves_is_removed() {
     cluster.down();
     assert!(!processes.iter().any(machine::Process::is_alive), "{processes:?}");
     assert_eq!(machine::gained_since(&before), Vec::<String>::new());
+}
+
+/// What a test would pack: here a shell with its tools.
+fn client_root(cluster: &Cluster) -> PathBuf {
+    let root = cluster.state().join("client-root");
+    std::fs::create_dir_all(root.join("bin")).unwrap();
+    std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    for applet in ["sh", "seq", "cat", "sleep", "wget"] {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    root
 }
 
 fn server(cluster: &Cluster) -> String {
