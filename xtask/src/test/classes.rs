@@ -73,7 +73,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::faults::bad_records::", Class::Waits).takes(80),
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
     // They compare what the machine has before and after; the first one may have to build Kubernetes.
-    rule("xtask::cluster::", Class::Alone).slow().takes(60).at_most_minutes(25),
+    rule("xtask::kubernetes::", Class::Alone).slow().takes(60).at_most_minutes(25),
 ];
 
 /// What only `--all` runs, beside the tests that a rule calls slow.
