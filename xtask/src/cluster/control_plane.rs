@@ -1,10 +1,12 @@
 //! etcd, the API server, the controllers and the scheduler, in a network namespace of their own.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::network::ORPHAN_RETRIES;
 use super::part::{self, Part};
@@ -53,13 +55,26 @@ pub fn holder(plan: &Plan) -> Option<u32> {
 }
 
 pub fn kubectl(plan: &Plan, line: &[&str]) -> Result<String> {
-    let mut command = Command::new(plan.kubectl());
-    command.arg("--kubeconfig").arg(plan.kubeconfig()).args(line);
-    files::output_of(&mut command)
+    files::output_of(Command::new(plan.kubectl()).args(line))
+}
+
+/// One that speaks to this cluster, and keeps what it learns of it with the cluster instead of in a home folder.
+pub fn write_kubectl(plan: &Plan, programs: &Path) -> Result<()> {
+    let (state, kubeconfig) = (plan.state(), plan.kubeconfig());
+    let script = format!(
+        "#!/bin/sh\nKUBECONFIG={} exec {} --cache-dir={}/kubectl-cache \"$@\"\n",
+        kubeconfig.display(),
+        part::quote(&programs.join("kubectl").to_string_lossy()),
+        state.display()
+    );
+    files::write(&plan.kubectl(), &script)?;
+    let executable = Permissions::from_mode(0o755);
+    fs::set_permissions(plan.kubectl(), executable)
+        .with_context(|| format!("make {} executable", plan.kubectl().display()))
 }
 
 fn namespace_of(pid: u32) -> Option<std::path::PathBuf> {
-    std::fs::read_link(format!("/proc/{pid}/ns/net")).ok()
+    fs::read_link(format!("/proc/{pid}/ns/net")).ok()
 }
 
 /// Bound to the namespace's own loopback, which nobody else reaches.

@@ -141,7 +141,7 @@ fn log_end(plan: &Plan, name: &str) -> String {
 }
 
 /// For the shell.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 

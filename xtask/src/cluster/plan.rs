@@ -98,7 +98,7 @@ impl Plan {
         self.state().join("admin.kubeconfig")
     }
 
-    /// Of the same version as the cluster.
+    /// For this cluster alone.
     pub fn kubectl(&self) -> PathBuf {
         self.state().join("kubectl")
     }

@@ -1,6 +1,5 @@
 //! `cargo xtask cluster up`, wired in one function.
 
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -33,7 +32,7 @@ pub fn up(name: &str, nodes: u8, yes: bool) -> Result<()> {
 
 fn up_planned(plan: &Plan, programs: &Path) -> Result<()> {
     say("keys and certificates");
-    symlink(programs.join("kubectl"), plan.kubectl()).context("link kubectl")?;
+    control_plane::write_kubectl(plan, programs)?;
     pki::make(plan)?;
     cgroups::make(plan)?;
     say("etcd and the API server");

@@ -47,7 +47,7 @@ pub fn things() -> BTreeSet<String> {
     let mut add = |kind: &str, lines: &str| things.extend(lines.lines().map(|line| format!("{kind}: {line}")));
     add("mount", &fs::read_to_string("/proc/self/mounts").unwrap_or_default());
     add("network namespace", &output("ip", &["netns", "list"]));
-    add("link", &link_names());
+    add("link", &entries(Path::new("/sys/class/net")));
     add("address", &output("ip", &["-brief", "address"]));
     add("route", &output("ip", &["route", "show", "table", "all"]));
     add("nft table", &output("nft", &["list", "tables"]));
@@ -57,6 +57,8 @@ pub fn things() -> BTreeSet<String> {
         "folder",
         &USUAL_FOLDERS.iter().copied().filter(|folder| Path::new(folder).exists()).collect::<Vec<_>>().join("\n"),
     );
+    let home = std::env::var("HOME").unwrap_or_default();
+    add("kubectl's cache", &entries(&Path::new(&home).join(".kube/cache/discovery")));
     for setting in SETTINGS {
         let value = fs::read_to_string(Path::new("/proc/sys").join(setting)).unwrap_or_default();
         add("setting", &format!("{setting} = {}", value.trim()));
@@ -109,9 +111,9 @@ fn process(pid: u32) -> Option<Process> {
     Some(Process { pid, started_ticks, name: stat[start + 1..rest].to_owned() })
 }
 
-fn link_names() -> String {
-    let links = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    links.map(|link| link.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>().join("\n")
+fn entries(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>().join("\n")
 }
 
 fn rules(programs: &[&str]) -> String {

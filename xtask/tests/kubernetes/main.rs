@@ -41,7 +41,7 @@ impl Cluster {
 
     fn kubectl_command(&self, line: &[&str]) -> Command {
         let mut command = Command::new(self.state().join("kubectl"));
-        command.arg("--kubeconfig").arg(self.state().join("admin.kubeconfig")).args(line);
+        command.args(line);
         command
     }
 
