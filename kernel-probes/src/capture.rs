@@ -42,6 +42,7 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32) {
     }
     let moved = result as u32;
     let state = state::of_moving(sock, tcp, moved, way);
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
     let position = advance(sock, tcp, state, moved, way);
     let asks = (state.role == role::CLIENT) == (way == direction::SEND);
@@ -55,6 +56,7 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32) {
         return;
     }
     let room = buffers::room(way);
+    // SAFETY: null, or this processor's room for this direction, which no other program writes while this one runs.
     let Some(room) = (unsafe { room.as_mut() }) else { return };
     let wanted = if flags & MSG_TRUNC != 0 { 0 } else { moved.min(state.budget_bytes).min(CAPTURE_BYTES_MAX as u32) };
     let captured = if wanted == 0 { 0 } else { copy(room, wanted) };
@@ -69,6 +71,7 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32) {
         kind: kind::DATA,
         captured_bytes: captured,
         connection_id: state.connection_id,
+        // SAFETY: a helper without preconditions.
         at_ns: unsafe { bpf_ktime_get_ns() },
         position,
         other_position: other_position(sock, tcp, state, way),
@@ -140,15 +143,18 @@ fn recognise(state: &mut SocketState, room: &Room, captured: u32, moved: u32) ->
 #[inline(always)]
 fn end_of_stream(sock: Sock) {
     let state = state::get(sock);
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
     if state.flags & flag::IGNORED != 0 || state.protocol == protocol::UNKNOWN {
         return;
     }
+    // SAFETY: null, or this processor's room for this direction, which no other program writes while this one runs.
     let Some(room) = (unsafe { buffers::room(direction::RECEIVE).as_mut() }) else { return };
     room.event = DataEvent {
         kind: kind::END_OF_STREAM,
         captured_bytes: 0,
         connection_id: state.connection_id,
+        // SAFETY: a helper without preconditions.
         at_ns: unsafe { bpf_ktime_get_ns() },
         position: state.position[1],
         other_position: state.position[0],

@@ -75,6 +75,7 @@ pub fn dump_socket(ctx: *mut c_void) {
 #[inline(always)]
 fn fill(record: &mut SocketRecord, sock: Sock, tcp: TcpSock, state: &SocketState, tcp_state: u32) {
     record.connection_id = state.connection_id;
+    // SAFETY: a helper without preconditions.
     record.at_ns = unsafe { bpf_ktime_get_ns() };
     record.opened_at_ns = if state.opened_at_ns != 0 { state.opened_at_ns } else { state.connect_started_ns };
     record.cgroup_id = state.cgroup_id;

@@ -15,6 +15,7 @@ mod buffers;
 mod capture;
 mod events;
 mod globals;
+mod lifecycle;
 mod owner;
 mod socket;
 mod state;
@@ -37,7 +38,7 @@ pub fn on_receive(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn on_state(ctx: BtfTracePointContext) -> i32 {
-    state::changed(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    lifecycle::changed(ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }
 

@@ -42,6 +42,7 @@ pub fn cgroup_is_captured(sock: Sock, state: &mut SocketState) -> bool {
         }
         let ancestor: *const u8 = read_kernel(cgroup, globals::cgroup_ancestors() + i * 8);
         let id = cgroup_id(ancestor);
+        // SAFETY: only its presence is asked for; the value, which could change meanwhile, is not read.
         if unsafe { FILTER_CGROUPS.get(&id) }.is_some() {
             return true;
         }
@@ -53,17 +54,20 @@ pub fn cgroup_is_captured(sock: Sock, state: &mut SocketState) -> bool {
 #[inline(always)]
 pub fn settle(state: &mut SocketState) {
     state.flags |= flag::OWNER_KNOWN;
+    // SAFETY: a helper without preconditions.
     let pid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
     if pid == globals::own_pid() {
         state.flags |= flag::IGNORED | flag::OWN;
         remember_own(state);
         return;
     }
+    // SAFETY: only its presence is asked for; the value, which could change meanwhile, is not read.
     if globals::filter_by_pid() != 0 && unsafe { FILTER_PIDS.get(&pid) }.is_none() {
         state.flags |= flag::IGNORED;
         return;
     }
     state.pid = pid;
+    // SAFETY: a helper without preconditions; there always is a current task.
     let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
     let leader: *const u8 = read_kernel(task, globals::task_group_leader());
     state.process_started_ns = read_kernel(leader, globals::task_start());
@@ -81,6 +85,7 @@ pub fn remember_own(state: &SocketState) {
 /// Whether the connection is the agent's own, seen from its other end.
 #[inline(always)]
 pub fn is_own(connection_id: u64) -> bool {
+    // SAFETY: only its presence is asked for; the value, which could change meanwhile, is not read.
     unsafe { OWN_CONNECTIONS.get(&connection_id) }.is_some()
 }
 

@@ -34,32 +34,38 @@ impl Sock {
 
     #[inline(always)]
     pub fn family(self) -> u16 {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
         unsafe { load(self.0, globals::skc_family()) }
     }
 
     #[inline(always)]
     pub fn state(self) -> u8 {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
         unsafe { load(self.0, globals::skc_state()) }
     }
 
     #[inline(always)]
     pub fn error(self) -> u32 {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
         unsafe { load(self.0, globals::sk_err()) }
     }
 
     #[inline(always)]
     pub fn receive_is_shut(self) -> bool {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
         unsafe { load::<u8>(self.0, globals::sk_shutdown()) & RCV_SHUTDOWN != 0 }
     }
 
     /// The local port, in host order.
     #[inline(always)]
     pub fn local_port(self) -> u16 {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
         unsafe { load(self.0, globals::skc_num()) }
     }
 
     #[inline(always)]
     pub fn remote_port(self) -> u16 {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
         u16::from_be(unsafe { load(self.0, globals::skc_dport()) })
     }
 
@@ -81,6 +87,7 @@ impl Sock {
     /// The cgroup v2 in which the socket was made, null if there is none.
     #[inline(always)]
     pub fn cgroup(self) -> *const u8 {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
         unsafe { load(self.0, globals::sk_cgroup()) }
     }
 
@@ -93,6 +100,7 @@ impl Sock {
 impl TcpSock {
     #[inline(always)]
     fn u32_at(self, offset: u32) -> u32 {
+        // SAFETY: the callers give offsets of 32-bit members of struct tcp_sock, which this socket is.
         unsafe { load(self.0, offset) }
     }
 
@@ -147,6 +155,7 @@ impl TcpSock {
 
     #[inline(always)]
     fn read_sequences(self) -> Sequences {
+        // SAFETY: as in `load`, of members of struct tcp_sock. Volatile, since both reads have to be made.
         unsafe {
             Sequences {
                 snd_una: core::ptr::read_volatile(self.0.add(globals::tp_snd_una() as usize).cast()),

@@ -1,4 +1,6 @@
-//! The state kept on each TCP socket, and what changes of the TCP state make of it.
+//! The state kept on each TCP socket: where it lies, and how it begins.
+//!
+//! In: sockets as the hooks meet them. Out: the state of those in the capture. What is told of it is said in `events.rs`.
 
 use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE,
@@ -7,24 +9,17 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use core::ptr;
-use headwater_probe_types::{SocketState, connection_id, count, direction, flag, kind, role, role_of};
+use headwater_probe_types::{SocketState, connection_id, count, direction, flag, role, role_of};
 
 use crate::{
-    buffers, events, owner,
+    buffers, owner,
     socket::{Sock, TcpSock},
 };
 
 #[btf_map]
 static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 
-// include/net/tcp_states.h
-const TCP_ESTABLISHED: i32 = 1;
-const TCP_SYN_SENT: i32 = 2;
-const TCP_SYN_RECV: i32 = 3;
-const TCP_CLOSE: i32 = 7;
-const TCP_LISTEN: i32 = 10;
-
-/// The socket's state, if the probes have seen it.
+/// The socket's state, if the probes have seen it; null otherwise.
 #[inline(always)]
 pub fn get(sock: Sock) -> *mut SocketState {
     storage(sock, 0)
@@ -32,7 +27,7 @@ pub fn get(sock: Sock) -> *mut SocketState {
 
 /// The socket's state, made now if there is none; null and counted without memory.
 #[inline(always)]
-fn get_or_create(sock: Sock) -> *mut SocketState {
+pub fn get_or_create(sock: Sock) -> *mut SocketState {
     let state = storage(sock, u64::from(BPF_SK_STORAGE_GET_F_CREATE));
     if state.is_null() {
         buffers::add(count::STORAGE_FULL, 1);
@@ -44,53 +39,6 @@ fn get_or_create(sock: Sock) -> *mut SocketState {
 fn storage(sock: Sock, flags: u64) -> *mut SocketState {
     // SAFETY: the map is a socket storage whose value is a SocketState.
     unsafe { bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sock.as_ptr(), ptr::null_mut(), flags) }.cast()
-}
-
-/// `inet_sock_set_state`: runs in any context, on loopback also in that of the peer.
-#[inline(always)]
-pub fn changed(sock: Sock0, old: i32, new: i32) {
-    if !buffers::capturing() {
-        return;
-    }
-    let sock = Sock(sock);
-    let Some(tcp) = sock.tcp() else { return };
-    match (old, new) {
-        (TCP_CLOSE, TCP_SYN_SENT) => connect_started(sock),
-        (TCP_SYN_SENT | TCP_SYN_RECV, TCP_ESTABLISHED) => established(sock, tcp, old),
-        (TCP_LISTEN, TCP_CLOSE) => {}
-        (_, TCP_CLOSE) => closed(sock, tcp, old),
-        _ => {}
-    }
-}
-
-/// A raw pointer as the tracepoint gives it.
-pub type Sock0 = *const u8;
-
-/// Runs in the process that calls connect(2), so the owner is known from the start.
-#[inline(always)]
-fn connect_started(sock: Sock) {
-    let state = get_or_create(sock);
-    let Some(state) = (unsafe { state.as_mut() }) else { return };
-    state.role = role::CLIENT;
-    state.connect_started_ns = unsafe { bpf_ktime_get_ns() };
-    if !owner::cgroup_is_captured(sock, state) {
-        state.flags |= flag::IGNORED;
-    }
-    owner::settle(state);
-}
-
-#[inline(always)]
-fn established(sock: Sock, tcp: TcpSock, old: i32) {
-    let state = get_or_create(sock);
-    let Some(state) = (unsafe { state.as_mut() }) else { return };
-    let side = if old == TCP_SYN_SENT { role::CLIENT } else { role::SERVER };
-    begin(sock, tcp, state, side);
-    if state.flags & flag::ESTABLISHED == 0 {
-        return;
-    }
-    if state.connect_started_ns != 0 {
-        state.connect_us = ((state.opened_at_ns - state.connect_started_ns) / 1000) as u32;
-    }
 }
 
 /// Notes what identifies the connection. Leaves the state without ESTABLISHED if that cannot be told yet.
@@ -126,6 +74,7 @@ pub fn begin(sock: Sock, tcp: TcpSock, state: &mut SocketState, known_role: u32)
     state.position = [sent, received];
     state.first_position = [sent, received];
     state.local_port = sock.local_port() as u32;
+    // SAFETY: a helper without preconditions.
     state.opened_at_ns = unsafe { bpf_ktime_get_ns() };
     state.flags |= flag::ESTABLISHED;
     buffers::add(count::SOCKETS, 1);
@@ -140,6 +89,7 @@ pub fn begin(sock: Sock, tcp: TcpSock, state: &mut SocketState, known_role: u32)
 #[inline(always)]
 pub fn of_moving(sock: Sock, tcp: TcpSock, moved: u32, way: u32) -> *mut SocketState {
     let pointer = get_or_create(sock);
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { pointer.as_mut() }) else { return ptr::null_mut() };
     if state.flags & flag::ESTABLISHED == 0 && state.flags & flag::IGNORED == 0 {
         begin(sock, tcp, state, state.role);
@@ -167,15 +117,4 @@ pub fn of_moving(sock: Sock, tcp: TcpSock, moved: u32, way: u32) -> *mut SocketS
         state.flags &= !flag::MID_EXCHANGE;
     }
     pointer
-}
-
-#[inline(always)]
-fn closed(sock: Sock, tcp: TcpSock, old: i32) {
-    let state = get(sock);
-    let Some(state) = (unsafe { state.as_mut() }) else { return };
-    if state.flags & flag::IGNORED != 0 {
-        return;
-    }
-    events::socket(kind::CLOSE, sock, tcp, state, old as u32);
-    state.flags |= flag::IGNORED;
 }
