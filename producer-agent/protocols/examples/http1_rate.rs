@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use headwater_protocols::http1::{Connection, Options};
 use headwater_protocols::operation::Operations;
-use headwater_protocols::{Direction, Event, Segment, Side};
+use headwater_protocols::{Direction, Event, Position, Segment, Side};
 
 const REQUEST: &[u8] = b"GET /api/v1/users/12345?fields=name,email HTTP/1.1\r\n\
     Host: shop.example.org\r\n\
@@ -45,7 +45,7 @@ fn main() {
 /// Exchanges one after another on one kept-alive connection. All segments but the last are of the request.
 fn measure(name: &str, run_for: Duration, segments: &[(&[u8], u64)], mut operations: Option<Operations>) {
     let mut connection = Connection::new(Side::Server, Options::default());
-    let mut positions = [0u64; 2];
+    let mut positions = [Position::START; 2];
     let (mut exchanges, mut now_ns) = (0u64, 0);
     let (begun, cpu_begun_ns) = (Instant::now(), cpu_time_ns());
     while begun.elapsed() < run_for {
@@ -61,7 +61,7 @@ fn measure(name: &str, run_for: Duration, segments: &[(&[u8], u64)], mut operati
                     at_ns: now_ns,
                     other_position: positions[direction.opposite() as usize],
                 };
-                positions[direction as usize] += length;
+                positions[direction as usize] = segment.position.saturating_add(*length);
                 connection.segment(direction, &segment, &mut |event| {
                     let Event::Exchange(exchange) = event else { panic!("a loss: {event:?}") };
                     exchanges += 1;

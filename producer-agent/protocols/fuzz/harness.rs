@@ -3,7 +3,7 @@
 
 use headwater_protocols::http1::Options;
 use headwater_protocols::operation::Operations;
-use headwater_protocols::{CloseReason, Direction, Event, Options as AllOptions, Parser, Segment, Side};
+use headwater_protocols::{CloseReason, Direction, Event, Options as AllOptions, Parser, Position, Segment, Side};
 
 /// Small bounds, so that short inputs reach them.
 const OPTIONS: Options = Options {
@@ -23,7 +23,7 @@ pub fn run(input: &[u8]) -> u64 {
     let mut checks = Checks::default();
     // Starting near the end of what a position can be must not overflow.
     let base = [0, 0, 5_000, u64::MAX - 500][usize::from(settings >> 1 & 3)];
-    let mut positions = [base; 2];
+    let mut positions = [Position(base); 2];
     while let Some((description, behind)) = rest.split_at_checked(6) {
         let &[flags, jump, length, hidden, other_jump, time] = description else { break };
         let (bytes, behind) = behind.split_at(usize::from(length).min(behind.len()));
@@ -33,12 +33,12 @@ pub fn run(input: &[u8]) -> u64 {
         // Most segments follow the one before; some jump ahead or back, or speak of what has not come.
         let start = match flags >> 1 & 7 {
             0 => positions[own].saturating_add(u64::from(jump)),
-            1 => positions[own].saturating_sub(u64::from(jump)),
+            1 => back(positions[own], jump),
             _ => positions[own],
         };
         let other_position = match flags >> 4 & 7 {
             0 => positions[other].saturating_add(u64::from(other_jump)),
-            1 => positions[other].saturating_sub(u64::from(other_jump)),
+            1 => back(positions[other], other_jump),
             _ => positions[other],
         };
         let hidden = if flags >> 7 == 1 { u64::from(hidden) } else { 0 };
@@ -58,12 +58,16 @@ pub fn run(input: &[u8]) -> u64 {
     checks.exchanges
 }
 
+fn back(position: Position, bytes: u8) -> Position {
+    Position(position.0.saturating_sub(u64::from(bytes)))
+}
+
 #[derive(Default)]
 struct Checks {
     now_ns: u64,
     events: u64,
     exchanges: u64,
-    last_request: Option<u64>,
+    last_request: Option<Position>,
     operations: Operations,
 }
 

@@ -1,5 +1,7 @@
 //! What a parser gives: exchanges, and losses by reason.
 
+use crate::Position;
+
 /// Receives what a parser has found, in the order in which it became known.
 pub type Sink<'s> = dyn FnMut(Event<'_>) + 's;
 
@@ -16,9 +18,9 @@ pub enum Event<'a> {
 pub struct Exchange<'a> {
     /// Position of the request's first byte in the client's stream. Both sides see the same one: it is the name of
     /// the exchange on its connection.
-    pub request_position: u64,
+    pub request_position: Position,
     /// Position of the first byte of the response, interim responses included. None if no byte came.
-    pub response_position: Option<u64>,
+    pub response_position: Option<Position>,
     pub method: &'a str,
     /// The target's path without query and fragment; `*` and the authority of a CONNECT stand as they are.
     pub path: &'a str,

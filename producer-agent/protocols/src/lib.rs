@@ -16,7 +16,7 @@ pub mod operation;
 mod segment;
 
 pub use exchange::{Event, Exchange, Failure, Loss, LossReason, Sink};
-pub use segment::{CloseReason, Direction, Segment, Side};
+pub use segment::{CloseReason, Direction, Position, Segment, Side};
 
 /// The bounds of every protocol's parser.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -31,14 +31,39 @@ impl Direction {
     }
 }
 
-/// One system call that moved bytes.
+/// A place in the stream of one direction: how many of its bytes came before, from the start of the connection on.
 ///
-/// Positions count the bytes of one direction from the start of the connection; they never wrap. They are those of
-/// the socket itself, not counts of delivered events, so an event that went missing shows as a jump.
+/// Positions never wrap. They are those of the socket itself, not counts of delivered events, so an event that went missing shows
+/// as a jump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// Of the first byte.
+    pub const START: Self = Self(0);
+
+    /// The place so many bytes later, or the last one that there is.
+    pub fn saturating_add(self, bytes: u64) -> Self {
+        Self(self.0.saturating_add(bytes))
+    }
+
+    /// The place so many bytes later; None beyond what a stream can have.
+    pub fn checked_add(self, bytes: u64) -> Option<Self> {
+        self.0.checked_add(bytes).map(Self)
+    }
+
+    /// How many bytes lie between an earlier place and this one; 0 if it is not earlier.
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// One system call that moved bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment<'a> {
     /// Position of the first byte.
-    pub position: u64,
+    pub position: Position,
     /// How many bytes the call moved.
     pub length: u64,
     /// The first bytes of those moved, possibly none: the rest was not copied.
@@ -46,7 +71,7 @@ pub struct Segment<'a> {
     /// Monotonic time of the call.
     pub at_ns: u64,
     /// The position that the opposite direction had reached when the call ended.
-    pub other_position: u64,
+    pub other_position: Position,
 }
 
 /// How a connection came to its end.

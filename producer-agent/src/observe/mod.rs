@@ -15,7 +15,7 @@ use std::collections::hash_map::Entry;
 use headwater_probe_loader::Event;
 use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, role};
 use headwater_protocols::operation::Operations;
-use headwater_protocols::{CloseReason, Direction, Options, Segment};
+use headwater_protocols::{CloseReason, Direction, Options, Position, Segment};
 use headwater_schemas::records::{Flow, Request};
 use rustc_hash::FxHashMap;
 
@@ -157,11 +157,11 @@ impl Observer {
         };
         connection.seen_in_walk = self.walk;
         let segment = Segment {
-            position: event.position,
+            position: Position(event.position),
             length: u64::from(event.length),
             captured,
             at_ns: event.at_ns,
-            other_position: event.other_position,
+            other_position: Position(event.other_position),
         };
         let way = direction_of(event);
         request::segment(connection, way, &segment, &self.options, &mut self.operations, self.clock, out);

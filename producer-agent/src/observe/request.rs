@@ -91,7 +91,7 @@ fn record(
     out(Output::Request(Request {
         connection_id: &identity.connection_id,
         side: identity.side,
-        request_position: exchange.request_position as i64,
+        request_position: exchange.request_position.0 as i64,
         started_at_us: clock.epoch_us(started_ns),
         completed_at_us: clock.epoch_us(exchange.completed_ns),
         duration_ns: since_start(ended_ns),

@@ -1,158 +1,28 @@
-//! Bodies: how long they are, and following them to their end.
+//! Bodies: following them to their end.
 //!
-//! In: the header fields of a head, then the bytes that follow it. Out: where the body ends, or that it cannot be told
-//! from what was captured. Only chunk sizes, chunk extensions and trailers are read; data is skipped by position.
+//! In: the bytes that follow a head. Out: where the body ends, or that it cannot be told from what was captured. Only chunk
+//! sizes, chunk extensions and trailers are read; data is skipped by position.
 
-use super::head::Method;
-use crate::Segment;
+use crate::{Position, Segment};
 
 /// Chunk extensions of one chunk, or all trailers together. Servers bound both far below that.
 const CHUNK_LINE_BYTES_MAX: u32 = 16 * 1024;
 
-/// What a head says about the length of its body (RFC 9112, 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    None,
-    Length(u64),
-    Chunked,
-    UntilClose,
-    /// The head says it in a way that peers understand differently.
-    Unknown,
-}
-
-/// The framing of a request; None if it is malformed, so that a server has to refuse it.
-pub(super) fn request_framing(minor: u8, headers: &[httparse::Header<'_>]) -> Option<Framing> {
-    let fields = Fields::of(headers);
-    match fields.transfer_coding {
-        // An HTTP/1.0 message with a transfer coding counts as faulty (RFC 9112, 6.1).
-        Some(_) if minor == 0 => Some(Framing::Unknown),
-        // The transfer coding overrides the length (RFC 9112, 6.3, rule 3).
-        Some(Coding::Chunked) => Some(Framing::Chunked),
-        Some(_) => None,
-        None => match fields.content_length {
-            Length::Absent | Length::Bytes(0) => Some(Framing::None),
-            Length::Bytes(bytes) => Some(Framing::Length(bytes)),
-            Length::Invalid => None,
-        },
-    }
-}
-
-/// The framing of a response; None if it is malformed.
-pub(super) fn response_framing(
-    minor: u8,
-    status: u16,
-    method: Option<&Method>,
-    headers: &[httparse::Header<'_>],
-) -> Option<Framing> {
-    if status < 200 || status == 204 || status == 304 {
-        return Some(Framing::None);
-    }
-    match method {
-        Some(Method::Head) => return Some(Framing::None),
-        Some(Method::Connect) if status < 300 => return Some(Framing::None),
-        // It might be a HEAD.
-        None => return Some(Framing::Unknown),
-        Some(_) => {}
-    }
-    let fields = Fields::of(headers);
-    match fields.transfer_coding {
-        Some(_) if minor == 0 => Some(Framing::Unknown),
-        Some(Coding::Chunked) => Some(Framing::Chunked),
-        // Gone since RFC 7230: some ignore it, some read until the connection closes.
-        Some(Coding::Identity) => Some(Framing::Unknown),
-        Some(Coding::Other) => Some(Framing::UntilClose),
-        None => match fields.content_length {
-            Length::Absent => Some(Framing::UntilClose),
-            Length::Bytes(0) => Some(Framing::None),
-            Length::Bytes(bytes) => Some(Framing::Length(bytes)),
-            Length::Invalid => None,
-        },
-    }
-}
-
-/// The header fields that say how long the body is.
-struct Fields {
-    content_length: Length,
-    /// The last transfer coding, which decides.
-    transfer_coding: Option<Coding>,
-}
-
-enum Length {
-    Absent,
-    Bytes(u64),
-    Invalid,
-}
-
-#[derive(PartialEq)]
-enum Coding {
-    Chunked,
-    Identity,
-    Other,
-}
-
-impl Fields {
-    fn of(headers: &[httparse::Header<'_>]) -> Self {
-        let mut fields = Self { content_length: Length::Absent, transfer_coding: None };
-        for header in headers {
-            match header.name.len() {
-                14 if header.name.eq_ignore_ascii_case("content-length") => fields.add_length(header.value),
-                17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
-                    fields.transfer_coding = Some(last_coding(header.value));
-                }
-                _ => {}
-            }
-        }
-        fields
-    }
-
-    /// Several identical values count as one (RFC 9112, 6.3, rule 5).
-    fn add_length(&mut self, value: &[u8]) {
-        for member in value.split(|byte| *byte == b',') {
-            self.content_length = match (parse_length(member.trim_ascii()), &self.content_length) {
-                (Some(bytes), Length::Absent) => Length::Bytes(bytes),
-                (Some(bytes), Length::Bytes(known)) if *known == bytes => Length::Bytes(bytes),
-                _ => Length::Invalid,
-            };
-        }
-    }
-}
-
-fn parse_length(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |sum, digit| match digit {
-        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
-        _ => None,
-    })
-}
-
-fn last_coding(value: &[u8]) -> Coding {
-    let last = value.rsplit(|byte| *byte == b',').next().unwrap_or(value).trim_ascii();
-    if last.eq_ignore_ascii_case(b"chunked") {
-        Coding::Chunked
-    } else if last.eq_ignore_ascii_case(b"identity") {
-        Coding::Identity
-    } else {
-        Coding::Other
-    }
-}
-
 /// The part of a segment that is still to be read.
 pub(super) struct Cursor<'a> {
-    pub position: u64,
-    pub end: u64,
+    pub position: Position,
+    pub end: Position,
     /// What was captured from `position` on.
     pub captured: &'a [u8],
     pub at_ns: u64,
     /// What the opposite direction had reached, as far as that has been processed here.
-    pub other_position: u64,
+    pub other_position: Position,
 }
 
 impl<'a> Cursor<'a> {
     pub fn new(segment: &Segment<'a>) -> Self {
         let end = segment.position.saturating_add(segment.length);
-        let length = usize::try_from(end - segment.position).unwrap_or(usize::MAX);
+        let length = usize::try_from(end.since(segment.position)).unwrap_or(usize::MAX);
         Self {
             position: segment.position,
             end,
@@ -168,12 +38,12 @@ impl<'a> Cursor<'a> {
 
     /// Nothing of the rest is missing.
     pub fn captured_whole(&self) -> bool {
-        self.captured.len() as u64 == self.end - self.position
+        self.captured.len() as u64 == self.end.since(self.position)
     }
 
-    pub fn skip_to(&mut self, position: u64) {
+    pub fn skip_to(&mut self, position: Position) {
         let position = position.min(self.end);
-        let bytes = usize::try_from(position.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(position.since(self.position)).unwrap_or(usize::MAX);
         self.captured = self.captured.get(bytes..).unwrap_or_default();
         self.position = position.max(self.position);
     }
@@ -196,7 +66,7 @@ impl<'a> Cursor<'a> {
 /// A body whose end is told by its framing.
 #[derive(Debug)]
 pub(super) enum Body {
-    Length { end: u64 },
+    Length { end: Position },
     Chunked(Chunked),
 }
 
@@ -213,7 +83,7 @@ pub(super) enum Progress {
 
 impl Body {
     /// None if the length goes beyond what a stream can have.
-    pub fn with_length(position: u64, length: u64) -> Option<Self> {
+    pub fn with_length(position: Position, length: u64) -> Option<Self> {
         position.checked_add(length).map(|end| Self::Length { end })
     }
 
@@ -248,7 +118,7 @@ enum Chunk {
     /// From the first byte after the size to the end of the line.
     SizeLineRest,
     Data {
-        end: u64,
+        end: Position,
     },
     DataCr,
     DataLf,
@@ -268,10 +138,10 @@ impl Chunked {
                 continue;
             }
             let (byte, next) = match (cursor.captured.first(), self.state) {
-                (Some(byte), _) => (*byte, cursor.position + 1),
+                (Some(byte), _) => (*byte, cursor.position.saturating_add(1)),
                 // What ends the data is fixed, so it need not be seen.
-                (None, Chunk::DataCr) => (b'\r', cursor.position + 1),
-                (None, Chunk::DataLf) => (b'\n', cursor.position + 1),
+                (None, Chunk::DataCr) => (b'\r', cursor.position.saturating_add(1)),
+                (None, Chunk::DataLf) => (b'\n', cursor.position.saturating_add(1)),
                 (None, _) => return Progress::Blind,
             };
             cursor.skip(1);
@@ -286,7 +156,7 @@ impl Chunked {
 
     /// Takes one byte outside of the data; `next` is the position after it. True at the end of the body, None if the
     /// byte may not stand there.
-    fn step(&mut self, byte: u8, next: u64) -> Option<bool> {
+    fn step(&mut self, byte: u8, next: Position) -> Option<bool> {
         self.state = match (self.state, byte) {
             (Chunk::Size { digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < 16 => {
                 let digit = char::from(byte).to_digit(16)?;
@@ -309,7 +179,7 @@ impl Chunked {
         Some(false)
     }
 
-    fn size_line_end(&mut self, next: u64) -> Option<Chunk> {
+    fn size_line_end(&mut self, next: Position) -> Option<Chunk> {
         let size = std::mem::take(&mut self.size);
         self.line_bytes = 0;
         if size == 0 {

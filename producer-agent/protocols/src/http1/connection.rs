@@ -1,13 +1,14 @@
 //! The state of one connection, and how its exchanges leave it.
 //!
-//! `order.rs` brings the segments of both directions into the order in which the bytes were moved; `request.rs` and
-//! `response.rs` read them. What they find meets in the queue of `exchanges.rs`.
+//! This is what the other files stand on, and knows none of them: `order.rs` brings the segments of both directions into the order
+//! in which the bytes were moved, `request.rs` and `response.rs` read them, `close.rs` ends what is open. What they find meets in
+//! the queue of `exchanges.rs`.
 
 use super::Options;
 use super::body::{Body, Cursor};
+use super::early::Early;
 use super::exchanges::{Mark, Pending, Pipeline};
-use super::order::Early;
-use crate::{CloseReason, Direction, Event, Failure, Loss, LossReason, Recognition, Side, Sink};
+use crate::{Direction, Event, Failure, Loss, LossReason, Position, Recognition, Side, Sink};
 
 /// One connection, followed from one of its sides.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub struct Connection {
 #[derive(Debug)]
 pub(super) struct Stream<S> {
     /// The position up to which it has been read; None before its first segment.
-    pub position: Option<u64>,
+    pub position: Option<Position>,
     /// The time of the newest segment.
     pub last_ns: u64,
     /// The bytes just before `position` were never seen, so the time of the last of them is not known.
@@ -102,10 +103,10 @@ impl PartialHead {
 /// Where and when a message began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beginning {
-    pub position: u64,
+    pub position: Position,
     pub at_ns: u64,
     /// The position of the opposite direction at that time.
-    pub other_position: u64,
+    pub other_position: Position,
     /// It is the first byte of a segment.
     pub at_segment_start: bool,
     /// The message before it is known to end here.
@@ -154,62 +155,6 @@ impl Connection {
             && self.unconfirmed.is_none()
             && self.early.is_none()
             && !matches!(self.request.state, RequestState::Head(_))
-    }
-
-    /// Ends the connection: what is still open leaves as failed exchanges or as losses. Closing twice is harmless.
-    pub fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>) {
-        self.now_ns = self.now_ns.max(at_ns);
-        self.release_early(sink);
-        let request_cut_off = matches!(self.request.state, RequestState::Head(_) | RequestState::Body(_));
-        self.cut_partial_request(sink);
-        self.close_unconfirmed(how, sink);
-        while let Some(pending) = self.pending.pop() {
-            let request_cut_off = request_cut_off && self.pending.is_empty();
-            self.close_exchange(pending, request_cut_off, how, sink);
-        }
-        self.become_foreign();
-    }
-
-    /// Nothing came behind the presumed end that could contradict it. That proves it if nothing more can come.
-    fn close_unconfirmed(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
-        let proven = match how {
-            CloseReason::Finished => true,
-            CloseReason::Reset | CloseReason::TimedOut => self.awaits(Direction::Request),
-            CloseReason::Unobserved => false,
-        };
-        if proven {
-            self.confirm(Direction::Request, sink);
-            self.confirm(Direction::Response, sink);
-        } else {
-            self.refute(LossReason::Unfinished, sink);
-        }
-    }
-
-    fn close_exchange(&mut self, mut pending: Pending, request_cut_off: bool, how: CloseReason, sink: &mut Sink<'_>) {
-        let open_ended = matches!(self.response.state, ResponseState::UntilClose | ResponseState::UntilTurn);
-        let complete =
-            pending.answer_is_complete() || (open_ended && pending.answer.is_some() && how == CloseReason::Finished);
-        let failure = match how {
-            _ if complete => None,
-            CloseReason::Unobserved => {
-                self.lose_pending(&mut pending, LossReason::Unfinished, sink);
-                None
-            }
-            CloseReason::Reset => Some(Failure::Reset),
-            CloseReason::TimedOut => Some(Failure::TimedOut),
-            CloseReason::Finished if pending.answer.is_some() => Some(Failure::ResponseIncomplete),
-            CloseReason::Finished if request_cut_off => Some(Failure::RequestIncomplete),
-            CloseReason::Finished => Some(Failure::NoResponse),
-        };
-        let request_cut = pending.end.is_none() && self.request.tail_missing;
-        let response_cut = pending.answer.is_some() && !pending.answer_is_complete() && self.response.tail_missing;
-        if request_cut || response_cut {
-            self.lose_pending(&mut pending, LossReason::Gap, sink);
-        }
-        self.emit(pending, failure, sink);
-        // Those behind it have no response.
-        self.response.state = ResponseState::Boundary;
-        self.response.tail_missing = false;
     }
 
     /// The front's request and response are both at their end.
@@ -333,7 +278,7 @@ impl<S> Stream<S> {
 
     /// The end of what has been read.
     pub fn reached(&self) -> Mark {
-        Mark { position: self.position.unwrap_or(0), at_ns: self.last_ns }
+        Mark { position: self.position.unwrap_or(Position::START), at_ns: self.last_ns }
     }
 
     pub fn read(&mut self, cursor: &Cursor<'_>) {

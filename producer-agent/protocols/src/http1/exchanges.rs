@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 
-use super::head::{Method, RequestLine, path_of};
-use crate::{Exchange, Failure};
+use super::head::{RequestLine, path_of};
+use super::method::Method;
+use crate::{Exchange, Failure, Position};
 
 /// Paths up to this size leave their room to the next exchange; a larger one is freed.
 const SPARE_PATH_BYTES_MAX: usize = 256;
@@ -14,7 +15,7 @@ const SPARE_PATH_BYTES_MAX: usize = 256;
 /// The end of a message: the position behind its last byte, and the time of the call that moved that byte.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
-    pub position: u64,
+    pub position: Position,
     pub at_ns: u64,
 }
 
@@ -38,7 +39,7 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) struct Answer {
     /// The first byte, interim responses included.
-    pub start: u64,
+    pub start: Position,
     /// The time of the first byte of the newest head.
     pub started_ns: u64,
     pub status: Option<u16>,
@@ -60,7 +61,7 @@ impl Pending {
         }
     }
 
-    pub fn begin_answer(&mut self, position: u64, at_ns: u64) {
+    pub fn begin_answer(&mut self, position: Position, at_ns: u64) {
         let answer = self.answer.get_or_insert(Answer { start: position, started_ns: at_ns, status: None, end: None });
         answer.started_ns = at_ns;
     }
@@ -88,8 +89,8 @@ impl Pending {
             path: &self.path,
             path_truncated: self.path_truncated,
             status: answer.and_then(|answer| answer.status),
-            request_bytes: request_end.position.saturating_sub(self.start.position),
-            response_bytes: response_end.map_or(0, |(start, end)| end.position.saturating_sub(start)),
+            request_bytes: request_end.position.since(self.start.position),
+            response_bytes: response_end.map_or(0, |(start, end)| end.position.since(start)),
             request_started_ns: self.start.at_ns,
             request_ended_ns: request_end.at_ns,
             response_started_ns: answer.map(|answer| answer.started_ns),

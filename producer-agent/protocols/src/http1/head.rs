@@ -5,7 +5,8 @@
 
 use std::mem::MaybeUninit;
 
-use super::body::{self, Framing};
+use super::framing::{self, Framing};
+use super::method::Method;
 
 /// More header fields than any server accepts by default.
 const HEADERS_MAX: usize = 128;
@@ -34,52 +35,6 @@ pub(super) struct RequestLine<'b> {
     pub target: &'b str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Method {
-    Get,
-    Head,
-    Post,
-    Put,
-    Delete,
-    Connect,
-    Options,
-    Trace,
-    Patch,
-    Other(Box<str>),
-}
-
-impl Method {
-    pub fn new(name: &str) -> Self {
-        match name {
-            "GET" => Self::Get,
-            "HEAD" => Self::Head,
-            "POST" => Self::Post,
-            "PUT" => Self::Put,
-            "DELETE" => Self::Delete,
-            "CONNECT" => Self::Connect,
-            "OPTIONS" => Self::Options,
-            "TRACE" => Self::Trace,
-            "PATCH" => Self::Patch,
-            other => Self::Other(other.into()),
-        }
-    }
-
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Get => "GET",
-            Self::Head => "HEAD",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Delete => "DELETE",
-            Self::Connect => "CONNECT",
-            Self::Options => "OPTIONS",
-            Self::Trace => "TRACE",
-            Self::Patch => "PATCH",
-            Self::Other(name) => name,
-        }
-    }
-}
-
 /// Parses a request head (RFC 9112, 3).
 pub(super) fn parse_request(bytes: &[u8]) -> Parsed<RequestLine<'_>> {
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
@@ -94,7 +49,7 @@ pub(super) fn parse_request(bytes: &[u8]) -> Parsed<RequestLine<'_>> {
     }
     match (outcome, line) {
         (Ok(httparse::Status::Complete(length)), Some(line)) => {
-            match body::request_framing(request.version.unwrap_or(1), request.headers) {
+            match framing::of_request(request.version.unwrap_or(1), request.headers) {
                 Some(framing) => Parsed::Complete { line, framing, length },
                 None => Parsed::Malformed { line_seen: true },
             }
@@ -112,7 +67,7 @@ pub(super) fn parse_response(bytes: &[u8], method: Option<&Method>) -> Parsed<u1
     let outcome = lenient().parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
     match (outcome, response.code) {
         (Ok(httparse::Status::Complete(length)), Some(status)) => {
-            match body::response_framing(response.version.unwrap_or(1), status, method, response.headers) {
+            match framing::of_response(response.version.unwrap_or(1), status, method, response.headers) {
                 Some(framing) => Parsed::Complete { line: status, framing, length },
                 None => Parsed::Malformed { line_seen: true },
             }

@@ -27,9 +27,13 @@
 //! Bounds: [`Options`]. An idle connection holds no heap memory but the room for one short path.
 
 mod body;
+mod close;
 mod connection;
+mod early;
 mod exchanges;
+mod framing;
 mod head;
+mod method;
 mod order;
 mod request;
 mod response;

@@ -8,28 +8,10 @@
 //! bytes of the other direction that have not been seen here. Either they come, or something behind them does, or the
 //! bound is reached: then they are missing.
 
-use std::collections::VecDeque;
-
 use super::body::Cursor;
 use super::connection::{Connection, RequestState, ResponseState};
-use crate::{Direction, Recognition, Segment, Sink};
-
-/// Segments that wait for the other direction; all are of the same one.
-#[derive(Debug)]
-pub(super) struct Early {
-    direction: Direction,
-    segments: VecDeque<OwnedSegment>,
-    bytes: usize,
-}
-
-#[derive(Debug)]
-struct OwnedSegment {
-    position: u64,
-    length: u64,
-    captured: Box<[u8]>,
-    at_ns: u64,
-    other_position: u64,
-}
+use super::early::Early;
+use crate::{Direction, Position, Recognition, Segment, Sink};
 
 impl Connection {
     /// Takes the bytes that one system call moved.
@@ -46,15 +28,17 @@ impl Connection {
     }
 
     /// Speaks of bytes of the other direction that have not been seen.
-    fn is_early(&self, direction: Direction, other_position: u64) -> bool {
-        other_position > self.position(direction.opposite()).unwrap_or(0)
+    fn is_early(&self, direction: Direction, other_position: Position) -> bool {
+        other_position > self.position(direction.opposite()).unwrap_or(Position::START)
     }
 
     fn reorder(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
         loop {
             let (held_at, waits_for) = match &self.early {
-                Some(early) if early.direction == direction => return self.hold_early(direction, segment, sink),
-                Some(early) => early.segments.front().map_or((0, 0), |first| (first.position, first.other_position)),
+                Some(early) if early.direction() == direction => return self.hold_early(direction, segment, sink),
+                Some(early) => early
+                    .first()
+                    .map_or((Position::START, Position::START), |first| (first.position, first.other_position)),
                 None if self.is_early(direction, segment.other_position) => {
                     return self.hold_early(direction, segment, sink);
                 }
@@ -79,33 +63,22 @@ impl Connection {
 
     fn hold_early(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
         let segments_max = self.options.early_segments_max as usize;
-        while self.early.as_ref().is_some_and(|early| early.segments.len() >= segments_max) {
+        while self.early.as_ref().is_some_and(|early| early.len() >= segments_max) {
             self.release_first_early(sink);
             self.drain_early(sink);
         }
         if self.early.is_none() && !self.is_early(direction, segment.other_position) {
             return self.process(direction, segment, sink);
         }
-        let early =
-            self.early.get_or_insert_with(|| Box::new(Early { direction, segments: VecDeque::new(), bytes: 0 }));
-        // Bytes that find no room are bytes that were not captured: the segment itself is not lost.
-        let room = (self.options.early_bytes_max as usize).saturating_sub(early.bytes);
-        let captured = &segment.captured[..segment.captured.len().min(room)];
-        early.bytes += captured.len();
-        early.segments.push_back(OwnedSegment {
-            position: segment.position,
-            length: segment.length,
-            captured: captured.into(),
-            at_ns: segment.at_ns,
-            other_position: segment.other_position,
-        });
+        let early = self.early.get_or_insert_with(|| Box::new(Early::of(direction)));
+        early.hold(segment, self.options.early_bytes_max as usize);
     }
 
     /// Processes held segments as long as nothing is missing before them.
     fn drain_early(&mut self, sink: &mut Sink<'_>) {
         while let Some(early) = &self.early
-            && let Some(first) = early.segments.front()
-            && !self.is_early(early.direction, first.other_position)
+            && let Some(first) = early.first()
+            && !self.is_early(early.direction(), first.other_position)
         {
             self.process_first_early(sink);
         }
@@ -120,9 +93,9 @@ impl Connection {
 
     fn release_first_early(&mut self, sink: &mut Sink<'_>) {
         if let Some(early) = &self.early
-            && let Some(first) = early.segments.front()
+            && let Some(first) = early.first()
         {
-            let (direction, waits_for) = (early.direction.opposite(), first.other_position);
+            let (direction, waits_for) = (early.direction().opposite(), first.other_position);
             if self.position(direction).is_none_or(|position| position < waits_for) {
                 self.gap(direction, waits_for, sink);
             }
@@ -132,20 +105,13 @@ impl Connection {
 
     fn process_first_early(&mut self, sink: &mut Sink<'_>) {
         let Some(mut early) = self.early.take() else { return };
-        let Some(first) = early.segments.pop_front() else { return };
-        early.bytes -= first.captured.len();
-        let direction = early.direction;
-        if !early.segments.is_empty() {
+        let (direction, first) = (early.direction(), early.pop());
+        if early.len() > 0 {
             self.early = Some(early);
         }
-        let segment = Segment {
-            position: first.position,
-            length: first.length,
-            captured: &first.captured,
-            at_ns: first.at_ns,
-            other_position: first.other_position,
-        };
-        self.process(direction, &segment, sink);
+        if let Some(first) = first {
+            self.process(direction, &first.segment(), sink);
+        }
     }
 
     /// Reads a segment whose turn it is: cuts off what was read before, and notes what is missing before it.
@@ -158,12 +124,12 @@ impl Connection {
         self.locate_once(direction, segment.position);
         match self.position(direction) {
             Some(expected) if expected < segment.position => self.gap(direction, segment.position, sink),
-            expected => cursor.skip_to(expected.unwrap_or(0)),
+            expected => cursor.skip_to(expected.unwrap_or(Position::START)),
         }
         if cursor.is_done() {
             return;
         }
-        let other = self.position(direction.opposite()).unwrap_or(0);
+        let other = self.position(direction.opposite()).unwrap_or(Position::START);
         cursor.other_position = cursor.other_position.min(other);
         match direction {
             Direction::Request => self.take_request(cursor, sink),
@@ -172,7 +138,7 @@ impl Connection {
     }
 
     /// The bytes up to `to` will not be seen.
-    fn gap(&mut self, direction: Direction, to: u64, sink: &mut Sink<'_>) {
+    fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
         match self.position(direction) {
             None => self.locate_once(direction, to),
             Some(_) if direction == Direction::Request => self.request_gap(to, sink),
@@ -181,22 +147,23 @@ impl Connection {
     }
 
     /// Where a direction stands when the first thing is heard of it. Only at 0 is it known what comes next.
-    fn locate_once(&mut self, direction: Direction, position: u64) {
+    fn locate_once(&mut self, direction: Direction, position: Position) {
         match direction {
             _ if self.position(direction).is_some() => {}
             Direction::Request => {
                 self.request.position = Some(position);
-                self.request.state = if position == 0 { RequestState::Boundary } else { RequestState::Unsure };
+                self.request.state =
+                    if position == Position::START { RequestState::Boundary } else { RequestState::Unsure };
             }
             Direction::Response => {
                 self.response.position = Some(position);
                 self.response.state = ResponseState::Boundary;
-                self.response_presumed = position != 0;
+                self.response_presumed = position != Position::START;
             }
         }
     }
 
-    fn position(&self, direction: Direction) -> Option<u64> {
+    fn position(&self, direction: Direction) -> Option<Position> {
         match direction {
             Direction::Request => self.request.position,
             Direction::Response => self.response.position,

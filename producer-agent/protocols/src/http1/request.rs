@@ -2,11 +2,12 @@
 //!
 //! In: segments in order, and gaps. Out: entries in the queue of exchanges, their ends, and losses.
 
-use super::body::{Body, Cursor, Framing, Progress};
+use super::body::{Body, Cursor, Progress};
 use super::connection::{Beginning, Connection, Growth, PartialHead, RequestState, ResponseState};
 use super::exchanges::{Mark, Pending};
+use super::framing::Framing;
 use super::head::{self, Parsed, RequestLine};
-use crate::{Direction, LossReason, Recognition, Sink};
+use crate::{Direction, LossReason, Position, Recognition, Sink};
 
 impl Connection {
     pub(super) fn take_request(&mut self, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
@@ -333,7 +334,7 @@ impl Connection {
     }
 
     /// The bytes up to `to` will not be seen.
-    pub(super) fn request_gap(&mut self, to: u64, sink: &mut Sink<'_>) {
+    pub(super) fn request_gap(&mut self, to: Position, sink: &mut Sink<'_>) {
         let last_ns = self.request.last_ns;
         match std::mem::replace(&mut self.request.state, RequestState::Unsure) {
             RequestState::Body(Body::Length { end }) if to < end => {
@@ -358,7 +359,7 @@ impl Connection {
     }
 
     /// At least one request lies in a gap that ends at `to`.
-    fn miss_requests(&mut self, to: u64, sink: &mut Sink<'_>) {
+    fn miss_requests(&mut self, to: Position, sink: &mut Sink<'_>) {
         let seen_by_its_response = self.pending.back().is_some_and(|back| back.method.is_none() && back.end.is_none());
         if seen_by_its_response {
             self.request.state = RequestState::Unsure;
@@ -368,7 +369,7 @@ impl Connection {
     }
 
     /// A request lies in a gap that ends at `to`, in whole or in part.
-    fn miss_request(&mut self, to: u64, sink: &mut Sink<'_>) {
+    fn miss_request(&mut self, to: Position, sink: &mut Sink<'_>) {
         self.lose(LossReason::Gap, sink);
         if self.pipelined {
             return self.give_up(sink);
@@ -379,7 +380,7 @@ impl Connection {
             // Whether the open ones were answered before is not known, so any of them may be answered next.
             self.lose_all(LossReason::Gap, sink);
             self.response.state = ResponseState::UntilTurn;
-            unseen.begin_answer(self.response.position.unwrap_or(0), self.now_ns);
+            unseen.begin_answer(self.response.position.unwrap_or(Position::START), self.now_ns);
         }
         self.pending.push(unseen);
     }

@@ -2,11 +2,13 @@
 //!
 //! In: segments in order, and gaps. Out: the answers of the exchanges in the queue, complete exchanges, and losses.
 
-use super::body::{Body, Cursor, Framing, Progress};
+use super::body::{Body, Cursor, Progress};
 use super::connection::{Beginning, Connection, Growth, PartialHead, RequestState, ResponseState};
 use super::exchanges::{Mark, Pending};
-use super::head::{self, Method, Parsed};
-use crate::{Direction, LossReason, Recognition, Sink};
+use super::framing::Framing;
+use super::head::{self, Parsed};
+use super::method::Method;
+use crate::{Direction, LossReason, Position, Recognition, Sink};
 
 const SWITCHING_PROTOCOLS: u16 = 101;
 
@@ -257,7 +259,7 @@ impl Connection {
             | Parsed::Malformed { line_seen: true } => self.recognise(sink),
             // The server speaks first, and it is not HTTP.
             Parsed::Malformed { line_seen: false }
-                if cursor.position == 0 && self.recognition == Recognition::Undecided =>
+                if cursor.position == Position::START && self.recognition == Recognition::Undecided =>
             {
                 return self.become_foreign_after(cursor);
             }
@@ -270,7 +272,7 @@ impl Connection {
     }
 
     /// Keeps the place of a request that was not seen, and whose response is being read.
-    fn push_unseen(&mut self, position: u64, at_ns: u64) {
+    fn push_unseen(&mut self, position: Position, at_ns: u64) {
         let mut unseen = Pending::placeholder(self.request.reached());
         unseen.begin_answer(position, at_ns);
         self.pending.push(unseen);
@@ -306,7 +308,7 @@ impl Connection {
     }
 
     /// The bytes up to `to` will not be seen.
-    pub(super) fn response_gap(&mut self, to: u64, sink: &mut Sink<'_>) {
+    pub(super) fn response_gap(&mut self, to: Position, sink: &mut Sink<'_>) {
         let last_ns = self.response.last_ns;
         match std::mem::replace(&mut self.response.state, ResponseState::UntilTurn) {
             ResponseState::Body(Body::Length { end }) if to < end => {
@@ -334,7 +336,7 @@ impl Connection {
     }
 
     /// The head of a response, or part of it, lies in a gap.
-    fn miss_response(&mut self, position: u64, sink: &mut Sink<'_>) {
+    fn miss_response(&mut self, position: Position, sink: &mut Sink<'_>) {
         if self.pending.is_empty() {
             self.cut_partial_request(sink);
         }

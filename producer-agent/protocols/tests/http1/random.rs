@@ -1,7 +1,9 @@
-//! Random and mutated input through the harness of the fuzz target, with fixed seeds.
+//! Random and mutated input through what the fuzz target runs, with fixed seeds.
 
 #[path = "../../fuzz/harness.rs"]
 mod harness;
+#[path = "../../fuzz/traffic.rs"]
+mod traffic;
 
 /// How messages of each direction begin, so that random input gets past its first byte.
 const HEADS: [[&[u8]; 6]; 2] = [
@@ -66,6 +68,18 @@ fn random_bytes_break_nothing() {
         let input: Vec<u8> = (0..rng.below(400)).map(|_| rng.byte()).collect();
         harness::run(&input);
     }
+}
+
+#[test]
+fn valid_traffic_made_of_random_bytes_comes_out_whole() {
+    let mut rng = Rng(4);
+    let exchanges: u64 = (0..20_000)
+        .map(|_| {
+            let input: Vec<u8> = (0..rng.below(250)).map(|_| rng.byte()).collect();
+            traffic::run(&input)
+        })
+        .sum();
+    assert!(exchanges > 150_000, "the input makes hardly any traffic: {exchanges} exchanges");
 }
 
 /// SplitMix64: the same numbers for the same seed, everywhere and for ever.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use headwater_protocols::http1::{Connection, Options};
-use headwater_protocols::{CloseReason, Direction, Event, Exchange, Failure, LossReason, Recognition, Segment, Side};
+use headwater_protocols::{
+    CloseReason, Direction, Event, Exchange, Failure, LossReason, Position, Recognition, Segment, Side,
+};
 
 /// An exchange with its own strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +28,8 @@ pub struct Seen {
 impl From<Exchange<'_>> for Seen {
     fn from(exchange: Exchange<'_>) -> Self {
         Self {
-            request_position: exchange.request_position,
-            response_position: exchange.response_position,
+            request_position: exchange.request_position.0,
+            response_position: exchange.response_position.map(|position| position.0),
             method: exchange.method.to_owned(),
             path: exchange.path.to_owned(),
             status: exchange.status,
@@ -77,11 +79,11 @@ pub struct OwnedSegment {
 impl OwnedSegment {
     pub fn feed(&self, connection: &mut Connection, output: &mut Output) {
         let segment = Segment {
-            position: self.position,
+            position: Position(self.position),
             length: self.length,
             captured: &self.captured,
             at_ns: self.at_ns,
-            other_position: self.other_position,
+            other_position: Position(self.other_position),
         };
         connection.segment(self.direction, &segment, &mut |event| output.take(event));
     }
