@@ -18,9 +18,12 @@ export const SIZES = {
   margin: 16,
 };
 
+// Rounds in which the order within the layers may become better. Each compares every pair of lines between two layers, so a map
+// with so many lines that the rounds would hold the page up gets fewer of them, and has more crossings.
 const SWEEPS = 24;
+export const COMPARISONS_MAX = 20_000_000;
 
-// `edges` are {id, from, to}. Returns {width, height, nodes: Map name -> box, edges: Map id -> {path, label, loop}}.
+// `edges` are {id, from, to}. Returns {width, height, nodes: Map name -> box, edges: Map id -> {path, label, loop}, comparisons}.
 export function layout(names, edges, sizes = SIZES) {
   const links = edges.filter((edge) => edge.from !== edge.to);
   const turned = findBackEdges(names, links);
@@ -108,15 +111,17 @@ function addWaypoints(names, forward, layerOf) {
       from = to;
     }
   }
-  return { layers, points, segments };
+  return { layers, points, segments, comparisons: 0 };
 }
 
 function orderLayers(graph) {
   const remember = () => graph.layers.map((layer) => [...layer]);
   number(graph);
+  const rounds = Math.min(SWEEPS + 1, Math.floor(COMPARISONS_MAX / pairs(graph)));
+  if (rounds === 0) return;
   let best = remember();
   let fewest = crossings(graph);
-  for (let sweep = 0; sweep < SWEEPS && fewest > 0; sweep += 1) {
+  for (let sweep = 0; sweep < rounds - 1 && fewest > 0; sweep += 1) {
     const rightwards = sweep % 2 === 0;
     const layers = rightwards ? graph.layers : [...graph.layers].reverse();
     for (const layer of layers) {
@@ -143,12 +148,19 @@ function barycentre(point, rightwards) {
   return neighbours.length === 0 ? point.index : mean(neighbours.map((neighbour) => neighbour.index));
 }
 
+// How many comparisons it takes to count the crossings once.
+function pairs(graph) {
+  const between = [...group(graph.segments, (segment) => segment.from.layer).values()];
+  return between.reduce((sum, { length }) => sum + (length * (length - 1)) / 2, 0);
+}
+
 function crossings(graph) {
   let sum = 0;
   for (const [, segments] of group(graph.segments, (segment) => segment.from.layer)) {
     for (let i = 0; i < segments.length; i += 1) {
       for (let j = i + 1; j < segments.length; j += 1) {
         const [a, b] = [segments[i], segments[j]];
+        graph.comparisons += 1;
         if ((a.from.index - b.from.index) * (a.to.index - b.to.index) < 0) sum += 1;
       }
     }
@@ -186,7 +198,8 @@ function setTops(graph, sizes) {
       spread(layer, wishes, gap);
     }
   }
-  const highest = Math.min(...[...graph.points.values()].map((point) => point.top));
+  let highest = Infinity;
+  for (const point of graph.points.values()) highest = Math.min(highest, point.top);
   for (const point of graph.points.values()) point.top += sizes.margin - highest;
 }
 
@@ -248,12 +261,14 @@ function draw(graph, edges, forward, sizes) {
     const path = `M${x} ${box.y} c -4 -24 28 -24 24 0`;
     paths.set(edge.id, { path, label: { x: x - 74, y: box.y - 2 }, back: false, loop: true });
   }
-  const bottoms = [...graph.points.values()].map((point) => point.top + point.height);
+  let bottom = 0;
+  for (const point of graph.points.values()) bottom = Math.max(bottom, point.top + point.height);
   return {
     width: 2 * sizes.margin + (graph.layers.length - 1) * pitch + sizes.nodeWidth,
-    height: Math.max(...bottoms, 0) + sizes.margin,
+    height: bottom + sizes.margin,
     nodes,
     edges: paths,
+    comparisons: graph.comparisons,
   };
 }
 

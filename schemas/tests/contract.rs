@@ -13,9 +13,10 @@ use headwater_schemas::{each_record, samples};
 /// Folders of all released versions.
 fn releases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("released");
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     folders.sort();
+    assert!(!folders.is_empty(), "{} holds no release", folder.display());
     folders
 }
 
@@ -49,6 +50,7 @@ macro_rules! released {
     ($name:literal, $type:ty, $sample:ident) => {
         let today = Schema::parse_str(<$type as Record>::SCHEMA).unwrap();
         for folder in releases() {
+            // A record that came later is in no earlier release.
             let Ok(text) = fs::read_to_string(folder.join(concat!($name, ".avsc"))) else { continue };
             let then = Schema::parse_str(&text).unwrap();
             SchemaCompatibility::mutual_read(&then, &today)

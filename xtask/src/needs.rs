@@ -323,9 +323,11 @@ mod tests {
     }
 
     #[test]
-    fn the_console_test_waits_for_its_folder() {
-        // The last word of the command is a folder of this repository, so a move of the test is noticed.
-        let npm = NEEDS.iter().find(|need| need.command.first() == Some(&"npm"));
-        assert_eq!(npm.and_then(|need| need.command.last().copied()), Some(BROWSER_TEST));
+    fn the_packages_of_the_browser_tests_are_where_their_folder_is() {
+        // A move of the folder would make `browser_packages` believe that nothing is to be installed.
+        let folder = run::root().join(BROWSER_TEST);
+        for file in ["package.json", "package-lock.json", "page.test.js"] {
+            assert!(folder.join(file).exists(), "{} has no {file}", folder.display());
+        }
     }
 }

@@ -152,8 +152,31 @@ mod tests {
     }
 
     #[test]
-    fn a_process_knows_what_it_costs() {
-        assert!(rss_bytes() > 0);
-        assert!(cpu_ms() >= 0);
+    fn the_processor_time_is_that_of_the_kernel_s_own_clock() {
+        // The kernel counts the time of other running threads up at its ticks only, which are at most 10 ms apart.
+        const TICKS_MS: i64 = 50;
+        while clock_ms() < 4 * TICKS_MS {
+            std::hint::spin_loop();
+        }
+        let before = clock_ms();
+        let told = cpu_ms();
+        let after = clock_ms();
+        assert!((before - TICKS_MS..=after + TICKS_MS).contains(&told), "{told} is not in {before}..{after}");
+    }
+
+    /// The processor time of all threads of this process.
+    fn clock_ms() -> i64 {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the kernel writes the one struct that it is given.
+        assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) }, 0);
+        time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+    }
+
+    #[test]
+    fn memory_that_is_used_is_told_in_bytes() {
+        const USED_BYTES: usize = 64 << 20;
+        let used = std::hint::black_box(vec![1_u8; USED_BYTES]);
+        let told = rss_bytes();
+        assert!((USED_BYTES as i64..1 << 40).contains(&told), "{told} bytes with {} in use", used.len());
     }
 }

@@ -1,11 +1,15 @@
 //! Ten thousand requests, each with a path of its own, over connections of every kind: each is seen once from each side, with
 //! the right method, status and sizes, and the edges add up to them.
+//!
+//! The kernel leaves a probe's run out, and counts it, if it comes while the same program runs on the same processor. Such a run is
+//! one call of one socket, so it may cut one side of one connection; so many cuts are allowed, and no more, and each sum is
+//! expected without exactly what they cost.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use headwater_schemas::Histogram;
-use headwater_schemas::records::Side;
+use headwater_schemas::records::{Edge, Side};
 use headwater_system_tests::client::Outcome;
 use headwater_system_tests::lab::{Lab, Load, free_port, wait_for, wait_for_port, wait_for_window};
 use headwater_system_tests::topics::{self, SeenRequest};
@@ -37,7 +41,7 @@ fn ten_thousand_requests_are_seen_exactly() {
         lab.client(program, &load(nginx_address, "nginx", "n", 1)).unwrap(),
         lab.client(program, &load(hyper_address, "hyper", "h", 2)).unwrap(),
     ];
-    let _agent = lab.agent().unwrap();
+    let mut agent = lab.agent().unwrap();
     let _processors = lab.processor("all").unwrap();
     // The window in which the agent started is not covered whole, and says so.
     wait_for_window(10_000_000).unwrap();
@@ -48,43 +52,66 @@ fn ten_thousand_requests_are_seen_exactly() {
     // The edges of the load's last window come behind all of its records.
     let in_edges = || topics::edges(&lab.settings).unwrap_or_default().iter().map(|edge| edge.requests).sum::<i64>();
     let all_came = wait_for("all requests in the edges", || Ok(in_edges() >= 2 * EACH as i64));
-    println!("agent: {:?}", topics::agents(&lab.settings).unwrap().last().map(|agent| agent.dropped.clone()));
-    check_requests(&outcomes, &topics::requests(&lab.settings).unwrap());
-    all_came.unwrap_or_else(|error| panic!("{error}: {} of {} came", in_edges(), 2 * EACH));
-    check_edges(&lab, &outcomes);
+    agent.stop().unwrap();
+    let last = || topics::agents(&lab.settings).unwrap().pop().unwrap();
+    wait_for("the last heartbeat", || Ok(last().is_final)).unwrap();
+    let dropped = last().dropped;
+    println!("agent: {dropped:?}");
+    let missed_runs = dropped.get("requests/probe_run_missed").copied().unwrap_or(0);
+    let requests = topics::requests(&lab.settings).unwrap();
+    let found = check_requests(&outcomes, &requests, missed_runs as usize);
+    if missed_runs == 0 {
+        all_came.unwrap_or_else(|error| panic!("{error}: {} of {} came", in_edges(), 2 * EACH));
+    }
+    check_edges(&topics::edges(&lab.settings).unwrap(), &outcomes, &found, missed_runs);
 }
 
+/// The records of each request, the client's before the server's.
+type Found<'a> = Vec<[Option<&'a SeenRequest>; 2]>;
+
 /// Counts right, missing, wrong and doubled apart, for each side.
-fn check_requests(outcomes: &[Outcome], seen: &[SeenRequest]) {
+fn check_requests<'a>(outcomes: &[Outcome], seen: &'a [SeenRequest], missed_runs: usize) -> Found<'a> {
     let mut by_name: HashMap<(&str, Side), Vec<&SeenRequest>> = HashMap::new();
     for request in seen {
         by_name.entry((&request.path, request.side)).or_default().push(request);
     }
-    for side in [Side::Client, Side::Server] {
+    let one = |outcome: &Outcome, side| by_name.get(&(outcome.path.as_str(), side)).map(|records| records[0]);
+    let found: Found<'_> =
+        outcomes.iter().map(|outcome| [Side::Client, Side::Server].map(|side| one(outcome, side))).collect();
+    // Sides of connections of which something is missing. The other side's record tells the connection.
+    let mut cuts = BTreeSet::new();
+    for (index, side) in [Side::Client, Side::Server].into_iter().enumerate() {
         let (mut right, mut missing, mut wrong, mut doubled) = (0, Vec::new(), Vec::new(), 0);
-        for outcome in outcomes {
-            match by_name.get(&(outcome.path.as_str(), side)).map(Vec::as_slice) {
-                None => missing.push(outcome),
-                Some([one]) if is_right(outcome, one) => right += 1,
-                Some([one]) => wrong.push((outcome, *one)),
-                Some(_) => doubled += 1,
+        for (outcome, records) in outcomes.iter().zip(&found) {
+            match records[index] {
+                None => {
+                    let connection = records[1 - index].map_or(&outcome.path, |other| &other.connection_id);
+                    cuts.insert((side, connection));
+                    missing.push(outcome);
+                }
+                Some(_) if by_name[&(outcome.path.as_str(), side)].len() > 1 => doubled += 1,
+                Some(one) if is_right(outcome, one) => right += 1,
+                Some(one) => wrong.push((outcome, one)),
             }
         }
         println!("{side:?}: {right} right, {} missing, {} wrong, {doubled} doubled", missing.len(), wrong.len());
         missing.iter().take(5).for_each(|outcome| println!("  missing {outcome:?}"));
         wrong.iter().take(5).for_each(|(outcome, seen)| println!("  wrong {outcome:?}\n    seen {seen:?}"));
-        assert_eq!((right, missing.len(), wrong.len(), doubled), (outcomes.len(), 0, 0, 0), "{side:?}");
+        assert_eq!((right + missing.len(), wrong.len(), doubled), (outcomes.len(), 0, 0), "{side:?}");
     }
-    assert_eq!(seen.len(), 2 * outcomes.len(), "records of no request of the plan");
-    for outcome in outcomes {
-        let [client, server] = [Side::Client, Side::Server].map(|side| by_name[&(outcome.path.as_str(), side)][0]);
-        assert_eq!(
-            (&client.connection_id, client.position),
-            (&server.connection_id, server.position),
-            "both sides name {} alike",
-            outcome.path
-        );
+    assert!(cuts.len() <= missed_runs, "{missed_runs} runs were missed, which do not explain {cuts:?}");
+    assert_eq!(seen.len(), found.iter().flatten().flatten().count(), "records of no request of the plan");
+    for (outcome, records) in outcomes.iter().zip(&found) {
+        if let [Some(client), Some(server)] = records {
+            assert_eq!(
+                (&client.connection_id, client.position),
+                (&server.connection_id, server.position),
+                "both sides name {} alike",
+                outcome.path
+            );
+        }
     }
+    found
 }
 
 fn is_right(outcome: &Outcome, seen: &SeenRequest) -> bool {
@@ -93,10 +120,11 @@ fn is_right(outcome: &Outcome, seen: &SeenRequest) -> bool {
         && seen.request_bytes == outcome.request_bytes as i64
         && seen.response_bytes == outcome.response_bytes as i64
         && seen.failure.is_none()
+        // What the kernel saw of a client's request lies between the client's own two looks at the clock.
+        && (seen.side == Side::Server || seen.duration_ns as u64 <= outcome.latency_ns)
 }
 
-fn check_edges(lab: &Lab, outcomes: &[Outcome]) {
-    let edges = topics::edges(&lab.settings).unwrap();
+fn check_edges(edges: &[Edge], outcomes: &[Outcome], found: &Found<'_>, missed_runs: i64) {
     let http: Vec<_> = edges.iter().filter(|edge| edge.requests > 0).collect();
     for edge in &http {
         println!(
@@ -112,26 +140,52 @@ fn check_edges(lab: &Lab, outcomes: &[Outcome]) {
             edge.completeness
         );
     }
-    let sum = |value: fn(&headwater_schemas::records::Edge) -> i64| http.iter().map(|edge| value(edge)).sum::<i64>();
-    assert_eq!(sum(|edge| edge.requests), outcomes.len() as i64);
-    assert_eq!(sum(|edge| edge.both_sides), outcomes.len() as i64);
-    let errors = outcomes.iter().filter(|outcome| outcome.status >= 500).count() as i64;
+    let sum = |value: fn(&Edge) -> i64| http.iter().map(|edge| value(edge)).sum::<i64>();
+    let count = |holds: &dyn Fn(&Outcome, &[Option<&SeenRequest>; 2]) -> bool| {
+        outcomes.iter().zip(found).filter(|(outcome, records)| holds(outcome, records)).count() as i64
+    };
+    assert_eq!(sum(|edge| edge.requests), count(&|_, records| records.iter().any(Option::is_some)));
+    let both_sides = count(&|_, records| records.iter().all(Option::is_some));
+    assert_eq!(sum(|edge| edge.both_sides), both_sides);
+    let is_error = |outcome: &Outcome| outcome.status >= 500;
+    let errors = count(&|outcome, records| is_error(outcome) && records.iter().any(Option::is_some));
     assert_eq!(sum(|edge| edge.errors), errors);
-    assert!(http.iter().all(|edge| edge.completeness == 1.0), "a window that was covered is not called complete");
+    let unexplained = http.iter().find(|edge| edge.completeness != 1.0 && !is_explained(edge, missed_runs));
+    assert_eq!(unexplained, None, "a window that was covered is not called complete");
     let servers: Vec<(&str, &str)> = http.iter().map(|edge| (edge.client.as_str(), edge.server.as_str())).collect();
     assert!(
         servers.iter().all(|edge| [("oracle-client", "nginx"), ("oracle-client", "oracle-server")].contains(edge)),
         "{servers:?}"
     );
+    check_percentiles(&http, outcomes, found, outcomes.len() - both_sides as usize);
+}
 
+/// Whether the runs that were missed, and nothing else, are why the window is not complete.
+fn is_explained(edge: &Edge, missed_runs: i64) -> bool {
+    missed_runs > 0 && edge.missing.iter().any(|missing| missing.reason == "probe_run_missed")
+}
+
+/// `cut` requests lack a record of a side, so they count with the other side's time or not at all: each moves a rank by one.
+fn check_percentiles(http: &[&Edge], outcomes: &[Outcome], found: &Found<'_>, cut: usize) {
     let mut merged = Histogram::default();
     http.iter().for_each(|edge| merged.merge(&edge.duration_ns).unwrap());
     let mut latencies: Vec<u64> = outcomes.iter().map(|outcome| outcome.latency_ns).collect();
     latencies.sort_unstable();
+    let mut recorded: Vec<i64> =
+        found.iter().filter_map(|[client, server]| client.or(*server)).map(|one| one.duration_ns).collect();
+    recorded.sort_unstable();
     for q in [0.5, 0.95, 0.99] {
-        let rank = ((q * latencies.len() as f64).ceil() as usize).max(1);
-        let (client_us, seen_us) = (latencies[rank - 1] as f64 / 1e3, merged.quantile(q) / 1e3);
-        println!("p{}: client {client_us:.1} us, edges {seen_us:.1} us", q * 100.0);
-        assert!((client_us - seen_us).abs() <= (client_us * 0.02).max(50.0), "p{}", q * 100.0);
+        let rank = |of: usize| ((q * of as f64).ceil() as usize).max(1) - 1;
+        let seen_us = merged.quantile(q) / 1e3;
+        // The histogram promises an error of at most 1.1 percent.
+        let recorded_us = recorded[rank(recorded.len())] as f64 / 1e3;
+        assert!((seen_us / recorded_us - 1.0).abs() < 0.011, "p{}: {seen_us} us, records {recorded_us} us", q * 100.0);
+        let at = rank(latencies.len());
+        let (low, high) = (latencies[at.saturating_sub(cut)], latencies[(at + cut).min(latencies.len() - 1)]);
+        let (low_us, high_us) = (low as f64 / 1e3, high as f64 / 1e3);
+        println!("p{}: client {low_us:.1} to {high_us:.1} us, edges {seen_us:.1} us", q * 100.0);
+        let allowed_us = |us: f64| (us * 0.02).max(50.0);
+        let range = low_us - allowed_us(low_us)..=high_us + allowed_us(high_us);
+        assert!(range.contains(&seen_us), "p{}", q * 100.0);
     }
 }
