@@ -97,7 +97,7 @@ pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
                     Err(RecordError::Registry(error)) => return Err(error.into()),
                 }
             }
-            Next::End { .. } => {
+            Next::End(_) => {
                 ends += 1;
                 if ends == partitions && args.json {
                     live.edges_of(range).into_iter().try_for_each(|edge| print(&line(edge)?))?;

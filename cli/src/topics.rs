@@ -37,13 +37,13 @@ pub fn run(settings: &Settings, args: &TopicsArgs) -> Result<()> {
     let states = admin::topics(&settings.kafka)?;
     let lines = Topic::ALL.map(|topic| {
         let name = topic.name(&settings.kafka.prefix);
-        let offsets = states.iter().find(|state| state.name == name).map(|state| &*state.offsets).unwrap_or_default();
+        let kept = states.iter().find(|state| state.name == name).map(|state| &*state.kept).unwrap_or_default();
         TopicLine {
             name,
             key: topic.key(),
             record: record(topic),
-            partitions: offsets.len(),
-            records_at_most: offsets.iter().map(|(first, next)| next - first).sum(),
+            partitions: kept.len(),
+            records_at_most: kept.iter().map(|kept| kept.end.0 - kept.first.0).sum(),
             written_by: topic.written_by(),
         }
     });

@@ -154,7 +154,7 @@ impl Feed {
                     heard_at = Instant::now();
                     self.take(index, topic, &message, &mut items);
                 }
-                Next::End { .. } => {
+                Next::End(_) => {
                     ends += 1;
                     if ends == partitions {
                         self.update(index, |source| source.caught_up = true);

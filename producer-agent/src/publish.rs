@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use headwater_kafka::{KafkaSettings, Publisher, Registry, admin, partition_of};
+use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin, partition_of};
 use headwater_schemas::records::{Agent, Flow, Record, Request, Watermark};
 use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
 use headwater_schemas::wire::Encoder;
@@ -38,16 +38,31 @@ pub struct Outlet {
 
 /// Watermarks that found the queue full. Bounded: one for each partition.
 #[derive(Default)]
-struct Waiting(Vec<(Stream, i32, String, Rc<[u8]>)>);
+struct Waiting(Vec<WaitingWatermark>);
+
+/// One watermark for one partition, encoded.
+struct WaitingWatermark {
+    stream: Stream,
+    partition: Partition,
+    node: Rc<str>,
+    bytes: Rc<[u8]>,
+}
 
 impl Waiting {
-    fn add(&mut self, stream: Stream, partitions: i32, node: String, bytes: &Rc<[u8]>) {
-        self.0.extend((0..partitions).map(|partition| (stream, partition, node.clone(), Rc::clone(bytes))));
+    fn add(&mut self, stream: Stream, partitions: i32, node: &str, bytes: &Rc<[u8]>) {
+        let node: Rc<str> = node.into();
+        let waiting = |partition| WaitingWatermark {
+            stream,
+            partition: Partition(partition),
+            node: Rc::clone(&node),
+            bytes: Rc::clone(bytes),
+        };
+        self.0.extend((0..partitions).map(waiting));
     }
 
     /// What a watermark says stays true, so one that waits is late and nothing else.
-    fn hand_over(&mut self, mut publish: impl FnMut(Stream, i32, &str, &[u8]) -> bool) -> bool {
-        self.0.retain(|(stream, partition, node, bytes)| !publish(*stream, *partition, node, bytes));
+    fn hand_over(&mut self, mut publish: impl FnMut(&WaitingWatermark) -> bool) -> bool {
+        self.0.retain(|waiting| !publish(waiting));
         self.0.is_empty()
     }
 }
@@ -102,7 +117,7 @@ impl Outlet {
     pub fn watermarks(&mut self, watermarks: &[Watermark; 2], ledger: &mut Ledger) -> Result<()> {
         for (stream, watermark) in Stream::ALL.into_iter().zip(watermarks) {
             let bytes: Rc<[u8]> = self.watermark.encode(watermark)?.into();
-            self.waiting.add(stream, self.lanes[stream as usize].partitions, watermark.node.clone(), &bytes);
+            self.waiting.add(stream, self.lanes[stream as usize].partitions, &watermark.node, &bytes);
         }
         self.watermarks_are_out(ledger);
         Ok(())
@@ -112,11 +127,11 @@ impl Outlet {
     /// one: what is dropped meanwhile is told by the next one, so that no drop is forgotten with a watermark.
     pub fn watermarks_are_out(&mut self, ledger: &mut Ledger) -> bool {
         let publisher = &self.publisher;
-        self.waiting.hand_over(|stream, partition, node, bytes| {
-            let headers = [(WATERMARK_HEADER, bytes)];
-            let taken = publisher.publish(stream as usize, partition, node.as_bytes(), None, &headers).is_ok();
+        self.waiting.hand_over(|WaitingWatermark { stream, partition, node, bytes }| {
+            let headers = [(WATERMARK_HEADER, &**bytes)];
+            let taken = publisher.publish(*stream as usize, *partition, node.as_bytes(), None, &headers).is_ok();
             if taken {
-                ledger.watermark_published(stream);
+                ledger.watermark_published(*stream);
             }
             taken
         })
@@ -129,7 +144,7 @@ impl Outlet {
     pub fn heartbeat(&mut self, agent: &Agent) -> Result<()> {
         self.buffer.clear();
         self.agent.encode_into(agent, &mut self.buffer)?;
-        let _ = self.publisher.publish(AGENTS, 0, agent.node.as_bytes(), Some(&self.buffer), &[]);
+        let _ = self.publisher.publish(AGENTS, Partition(0), agent.node.as_bytes(), Some(&self.buffer), &[]);
         self.tell(agent.dropped.values().sum());
         self.publisher.check().context("the agent can deliver nothing any more")
     }
@@ -199,20 +214,21 @@ mod tests {
     #[test]
     fn a_watermark_that_finds_the_queue_full_goes_out_later_to_the_partitions_that_lack_it() {
         let mut waiting = Waiting::default();
-        waiting.add(Stream::Requests, 3, "n".into(), &Rc::from(*b"r"));
-        waiting.add(Stream::Flows, 2, "n".into(), &Rc::from(*b"f"));
+        waiting.add(Stream::Requests, 3, "n", &Rc::from(*b"r"));
+        waiting.add(Stream::Flows, 2, "n", &Rc::from(*b"f"));
         let (mut sent, mut room) = (Vec::new(), 2);
-        assert!(!waiting.hand_over(|stream, partition, _, bytes| {
+        let place = |one: &WaitingWatermark| (one.stream, one.partition.0, one.bytes.to_vec());
+        assert!(!waiting.hand_over(|one| {
             let taken = room > 0;
             if taken {
                 room -= 1;
-                sent.push((stream, partition, bytes.to_vec()));
+                sent.push(place(one));
             }
             taken
         }));
-        assert!(!waiting.hand_over(|_, _, _, _| false));
-        assert!(waiting.hand_over(|stream, partition, _, bytes| {
-            sent.push((stream, partition, bytes.to_vec()));
+        assert!(!waiting.hand_over(|_| false));
+        assert!(waiting.hand_over(|one| {
+            sent.push(place(one));
             true
         }));
         let requests = (0..3).map(|partition| (Stream::Requests, partition, b"r".to_vec()));

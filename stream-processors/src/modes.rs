@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use headwater_schemas::place::Partition;
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
 
 use crate::bottlenecks::Bottlenecks;
@@ -70,7 +71,7 @@ impl Mode {
         self,
         settings: &Settings,
         partitions: &BTreeMap<Topic, i32>,
-        partition: i32,
+        partition: Partition,
         checkpoints: &[Option<Checkpoint>],
     ) -> Box<dyn Processor> {
         let count = partitions.get(&self.inputs()[0]).copied().unwrap_or(1);

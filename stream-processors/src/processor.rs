@@ -5,17 +5,20 @@
 
 use std::collections::BTreeMap;
 
+use headwater_schemas::place::Offset;
 use headwater_schemas::records::{Alert, Edge, Latency, Partial, PartitionClosed, Record};
 use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::WriterSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::windows::Window;
 
 /// One record of an input partition, with the schema that it was written with.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     /// Which of the processor's input topics, by its place in [`crate::modes::Mode::inputs`].
     pub stream: usize,
-    pub offset: i64,
+    pub offset: Offset,
     /// Kafka's timestamp of the record, if it has one.
     pub timestamp_us: Option<i64>,
     pub kind: Kind,
@@ -84,7 +87,7 @@ pub trait Processor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The oldest record that is still needed to build the state again.
-    pub needed_from: i64,
+    pub needed_from: Offset,
     pub memo: Memo,
 }
 
@@ -97,10 +100,10 @@ pub struct Memo {
     pub window_ms: i64,
     /// Everything before this offset had its effect on what is published, dead letters included.
     #[serde(default)]
-    pub read_to: i64,
-    /// Join: the last windows and the offsets of the watermarks that sealed them here.
+    pub read_to: Offset,
+    /// Join: the last windows and the places of the watermarks that sealed them here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub seals: Vec<(i64, i64)>,
+    pub seals: Vec<(Window, Offset)>,
     /// Join: the past range that is computed again, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use headwater_processors::join::{Join, JoinSettings};
 use headwater_processors::processor::{Checkpoint, Input, Kind, Output, Processor};
 use headwater_processors::replay::{Place, Plan};
+use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Dropped, Flow, FlowState, Record, Request, Side, Watermark};
 use headwater_schemas::wire::{Encoder, WriterSchema, split};
 use proptest::prelude::*;
@@ -247,9 +248,9 @@ fn window_us(output: &Output) -> i64 {
 /// Feeds the logs from the checkpoints on, in a drawn interleaving; stops and begins again one time in `restarts`.
 fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, restarts: i64) -> (Vec<Output>, bool) {
     let at = |start: &[Option<Checkpoint>; 2]| {
-        [0, 1].map(|stream: usize| start[stream].as_ref().map_or(0, |c| c.needed_from as usize))
+        [0, 1].map(|stream: usize| start[stream].as_ref().map_or(0, |c| c.needed_from.0 as usize))
     };
-    let mut join = Join::new(0, 1, JoinSettings::default(), &start);
+    let mut join = Join::new(Partition(0), 1, JoinSettings::default(), &start);
     let mut next = at(&start);
     let mut outputs = Vec::new();
     while !join.is_done() {
@@ -263,7 +264,7 @@ fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, re
                 break;
             };
             let schema = &schemas()[if *kind == Kind::Control { 2 } else { stream }];
-            let offset = next[stream] as i64;
+            let offset = Offset(next[stream] as i64);
             let input = Input { stream, offset, timestamp_us: Some(*written_us), kind: *kind, schema, datum };
             join.record(input).unwrap();
             next[stream] += 1;
@@ -276,7 +277,7 @@ fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, re
                 let left =
                     [0, 1].map(|s: usize| Some(Checkpoint { needed_from: left[s].needed_from, memo: memo(&left[s]) }));
                 next = at(&left);
-                join = Join::new(0, 1, JoinSettings::default(), &left);
+                join = Join::new(Partition(0), 1, JoinSettings::default(), &left);
             }
         }
     }
@@ -287,7 +288,7 @@ fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, re
 /// Where Kafka finds the first record that is not older than a time.
 fn place(log: &Log, time_us: i64) -> Place {
     let at = log.0.iter().position(|(written_us, _, _)| *written_us >= time_us).unwrap_or(log.0.len());
-    Place { first: 0, at: at as i64 }
+    Place { first: Offset::FIRST, at: Offset(at as i64) }
 }
 
 /// Replays from `from_s` to `to_s` (seconds of the log) and compares. Says how many partials were compared.

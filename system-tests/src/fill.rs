@@ -1,7 +1,7 @@
 //! Raw records as agents would write them, of which every sum is known.
 
 use anyhow::Result;
-use headwater_kafka::{KafkaSettings, Publisher, Registry, admin, partition_of};
+use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin, partition_of};
 use headwater_schemas::records::{Dropped, Request, Side, Watermark};
 use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
 use headwater_schemas::wire::Encoder;
@@ -72,7 +72,7 @@ pub fn fill(settings: &KafkaSettings, fill: &Fill) -> Result<()> {
                 dropped: if fill.lossy_second == Some(second) { loss(from_us) } else { vec![] },
             };
             let bytes = watermark.encode(&mark)?;
-            for partition in 0..count {
+            for partition in (0..count).map(Partition) {
                 let headers: &[(&str, &[u8])] = &[(WATERMARK_HEADER, &bytes)];
                 let at_ms = fill.in_the_past.then_some(mark.up_to_us / 1000);
                 while publisher.publish_at(topic, partition, b"bench", None, headers, at_ms).is_err() {
@@ -93,7 +93,7 @@ fn publish(
     publisher: &Publisher,
     encoder: &Encoder,
     record: &Request<'_>,
-    (partition, at_ms): (i32, Option<i64>),
+    (partition, at_ms): (Partition, Option<i64>),
     buffer: &mut Vec<u8>,
 ) -> Result<()> {
     buffer.clear();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headwater_kafka::{KafkaSettings, PublishError, Publisher, Registry, admin, partition_of};
+use headwater_kafka::{KafkaSettings, Partition, PublishError, Publisher, Registry, admin, partition_of};
 use headwater_schemas::records::{Partial, PartitionClosed, Record, Request, Side, Watermark};
 use headwater_schemas::samples;
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
@@ -115,7 +115,7 @@ impl Raw {
         };
         let value = self.watermark.encode(&watermark)?;
         for topic in [Topic::Requests, Topic::Flows] {
-            for partition in 0..self.partitions[&topic] {
+            for partition in (0..self.partitions[&topic]).map(Partition) {
                 self.publish(topic, partition, NODE.as_bytes(), None, Some((WATERMARK_HEADER, &value)))?;
             }
         }
@@ -125,7 +125,7 @@ impl Raw {
     /// One bad record of each kind into every partition of a topic.
     pub fn bad(&mut self, topic: Topic, random: &mut Random) -> Result<Vec<Bad>> {
         let mut written = Vec::new();
-        for partition in 0..self.partitions[&topic] {
+        for partition in (0..self.partitions[&topic]).map(Partition) {
             for Bytes { kind, value, header, key_bytes, unreadable } in self.kinds(topic, random)? {
                 self.bad += 1;
                 let name = format!("bad-{:06}", self.bad);
@@ -195,7 +195,7 @@ impl Raw {
     fn publish(
         &self,
         topic: Topic,
-        partition: i32,
+        partition: Partition,
         key: &[u8],
         value: Option<&[u8]>,
         header: Option<(&str, &[u8])>,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_kafka::{KafkaSettings, Next, Publisher, Start, TopicReader, Transactions, admin};
+use headwater_kafka::{KafkaSettings, Next, Offset, Partition, Publisher, Start, TopicReader, Transactions, admin};
 use headwater_schemas::topics::Topic;
 use headwater_stack::{Stack, StackOptions};
 use headwater_system_tests::chaos::{Chaos, MODES};
@@ -161,21 +161,21 @@ fn a_transaction_that_nobody_ends_is_given_up_also_by_a_kafka_that_was_killed() 
     admin::ensure_topics(&settings, &[Topic::Edges]).unwrap();
     let edges = Topic::Edges.name(&settings.prefix);
     let mut orphan = Transactions::start(&settings, "orphan").unwrap();
-    orphan.send(&edges, 0, b"never", Some(b"committed"), &[]).unwrap();
+    orphan.send(&edges, Partition(0), b"never", Some(b"committed"), &[]).unwrap();
     // Its time is over while Kafka starts: after it has read its logs, before it has leaders again.
     std::thread::sleep(TRANSACTION_AGE);
     stack.kafka().kill();
     stack.kafka().restart().unwrap();
 
     let publisher = Publisher::start(&settings, vec![edges.clone()]).unwrap();
-    publisher.publish(0, 0, b"after", Some(b"it"), &[]).unwrap();
+    publisher.publish(0, Partition(0), b"after", Some(b"it"), &[]).unwrap();
     publisher.flush(Duration::from_secs(30)).unwrap();
     let mut reader = TopicReader::start(&settings, &[edges], &Start::Earliest).unwrap();
     wait_for("what stands behind the open transaction", || {
         Ok(match reader.next(Duration::from_millis(100))? {
             Next::Record(message) => {
                 assert_eq!(message.key(), Some(b"after".as_slice()), "a record that was never committed is read");
-                assert!(message.offset() > 0, "the record of the open transaction never came to Kafka");
+                assert!(message.offset() > Offset::FIRST, "the record of the open transaction never came to Kafka");
                 true
             }
             _ => false,

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, UNIX_EPOCH};
 
 use headwater_console::clock::now_us;
-use headwater_kafka::{KafkaSettings, Start, TopicReader, admin};
+use headwater_kafka::{KafkaSettings, Offset, Start, TopicReader, admin};
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::split;
 use headwater_system_tests::fill::{Fill, SECONDS_BEHIND, fill};
@@ -208,7 +208,7 @@ fn a_replay_that_was_killed_goes_on_and_counts_nothing_twice() {
         let partials = Topic::Partials.name(&into.prefix);
         // A topic that is being made has no leader yet.
         let there = admin::topics(&into).unwrap_or_default();
-        there.iter().any(|state| state.name == partials && state.offsets.iter().any(|(_, next)| *next > 0))
+        there.iter().any(|state| state.name == partials && state.kept.iter().any(|kept| kept.end > Offset::FIRST))
     });
     let path = format!("/proc/{0}/task/{0}/children", first.0.id());
     let processor: libc::pid_t = std::fs::read_to_string(path).unwrap().trim().parse().unwrap();

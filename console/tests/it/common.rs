@@ -9,7 +9,7 @@ use headwater_console::feed::Feed;
 use headwater_console::live::Limits;
 use headwater_console::server::{Server, ServerSettings};
 use headwater_histogram::Histogram;
-use headwater_kafka::{KafkaSettings, Publisher, Registry, admin};
+use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin};
 use headwater_schemas::records::{
     Agent, Alert, AlertState, Edge, Evidence, Latency, Missing, PartitionClosed, Record, edge_id, latency_key,
 };
@@ -86,14 +86,18 @@ impl Writer {
         };
         let value = self.closed.encode(&marker).unwrap();
         for topic in [Topic::Edges, Topic::Latencies] {
-            self.publisher.publish(index(topic), 0, b"closed", None, &[(PARTITION_CLOSED_HEADER, &value)]).unwrap();
+            self.publisher
+                .publish(index(topic), Partition(0), b"closed", None, &[(PARTITION_CLOSED_HEADER, &value)])
+                .unwrap();
         }
         self.flush();
     }
 
     /// Bytes that are no record.
     pub fn garbage(&self, topic: Topic) {
-        self.publisher.publish(index(topic), 0, b"garbage", Some(b"\x00\x7f\xff\xff\xffnothing"), &[]).unwrap();
+        self.publisher
+            .publish(index(topic), Partition(0), b"garbage", Some(b"\x00\x7f\xff\xff\xffnothing"), &[])
+            .unwrap();
         self.flush();
     }
 
@@ -103,7 +107,7 @@ impl Writer {
 
     fn write<R: Record + Serialize>(&self, topic: Topic, key: &str, record: &R) {
         let value = self.encoders[&topic].encode(record).unwrap();
-        self.publisher.publish(index(topic), 0, key.as_bytes(), Some(&value), &[]).unwrap();
+        self.publisher.publish(index(topic), Partition(0), key.as_bytes(), Some(&value), &[]).unwrap();
     }
 }
 

@@ -10,7 +10,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::client::Plain;
 use crate::reader::is_passing;
-use crate::{KafkaError, KafkaSettings};
+use crate::{KafkaError, KafkaSettings, Kept, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -19,8 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicState {
     pub name: String,
-    /// Oldest and next offset of each partition.
-    pub offsets: Vec<(i64, i64)>,
+    /// By the number of the partition.
+    pub kept: Vec<Kept>,
 }
 
 /// Makes the topics that are missing. Returns how many partitions each has.
@@ -102,22 +102,23 @@ pub fn topics(settings: &KafkaSettings) -> Result<Vec<TopicState>, KafkaError> {
     let metadata = consumer.fetch_metadata(None, TIMEOUT).map_err(KafkaError::client("ask for the topics"))?;
     let mut states = Vec::new();
     for topic in metadata.topics().iter().filter(|topic| topic.name().starts_with(&settings.prefix)) {
-        let mut offsets = Vec::new();
+        let mut kept = Vec::new();
         for partition in topic.partitions() {
-            offsets.push(offsets_of(&consumer, topic.name(), partition.id())?);
+            kept.push(kept_of(&consumer, &TopicPartition::new(topic.name(), Partition(partition.id())))?);
         }
-        states.push(TopicState { name: topic.name().to_owned(), offsets });
+        states.push(TopicState { name: topic.name().to_owned(), kept });
     }
     Ok(states)
 }
 
-/// Oldest and next offset of a partition. One that was made a moment ago has no leader yet.
-fn offsets_of(consumer: &BaseConsumer<Plain>, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+/// What a partition holds. One that was made a moment ago has no leader yet.
+fn kept_of(consumer: &BaseConsumer<Plain>, at: &TopicPartition) -> Result<Kept, KafkaError> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
-        match consumer.fetch_watermarks(topic, partition, TIMEOUT) {
+        match consumer.fetch_watermarks(&at.topic, at.partition.0, TIMEOUT) {
+            Ok((first, end)) => return Ok(Kept { first: Offset(first), end: Offset(end) }),
             Err(error) if is_passing(&error) && Instant::now() < deadline => std::thread::sleep(PAUSE),
-            result => return result.map_err(KafkaError::client(format!("ask for the offsets of {topic} {partition}"))),
+            Err(error) => return Err(KafkaError::client(format!("ask for the offsets of {at}"))(error)),
         }
     }
 }

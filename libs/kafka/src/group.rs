@@ -11,29 +11,30 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::OwnedMessage;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset as Position, TopicPartitionList};
 
 use crate::client::{Complaints, log};
+use crate::place::{add, list_of, partitions_of};
 use crate::reader::is_passing;
-use crate::{KafkaError, KafkaSettings, Message};
+use crate::{KafkaError, KafkaSettings, Message, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A partition that came to this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
-    pub topic: String,
-    pub partition: i32,
+    /// The partition.
+    pub at: TopicPartition,
     /// Where the group stands, if it has committed: reading starts there, else at the oldest record.
-    pub committed: Option<i64>,
+    pub committed: Option<Offset>,
     /// What was noted with that commit.
-    pub metadata: String,
+    pub note: String,
 }
 
 /// What happened.
 pub enum GroupEvent<'a> {
     Assigned(Vec<Assignment>),
-    Revoked(Vec<(String, i32)>),
+    Revoked(Vec<TopicPartition>),
     Record(Message<'a>),
     Idle,
 }
@@ -46,8 +47,8 @@ pub struct GroupMember {
 }
 
 enum Change {
-    Assigned(Vec<(String, i32)>),
-    Revoked(Vec<(String, i32)>),
+    Assigned(Vec<TopicPartition>),
+    Revoked(Vec<TopicPartition>),
     Failed(String),
 }
 
@@ -70,8 +71,8 @@ impl ClientContext for Changes {
 impl ConsumerContext for Changes {
     fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let change = match rebalance {
-            Rebalance::Assign(list) => Change::Assigned(partitions(list)),
-            Rebalance::Revoke(list) => Change::Revoked(partitions(list)),
+            Rebalance::Assign(list) => Change::Assigned(partitions_of(list)),
+            Rebalance::Revoke(list) => Change::Revoked(partitions_of(list)),
             Rebalance::Error(error) => Change::Failed(error.to_string()),
         };
         if let Ok(mut queue) = self.queue.lock() {
@@ -132,13 +133,11 @@ impl GroupMember {
     }
 
     /// Goes back to what the group has committed, for the given partitions, and tells where that is.
-    pub fn rewind(&mut self, partitions: &[(String, i32)]) -> Result<Vec<Assignment>, KafkaError> {
+    pub fn rewind(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Assignment>, KafkaError> {
         let committed = self.committed(partitions)?;
         let mut list = TopicPartitionList::new();
-        for at in &committed {
-            let offset = at.committed.map_or(Offset::Beginning, Offset::Offset);
-            list.add_partition_offset(&at.topic, at.partition, offset)
-                .map_err(KafkaError::client("go back to the committed offsets"))?;
+        for Assignment { at, committed, .. } in &committed {
+            add(&mut list, at, committed.map_or(Position::Beginning, |offset| Position::Offset(offset.0)))?;
         }
         self.waiting = None;
         let result = self
@@ -156,11 +155,8 @@ impl GroupMember {
     }
 
     /// Holds partitions back: nothing more comes of them until they are let go.
-    pub fn hold(&self, partitions: &[(String, i32)], hold: bool) -> Result<(), KafkaError> {
-        let mut list = TopicPartitionList::new();
-        partitions.iter().for_each(|(topic, partition)| {
-            list.add_partition(topic, *partition);
-        });
+    pub fn hold(&self, partitions: &[TopicPartition], hold: bool) -> Result<(), KafkaError> {
+        let list = list_of(partitions);
         let result = if hold { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
         result.map_err(KafkaError::client("hold partitions back"))
     }
@@ -181,7 +177,7 @@ impl GroupMember {
         }
     }
 
-    fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<Assignment>, KafkaError> {
+    fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Assignment>, KafkaError> {
         committed_of(&self.consumer, partitions)
     }
 }
@@ -189,29 +185,21 @@ impl GroupMember {
 /// Where the consumer's group stands.
 pub(crate) fn committed_of<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
-    partitions: &[(String, i32)],
+    partitions: &[TopicPartition],
 ) -> Result<Vec<Assignment>, KafkaError> {
-    let mut list = TopicPartitionList::new();
-    partitions.iter().for_each(|(topic, partition)| {
-        list.add_partition(topic, *partition);
-    });
-    let committed =
-        consumer.committed_offsets(list, TIMEOUT).map_err(KafkaError::client("ask for the committed offsets"))?;
+    let committed = consumer
+        .committed_offsets(list_of(partitions), TIMEOUT)
+        .map_err(KafkaError::client("ask for the committed offsets"))?;
     Ok(committed
         .elements()
         .iter()
         .map(|at| Assignment {
-            topic: at.topic().to_owned(),
-            partition: at.partition(),
+            at: TopicPartition::new(at.topic(), Partition(at.partition())),
             committed: match at.offset() {
-                Offset::Offset(offset) => Some(offset),
+                Position::Offset(offset) => Some(Offset(offset)),
                 _ => None,
             },
-            metadata: at.metadata().to_owned(),
+            note: at.metadata().to_owned(),
         })
         .collect())
-}
-
-fn partitions(list: &TopicPartitionList) -> Vec<(String, i32)> {
-    list.elements().iter().map(|at| (at.topic().to_owned(), at.partition())).collect()
 }

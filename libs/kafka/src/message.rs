@@ -3,6 +3,8 @@
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers, OwnedMessage};
 
+use crate::{Offset, Partition};
+
 /// A record that was read.
 pub struct Message<'a> {
     inner: Inner<'a>,
@@ -35,12 +37,12 @@ impl<'a> Message<'a> {
         each!(self, message => message.topic())
     }
 
-    pub fn partition(&self) -> i32 {
-        each!(self, message => message.partition())
+    pub fn partition(&self) -> Partition {
+        Partition(each!(self, message => message.partition()))
     }
 
-    pub fn offset(&self) -> i64 {
-        each!(self, message => message.offset())
+    pub fn offset(&self) -> Offset {
+        Offset(each!(self, message => message.offset()))
     }
 
     /// When the producer made it, in milliseconds since the epoch; -1 if the record does not say.

@@ -5,24 +5,24 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Offset as Position, TopicPartitionList};
 
 use crate::client::Plain;
 use crate::group::committed_of;
-use crate::{Assignment, KafkaError, KafkaSettings};
+use crate::place::list_of_commits;
+use crate::{Assignment, Commit, KafkaError, KafkaSettings, Kept, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One partition, looked at with a time in mind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    pub topic: String,
-    pub partition: i32,
-    /// The oldest offset that is kept, and the next one to be written.
-    pub first: i64,
-    pub end: i64,
+    /// The partition.
+    pub at: TopicPartition,
+    /// What it holds.
+    pub kept: Kept,
     /// The first record that is not older than the time; the end if there is none.
-    pub at: i64,
+    pub reached: Offset,
 }
 
 /// All partitions of the topics, with the offsets at which the time is reached.
@@ -33,7 +33,7 @@ pub fn places_at(settings: &KafkaSettings, topics: &[String], time_ms: i64) -> R
         let doing = format!("ask for the partitions of {topic}");
         let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(KafkaError::client(doing.clone()))?;
         for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
-            list.add_partition_offset(topic, partition.id(), Offset::Offset(time_ms.max(0)))
+            list.add_partition_offset(topic, partition.id(), Position::Offset(time_ms.max(0)))
                 .map_err(KafkaError::client(doing.clone()))?;
         }
     }
@@ -42,15 +42,17 @@ pub fn places_at(settings: &KafkaSettings, topics: &[String], time_ms: i64) -> R
         .map_err(KafkaError::client(format!("look for the records from {time_ms} on")))?;
     let mut places = Vec::new();
     for element in found.elements() {
-        let (topic, partition) = (element.topic().to_owned(), element.partition());
-        let doing = format!("look for the records of {topic} {partition} from {time_ms} on");
+        let at = TopicPartition::new(element.topic(), Partition(element.partition()));
+        let doing = format!("look for the records of {at} from {time_ms} on");
         element.error().map_err(KafkaError::client(doing.clone()))?;
-        let (first, end) = consumer.fetch_watermarks(&topic, partition, TIMEOUT).map_err(KafkaError::client(doing))?;
-        let at = match element.offset() {
-            Offset::Offset(offset) => offset.max(first),
+        let (first, end) =
+            consumer.fetch_watermarks(&at.topic, at.partition.0, TIMEOUT).map_err(KafkaError::client(doing))?;
+        let reached = match element.offset() {
+            Position::Offset(offset) => offset.max(first),
             _ => end,
         };
-        places.push(Place { topic, partition, first, end, at });
+        let kept = Kept { first: Offset(first), end: Offset(end) };
+        places.push(Place { at, kept, reached: Offset(reached) });
     }
     Ok(places)
 }
@@ -59,23 +61,18 @@ pub fn places_at(settings: &KafkaSettings, topics: &[String], time_ms: i64) -> R
 pub fn committed(
     settings: &KafkaSettings,
     group: &str,
-    partitions: &[(String, i32)],
+    partitions: &[TopicPartition],
 ) -> Result<Vec<Assignment>, KafkaError> {
     committed_of(&consumer(settings, group)?, partitions)
 }
 
-/// Makes a group start at these offsets (topic, partition, offset, note).
+/// Makes a group start at these places.
 ///
 /// # Errors
 /// Also if the group has members: only they may say where it stands.
-pub fn commit(settings: &KafkaSettings, group: &str, offsets: &[(String, i32, i64, String)]) -> Result<(), KafkaError> {
+pub fn commit(settings: &KafkaSettings, group: &str, starts: &[Commit]) -> Result<(), KafkaError> {
     let doing = || format!("note where the group {group} starts");
-    let mut list = TopicPartitionList::new();
-    for (topic, partition, offset, note) in offsets {
-        let mut element = list.add_partition(topic, *partition);
-        element.set_metadata(note);
-        element.set_offset(Offset::Offset(*offset)).map_err(KafkaError::client(doing()))?;
-    }
+    let list = list_of_commits(starts).map_err(KafkaError::client(doing()))?;
     consumer(settings, group)?.commit(&list, CommitMode::Sync).map_err(KafkaError::client(doing()))
 }
 

@@ -1,8 +1,10 @@
 //! Kafka's default partitioner (`BuiltInPartitioner.partitionForKey`): murmur2 of the key, made positive, modulo partitions.
 
+use crate::Partition;
+
 /// The partition of a key among `partitions` (at least one).
-pub fn partition_of(key: &[u8], partitions: i32) -> i32 {
-    ((murmur2(key) & 0x7fff_ffff) % partitions.max(1) as u32) as i32
+pub fn partition_of(key: &[u8], partitions: i32) -> Partition {
+    Partition(((murmur2(key) & 0x7fff_ffff) % partitions.max(1) as u32) as i32)
 }
 
 /// MurmurHash 2, 32 bits, with Kafka's seed (org.apache.kafka.common.utils.Utils.murmur2).

@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::client::{Complaints, log};
-use crate::{KafkaError, KafkaSettings};
+use crate::{KafkaError, KafkaSettings, Partition};
 
 const QUEUE_MESSAGES_MAX: &str = "1000000";
 
@@ -125,7 +125,7 @@ impl Publisher {
     pub fn publish(
         &self,
         topic: usize,
-        partition: i32,
+        partition: Partition,
         key: &[u8],
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
@@ -137,14 +137,14 @@ impl Publisher {
     pub fn publish_at(
         &self,
         topic: usize,
-        partition: i32,
+        partition: Partition,
         key: &[u8],
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
         timestamp_ms: Option<i64>,
     ) -> Result<(), PublishError> {
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
-            BaseRecord::with_opaque_to(&self.topics[topic], topic).partition(partition).key(key);
+            BaseRecord::with_opaque_to(&self.topics[topic], topic).partition(partition.0).key(key);
         if let Some(value) = value {
             record = record.payload(value);
         }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as ClientError;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Offset as Position, TopicPartitionList};
 
 use crate::client::Plain;
-use crate::{KafkaError, KafkaSettings, Message};
+use crate::place::{add, partitions_of};
+use crate::{KafkaError, KafkaSettings, Message, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -25,8 +26,8 @@ pub enum Start {
     Latest,
     /// The first records that were produced at or after this time.
     AtMs(i64),
-    /// Topic, partition, offset; partitions that are not named are not read.
-    Offsets(Vec<(String, i32, i64)>),
+    /// Partitions that are not named are not read.
+    Offsets(Vec<(TopicPartition, Offset)>),
 }
 
 /// What came next.
@@ -34,10 +35,7 @@ pub enum Next<'a> {
     Record(Message<'a>),
     /// All records that were committed in this partition by now were read. Said once for each partition, so that a caller
     /// may count to [`TopicReader::partitions`], whatever is written meanwhile.
-    End {
-        topic: String,
-        partition: i32,
-    },
+    End(TopicPartition),
     /// Nothing came in the given time.
     Idle,
 }
@@ -47,19 +45,26 @@ pub struct TopicReader {
     /// One consumer a topic: librdkafka's end of a partition does not name the topic.
     lanes: Vec<(String, BaseConsumer<Plain>)>,
     turn: usize,
-    partitions: Vec<(String, i32)>,
+    partitions: Vec<TopicPartition>,
     ended: BTreeSet<(usize, i32)>,
 }
 
 impl TopicReader {
     /// Starts reading all partitions of the topics.
+    ///
+    /// # Errors
+    /// Also if no topic is named, or one is not there.
     pub fn start(settings: &KafkaSettings, topics: &[String], start: &Start) -> Result<TopicReader, KafkaError> {
+        if topics.is_empty() {
+            // It would stay idle for ever, as if there were no records.
+            return Err(KafkaError::Other { doing: "start reading".into(), reason: "no topic is named".into() });
+        }
         let mut lanes = Vec::new();
         let mut partitions = Vec::new();
         for topic in topics {
             let consumer = consumer(settings)?;
             let list = start_list(&consumer, topic, start)?;
-            partitions.extend(list.elements().iter().map(|at| (topic.clone(), at.partition())));
+            partitions.extend(partitions_of(&list));
             consumer.assign(&list).map_err(KafkaError::client(format!("read {topic}")))?;
             lanes.push((topic.clone(), consumer));
         }
@@ -67,7 +72,7 @@ impl TopicReader {
     }
 
     /// The partitions that are read.
-    pub fn partitions(&self) -> &[(String, i32)] {
+    pub fn partitions(&self) -> &[TopicPartition] {
         &self.partitions
     }
 
@@ -92,7 +97,7 @@ impl TopicReader {
                 Some(Ok(message)) => return Ok(Next::Record(Message::borrowed(message))),
                 Some(Err(ClientError::PartitionEOF(partition))) => {
                     if self.ended.insert((self.turn, partition)) {
-                        return Ok(Next::End { topic: topic.clone(), partition });
+                        return Ok(Next::End(TopicPartition::new(topic, Partition(partition))));
                     }
                 }
                 Some(Err(error)) if !is_passing(&error) => {
@@ -111,7 +116,7 @@ impl TopicReader {
         while self.ended.len() < self.partitions.len() {
             match self.next(patience)? {
                 Next::Record(message) => each(&message),
-                Next::End { .. } => {}
+                Next::End(_) => {}
                 Next::Idle => {
                     return Err(KafkaError::Other {
                         doing: format!("read {:?} to the end", self.partitions),
@@ -167,16 +172,15 @@ fn consumer(settings: &KafkaSettings) -> Result<BaseConsumer<Plain>, KafkaError>
 fn start_list(consumer: &BaseConsumer<Plain>, topic: &str, start: &Start) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     if let Start::Offsets(offsets) = start {
-        for (_, partition, offset) in offsets.iter().filter(|(name, _, _)| name == topic) {
-            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
-                .map_err(KafkaError::client(format!("start {topic} {partition} at {offset}")))?;
+        for (at, offset) in offsets.iter().filter(|(at, _)| at.topic == topic) {
+            add(&mut list, at, Position::Offset(offset.0))?;
         }
         return Ok(list);
     }
     let offset = match start {
-        Start::Latest => Offset::End,
-        Start::AtMs(ms) => Offset::Offset(*ms),
-        _ => Offset::Beginning,
+        Start::Latest => Position::End,
+        Start::AtMs(ms) => Position::Offset(*ms),
+        _ => Position::Beginning,
     };
     let doing = format!("ask for the partitions of {topic}");
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(KafkaError::client(doing.clone()))?;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-use rdkafka::{Offset, TopicPartitionList};
 
 use crate::client::Plain;
-use crate::{GroupMember, KafkaError, KafkaSettings};
+use crate::place::list_of_commits;
+use crate::{Commit, GroupMember, KafkaError, KafkaSettings, Partition};
 
 /// Until when readers of committed records may wait for a process that died in mid-transaction.
 const TRANSACTION_TIMEOUT_MS: &str = "15000";
@@ -58,13 +58,13 @@ impl Transactions {
     pub fn send(
         &mut self,
         topic: &str,
-        partition: i32,
+        partition: Partition,
         key: &[u8],
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
     ) -> Result<(), TxnError> {
         self.begin()?;
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition).key(key);
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition.0).key(key);
         if let Some(value) = value {
             record = record.payload(value);
         }
@@ -86,22 +86,17 @@ impl Transactions {
         }
     }
 
-    /// Commits what was sent together with the offsets (topic, partition, next offset, note) of the member's group.
+    /// Commits what was sent together with where the member's group goes on.
     ///
     /// # Errors
     /// Whatever the error, nothing of the transaction is committed, unless the brokers' last answer was lost: the committed
     /// offsets, read anew, tell.
-    pub fn commit(&mut self, offsets: &[(String, i32, i64, String)], member: &GroupMember) -> Result<(), TxnError> {
+    pub fn commit(&mut self, inputs: &[Commit], member: &GroupMember) -> Result<(), TxnError> {
         self.begin()?;
-        let mut list = TopicPartitionList::new();
-        for (topic, partition, offset, note) in offsets {
-            let mut element = list.add_partition(topic, *partition);
-            let set = element.set_offset(Offset::Offset(*offset));
-            element.set_metadata(note);
-            if let Err(error) = set {
-                return Err(self.give_up("noting offsets", &error));
-            }
-        }
+        let list = match list_of_commits(inputs) {
+            Ok(list) => list,
+            Err(error) => return Err(self.give_up("noting offsets", &error)),
+        };
         let Some(metadata) = member.metadata() else {
             return Err(self.abort("the member is in no group", "committing"));
         };

@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use headwater_kafka::{
-    Assignment, GroupEvent, GroupMember, KafkaError, KafkaSettings, Next, PublishError, Publisher, RecordError,
-    Registry, SchemaCache, Start, TopicReader, Transactions, TxnError, admin, connect_check,
+    Assignment, Commit, GroupEvent, GroupMember, KafkaError, KafkaSettings, Next, Offset, Partition, PublishError,
+    Publisher, RecordError, Registry, SchemaCache, Start, TopicPartition, TopicReader, Transactions, TxnError, admin,
+    connect_check,
 };
 use headwater_schemas::records::{DeadLetter, Record};
 use headwater_schemas::topics::Topic;
@@ -26,7 +27,7 @@ fn settings(name: &str) -> KafkaSettings {
 }
 
 /// Keys of all committed records of a topic, with their partitions.
-fn read_all(settings: &KafkaSettings, topic: Topic) -> Vec<(i32, String)> {
+fn read_all(settings: &KafkaSettings, topic: Topic) -> Vec<(Partition, String)> {
     let mut reader = TopicReader::start(settings, &[topic.name(&settings.prefix)], &Start::Earliest).unwrap();
     let mut keys = Vec::new();
     reader
@@ -55,7 +56,7 @@ fn assigned(member: &mut GroupMember, count: usize) -> Vec<Assignment> {
         assert!(Instant::now() < deadline, "{} of {count} partitions came", all.len());
         match member.poll(Duration::from_millis(100)).unwrap() {
             GroupEvent::Assigned(new) => all.extend(new),
-            GroupEvent::Revoked(gone) => all.retain(|at| !gone.contains(&(at.topic.clone(), at.partition))),
+            GroupEvent::Revoked(gone) => all.retain(|held| !gone.contains(&held.at)),
             GroupEvent::Record(_) | GroupEvent::Idle => {}
         }
     }
@@ -67,8 +68,8 @@ fn what_is_published_is_read_back_with_headers() {
     let settings = settings("publish");
     admin::ensure_topics(&settings, &[Topic::Flows]).unwrap();
     let publisher = Publisher::start(&settings, vec![Topic::Flows.name(&settings.prefix)]).unwrap();
-    publisher.publish(0, 2, b"a", Some(b"value"), &[]).unwrap();
-    publisher.publish(0, 3, b"b", None, &[("h", b"header")]).unwrap();
+    publisher.publish(0, Partition(2), b"a", Some(b"value"), &[]).unwrap();
+    publisher.publish(0, Partition(3), b"b", None, &[("h", b"header")]).unwrap();
     publisher.flush(PATIENCE).unwrap();
     assert_eq!((publisher.delivered(0), publisher.failed(0)), (2, 0));
 
@@ -85,7 +86,10 @@ fn what_is_published_is_read_back_with_headers() {
         })
         .unwrap();
     seen.sort();
-    assert_eq!(seen, vec![(2, Some(b"value".to_vec()), None), (3, None, Some(b"header".to_vec()))]);
+    assert_eq!(
+        seen,
+        vec![(Partition(2), Some(b"value".to_vec()), None), (Partition(3), None, Some(b"header".to_vec()))]
+    );
 }
 
 #[test]
@@ -96,11 +100,11 @@ fn readers_of_committed_records_never_see_an_aborted_transaction() {
     let mut member = GroupMember::join(&settings, "abort", &[Topic::Partials.name(&settings.prefix)]).unwrap();
     assigned(&mut member, 4);
     let mut transactions = Transactions::start(&settings, "abort-1").unwrap();
-    transactions.send(&edges, 0, b"gone", Some(b"x"), &[]).unwrap();
+    transactions.send(&edges, Partition(0), b"gone", Some(b"x"), &[]).unwrap();
     transactions.abandon().unwrap();
-    transactions.send(&edges, 0, b"kept", Some(b"x"), &[]).unwrap();
+    transactions.send(&edges, Partition(0), b"kept", Some(b"x"), &[]).unwrap();
     transactions.commit(&[], &member).unwrap();
-    assert_eq!(read_all(&settings, Topic::Edges), vec![(0, "kept".to_owned())]);
+    assert_eq!(read_all(&settings, Topic::Edges), vec![(Partition(0), "kept".to_owned())]);
 }
 
 #[test]
@@ -110,18 +114,18 @@ fn offsets_commit_with_their_notes_and_a_member_goes_back_to_them() {
     let partials = Topic::Partials.name(&settings.prefix);
     let publisher = Publisher::start(&settings, vec![partials.clone()]).unwrap();
     for key in ["r0", "r1", "r2"] {
-        publisher.publish(0, 1, key.as_bytes(), Some(b"x"), &[]).unwrap();
+        publisher.publish(0, Partition(1), key.as_bytes(), Some(b"x"), &[]).unwrap();
     }
     publisher.flush(PATIENCE).unwrap();
 
     let mut member = GroupMember::join(&settings, "notes", std::slice::from_ref(&partials)).unwrap();
     assert!(assigned(&mut member, 4).iter().all(|at| at.committed.is_none()));
     let mut transactions = Transactions::start(&settings, "notes-1").unwrap();
-    let offset = (partials.clone(), 1, 1, "closed 7".to_owned());
-    transactions.commit(&[offset], &member).unwrap();
-    let expected =
-        Assignment { topic: partials.clone(), partition: 1, committed: Some(1), metadata: "closed 7".into() };
-    assert_eq!(member.rewind(&[(partials.clone(), 1)]).unwrap(), vec![expected.clone()]);
+    let place = TopicPartition::new(&partials, Partition(1));
+    let commit = Commit { at: place.clone(), next: Offset(1), note: "closed 7".to_owned() };
+    transactions.commit(&[commit], &member).unwrap();
+    let expected = Assignment { at: place.clone(), committed: Some(Offset(1)), note: "closed 7".into() };
+    assert_eq!(member.rewind(&[place]).unwrap(), vec![expected.clone()]);
 
     let mut keys = Vec::new();
     let deadline = Instant::now() + PATIENCE;
@@ -148,12 +152,12 @@ fn partition_p_of_all_topics_goes_to_one_member() {
     let mut second = GroupMember::join(&settings, "pairs", &topics).unwrap();
     let deadline = Instant::now() + PATIENCE;
     let mut held = [Vec::new(), Vec::new()];
-    held[0] = topics.iter().flat_map(|topic| (0..4).map(|p| (topic.clone(), p))).collect();
+    held[0] = topics.iter().flat_map(|topic| (0..4).map(move |p| TopicPartition::new(topic, Partition(p)))).collect();
     while held[1].len() < 4 || held[0].len() + held[1].len() != 8 {
         assert!(Instant::now() < deadline, "{held:?}");
         for (member, held) in [&mut first, &mut second].into_iter().zip(&mut held) {
             match member.poll(Duration::from_millis(50)).unwrap() {
-                GroupEvent::Assigned(new) => held.extend(new.into_iter().map(|at| (at.topic, at.partition))),
+                GroupEvent::Assigned(new) => held.extend(new.into_iter().map(|assignment| assignment.at)),
                 GroupEvent::Revoked(gone) => held.retain(|at| !gone.contains(at)),
                 GroupEvent::Record(_) | GroupEvent::Idle => {}
             }
@@ -161,7 +165,8 @@ fn partition_p_of_all_topics_goes_to_one_member() {
     }
     for held in held {
         let of = |topic: &String| {
-            let mut partitions: Vec<i32> = held.iter().filter(|(name, _)| name == topic).map(|(_, p)| *p).collect();
+            let mut partitions: Vec<Partition> =
+                held.iter().filter(|at| at.topic == *topic).map(|at| at.partition).collect();
             partitions.sort_unstable();
             partitions
         };
@@ -177,12 +182,12 @@ fn a_successor_fences_the_producer_before_it() {
     let mut member = GroupMember::join(&settings, "fence", &[Topic::Partials.name(&settings.prefix)]).unwrap();
     assigned(&mut member, 4);
     let mut zombie = Transactions::start(&settings, "fence-1").unwrap();
-    zombie.send(&edges, 0, b"zombie", Some(b"x"), &[]).unwrap();
+    zombie.send(&edges, Partition(0), b"zombie", Some(b"x"), &[]).unwrap();
     let mut successor = Transactions::start(&settings, "fence-1").unwrap();
     assert!(matches!(zombie.commit(&[], &member), Err(TxnError::Fatal { .. })));
-    successor.send(&edges, 0, b"successor", Some(b"x"), &[]).unwrap();
+    successor.send(&edges, Partition(0), b"successor", Some(b"x"), &[]).unwrap();
     successor.commit(&[], &member).unwrap();
-    assert_eq!(read_all(&settings, Topic::Edges), vec![(0, "successor".to_owned())]);
+    assert_eq!(read_all(&settings, Topic::Edges), vec![(Partition(0), "successor".to_owned())]);
 }
 
 #[test]
@@ -237,7 +242,7 @@ fn a_reader_finds_records_by_time_and_by_offset() {
     let topic = Topic::Agents.name(&settings.prefix);
     let publisher = Publisher::start(&settings, vec![topic.clone()]).unwrap();
     for key in ["a", "b"] {
-        publisher.publish(0, 0, key.as_bytes(), Some(b"x"), &[]).unwrap();
+        publisher.publish(0, Partition(0), key.as_bytes(), Some(b"x"), &[]).unwrap();
     }
     publisher.flush(PATIENCE).unwrap();
     let first_of = |start: &Start| {
@@ -247,9 +252,14 @@ fn a_reader_finds_records_by_time_and_by_offset() {
             _ => None,
         }
     };
-    assert_eq!(first_of(&Start::AtMs(0)), Some(0));
-    assert_eq!(first_of(&Start::Offsets(vec![(topic.clone(), 0, 1)])), Some(1));
+    assert_eq!(first_of(&Start::AtMs(0)), Some(Offset(0)));
+    assert_eq!(
+        first_of(&Start::Offsets(vec![(TopicPartition::new(&topic, Partition(0)), Offset(1))])),
+        Some(Offset(1))
+    );
     assert_eq!(first_of(&Start::Latest), None);
+    let nothing = TopicReader::start(&settings, &[], &Start::Earliest).err().unwrap().to_string();
+    assert!(nothing.contains("no topic is named"), "{nothing}");
 }
 
 #[test]
@@ -259,7 +269,7 @@ fn each_partition_ends_once_whatever_is_written_meanwhile() {
     let topics = [Topic::Flows, Topic::Requests].map(|topic| topic.name(&settings.prefix));
     let publisher = Publisher::start(&settings, topics.to_vec()).unwrap();
     let publish = |key: &str| {
-        publisher.publish(0, 0, key.as_bytes(), Some(b"x"), &[]).unwrap();
+        publisher.publish(0, Partition(0), key.as_bytes(), Some(b"x"), &[]).unwrap();
         publisher.flush(PATIENCE).unwrap();
     };
     publish("before");
@@ -268,7 +278,7 @@ fn each_partition_ends_once_whatever_is_written_meanwhile() {
     while ends.len() < reader.partitions().len() {
         match reader.next(PATIENCE).unwrap() {
             Next::Record(message) => keys.push(message.key().unwrap().to_vec()),
-            Next::End { topic, partition } => assert!(ends.insert((topic, partition)), "an end came twice"),
+            Next::End(at) => assert!(ends.insert(at), "an end came twice"),
             Next::Idle => panic!("nothing came after {ends:?}"),
         }
     }
@@ -277,7 +287,7 @@ fn each_partition_ends_once_whatever_is_written_meanwhile() {
         publish(key);
         match reader.next(PATIENCE).unwrap() {
             Next::Record(message) => keys.push(message.key().unwrap().to_vec()),
-            Next::End { .. } => panic!("an end came twice"),
+            Next::End(_) => panic!("an end came twice"),
             Next::Idle => panic!("{key} did not come"),
         }
     }
@@ -292,7 +302,7 @@ fn a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_
         let (brokers, prefix) = place.split_once(' ').unwrap();
         let settings = KafkaSettings { prefix: prefix.into(), ..KafkaSettings::local(brokers, "") };
         let mut transactions = Transactions::start(&settings, "killed-1").unwrap();
-        transactions.send(&Topic::Edges.name(&settings.prefix), 0, b"gone", Some(b"x"), &[]).unwrap();
+        transactions.send(&Topic::Edges.name(&settings.prefix), Partition(0), b"gone", Some(b"x"), &[]).unwrap();
         loop {
             std::thread::park();
         }
@@ -307,7 +317,8 @@ fn a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_
         .spawn()
         .unwrap();
     let edges = Topic::Edges.name(&settings.prefix);
-    let written = || admin::topics(&settings).unwrap().iter().any(|at| at.name == edges && at.offsets[0].1 > 0);
+    let written =
+        || admin::topics(&settings).unwrap().iter().any(|at| at.name == edges && at.kept[0].end > Offset::FIRST);
     until("the child writes something", written);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -316,7 +327,7 @@ fn a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_
     let mut member = GroupMember::join(&settings, "killed", &[Topic::Partials.name(&settings.prefix)]).unwrap();
     assigned(&mut member, 4);
     let mut other = Transactions::start(&settings, "killed-2").unwrap();
-    other.send(&edges, 0, b"kept", Some(b"x"), &[]).unwrap();
+    other.send(&edges, Partition(0), b"kept", Some(b"x"), &[]).unwrap();
     other.commit(&[], &member).unwrap();
     let mut reader = TopicReader::start(&settings, &[edges], &Start::Earliest).unwrap();
     let deadline = Instant::now() + 2 * PATIENCE;
@@ -339,7 +350,7 @@ fn a_broker_that_is_killed_in_mid_publishing_loses_and_doubles_nothing() {
     let topic = Topic::Agents.name(&settings.prefix);
     let publisher = Publisher::start(&settings, vec![topic.clone()]).unwrap();
     let publish = |numbers: std::ops::Range<u32>| {
-        numbers.for_each(|n| publisher.publish(0, 0, &n.to_be_bytes(), Some(&[7; 100]), &[]).unwrap());
+        numbers.for_each(|n| publisher.publish(0, Partition(0), &n.to_be_bytes(), Some(&[7; 100]), &[]).unwrap());
     };
     publish(0..RECORDS / 3);
     until("something is delivered", || {
@@ -371,7 +382,7 @@ fn a_full_queue_has_room_again_once_its_records_are_delivered() {
     settings.queue_bytes = 1 << 20;
     admin::ensure_topics(&settings, &[Topic::Agents]).unwrap();
     let publisher = Publisher::start(&settings, vec![Topic::Agents.name(&settings.prefix)]).unwrap();
-    let publish = || publisher.publish(0, 0, b"k", Some(&[0; 100_000]), &[]);
+    let publish = || publisher.publish(0, Partition(0), b"k", Some(&[0; 100_000]), &[]);
     let taken = (0..100).take_while(|_| publish().is_ok()).count();
     assert!((5..=20).contains(&taken), "{taken} records of 100 kB fit in 1 MiB");
     until("the queue has room", || match publish() {
@@ -391,7 +402,7 @@ fn what_is_not_taken_says_why() {
     settings.brokers = "127.0.0.1:1".into();
     settings.queue_bytes = 1 << 20;
     let publisher = Publisher::start(&settings, vec!["t".into()]).unwrap();
-    let publish = |bytes: usize| publisher.publish(0, 0, b"k", Some(&vec![0; bytes]), &[]);
+    let publish = |bytes: usize| publisher.publish(0, Partition(0), b"k", Some(&vec![0; bytes]), &[]);
     assert_eq!(publish(2_000_000), Err(PublishError::TooLarge));
     let taken = (0..100).take_while(|_| publish(100_000).is_ok()).count();
     assert!((5..=20).contains(&taken), "{taken} records of 100 kB fit in 1 MiB");

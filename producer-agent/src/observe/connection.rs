@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use headwater_probe_loader::types::{SocketRecord, flag, role};
 use headwater_protocols::{Options, Parser, Side as ProtocolSide};
+use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
 
 use crate::workload::{Workload, Workloads};
@@ -49,7 +50,7 @@ impl Connection {
             if is_client { (Side::Client, ProtocolSide::Client) } else { (Side::Server, ProtocolSide::Server) };
         Connection {
             identity: Identity {
-                connection_id: format!("{:016x}", mix(socket.connection_id)),
+                connection_id: published_id(socket.connection_id).to_string(),
                 side,
                 workload: workloads.of(socket),
                 pid: socket.pid,
@@ -82,10 +83,10 @@ impl Connection {
 
 /// Spreads the two sequence numbers over all bits, one to one (the finalizer of SplitMix64), so that no part of the published
 /// id looks like one.
-fn mix(id: u64) -> u64 {
+fn published_id(id: u64) -> ConnectionId {
     let id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    id ^ (id >> 31)
+    ConnectionId(id ^ (id >> 31))
 }
 
 /// An IPv4 address in an IPv6 socket is an IPv4 address.

@@ -12,6 +12,7 @@ mod window;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Alert, Edge, Latency, PartitionClosed};
 
 use self::alert::alert;
@@ -41,12 +42,12 @@ pub struct Bottlenecks {
     deviated_before: Deviations,
     /// Incidents that the present state still depends on: first window, and the last one if it is over.
     incidents: VecDeque<Incident>,
-    first_offsets: BTreeMap<i64, [Option<i64>; 2]>,
+    first_offsets: BTreeMap<i64, [Option<Offset>; 2]>,
     judge_from_us: Option<i64>,
     closed_through_us: Option<i64>,
     published_through_us: Option<i64>,
-    next_offsets: [i64; 2],
-    read_to: [i64; 2],
+    next_offsets: [Offset; 2],
+    read_to: [Offset; 2],
     outputs: Vec<Output>,
     counters: Counters,
 }
@@ -74,7 +75,7 @@ struct Readings {
 
 impl Bottlenecks {
     /// Judges what stands in this partition of the two topics, as the checkpoints left it.
-    pub fn new(topics: [String; 2], partition: i32, checkpoints: &[Option<Checkpoint>]) -> Bottlenecks {
+    pub fn new(topics: [String; 2], partition: Partition, checkpoints: &[Option<Checkpoint>]) -> Bottlenecks {
         let checkpoint = |stream: usize| checkpoints.get(stream).and_then(Option::as_ref);
         let memo = [0, 1].into_iter().filter_map(checkpoint).map(|checkpoint| &checkpoint.memo);
         let memo = memo.max_by_key(|memo| memo.closed_through_us).cloned().unwrap_or_default();
@@ -90,21 +91,23 @@ impl Bottlenecks {
             judge_from_us: memo.judge_from_us,
             closed_through_us: None,
             published_through_us: memo.closed_through_us,
-            next_offsets: [0, 1].map(|stream| checkpoint(stream).map_or(0, |checkpoint| checkpoint.needed_from)),
-            read_to: [0, 1].map(|stream| checkpoint(stream).map_or(0, |checkpoint| checkpoint.memo.read_to)),
+            next_offsets: [0, 1]
+                .map(|stream| checkpoint(stream).map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from)),
+            read_to: [0, 1]
+                .map(|stream| checkpoint(stream).map_or(Offset::FIRST, |checkpoint| checkpoint.memo.read_to)),
             outputs: Vec::new(),
             counters: Counters::default(),
         }
     }
 
-    pub fn edge(&mut self, offset: i64, edge: Edge) -> Result<(), BadInput> {
+    pub fn edge(&mut self, offset: Offset, edge: Edge) -> Result<(), BadInput> {
         if self.is_late(edge.window_start_us) {
             return Ok(());
         }
         self.edges.edge(offset, edge, &mut self.counters)
     }
 
-    pub fn latency(&mut self, offset: i64, latency: Latency) -> Result<(), BadInput> {
+    pub fn latency(&mut self, offset: Offset, latency: Latency) -> Result<(), BadInput> {
         if self.is_late(latency.window_start_us) {
             return Ok(());
         }
@@ -112,7 +115,7 @@ impl Bottlenecks {
     }
 
     /// A source partition of edges (0) or latencies (1) has closed a window.
-    pub fn closed(&mut self, stream: usize, offset: i64, marker: &PartitionClosed) {
+    pub fn closed(&mut self, stream: usize, offset: Offset, marker: &PartitionClosed) {
         if !self.is_late(marker.window_start_us) {
             self.collector(stream).closed(offset, marker);
         }
@@ -297,7 +300,7 @@ impl Processor for Bottlenecks {
     fn record(&mut self, input: Input<'_>) -> Result<(), BadInput> {
         let (stream, offset) = (input.stream, input.offset);
         let result = self.decode(input);
-        self.next_offsets[stream] = offset + 1;
+        self.next_offsets[stream] = offset.next();
         result
     }
 
@@ -320,7 +323,7 @@ impl Processor for Bottlenecks {
             .enumerate()
             .map(|(stream, collector)| {
                 let kept = self.first_offsets.values().filter_map(|offsets| offsets[stream]);
-                let needed_from = kept.chain(collector.first_offset()).fold(self.next_offsets[stream], i64::min);
+                let needed_from = kept.chain(collector.first_offset()).fold(self.next_offsets[stream], Offset::min);
                 let memo = Memo {
                     closed_through_us: self.published_through_us,
                     window_ms: self.windows.length_ms(),

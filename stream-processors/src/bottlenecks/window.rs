@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use headwater_histogram::Histogram;
+use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Edge, Evidence, Latency, PartitionClosed};
 
 use crate::markers::Sources;
@@ -65,37 +66,37 @@ impl Observation {
 /// What one topic says of the windows that are not judged yet.
 pub struct Collector {
     topic: String,
-    partition: i32,
+    partition: Partition,
     windows: BTreeMap<i64, Collected>,
     sources: Sources,
 }
 
 struct Collected {
-    first_offset: i64,
+    first_offset: Offset,
     length_ms: i64,
     observations: BTreeMap<Subject, Observation>,
 }
 
 impl Collector {
-    pub fn new(topic: String, partition: i32) -> Collector {
+    pub fn new(topic: String, partition: Partition) -> Collector {
         Collector { topic, partition, windows: BTreeMap::new(), sources: Sources::default() }
     }
 
-    pub fn edge(&mut self, offset: i64, edge: Edge, counters: &mut Counters) -> Result<(), BadInput> {
+    pub fn edge(&mut self, offset: Offset, edge: Edge, counters: &mut Counters) -> Result<(), BadInput> {
         let Edge { client, server, protocol, requests, errors, duration_ns, completeness, .. } = edge;
         let subject = Subject { client, server, protocol, operation: String::new() };
         let window = (edge.window_start_us, edge.window_ms, completeness < 1.0);
         self.add(offset, window, subject, (requests, errors, duration_ns), counters)
     }
 
-    pub fn latency(&mut self, offset: i64, latency: Latency, counters: &mut Counters) -> Result<(), BadInput> {
+    pub fn latency(&mut self, offset: Offset, latency: Latency, counters: &mut Counters) -> Result<(), BadInput> {
         let Latency { client, server, protocol, operation, requests, errors, duration_ns, .. } = latency;
         let subject = Subject { client, server, protocol, operation };
         let window = (latency.window_start_us, latency.window_ms, latency.completeness < 1.0);
         self.add(offset, window, subject, (requests, errors, duration_ns), counters)
     }
 
-    pub fn closed(&mut self, offset: i64, marker: &PartitionClosed) {
+    pub fn closed(&mut self, offset: Offset, marker: &PartitionClosed) {
         self.sources.mark(marker);
         self.window(offset, marker.window_start_us, marker.window_ms);
     }
@@ -115,17 +116,17 @@ impl Collector {
     }
 
     /// Hands out a window: the offset at which it starts, and what was observed in it.
-    pub fn take(&mut self, window_us: i64) -> Option<(i64, BTreeMap<Subject, Observation>)> {
+    pub fn take(&mut self, window_us: i64) -> Option<(Offset, BTreeMap<Subject, Observation>)> {
         self.windows.remove(&window_us).map(|collected| (collected.first_offset, collected.observations))
     }
 
-    pub fn first_offset(&self) -> Option<i64> {
+    pub fn first_offset(&self) -> Option<Offset> {
         self.windows.values().map(|collected| collected.first_offset).min()
     }
 
     fn add(
         &mut self,
-        offset: i64,
+        offset: Offset,
         (window_us, window_ms, incomplete): (i64, i64, bool),
         subject: Subject,
         (requests, errors, durations): (i64, i64, Histogram),
@@ -135,8 +136,12 @@ impl Collector {
         within("errors", errors, 0, requests)?;
         within("window_ms", window_ms, 1, 86_400_000)?;
         durations.check().map_err(|error| BadInput(error.to_string()))?;
-        let evidence =
-            Evidence { topic: self.topic.clone(), partition: self.partition, offset, window_start_us: window_us };
+        let evidence = Evidence {
+            topic: self.topic.clone(),
+            partition: self.partition.0,
+            offset: offset.0,
+            window_start_us: window_us,
+        };
         let observations = &mut self.window(offset, window_us, window_ms).observations;
         if observations.len() >= SUBJECTS_MAX && !observations.contains_key(&subject) {
             counters.add("subjects_cut_off", 1);
@@ -154,7 +159,7 @@ impl Collector {
         Ok(())
     }
 
-    fn window(&mut self, offset: i64, window_us: i64, length_ms: i64) -> &mut Collected {
+    fn window(&mut self, offset: Offset, window_us: i64, length_ms: i64) -> &mut Collected {
         self.windows.entry(window_us).or_insert_with(|| Collected {
             first_offset: offset,
             length_ms,

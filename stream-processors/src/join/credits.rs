@@ -7,18 +7,19 @@
 
 use std::collections::VecDeque;
 
+use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::FlowState;
 use rustc_hash::FxHashMap;
 
 use super::items::FlowItem;
-use crate::windows::Windows;
+use crate::windows::{Window, Windows};
 
 pub const CREDIT_WINDOWS: i64 = 2;
 
 /// All connections that were counted from their server's side lately.
 pub struct Credits {
-    by_connection: FxHashMap<u64, Account>,
-    by_window: VecDeque<(i64, Vec<u64>)>,
+    by_connection: FxHashMap<ConnectionId, Account>,
+    by_window: VecDeque<(Window, Vec<ConnectionId>)>,
     connections_max: usize,
 }
 
@@ -26,9 +27,9 @@ pub struct Credits {
 #[derive(Default)]
 struct Account {
     /// Given, but the client has not told of the connection's beginning.
-    given: VecDeque<(i64, Credit)>,
+    given: VecDeque<(Window, Credit)>,
     /// The client has, in this window; what it has not used up yet.
-    claimed: Option<(i64, Credit)>,
+    claimed: Option<(Window, Credit)>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -49,13 +50,13 @@ impl Credits {
     }
 
     /// A server's record counts in this window.
-    pub fn give(&mut self, window_us: i64, flow: &FlowItem) {
+    pub fn give(&mut self, window: Window, flow: &FlowItem) {
         let account = self.by_connection.entry(flow.connection).or_default();
-        if account.given.back().is_none_or(|(last_us, _)| *last_us != window_us) {
-            account.given.push_back((window_us, Credit::default()));
+        if account.given.back().is_none_or(|(last, _)| *last != window) {
+            account.given.push_back((window, Credit::default()));
             match self.by_window.back_mut() {
-                Some((last_us, connections)) if *last_us == window_us => connections.push(flow.connection),
-                _ => self.by_window.push_back((window_us, vec![flow.connection])),
+                Some((last, connections)) if *last == window => connections.push(flow.connection),
+                _ => self.by_window.push_back((window, vec![flow.connection])),
             }
         }
         if let Some((_, credit)) = account.given.back_mut() {
@@ -69,19 +70,19 @@ impl Credits {
     }
 
     /// What is left of a client's record that counts in this window.
-    pub fn claim(&mut self, window_us: i64, flow: &FlowItem, windows: Windows) -> FlowItem {
+    pub fn claim(&mut self, window: Window, flow: &FlowItem, windows: Windows) -> FlowItem {
         let mut rest = *flow;
         let Some(account) = self.by_connection.get_mut(&flow.connection) else {
             return rest;
         };
-        let since_us = windows.shift(window_us, -CREDIT_WINDOWS);
+        let since = windows.moved(window, -CREDIT_WINDOWS);
         if flow.opened > 0 {
             let mut sum = Credit::default();
             let given = std::mem::take(&mut account.given);
-            given.iter().filter(|(given_us, _)| *given_us >= since_us).for_each(|(_, credit)| sum.add(credit));
-            account.claimed = Some((window_us, sum));
+            given.iter().filter(|(given_in, _)| *given_in >= since).for_each(|(_, credit)| sum.add(credit));
+            account.claimed = Some((window, sum));
         }
-        if let Some((_, credit)) = account.claimed.as_mut().filter(|(claimed_us, _)| *claimed_us >= since_us) {
+        if let Some((_, credit)) = account.claimed.as_mut().filter(|(claimed_in, _)| *claimed_in >= since) {
             take(&mut credit.to_server_bytes, &mut rest.sent_bytes);
             take(&mut credit.to_client_bytes, &mut rest.received_bytes);
             take(&mut credit.opened, &mut rest.opened);
@@ -94,24 +95,24 @@ impl Credits {
 
     /// Forgets what no record of a window from this one on can claim, and then the oldest until the bound holds. Says how much
     /// was cut off.
-    pub fn forget(&mut self, open_us: i64, windows: Windows) -> u64 {
+    pub fn forget(&mut self, open: Window, windows: Windows) -> u64 {
         // A claim in the last window that may still claim is itself good for some windows.
-        let before_us = windows.shift(open_us, -2 * CREDIT_WINDOWS);
+        let before = windows.moved(open, -2 * CREDIT_WINDOWS);
         let mut cut_off = 0;
-        while let Some((window_us, _)) = self.by_window.front() {
-            let expired = *window_us < before_us;
+        while let Some((window, _)) = self.by_window.front() {
+            let expired = *window < before;
             if !expired && self.by_connection.len() <= self.connections_max {
                 break;
             }
-            let Some((window_us, connections)) = self.by_window.pop_front() else { break };
+            let Some((window, connections)) = self.by_window.pop_front() else { break };
             for connection in connections {
                 // One that was given more since then is met again.
-                let is_last = |account: &Account| account.given.back().is_none_or(|(last_us, _)| *last_us <= window_us);
+                let is_last = |account: &Account| account.given.back().is_none_or(|(last, _)| *last <= window);
                 if self.by_connection.get(&connection).is_some_and(is_last) {
                     self.by_connection.remove(&connection);
                     cut_off += u64::from(!expired);
                 } else if let Some(account) = self.by_connection.get_mut(&connection) {
-                    account.given.retain(|(given_us, _)| *given_us > window_us);
+                    account.given.retain(|(given_in, _)| *given_in > window);
                 }
             }
         }

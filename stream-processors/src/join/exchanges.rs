@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use headwater_schemas::ids::{ConnectionId, StreamPosition};
 use headwater_schemas::records::Side;
 use rustc_hash::FxHashMap;
 
 use super::items::RequestItem;
 use crate::processor::Counters;
+use crate::windows::Window;
 
 /// An exchange that counts in this window: from one side or from both.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,12 +22,12 @@ pub struct Exchange {
 }
 
 /// Connection and position: what names an exchange.
-type Name = (u64, i64);
+type Name = (ConnectionId, StreamPosition);
 
 /// Exchanges that were counted from one side alone, in case the other side's record comes later.
 pub struct Counted {
     names: FxHashMap<Name, ()>,
-    by_window: VecDeque<(i64, Vec<Name>)>,
+    by_window: VecDeque<(Window, Vec<Name>)>,
     names_max: usize,
 }
 
@@ -39,10 +41,10 @@ impl Counted {
     }
 
     /// Forgets windows before this one, and then the oldest ones until the bound holds. Says how many were cut off.
-    pub fn forget(&mut self, before_us: i64) -> u64 {
+    pub fn forget(&mut self, before: Window) -> u64 {
         let mut cut_off = 0;
-        while let Some((window_us, names)) = self.by_window.front() {
-            let expired = *window_us < before_us;
+        while let Some((window, names)) = self.by_window.front() {
+            let expired = *window < before;
             if !expired && self.names.len() <= self.names_max {
                 break;
             }
@@ -57,9 +59,9 @@ impl Counted {
         cut_off
     }
 
-    fn remember(&mut self, window_us: i64, names: Vec<Name>) {
+    fn remember(&mut self, window: Window, names: Vec<Name>) {
         self.names.extend(names.iter().map(|name| (*name, ())));
-        self.by_window.push_back((window_us, names));
+        self.by_window.push_back((window, names));
     }
 
     fn contains(&self, name: &Name) -> bool {
@@ -72,10 +74,10 @@ impl Counted {
 /// `later` are the records read of later windows, as far as the join looks ahead. A server's record whose client's is there moves to that window; a server's
 /// record there whose client's is here is used here and counts no more (its weight becomes 0).
 pub fn pair(
-    window_us: i64,
+    window: Window,
     items: &[RequestItem],
-    later: &mut BTreeMap<i64, Vec<RequestItem>>,
-    later_to_us: i64,
+    later: &mut BTreeMap<Window, Vec<RequestItem>>,
+    later_to: Window,
     counted: &mut Counted,
     counters: &mut Counters,
 ) -> Vec<Exchange> {
@@ -85,15 +87,15 @@ pub fn pair(
         exchanges.retain(|exchange| !counted.contains(&exchange.name()));
         counters.add("late_side", (all - exchanges.len()) as u64);
     }
-    match_later(&mut exchanges, later, later_to_us);
+    match_later(&mut exchanges, later, later_to);
     let one_sided = exchanges.iter().filter(|exchange| exchange.is_one_sided()).map(Exchange::name).collect();
-    counted.remember(window_us, one_sided);
+    counted.remember(window, one_sided);
     exchanges
 }
 
 impl Exchange {
     fn name(&self) -> Name {
-        self.client.or(self.server).map_or((0, 0), |item| (item.connection, item.position))
+        self.client.or(self.server).map(|item| (item.connection, item.position)).unwrap_or_default()
     }
 
     fn is_one_sided(&self) -> bool {
@@ -129,7 +131,7 @@ fn match_within(items: &[RequestItem], counters: &mut Counters) -> Vec<Exchange>
 }
 
 /// Finds the other side of one-sided exchanges among the records of later windows.
-fn match_later(exchanges: &mut Vec<Exchange>, later: &mut BTreeMap<i64, Vec<RequestItem>>, later_to_us: i64) {
+fn match_later(exchanges: &mut Vec<Exchange>, later: &mut BTreeMap<Window, Vec<RequestItem>>, later_to: Window) {
     let mut lonely: FxHashMap<Name, usize> = FxHashMap::default();
     if later.is_empty() {
         return;
@@ -138,7 +140,7 @@ fn match_later(exchanges: &mut Vec<Exchange>, later: &mut BTreeMap<i64, Vec<Requ
         lonely.insert(exchange.name(), place);
     }
     let mut moved = Vec::new();
-    for (window_us, items) in later.range_mut(..=later_to_us) {
+    for (window, items) in later.range_mut(..=later_to) {
         if lonely.is_empty() {
             break;
         }
@@ -153,7 +155,7 @@ fn match_later(exchanges: &mut Vec<Exchange>, later: &mut BTreeMap<i64, Vec<Requ
                     item.weight = 0;
                 }
                 (Side::Client, None, Some(server)) => {
-                    moved.push((*window_us, server));
+                    moved.push((*window, server));
                     exchange.server = None;
                 }
                 _ => continue,
@@ -162,7 +164,7 @@ fn match_later(exchanges: &mut Vec<Exchange>, later: &mut BTreeMap<i64, Vec<Requ
         }
     }
     exchanges.retain(|exchange| exchange.client.is_some() || exchange.server.is_some());
-    for (window_us, server) in moved {
-        later.entry(window_us).or_default().push(server);
+    for (window, server) in moved {
+        later.entry(window).or_default().push(server);
     }
 }

@@ -4,6 +4,7 @@
 //! sees it, anything else `unknown`. A connection counts from its client's side if that side is captured, never from both: the
 //! server's counts where no client was seen lately, or none whose node is still expected to tell.
 
+use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::{FlowState, Side};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -14,11 +15,11 @@ use super::items::FlowItem;
 use super::names::Names;
 use super::symbols::{Symbol, Symbols};
 use crate::processor::Counters;
-use crate::windows::Windows;
+use crate::windows::{Window, Windows};
 
 /// Where names come from, and where sums go.
 pub struct Fold<'a> {
-    pub window_us: i64,
+    pub window: Window,
     pub windows: Windows,
     pub names: &'a Names,
     pub credits: &'a mut Credits,
@@ -51,8 +52,8 @@ impl Fold<'_> {
     }
 
     pub fn flows(&mut self, flows: &[FlowItem], counters: &mut Counters) {
-        let mut seen: FxHashSet<(u64, Side, i64)> = FxHashSet::default();
-        let protocols: FxHashMap<u64, Symbol> = flows
+        let mut seen: FxHashSet<(ConnectionId, Side, i64)> = FxHashSet::default();
+        let protocols: FxHashMap<ConnectionId, Symbol> = flows
             .iter()
             .filter(|flow| flow.side == Side::Client)
             .map(|flow| (flow.connection, flow.protocol))
@@ -69,7 +70,7 @@ impl Fold<'_> {
                     continue;
                 }
                 Side::Server => *flow,
-                Side::Client => self.credits.claim(self.window_us, flow, self.windows),
+                Side::Client => self.credits.claim(self.window, flow, self.windows),
             };
             if makes_an_edge(&flow) {
                 let key = self.flow_key(&flow);
@@ -92,8 +93,8 @@ impl Fold<'_> {
 
     /// Whether a connection counts from its client's side. An agent tells of each open connection at every walk, so one that did
     /// not for some windows does not see it.
-    fn client_tells(&self, connection: u64) -> bool {
-        let since_us = self.windows.shift(self.window_us, -CREDIT_WINDOWS);
+    fn client_tells(&self, connection: ConnectionId) -> bool {
+        let since_us = self.windows.moved(self.window, -CREDIT_WINDOWS).start_us();
         self.names.seen_by(connection, Side::Client, since_us).is_some_and(|node| self.nodes.contains(&node))
     }
 
@@ -101,7 +102,7 @@ impl Fold<'_> {
         let (to_server, to_client) = match flow.side {
             Side::Client => (flow.sent_bytes, flow.received_bytes),
             Side::Server => {
-                self.credits.give(self.window_us, flow);
+                self.credits.give(self.window, flow);
                 (flow.received_bytes, flow.sent_bytes)
             }
         };
@@ -109,7 +110,7 @@ impl Fold<'_> {
     }
 
     /// The client's side counts the connection; only what the server sent again is known to the server alone.
-    fn retransmits_of_server(&mut self, flow: &FlowItem, protocols: &FxHashMap<u64, Symbol>) {
+    fn retransmits_of_server(&mut self, flow: &FlowItem, protocols: &FxHashMap<ConnectionId, Symbol>) {
         if flow.retransmits > 0 {
             let protocol = protocols.get(&flow.connection).copied().unwrap_or(flow.protocol);
             let key = Key { protocol, ..self.flow_key(flow) };
@@ -126,7 +127,7 @@ impl Fold<'_> {
         Key { client, server, protocol: flow.protocol, operation: Symbol::EMPTY, status_class: Symbol::EMPTY }
     }
 
-    fn name(&self, connection: u64, side: Side, own: Option<Symbol>) -> Symbol {
+    fn name(&self, connection: ConnectionId, side: Side, own: Option<Symbol>) -> Symbol {
         own.filter(|name| name.is_known())
             .or_else(|| self.names.name(connection, side, self.since_us))
             .unwrap_or(Symbol::UNKNOWN)

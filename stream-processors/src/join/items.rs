@@ -2,6 +2,7 @@
 //!
 //! In: records as their agents wrote them, which may be anything. Out: items that are safe to add up, or why not.
 
+use headwater_schemas::ids::{ConnectionId, StreamPosition};
 use headwater_schemas::records::{Flow, FlowState, Request, Side, status_class};
 
 use super::symbols::{Symbol, Symbols};
@@ -16,8 +17,8 @@ const WEIGHT_MAX: i64 = 1_000_000_000;
 /// One side's record of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestItem {
-    pub connection: u64,
-    pub position: i64,
+    pub connection: ConnectionId,
+    pub position: StreamPosition,
     pub at_us: i64,
     pub duration_ns: u64,
     pub request_bytes: i64,
@@ -38,7 +39,7 @@ pub struct RequestItem {
 /// One side's record of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowItem {
-    pub connection: u64,
+    pub connection: ConnectionId,
     pub at_us: i64,
     pub sent_bytes: i64,
     pub received_bytes: i64,
@@ -57,7 +58,7 @@ pub struct FlowItem {
 /// What the two kinds of items have in common.
 pub trait Item: Copy {
     fn at_us(&self) -> i64;
-    fn connection(&self) -> u64;
+    fn connection(&self) -> ConnectionId;
     fn side(&self) -> Side;
     fn workload(&self) -> Symbol;
     fn node(&self) -> Symbol;
@@ -68,7 +69,7 @@ impl Item for RequestItem {
     fn at_us(&self) -> i64 {
         self.at_us
     }
-    fn connection(&self) -> u64 {
+    fn connection(&self) -> ConnectionId {
         self.connection
     }
     fn side(&self) -> Side {
@@ -89,7 +90,7 @@ impl Item for FlowItem {
     fn at_us(&self) -> i64 {
         self.at_us
     }
-    fn connection(&self) -> u64 {
+    fn connection(&self) -> ConnectionId {
         self.connection
     }
     fn side(&self) -> Side {
@@ -115,7 +116,7 @@ impl RequestItem {
         plausible_time("completed_at_us", request.completed_at_us, timestamp_us)?;
         Ok(RequestItem {
             connection: connection(request.connection_id)?,
-            position: within("request_position", request.request_position, 0, i64::MAX)?,
+            position: StreamPosition(within("request_position", request.request_position, 0, i64::MAX)?),
             at_us: request.completed_at_us,
             duration_ns: within("duration_ns", request.duration_ns, 0, DURATION_NS_MAX)? as u64,
             request_bytes: within("request_bytes", request.request_bytes, 0, COUNT_MAX)?,
@@ -156,12 +157,10 @@ impl FlowItem {
     }
 }
 
-fn connection(id: &str) -> Result<u64, BadInput> {
-    let hex = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match u64::from_str_radix(id, 16) {
-        Ok(number) if hex => Ok(number),
-        _ => Err(BadInput(format!("connection_id {:?} is not 16 hex digits", id.chars().take(40).collect::<String>()))),
-    }
+fn connection(id: &str) -> Result<ConnectionId, BadInput> {
+    ConnectionId::parse(id).ok_or_else(|| {
+        BadInput(format!("connection_id {:?} is not 16 hex digits", id.chars().take(40).collect::<String>()))
+    })
 }
 
 fn port(port: i32) -> Result<u16, BadInput> {

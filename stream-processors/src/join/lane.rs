@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use headwater_schemas::place::Offset;
 use headwater_schemas::records::{Missing, Watermark};
 
 use super::items::Item;
@@ -15,6 +16,7 @@ use super::symbols::{Symbol, Symbols};
 use super::{JoinSettings, MEMORY_WINDOWS};
 use crate::missing::honest;
 use crate::processor::{Checkpoint, Counters, Memo};
+use crate::windows::Window;
 
 /// What waits behind a seal: more is not read until the other partition gets there too.
 const WAITING_MAX: usize = 50_000;
@@ -29,24 +31,24 @@ pub enum Event<T> {
 pub struct Lane<T> {
     pub progress: Progress,
     /// Records of open windows.
-    pub buckets: BTreeMap<i64, Vec<T>>,
-    waiting: VecDeque<(i64, Event<T>)>,
+    pub buckets: BTreeMap<Window, Vec<T>>,
+    waiting: VecDeque<(Offset, Event<T>)>,
     /// Where the oldest open window was sealed, if it is.
-    sealed_at: Option<i64>,
+    sealed_at: Option<Offset>,
     /// The last windows that were sealed, and where.
-    seals: VecDeque<(i64, i64)>,
+    seals: VecDeque<(Window, Offset)>,
     /// While the state is built again: where windows were sealed the first time.
-    known_seals: BTreeMap<i64, i64>,
+    known_seals: BTreeMap<Window, Offset>,
     /// The first record that says anything of a window.
-    first_offsets: BTreeMap<i64, i64>,
+    first_offsets: BTreeMap<Window, Offset>,
     /// For each remembered window, the oldest record that the watermarks' state needed when it became the oldest open one: what was
     /// known of a node then may be forgotten by now, and is needed to close the window again.
-    needed: VecDeque<(i64, i64)>,
+    needed: VecDeque<(Window, Offset)>,
     /// Records of a window past the bound, by window.
-    cut_off: BTreeMap<i64, i64>,
-    applied_offset: i64,
-    next_offset: i64,
-    read_to: i64,
+    cut_off: BTreeMap<Window, i64>,
+    applied_offset: Offset,
+    next_offset: Offset,
+    read_to: Offset,
 }
 
 /// What all lanes of a join share.
@@ -56,9 +58,9 @@ pub struct Shared<'a> {
     pub symbols: &'a Symbols,
     pub counters: &'a mut Counters,
     /// The oldest open window, once there is one.
-    pub open_us: Option<i64>,
+    pub open: Option<Window>,
     /// Windows that were called complete, of those that closed lately.
-    pub complete: &'a VecDeque<i64>,
+    pub complete: &'a VecDeque<Window>,
 }
 
 impl<T: Item> Lane<T> {
@@ -74,20 +76,20 @@ impl<T: Item> Lane<T> {
             first_offsets: BTreeMap::new(),
             needed: checkpoint.into_iter().filter_map(|c| Some((c.memo.seals.first()?.0, c.needed_from))).collect(),
             cut_off: BTreeMap::new(),
-            applied_offset: checkpoint.map_or(-1, |c| c.needed_from - 1),
-            next_offset: checkpoint.map_or(0, |c| c.needed_from),
-            read_to: checkpoint.map_or(0, |c| c.memo.read_to),
+            applied_offset: checkpoint.map_or(Offset::BEFORE_ALL, |c| c.needed_from.before()),
+            next_offset: checkpoint.map_or(Offset::FIRST, |c| c.needed_from),
+            read_to: checkpoint.map_or(Offset::FIRST, |c| c.memo.read_to),
         }
     }
 
-    /// The first window after a time of which it is known where it was sealed.
-    pub fn known_seal_from(&self, time_us: i64) -> Option<i64> {
-        self.known_seals.range(time_us..).next().map(|(window_us, _)| *window_us)
+    /// The first window from this one on of which it is known where it was sealed.
+    pub fn known_seal_from(&self, from: Window) -> Option<Window> {
+        self.known_seals.range(from..).next().map(|(window, _)| *window)
     }
 
     /// The next thing that the log says. Says whether the lane has come to where it must wait.
-    pub fn push(&mut self, offset: i64, event: Event<T>, shared: &mut Shared<'_>) -> bool {
-        self.next_offset = offset + 1;
+    pub fn push(&mut self, offset: Offset, event: Event<T>, shared: &mut Shared<'_>) -> bool {
+        self.next_offset = offset.next();
         if self.blocked(shared) {
             self.waiting.push_back((offset, event));
             return false;
@@ -97,8 +99,8 @@ impl<T: Item> Lane<T> {
     }
 
     /// A record that could not be read stood here.
-    pub fn skip(&mut self, offset: i64) {
-        self.next_offset = offset + 1;
+    pub fn skip(&mut self, offset: Offset) {
+        self.next_offset = offset.next();
     }
 
     /// Goes on with what waits until the oldest open window is sealed. Says whether it is.
@@ -114,17 +116,17 @@ impl<T: Item> Lane<T> {
     }
 
     /// What is known of the oldest open window now that it is sealed.
-    pub fn coverage(&self, window_us: i64, settings: &JoinSettings) -> Coverage {
-        let end_us = settings.windows.end(window_us);
-        let mut coverage = self.progress.coverage(window_us, end_us);
-        if let Some(&count) = self.cut_off.get(&window_us) {
-            let kept = self.buckets.get(&window_us).map_or(0, Vec::len) as f64;
+    pub fn coverage(&self, window: Window, settings: &JoinSettings) -> Coverage {
+        let (start_us, end_us) = (window.start_us(), settings.windows.end_us(window));
+        let mut coverage = self.progress.coverage(start_us, end_us);
+        if let Some(&count) = self.cut_off.get(&window) {
+            let kept = self.buckets.get(&window).map_or(0, Vec::len) as f64;
             coverage.completeness = honest(coverage.completeness * kept / (kept + count as f64), true);
             coverage.missing.push(Missing {
                 node: "unknown".to_owned(),
                 reason: "records-per-window-max".to_owned(),
                 count,
-                from_us: window_us,
+                from_us: start_us,
                 to_us: end_us,
             });
         }
@@ -132,23 +134,23 @@ impl<T: Item> Lane<T> {
     }
 
     /// Ends the oldest open window: hands out its records, and forgets what no later window needs.
-    pub fn close(&mut self, window_us: i64, settings: &JoinSettings) -> Vec<T> {
-        let end_us = settings.windows.end(window_us);
-        let remembered_us = settings.windows.shift(end_us, -MEMORY_WINDOWS);
-        self.seals.extend(self.sealed_at.take().map(|offset| (window_us, offset)));
-        self.seals.retain(|(window_us, _)| *window_us >= remembered_us);
-        self.known_seals.remove(&window_us);
-        self.cut_off.remove(&window_us);
-        self.progress.forget(end_us);
-        self.needed.extend(self.progress.needed_from().map(|offset| (end_us, offset)));
-        self.needed.retain(|(open_us, _)| *open_us >= remembered_us);
-        self.first_offsets = self.first_offsets.split_off(&remembered_us);
-        self.buckets.remove(&window_us).unwrap_or_default()
+    pub fn close(&mut self, window: Window, settings: &JoinSettings) -> Vec<T> {
+        let open = settings.windows.next(window);
+        let remembered = settings.windows.moved(open, -MEMORY_WINDOWS);
+        self.seals.extend(self.sealed_at.take().map(|offset| (window, offset)));
+        self.seals.retain(|(window, _)| *window >= remembered);
+        self.known_seals.remove(&window);
+        self.cut_off.remove(&window);
+        self.progress.forget(open.start_us());
+        self.needed.extend(self.progress.needed_from().map(|offset| (open, offset)));
+        self.needed.retain(|(open, _)| *open >= remembered);
+        self.first_offsets = self.first_offsets.split_off(&remembered);
+        self.buckets.remove(&window).unwrap_or_default()
     }
 
     /// The earliest time from a window on at which there is anything at all.
     pub fn next_sign_us(&self, from_us: i64) -> Option<i64> {
-        let record_us = self.buckets.keys().next().copied();
+        let record_us = self.buckets.keys().next().map(|window| window.start_us());
         record_us.into_iter().chain(self.progress.next_covered_us(from_us)).min()
     }
 
@@ -164,7 +166,7 @@ impl<T: Item> Lane<T> {
             self.waiting.front().map(|(offset, _)| *offset),
         ];
         Checkpoint {
-            needed_from: needed.into_iter().flatten().fold(self.next_offset, i64::min),
+            needed_from: needed.into_iter().flatten().fold(self.next_offset, Offset::min),
             memo: Memo {
                 read_to: self.next_offset.max(self.read_to),
                 // Also those that are still to be closed again: a commit may fall into the time in which the state is built.
@@ -193,10 +195,10 @@ impl<T: Item> Lane<T> {
 
     /// Whether it must wait for the other lane: at a seal, or for the first window to be known.
     fn blocked(&self, shared: &Shared<'_>) -> bool {
-        self.sealed_at.is_some() || (shared.open_us.is_none() && self.progress.has_begun())
+        self.sealed_at.is_some() || (shared.open.is_none() && self.progress.has_begun())
     }
 
-    fn apply(&mut self, offset: i64, event: Event<T>, shared: &mut Shared<'_>) {
+    fn apply(&mut self, offset: Offset, event: Event<T>, shared: &mut Shared<'_>) {
         let is_watermark = matches!(event, Event::Watermark(_));
         match event {
             Event::Item(item) => self.apply_item(offset, item, shared),
@@ -213,46 +215,46 @@ impl<T: Item> Lane<T> {
         }
     }
 
-    fn apply_item(&mut self, offset: i64, item: T, shared: &mut Shared<'_>) {
-        let window_us = shared.settings.windows.start_of(item.at_us());
-        self.needs(window_us, offset);
+    fn apply_item(&mut self, offset: Offset, item: T, shared: &mut Shared<'_>) {
+        let window = shared.settings.windows.at(item.at_us());
+        self.needs(window, offset);
         shared.names.mention(&item, shared.symbols);
-        if shared.open_us.is_some_and(|open_us| window_us < open_us) {
-            self.count_late(offset, window_us, shared);
+        if shared.open.is_some_and(|open| window < open) {
+            self.count_late(offset, window, shared);
             return;
         }
-        let bucket = self.buckets.entry(window_us).or_default();
+        let bucket = self.buckets.entry(window).or_default();
         if bucket.len() < shared.settings.records_per_window_max {
             bucket.push(item);
         } else {
-            *self.cut_off.entry(window_us).or_default() += 1;
+            *self.cut_off.entry(window).or_default() += 1;
             shared.counters.add("records_cut_off", 1);
         }
     }
 
-    fn count_late(&self, offset: i64, window_us: i64, shared: &mut Shared<'_>) {
+    fn count_late(&self, offset: Offset, window: Window, shared: &mut Shared<'_>) {
         if offset < self.read_to {
             return;
         }
         shared.counters.add("late", 1);
-        if shared.complete.contains(&window_us) {
+        if shared.complete.contains(&window) {
             shared.counters.add("late_after_complete", 1);
         }
     }
 
     /// The oldest open window is sealed where it was sealed the first time, or else where the watermarks say so.
     fn check_seal(&mut self, shared: &Shared<'_>) {
-        let Some(open_us) = shared.open_us.filter(|_| self.sealed_at.is_none()) else {
+        let Some(open) = shared.open.filter(|_| self.sealed_at.is_none()) else {
             return;
         };
-        let sealed = match self.known_seals.get(&open_us) {
+        let sealed = match self.known_seals.get(&open) {
             Some(&known) => self.applied_offset >= known,
-            None => self.progress.seals(shared.settings.windows.end(open_us), shared.settings),
+            None => self.progress.seals(shared.settings.windows.end_us(open), shared.settings),
         };
         self.sealed_at = sealed.then_some(self.applied_offset);
     }
 
-    fn needs(&mut self, window_us: i64, offset: i64) {
-        self.first_offsets.entry(window_us).or_insert(offset);
+    fn needs(&mut self, window: Window, offset: Offset) {
+        self.first_offsets.entry(window).or_insert(offset);
     }
 }

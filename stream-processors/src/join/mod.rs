@@ -16,6 +16,7 @@ mod symbols;
 
 use std::collections::VecDeque;
 
+use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Flow, PartitionClosed, Request, Watermark};
 use headwater_schemas::topics::Topic;
 
@@ -30,7 +31,7 @@ use self::progress::{Coverage, Progress};
 use self::symbols::Symbols;
 use crate::missing::{coalesce, honest};
 use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, Replay, read};
-use crate::windows::Windows;
+use crate::windows::{Window, Windows};
 
 pub use self::progress::FORGET_AFTER_US;
 
@@ -74,7 +75,7 @@ impl Default for JoinSettings {
 
 /// The join of one pair of partitions.
 pub struct Join {
-    partition: i32,
+    partition: Partition,
     partitions: i32,
     settings: JoinSettings,
     symbols: Symbols,
@@ -84,19 +85,24 @@ pub struct Join {
     flows: Lane<FlowItem>,
     requests: Lane<RequestItem>,
     /// The oldest open window.
-    open_us: Option<i64>,
+    open: Option<Window>,
     /// Windows up to here are published.
-    published_through_us: Option<i64>,
+    published_through: Option<Window>,
     /// The only windows that are published, if it computes a past range again.
     replay: Option<Replay>,
-    complete: VecDeque<i64>,
+    complete: VecDeque<Window>,
     outputs: Vec<Output>,
     counters: Counters,
 }
 
 impl Join {
     /// A join of partition `partition` of `partitions`, as the checkpoints of flows and requests left it.
-    pub fn new(partition: i32, partitions: i32, settings: JoinSettings, checkpoints: &[Option<Checkpoint>]) -> Join {
+    pub fn new(
+        partition: Partition,
+        partitions: i32,
+        settings: JoinSettings,
+        checkpoints: &[Option<Checkpoint>],
+    ) -> Join {
         let checkpoint = |stream: usize| checkpoints.get(stream).and_then(Option::as_ref);
         let (flows, requests) = (Lane::new(checkpoint(FLOWS)), Lane::new(checkpoint(REQUESTS)));
         let memos = || [FLOWS, REQUESTS].into_iter().filter_map(checkpoint).map(|checkpoint| &checkpoint.memo);
@@ -110,20 +116,21 @@ impl Join {
             credits: Credits::new(settings.counted_max),
             flows,
             requests,
-            open_us: None,
-            published_through_us: published.and_then(|memo| memo.closed_through_us),
+            open: None,
+            published_through: published.and_then(|memo| memo.closed_through_us).map(Window::starting_at),
             replay: published.and_then(|memo| memo.replay),
             complete: VecDeque::new(),
             outputs: Vec::new(),
             counters: Counters::default(),
             settings,
         };
-        join.open_us = match (join.published_through_us, join.warming_up()) {
-            (_, Some(replay)) => join.next_known(i64::MIN).or(replay.memory_from_us),
-            (Some(through_us), None) => {
-                let window_us = published.map_or(0, |memo| memo.window_ms * 1000);
-                let known_us = join.next_known(i64::MIN);
-                Some(known_us.unwrap_or_else(|| join.first_window_after(through_us + window_us)))
+        join.open = match (join.published_through, join.warming_up()) {
+            (_, Some(replay)) => join.next_known(Window::FIRST).or(replay.memory_from_us.map(Window::starting_at)),
+            (Some(through), None) => {
+                // Windows may have had another length then.
+                let end_us = through.start_us() + published.map_or(0, |memo| memo.window_ms * 1000);
+                let known = join.next_known(Window::FIRST);
+                Some(known.unwrap_or_else(|| join.settings.windows.starting_from(end_us)))
             }
             (None, None) => None,
         };
@@ -162,14 +169,14 @@ impl Join {
         Ok(())
     }
 
-    fn flow(&mut self, offset: i64, event: Event<FlowItem>) {
+    fn flow(&mut self, offset: Offset, event: Event<FlowItem>) {
         let (flows, _, mut shared) = self.lanes();
         if flows.push(offset, event, &mut shared) {
             self.advance();
         }
     }
 
-    fn request(&mut self, offset: i64, event: Event<RequestItem>) {
+    fn request(&mut self, offset: Offset, event: Event<RequestItem>) {
         let (_, requests, mut shared) = self.lanes();
         if requests.push(offset, event, &mut shared) {
             self.advance();
@@ -179,8 +186,8 @@ impl Join {
     /// Closes every window that both lanes have sealed.
     fn advance(&mut self) {
         loop {
-            self.open_us = self.open_us.or_else(|| self.first_window());
-            let Some(open_us) = self.open_us else {
+            self.open = self.open.or_else(|| self.first_window());
+            let Some(open) = self.open else {
                 return;
             };
             let (flows, requests, mut shared) = self.lanes();
@@ -189,78 +196,76 @@ impl Join {
             if !(flows_sealed && requests_sealed) {
                 return;
             }
-            self.close(open_us);
-            self.open_us = Some(self.window_after(open_us));
+            self.close(open);
+            self.open = Some(self.window_after(open));
         }
     }
 
-    fn close(&mut self, window_us: i64) {
+    fn close(&mut self, window: Window) {
         let windows = self.settings.windows;
-        let end_us = windows.end(window_us);
         let coverage =
-            both(self.flows.coverage(window_us, &self.settings), self.requests.coverage(window_us, &self.settings));
-        let flows = self.flows.close(window_us, &self.settings);
-        let requests = self.requests.close(window_us, &self.settings);
-        let ahead_us = windows.shift(window_us, MEMORY_WINDOWS);
+            both(self.flows.coverage(window, &self.settings), self.requests.coverage(window, &self.settings));
+        let flows = self.flows.close(window, &self.settings);
+        let requests = self.requests.close(window, &self.settings);
+        let ahead = windows.moved(window, MEMORY_WINDOWS);
         let exchanges =
-            pair(window_us, &requests, &mut self.requests.buckets, ahead_us, &mut self.counted, &mut self.counters);
-        let since_us = windows.shift(window_us, -MEMORY_WINDOWS);
+            pair(window, &requests, &mut self.requests.buckets, ahead, &mut self.counted, &mut self.counters);
         let mut fold = Fold {
-            window_us,
+            window,
             windows,
             names: &self.names,
             credits: &mut self.credits,
             nodes: coverage.nodes.iter().map(|node| self.symbols.intern(node)).collect(),
-            since_us,
+            since_us: windows.moved(window, -MEMORY_WINDOWS).start_us(),
             symbols: &mut self.symbols,
             edges: Edges::default(),
         };
         fold.exchanges(&exchanges);
         fold.flows(&flows, &mut self.counters);
         let edges = fold.edges;
-        self.publish(window_us, edges, coverage);
-        self.forget(end_us);
+        self.publish(window, edges, coverage);
+        self.forget(windows.next(window));
     }
 
-    fn publish(&mut self, window_us: i64, mut edges: Edges, coverage: Coverage) {
+    fn publish(&mut self, window: Window, mut edges: Edges, coverage: Coverage) {
         for (name, count) in std::mem::take(&mut edges.counters).iter() {
             self.counters.add(name, count);
         }
         if coverage.missing.is_empty() {
-            self.complete.push_back(window_us);
+            self.complete.push_back(window);
         }
-        if self.published_through_us.is_some_and(|through_us| window_us <= through_us) {
+        if self.published_through.is_some_and(|through| window <= through) {
             return;
         }
-        if self.replay.is_some_and(|replay| window_us >= replay.to_us) {
+        if self.replay.is_some_and(|replay| window.start_us() >= replay.to_us) {
             return;
         }
         let window_ms = self.settings.windows.length_ms();
-        let partials = edges.into_partials(window_us, window_ms, self.partition, &self.symbols);
+        let partials = edges.into_partials(window.start_us(), window_ms, self.partition.0, &self.symbols);
         self.outputs.extend(partials.into_iter().map(Output::Partial));
         let closed = PartitionClosed {
-            window_start_us: window_us,
+            window_start_us: window.start_us(),
             window_ms,
-            source_partition: self.partition,
+            source_partition: self.partition.0,
             source_partitions: self.partitions,
             nodes: coverage.nodes.len() as i32,
             completeness: coverage.completeness,
             missing: coverage.missing,
         };
         self.outputs.push(Output::Closed(Topic::Partials, closed));
-        self.published_through_us = Some(window_us);
+        self.published_through = Some(window);
         self.counters.add("windows_closed", 1);
     }
 
-    fn forget(&mut self, open_us: i64) {
-        let since_us = self.settings.windows.shift(open_us, -MEMORY_WINDOWS);
-        let cut_off = self.names.forget(since_us);
+    fn forget(&mut self, open: Window) {
+        let since = self.settings.windows.moved(open, -MEMORY_WINDOWS);
+        let cut_off = self.names.forget(since.start_us());
         self.counters.add("names_cut_off", cut_off);
-        let cut_off = self.counted.forget(since_us);
+        let cut_off = self.counted.forget(since);
         self.counters.add("counted_cut_off", cut_off);
-        let cut_off = self.credits.forget(open_us, self.settings.windows);
+        let cut_off = self.credits.forget(open, self.settings.windows);
         self.counters.add("credits_cut_off", cut_off);
-        self.complete.retain(|window_us| *window_us >= since_us);
+        self.complete.retain(|window| *window >= since);
         if self.symbols.wants_sweep() {
             let in_use = self.flows.symbols().chain(self.requests.symbols()).chain(self.names.symbols());
             self.symbols.sweep(in_use);
@@ -268,38 +273,39 @@ impl Join {
     }
 
     /// The first window of all: the one in which anything is covered first. Known once both lanes had a watermark.
-    fn first_window(&self) -> Option<i64> {
+    fn first_window(&self) -> Option<Window> {
         let flows_us = self.flows.progress.first_covered_us()?;
         let requests_us = self.requests.progress.first_covered_us()?;
-        Some(self.settings.windows.start_of(flows_us.min(requests_us)))
+        Some(self.settings.windows.at(flows_us.min(requests_us)))
     }
 
-    fn window_after(&self, window_us: i64) -> i64 {
-        let next_us = self.settings.windows.end(window_us);
+    fn window_after(&self, window: Window) -> Window {
+        let next = self.settings.windows.next(window);
         if self.warming_up().is_some() {
-            return self.next_known(next_us).unwrap_or_else(|| self.past_a_long_gap(next_us));
+            return self.next_known(next).unwrap_or_else(|| self.past_a_long_gap(next));
         }
-        match self.published_through_us {
+        match self.published_through {
             // Still building up again what was known: the windows that were closed the first time are closed again.
-            Some(through_us) if next_us <= through_us => {
-                self.next_known(next_us).unwrap_or_else(|| self.first_window_after(through_us + 1))
+            Some(through) if next <= through => {
+                self.next_known(next).unwrap_or_else(|| self.settings.windows.starting_from(through.start_us() + 1))
             }
-            _ => self.past_a_long_gap(next_us),
+            _ => self.past_a_long_gap(next),
         }
     }
 
-    fn past_a_long_gap(&self, next_us: i64) -> i64 {
+    fn past_a_long_gap(&self, next: Window) -> Window {
+        let next_us = next.start_us();
         let signs = self.flows.next_sign_us(next_us).into_iter().chain(self.requests.next_sign_us(next_us));
         match signs.min() {
-            Some(sign_us) if sign_us - GAP_US_MAX > next_us => self.settings.windows.start_of(sign_us - GAP_US_MAX),
-            _ => next_us,
+            Some(sign_us) if sign_us - GAP_US_MAX > next_us => self.settings.windows.at(sign_us - GAP_US_MAX),
+            _ => next,
         }
     }
 
     /// The replay whose first window is still to come. Windows before it are closed by their watermarks as ever, unpublished.
     fn warming_up(&self) -> Option<Replay> {
         let replay = self.replay?;
-        self.published_through_us.is_none_or(|through_us| through_us < replay.from_us).then_some(replay)
+        self.published_through.is_none_or(|through| through.start_us() < replay.from_us).then_some(replay)
     }
 
     /// Whether no window of the replay can remember a record of this time.
@@ -307,14 +313,9 @@ impl Join {
         self.replay.and_then(|replay| replay.memory_from_us).is_some_and(|from_us| at_us < from_us)
     }
 
-    fn next_known(&self, from_us: i64) -> Option<i64> {
-        let known = [self.flows.known_seal_from(from_us), self.requests.known_seal_from(from_us)];
+    fn next_known(&self, from: Window) -> Option<Window> {
+        let known = [self.flows.known_seal_from(from), self.requests.known_seal_from(from)];
         known.into_iter().flatten().min()
-    }
-
-    fn first_window_after(&self, time_us: i64) -> i64 {
-        let start_us = self.settings.windows.start_of(time_us);
-        if start_us == time_us { start_us } else { self.settings.windows.end(start_us) }
     }
 
     fn lanes(&mut self) -> (&mut Lane<FlowItem>, &mut Lane<RequestItem>, Shared<'_>) {
@@ -323,7 +324,7 @@ impl Join {
             names: &mut self.names,
             symbols: &self.symbols,
             counters: &mut self.counters,
-            open_us: self.open_us,
+            open: self.open,
             complete: &self.complete,
         };
         (&mut self.flows, &mut self.requests, shared)
@@ -363,7 +364,7 @@ impl Processor for Join {
 
     fn checkpoints(&self) -> Vec<Checkpoint> {
         let memo = Memo {
-            closed_through_us: self.published_through_us,
+            closed_through_us: self.closed_through_us(),
             window_ms: self.settings.windows.length_ms(),
             replay: self.replay,
             ..Memo::default()
@@ -372,13 +373,13 @@ impl Processor for Join {
     }
 
     fn closed_through_us(&self) -> Option<i64> {
-        self.published_through_us
+        self.published_through.map(Window::start_us)
     }
 
     fn is_done(&self) -> bool {
         let Some(replay) = self.replay else { return false };
         let last_us = self.settings.windows.shift(replay.to_us, -1);
-        self.published_through_us >= Some(last_us) || self.open_us >= Some(replay.to_us)
+        self.closed_through_us() >= Some(last_us) || self.open.map(Window::start_us) >= Some(replay.to_us)
     }
 
     fn take_counters(&mut self) -> Counters {

@@ -4,6 +4,7 @@
 //! smaller name: so the order in which the two topics are read does not matter. A mention is good for
 //! [`MEMORY_WINDOWS`](super::MEMORY_WINDOWS) windows. Bounded: the connections that were mentioned longest ago are cut off first.
 
+use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
 use rustc_hash::FxHashMap;
 
@@ -12,7 +13,7 @@ use super::symbols::{Symbol, Symbols};
 
 /// The names of all connections that were mentioned lately.
 pub struct Names {
-    connections: FxHashMap<u64, Ends>,
+    connections: FxHashMap<ConnectionId, Ends>,
     connections_max: usize,
 }
 
@@ -62,12 +63,12 @@ impl Names {
     }
 
     /// Whose agent saw this side last, if that was since a time.
-    pub fn seen_by(&self, connection: u64, side: Side, since_us: i64) -> Option<Symbol> {
+    pub fn seen_by(&self, connection: ConnectionId, side: Side, since_us: i64) -> Option<Symbol> {
         self.end(connection, side).filter(|end| end.seen_us >= since_us).map(|end| end.node)
     }
 
     /// The name of this side, if a record said it since a time.
-    pub fn name(&self, connection: u64, side: Side, since_us: i64) -> Option<Symbol> {
+    pub fn name(&self, connection: ConnectionId, side: Side, since_us: i64) -> Option<Symbol> {
         self.end(connection, side).filter(|end| end.named_us >= since_us).map(|end| end.name)
     }
 
@@ -76,7 +77,8 @@ impl Names {
         self.connections.retain(|_, ends| ends.last_us() >= since_us);
         let excess = self.connections.len().saturating_sub(self.connections_max);
         if excess > 0 {
-            let mut by_age: Vec<(i64, u64)> = self.connections.iter().map(|(id, ends)| (ends.last_us(), *id)).collect();
+            let mut by_age: Vec<(i64, ConnectionId)> =
+                self.connections.iter().map(|(id, ends)| (ends.last_us(), *id)).collect();
             by_age.select_nth_unstable(excess - 1);
             by_age[..excess].iter().for_each(|(_, id)| {
                 self.connections.remove(id);
@@ -93,7 +95,7 @@ impl Names {
         self.connections.values().flat_map(|ends| [ends.client, ends.server]).flat_map(|end| [end.name, end.node])
     }
 
-    fn end(&self, connection: u64, side: Side) -> Option<Mention> {
+    fn end(&self, connection: ConnectionId, side: Side) -> Option<Mention> {
         let ends = self.connections.get(&connection)?;
         Some(match side {
             Side::Client => ends.client,

@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headwater_schemas::place::Offset;
 use headwater_schemas::records::{Dropped, Missing, Watermark};
 
 use super::JoinSettings;
 use crate::missing::{coalesce, honest};
 use crate::plausible::{plausible_time, within};
 use crate::processor::BadInput;
-use crate::windows::Windows;
+use crate::windows::{Window, Windows};
 
 /// A silent node is named as missing for this long, and remembered for a gap to be known when it returns.
 pub const FORGET_AFTER_US: i64 = 5 * 60 * 1_000_000;
@@ -47,7 +48,7 @@ pub struct Progress {
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     up_to_us: i64,
-    offset: i64,
+    offset: Offset,
 }
 
 /// What is known of a window when it is sealed.
@@ -64,18 +65,18 @@ struct Node {
     up_to_us: i64,
     is_final: bool,
     /// Where the watermark stood that said so.
-    last_offset: i64,
+    last_offset: Offset,
     /// Time that had gone by then: what goes by after it is silence.
     heard_us: i64,
     /// From where on time must be counted again to know how long the silence is.
-    heard_offset: i64,
+    heard_offset: Offset,
     /// Covered times, in the order in which they were told.
     spans: Vec<Span>,
 }
 
 /// What one watermark covers.
 struct Span {
-    offset: i64,
+    offset: Offset,
     /// When this run of the agent began.
     started_us: i64,
     from_us: i64,
@@ -104,7 +105,7 @@ impl Progress {
     /// Takes a checked watermark. One that was seen before changes nothing.
     ///
     /// Says whether there was room for it: one node more than can be remembered is not taken.
-    pub fn watermark(&mut self, offset: i64, watermark: Watermark) -> bool {
+    pub fn watermark(&mut self, offset: Offset, watermark: Watermark) -> bool {
         if self.nodes.len() >= NODES_MAX && !self.nodes.contains_key(&watermark.node) {
             return false;
         }
@@ -258,7 +259,7 @@ impl Progress {
     }
 
     /// Offset of the oldest watermark that is still needed.
-    pub fn needed_from(&self) -> Option<i64> {
+    pub fn needed_from(&self) -> Option<Offset> {
         let spans = self.nodes.values().flat_map(|node| &node.spans).map(|span| span.offset);
         spans.chain(self.nodes.values().map(|node| node.heard_offset)).min()
     }
@@ -345,9 +346,9 @@ fn no_data(node: &str, from_us: i64, to_us: i64) -> Missing {
     Missing { node: node.to_owned(), reason: NO_DATA.to_owned(), count: 0, from_us, to_us }
 }
 
-/// Start of the last window that a watermark says anything about.
-pub fn last_window(watermark: &Watermark, windows: Windows) -> i64 {
-    windows.start_of(watermark.dropped.iter().map(|dropped| dropped.to_us).fold(watermark.up_to_us, i64::max))
+/// The last window that a watermark says anything about.
+pub fn last_window(watermark: &Watermark, windows: Windows) -> Window {
+    windows.at(watermark.dropped.iter().map(|dropped| dropped.to_us).fold(watermark.up_to_us, i64::max))
 }
 
 #[cfg(test)]

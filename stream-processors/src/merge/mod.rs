@@ -9,6 +9,7 @@ pub mod service_map;
 
 use std::collections::BTreeMap;
 
+use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Missing, Partial, PartitionClosed};
 
 use crate::markers::Sources;
@@ -52,28 +53,28 @@ pub struct ClosedWindow {
 
 /// The merge of one partition of partials.
 pub struct Merge<V: View> {
-    partition: i32,
+    partition: Partition,
     partitions: i32,
     open: BTreeMap<i64, OpenWindow<V::Key>>,
     held: usize,
     sources: Sources,
     closed_through_us: Option<i64>,
     window_ms: i64,
-    next_offset: i64,
-    read_to: i64,
+    next_offset: Offset,
+    read_to: Offset,
     outputs: Vec<Output>,
     counters: Counters,
 }
 
 struct OpenWindow<K> {
-    first_offset: i64,
+    first_offset: Offset,
     sums: BTreeMap<K, Sum>,
     markers: BTreeMap<i32, PartitionClosed>,
 }
 
 impl<V: View> Merge<V> {
     /// The merge of partition `partition` of `partitions`, as a checkpoint left it.
-    pub fn new(partition: i32, partitions: i32, checkpoint: Option<&Checkpoint>) -> Merge<V> {
+    pub fn new(partition: Partition, partitions: i32, checkpoint: Option<&Checkpoint>) -> Merge<V> {
         let memo = checkpoint.map(|checkpoint| checkpoint.memo.clone()).unwrap_or_default();
         Merge {
             partition,
@@ -83,7 +84,7 @@ impl<V: View> Merge<V> {
             sources: Sources::default(),
             closed_through_us: memo.closed_through_us,
             window_ms: memo.window_ms,
-            next_offset: checkpoint.map_or(0, |checkpoint| checkpoint.needed_from),
+            next_offset: checkpoint.map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from),
             read_to: memo.read_to,
             outputs: Vec::new(),
             counters: Counters::default(),
@@ -91,11 +92,11 @@ impl<V: View> Merge<V> {
     }
 
     /// Takes a partial sum.
-    pub fn partial(&mut self, offset: i64, mut partial: Partial) -> Result<(), BadInput> {
+    pub fn partial(&mut self, offset: Offset, mut partial: Partial) -> Result<(), BadInput> {
         let window_us = partial.window_start_us;
         let key = V::key(&mut partial);
         let sum = Sum::of(partial)?;
-        self.next_offset = offset + 1;
+        self.next_offset = offset.next();
         if self.closed_through_us.is_some_and(|through_us| window_us <= through_us) {
             self.counters.add("late", u64::from(offset >= self.read_to));
             return Ok(());
@@ -117,8 +118,8 @@ impl<V: View> Merge<V> {
     }
 
     /// Takes a marker.
-    pub fn closed(&mut self, offset: i64, marker: PartitionClosed) {
-        self.next_offset = offset + 1;
+    pub fn closed(&mut self, offset: Offset, marker: PartitionClosed) {
+        self.next_offset = offset.next();
         let (window_us, source) = (marker.window_start_us, marker.source_partition);
         self.sources.mark(&marker);
         if self.closed_through_us.is_some_and(|through_us| window_us <= through_us) {
@@ -141,7 +142,7 @@ impl<V: View> Merge<V> {
         };
         self.held -= window.sums.len();
         let closed = self.sum_up(start_us, &window.markers);
-        let whole = if self.partition == 0 { V::whole_window(&closed) } else { None };
+        let whole = if self.partition == Partition(0) { V::whole_window(&closed) } else { None };
         self.outputs.extend(window.sums.into_iter().map(|(key, sum)| V::record(key, sum, &closed)));
         self.outputs.extend(whole);
         self.outputs.push(Output::Closed(V::TOPIC, self.marker(closed)));
@@ -181,7 +182,7 @@ impl<V: View> Merge<V> {
         PartitionClosed {
             window_start_us: window.start_us,
             window_ms: window.length_ms,
-            source_partition: self.partition,
+            source_partition: self.partition.0,
             source_partitions: self.partitions,
             nodes: window.nodes,
             completeness: window.completeness,
@@ -210,7 +211,7 @@ impl<V: View> Processor for Merge<V> {
     fn record(&mut self, input: Input<'_>) -> Result<(), BadInput> {
         let offset = input.offset;
         let result = self.decode(input);
-        self.next_offset = offset + 1;
+        self.next_offset = offset.next();
         result
     }
 
@@ -227,7 +228,7 @@ impl<V: View> Processor for Merge<V> {
     }
 
     fn checkpoints(&self) -> Vec<Checkpoint> {
-        let needed_from = self.open.values().map(|window| window.first_offset).fold(self.next_offset, i64::min);
+        let needed_from = self.open.values().map(|window| window.first_offset).fold(self.next_offset, Offset::min);
         let memo = Memo {
             closed_through_us: self.closed_through_us,
             window_ms: self.window_ms,
@@ -251,7 +252,7 @@ impl<V: View> Processor for Merge<V> {
 }
 
 impl<K> OpenWindow<K> {
-    fn new(first_offset: i64) -> OpenWindow<K> {
+    fn new(first_offset: Offset) -> OpenWindow<K> {
         OpenWindow { first_offset, sums: BTreeMap::new(), markers: BTreeMap::new() }
     }
 }

@@ -9,6 +9,7 @@ mod prepare;
 mod run;
 
 use anyhow::{Result, bail};
+use headwater_schemas::place::Offset;
 
 use crate::join::{FORGET_AFTER_US, JoinSettings, MEMORY_WINDOWS};
 use crate::plausible::AHEAD_US_MAX;
@@ -30,9 +31,9 @@ pub struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// The oldest offset that is kept.
-    pub first: i64,
+    pub first: Offset,
     /// The first record that Kafka's timestamp calls not older than the time.
-    pub at: i64,
+    pub at: Offset,
 }
 
 impl Plan {
@@ -55,7 +56,7 @@ impl Plan {
     /// Records before this time by Kafka's timestamp have no say in any of the windows.
     ///
     /// Watermarks count for a while after the time that they speak of, and no record that is let in is further ahead of its
-    /// timestamp than `AHEAD_US_MAX`.
+    /// timestamp than [`AHEAD_US_MAX`].
     pub fn read_from_us(&self) -> i64 {
         (self.memory_from_us() - FORGET_AFTER_US - AHEAD_US_MAX).max(0)
     }
@@ -68,13 +69,13 @@ impl Plan {
 
     /// Whether records that the range needs may have been there and are not kept any more.
     pub fn is_cut(place: Place) -> bool {
-        place.first > 0 && place.at <= place.first
+        place.first > Offset::FIRST && place.at <= place.first
     }
 
     /// Where the two inputs of one unit of the join start, and what it is to know then.
     pub fn checkpoints(&self, places: [Place; 2]) -> [Checkpoint; 2] {
         // Where nothing was ever before, the join begins as it did the first time.
-        let from_birth = places.iter().all(|place| place.at == 0);
+        let from_birth = places.iter().all(|place| place.at == Offset::FIRST);
         let replay = Replay {
             from_us: self.from_us,
             to_us: self.to_us,
@@ -118,9 +119,10 @@ mod tests {
 
     #[test]
     fn a_start_that_retention_has_cut_is_told_from_the_birth_of_the_log() {
-        assert!(!Plan::is_cut(Place { first: 0, at: 0 }));
-        assert!(!Plan::is_cut(Place { first: 7, at: 8 }));
-        assert!(Plan::is_cut(Place { first: 7, at: 7 }));
+        let is_cut = |first, at| Plan::is_cut(Place { first: Offset(first), at: Offset(at) });
+        assert!(!is_cut(0, 0));
+        assert!(!is_cut(7, 8));
+        assert!(is_cut(7, 7));
         let plan = plan(100_000_000_000, 200_000_000_000);
         let oldest_us = 150_000_000_000;
         let from_us = plan.earliest_from_us(oldest_us);

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use headwater_kafka::offsets::{self, Place as Found};
-use headwater_kafka::{Assignment, KafkaSettings, Next, Start, TopicReader, admin};
+use headwater_kafka::{Assignment, Commit, KafkaSettings, Next, Offset, Start, TopicPartition, TopicReader, admin};
 use headwater_schemas::topics::Topic;
 
 use super::{Place, Plan};
@@ -20,7 +20,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// What holds when a replay begins.
 pub struct Prepared {
     /// Where each input partition ends: no further is read.
-    pub ends: BTreeMap<(String, i32), i64>,
+    pub ends: BTreeMap<TopicPartition, Offset>,
     /// An earlier run of the same replay has left off in the middle.
     pub goes_on: bool,
 }
@@ -37,15 +37,15 @@ pub fn prepare(source: &KafkaSettings, target: &KafkaSettings, plan: &Plan) -> R
 
     let names: Vec<String> = inputs.iter().map(|topic| topic.name(&source.prefix)).collect();
     let found = offsets::places_at(source, &names, plan.read_from_us() / 1000)?;
-    let ends = found.iter().map(|place| ((place.topic.clone(), place.partition), place.end)).collect();
+    let ends = found.iter().map(|place| (place.at.clone(), place.kept.end)).collect();
     let group = Mode::Join.group(into);
     if has_records {
-        let pairs: Vec<_> = found.iter().map(|place| (place.topic.clone(), place.partition)).collect();
+        let pairs: Vec<_> = found.iter().map(|place| place.at.clone()).collect();
         check_left_off(plan, into, &offsets::committed(source, &group, &pairs)?, &found)?;
         return Ok(Prepared { ends, goes_on: true });
     }
     for place in &found {
-        if Plan::is_cut(Place { first: place.first, at: place.at }) {
+        if Plan::is_cut(Place { first: place.kept.first, at: place.reached }) {
             return Err(cut(source, plan, place)?);
         }
     }
@@ -76,7 +76,7 @@ fn look_at_outputs(target: &KafkaSettings) -> Result<bool> {
                     target.prefix
                 );
             }
-            Some(_) => has_records |= state.offsets.iter().any(|(_, next)| *next > 0),
+            Some(_) => has_records |= state.kept.iter().any(|kept| kept.end > Offset::FIRST),
             None => {}
         }
     }
@@ -85,39 +85,37 @@ fn look_at_outputs(target: &KafkaSettings) -> Result<bool> {
 
 /// Only the same replay may go on where records are.
 fn check_left_off(plan: &Plan, into: &str, committed: &[Assignment], found: &[Found]) -> Result<()> {
-    for at in committed {
-        let memo: Memo = serde_json::from_str(&at.metadata).unwrap_or_default();
-        let Some(offset) = at.committed.filter(|_| plan.is_of(&memo)) else {
+    for Assignment { at, committed, note } in committed {
+        let memo: Memo = serde_json::from_str(note).unwrap_or_default();
+        let Some(offset) = committed.filter(|_| plan.is_of(&memo)) else {
             bail!(
                 "the topics under {into} hold records that are not of this replay: give it another prefix, or delete them \
                  (only the same command as before goes on where it left off)"
             );
         };
-        let first = found.iter().find(|place| (&place.topic, place.partition) == (&at.topic, at.partition));
-        if first.is_some_and(|place| place.first > offset) {
+        if found.iter().any(|place| place.at == *at && place.kept.first > offset) {
             bail!(
-                "{} {} is no longer kept from offset {offset} on, where this replay left off: start it anew with a later \
-                 --from and another prefix",
-                at.topic,
-                at.partition
+                "{at} is no longer kept from offset {offset} on, where this replay left off: start it anew with a later \
+                 --from and another prefix"
             );
         }
     }
     Ok(())
 }
 
-fn starts(plan: &Plan, names: &[String], found: &[Found]) -> Result<Vec<(String, i32, i64, String)>> {
+fn starts(plan: &Plan, names: &[String], found: &[Found]) -> Result<Vec<Commit>> {
     let mut starts = Vec::new();
     let place = |topic: &str, partition| {
-        let found = found.iter().find(|place| place.topic == topic && place.partition == partition);
-        found.map(|found| Place { first: found.first, at: found.at })
+        let found = found.iter().find(|place| place.at.topic == topic && place.at.partition == partition);
+        found.map(|found| Place { first: found.kept.first, at: found.reached })
     };
-    for partition in found.iter().filter(|place| place.topic == names[0]).map(|place| place.partition) {
+    for partition in found.iter().filter(|place| place.at.topic == names[0]).map(|place| place.at.partition) {
         let [Some(flows), Some(requests)] = [place(&names[0], partition), place(&names[1], partition)] else {
             bail!("{} and {} must have the same number of partitions", names[0], names[1]);
         };
         for (topic, Checkpoint { needed_from, memo }) in names.iter().zip(plan.checkpoints([flows, requests])) {
-            starts.push((topic.clone(), partition, needed_from, serde_json::to_string(&memo)?));
+            let note = serde_json::to_string(&memo)?;
+            starts.push(Commit { at: TopicPartition::new(topic, partition), next: needed_from, note });
         }
     }
     Ok(starts)
@@ -125,10 +123,10 @@ fn starts(plan: &Plan, names: &[String], found: &[Found]) -> Result<Vec<(String,
 
 /// The error that names what retention took, and what can still be computed.
 fn cut(source: &KafkaSettings, plan: &Plan, place: &Found) -> Result<anyhow::Error> {
-    let Found { topic, partition, first, .. } = place;
+    let (at, first) = (&place.at, place.kept.first);
     let needed = rfc3339(plan.read_from_us());
     let from = rfc3339(plan.from_us);
-    let told = format!("the first window, {from}, needs records from {needed} on, but {topic} {partition}");
+    let told = format!("the first window, {from}, needs records from {needed} on, but {at}");
     let Some(oldest_us) = oldest_us(source, place)? else {
         return Ok(anyhow::anyhow!("{told} holds no record any more: its retention has passed"));
     };
@@ -141,14 +139,14 @@ fn cut(source: &KafkaSettings, plan: &Plan, place: &Found) -> Result<anyhow::Err
 
 /// Kafka's timestamp of the oldest record of a partition.
 fn oldest_us(source: &KafkaSettings, place: &Found) -> Result<Option<i64>> {
-    if place.first >= place.end {
+    if place.kept.first >= place.kept.end {
         return Ok(None);
     }
-    let start = Start::Offsets(vec![(place.topic.clone(), place.partition, place.first)]);
-    let mut reader = TopicReader::start(source, &[], &start)?;
+    let start = Start::Offsets(vec![(place.at.clone(), place.kept.first)]);
+    let mut reader = TopicReader::start(source, std::slice::from_ref(&place.at.topic), &start)?;
     match reader.next(READ_TIMEOUT).context("read the oldest record")? {
         Next::Record(message) => Ok(Some(message.timestamp_ms() * 1000)),
-        Next::End { .. } | Next::Idle => Ok(None),
+        Next::End(_) | Next::Idle => Ok(None),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use headwater_kafka::KafkaSettings;
+use headwater_kafka::{KafkaSettings, Offset, Partition, TopicPartition};
 use serde::Serialize;
 
 use super::Plan;
@@ -35,7 +35,7 @@ pub struct Request {
 pub struct Run {
     from_us: i64,
     /// Where the join's input partitions end.
-    ends: BTreeMap<(String, i32), i64>,
+    ends: BTreeMap<TopicPartition, Offset>,
     stages: Mutex<[Stage; Mode::ALL.len()]>,
     /// Raw records that were read.
     pub records: AtomicU64,
@@ -62,13 +62,14 @@ struct Status {
 }
 
 impl Run {
-    fn new(from_us: i64, ends: BTreeMap<(String, i32), i64>) -> Run {
+    fn new(from_us: i64, ends: BTreeMap<TopicPartition, Offset>) -> Run {
         Run { from_us, ends, stages: Mutex::default(), records: AtomicU64::new(0) }
     }
 
     /// Where an input partition of the join ends.
-    pub fn end(&self, topic: &str, partition: i32) -> i64 {
-        self.ends.iter().find(|((name, number), _)| name == topic && *number == partition).map_or(0, |(_, end)| *end)
+    pub fn end(&self, topic: &str, partition: Partition) -> Offset {
+        let is_it = |at: &TopicPartition| at.topic == topic && at.partition == partition;
+        self.ends.iter().find(|(at, _)| is_it(at)).map_or(Offset::FIRST, |(_, end)| *end)
     }
 
     /// Notes how far a mode is.

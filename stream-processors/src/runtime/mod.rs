@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use headwater_kafka::{Assignment, GroupEvent, GroupMember, KafkaSettings, SchemaCache, Transactions, TxnError, admin};
+use headwater_kafka::{
+    Assignment, GroupEvent, GroupMember, KafkaSettings, Offset, Partition, SchemaCache, TopicPartition, Transactions,
+    TxnError, admin,
+};
 use headwater_schemas::topics::Topic;
 use tracing::{info, warn};
 
@@ -68,9 +71,9 @@ struct Worker<'a> {
     outlet: Outlet,
     schemas: SchemaCache,
     /// Assigned partitions whose counterparts are not here yet.
-    halves: BTreeMap<(i32, usize), Assignment>,
+    halves: BTreeMap<(Partition, usize), Assignment>,
     split_since: Option<Instant>,
-    units: BTreeMap<i32, Unit>,
+    units: BTreeMap<Partition, Unit>,
     committed_at: Instant,
     /// When it was last looked at whether a replay has ended: not after each record.
     looked_at: Instant,
@@ -140,25 +143,25 @@ impl<'a> Worker<'a> {
 
     /// A unit begins once all its inputs are here.
     fn assigned(&mut self, assignments: Vec<Assignment>) -> Result<()> {
-        let mut fresh: Vec<(i32, usize)> = Vec::new();
+        let mut fresh: Vec<(Partition, usize)> = Vec::new();
         for assignment in assignments {
-            if let Some(stream) = self.topics.iter().position(|topic| *topic == assignment.topic) {
-                fresh.push((assignment.partition, stream));
-                self.halves.insert((assignment.partition, stream), assignment);
+            if let Some(stream) = self.topics.iter().position(|topic| *topic == assignment.at.topic) {
+                fresh.push((assignment.at.partition, stream));
+                self.halves.insert((assignment.at.partition, stream), assignment);
             }
         }
         let streams = self.topics.len();
-        let mut partitions: Vec<i32> = fresh.iter().map(|(partition, _)| *partition).collect();
+        let mut partitions: Vec<Partition> = fresh.iter().map(|(partition, _)| *partition).collect();
         partitions.dedup();
         for partition in partitions {
-            let keys: Vec<(i32, usize)> = (0..streams).map(|stream| (partition, stream)).collect();
+            let keys: Vec<(Partition, usize)> = (0..streams).map(|stream| (partition, stream)).collect();
             if !keys.iter().all(|key| self.halves.contains_key(key)) {
                 continue;
             }
             let mut inputs: Vec<Assignment> = keys.iter().filter_map(|key| self.halves.remove(key)).collect();
             if !keys.iter().all(|key| fresh.contains(key)) {
                 // A half that came earlier has been read from already, for nobody.
-                let pairs: Vec<_> = inputs.iter().map(|at| (at.topic.clone(), at.partition)).collect();
+                let pairs: Vec<_> = inputs.iter().map(|input| input.at.clone()).collect();
                 inputs = self.member.rewind(&pairs)?;
             }
             self.begin(partition, &inputs)?;
@@ -167,26 +170,26 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, partition: i32, inputs: &[Assignment]) -> Result<()> {
+    fn begin(&mut self, partition: Partition, inputs: &[Assignment]) -> Result<()> {
         if self.replay.is_some() && self.mode == Mode::Join && inputs.iter().any(|input| input.committed.is_none()) {
             bail!(
                 "the start of the replay in partition {partition} is not known any more; start it anew with another prefix"
             );
         }
         let unit = Unit::new(self.mode, self.settings, &self.partitions, partition, inputs);
-        info!(mode = self.mode.name(), partition, "took over a partition");
+        info!(mode = self.mode.name(), %partition, "took over a partition");
         self.units.insert(partition, unit);
         Ok(())
     }
 
     /// What a unit had not committed belongs to its successor.
-    fn revoked(&mut self, gone: &[(String, i32)]) -> Result<()> {
-        for (topic, partition) in gone {
+    fn revoked(&mut self, gone: &[TopicPartition]) -> Result<()> {
+        for TopicPartition { topic, partition } in gone {
             if let Some(stream) = self.topics.iter().position(|name| name == topic) {
                 self.halves.remove(&(*partition, stream));
             }
             if self.units.remove(partition).is_some() {
-                info!(mode = self.mode.name(), partition, "gave up a partition");
+                info!(mode = self.mode.name(), %partition, "gave up a partition");
             }
         }
         self.split_since = if self.halves.is_empty() { None } else { self.split_since };
@@ -198,7 +201,7 @@ impl<'a> Worker<'a> {
         for (partition, unit) in &mut self.units {
             for (stream, topic) in self.topics.iter().enumerate() {
                 if let Some(pause) = unit.pause_change(stream) {
-                    self.member.hold(&[(topic.clone(), *partition)], pause)?;
+                    self.member.hold(&[TopicPartition::new(topic, *partition)], pause)?;
                 }
             }
         }
@@ -223,7 +226,7 @@ impl<'a> Worker<'a> {
     }
 
     fn publish(&mut self) -> Result<(), TxnError> {
-        let mut offsets = Vec::new();
+        let mut commits = Vec::new();
         for (partition, unit) in &mut self.units {
             for letter in unit.take_dead_letters() {
                 self.outlet.dead_letter(&mut self.transactions, &letter)?;
@@ -232,17 +235,17 @@ impl<'a> Worker<'a> {
                 self.outlet.output(&mut self.transactions, &output)?;
             }
             unit.export(self.mode, *partition);
-            offsets.extend(unit.offsets(&self.topics, *partition));
+            commits.extend(unit.commits(&self.topics, *partition));
         }
         metrics::UNITS.set(&[self.mode.name()], self.units.len() as f64);
-        self.transactions.commit(&offsets, &self.member)
+        self.transactions.commit(&commits, &self.member)
     }
 
     /// Drops all state and goes back to what is committed.
     fn rebuild(&mut self) -> Result<()> {
-        let partitions: Vec<i32> = std::mem::take(&mut self.units).into_keys().collect();
+        let partitions: Vec<Partition> = std::mem::take(&mut self.units).into_keys().collect();
         for partition in partitions {
-            let pairs: Vec<_> = self.topics.iter().map(|topic| (topic.clone(), partition)).collect();
+            let pairs: Vec<_> = self.topics.iter().map(|topic| TopicPartition::new(topic, partition)).collect();
             let inputs = self.member.rewind(&pairs)?;
             self.member.hold(&pairs, false)?;
             self.begin(partition, &inputs)?;
@@ -261,7 +264,7 @@ impl<'a> Worker<'a> {
         let closed_through_us = self.units.values().map(Unit::closed_through_us).min().flatten();
         let finished = match (self.mode, replay.joined()) {
             (Mode::Join, _) => self.units.iter().all(|(partition, unit)| {
-                let ends: Vec<i64> = self.topics.iter().map(|topic| replay.end(topic, *partition)).collect();
+                let ends: Vec<Offset> = self.topics.iter().map(|topic| replay.end(topic, *partition)).collect();
                 unit.is_at_end(&ends)
             }),
             (_, None) => false,
@@ -274,7 +277,7 @@ impl<'a> Worker<'a> {
     /// Partitions that must be together and are not cannot be worked on by anybody.
     fn refuse_split(&self) -> Result<()> {
         if self.split_since.is_some_and(|since| since.elapsed() > SPLIT_TIMEOUT) {
-            let halves: Vec<_> = self.halves.values().map(|at| format!("{} {}", at.topic, at.partition)).collect();
+            let halves: Vec<_> = self.halves.values().map(|half| half.at.to_string()).collect();
             bail!(
                 "the group gave {} to this member without the partitions that they are joined with; give the topics the same \
                  number of partitions and the group the assignor range",

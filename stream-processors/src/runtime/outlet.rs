@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use headwater_kafka::{KafkaSettings, Registry, Transactions, TxnError, partition_of};
+use headwater_kafka::{KafkaSettings, Partition, Registry, Transactions, TxnError, partition_of};
 use headwater_schemas::records::{
     Alert, DeadLetter, Edge, Latency, Partial, PartitionClosed, Record, edge_id, latency_key,
 };
@@ -69,9 +69,9 @@ impl Outlet {
 
     pub fn dead_letter(&self, transactions: &mut Transactions, dead: &Dead) -> Result<(), TxnError> {
         let letter = DeadLetter {
-            topic: &dead.topic,
-            partition: dead.partition,
-            offset: dead.offset,
+            topic: &dead.at.topic,
+            partition: dead.at.partition.0,
+            offset: dead.offset.0,
             error: &dead.error,
             read_by: self.mode.name(),
             value: &dead.value,
@@ -85,7 +85,7 @@ impl Outlet {
         let Some(lane) = self.lanes.get(&topic) else { return Ok(()) };
         let value = encode(&self.marker, marker)?;
         let key = marker.source_partition.to_string();
-        for partition in 0..lane.partitions {
+        for partition in (0..lane.partitions).map(Partition) {
             transactions.send(&lane.name, partition, key.as_bytes(), None, &[(PARTITION_CLOSED_HEADER, &value)])?;
         }
         Ok(())

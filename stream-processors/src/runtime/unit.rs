@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use headwater_kafka::{Assignment, Message, RecordError, SchemaCache};
+use headwater_kafka::{Assignment, Commit, Message, Offset, Partition, RecordError, SchemaCache, TopicPartition};
 use headwater_schemas::records::DeadLetter;
 use headwater_schemas::topics::Topic;
 use tracing::warn;
@@ -30,17 +30,16 @@ pub struct Unit {
 
 struct Position {
     /// Bad records before this offset are dead letters already.
-    reported_to: i64,
-    next_offset: i64,
+    reported_to: Offset,
+    next_offset: Offset,
     records: u64,
     paused: bool,
 }
 
 /// A record that cannot be read.
 pub struct Dead {
-    pub topic: String,
-    pub partition: i32,
-    pub offset: i64,
+    pub at: TopicPartition,
+    pub offset: Offset,
     pub error: String,
     /// Cut, as is the error.
     pub key: Vec<u8>,
@@ -54,13 +53,13 @@ impl Unit {
         mode: Mode,
         settings: &Settings,
         partitions: &BTreeMap<Topic, i32>,
-        partition: i32,
+        partition: Partition,
         inputs: &[Assignment],
     ) -> Unit {
         let checkpoints: Vec<Option<Checkpoint>> = inputs.iter().map(checkpoint).collect();
         let positions = checkpoints.iter().map(|checkpoint| Position {
-            reported_to: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.memo.read_to),
-            next_offset: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.needed_from),
+            reported_to: checkpoint.as_ref().map_or(Offset::FIRST, |checkpoint| checkpoint.memo.read_to),
+            next_offset: checkpoint.as_ref().map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from),
             records: 0,
             paused: false,
         });
@@ -82,8 +81,7 @@ impl Unit {
         message: &Message<'_>,
         schemas: &mut SchemaCache,
     ) -> Result<()> {
-        let offset = message.offset();
-        self.inputs[stream].next_offset = offset + 1;
+        self.inputs[stream].next_offset = message.offset().next();
         self.inputs[stream].records += 1;
         let header = mode.control_header();
         let (kind, bytes) = match (message.value(), message.header(header)) {
@@ -94,14 +92,18 @@ impl Unit {
                 return Ok(());
             }
         };
-        if let Err(error) = self.read(mode, stream, message, (kind, bytes), schemas)? {
-            let place = if kind == Kind::Control { format!("the header {header}: ") } else { String::new() };
-            self.refuse(stream, message, format!("{place}{error}"));
+        match self.read(mode, stream, message, (kind, bytes), schemas) {
+            Err(RecordError::Bad(error)) => {
+                let place = if kind == Kind::Control { format!("the header {header}: ") } else { String::new() };
+                self.refuse(stream, message, format!("{place}{error}"));
+                Ok(())
+            }
+            Err(RecordError::Registry(error)) => Err(error.into()),
+            Ok(()) => Ok(()),
         }
-        Ok(())
     }
 
-    /// Gives a record to the processor, or says what is wrong with it.
+    /// Gives a record to the processor.
     fn read(
         &mut self,
         mode: Mode,
@@ -109,20 +111,17 @@ impl Unit {
         message: &Message<'_>,
         (kind, bytes): (Kind, &[u8]),
         schemas: &mut SchemaCache,
-    ) -> Result<Result<(), String>> {
+    ) -> Result<(), RecordError> {
         let most = bytes_max(mode);
         if bytes.len() > most {
-            return Ok(Err(format!("{} bytes, where no honest record has more than {most}", bytes.len())));
+            let error = format!("{} bytes, where no honest record has more than {most}", bytes.len());
+            return Err(RecordError::Bad(error));
         }
-        let (schema, datum) = match schemas.open(bytes) {
-            Ok(opened) => opened,
-            Err(RecordError::Bad(error)) => return Ok(Err(error)),
-            Err(RecordError::Registry(error)) => return Err(error.into()),
-        };
+        let (schema, datum) = schemas.open(bytes)?;
         let timestamp_us = Some(message.timestamp_ms()).filter(|ms| *ms >= 0).map(|ms| ms.saturating_mul(1000));
         let offset = message.offset();
         let taken = self.processor.record(Input { stream, offset, timestamp_us, kind, schema: &schema, datum });
-        Ok(taken.map_err(|error| error.0))
+        taken.map_err(|error| RecordError::Bad(error.0))
     }
 
     pub fn has_outputs(&self) -> bool {
@@ -130,7 +129,7 @@ impl Unit {
     }
 
     /// Whether nothing more comes of it: it is done, or it waits for more of an input than there is.
-    pub fn is_at_end(&self, ends: &[i64]) -> bool {
+    pub fn is_at_end(&self, ends: &[Offset]) -> bool {
         let is_read = |stream: usize| self.inputs[stream].next_offset >= ends[stream] || !self.processor.wants(stream);
         self.processor.is_done() || (0..self.inputs.len()).all(is_read)
     }
@@ -155,7 +154,7 @@ impl Unit {
     }
 
     /// What to commit for each input. Valid once the outputs were taken.
-    pub fn offsets(&self, topics: &[String], partition: i32) -> Vec<(String, i32, i64, String)> {
+    pub fn commits(&self, topics: &[String], partition: Partition) -> Vec<Commit> {
         let checkpoints = self.processor.checkpoints();
         topics
             .iter()
@@ -163,13 +162,17 @@ impl Unit {
             .zip(&self.inputs)
             .map(|((topic, Checkpoint { needed_from, mut memo }), position)| {
                 memo.read_to = memo.read_to.max(position.next_offset).max(position.reported_to);
-                (topic.clone(), partition, needed_from, serde_json::to_string(&memo).unwrap_or_default())
+                Commit {
+                    at: TopicPartition::new(topic, partition),
+                    next: needed_from,
+                    note: serde_json::to_string(&memo).unwrap_or_default(),
+                }
             })
             .collect()
     }
 
     /// Sets the metrics of this unit.
-    pub fn export(&mut self, mode: Mode, partition: i32) {
+    pub fn export(&mut self, mode: Mode, partition: Partition) {
         let mode = mode.name();
         for (name, count) in self.processor.take_counters().iter() {
             metrics::EVENTS.add(&[mode, name], count);
@@ -190,13 +193,12 @@ impl Unit {
             error.truncate(cut);
             error.push_str(" ...");
         }
-        let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
-        warn!(topic, partition, offset, error, "a record cannot be read, it goes to the dead letters");
-        metrics::DEAD_LETTERS.add(&[topic], 1);
+        let (at, offset) = (TopicPartition::new(message.topic(), message.partition()), message.offset());
+        warn!(%at, %offset, error, "a record cannot be read, it goes to the dead letters");
+        metrics::DEAD_LETTERS.add(&[&at.topic], 1);
         let (key, value) = (message.key().unwrap_or_default(), message.value().unwrap_or_default());
         self.dead_letters.push(Dead {
-            topic: topic.to_owned(),
-            partition,
+            at,
             offset,
             error,
             key: key[..key.len().min(DEAD_KEY_BYTES_MAX)].to_vec(),
@@ -218,6 +220,6 @@ fn bytes_max(mode: Mode) -> usize {
 /// What an earlier life of this unit left with its committed offset.
 fn checkpoint(assignment: &Assignment) -> Option<Checkpoint> {
     let needed_from = assignment.committed?;
-    let memo: Memo = serde_json::from_str(&assignment.metadata).unwrap_or_default();
+    let memo: Memo = serde_json::from_str(&assignment.note).unwrap_or_default();
     Some(Checkpoint { needed_from, memo })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater_processors::bottlenecks::Bottlenecks;
 use headwater_processors::processor::{Checkpoint, Kind, Output, Processor};
+use headwater_schemas::place::Partition;
 use headwater_schemas::records::{Alert, AlertState, Edge, Latency, PartitionClosed, Record};
 use headwater_schemas::wire::WriterSchema;
 use proptest::prelude::*;
@@ -20,7 +21,7 @@ fn judge(logs: &[Log; 2], pace: Pace) -> Vec<Alert> {
     let schemas =
         [Edge::SCHEMA, Latency::SCHEMA, PartitionClosed::SCHEMA].map(|text| WriterSchema::parse(text).unwrap());
     let make = |checkpoints: &[Option<Checkpoint>]| -> Box<dyn Processor> {
-        Box::new(Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], 0, checkpoints))
+        Box::new(Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], Partition(0), checkpoints))
     };
     let schemas = Schemas { values: vec![&schemas[0], &schemas[1]], control: &schemas[2] };
     let committed = drive(&make, &[&logs[0], &logs[1]], &schemas, pace);
@@ -38,7 +39,7 @@ fn check_evidence(alert: &Alert, logs: &[Log; 2]) {
     assert!(!alert.evidence.is_empty(), "{alert:?}");
     for evidence in &alert.evidence {
         let stream = usize::from(evidence.topic == "latencies");
-        let entry = logs[stream].iter().find(|entry| entry.offset == evidence.offset && entry.kind == Kind::Value);
+        let entry = logs[stream].iter().find(|entry| entry.offset.0 == evidence.offset && entry.kind == Kind::Value);
         let datum = &entry.unwrap_or_else(|| panic!("no record at {evidence:?}")).datum;
         let (start_us, client, server, operation) = if stream == 0 {
             let edge: Edge = edge_schema.decode(datum).unwrap();

@@ -1,6 +1,8 @@
 //! Runs a processor as the runtime does, without Kafka: reads in any interleaving, commits, crashes, goes on from the checkpoints.
 
 use headwater_processors::processor::{Checkpoint, Counters, Input, Memo, Output, Processor};
+use headwater_processors::windows::Window;
+use headwater_schemas::place::Offset;
 use headwater_schemas::wire::WriterSchema;
 
 use crate::logs::Log;
@@ -26,7 +28,7 @@ pub struct Committed {
     pub outputs: Vec<Output>,
     pub counters: Counters,
     /// Where the join sealed each window: window, offset in flows, offset in requests.
-    pub seals: Vec<(i64, i64, i64)>,
+    pub seals: Vec<(Window, Offset, Offset)>,
     pub crashes: u32,
 }
 
@@ -70,7 +72,7 @@ pub fn drive(make: &Make<'_>, logs: &[&Log], schemas: &Schemas<'_>, pace: Pace) 
             committed.crashes += 1;
             processor = make(&checkpoints);
             for (stream, log) in logs.iter().enumerate() {
-                let from = checkpoints[stream].as_ref().map_or(0, |checkpoint| checkpoint.needed_from);
+                let from = checkpoints[stream].as_ref().map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from);
                 places[stream] = log.partition_point(|entry| entry.offset < from);
             }
         } else if processor.has_outputs() && random.chance(70) {
@@ -93,9 +95,9 @@ fn commit(
         committed.counters.add(name, count);
     }
     for (stream, mut checkpoint) in processor.checkpoints().into_iter().enumerate() {
-        let read_to = places[stream].checked_sub(1).map_or(0, |last| logs[stream][last].offset + 1);
+        let read_to = places[stream].checked_sub(1).map_or(Offset::FIRST, |last| logs[stream][last].offset.next());
         assert!(
-            checkpoint.needed_from <= read_to.max(checkpoint.needed_from.min(read_to + 1)),
+            checkpoint.needed_from <= read_to.max(checkpoint.needed_from.min(read_to.next())),
             "needs what was not read"
         );
         checkpoint.memo.read_to = checkpoint.memo.read_to.max(read_to);
@@ -106,11 +108,11 @@ fn commit(
         checkpoints[stream] = Some(checkpoint);
     }
     if let [Some(first), Some(second)] = checkpoints {
-        for (window_us, offset) in &first.memo.seals {
-            let other = second.memo.seals.iter().find(|(other_us, _)| other_us == window_us);
-            let is_new = committed.seals.iter().all(|(known_us, ..)| known_us != window_us);
+        for (window, offset) in &first.memo.seals {
+            let other = second.memo.seals.iter().find(|(other, _)| other == window);
+            let is_new = committed.seals.iter().all(|(known, ..)| known != window);
             if let Some((_, other)) = other.filter(|_| is_new) {
-                committed.seals.push((*window_us, *offset, *other));
+                committed.seals.push((*window, *offset, *other));
             }
         }
     }

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use headwater_kafka::partition_of;
 use headwater_processors::join::{Join, JoinSettings};
 use headwater_processors::processor::{Checkpoint, Output, Processor};
+use headwater_processors::windows::Window;
+use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Flow, Partial, PartitionClosed, Record, Request, Side, Watermark};
 use headwater_schemas::wire::WriterSchema;
 use proptest::prelude::*;
@@ -42,7 +44,7 @@ pub fn logs(world: &World) -> Logs {
 pub fn join(logs: &Logs, partition: usize, pace: Pace) -> Committed {
     let partitions = logs.flows.len() as i32;
     let make = |checkpoints: &[Option<Checkpoint>]| -> Box<dyn Processor> {
-        Box::new(Join::new(partition as i32, partitions, JoinSettings::default(), checkpoints))
+        Box::new(Join::new(Partition(partition as i32), partitions, JoinSettings::default(), checkpoints))
     };
     let wire = wire();
     let schemas = Schemas { values: vec![&wire.flow, &wire.request], control: &wire.watermark };
@@ -53,7 +55,7 @@ pub fn join(logs: &Logs, partition: usize, pace: Pace) -> Committed {
 struct Said<'a> {
     closed: BTreeMap<i64, &'a PartitionClosed>,
     partials: Vec<&'a Partial>,
-    seals: &'a [(i64, i64, i64)],
+    seals: &'a [(Window, Offset, Offset)],
 }
 
 impl<'a> Said<'a> {
@@ -84,15 +86,15 @@ impl<'a> Said<'a> {
         self.closed.get(&window_us).is_some_and(|marker| marker.missing.is_empty())
     }
 
-    fn request_seal(&self, window_us: i64) -> Option<i64> {
-        self.seals.iter().find(|(sealed_us, ..)| *sealed_us == window_us).map(|(.., offset)| *offset)
+    fn request_seal(&self, window_us: i64) -> Option<Offset> {
+        self.seals.iter().find(|(sealed, ..)| sealed.start_us() == window_us).map(|(.., offset)| *offset)
     }
 }
 
 /// Offsets in one partition of requests: of the records, and of the first watermark of each run.
 struct Places {
-    records: HashMap<(usize, Side), i64>,
-    announced: HashMap<usize, i64>,
+    records: HashMap<(usize, Side), Offset>,
+    announced: HashMap<usize, Offset>,
 }
 
 impl Places {
@@ -125,7 +127,9 @@ fn check_exchanges(world: &World, logs: &Logs, partition: usize, said: &Said<'_>
         counted.entry(index).or_default().push(partial);
     }
     for (index, exchange) in world.exchanges.iter().enumerate() {
-        if partition_of(connection_id(exchange.connection).as_bytes(), world.plan.partitions) != partition as i32 {
+        if partition_of(connection_id(exchange.connection).as_bytes(), world.plan.partitions)
+            != Partition(partition as i32)
+        {
             continue;
         }
         let sight = |side: Side| exchange.seen[side as usize].filter(|_| logs.has_exchange(index, side));
@@ -215,7 +219,7 @@ fn connections(said: &Said<'_>) -> BTreeMap<usize, BTreeMap<i64, [i64; 4]>> {
 fn check_connections(world: &World, logs: &Logs, partition: usize, said: &Said<'_>, all_is_well: bool) {
     let sums = connections(said);
     for (connection, ends) in world.ends.iter().enumerate() {
-        if partition_of(connection_id(connection).as_bytes(), world.plan.partitions) != partition as i32 {
+        if partition_of(connection_id(connection).as_bytes(), world.plan.partitions) != Partition(partition as i32) {
             continue;
         }
         let exchanges = world.exchanges.iter().filter(|exchange| exchange.connection == connection);
@@ -266,10 +270,10 @@ fn check_connections(world: &World, logs: &Logs, partition: usize, said: &Said<'
 
 /// Whether the first watermark of some run that was up in a window came only after the window was sealed: nobody could know of it.
 fn announces_late(world: &World, logs: &Logs, partition: usize, said: &Said<'_>, window_us: i64) -> bool {
-    let Some(&(_, seal, _)) = said.seals.iter().find(|(sealed_us, ..)| *sealed_us == window_us) else {
+    let Some(&(_, seal, _)) = said.seals.iter().find(|(sealed, ..)| sealed.start_us() == window_us) else {
         return true;
     };
-    let mut first: HashMap<usize, i64> = HashMap::new();
+    let mut first: HashMap<usize, Offset> = HashMap::new();
     for entry in logs.flows[partition].iter().filter(|entry| entry.fact.is_none()) {
         first.entry(entry.run).or_insert(entry.offset);
     }

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use headwater_agent::ledger::{Ledger, Stream};
 use headwater_kafka::partition_of;
 use headwater_processors::processor::Kind;
+use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Flow, FlowState, Record, Request, Side, Watermark};
 use headwater_schemas::wire::{Encoder, split};
 use serde::Serialize;
@@ -21,7 +22,7 @@ const SETTLED_US: i64 = 50_000;
 /// One record of a partition.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    pub offset: i64,
+    pub offset: Offset,
     pub timestamp_us: i64,
     pub kind: Kind,
     pub datum: Vec<u8>,
@@ -45,7 +46,7 @@ struct Sent {
     run: usize,
     emitted_us: i64,
     stream: Stream,
-    partition: i32,
+    partition: Partition,
     kind: Kind,
     datum: Vec<u8>,
     fact: Option<Fact>,
@@ -55,7 +56,7 @@ struct Sent {
 struct Delivery {
     random: Random,
     full: Option<(i64, i64)>,
-    stalled: Option<(i64, i64, Option<i32>)>,
+    stalled: Option<(i64, i64, Option<Partition>)>,
     last_us: Vec<i64>,
 }
 
@@ -93,10 +94,10 @@ impl Logs {
         let mut logs = [vec![Log::new(); partitions], vec![Log::new(); partitions]];
         let mut delivered = HashSet::new();
         for Sent { run, emitted_us, stream, partition, kind, datum, fact, .. } in sent {
-            let log = &mut logs[stream as usize][partition as usize];
+            let log = &mut logs[stream as usize][partition.0 as usize];
             // Offsets have gaps where transactions end.
-            let offset = log.last().map_or(0, |last: &Entry| last.offset + 1 + i64::from(random.chance(5)));
-            log.push(Entry { offset, timestamp_us: emitted_us, kind, datum, fact, run });
+            let offset = log.last().map_or(0, |last: &Entry| last.offset.0 + 1 + i64::from(random.chance(5)));
+            log.push(Entry { offset: Offset(offset), timestamp_us: emitted_us, kind, datum, fact, run });
             match fact {
                 Some(Fact::Exchange(index, side)) => delivered.insert((side as u8, index)),
                 Some(Fact::Progress(index)) => delivered.insert((2, index)),
@@ -149,7 +150,7 @@ fn deliver(world: &World, run: usize, codec: &Codec) -> Vec<Sent> {
             let up_to_us = (local_us - SETTLED_US).max(began_us);
             let watermarks = ledger.watermarks(up_to_us, local_us, stopping && end == End::Stopped);
             for (stream, watermark) in Stream::ALL.into_iter().zip(&watermarks) {
-                for partition in 0..partitions {
+                for partition in (0..partitions).map(Partition) {
                     if delivery.finds_queue_full(now_us) {
                         continue;
                     }
@@ -180,7 +181,8 @@ impl Delivery {
         };
         let full = phase(world.plan.drops, 8);
         let stalled = phase(world.plan.stalls, 40);
-        let one = random.chance(50).then(|| random.between(0, i64::from(world.plan.partitions) - 1) as i32);
+        let one =
+            random.chance(50).then(|| random.between(0, i64::from(world.plan.partitions) - 1) as i32).map(Partition);
         let stalled = stalled.map(|(begins_us, ends_us)| (begins_us, ends_us, one));
         let last_us = vec![i64::MIN; 2 * world.plan.partitions as usize];
         Delivery { random, full, stalled, last_us }
@@ -191,7 +193,7 @@ impl Delivery {
     }
 
     /// Each agent's records stay in order in a partition.
-    fn arrives_us(&mut self, stream: Stream, partition: i32, now_us: i64) -> i64 {
+    fn arrives_us(&mut self, stream: Stream, partition: Partition, now_us: i64) -> i64 {
         let mut arrives_us = now_us + self.random.between(1_000, 150_000);
         if let Some((from_us, to_us, one)) = self.stalled
             && (from_us..to_us).contains(&now_us)
@@ -199,7 +201,7 @@ impl Delivery {
         {
             arrives_us = arrives_us.max(to_us);
         }
-        let last_us = &mut self.last_us[2 * partition as usize + stream as usize];
+        let last_us = &mut self.last_us[2 * partition.0 as usize + stream as usize];
         *last_us = arrives_us.max(*last_us);
         *last_us
     }

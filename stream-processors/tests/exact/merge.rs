@@ -6,6 +6,7 @@ use headwater_histogram::Histogram;
 use headwater_kafka::partition_of;
 use headwater_processors::merge::{LatencyView, Merge, ServiceMapView, View};
 use headwater_processors::processor::{Checkpoint, Kind, Output, Processor};
+use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Edge, Partial, PartitionClosed, Record, edge_id};
 use headwater_schemas::wire::{Encoder, WriterSchema};
 use proptest::prelude::*;
@@ -31,9 +32,9 @@ fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
     let mut random = Random::of(seed);
     let mut logs = vec![Log::new(); partitions as usize];
     let mut places = vec![0; sources.len()];
-    let mut put = |partition: i32, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
-        let log: &mut Log = &mut logs[partition as usize];
-        let offset = log.last().map_or(0, |last| last.offset + 1);
+    let mut put = |partition: Partition, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
+        let log: &mut Log = &mut logs[partition.0 as usize];
+        let offset = log.last().map_or(Offset::FIRST, |last| last.offset.next());
         log.push(Entry { offset, timestamp_us, kind, datum, fact: None, run: 0 });
     };
     loop {
@@ -50,7 +51,7 @@ fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
                     put(partition, partial.window_start_us, Kind::Value, datum(&encoders.0, partial));
                 }
                 Some(Output::Closed(_, marker)) => {
-                    for partition in 0..partitions {
+                    for partition in (0..partitions).map(Partition) {
                         put(partition, marker.window_start_us, Kind::Control, datum(&encoders.1, marker));
                     }
                 }
@@ -67,7 +68,7 @@ fn merge<V: View + 'static>(logs: &[Log], pace: Pace) -> Vec<Committed> {
     let count = logs.len() as i32;
     let one = |(partition, log): (usize, &Log)| {
         let make = |checkpoints: &[Option<Checkpoint>]| -> Box<dyn Processor> {
-            Box::new(Merge::<V>::new(partition as i32, count, checkpoints[0].as_ref()))
+            Box::new(Merge::<V>::new(Partition(partition as i32), count, checkpoints[0].as_ref()))
         };
         drive(&make, &[log], &Schemas { values: vec![&value], control: &control }, pace)
     };
@@ -164,7 +165,7 @@ fn check_percentiles(world: &World, edges: &BTreeMap<(i64, String), Edge>) {
 
 #[test]
 fn a_source_that_does_not_come_ends_in_a_window_that_says_so() {
-    let mut merge = Merge::<ServiceMapView>::new(0, 1, None);
+    let mut merge = Merge::<ServiceMapView>::new(Partition(0), 1, None);
     let template = headwater_schemas::samples::partial();
     let window_us = template.window_start_us;
     let marker = PartitionClosed {
@@ -172,14 +173,14 @@ fn a_source_that_does_not_come_ends_in_a_window_that_says_so() {
         source_partitions: 2,
         ..headwater_schemas::samples::partition_closed()
     };
-    merge.closed(0, PartitionClosed { source_partition: 0, completeness: 1.0, missing: Vec::new(), ..marker });
+    merge.closed(Offset(0), PartitionClosed { source_partition: 0, completeness: 1.0, missing: Vec::new(), ..marker });
     let mut offset = 0;
     while !merge.has_outputs() {
         offset += 1;
         assert!(offset < 200_000, "the sums that wait have no bound");
         let mut partial = Partial { client: format!("c-{offset}"), ..template.clone() };
         (partial.duration_ns, partial.server_duration_ns) = Default::default();
-        merge.partial(offset, partial).unwrap();
+        merge.partial(Offset(offset), partial).unwrap();
     }
     let outputs = merge.take_outputs();
     let marker = outputs.iter().find_map(|output| match output {

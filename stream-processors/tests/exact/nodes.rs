@@ -3,6 +3,7 @@
 use headwater_agent::ledger::{Ledger, Stream};
 use headwater_processors::join::{FORGET_AFTER_US, Join, JoinSettings};
 use headwater_processors::processor::{Input, Kind, Output, Processor};
+use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{PartitionClosed, Record, Watermark};
 use headwater_schemas::wire::{Encoder, WriterSchema};
 
@@ -14,7 +15,7 @@ struct Nodes {
     join: Join,
     encoder: Encoder,
     schema: WriterSchema,
-    offset: i64,
+    offset: Offset,
     agents: Vec<(Ledger, i64)>,
     closed: Vec<PartitionClosed>,
 }
@@ -27,10 +28,10 @@ impl Nodes {
             (Ledger::new(format!("node-{node}"), began_us, began_us), ahead_s * SECOND)
         };
         Nodes {
-            join: Join::new(0, 1, JoinSettings::default(), &[]),
+            join: Join::new(Partition(0), 1, JoinSettings::default(), &[]),
             encoder: Encoder::of::<Watermark>(1).unwrap(),
             schema: WriterSchema::parse(Watermark::SCHEMA).unwrap(),
-            offset: 0,
+            offset: Offset::FIRST,
             agents: ahead_s.iter().enumerate().map(agent).collect(),
             closed: Vec::new(),
         }
@@ -52,7 +53,7 @@ impl Nodes {
             let input = Input { stream: at, offset, timestamp_us: None, kind, schema, datum: &datum };
             self.join.record(input).unwrap();
         }
-        self.offset += 1;
+        self.offset = self.offset.next();
         self.closed.extend(self.join.take_outputs().into_iter().map(|output| match output {
             Output::Closed(_, marker) => marker,
             other => panic!("only watermarks came, but {other:?}"),

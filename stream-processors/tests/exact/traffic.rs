@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater_histogram::Histogram;
 use headwater_processors::processor::Kind;
+use headwater_schemas::place::Offset;
 use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed};
 use headwater_schemas::wire::Encoder;
 
@@ -90,8 +91,8 @@ impl Traffic {
         let mut logs = [Log::new(), Log::new()];
         let mut put = |stream: usize, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
             let offset =
-                logs[stream].last().map_or(0, |last: &Entry| last.offset + 1 + i64::from(kind == Kind::Control));
-            logs[stream].push(Entry { offset, timestamp_us, kind, datum, fact: None, run: 0 });
+                logs[stream].last().map_or(0, |last: &Entry| last.offset.0 + 1 + i64::from(kind == Kind::Control));
+            logs[stream].push(Entry { offset: Offset(offset), timestamp_us, kind, datum, fact: None, run: 0 });
         };
         for window in 0..self.windows {
             let start_us = window_us(window);

@@ -134,7 +134,7 @@ fn places(settings: &KafkaSettings, bad: &[Bad]) -> BTreeMap<String, Place> {
                 let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
                 let name = key.trim_end_matches('!').to_owned();
                 if names.contains(name.as_str()) {
-                    places.insert(name, (message.topic().to_owned(), message.partition(), message.offset()));
+                    places.insert(name, (message.topic().to_owned(), message.partition().0, message.offset().0));
                 }
             })
             .unwrap();
