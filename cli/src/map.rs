@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use headwater_console::live::{EdgeView, Limits, Live, MapView, Range};
 use headwater_console::records::{Item, ItemReader, place};
 use headwater_kafka::{Next, RecordError, Start, TopicReader, connect_check};
-use headwater_schemas::records::{Edge, Missing};
+use headwater_schemas::records::{Edge, Missing, Workload};
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
 
@@ -45,8 +45,8 @@ pub struct EdgeLine<'a> {
     window_ms: i64,
     /// 0 at first; a line with a higher one replaces those before.
     revision: i32,
-    client: &'a str,
-    server: &'a str,
+    client: &'a Workload,
+    server: &'a Workload,
     protocol: &'a str,
     requests: i64,
     errors: i64,
@@ -201,8 +201,8 @@ fn row(edge: &EdgeView) -> Vec<(String, Colour)> {
         _ => Colour::None,
     };
     vec![
-        plain(edge.client.clone()),
-        plain(edge.server.clone()),
+        plain(edge.client.workload.to_string()),
+        plain(edge.server.workload.to_string()),
         plain(edge.protocol.clone()),
         counted(format::rate(requests.requests_per_s)),
         (counted(format::share(requests.error_share)).0, errors),

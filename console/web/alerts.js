@@ -18,7 +18,7 @@ export function showAlerts(view, nowMs, onSelect) {
 }
 
 function make(alert, onSelect) {
-  const select = () => onSelect({ edge: `${alert.client}>${alert.server}/${alert.protocol}` });
+  const select = () => onSelect({ edge: alert.edge });
   return html("article", {},
     html("div", { class: "row" }, html("span", { class: "state" }), html("button", { type: "button", class: "link service", onclick: select }), html("span", { class: "when" })),
     html("p", { class: "message" }),
@@ -31,7 +31,7 @@ function update(item, alert, nowMs) {
   const [row, message, measure, details] = item.children;
   const [state, service, when] = row.children;
   setText(state, alert.firing ? "Firing" : "Resolved");
-  setText(service, alert.service);
+  setText(service, format.workload(alert.service));
   const startedMs = alert.started_at_us / 1000;
   setText(when, alert.firing ? `for ${format.age(nowMs - startedMs)}` : `lasted ${format.age(alert.observed_at_us / 1000 - startedMs)}`);
   setAttribute(when, "title", format.period(alert.started_at_us, alert.observed_at_us));

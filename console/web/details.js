@@ -8,7 +8,7 @@ const CHART = { width: 320, height: 92, bottom: 16, top: 12 };
 export function showDetails({ selection, map, history }, onClose) {
   const panel = document.getElementById("details");
   const edge = map?.edges.find((edge) => edge.id === selection?.edge);
-  const node = map?.nodes.find((node) => node.name === selection?.node);
+  const node = map?.nodes.find((node) => node.id === selection?.node);
   panel.hidden = edge === undefined && node === undefined;
   if (panel.hidden) return;
   if (panel.childElementCount === 0) {
@@ -16,8 +16,8 @@ export function showDetails({ selection, map, history }, onClose) {
     panel.append(html("div", { class: "title" }, html("h2"), html("span", { class: "facts" }), close), html("div", { class: "chart" }), html("dl", { class: "figures wide" }));
   }
   const [title, chart, figures] = panel.children;
-  setText(title.children[0], edge ? `${edge.client} → ${edge.server}` : node.name);
-  setText(title.children[1], edge ? edge.protocol : "service");
+  setText(title.children[0], edge ? `${format.workload(edge.client)} → ${format.workload(edge.server)}` : format.workload(node));
+  setText(title.children[1], edge ? edge.protocol : node.kind);
   chart.replaceChildren(...(history === null ? [] : drawHistory(history.points)));
   const pairs = edge ? edgeFigures(edge) : nodeFigures(node, map);
   figures.replaceChildren(...pairs.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
@@ -43,8 +43,8 @@ function edgeFigures(edge) {
 }
 
 function nodeFigures(node, map) {
-  const asked = map.edges.filter((edge) => edge.client === node.name).map((edge) => edge.server);
-  const askers = map.edges.filter((edge) => edge.server === node.name).map((edge) => edge.client);
+  const asked = map.edges.filter((edge) => edge.client.id === node.id).map((edge) => format.workload(edge.server));
+  const askers = map.edges.filter((edge) => edge.server.id === node.id).map((edge) => format.workload(edge.client));
   const answers = node.incoming.requests > 0 ? requestFigures(node.incoming) : [];
   const asks = node.outgoing.requests > 0 ? [
     ["requests it makes", format.rate(node.outgoing.requests_per_s)],

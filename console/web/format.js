@@ -59,6 +59,11 @@ export function age(ms) {
 }
 
 // What stands on an edge of the map: above its line, and below it.
+// A workload as a person would say it; its id is another matter, see live/workload.rs.
+export function workload(who) {
+  return who.namespace === "" ? who.name : `${who.namespace}/${who.name}`;
+}
+
 export function edgeLines(edge) {
   if (edge.requests.requests > 0) {
     const { requests_per_s, error_share, p95_us } = edge.requests;

@@ -35,11 +35,11 @@ export function createGraph(container, onSelect) {
   new ResizeObserver(fit).observe(container);
 
   return function update(map, selection, alerting) {
-    const wanted = JSON.stringify([map.nodes.map((node) => node.name), map.edges.map((edge) => edge.id)]);
+    const wanted = JSON.stringify([map.nodes.map((node) => node.id), map.edges.map((edge) => edge.id)]);
     if (wanted !== shape) {
       shape = wanted;
-      const edges = map.edges.map((edge) => ({ id: edge.id, from: edge.client, to: edge.server }));
-      placed = layout(map.nodes.map((node) => node.name), edges);
+      const edges = map.edges.map((edge) => ({ id: edge.id, from: edge.client.id, to: edge.server.id }));
+      placed = layout(map.nodes.map((node) => node.id), edges);
       setAttribute(drawing, "viewBox", `0 0 ${placed.width} ${placed.height}`);
       fit();
     }
@@ -49,7 +49,7 @@ export function createGraph(container, onSelect) {
     const edges = [...map.edges].sort((a, b) => weight(a) - weight(b));
     keyed(edgeLayer, edges, (edge) => edge.id, (edge) => makeEdge(edge, context), (group, edge) => updateEdge(group, edge, context));
     keyed(labelLayer, map.edges, (edge) => edge.id, makeLabel, (group, edge) => updateLabel(group, edge, context));
-    keyed(nodeLayer, map.nodes, (node) => node.name, (node) => makeNode(node, context), (group, node) => updateNode(group, node, context));
+    keyed(nodeLayer, map.nodes, (node) => node.id, (node) => makeNode(node, context), (group, node) => updateNode(group, node, context));
   };
 }
 
@@ -58,10 +58,10 @@ function relatedTo(map, selection) {
   const edges = new Set();
   const nodes = new Set();
   for (const edge of map.edges) {
-    const chosen = selection?.edge === edge.id || (selection?.node !== undefined && [edge.client, edge.server].includes(selection.node));
+    const chosen = selection?.edge === edge.id || (selection?.node !== undefined && [edge.client.id, edge.server.id].includes(selection.node));
     if (!chosen) continue;
     edges.add(edge.id);
-    nodes.add(edge.client).add(edge.server);
+    nodes.add(edge.client.id).add(edge.server.id);
   }
   if (selection?.node !== undefined) nodes.add(selection.node);
   return { edges, nodes };
@@ -81,8 +81,8 @@ function updateEdge(group, edge, { placed, selection, related }) {
   setAttribute(group, "class", classes("edge", level(edge), {
     idle: isIdle(edge), tcp: edge.requests.requests === 0, selected: selection?.edge === edge.id, related: related.edges.has(edge.id),
   }));
-  setAttribute(group, "aria-label", `${edge.client} to ${edge.server}, ${edge.protocol}: ${format.edgeLabel(edge)}`);
-  setText(title, `${edge.client} → ${edge.server} (${edge.protocol})\n${format.edgeLabel(edge)}`);
+  setAttribute(group, "aria-label", `${format.workload(edge.client)} to ${format.workload(edge.server)}, ${edge.protocol}: ${format.edgeLabel(edge)}`);
+  setText(title, `${format.workload(edge.client)} → ${format.workload(edge.server)} (${edge.protocol})\n${format.edgeLabel(edge)}`);
   setAttribute(hit, "d", place.path);
   setAttribute(line, "d", place.path);
   setAttribute(line, "stroke-width", width.toFixed(1));
@@ -119,7 +119,7 @@ function updateLabel(group, edge, { placed, selection, related }) {
 }
 
 function makeNode(node, { onSelect }) {
-  const select = () => onSelect({ node: node.name });
+  const select = () => onSelect({ node: node.id });
   return svg("g", { tabindex: 0, role: "button", onclick: select, onkeydown: onEnter(select) },
     svg("title"),
     svg("rect", { class: "card", rx: 9 }),
@@ -132,15 +132,15 @@ function makeNode(node, { onSelect }) {
 
 function updateNode(group, node, { placed, selection, related, alerting }) {
   const [title, card, stripe, name, first, second, badge] = group.children;
-  const box = placed.nodes.get(node.name);
+  const box = placed.nodes.get(node.id);
   const [line1, line2] = figures(node);
-  const alert = alerting.has(node.name);
+  const alert = alerting.has(node.id);
   setAttribute(group, "transform", `translate(${Math.round(box.x)} ${Math.round(box.y)})`);
   setAttribute(group, "class", classes("node", level({ requests: node.incoming }), {
-    alert, unknown: node.name === "unknown", selected: selection?.node === node.name, related: related.nodes.has(node.name),
+    alert, unknown: node.kind === "unknown", selected: selection?.node === node.id, related: related.nodes.has(node.id),
   }));
-  setAttribute(group, "aria-label", `${node.name}: ${line1} ${line2}${alert ? ", alert firing" : ""}`);
-  setText(title, node.name);
+  setAttribute(group, "aria-label", `${format.workload(node)}: ${line1} ${line2}${alert ? ", alert firing" : ""}`);
+  setText(title, [node.cluster, node.idspace, node.kind, node.name].filter((part) => part !== "").join(" / "));
   setAttribute(card, "width", box.width);
   setAttribute(card, "height", box.height);
   setAttribute(stripe, "x", 0.5);
@@ -151,7 +151,7 @@ function updateNode(group, node, { placed, selection, related, alerting }) {
     setAttribute(text, "x", 16);
     setAttribute(text, "y", Math.round(top + i * 17));
   });
-  setText(name, shortened(node.name));
+  setText(name, shortened(format.workload(node)));
   setText(first, line1);
   setText(second, line2);
   setAttribute(badge, "transform", `translate(${SIZES.nodeWidth - 4} 4)`);

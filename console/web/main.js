@@ -23,7 +23,7 @@ function draw() {
   const firing = (alerts?.alerts ?? []).filter((alert) => alert.firing);
   document.getElementById("graph").hidden = !found;
   showEmpty(document.getElementById("empty"), found ? null : state);
-  if (found) drawGraph(map, state.selection, new Set(firing.map((alert) => alert.service)));
+  if (found) drawGraph(map, state.selection, new Set(firing.map((alert) => alert.service_id)));
   if (map !== null) showFacts(map);
   if (operations !== null) drawOperations(operations, state.selection, map);
   if (alerts !== null) showAlerts(alerts, serverNowMs(), select);

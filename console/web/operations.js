@@ -8,7 +8,7 @@ const ROWS_SHOWN = 40;
 
 const COLUMNS = [
   { name: "Operation", text: (o) => o.operation },
-  { name: "Call", text: (o) => `${o.client} → ${o.server}` },
+  { name: "Call", text: (o) => `${format.workload(o.client)} → ${format.workload(o.server)}` },
   { name: "Rate", number: (o) => o.requests.requests_per_s, text: (o) => format.rate(o.requests.requests_per_s) },
   { name: "Errors", number: (o) => o.requests.error_share, text: (o) => format.share(o.requests.error_share) },
   { name: "p50", number: (o) => o.requests.p50_us, text: (o) => format.latency(o.requests.p50_us) },
@@ -46,20 +46,16 @@ export function createOperations(table, onSelect) {
 
 function matches(operation, selection) {
   if (selection === null) return true;
-  if (selection.edge !== undefined) return edgeId(operation) === selection.edge;
-  return operation.client === selection.node || operation.server === selection.node;
-}
-
-function edgeId(operation) {
-  return `${operation.client}>${operation.server}/${operation.protocol}`;
+  if (selection.edge !== undefined) return operation.edge === selection.edge;
+  return operation.client.id === selection.node || operation.server.id === selection.node;
 }
 
 function operationKey(operation) {
-  return `${edgeId(operation)} ${operation.operation}`;
+  return `${operation.edge} ${operation.operation}`;
 }
 
 function makeRow(operation, onSelect) {
-  const select = () => onSelect({ edge: edgeId(operation) });
+  const select = () => onSelect({ edge: operation.edge });
   const name = html("button", { type: "button", class: "link", onclick: select });
   const cells = COLUMNS.slice(1).map((column) => html("td", { class: column.number ? "number" : "" }));
   const bar = html("span", { class: "bar" });
@@ -83,12 +79,14 @@ function showFacts(view, found, shown, selection, map) {
   setText(document.getElementById("operations-facts"), view.total > view.operations.length ? `${facts} (the slowest ${view.operations.length} of ${view.total})` : facts);
   const clear = document.getElementById("clear");
   clear.hidden = selection === null;
-  setText(clear, `${selection?.edge ?? selection?.node} ✕`);
+  const node = map?.nodes.find((node) => node.id === selection?.node);
+  const chosen = map?.edges.find((edge) => edge.id === selection?.edge);
+  const what = node ? format.workload(node) : chosen ? `${format.workload(chosen.client)} → ${format.workload(chosen.server)}` : "selection";
+  setText(clear, `${what} ✕`);
   setAttribute(clear, "aria-label", "Show the operations of all edges");
   const empty = document.getElementById("operations-empty");
   empty.hidden = shown > 0;
-  const edge = map?.edges.find((edge) => edge.id === selection?.edge);
   if (selection === null) setText(empty, "No requests in this time.");
-  else if (edge?.protocol === "tcp") setText(empty, "The protocol of this edge is not taken apart: it shows bytes, round-trip time and connections, but no requests.");
+  else if (chosen?.protocol === "tcp") setText(empty, "The protocol of this edge is not taken apart: it shows bytes, round-trip time and connections, but no requests.");
   else setText(empty, "No requests of this selection in this time.");
 }

@@ -6,7 +6,7 @@ use headwater_histogram::Histogram;
 
 use crate::records::{
     Agent, Alert, AlertState, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Latency, Missing, Partial,
-    PartitionClosed, Request, Side, Watermark,
+    PartitionClosed, Request, Side, Watermark, Workload,
 };
 
 pub fn request() -> Request<'static> {
@@ -29,8 +29,12 @@ pub fn request() -> Request<'static> {
         response_bytes: 70_000,
         weight: 3,
         node: "node-a",
+        cluster: "east",
+        namespace: "shop",
+        workload_kind: "Deployment",
         workload: "shop-orders",
-        workload_kind: "unit",
+        pod: "shop-orders-5d4f8-abcde",
+        container: "orders",
         pid: 4711,
         local_address: "10.0.0.7",
         local_port: 8080,
@@ -59,8 +63,12 @@ pub fn flow() -> Flow<'static> {
         rtt_min_us: -1,
         connect_us: 90,
         node: "node-a",
+        cluster: "east",
+        namespace: "shop",
+        workload_kind: "Deployment",
         workload: "shop-orders",
-        workload_kind: "program",
+        pod: "shop-orders-5d4f8-abcde",
+        container: "orders",
         pid: 4711,
         local_address: "10.0.0.7",
         local_port: 40_000,
@@ -103,6 +111,11 @@ pub fn agent() -> Agent {
     }
 }
 
+/// A workload of Kubernetes.
+fn in_cluster(name: &str) -> Workload {
+    Workload { cluster: "east".into(), namespace: "shop".into(), kind: "Deployment".into(), name: name.into() }
+}
+
 fn histogram() -> Histogram {
     let mut histogram = Histogram::default();
     [0, 1, 1000, 250_001_000].into_iter().for_each(|value| histogram.record(value));
@@ -118,8 +131,8 @@ pub fn partial() -> Partial {
         window_start_us: 1_790_000_000_000_000,
         window_ms: 10_000,
         raw_partition: 3,
-        client: "nginx".into(),
-        server: "shop-orders".into(),
+        client: Workload::local("unit", "nginx"),
+        server: in_cluster("shop-orders"),
         protocol: "http".into(),
         operation: "GET /".into(),
         status_class: "2xx".into(),
@@ -158,8 +171,8 @@ pub fn edge() -> Edge {
         window_start_us: 1_790_000_000_000_000,
         window_ms: 10_000,
         revision: 1,
-        client: "nginx".into(),
-        server: "shop-orders".into(),
+        client: Workload::local("unit", "nginx"),
+        server: in_cluster("shop-orders"),
         protocol: "http".into(),
         requests: 4,
         errors: 1,
@@ -188,8 +201,8 @@ pub fn latency() -> Latency {
         window_start_us: 1_790_000_000_000_000,
         window_ms: 10_000,
         revision: 0,
-        client: "nginx".into(),
-        server: "shop-orders".into(),
+        client: Workload::local("unit", "nginx"),
+        server: in_cluster("shop-orders"),
         protocol: "http".into(),
         operation: "GET /".into(),
         status_class: "5xx".into(),
@@ -209,9 +222,9 @@ pub fn alert() -> Alert {
         alert_id: "a1".into(),
         state: AlertState::Resolved,
         kind: "latency_p95".into(),
-        service: "shop-orders".into(),
-        client: "nginx".into(),
-        server: "shop-orders".into(),
+        service: in_cluster("shop-orders"),
+        client: Workload::local("unit", "nginx"),
+        server: in_cluster("shop-orders"),
         protocol: "http".into(),
         operation: "GET /".into(),
         started_at_us: 1_790_000_000_000_000,

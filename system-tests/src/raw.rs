@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use headwater_kafka::{KafkaSettings, Partition, PublishError, Publisher, Registry, admin, partition_of};
-use headwater_schemas::records::{Partial, PartitionClosed, Record, Request, Side, Watermark};
+use headwater_schemas::records::{Partial, PartitionClosed, Record, Request, Side, Watermark, Workload};
 use headwater_schemas::samples;
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
 use headwater_schemas::wire::Encoder;
@@ -186,7 +186,11 @@ impl Raw {
             kinds.push(Bytes { unreadable: false, ..value("a name of 100 kB", self.request.encode(&request)?) });
         }
         if topic == Topic::Partials {
-            let partial = Partial { client: "c".repeat(500_000), window_start_us: now_us, ..samples::partial() };
+            let partial = Partial {
+                client: Workload::local("program", &"c".repeat(500_000)),
+                window_start_us: now_us,
+                ..samples::partial()
+            };
             kinds.push(Bytes { unreadable: false, ..value("a name of 500 kB", self.partial.encode(&partial)?) });
         }
         Ok(kinds)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_kafka::{KafkaSettings, Next, Offset, Partition, Publisher, Start, TopicReader, Transactions, admin};
+use headwater_schemas::records::Workload;
 use headwater_schemas::topics::Topic;
 use headwater_stack::{Stack, StackOptions};
 use headwater_system_tests::chaos::{Chaos, MODES};
@@ -193,14 +194,14 @@ fn supervise_a_second(chaos: &mut Chaos, deadline: Instant) {
 /// The parts of the latencies of a window and an edge add up to that edge, and no part is there twice.
 fn check_latencies(settings: &KafkaSettings) {
     let mut parts = BTreeSet::new();
-    let mut sums: BTreeMap<(i64, String, String, String), i64> = BTreeMap::new();
+    let mut sums: BTreeMap<(i64, Workload, Workload, String), i64> = BTreeMap::new();
     for latency in topics::latencies(settings).unwrap() {
         let edge = (latency.window_start_us, latency.client, latency.server, latency.protocol);
         let part = (edge.clone(), latency.operation, latency.status_class, latency.revision);
         assert!(parts.insert(part.clone()), "doubled: {part:?}");
         *sums.entry(edge).or_default() += latency.requests;
     }
-    let mut edges: BTreeMap<(i64, String, String, String), i64> = BTreeMap::new();
+    let mut edges: BTreeMap<(i64, Workload, Workload, String), i64> = BTreeMap::new();
     for edge in topics::edges(settings).unwrap().into_iter().filter(|edge| edge.requests > 0) {
         edges.insert((edge.window_start_us, edge.client, edge.server, edge.protocol), edge.requests);
     }

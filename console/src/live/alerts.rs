@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_schemas::records::{Alert, AlertState};
+use headwater_schemas::records::{Alert, AlertState, edge_id};
 use serde::Serialize;
 
 use super::Live;
@@ -21,6 +21,10 @@ pub struct AlertsView {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AlertView {
     pub firing: bool,
+    /// The edge that it is about, as the map names it.
+    pub edge: String,
+    /// The workload to look at, as the map names it.
+    pub service_id: String,
     #[serde(flatten)]
     pub alert: Alert,
 }
@@ -60,15 +64,21 @@ impl Alerts {
 
 impl Live {
     pub fn alerts(&self) -> AlertsView {
-        let mut alerts: Vec<AlertView> = self
-            .alerts
-            .by_id
-            .values()
-            .map(|alert| AlertView { firing: is_firing(alert), alert: alert.clone() })
-            .collect();
+        let mut alerts: Vec<AlertView> = self.alerts.by_id.values().map(AlertView::of).collect();
         alerts.sort_by_key(|view| (!view.firing, std::cmp::Reverse(view.alert.observed_at_us)));
         let firing = alerts.iter().filter(|view| view.firing).count();
         AlertsView { firing, alerts, cut_off: self.alerts.cut_off }
+    }
+}
+
+impl AlertView {
+    fn of(alert: &Alert) -> Self {
+        AlertView {
+            firing: is_firing(alert),
+            edge: edge_id(&alert.client, &alert.server, &alert.protocol),
+            service_id: alert.service.key(),
+            alert: alert.clone(),
+        }
     }
 }
 
@@ -78,6 +88,8 @@ fn is_firing(alert: &Alert) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use headwater_schemas::records::Workload;
+
     use super::super::Limits;
     use super::*;
 
@@ -86,9 +98,9 @@ mod tests {
             alert_id: id.into(),
             state,
             kind: "error_rate".into(),
-            service: "b".into(),
-            client: "a".into(),
-            server: "b".into(),
+            service: Workload::local("program", "b"),
+            client: Workload::local("program", "a"),
+            server: Workload::local("program", "b"),
             protocol: "http".into(),
             operation: String::new(),
             started_at_us: 1,

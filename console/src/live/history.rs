@@ -1,5 +1,6 @@
 //! How one edge or one service went over the kept minutes: a point a window.
 
+use headwater_schemas::records::Workload;
 use serde::Serialize;
 
 use super::Live;
@@ -26,24 +27,25 @@ pub enum Of<'a> {
     /// An edge by its id.
     Edge(&'a str),
     /// All requests that a service answered, or that it made if it answers none.
-    Node(&'a str),
+    Node(&'a Workload),
 }
 
 impl Live {
     /// The windows that are published in full, oldest first. A window in which the edge did nothing is a point too.
     pub fn history(&self, of: Of, range: Range) -> HistoryView {
         let Some((_, windows)) = self.edges.of(range) else { return HistoryView { points: Vec::new() } };
-        let answers =
-            |name: &str| self.edges.all().any(|(_, window)| window.records.values().any(|edge| edge.server == name));
-        let as_server = matches!(of, Of::Node(name) if answers(name));
+        let answers = |who: &Workload| {
+            self.edges.all().any(|(_, window)| window.records.values().any(|edge| edge.server == *who))
+        };
+        let as_server = matches!(of, Of::Node(who) if answers(who));
         let points = windows.iter().map(|(start_us, window)| {
             let covered_s = window.length_us as f64 / 1e6;
             let (mut sums, mut bytes, mut completeness) = (Sums::default(), 0_i64, window.completeness);
             for (id, edge) in &window.records {
                 let meant = match of {
                     Of::Edge(wanted) => id == wanted,
-                    Of::Node(name) if as_server => edge.server == name,
-                    Of::Node(name) => edge.client == name,
+                    Of::Node(who) if as_server => edge.server == *who,
+                    Of::Node(who) => edge.client == *who,
                 };
                 if meant {
                     sums.add(edge.requests, edge.errors, &edge.duration_ns, &edge.server_duration_ns);

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use headwater_schemas::records::{Edge, Missing};
+use headwater_schemas::records::{Edge, Missing, Workload};
 use serde::Serialize;
 
 use super::gaps::{self, Gap};
 use super::summary::{Summary, Sums};
 use super::windows::{Range, Span, Window};
+use super::workload::WorkloadView;
 use super::{CutOffs, Live};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,7 +31,8 @@ pub struct MapView {
 /// A service: something that calls or is called.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NodeView {
-    pub name: String,
+    #[serde(flatten)]
+    pub workload: WorkloadView,
     /// Requests that it answered.
     pub incoming: Summary,
     /// Requests that it made.
@@ -42,8 +44,8 @@ pub struct NodeView {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EdgeView {
     pub id: String,
-    pub client: String,
-    pub server: String,
+    pub client: WorkloadView,
+    pub server: WorkloadView,
     pub protocol: String,
     pub requests: Summary,
     /// Of the requests, those seen from both sides, from 0 to 1.
@@ -176,8 +178,8 @@ impl<'a> EdgeTotal<'a> {
     fn view(self, id: &str, covered_s: f64) -> EdgeView {
         EdgeView {
             id: id.to_owned(),
-            client: self.edge.client.clone(),
-            server: self.edge.server.clone(),
+            client: (&self.edge.client).into(),
+            server: (&self.edge.server).into(),
             protocol: self.edge.protocol.clone(),
             requests: self.sums.summary(covered_s),
             both_sides_share: super::share(self.both_sides, self.sums.requests),
@@ -195,7 +197,7 @@ impl<'a> EdgeTotal<'a> {
 }
 
 fn nodes<'a>(edges: impl Iterator<Item = &'a EdgeTotal<'a>>, covered_s: f64) -> Vec<NodeView> {
-    let mut sums: BTreeMap<&str, (Sums, Sums, i64)> = BTreeMap::new();
+    let mut sums: BTreeMap<&Workload, (Sums, Sums, i64)> = BTreeMap::new();
     for total in edges {
         let bytes = total.to_server_bytes.saturating_add(total.to_client_bytes);
         let (_, outgoing, node_bytes) = sums.entry(&total.edge.client).or_default();
@@ -205,8 +207,8 @@ fn nodes<'a>(edges: impl Iterator<Item = &'a EdgeTotal<'a>>, covered_s: f64) -> 
         incoming.add(total.sums.requests, total.sums.errors, &total.sums.duration_ns, &total.sums.server_duration_ns);
         *node_bytes = node_bytes.saturating_add(bytes);
     }
-    let view = |(name, (incoming, outgoing, bytes)): (&str, (Sums, Sums, i64))| NodeView {
-        name: name.to_owned(),
+    let view = |(workload, (incoming, outgoing, bytes)): (&Workload, (Sums, Sums, i64))| NodeView {
+        workload: workload.into(),
         incoming: incoming.summary(covered_s),
         outgoing: outgoing.summary(covered_s),
         bytes_per_s: per_s(bytes, covered_s),

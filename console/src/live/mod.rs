@@ -14,6 +14,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod windows;
+mod workload;
 
 use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed};
 use serde::Serialize;
@@ -26,6 +27,7 @@ pub use map::{EdgeView, MapView, NodeView};
 pub use operations::{OperationView, OperationsView};
 pub use summary::Summary;
 pub use windows::{CutOff, Range, Span};
+pub use workload::WorkloadView;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]

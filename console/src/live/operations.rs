@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use headwater_schemas::records::{Workload, edge_id};
 use serde::Serialize;
 
 use super::Live;
 use super::summary::{Summary, Sums};
 use super::windows::{Range, Span};
+use super::workload::WorkloadView;
 
 /// More operations than anyone reads; the answer says how many there were.
 pub const OPERATIONS_MAX: usize = 500;
@@ -24,8 +26,10 @@ pub struct OperationsView {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OperationView {
-    pub client: String,
-    pub server: String,
+    /// The edge that it belongs to, as the map names it.
+    pub edge: String,
+    pub client: WorkloadView,
+    pub server: WorkloadView,
     pub protocol: String,
     pub operation: String,
     pub requests: Summary,
@@ -41,9 +45,9 @@ impl Live {
             return OperationsView { span: None, operations: Vec::new(), total: 0 };
         };
         type Total = (Sums, BTreeMap<String, i64>, f64);
-        let mut totals: BTreeMap<[&str; 4], Total> = BTreeMap::new();
+        let mut totals: BTreeMap<(&Workload, &Workload, [&str; 2]), Total> = BTreeMap::new();
         for latency in windows.iter().flat_map(|(_, window)| window.records.values()) {
-            let key = [&*latency.client, &*latency.server, &*latency.protocol, &*latency.operation];
+            let key = (&latency.client, &latency.server, [&*latency.protocol, &*latency.operation]);
             let (sums, statuses, completeness) =
                 totals.entry(key).or_insert_with(|| (Sums::default(), BTreeMap::new(), 1.0));
             sums.add(latency.requests, latency.errors, &latency.duration_ns, &latency.server_duration_ns);
@@ -53,9 +57,10 @@ impl Live {
         let total = totals.len();
         let mut operations: Vec<OperationView> = totals
             .into_iter()
-            .map(|([client, server, protocol, operation], (sums, statuses, completeness))| OperationView {
-                client: client.to_owned(),
-                server: server.to_owned(),
+            .map(|((client, server, [protocol, operation]), (sums, statuses, completeness))| OperationView {
+                edge: edge_id(client, server, protocol),
+                client: client.into(),
+                server: server.into(),
                 protocol: protocol.to_owned(),
                 operation: operation.to_owned(),
                 requests: sums.summary(span.covered_s),

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use headwater_histogram::Histogram;
-use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed};
+use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed, Workload};
 
 use super::history::Of;
 use super::{Limits, Live, Range};
@@ -16,13 +16,17 @@ fn durations_ms(range: std::ops::RangeInclusive<u64>) -> Histogram {
     histogram
 }
 
+fn named(name: &str) -> Workload {
+    Workload::local("program", name)
+}
+
 fn edge(window: i64, client: &str, server: &str, requests: i64, errors: i64) -> Edge {
     Edge {
         window_start_us: T0 + window * WINDOW_US,
         window_ms: WINDOW_US / 1000,
         revision: 0,
-        client: client.into(),
-        server: server.into(),
+        client: named(client),
+        server: named(server),
         protocol: "http".into(),
         requests,
         errors,
@@ -52,8 +56,8 @@ fn latency(window: i64, operation: &str, class: &str, durations: Histogram) -> L
         window_start_us: T0 + window * WINDOW_US,
         window_ms: WINDOW_US / 1000,
         revision: 0,
-        client: "a".into(),
-        server: "b".into(),
+        client: named("a"),
+        server: named("b"),
         protocol: "http".into(),
         operation: operation.into(),
         status_class: class.into(),
@@ -98,7 +102,7 @@ fn sums_and_histograms_of_the_range_are_added_before_anything_is_divided() {
     // Of 1 to 100 and 1 to 50 ms, the 143rd smallest of 150 is 93 ms.
     assert!((ab.requests.p95_us / 93_000.0 - 1.0).abs() < 0.011, "{}", ab.requests.p95_us);
     assert_eq!(ab.to_client_bytes_per_s, 300.0);
-    let b = map.nodes.iter().find(|node| node.name == "b").unwrap();
+    let b = map.nodes.iter().find(|node| node.workload.workload.name == "b").unwrap();
     assert_eq!((b.incoming.requests, b.outgoing.requests), (150, 10));
 }
 
@@ -202,7 +206,8 @@ fn history_has_a_point_a_window() {
     let live = live_with([edge(0, "a", "b", 10, 1), edge(1, "x", "y", 1, 0), edge(2, "a", "b", 30, 0)]);
     let counts =
         |of| live.history(of, Range::Minutes(15)).points.iter().map(|p| p.requests.requests).collect::<Vec<_>>();
-    assert_eq!(counts(Of::Edge("a>b/http")), [10, 0, 30]);
-    assert_eq!(counts(Of::Node("b")), [10, 0, 30]);
-    assert_eq!(counts(Of::Node("a")), [10, 0, 30], "a answers nothing, so what it asked is shown");
+    assert_eq!(counts(Of::Edge("//program/a>//program/b/http")), [10, 0, 30]);
+    let (a, b) = (named("a"), named("b"));
+    assert_eq!(counts(Of::Node(&b)), [10, 0, 30]);
+    assert_eq!(counts(Of::Node(&a)), [10, 0, 30], "a answers nothing, so what it asked is shown");
 }

@@ -13,6 +13,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream;
+use headwater_schemas::records::Workload;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -83,10 +84,11 @@ struct HistoryQuery {
 async fn history(feed: Shared, query: Result<Query<HistoryQuery>, QueryRejection>) -> Response {
     ask(feed, move |live| {
         let Query(query) = query.map_err(|error| error.body_text())?;
-        let of = match (&query.edge, &query.node) {
+        let node = query.node.as_deref().map(Workload::from_key);
+        let of = match (&query.edge, &node) {
             (Some(edge), None) => Of::Edge(edge),
-            (None, Some(node)) => Of::Node(node),
-            _ => return Err("give either edge=ID or node=NAME".to_owned()),
+            (None, Some(Some(node))) => Of::Node(node),
+            _ => return Err("give either edge=ID or node=ID, with an id from /api/map".to_owned()),
         };
         Ok(live.history(of, Range::Minutes(live.minutes())))
     })

@@ -96,7 +96,7 @@ async function checkLabels(page) {
     const edges = [...document.querySelectorAll(".edge")];
     return map.edges.length === edges.length && map.edges.every((edge) => {
       const drawn = edges.find((group) => group.dataset.key === edge.id);
-      return drawn?.getAttribute("aria-label") === `${edge.client} to ${edge.server}, ${edge.protocol}: ${format.edgeLabel(edge)}`;
+      return drawn?.getAttribute("aria-label") === `${format.workload(edge.client)} to ${format.workload(edge.server)}, ${edge.protocol}: ${format.edgeLabel(edge)}`;
     });
   });
   const label = page.locator(".label[data-key='shop-orders>shop-payments/http']");
@@ -117,7 +117,7 @@ async function checkSelection(page, shot) {
   await shot("edge");
   await page.keyboard.press("Escape");
   await page.locator("#details").waitFor({ state: "hidden" });
-  await page.locator(".node[data-key='shop-catalog']").click();
+  await page.locator(".node[data-key='//unit/shop-catalog']").click();
   await page.locator("#details h2").filter({ hasText: "shop-catalog" }).waitFor();
   assert.equal(await page.locator("#operations tbody tr").count(), 2);
   await page.emulateMedia({ colorScheme: "dark" });
@@ -128,7 +128,7 @@ async function checkSelection(page, shot) {
 
 // A refresh moves nothing and keeps the focus.
 async function checkSteadiness(page) {
-  const node = page.locator(".node[data-key='shop-orders']");
+  const node = page.locator(".node[data-key='//unit/shop-orders']");
   await node.focus();
   const before = await node.boundingBox();
   await page.waitForResponse((response) => response.url().includes("/api/map"));

@@ -41,7 +41,7 @@ fn what_is_published_is_what_the_answers_say() {
     });
     assert_eq!(map["edges"].as_array().unwrap().len(), 1);
     let found = &map["edges"][0];
-    assert_eq!((&found["client"], &found["server"]), (&"a".into(), &"b".into()));
+    assert_eq!((&found["client"]["name"], &found["server"]["id"]), (&"a".into(), &"//unit/b".into()));
     assert_eq!(found["requests"]["requests"], 100, "the second revision counts, not the first nor both");
     assert_eq!(found["requests"]["requests_per_s"], 10.0);
     assert_eq!(found["requests"]["error_share"], 0.07);
@@ -83,7 +83,10 @@ fn wrong_questions_get_clear_answers_and_every_answer_is_guarded() {
     assert_eq!((status, &answer["error"]), (400, &"minutes is 99, only the last 15 are kept".into()));
     assert_eq!(get(&format!("{}/api/map?minutes=x", console.url)).0, 400);
     assert_eq!(get(&format!("{}/api/map?hours=1", console.url)).0, 400);
-    assert_eq!(get(&format!("{}/api/history", console.url)).1["error"], "give either edge=ID or node=NAME");
+    assert_eq!(
+        get(&format!("{}/api/history", console.url)).1["error"],
+        "give either edge=ID or node=ID, with an id from /api/map"
+    );
     assert_eq!(get(&format!("{}/nothing", console.url)).0, 404);
     assert_eq!(get(&format!("{}/healthz", console.url)), (200, "ok\n".into()));
 

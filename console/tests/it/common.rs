@@ -11,7 +11,7 @@ use headwater_console::server::{Server, ServerSettings};
 use headwater_histogram::Histogram;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin};
 use headwater_schemas::records::{
-    Agent, Alert, AlertState, Edge, Evidence, Latency, Missing, PartitionClosed, Record, edge_id, latency_key,
+    Agent, Alert, AlertState, Edge, Evidence, Latency, Missing, PartitionClosed, Record, Workload, edge_id, latency_key,
 };
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::Encoder;
@@ -139,8 +139,8 @@ pub fn http(window_start_us: i64, client: &str, server: &str, requests: i64, err
         window_start_us,
         window_ms: WINDOW_US / 1000,
         revision: 0,
-        client: client.into(),
-        server: server.into(),
+        client: named(client),
+        server: named(server),
         protocol: "http".into(),
         requests,
         errors,
@@ -162,6 +162,11 @@ pub fn http(window_start_us: i64, client: &str, server: &str, requests: i64, err
         completeness: 1.0,
         missing: Vec::new(),
     }
+}
+
+/// A workload outside of Kubernetes.
+pub fn named(name: &str) -> Workload {
+    Workload::local("unit", name)
 }
 
 /// An edge whose protocol is not taken apart.
@@ -202,9 +207,9 @@ pub fn firing(window_start_us: i64) -> Alert {
         alert_id: "error_rate shop-orders>shop-payments/http".into(),
         state: AlertState::Firing,
         kind: "error_rate".into(),
-        service: "shop-payments".into(),
-        client: "shop-orders".into(),
-        server: "shop-payments".into(),
+        service: named("shop-payments"),
+        client: named("shop-orders"),
+        server: named("shop-payments"),
         protocol: "http".into(),
         operation: "POST /payments".into(),
         started_at_us: window_start_us,

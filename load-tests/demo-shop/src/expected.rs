@@ -1,5 +1,5 @@
-//! What a service map of the shop must show, as data: `expected-map.json`, one object a line, in the form of
-//! `headwater map --json`.
+//! What a service map of the shop must show, as data: `expected-map.json`, one object a line, with the names of
+//! the two ends.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::Workload;
+
 /// Whether what an [`Alert`] names still holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -20,11 +22,11 @@ pub struct Alert {
     /// `error_rate` or `latency_p95`.
     pub kind: String,
     /// The service to look at: the server of the edge.
-    pub service: String,
+    pub service: Workload,
     /// Client of the edge.
-    pub client: String,
+    pub client: Workload,
     /// Server of the edge.
-    pub server: String,
+    pub server: Workload,
     /// Protocol of the edge.
     pub protocol: String,
     /// Method and templated path; empty if the whole edge is meant.

@@ -1,7 +1,8 @@
 use headwater_histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::Missing;
+use super::workload::push_escaped;
+use super::{Missing, Workload};
 
 /// One edge of the service map in one window. See `avro/edge.avsc` for the meaning of each field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,10 +13,10 @@ pub struct Edge {
     pub window_ms: i64,
     /// 0 at first; a late record publishes the window again with the next number.
     pub revision: i32,
-    /// Workload that opened the connections; `unknown` if no agent named it.
-    pub client: String,
-    /// Workload that accepted the connections; its address and port if no agent named it, `unknown` if neither is known.
-    pub server: String,
+    /// Workload that opened the connections; unknown if no agent named it.
+    pub client: Workload,
+    /// Workload that accepted the connections; its address and port if no agent named it, unknown if neither is known.
+    pub server: Workload,
     /// Protocol that was recognised, such as `http`; else `tcp`.
     pub protocol: String,
     /// Requests that were completed in the window.
@@ -60,7 +61,9 @@ pub struct Edge {
 
 record!(Edge, "Edge", "edge");
 
-/// The Kafka key of edges and partials.
-pub fn edge_id(client: &str, server: &str, protocol: &str) -> String {
-    format!("{client}>{server}/{protocol}")
+/// The Kafka key of edges and partials: `client>server/protocol`, where client and server are keys of workloads.
+pub fn edge_id(client: &Workload, server: &Workload, protocol: &str) -> String {
+    let mut id = format!("{}>{}/", client.key(), server.key());
+    push_escaped(&mut id, protocol);
+    id
 }

@@ -1,6 +1,8 @@
 use headwater_histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::{Workload, edge_id};
+
 /// Latency of one operation and status class of an edge in one window. See `avro/latency.avsc`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
@@ -11,9 +13,9 @@ pub struct Latency {
     /// 0 at first; a late record publishes the window again with the next number.
     pub revision: i32,
     /// Workload that opened the connections; `unknown` if no agent named it.
-    pub client: String,
+    pub client: Workload,
     /// Workload that accepted the connections; its address and port if no agent named it, `unknown` if neither is known.
-    pub server: String,
+    pub server: Workload,
     /// Protocol that was recognised, such as `http`; else `tcp`.
     pub protocol: String,
     /// Method and templated path, of bounded number; `{other}` past the bound.
@@ -41,6 +43,6 @@ pub struct Latency {
 record!(Latency, "Latency", "latency");
 
 /// The Kafka key of latencies.
-pub fn latency_key(client: &str, server: &str, protocol: &str, operation: &str) -> String {
-    format!("{client}>{server}/{protocol} {operation}")
+pub fn latency_key(client: &Workload, server: &Workload, protocol: &str, operation: &str) -> String {
+    format!("{} {operation}", edge_id(client, server, protocol))
 }

@@ -18,6 +18,7 @@ mod latency;
 mod partial;
 mod request;
 mod watermark;
+mod workload;
 
 pub use agent::Agent;
 pub use alert::{Alert, AlertState, Evidence};
@@ -28,6 +29,7 @@ pub use latency::{Latency, latency_key};
 pub use partial::{Missing, Partial, PartitionClosed};
 pub use request::{Request, Side, status_class};
 pub use watermark::{Dropped, Watermark};
+pub use workload::{ADDRESS, UNKNOWN, Workload, push_key};
 
 /// A type that is written to Kafka with a schema of its own.
 pub trait Record {

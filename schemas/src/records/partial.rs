@@ -1,6 +1,8 @@
 use headwater_histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::Workload;
+
 /// What one raw partition adds to one window of one edge and operation. See `avro/partial.avsc`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Partial {
@@ -11,9 +13,9 @@ pub struct Partial {
     /// Partition of `flows` and `requests` that it was made of.
     pub raw_partition: i32,
     /// Workload that opened the connections; `unknown` if no agent named it.
-    pub client: String,
+    pub client: Workload,
     /// Workload that accepted the connections; its address and port if no agent named it, `unknown` if neither is known.
-    pub server: String,
+    pub server: Workload,
     /// Protocol that was recognised, such as `http`; else `tcp`.
     pub protocol: String,
     /// Method and templated path; empty in a partial that carries what connections did rather than requests.

@@ -52,10 +52,18 @@ pub struct Request<'a> {
     pub weight: i64,
     /// Host on which this side runs.
     pub node: &'a str,
-    /// Name of this side's workload: container, systemd unit or program.
-    pub workload: &'a str,
-    /// Where the name comes from: `container`, `unit`, `program` or `unknown`.
+    /// The cluster of this side's workload; empty outside of one, or where it has no name.
+    pub cluster: &'a str,
+    /// Of Kubernetes; empty outside of it.
+    pub namespace: &'a str,
+    /// Of Kubernetes, such as `Deployment`; else `container`, `unit` or `program`; `unknown` if nobody has named it.
     pub workload_kind: &'a str,
+    /// Name of this side's workload.
+    pub workload: &'a str,
+    /// Of Kubernetes; empty outside of it.
+    pub pod: &'a str,
+    /// The container within the pod, or by itself; empty outside of one.
+    pub container: &'a str,
     /// Process that used the socket first; 0 if unknown.
     pub pid: i32,
     /// This side's IP address, as this side sees it.

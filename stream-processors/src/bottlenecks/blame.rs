@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headwater_schemas::records::Workload;
+
 /// The deviating part of the service map.
 #[derive(Debug, Clone, Default)]
 pub struct Deviations {
-    servers_of: BTreeMap<String, BTreeSet<String>>,
+    servers_of: BTreeMap<Workload, BTreeSet<Workload>>,
 }
 
 impl Deviations {
-    pub fn insert(&mut self, client: &str, server: &str) {
+    pub fn insert(&mut self, client: &Workload, server: &Workload) {
         self.servers_of.entry(client.to_owned()).or_default().insert(server.to_owned());
     }
 
@@ -26,14 +28,14 @@ impl Deviations {
     }
 
     /// Whether a deeper edge explains why calls to this server deviate.
-    pub fn explain(&self, client: &str, server: &str) -> bool {
-        let mut seen: BTreeSet<&str> = BTreeSet::new();
-        let mut to_visit: Vec<&str> = self.called_by(server, client);
+    pub fn explain(&self, client: &Workload, server: &Workload) -> bool {
+        let mut seen: BTreeSet<&Workload> = BTreeSet::new();
+        let mut to_visit: Vec<&Workload> = self.called_by(server, Some(client));
         while let Some(deeper) = to_visit.pop() {
             if !seen.insert(deeper) {
                 continue;
             }
-            let next = self.called_by(deeper, "");
+            let next = self.called_by(deeper, None);
             if next.is_empty() {
                 return true;
             }
@@ -43,12 +45,12 @@ impl Deviations {
     }
 
     /// Whom a service calls with deviations; a call to itself and the way back explain nothing, nor does an unknown service.
-    fn called_by(&self, service: &str, back_to: &str) -> Vec<&str> {
-        if service == "unknown" {
+    fn called_by(&self, service: &Workload, back_to: Option<&Workload>) -> Vec<&Workload> {
+        if !service.is_known() {
             return Vec::new();
         }
         let servers = self.servers_of.get(service).into_iter().flatten();
-        servers.map(String::as_str).filter(|server| *server != service && *server != back_to).collect()
+        servers.filter(|server| *server != service && Some(*server) != back_to).collect()
     }
 }
 
@@ -58,30 +60,38 @@ mod tests {
 
     fn deviations(edges: &[(&str, &str)]) -> Deviations {
         let mut deviations = Deviations::default();
-        edges.iter().for_each(|(client, server)| deviations.insert(client, server));
+        edges.iter().for_each(|(client, server)| deviations.insert(&named(client), &named(server)));
         deviations
+    }
+
+    fn named(name: &str) -> Workload {
+        Workload::local("program", name)
+    }
+
+    fn explained(deviations: &Deviations, client: &str, server: &str) -> bool {
+        deviations.explain(&named(client), &named(server))
     }
 
     #[test]
     fn only_the_end_of_the_chain_is_a_cause() {
         let chain = deviations(&[("gateway", "shop"), ("shop", "cart"), ("cart", "prices")]);
-        assert!(chain.explain("gateway", "shop"));
-        assert!(chain.explain("shop", "cart"));
-        assert!(!chain.explain("cart", "prices"));
+        assert!(explained(&chain, "gateway", "shop"));
+        assert!(explained(&chain, "shop", "cart"));
+        assert!(!explained(&chain, "cart", "prices"));
     }
 
     #[test]
     fn a_ring_and_a_call_to_itself_explain_nothing() {
         let ring = deviations(&[("a", "b"), ("b", "c"), ("c", "a"), ("d", "d")]);
-        assert!(!ring.explain("a", "b"));
-        assert!(!ring.explain("b", "c"));
-        assert!(!ring.explain("d", "d"));
+        assert!(!explained(&ring, "a", "b"));
+        assert!(!explained(&ring, "b", "c"));
+        assert!(!explained(&ring, "d", "d"));
     }
 
     #[test]
     fn a_ring_with_a_way_out_is_explained_by_its_end() {
         let ring = deviations(&[("a", "b"), ("b", "a"), ("b", "c")]);
-        assert!(ring.explain("a", "b"));
-        assert!(!ring.explain("b", "c"));
+        assert!(explained(&ring, "a", "b"));
+        assert!(!explained(&ring, "b", "c"));
     }
 }

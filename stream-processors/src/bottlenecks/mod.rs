@@ -190,7 +190,7 @@ impl Bottlenecks {
 
     fn readings(&self, observations: &BTreeMap<Subject, Observation>) -> BTreeMap<Subject, Readings> {
         let mut readings = BTreeMap::new();
-        for (subject, observation) in observations.iter().filter(|(subject, _)| subject.server != "unknown") {
+        for (subject, observation) in observations.iter().filter(|(subject, _)| subject.server.is_known()) {
             let Some(judged) = self.subjects.get(subject) else {
                 continue;
             };

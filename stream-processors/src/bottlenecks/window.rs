@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use headwater_histogram::Histogram;
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Edge, Evidence, Latency, PartitionClosed};
+use headwater_schemas::records::{Edge, Evidence, Latency, PartitionClosed, Workload};
 
 use crate::markers::Sources;
 use crate::plausible::within;
@@ -22,8 +22,8 @@ const EVIDENCE_MAX: usize = 10;
 /// What is judged: an edge, or one operation of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subject {
-    pub client: String,
-    pub server: String,
+    pub client: Workload,
+    pub server: Workload,
     pub protocol: String,
     /// Empty for the whole edge.
     pub operation: String,
@@ -31,7 +31,7 @@ pub struct Subject {
 
 impl Subject {
     /// The edge that this is, or is an operation of.
-    pub fn edge(&self) -> (&str, &str, &str) {
+    pub fn edge(&self) -> (&Workload, &Workload, &str) {
         (&self.client, &self.server, &self.protocol)
     }
 }

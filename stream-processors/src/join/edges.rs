@@ -4,7 +4,7 @@
 //! integers that stop at their maximum, so any order of adding gives the same bits. Bounded: past a number of different keys, a
 //! new one becomes unknown and is counted; past a number of different unseen servers, they do too.
 
-use headwater_schemas::records::Partial;
+use headwater_schemas::records::{ADDRESS, Partial, Workload};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::exchanges::Exchange;
@@ -53,7 +53,7 @@ impl Edges {
         }
         let text = symbols.text(address);
         let name = if text.contains(':') { format!("[{text}]:{port}") } else { format!("{text}:{port}") };
-        let name = symbols.intern(&name);
+        let name = symbols.intern_workload(["", "", ADDRESS, &name]);
         self.unseen_servers.insert((address, port), name);
         name
     }
@@ -116,8 +116,8 @@ impl Edges {
                 window_start_us,
                 window_ms,
                 raw_partition,
-                client: text(key.client),
-                server: text(key.server),
+                client: symbols.workload(key.client),
+                server: symbols.workload(key.server),
                 protocol: text(key.protocol),
                 operation: text(key.operation),
                 status_class: text(key.status_class),
@@ -160,6 +160,7 @@ impl Edges {
     }
 }
 
-fn names(partial: &Partial) -> [&str; 5] {
-    [&partial.client, &partial.server, &partial.protocol, &partial.operation, &partial.status_class]
+fn names(partial: &Partial) -> (&Workload, &Workload, [&str; 3]) {
+    let Partial { client, server, protocol, operation, status_class, .. } = partial;
+    (client, server, [protocol, operation, status_class])
 }

@@ -129,7 +129,12 @@ impl RequestItem {
             protocol: symbols.intern(request.protocol),
             operation: symbols.intern(if request.operation.is_empty() { "unknown" } else { request.operation }),
             status_class: symbols.intern(status_class(request.status)),
-            workload: symbols.intern(request.workload),
+            workload: symbols.intern_workload([
+                request.cluster,
+                request.namespace,
+                request.workload_kind,
+                request.workload,
+            ]),
             node: symbols.intern(request.node),
         })
     }
@@ -151,7 +156,7 @@ impl FlowItem {
             remote_port: port(flow.remote_port)?,
             remote_address: symbols.intern(flow.remote_address),
             protocol: symbols.intern(flow.protocol),
-            workload: symbols.intern(flow.workload),
+            workload: symbols.intern_workload([flow.cluster, flow.namespace, flow.workload_kind, flow.workload]),
             node: symbols.intern(flow.node),
         })
     }

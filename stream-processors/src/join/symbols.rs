@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use headwater_schemas::records::{UNKNOWN, Workload, push_key};
 use rustc_hash::FxHashMap;
 
 /// A name, as its number in [`Symbols`].
@@ -30,12 +31,19 @@ pub struct Symbols {
     texts: Vec<Arc<str>>,
     free: Vec<Symbol>,
     sweep_at: usize,
+    /// Where keys are put together.
+    scratch: String,
 }
 
 impl Default for Symbols {
     fn default() -> Self {
-        let mut symbols =
-            Symbols { numbers: FxHashMap::default(), texts: Vec::new(), free: Vec::new(), sweep_at: SWEEP_FROM };
+        let mut symbols = Symbols {
+            numbers: FxHashMap::default(),
+            texts: Vec::new(),
+            free: Vec::new(),
+            sweep_at: SWEEP_FROM,
+            scratch: String::new(),
+        };
         symbols.intern("unknown");
         symbols.intern("");
         symbols
@@ -61,6 +69,24 @@ impl Symbols {
         };
         self.numbers.insert(text, symbol);
         symbol
+    }
+
+    /// The number of a workload: its key stands for it.
+    pub fn intern_workload(&mut self, [cluster, namespace, kind, name]: [&str; 4]) -> Symbol {
+        if kind == UNKNOWN || name.is_empty() {
+            return Symbol::UNKNOWN;
+        }
+        let mut key = std::mem::take(&mut self.scratch);
+        key.clear();
+        push_key(&mut key, [cluster, namespace, kind, name]);
+        let symbol = self.intern(&key);
+        self.scratch = key;
+        symbol
+    }
+
+    /// The workload whose number this is.
+    pub fn workload(&self, symbol: Symbol) -> Workload {
+        Workload::from_key(self.text(symbol)).unwrap_or_else(Workload::unknown)
     }
 
     pub fn text(&self, symbol: Symbol) -> &str {

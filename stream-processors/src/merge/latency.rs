@@ -1,6 +1,8 @@
 //! Makes latencies: one record for each operation and status class of an edge.
 
-use headwater_schemas::records::{Latency, Partial};
+use std::mem::take;
+
+use headwater_schemas::records::{Latency, Partial, Workload};
 use headwater_schemas::topics::Topic;
 
 use super::{ClosedWindow, View, quantile_us};
@@ -12,21 +14,21 @@ pub struct LatencyView;
 
 impl View for LatencyView {
     /// Client, server, protocol, operation, status class.
-    type Key = [String; 5];
+    type Key = (Workload, Workload, [String; 3]);
 
     const TOPIC: Topic = Topic::Latencies;
 
     /// A partial without operation tells of connections, not of requests.
-    fn key(partial: &mut Partial) -> Option<[String; 5]> {
+    fn key(partial: &mut Partial) -> Option<Self::Key> {
         if partial.operation.is_empty() {
             return None;
         }
         let Partial { client, server, protocol, operation, status_class, .. } = partial;
-        Some([client, server, protocol, operation, status_class].map(std::mem::take))
+        Some((take(client), take(server), [protocol, operation, status_class].map(take)))
     }
 
-    fn record(key: [String; 5], sum: Sum, window: &ClosedWindow) -> Output {
-        let [client, server, protocol, operation, status_class] = key;
+    fn record(key: Self::Key, sum: Sum, window: &ClosedWindow) -> Output {
+        let (client, server, [protocol, operation, status_class]) = key;
         Output::Latency(Latency {
             window_start_us: window.start_us,
             window_ms: window.length_ms,

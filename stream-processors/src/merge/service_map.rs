@@ -1,6 +1,8 @@
 //! Makes edges: one record for each client, server and protocol, over all operations.
 
-use headwater_schemas::records::{Edge, Partial};
+use std::mem::take;
+
+use headwater_schemas::records::{Edge, Partial, UNKNOWN, Workload};
 use headwater_schemas::topics::Topic;
 
 use super::{ClosedWindow, View, quantile_us};
@@ -12,15 +14,15 @@ pub struct ServiceMapView;
 
 impl View for ServiceMapView {
     /// Client, server, protocol.
-    type Key = [String; 3];
+    type Key = (Workload, Workload, String);
 
     const TOPIC: Topic = Topic::Edges;
 
-    fn key(partial: &mut Partial) -> Option<[String; 3]> {
-        Some([&mut partial.client, &mut partial.server, &mut partial.protocol].map(std::mem::take))
+    fn key(partial: &mut Partial) -> Option<Self::Key> {
+        Some((take(&mut partial.client), take(&mut partial.server), take(&mut partial.protocol)))
     }
 
-    fn record([client, server, protocol]: [String; 3], sum: Sum, window: &ClosedWindow) -> Output {
+    fn record((client, server, protocol): Self::Key, sum: Sum, window: &ClosedWindow) -> Output {
         let rtt_us = if sum.rtt_count > 0 { sum.rtt_us_sum as f64 / sum.rtt_count as f64 } else { -1.0 };
         Output::Edge(Edge {
             window_start_us: window.start_us,
@@ -53,7 +55,7 @@ impl View for ServiceMapView {
 
     /// A window of which something is missing says so even if nothing of it was seen.
     fn whole_window(window: &ClosedWindow) -> Option<Output> {
-        let unknown = ["unknown", "unknown", "unknown"].map(str::to_owned);
+        let unknown = (Workload::unknown(), Workload::unknown(), UNKNOWN.to_owned());
         (!window.missing.is_empty()).then(|| Self::record(unknown, Sum::default(), window))
     }
 }

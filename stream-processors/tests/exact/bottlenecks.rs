@@ -101,7 +101,7 @@ fn check_one_alert(alerts: &[Alert], kind: &str, logs: &[Log; 2]) {
     assert_eq!((firing.state, resolved.state), (AlertState::Firing, AlertState::Resolved));
     assert_eq!(firing.alert_id, resolved.alert_id);
     for alert in [firing, resolved] {
-        assert_eq!((alert.client.as_str(), alert.service.as_str()), ("gateway", "orders"));
+        assert_eq!((alert.client.name.as_str(), alert.service.name.as_str()), ("gateway", "orders"));
         assert_eq!(alert.operation, "POST /orders");
         check_evidence(alert, logs);
     }

@@ -9,13 +9,13 @@ use headwater_processors::join::{Join, JoinSettings};
 use headwater_processors::processor::{Checkpoint, Output, Processor};
 use headwater_processors::windows::Window;
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Flow, Partial, PartitionClosed, Record, Request, Side, Watermark};
+use headwater_schemas::records::{ADDRESS, Flow, Partial, PartitionClosed, Record, Request, Side, Watermark, Workload};
 use headwater_schemas::wire::WriterSchema;
 use proptest::prelude::*;
 
 use crate::config;
 use crate::drive::{Committed, Pace, Schemas, drive};
-use crate::logs::{Codec, Logs, connection_id, server_address};
+use crate::logs::{Codec, Logs, connection_id, connection_of, server_address, workload};
 use crate::world::{Fact, Plan, SECOND, WINDOW_US, World};
 
 /// Everything that the join needs to read.
@@ -183,8 +183,9 @@ fn check_exchanges(world: &World, logs: &Logs, partition: usize, said: &Said<'_>
 
 /// Nobody is named who is not at this connection.
 fn check_names(partial: &Partial, connection: usize) {
-    let clients = [format!("c-{connection}"), "unknown".to_owned()];
-    let servers = [format!("s-{connection}"), format!("{}:80", server_address(connection)), "unknown".to_owned()];
+    let address = Workload::local(ADDRESS, &format!("{}:80", server_address(connection)));
+    let clients = [workload(connection, Side::Client), Workload::unknown()];
+    let servers = [workload(connection, Side::Server), address, Workload::unknown()];
     assert!(clients.contains(&partial.client) && servers.contains(&partial.server), "misattributed: {partial:?}");
 }
 
@@ -192,15 +193,7 @@ fn check_names(partial: &Partial, connection: usize) {
 fn connections(said: &Said<'_>) -> BTreeMap<usize, BTreeMap<i64, [i64; 4]>> {
     let mut sums: BTreeMap<usize, BTreeMap<i64, [i64; 4]>> = BTreeMap::new();
     for partial in said.partials.iter().filter(|partial| partial.operation.is_empty()) {
-        let by_name = |name: &str| -> Option<usize> {
-            let numbers = name.strip_prefix("c-").or(name.strip_prefix("s-"));
-            numbers.and_then(|number| number.parse().ok()).or_else(|| {
-                let address = name.strip_prefix("10.1.")?.strip_suffix(":80")?;
-                let (high, low) = address.split_once('.')?;
-                Some(high.parse::<usize>().ok()? * 256 + low.parse::<usize>().ok()?)
-            })
-        };
-        let connection = by_name(&partial.client).or(by_name(&partial.server)).expect("some end is known");
+        let connection = connection_of(&partial.client).or(connection_of(&partial.server)).expect("some end is known");
         check_names(partial, connection);
         let sum = sums.entry(connection).or_default().entry(partial.window_start_us).or_default();
         let values = [

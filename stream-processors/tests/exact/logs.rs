@@ -9,7 +9,7 @@ use headwater_agent::ledger::{Ledger, Stream};
 use headwater_kafka::partition_of;
 use headwater_processors::processor::Kind;
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Flow, FlowState, Record, Request, Side, Watermark};
+use headwater_schemas::records::{ADDRESS, Flow, FlowState, Record, Request, Side, Watermark, Workload};
 use headwater_schemas::wire::{Encoder, split};
 use serde::Serialize;
 
@@ -212,16 +212,33 @@ pub fn connection_id(connection: usize) -> String {
 }
 
 /// What a client sees of its server: an address that tells which connection it is.
+/// Who is at one end of a connection: two namespaces hold workloads of the same names.
+pub fn workload(connection: usize, side: Side) -> Workload {
+    let letter = if side == Side::Client { 'c' } else { 's' };
+    Workload {
+        cluster: "east".to_owned(),
+        namespace: if connection.is_multiple_of(2) { "blue" } else { "green" }.to_owned(),
+        kind: "Deployment".to_owned(),
+        name: format!("{letter}-{}", connection / 2),
+    }
+}
+
+/// The connection at which a workload of [`workload`] or a server's address stands.
+pub fn connection_of(end: &Workload) -> Option<usize> {
+    if end.kind == ADDRESS {
+        let (high, low) = end.name.strip_prefix("10.1.")?.strip_suffix(":80")?.split_once('.')?;
+        return Some(high.parse::<usize>().ok()? * 256 + low.parse::<usize>().ok()?);
+    }
+    let half: usize = end.name.split_once('-')?.1.parse().ok()?;
+    Some(2 * half + usize::from(end.namespace == "green"))
+}
+
 pub fn server_address(connection: usize) -> String {
     format!("10.1.{}.{}", connection / 256, connection % 256)
 }
 
 fn encode(world: &World, fact: Fact, node: usize, codec: &Codec) -> (Stream, usize, Vec<u8>) {
     let node = format!("node-{node}");
-    let workload = |connection: usize, side: Side| match side {
-        Side::Client => format!("c-{connection}"),
-        Side::Server => format!("s-{connection}"),
-    };
     // Through NAT the server sees another address than its client has.
     let addresses = |connection: usize, side: Side| match side {
         Side::Client => ("10.0.0.1".to_owned(), 40_000, server_address(connection), 80),
@@ -232,6 +249,7 @@ fn encode(world: &World, fact: Fact, node: usize, codec: &Codec) -> (Stream, usi
             let exchange = &world.exchanges[index];
             let at_us = exchange.seen[side as usize].unwrap().0;
             let (local_address, local_port, remote_address, remote_port) = addresses(exchange.connection, side);
+            let workload = workload(exchange.connection, side);
             let request = Request {
                 connection_id: &connection_id(exchange.connection),
                 side,
@@ -251,8 +269,12 @@ fn encode(world: &World, fact: Fact, node: usize, codec: &Codec) -> (Stream, usi
                 response_bytes: exchange.response_bytes,
                 weight: 1,
                 node: &node,
-                workload: &workload(exchange.connection, side),
-                workload_kind: "program",
+                cluster: &workload.cluster,
+                namespace: &workload.namespace,
+                workload_kind: &workload.kind,
+                workload: &workload.name,
+                pod: "",
+                container: "",
                 pid: 1,
                 local_address: &local_address,
                 local_port,
@@ -265,6 +287,7 @@ fn encode(world: &World, fact: Fact, node: usize, codec: &Codec) -> (Stream, usi
             let progress = &world.progress[index];
             let (local_address, local_port, remote_address, remote_port) =
                 addresses(progress.connection, progress.side);
+            let workload = workload(progress.connection, progress.side);
             let flow = Flow {
                 connection_id: &connection_id(progress.connection),
                 side: progress.side,
@@ -284,8 +307,12 @@ fn encode(world: &World, fact: Fact, node: usize, codec: &Codec) -> (Stream, usi
                 rtt_min_us: -1,
                 connect_us: -1,
                 node: &node,
-                workload: &workload(progress.connection, progress.side),
-                workload_kind: "program",
+                cluster: &workload.cluster,
+                namespace: &workload.namespace,
+                workload_kind: &workload.kind,
+                workload: &workload.name,
+                pod: "",
+                container: "",
                 pid: 1,
                 local_address: &local_address,
                 local_port,

@@ -7,14 +7,14 @@ use headwater_kafka::partition_of;
 use headwater_processors::merge::{LatencyView, Merge, ServiceMapView, View};
 use headwater_processors::processor::{Checkpoint, Kind, Output, Processor};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Edge, Partial, PartitionClosed, Record, edge_id};
+use headwater_schemas::records::{Edge, Partial, PartitionClosed, Record, Side, Workload, edge_id};
 use headwater_schemas::wire::{Encoder, WriterSchema};
 use proptest::prelude::*;
 
 use crate::config;
 use crate::drive::{Committed, Pace, Schemas, drive};
 use crate::join::{join, logs, pace, plan, troubled_plan};
-use crate::logs::{Entry, Log, datum};
+use crate::logs::{Entry, Log, datum, workload};
 use crate::random::Random;
 use crate::world::{Plan, WINDOW_US, World};
 
@@ -143,19 +143,19 @@ proptest! {
 
 /// The percentiles of each edge are those of one histogram of all values that counted there.
 fn check_percentiles(world: &World, edges: &BTreeMap<(i64, String), Edge>) {
-    let mut histograms: BTreeMap<(i64, String), Histogram> = BTreeMap::new();
+    let mut histograms: BTreeMap<(i64, Workload), Histogram> = BTreeMap::new();
     for exchange in &world.exchanges {
         let [client, server] = exchange.seen;
         let Some((at_us, _)) = client.or(server) else { continue };
         let window_us = at_us.div_euclid(WINDOW_US) * WINDOW_US;
         let more_ns = if client.is_some() { 5_000 } else { 0 };
-        let name = format!("{}-{}", if client.is_some() { "c" } else { "s" }, exchange.connection);
-        let histogram = histograms.entry((window_us, name)).or_default();
+        let end = workload(exchange.connection, if client.is_some() { Side::Client } else { Side::Server });
+        let histogram = histograms.entry((window_us, end)).or_default();
         histogram.record((exchange.duration_ns + more_ns) as u64);
     }
     for edge in edges.values().filter(|edge| edge.requests > 0) {
-        let name = if edge.client == "unknown" { &edge.server } else { &edge.client };
-        let expected = &histograms[&(edge.window_start_us, name.clone())];
+        let end = if edge.client.is_known() { &edge.client } else { &edge.server };
+        let expected = &histograms[&(edge.window_start_us, end.clone())];
         assert_eq!(&edge.duration_ns, expected, "{edge:?}");
         for (quantile, value_us) in [(0.5, edge.p50_us), (0.95, edge.p95_us), (0.99, edge.p99_us)] {
             assert_eq!(value_us, expected.quantile(quantile) / 1000.0);
@@ -178,7 +178,7 @@ fn a_source_that_does_not_come_ends_in_a_window_that_says_so() {
     while !merge.has_outputs() {
         offset += 1;
         assert!(offset < 200_000, "the sums that wait have no bound");
-        let mut partial = Partial { client: format!("c-{offset}"), ..template.clone() };
+        let mut partial = Partial { client: Workload::local("program", &format!("c-{offset}")), ..template.clone() };
         (partial.duration_ns, partial.server_duration_ns) = Default::default();
         merge.partial(Offset(offset), partial).unwrap();
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use headwater_histogram::Histogram;
 use headwater_processors::processor::Kind;
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed};
+use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed, Workload};
 use headwater_schemas::wire::Encoder;
 
 use crate::logs::{Entry, Log, datum};
@@ -111,8 +111,8 @@ impl Traffic {
                     edge.durations.merge(&seen.durations).unwrap();
                     let latency = Latency {
                         window_start_us: start_us,
-                        client: operation.client.into(),
-                        server: operation.server.into(),
+                        client: named(operation.client),
+                        server: named(operation.server),
                         operation: operation.name.into(),
                         status_class: class.into(),
                         requests: seen.requests,
@@ -127,8 +127,8 @@ impl Traffic {
             for ((client, server), seen) in edges {
                 let edge = Edge {
                     window_start_us: start_us,
-                    client: client.into(),
-                    server: server.into(),
+                    client: named(client),
+                    server: named(server),
                     requests: seen.requests,
                     errors: seen.errors,
                     duration_ns: seen.durations,
@@ -194,4 +194,9 @@ impl Traffic {
         }
         seen
     }
+}
+
+/// A workload by its name alone.
+pub fn named(name: &str) -> Workload {
+    Workload::local("program", name)
 }

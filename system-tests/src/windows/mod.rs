@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use headwater_schemas::records::{Edge, Missing, Side};
+use headwater_schemas::records::{Edge, Missing, Side, Workload};
 
 use crate::client::Outcome;
 use crate::lab::NODE;
@@ -175,10 +175,10 @@ pub fn unnamed(from_us: i64, to_us: i64, said: &BTreeMap<i64, Said>) -> Vec<(i64
 
 /// Adds the edges of each window up. Of several revisions of an edge the last one counts.
 pub fn said(edges: &[Edge], problems: &mut Vec<String>) -> BTreeMap<i64, Said> {
-    let mut newest: BTreeMap<(i64, &str, &str, &str), &Edge> = BTreeMap::new();
+    let mut newest: BTreeMap<(i64, &Workload, &Workload, &str), &Edge> = BTreeMap::new();
     let mut revisions = BTreeSet::new();
     for edge in edges {
-        let key = (edge.window_start_us, edge.client.as_str(), edge.server.as_str(), edge.protocol.as_str());
+        let key = (edge.window_start_us, &edge.client, &edge.server, edge.protocol.as_str());
         if !revisions.insert((key, edge.revision)) {
             problems.push(format!("doubled: {key:?} revision {}", edge.revision));
         }

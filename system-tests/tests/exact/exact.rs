@@ -152,7 +152,8 @@ fn check_edges(edges: &[Edge], outcomes: &[Outcome], found: &Found<'_>, missed_r
     assert_eq!(sum(|edge| edge.errors), errors);
     let unexplained = http.iter().find(|edge| edge.completeness != 1.0 && !is_explained(edge, missed_runs));
     assert_eq!(unexplained, None, "a window that was covered is not called complete");
-    let servers: Vec<(&str, &str)> = http.iter().map(|edge| (edge.client.as_str(), edge.server.as_str())).collect();
+    let servers: Vec<(&str, &str)> =
+        http.iter().map(|edge| (edge.client.name.as_str(), edge.server.name.as_str())).collect();
     assert!(
         servers.iter().all(|edge| [("oracle-client", "nginx"), ("oracle-client", "oracle-server")].contains(edge)),
         "{servers:?}"

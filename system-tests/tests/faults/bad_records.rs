@@ -204,7 +204,9 @@ fn check_sums(settings: &KafkaSettings) {
     let total = SECONDS * EACH_SECOND;
     assert_eq!((sum(|e| e.requests), sum(|e| e.both_sides), sum(|e| e.errors)), (total, total, SECONDS));
     let http: Vec<_> = edges.iter().filter(|edge| edge.requests > 0).collect();
-    assert!(http.iter().all(|edge| (edge.client.as_str(), edge.server.as_str()) == ("raw-client", "raw-server")));
+    assert!(
+        http.iter().all(|edge| (edge.client.name.as_str(), edge.server.name.as_str()) == ("raw-client", "raw-server"))
+    );
     assert!(http.iter().all(|edge| edge.completeness == 1.0), "a whole window is not called complete");
 
     let mut latencies: i64 = 0;
