@@ -105,6 +105,15 @@ fn plan(cases: Vec<Case>, options: &Options) -> Plan {
     if options.only.is_none() {
         let lints = [&cargo, "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         plan.jobs.push(Job::background("lints", &lints, CHECK_LIMIT));
+        // For the host: the lints are the same, and the library of the machine in the kernel need not be built.
+        let probes = [&cargo, "clippy", "--manifest-path", "kernel-probes/Cargo.toml", "--", "-D", "warnings"];
+        plan.jobs.push(Job::background("lints of the probes", &probes, CHECK_LIMIT));
+        if !options.quick {
+            let docs = [&cargo, "doc", "--workspace", "--no-deps"];
+            let mut docs = Job::background("documentation", &docs, CHECK_LIMIT);
+            docs.variables.push(("RUSTDOCFLAGS".to_owned(), "-D warnings".to_owned()));
+            plan.jobs.push(docs);
+        }
     }
     extras(&mut plan, &cases, options);
     for case in cases {
@@ -213,8 +222,9 @@ mod tests {
     #[test]
     fn quick_takes_what_computes_and_only_takes_what_is_named() {
         let cases = ["protocols::http1::a", "kafka::real_kafka::b"];
-        assert_eq!(ids(&cases, &options(false, false, None)), ["lints", "protocols::http1::a", "kafka::real_kafka::b"]);
-        assert_eq!(ids(&cases, &options(false, true, None)), ["lints", "protocols::http1::a"]);
+        let all = ["lints", "lints of the probes", "documentation", "protocols::http1::a", "kafka::real_kafka::b"];
+        assert_eq!(ids(&cases, &options(false, false, None)), all);
+        assert_eq!(ids(&cases, &options(false, true, None)), ["lints", "lints of the probes", "protocols::http1::a"]);
         assert_eq!(ids(&cases, &options(false, false, Some("real_kafka"))), ["kafka::real_kafka::b"]);
     }
 
