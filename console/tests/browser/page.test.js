@@ -99,17 +99,17 @@ async function checkLabels(page) {
       return drawn?.getAttribute("aria-label") === `${format.workload(edge.client)} to ${format.workload(edge.server)}, ${edge.protocol}: ${format.edgeLabel(edge)}`;
     });
   });
-  const label = page.locator(".label[data-key='shop-orders>shop-payments/http']");
+  const label = page.locator(".label[data-key='//unit/shop-orders>//unit/shop-payments/http']");
   const map = await (await page.request.get(`${url}/api/map?minutes=0`)).json();
-  const { requests } = map.edges.find((edge) => edge.id === "shop-orders>shop-payments/http");
+  const { requests } = map.edges.find((edge) => edge.id === "//unit/shop-orders>//unit/shop-payments/http");
   assert.match(await label.textContent(), new RegExp(`^${requests.requests_per_s.toFixed(1)}/s · ${(requests.error_share * 100).toFixed(1)} %p95 \\d+ ms$`));
-  const tcp = page.locator(".label[data-key='shop-catalog>postgres/tcp']");
+  const tcp = page.locator(".label[data-key='//unit/shop-catalog>//unit/postgres/tcp']");
   assert.match(await tcp.textContent(), /^\d+\.\d KB\/sRTT 31 µs$/);
 }
 
 // By keyboard and by mouse: details open, the table narrows, Escape ends it.
 async function checkSelection(page, shot) {
-  await page.locator(".edge[data-key='shop-orders>shop-payments/http']").focus();
+  await page.locator(".edge[data-key='//unit/shop-orders>//unit/shop-payments/http']").focus();
   await page.keyboard.press("Enter");
   await page.locator("#details h2").filter({ hasText: "shop-orders → shop-payments" }).waitFor();
   await page.locator("#details .chart rect.volume").nth(5).waitFor();
