@@ -134,5 +134,5 @@ async function checkSteadiness(page) {
   await page.waitForResponse((response) => response.url().includes("/api/map"));
   await page.waitForResponse((response) => response.url().includes("/api/agents"));
   assert.deepEqual(await node.boundingBox(), before);
-  assert.equal(await page.evaluate(() => document.activeElement?.dataset.key), "shop-orders");
+  assert.equal(await page.evaluate(() => document.activeElement?.dataset.key), "//unit/shop-orders");
 }
