@@ -8,9 +8,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use headwater_process::Child;
 
 use crate::client::time_of_day_us;
-use crate::lab::{Lab, Process};
+use crate::lab::Lab;
 use crate::random::Random;
 
 pub const MODES: [&str; 4] = ["join", "service-map", "latency", "bottlenecks"];
@@ -49,7 +50,7 @@ struct Victim {
 
 enum State {
     /// Kafka and the registry are the stack's own processes.
-    Running(Option<Process>),
+    Running(Option<Child>),
     Ended {
         at_us: i64,
         again_at: Instant,
@@ -60,7 +61,7 @@ enum State {
 
 impl Chaos {
     /// Takes the agent, the processors, Kafka and the registry under supervision; all of them run.
-    pub fn new(lab: Arc<Lab>, seed: u64, agent: Process, processors: Vec<Process>) -> Chaos {
+    pub fn new(lab: Arc<Lab>, seed: u64, agent: Child, processors: Vec<Child>) -> Chaos {
         let programs = ["agent"].into_iter().chain(MODES).zip([agent].into_iter().chain(processors));
         let programs = programs.map(|(name, process)| Victim { name, state: State::Running(Some(process)) });
         let stack = ["kafka", "registry"].map(|name| Victim { name, state: State::Running(None) });
@@ -121,7 +122,7 @@ impl Victim {
     fn supervise(&mut self, lab: &Arc<Lab>, faults: &mut Vec<Fault>) -> Result<()> {
         match &mut self.state {
             State::Running(Some(process)) => {
-                if let Some(status) = process.child.try_wait()? {
+                if let Some(status) = process.ended()? {
                     let log = process.log_text();
                     println!("{} {} ended by itself, {status}: {}", time_of_day_us()?, self.name, last_line(&log));
                     self.state = State::Ended { at_us: time_of_day_us()?, again_at: Instant::now() + AGAIN };

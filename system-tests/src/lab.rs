@@ -1,16 +1,15 @@
 //! Real processes around a test: servers, client, agent, processors, Kafka, registry. All end with the lab.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{ChildStdin, Command};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use headwater_kafka::KafkaSettings;
+use headwater_process::{Cgroup, Child, Launch, program};
 use headwater_stack::shared::Shared;
 use headwater_stack::{Stack, StackOptions};
 
@@ -37,18 +36,12 @@ pub struct Lab {
 impl Lab {
     /// With the Kafka and the registry that tests share, under a prefix of its own.
     pub fn start() -> Result<Lab> {
-        Ok(Lab { stack: None, settings: shared("lab")?, cgroup: Cgroup::make()?, folder: tempfile::tempdir()? })
+        Ok(Lab { stack: None, settings: shared("lab")?, cgroup: cgroup()?, folder: tempfile::tempdir()? })
     }
 
     /// With a Kafka and a registry that it may harm.
     pub fn start_own() -> Result<Lab> {
-        Lab::around(Stack::start(StackOptions::default())?)
-    }
-
-    /// The same with those that the test has started.
-    pub fn around(stack: Stack) -> Result<Lab> {
-        let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
-        Ok(Lab { stack: Some(stack), settings, cgroup: Cgroup::make()?, folder: tempfile::tempdir()? })
+        Lab::around(Stack::start(StackOptions::default())?, cgroup()?)
     }
 
     /// The Kafka and the registry that this test may harm.
@@ -61,19 +54,24 @@ impl Lab {
 
     /// The same with Kafka and the registry inside of what the agent observes.
     pub fn start_observed() -> Result<Lab> {
-        let cgroup = Cgroup::make()?;
-        let stack = cgroup.run_inside(|| Ok(Stack::start(StackOptions::default())?))?;
+        let cgroup = cgroup()?;
+        let stack = Stack::start(StackOptions { cgroup: Some(cgroup.path().to_owned()), ..StackOptions::default() })?;
+        Lab::around(stack, cgroup)
+    }
+
+    /// With a Kafka and a registry that the test has started.
+    pub fn around(stack: Stack, cgroup: Cgroup) -> Result<Lab> {
         let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
         Ok(Lab { stack: Some(stack), settings, cgroup, folder: tempfile::tempdir()? })
     }
 
     /// Starts the agent on this lab's cgroup; it is ready once its heartbeat was read.
-    pub fn agent(&self) -> Result<Process> {
+    pub fn agent(&self) -> Result<Child> {
         self.agent_with(&self.settings)
     }
 
     /// The same with settings of its own: several agents may look at the same processes under different prefixes.
-    pub fn agent_with(&self, settings: &KafkaSettings) -> Result<Process> {
+    pub fn agent_with(&self, settings: &KafkaSettings) -> Result<Child> {
         let before = topics::agents(settings).map_or(0, |agents| agents.len());
         let agent = self.spawn_agent_with(settings)?;
         wait_for("the agent's heartbeat", || Ok(topics::agents(settings).is_ok_and(|all| all.len() > before)))?;
@@ -81,33 +79,43 @@ impl Lab {
     }
 
     /// Starts the agent without waiting.
-    pub fn spawn_agent(&self) -> Result<Process> {
+    pub fn spawn_agent(&self) -> Result<Child> {
         self.spawn_agent_with(&self.settings)
     }
 
-    fn spawn_agent_with(&self, settings: &KafkaSettings) -> Result<Process> {
-        let mut command = Command::new(built("headwater-agent")?);
+    /// The same with the agent inside of what it observes.
+    pub fn spawn_observed_agent(&self) -> Result<Child> {
+        Ok(self.agent_launch(&self.settings)?.in_cgroup(self.cgroup.path()).spawn()?)
+    }
+
+    fn spawn_agent_with(&self, settings: &KafkaSettings) -> Result<Child> {
+        Ok(self.agent_launch(settings)?.spawn()?)
+    }
+
+    fn agent_launch(&self, settings: &KafkaSettings) -> Result<Launch> {
+        let mut command = Command::new(program("headwater-agent")?);
         command
             .args(kafka_arguments(settings))
             .args(["--capture-cgroup", &self.cgroup.path().to_string_lossy(), "--node-name", NODE])
             .args(["--http-paths", "full"]);
-        Process::spawn("agent", command, &self.folder.path().join(format!("{}agent.log", settings.prefix)))
+        Ok(Launch::new("agent", command, self.folder.path().join(format!("{}agent.log", settings.prefix))))
     }
 
     /// Starts a processor.
-    pub fn processor(&self, mode: &str) -> Result<Process> {
+    pub fn processor(&self, mode: &str) -> Result<Child> {
         self.processor_with(mode, &self.settings)
     }
 
     /// The same with settings of its own.
-    pub fn processor_with(&self, mode: &str, settings: &KafkaSettings) -> Result<Process> {
-        let mut command = Command::new(built("headwater-processor")?);
+    pub fn processor_with(&self, mode: &str, settings: &KafkaSettings) -> Result<Child> {
+        let mut command = Command::new(program("headwater-processor")?);
         command.arg(mode).args(kafka_arguments(settings));
-        Process::spawn(mode, command, &self.folder.path().join(format!("{}{mode}.log", settings.prefix)))
+        let log = self.folder.path().join(format!("{}{mode}.log", settings.prefix));
+        Ok(Launch::new(mode, command, log).spawn()?)
     }
 
     /// Starts nginx in the cgroup. `netns` is a network namespace made by the test.
-    pub fn nginx(&self, listen: &[String], netns: Option<&str>) -> Result<Process> {
+    pub fn nginx(&self, listen: &[String], netns: Option<&str>) -> Result<Child> {
         let folder = self.folder.path().join(format!("nginx-{}", netns.unwrap_or("host")));
         fs::create_dir_all(&folder)?;
         let at = folder.display();
@@ -125,18 +133,19 @@ impl Lab {
         fs::write(&path, config)?;
         let mut command = in_namespace(netns, "nginx");
         command.arg("-c").arg(&path).arg("-p").arg(&folder);
-        self.cgroup.enter(&mut command)?;
-        Process::spawn("nginx", command, &folder.join("output.log"))
+        // It ends its worker, if it is asked.
+        let launch = Launch::new("nginx", command, folder.join("output.log")).ending_softly();
+        Ok(launch.in_cgroup(self.cgroup.path()).spawn()?)
     }
 
     /// Starts `oracle-server` in the cgroup on a free port.
-    pub fn hyper(&self, program: &str) -> Result<(Process, SocketAddr)> {
+    pub fn hyper(&self, program: &str) -> Result<(Child, SocketAddr)> {
         let mut command = Command::new(program);
-        command.arg("127.0.0.1:0").stdout(Stdio::piped());
-        self.cgroup.enter(&mut command)?;
-        let mut process = Process::spawn("oracle-server", command, &self.folder.path().join("oracle-server.log"))?;
-        let line = process.line()?;
-        Ok((process, line.trim().parse().with_context(|| format!("oracle-server printed `{line}`"))?))
+        command.arg("127.0.0.1:0");
+        let launch = Launch::new("oracle-server", command, self.folder.path().join("oracle-server.log"));
+        let mut process = launch.in_cgroup(self.cgroup.path()).piping_stdout().spawn()?;
+        let line = process.first_line()?;
+        Ok((process, line.parse().with_context(|| format!("oracle-server printed `{line}`"))?))
     }
 
     /// Starts a client in the cgroup that keeps some connections busy until it is told to end; see `oracle-steady`.
@@ -158,13 +167,12 @@ impl Lab {
     /// A client writes its report to the file that is its last argument.
     fn start_client(&self, mut command: Command, label: &str) -> Result<Client> {
         let report = self.folder.path().join(format!("report-{label}"));
-        command.arg(&report).stdin(Stdio::piped()).stdout(Stdio::piped());
-        self.cgroup.enter(&mut command)?;
-        let log = self.folder.path().join(format!("client-{label}.log"));
-        let mut process = Process::spawn("oracle-client", command, &log)?;
-        let stdin = process.child.stdin.take().context("no standard input")?;
-        let line = process.line()?;
-        if line.trim() != "ready" {
+        command.arg(&report);
+        let launch = Launch::new("oracle-client", command, self.folder.path().join(format!("client-{label}.log")));
+        let mut process = launch.in_cgroup(self.cgroup.path()).piping_stdin().piping_stdout().spawn()?;
+        let stdin = process.take_stdin().context("no standard input")?;
+        let line = process.first_line()?;
+        if line != "ready" {
             bail!("the client printed `{line}`: {}", process.log_text());
         }
         Ok(Client { process, stdin, report })
@@ -203,7 +211,7 @@ pub struct Load {
 
 /// A client that waits for the word to begin (or, if it is a steady one, to end), or works.
 pub struct Client {
-    process: Process,
+    process: Child,
     stdin: ChildStdin,
     report: PathBuf,
 }
@@ -220,152 +228,12 @@ impl Client {
 
     /// Waits for its end and reads what it did.
     pub fn finish(mut self) -> Result<Vec<Outcome>> {
-        let status = self.process.child.wait()?;
+        let status = self.process.join()?;
         if !status.success() {
             bail!("the client ended with {status}: {}", self.process.log_text());
         }
         let text = fs::read_to_string(&self.report)?;
         text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
-    }
-}
-
-/// A process that was started here; it is killed when dropped.
-pub struct Process {
-    pub child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Process> {
-        let file = fs::OpenOptions::new().create(true).append(true).open(log)?;
-        let child = command.stderr(file).spawn().with_context(|| format!("start {name}: {command:?}"))?;
-        Ok(Process { child, log: log.to_owned() })
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Memory that it has now.
-    pub fn rss_bytes(&self) -> Result<i64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<i64>()? * 1024)
-    }
-
-    /// What it wrote to standard error.
-    pub fn log_text(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// SIGTERM, and waits for its end.
-    pub fn stop(&mut self) -> Result<()> {
-        // SAFETY: the child is ours and was not waited for, so its id is still its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if self.child.try_wait()?.is_some() {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        bail!("process {} did not stop: {}", self.pid(), self.log_text())
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        let stdout = self.child.stdout.as_mut().context("no standard output")?;
-        BufReader::new(stdout).read_line(&mut line)?;
-        if line.is_empty() {
-            bail!("the process ended without a word: {}", self.log_text());
-        }
-        Ok(line)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // nginx ends its workers on SIGTERM only.
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = self.stop();
-        }
-        self.kill();
-    }
-}
-
-/// A cgroup of the test's own, removed at its end.
-pub struct Cgroup {
-    path: PathBuf,
-}
-
-impl Cgroup {
-    pub fn make() -> Result<Cgroup> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let mounts = fs::read_to_string("/proc/self/mounts")?;
-        let mount = mounts
-            .lines()
-            .map(|line| line.split(' ').collect::<Vec<_>>())
-            .find(|fields| fields.get(2) == Some(&"cgroup2"))
-            .and_then(|fields| fields.get(1).map(|path| (*path).to_owned()))
-            .context("there is no cgroup2 mount")?;
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = Path::new(&mount).join(format!("headwater-oracle-{}-{number}", std::process::id()));
-        fs::create_dir(&path).with_context(|| format!("make {}; run as root", path.display()))?;
-        Ok(Cgroup { path })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Takes this whole process into the cgroup for as long as `work` takes: what it starts stays there.
-    pub fn run_inside<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let own = fs::read_to_string("/proc/self/cgroup")?;
-        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).context("this process has no cgroup2")?;
-        let mount = self.path.parent().context("the cgroup has no parent")?;
-        let enter = |folder: &Path| {
-            let procs = folder.join("cgroup.procs");
-            fs::write(&procs, std::process::id().to_string()).with_context(|| format!("write {}", procs.display()))
-        };
-        enter(&self.path)?;
-        let result = work();
-        enter(&mount.join(own))?;
-        result
-    }
-
-    /// Makes the process that the command starts enter the cgroup before it runs.
-    pub fn enter(&self, command: &mut Command) -> Result<()> {
-        let procs = self.path.join("cgroup.procs");
-        let procs = std::ffi::CString::new(procs.as_os_str().as_encoded_bytes())?;
-        // SAFETY: only system calls that are safe between fork and exec; 0 means the writing process itself.
-        unsafe {
-            command.pre_exec(move || {
-                let fd = libc::open(procs.as_ptr(), libc::O_WRONLY);
-                if fd < 0 || libc::write(fd, b"0".as_ptr().cast(), 1) != 1 {
-                    return Err(std::io::Error::last_os_error());
-                }
-                libc::close(fd);
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
-                Ok(())
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // The kernel lets go of ended processes a moment later.
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while fs::remove_dir(&self.path).is_err() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
     }
 }
 
@@ -376,17 +244,6 @@ pub fn shared(name: &str) -> Result<KafkaSettings> {
     Ok(KafkaSettings { prefix: Shared::prefix(name), ..settings })
 }
 
-/// A program that was built with the workspace.
-pub fn built(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(Path::parent).context("the test runs in no target folder")?;
-    let path = folder.join(name);
-    if !path.exists() {
-        bail!("{} is missing: run `cargo build --workspace --bins`", path.display());
-    }
-    Ok(path)
-}
-
 /// Tries until it holds.
 pub fn wait_for(what: &str, holds: impl FnMut() -> Result<bool>) -> Result<()> {
     wait_up_to(PATIENCE, what, holds)
@@ -394,23 +251,29 @@ pub fn wait_for(what: &str, holds: impl FnMut() -> Result<bool>) -> Result<()> {
 
 /// Tries until it holds, for so long.
 pub fn wait_up_to(patience: Duration, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + patience;
-    while !holds()? {
-        if Instant::now() > deadline {
-            bail!("{what} did not come in {patience:?}");
-        }
-        std::thread::sleep(Duration::from_millis(100));
+    let came = headwater_process::wait_for(patience, || holds().map(|holds| holds.then_some(())).transpose());
+    came.unwrap_or_else(|| bail!("{what} did not come in {patience:?}"))
+}
+
+/// A cgroup of the test's own, removed at its end.
+pub fn cgroup() -> Result<Cgroup> {
+    Ok(Cgroup::create("headwater-oracle-")?)
+}
+
+/// Asks a process to stop, and waits for its end.
+///
+/// # Errors
+/// If it has to be killed.
+pub fn stop(process: &mut Child) -> Result<()> {
+    match process.stop(PATIENCE) {
+        true => bail!("{} did not stop in {PATIENCE:?}: {}", process.name(), process.log_text()),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// Waits until something listens.
 pub fn wait_for_port(address: SocketAddr) -> Result<()> {
     wait_for(&format!("a listener on {address}"), || Ok(TcpStream::connect(address).is_ok()))
-}
-
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Waits until a window of this length begins.

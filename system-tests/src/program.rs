@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-
-use crate::lab::built;
+use headwater_process::{program, wait_for};
 
 /// How a program ended.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub struct Ended {
 
 /// One of our programs, without the settings of whoever runs the test.
 pub fn ours(name: &str) -> Result<Command> {
-    let mut command = Command::new(built(name)?);
+    let mut command = Command::new(program(name)?);
     std::env::vars().filter(|(name, _)| name.starts_with("HEADWATER_")).for_each(|(name, _)| {
         command.env_remove(name);
     });
@@ -40,17 +39,10 @@ pub fn run(command: &mut Command, patience: Duration) -> Result<Ended> {
         .stderr(stderr.try_clone()?)
         .spawn()
         .with_context(|| format!("start {command:?}"))?;
-    let deadline = Instant::now() + patience;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            bail!("{command:?} did not end in {patience:?}; it said:\n{}", text(&mut stderr)?);
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    let Some(status) = wait_for(patience, || child.try_wait().transpose()).transpose()? else {
+        child.kill()?;
+        child.wait()?;
+        bail!("{command:?} did not end in {patience:?}; it said:\n{}", text(&mut stderr)?);
     };
     Ok(Ended { code: status.code(), stdout: text(&mut stdout)?, stderr: text(&mut stderr)? })
 }

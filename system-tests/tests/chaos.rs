@@ -4,19 +4,17 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_kafka::{KafkaSettings, Next, Offset, Partition, Publisher, Start, TopicReader, Transactions, admin};
+use headwater_process::{Child, Port, rss_bytes};
 use headwater_schemas::records::Workload;
 use headwater_schemas::topics::Topic;
 use headwater_stack::{Stack, StackOptions};
 use headwater_system_tests::chaos::{Chaos, MODES};
 use headwater_system_tests::client::{Outcome, time_of_day_us};
-use headwater_system_tests::lab::{
-    Client, Lab, Load, NODE, Process, free_port, wait_for, wait_for_port, wait_for_window, wait_up_to,
-};
+use headwater_system_tests::lab::{Client, Lab, Load, NODE, wait_for, wait_for_port, wait_for_window, wait_up_to};
 use headwater_system_tests::topics;
 use headwater_system_tests::windows::{WINDOW_US, judge, said, unnamed, window_of};
 
@@ -58,7 +56,7 @@ fn kafka_stopped_for_a_minute() {
     lab.own_stack().kafka().stop();
     let stopped_at_us = time_of_day_us().unwrap();
     std::thread::sleep(OUTAGE * 2 / 3);
-    let memory = || agents[1].rss_bytes().unwrap();
+    let memory = || rss_bytes(agents[1].pid()).unwrap() as i64;
     let memory_bytes = memory();
     std::thread::sleep(OUTAGE / 3);
     let grown_bytes = memory() - memory_bytes;
@@ -221,14 +219,15 @@ fn check_alerts(settings: &KafkaSettings) {
 /// Two servers, and a client of each that goes on until it is told to stop.
 struct SteadyLoad {
     clients: Vec<Client>,
-    _servers: [Process; 2],
+    _servers: [Child; 2],
+    _port: Port,
 }
 
 impl SteadyLoad {
     fn open(lab: &Lab) -> SteadyLoad {
-        let port = free_port().unwrap();
-        let nginx = lab.nginx(&[format!("127.0.0.1:{port}")], None).unwrap();
-        let nginx_address: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
+        let port = Port::free().unwrap();
+        let nginx_address = port.address();
+        let nginx = lab.nginx(&[nginx_address.to_string()], None).unwrap();
         wait_for_port(nginx_address).unwrap();
         let (hyper, hyper_address) = lab.hyper(env!("CARGO_BIN_EXE_oracle-server")).unwrap();
         let client = |address, server, label, seed| {
@@ -246,7 +245,7 @@ impl SteadyLoad {
             lab.client(env!("CARGO_BIN_EXE_oracle-client"), &load).unwrap()
         };
         let clients = vec![client(nginx_address, "nginx", "n", 1), client(hyper_address, "hyper", "h", 2)];
-        SteadyLoad { clients, _servers: [nginx, hyper] }
+        SteadyLoad { clients, _servers: [nginx, hyper], _port: port }
     }
 
     fn begin(&mut self) {

@@ -1,17 +1,18 @@
 //! The child that computes, from its start to its end, and how far it is for the person who waits.
 
-use std::fs::File;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::process::{ChildStdout, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use headwater_process::{Child, tail};
 use serde::Deserialize;
 
 use super::Task;
-use crate::child::{own_program, program_command, tail};
+use crate::child::Program;
 use crate::up::stop_on_signals;
 
 const PROCESSOR: &str = "headwater-processor";
@@ -46,15 +47,17 @@ impl Status {
 pub fn run(task: &Task<'_>) -> Result<Status> {
     let stop = stop_on_signals()?;
     let log = tempfile::NamedTempFile::new().context("make a file for the log of the processors")?;
-    let mut command = program_command(&own_program(PROCESSOR, "headwater-processors")?, &task.variables);
-    command.args(["replay", "--into", &task.args.into]);
-    command.arg(format!("--from-us={}", task.from_us)).arg(format!("--to-us={}", task.to_us));
+    let mut args: Vec<OsString> = vec!["replay".into(), "--into".into(), (&task.args.into).into()];
+    args.push(format!("--from-us={}", task.from_us).into());
+    args.push(format!("--to-us={}", task.to_us).into());
     if let Some(config) = &task.args.processor_config {
-        command.arg("--config").arg(config);
+        args.extend(["--config".into(), config.into()]);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::options().append(true).open(log.path())?);
-    let mut child = command.spawn().with_context(|| format!("start {PROCESSOR}"))?;
-    let lines = lines(child.stdout.take().context("the processors have no standard output")?)?;
+    let variables = task.variables.clone();
+    let path = headwater_process::program(PROCESSOR)?;
+    let program = Program { name: PROCESSOR, path, args, variables, log: log.path().to_owned() };
+    let mut child = program.launch().piping_stdout().spawn()?;
+    let lines = lines(child.take_stdout().context("the processors have no standard output")?)?;
     let last = follow(&lines, &stop);
     let status = end(&mut child, last.is_none() && stop.load(Ordering::Relaxed))?;
     if status.success()
@@ -109,8 +112,7 @@ fn lines(output: ChildStdout) -> Result<Receiver<String>> {
 
 fn end(child: &mut Child, ask: bool) -> Result<ExitStatus> {
     if ask {
-        // SAFETY: the process is not reaped yet, so the pid is still its own; kill has no other precondition.
-        unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };
+        child.terminate();
     }
-    child.wait().context("wait for the processors")
+    Ok(child.join()?)
 }

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use headwater_process::{Child, tail};
 
 use super::say::Say;
-use crate::child::{Child, Launch, tail};
+use crate::child::Program;
 
 /// PostgreSQL makes a database cluster first.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -28,13 +29,14 @@ pub struct Demo {
 impl Demo {
     /// Starts it in `dir`; [`Demo::wait_ready`] waits for it, so that other things can start meanwhile.
     pub fn start(program: &Path, dir: &Path, log: &Path) -> Result<Demo> {
-        let child = Child::start(Launch {
+        let shop = Program {
             name: "demo-shop",
-            program: program.to_owned(),
+            path: program.to_owned(),
             args: vec!["up".into(), "--dir".into(), dir.as_os_str().to_owned()],
             variables: Vec::new(),
             log: log.to_owned(),
-        })?;
+        };
+        let child = shop.launch().spawn()?;
         Ok(Demo { child, program: program.to_owned(), dir: dir.to_owned() })
     }
 

@@ -3,7 +3,7 @@
 //! In: flags. Out: Kafka and the registry (unless they are given), the agent, the processors and the page; with `--demo` a
 //! sample system too, and then nothing but that is captured. Promises: what is needed is checked before anything starts;
 //! Ctrl-C stops what was started, in order, and only that; no child outlives this process, however it ends.
-//! Bounds: the restarts of a child ([`RESTARTS_MAX`](crate::child::RESTARTS_MAX)) and each wait.
+//! Bounds: the restarts of a child ([`RESTARTS_MAX`](headwater_process::RESTARTS_MAX)) and each wait.
 
 mod demo;
 mod options;

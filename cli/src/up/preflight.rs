@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::options::Options;
 
@@ -16,8 +16,7 @@ pub struct Programs {
 }
 
 pub fn check(options: &Options) -> Result<Programs> {
-    let own = std::env::current_exe().context("ask for the path of this program")?;
-    let folder = own.parent().context("this program has no folder")?;
+    let folder = headwater_process::program_folder()?;
     let mut problems = Vec::new();
     // SAFETY: geteuid has no preconditions and cannot fail.
     if unsafe { libc::geteuid() } != 0 {

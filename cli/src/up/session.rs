@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use headwater_kafka::KafkaSettings;
+use headwater_process::{Kept, Seen, tail};
 use headwater_stack::{Progress, Services, StackOptions};
 use tempfile::TempDir;
 
@@ -21,7 +22,7 @@ use super::options::Options;
 use super::preflight::Programs;
 use super::ready::{DemoReady, Ready};
 use super::say::Say;
-use crate::child::{Child, Launch, Seen, tail};
+use crate::child::Program;
 use crate::console::Console;
 
 const POLL: Duration = Duration::from_millis(100);
@@ -32,8 +33,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
 /// The order of the fields is the order in which they are given back, should this process fail in between.
 pub struct Session {
-    agent: Child,
-    processor: Child,
+    agent: Kept,
+    processor: Kept,
     demo: Option<(Demo, PathBuf)>,
     console: Console,
     _services: Services,
@@ -79,15 +80,13 @@ impl Session {
         variables.push(("HEADWATER_KAFKA_BROKERS".into(), kafka.brokers.clone()));
         variables.push(("HEADWATER_REGISTRY_URL".into(), kafka.registry_url.clone()));
 
-        let launch = |name, program: &Path, args: Vec<OsString>| Launch {
-            name,
-            program: program.to_owned(),
-            args,
-            variables: variables.clone(),
-            log: log_dir.join(format!("{name}.log")),
+        let keep = |name, path: &Path, args: Vec<OsString>| {
+            let log = log_dir.join(format!("{name}.log"));
+            let program = Program { name, path: path.to_owned(), args, variables: variables.clone(), log };
+            Kept::start(move || program.launch())
         };
         say.step("Starting the processors");
-        let processor = Child::start(launch("headwater-processor", &programs.processor, vec!["all".into()]))?;
+        let processor = keep("headwater-processor", &programs.processor, vec!["all".into()])?;
         let mut cgroups = options.args.cgroup.clone();
         let mut demo_cgroup = None;
         if let Some(demo) = &mut demo {
@@ -96,8 +95,7 @@ impl Session {
             demo_cgroup = Some(cgroup);
         }
         say.step("Starting the agent");
-        let agent =
-            Child::start(launch("headwater-agent", &programs.agent, capture_flags(&cgroups, &options.args.pid)))?;
+        let agent = keep("headwater-agent", &programs.agent, capture_flags(&cgroups, &options.args.pid))?;
         say.step("Starting the console");
         let console = Console::start(&kafka, &options.settings.server)?;
         let mut session = Session {
@@ -168,14 +166,20 @@ impl Session {
         if let Some((demo, _)) = &mut self.demo {
             demo.child.terminate();
         }
-        let mut ordered = vec![&mut self.agent];
-        ordered.extend(self.demo.as_mut().map(|(demo, _)| &mut demo.child));
         self.processor.terminate();
-        ordered.push(&mut self.processor);
-        for child in ordered {
-            if child.wait(STOP_PATIENCE) {
-                say.warn(&format!("{} did not stop in {} s and was killed", child.name(), STOP_PATIENCE.as_secs()));
-            }
+        let say_killed = |name: &str| {
+            say.warn(&format!("{name} did not stop in {} s and was killed", STOP_PATIENCE.as_secs()));
+        };
+        if self.agent.wait(STOP_PATIENCE) {
+            say_killed(self.agent.name());
+        }
+        if let Some((demo, _)) = &mut self.demo
+            && demo.child.wait(STOP_PATIENCE)
+        {
+            say_killed(demo.child.name());
+        }
+        if self.processor.wait(STOP_PATIENCE) {
+            say_killed(self.processor.name());
         }
         if let Some(path) = &self.ready_file {
             // It may be gone already; it must not stay and speak of what no longer runs.
@@ -190,7 +194,7 @@ impl Session {
             match child.look_after()? {
                 Seen::Running => {}
                 Seen::Died(told, pause) => {
-                    say.warn(&told);
+                    say.warn(&told.to_string());
                     say.step(&format!("{} is started again in {} s", child.name(), pause.as_secs()));
                 }
                 Seen::Restarted => {
@@ -235,9 +239,9 @@ impl Session {
     fn write_ready_file(&self) -> Result<()> {
         let Some(path) = &self.ready_file else { return Ok(()) };
         let own = ("headwater".to_owned(), Some(std::process::id()));
-        let children =
-            [&self.agent, &self.processor].into_iter().chain(self.demo.as_ref().map(|(demo, _)| &demo.child));
-        let pids = children.map(|child| (child.name().to_owned(), child.pid())).chain([own]);
+        let kept = [&self.agent, &self.processor].map(|child| (child.name().to_owned(), child.pid()));
+        let shop = self.demo.as_ref().map(|(demo, _)| (demo.child.name().to_owned(), Some(demo.child.pid())));
+        let pids = kept.into_iter().chain(shop).chain([own]);
         let pids: BTreeMap<String, u32> = pids.filter_map(|(name, pid)| Some((name, pid?))).collect();
         let demo = self.demo.as_ref().map(|(demo, cgroup)| DemoReady {
             cgroup: cgroup.clone(),

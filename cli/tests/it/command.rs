@@ -26,7 +26,8 @@ fn unknown_settings_are_refused_all_at_once() {
 
 #[test]
 fn a_broker_that_is_not_there_is_named() {
-    let address = format!("127.0.0.1:{}", headwater_stack::free_port().unwrap());
+    let port = headwater_process::Port::free().unwrap();
+    let address = port.address().to_string();
     for command in [vec!["map"], vec!["topics"], vec!["tail", "edges"]] {
         let output = headwater(&[command.as_slice(), &["--kafka-brokers", &address]].concat());
         assert_eq!(output.status.code(), Some(1));

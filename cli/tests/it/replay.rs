@@ -7,10 +7,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use headwater_console::clock::now_us;
 use headwater_kafka::{KafkaSettings, Offset, Start, TopicReader, admin};
+use headwater_process::program as built;
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::split;
 use headwater_system_tests::fill::{Fill, SECONDS_BEHIND, fill};
-use headwater_system_tests::lab::{built, shared, wait_up_to};
+use headwater_system_tests::lab::{shared, wait_up_to};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(90);

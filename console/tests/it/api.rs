@@ -101,7 +101,8 @@ fn wrong_questions_get_clear_answers_and_every_answer_is_guarded() {
 #[test]
 fn an_absent_broker_is_told_and_a_taken_port_refused() {
     let mut settings = settings("absent");
-    settings.brokers = format!("127.0.0.1:{}", headwater_stack::free_port().unwrap());
+    let port = headwater_process::Port::free().unwrap();
+    settings.brokers = port.address().to_string();
     let console = Console::start(&settings);
     let problem = eventually("the problem is told", || {
         let (_, status) = get(&format!("{}/api/status", console.url));

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use headwater_process::ProcessError;
+
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum StackError {
@@ -10,9 +12,6 @@ pub enum StackError {
         "port {port}, wanted for {wanted_for}, is in use by another program; stop that program or choose another port with {setting}"
     )]
     PortTaken { port: u16, wanted_for: String, setting: &'static str },
-
-    #[error("no free port was found between {from} and {to} on 127.0.0.1; stop programs that listen there")]
-    NoFreePort { from: u16, to: u16 },
 
     #[error("{path} is full: {detail}; free some space there, or choose another folder with {setting}")]
     DiskFull { path: PathBuf, detail: String, setting: &'static str },
@@ -68,6 +67,9 @@ pub enum StackError {
 
     #[error("the option {option} cannot be used: {detail}")]
     Option { option: &'static str, detail: String },
+
+    #[error(transparent)]
+    Process(#[from] ProcessError),
 
     #[error("{doing}: {source}")]
     Io { doing: String, source: io::Error },

@@ -5,11 +5,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::child::ChildProcess;
+use headwater_process::{Child, Launch};
+
+use crate::child;
 use crate::error::StackError;
 use crate::kafka_config::{NodeConfig, log4j_properties};
 use crate::kafka_probe;
@@ -25,6 +27,7 @@ pub struct KafkaProgram {
     pub class_path: String,
     pub heap_mb: u32,
     pub cluster_id: String,
+    pub cgroup: Option<PathBuf>,
 }
 
 /// One broker, which is also a controller.
@@ -36,7 +39,7 @@ pub struct KafkaNode {
     folder: PathBuf,
     logs: PathBuf,
     progress: Progress,
-    process: Mutex<Option<ChildProcess>>,
+    process: Mutex<Option<Child>>,
 }
 
 impl KafkaNode {
@@ -89,7 +92,7 @@ impl KafkaNode {
     pub fn stop(&self) {
         if let Some(mut process) = self.lock().take() {
             process.terminate();
-            process.wait();
+            child::wait(&mut process);
         }
     }
 
@@ -111,8 +114,7 @@ impl KafkaNode {
     pub(crate) fn spawn(&self) -> Result<(), StackError> {
         let mut command = self.java(&["-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"], self.program.heap_mb);
         command.arg("kafka.Kafka").arg(self.properties());
-        let process = ChildProcess::spawn(&self.name(), command, &self.console(), &self.log())?;
-        *self.lock() = Some(process);
+        *self.lock() = Some(self.launch(&self.name(), command).quoting(self.log()).spawn().map_err(child::explain)?);
         Ok(())
     }
 
@@ -126,7 +128,7 @@ impl KafkaNode {
             });
         };
         let (port, id) = (self.config.port, self.config.id);
-        process.await_ready(START_TIMEOUT, &self.progress, || kafka_probe::is_ready(port, id))?;
+        child::await_ready(process, START_TIMEOUT, &self.progress, || kafka_probe::is_ready(port, id))?;
         self.progress.say(format!(
             "{} is ready on {} ({:.1} s)",
             self.name(),
@@ -154,9 +156,8 @@ impl KafkaNode {
             &self.program.cluster_id,
         ]);
         command.arg("--config").arg(self.properties());
-        let mut process =
-            ChildProcess::spawn(&format!("{}'s format", self.name()), command, &self.console(), &self.console())?;
-        process.await_success(START_TIMEOUT)
+        let launch = self.launch(&format!("{}'s format", self.name()), command);
+        child::await_success(&mut launch.spawn().map_err(child::explain)?, START_TIMEOUT)
     }
 
     fn java(&self, flags: &[&str], heap_mb: u32) -> Command {
@@ -165,8 +166,16 @@ impl KafkaNode {
         // Without the performance data there is no file of it in /tmp; a broker out of memory must end, not limp.
         command.args(["-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]);
         command.arg(format!("-Dlog4j2.configurationFile={}", self.log4j().display()));
-        command.arg("-cp").arg(&self.program.class_path).stdin(Stdio::null());
+        command.arg("-cp").arg(&self.program.class_path);
         command
+    }
+
+    fn launch(&self, name: &str, command: Command) -> Launch {
+        let launch = Launch::new(name, command, self.console());
+        match &self.program.cgroup {
+            Some(cgroup) => launch.in_cgroup(cgroup),
+            None => launch,
+        }
     }
 
     fn name(&self) -> String {
@@ -193,7 +202,7 @@ impl KafkaNode {
         self.logs.join(format!("kafka-{}.out", self.config.id))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<ChildProcess>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Child>> {
         // A thread that panicked while it held the lock left the process as it was.
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }

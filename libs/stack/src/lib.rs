@@ -30,7 +30,6 @@ mod workspace;
 
 pub use error::StackError;
 pub use kafka::KafkaNode;
-pub use ports::free_port;
 pub use progress::Progress;
 pub use registry::Registry;
 pub use services::{Origin, Plan, Services, Wanted};

@@ -10,9 +10,12 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::child::ChildProcess;
+use headwater_process::{Child, Launch};
+
+use crate::child;
 use crate::error::StackError;
 use crate::progress::Progress;
+use crate::stack::StackOptions;
 
 /// Five to ten seconds on a free machine.
 const START_TIMEOUT: Duration = Duration::from_secs(180);
@@ -28,7 +31,8 @@ pub struct Registry {
     folder: PathBuf,
     logs: PathBuf,
     progress: Progress,
-    process: Mutex<Option<ChildProcess>>,
+    cgroup: Option<PathBuf>,
+    process: Mutex<Option<Child>>,
 }
 
 impl Registry {
@@ -38,7 +42,7 @@ impl Registry {
         port: u16,
         folder: &Path,
         logs: &Path,
-        progress: &Progress,
+        options: &StackOptions,
     ) -> Result<Self, StackError> {
         fs::create_dir_all(folder).map_err(StackError::io("making", folder))?;
         Ok(Self {
@@ -47,7 +51,8 @@ impl Registry {
             port,
             folder: folder.to_path_buf(),
             logs: logs.to_path_buf(),
-            progress: progress.clone(),
+            progress: options.progress.clone(),
+            cgroup: options.cgroup.clone(),
             process: Mutex::new(None),
         })
     }
@@ -66,7 +71,7 @@ impl Registry {
     pub fn stop(&self) {
         if let Some(mut process) = self.lock().take() {
             process.terminate();
-            process.wait();
+            child::wait(&mut process);
         }
     }
 
@@ -91,8 +96,11 @@ impl Registry {
         command.args(["-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]);
         command.args(self.properties().iter().map(|(key, value)| format!("-D{key}={value}")));
         command.arg("-jar").arg(&self.jar).current_dir(&self.folder);
-        let process = ChildProcess::spawn("the registry", command, &self.console(), &self.console())?;
-        *self.lock() = Some(process);
+        let mut launch = Launch::new("the registry", command, self.console());
+        if let Some(cgroup) = &self.cgroup {
+            launch = launch.in_cgroup(cgroup);
+        }
+        *self.lock() = Some(launch.spawn().map_err(child::explain)?);
         Ok(())
     }
 
@@ -105,7 +113,7 @@ impl Registry {
                 detail: "it is to be ready but was not started".to_owned(),
             });
         };
-        process.await_ready(START_TIMEOUT, &self.progress, || answers(&self.url()))?;
+        child::await_ready(process, START_TIMEOUT, &self.progress, || answers(&self.url()))?;
         self.progress.say(format!(
             "The registry is ready at {} ({:.1} s)",
             self.url(),
@@ -142,7 +150,7 @@ impl Registry {
         self.logs.join("registry.log")
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<ChildProcess>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Child>> {
         // A thread that panicked while it held the lock left the process as it was.
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use headwater_process::Port;
+
 use crate::artifacts::Artifacts;
 use crate::disk;
 use crate::error::StackError;
@@ -34,6 +36,8 @@ pub struct StackOptions {
     pub heap_mb: u32,
     /// With users there is a second listener, which asks for SASL PLAIN: [`KafkaNode::sasl_bootstrap`].
     pub sasl_users: Vec<(String, String)>,
+    /// The cgroup that all processes are in; the caller's when there is none.
+    pub cgroup: Option<PathBuf>,
     /// Who is told how far the start is.
     pub progress: Progress,
 }
@@ -48,6 +52,7 @@ impl Default for StackOptions {
             brokers: 1,
             heap_mb: 512,
             sasl_users: Vec::new(),
+            cgroup: None,
             progress: Progress::default(),
         }
     }
@@ -59,6 +64,8 @@ pub struct Stack {
     nodes: Vec<KafkaNode>,
     registry: Option<Registry>,
     workspace: Workspace,
+    /// Held for the processes, also while one of them is down.
+    _ports: Vec<Port>,
     progress: Progress,
 }
 
@@ -74,22 +81,30 @@ impl Stack {
         let java = java::find()?;
         // Ports first: a taken one should not be found out about after a download.
         let registry_port = ports::claim(options.registry_port, "the registry", "--registry-port")?;
-        let configs = if parts.kafka { node_configs(&options)? } else { Vec::new() };
+        let mut ports = Vec::new();
+        let configs = if parts.kafka { node_configs(&options, &mut ports)? } else { Vec::new() };
         let artifacts = Artifacts::ensure(&options.progress)?;
         let workspace = Workspace::open(options.data_dir.as_deref())?;
         disk::require_space(workspace.path(), SPACE_NEEDED_BYTES, "--data-dir")?;
         let logs = options.log_dir.clone().unwrap_or_else(|| workspace.path().join("logs"));
         std::fs::create_dir_all(&logs).map_err(StackError::io("making the log folder", &logs))?;
 
-        let mut stack = Self { nodes: Vec::new(), registry: None, workspace, progress: options.progress.clone() };
+        let mut stack = Self {
+            nodes: Vec::new(),
+            registry: None,
+            workspace,
+            _ports: Vec::new(),
+            progress: options.progress.clone(),
+        };
         // The registry takes longer and needs nothing of Kafka, so it goes first.
         if parts.registry {
             options.progress.say("Starting the registry");
             let folder = stack.workspace.path().join("registry");
             let jar = artifacts.registry_jar();
-            let registry = Registry::prepare(&java, &jar, registry_port, &folder, &logs, &options.progress)?;
+            let registry = Registry::prepare(&java, &jar, registry_port.number(), &folder, &logs, &options)?;
             registry.spawn()?;
             stack.registry = Some(registry);
+            ports.push(registry_port);
         }
         if parts.kafka {
             options.progress.say("Starting Kafka");
@@ -98,6 +113,7 @@ impl Stack {
                 class_path: artifacts.kafka_class_path(),
                 heap_mb: options.heap_mb,
                 cluster_id: stack.workspace.cluster_id()?,
+                cgroup: options.cgroup.clone(),
             };
             for mut config in configs {
                 let folder = stack.workspace.path().join(format!("kafka-{}", config.id));
@@ -107,6 +123,7 @@ impl Stack {
                 stack.nodes.push(node);
             }
         }
+        stack._ports = ports;
         stack.nodes.iter().try_for_each(KafkaNode::await_ready)?;
         stack.registry.iter().try_for_each(Registry::await_ready)?;
         Ok(stack)
@@ -174,17 +191,23 @@ fn check(options: &StackOptions) -> Result<(), StackError> {
     kafka_config::check_sasl_users(&options.sasl_users)
 }
 
-fn node_configs(options: &StackOptions) -> Result<Vec<NodeConfig>, StackError> {
+/// The ports of the nodes go to `held`.
+fn node_configs(options: &StackOptions, held: &mut Vec<Port>) -> Result<Vec<NodeConfig>, StackError> {
+    let mut hold = |port: Port| {
+        let number = port.number();
+        held.push(port);
+        number
+    };
     let ids = 1..=options.brokers;
-    let voters = ids.clone().map(|id| Ok((id, ports::free_port()?))).collect::<Result<Vec<_>, StackError>>()?;
+    let voters = ids.map(|id| Ok((id, hold(Port::free()?)))).collect::<Result<Vec<_>, StackError>>()?;
     let sasl = !options.sasl_users.is_empty();
     let node = |(id, controller_port): (u16, u16)| {
         let wanted = options.kafka_port.map(|first| first.saturating_add(id - 1));
         Ok(NodeConfig {
             id,
-            port: ports::claim(wanted, "Kafka", "--kafka-port")?,
+            port: hold(ports::claim(wanted, "Kafka", "--kafka-port")?),
             controller_port,
-            sasl_port: sasl.then(ports::free_port).transpose()?,
+            sasl_port: sasl.then(Port::free).transpose()?.map(&mut hold),
             sasl_users: options.sasl_users.clone(),
             voters: voters.clone(),
             data: PathBuf::new(),

@@ -1,14 +1,14 @@
 //! What the agent costs: the observed server's speed with and without it, and its own processor time and memory.
 
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use headwater_kafka::{KafkaSettings, Next, Start, TopicReader};
+use headwater_process::{Child, Launch, cpu_time, program, rss_bytes};
 use headwater_schemas::topics::Topic;
 use headwater_stack::Stack;
 
-use crate::child::{Owned, beside};
 use crate::nginx::Nginx;
 use crate::report::{Report, median};
 use crate::{paced, wrk};
@@ -63,11 +63,11 @@ fn steady(stack: &Stack, nginx: &Nginx, rounds: u32, report: &mut Report) -> Res
     let (mut core_percent, mut rss_mib) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let agent = start(stack, nginx, &format!("steady{round}."))?;
-        let (cpu_before, probes_before) = (agent.cpu()?, probe_time(agent.pid()));
-        let answered = paced::run(nginx.port, STEADY_RATE, STEADY)?;
+        let (cpu_before, probes_before) = (cpu_time(agent.pid())?, probe_time(agent.pid()));
+        let answered = paced::run(nginx.port(), STEADY_RATE, STEADY)?;
         // What is still in the agent's buffers belongs to the load.
         std::thread::sleep(Duration::from_secs(1));
-        let own = (agent.cpu()? - cpu_before).as_secs_f64();
+        let own = (cpu_time(agent.pid())? - cpu_before).as_secs_f64();
         let probes = (probe_time(agent.pid()) - probes_before).as_secs_f64();
         let per_request_us = |seconds: f64| seconds * 1e6 / answered as f64;
         println!(
@@ -77,7 +77,7 @@ fn steady(stack: &Stack, nginx: &Nginx, rounds: u32, report: &mut Report) -> Res
         );
         // At 10,000 requests/s, a microsecond a request is one percent of a core.
         core_percent.push(per_request_us(own + probes));
-        rss_mib.push(agent.rss_mib()?);
+        rss_mib.push(rss_bytes(agent.pid())? as f64 / f64::from(1 << 20));
     }
     report.add("agent_core_percent_at_10k_rps", median(&core_percent), "percent");
     report.add("agent_rss_mib", median(&rss_mib), "MiB");
@@ -85,29 +85,27 @@ fn steady(stack: &Stack, nginx: &Nginx, rounds: u32, report: &mut Report) -> Res
 }
 
 /// Starts an agent that sees nginx only, and waits for its first heartbeat.
-fn start(stack: &Stack, nginx: &Nginx, prefix: &str) -> Result<Owned> {
+fn start(stack: &Stack, nginx: &Nginx, prefix: &str) -> Result<Child> {
     let pids: Vec<String> = nginx.pids()?.iter().map(u32::to_string).collect();
-    let agent = Owned::spawn(
-        Command::new(beside("headwater-agent")?)
-            .args(["--kafka-brokers", &stack.bootstrap(), "--registry-url", &stack.registry().url()])
-            .args(["--kafka-prefix", prefix, "--capture-pid", &pids.join(","), "--log-level", "warn"])
-            .stdout(Stdio::null()),
-    )?;
+    let mut command = Command::new(program("headwater-agent")?);
+    command.args(["--kafka-brokers", &stack.bootstrap(), "--registry-url", &stack.registry().url()]).args([
+        "--kafka-prefix",
+        prefix,
+        "--capture-pid",
+        &pids.join(","),
+        "--log-level",
+        "warn",
+    ]);
+    let launch = Launch::new("headwater-agent", command, nginx.log_of(&format!("{prefix}agent")));
+    let mut agent = launch.ending_softly().spawn()?;
     let mut settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
     settings.prefix = prefix.to_owned();
-    let deadline = Instant::now() + READY_TIMEOUT;
     let topic = Topic::Agents.name(prefix);
-    loop {
-        if Instant::now() > deadline {
-            bail!("the agent sent no heartbeat in {READY_TIMEOUT:?}");
-        }
-        if let Ok(mut reader) = TopicReader::start(&settings, std::slice::from_ref(&topic), &Start::Earliest)
-            && let Next::Record(_) = reader.next(Duration::from_secs(1)).context("wait for the agent's heartbeat")?
-        {
-            return Ok(agent);
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    agent.await_ready(READY_TIMEOUT, || {
+        let mut reader = TopicReader::start(&settings, std::slice::from_ref(&topic), &Start::Earliest).ok()?;
+        matches!(reader.next(Duration::from_secs(1)), Ok(Next::Record(_))).then_some(())
+    })?;
+    Ok(agent)
 }
 
 /// Time that the kernel spent in the agent's probes, as it shows it with their file descriptors.

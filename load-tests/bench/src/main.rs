@@ -5,7 +5,6 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
 mod agent;
-mod child;
 mod nginx;
 mod paced;
 mod processor;

@@ -1,20 +1,21 @@
 //! Records a second and core through `headwater-processor all`: a backlog is worked off, and its processor time is counted.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use headwater_kafka::{KafkaSettings, Next, SchemaCache, Start, TopicReader, admin};
+use headwater_process::{Launch, cpu_time, program, tail};
 use headwater_schemas::records::Edge;
 use headwater_schemas::topics::Topic;
 use headwater_stack::Stack;
 use headwater_system_tests::fill::{Fill, fill};
 
-use crate::child::{Owned, beside};
 use crate::report::Report;
 
 const EVENT_SECONDS: u64 = 20;
 const TIMEOUT: Duration = Duration::from_secs(300);
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn measure(stack: &Stack, records: u64, report: &mut Report) -> Result<()> {
     println!("the processor on a backlog of {records} records");
@@ -26,17 +27,19 @@ pub fn measure(stack: &Stack, records: u64, report: &mut Report) -> Result<()> {
     fill(&settings, &Fill { records, seconds: EVENT_SECONDS, start_us, in_the_past: false, lossy_second: None })?;
     admin::ensure_topics(&settings, &[Topic::Edges])?;
     let began = Instant::now();
-    let mut processor = Owned::spawn(
-        Command::new(beside("headwater-processor")?)
-            .arg("all")
-            .args(["--kafka-brokers", &settings.brokers, "--registry-url", &settings.registry_url])
-            .args(["--kafka-prefix", &settings.prefix, "--log-level", "warn"])
-            .stdout(Stdio::null()),
-    )?;
+    let log = tempfile::NamedTempFile::new()?;
+    let mut command = Command::new(program("headwater-processor")?);
+    command.arg("all").args(["--kafka-brokers", &settings.brokers, "--registry-url", &settings.registry_url]).args([
+        "--kafka-prefix",
+        &settings.prefix,
+        "--log-level",
+        "warn",
+    ]);
+    let mut processor = Launch::new("headwater-processor", command, log.path()).ending_softly().spawn()?;
     let result = wait_for_edges(&settings, records as i64 / 2);
-    let cpu = processor.cpu()?.as_secs_f64();
-    processor.stop();
-    result?;
+    let cpu = cpu_time(processor.pid())?.as_secs_f64();
+    processor.stop(STOP_PATIENCE);
+    result.with_context(|| format!("the processor's log ends so:\n{}", tail(log.path())))?;
     println!("  {cpu:.2} s of processor time in {:.1} s", began.elapsed().as_secs_f64());
     report.add("records_per_second_core", records as f64 / cpu, "records/s/core");
     Ok(())

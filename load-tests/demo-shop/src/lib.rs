@@ -15,13 +15,10 @@ pub mod plan;
 pub mod report;
 pub mod service;
 
-mod cgroup;
 mod expected;
 mod parts;
-mod ports;
 mod programs;
 mod shop;
-mod spawn;
 
 pub use expected::{ExpectedEdge, expected_map};
 pub use fault::{Fault, Service};

@@ -26,7 +26,7 @@ pub struct Programs {
 impl Programs {
     pub fn find() -> Result<Self> {
         let mut missing = Vec::new();
-        let own_dir = own_dir()?;
+        let own_dir = headwater_process::program_folder()?;
         let mut own = |name: &str| {
             let path = own_dir.join(name);
             if !path.is_file() {
@@ -89,14 +89,6 @@ fn find_user(passwd: &str, name: &str) -> Option<User> {
     let mut ids = line.split(':').skip(2).map(str::parse);
     let (uid, gid) = (ids.next()?.ok()?, ids.next()?.ok()?);
     Some(User { name: name.to_owned(), uid, gid })
-}
-
-/// The folder of the running program, or for a test the one above it: cargo puts tests into `deps`.
-fn own_dir() -> Result<PathBuf> {
-    let exe = env::current_exe().context("asking for the path of the running program")?;
-    let dir = exe.parent().context("the running program has no folder")?;
-    let is_test = dir.file_name().is_some_and(|name| name == "deps");
-    Ok(if is_test { dir.parent().unwrap_or(dir).to_owned() } else { dir.to_owned() })
 }
 
 /// The folders of PATH, and the two of the administrator, which a plain user's PATH may lack.

@@ -11,15 +11,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use headwater_process::Cgroup;
 use tempfile::TempDir;
 
-use crate::cgroup::Cgroup;
 use crate::fault::{self, Fault, Service};
 use crate::load::LoadOptions;
 use crate::parts::{Part, Site};
 use crate::programs::{Programs, User, unprivileged_user};
 use crate::report::{Line, Total};
-use crate::spawn::Spawner;
 
 /// The folder of a shop has a name that starts so.
 pub const DIR_PREFIX: &str = "headwater-demo-";
@@ -42,8 +41,8 @@ impl Default for ShopOptions {
     }
 }
 
-/// A running shop. The order of the fields is the order in which they are given back: the parts, then the thread that
-/// started them, then their cgroup and their folder.
+/// A running shop. The order of the fields is the order in which they are given back: the parts, then their
+/// cgroup and their folder.
 pub struct Shop {
     parts: Vec<Part>,
     site: Site,
@@ -60,16 +59,11 @@ impl Shop {
         let programs = Programs::find()?;
         let user = unprivileged_user()?;
         let dir = create_dir(&options.dir, user.as_ref())?;
-        let cgroup = Cgroup::create(options.cgroup.as_deref())?;
-        let spawner = match Spawner::new(cgroup.procs_file()) {
-            Ok(spawner) => spawner,
-            Err(error) => {
-                // Nothing is in it yet, so nothing is left behind if this fails as well.
-                let _ = cgroup.remove(Duration::ZERO);
-                return Err(error);
-            }
+        let cgroup = match &options.cgroup {
+            Some(path) => Cgroup::create_at(path)?,
+            None => Cgroup::create(DIR_PREFIX)?,
         };
-        let site = Site { programs, spawner, dir: dir.path().to_owned(), user };
+        let site = Site { programs, cgroup: cgroup.path().to_owned(), dir: dir.path().to_owned(), user };
         let loads_started = AtomicU32::new(0);
         let mut shop = Self { parts: Vec::new(), site, cgroup, dir: Some(dir), gateway: None, loads_started };
         // An error drops the shop, which stops what runs so far.
@@ -95,7 +89,7 @@ impl Shop {
 
     /// All processes that run now, nginx's workers and PostgreSQL's backends included.
     pub fn pids(&self) -> Result<Vec<u32>> {
-        self.cgroup.pids()
+        Ok(self.cgroup.pids()?)
     }
 
     /// Makes a service slow or wrong; [`Fault::NONE`] heals it.
@@ -109,15 +103,16 @@ impl Shop {
         let planned = load.duration.into_iter().chain(from_requests).min();
         let planned = planned.context("a load that is waited for needs a number of requests or a duration")?;
         let mut part = self.start_load(load)?;
-        part.wait_success(planned + Duration::from_secs(30))?;
-        let log = fs::read_to_string(&part.log).with_context(|| format!("reading {}", part.log.display()))?;
+        part.child.await_success(planned + Duration::from_secs(30))?;
+        let log = part.child.log();
+        let log = fs::read_to_string(log).with_context(|| format!("reading {}", log.display()))?;
         let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
         Ok(lines.filter_map(|line| if let Line::Total(total) = line { Some(total) } else { None }).collect())
     }
 
     /// Fails if a part has ended, with the last lines of its log. To be called now and then.
     pub fn check(&mut self) -> Result<()> {
-        self.parts.iter_mut().try_for_each(Part::check)
+        Ok(self.parts.iter_mut().try_for_each(|part| part.child.require())?)
     }
 
     /// Stops every part and removes the cgroup and the folder.
@@ -127,10 +122,12 @@ impl Shop {
 
     fn start_parts(&mut self, options: &ShopOptions, progress: &mut dyn FnMut(&str)) -> Result<()> {
         progress("demo shop: creating a database and starting PostgreSQL");
-        let (part, postgres) = self.site.start_postgres()?;
+        let part = self.site.start_postgres()?;
+        let postgres = part.held_address()?;
         self.parts.push(part);
         progress("demo shop: starting Redis");
-        let (part, redis) = self.site.start_redis()?;
+        let part = self.site.start_redis()?;
+        let redis = part.held_address()?;
         self.parts.push(part);
 
         let stores = [("--postgres", postgres), ("--redis", redis)];
@@ -143,13 +140,13 @@ impl Shop {
         let shipping = self.start_service(Service::Shipping, &peers, progress)?;
 
         progress("demo shop: starting nginx");
-        let (part, gateway) = self.site.start_nginx(catalog, orders, shipping)?;
+        let part = self.site.start_nginx(catalog, orders, shipping)?;
+        self.gateway = Some(part.held_address()?);
         self.parts.push(part);
-        self.gateway = Some(gateway);
         if let Some(load) = &options.load {
             progress(&format!("demo shop: sending {} requests a second", load.rate));
             let mut part = self.start_load(load)?;
-            part.wait_ready(Part::ready_line)?;
+            part.await_ready_line()?;
             self.parts.push(part);
         }
         Ok(())
@@ -173,16 +170,16 @@ impl Shop {
         self.site.start_load(gateway, load, &format!("shop-load-{number}"))
     }
 
-    /// Goes on after an error, so that as much as possible is given back, and reports the first one.
+    /// Goes on after an error, so that as much as possible is given back.
     fn stop_all(&mut self) -> Result<()> {
         let Some(dir) = self.dir.take() else { return Ok(()) };
-        let mut result = Ok(());
         // The load goes first and the stores last, so that stopping causes no errors.
         while let Some(mut part) = self.parts.pop() {
-            result = result.and(part.stop(STOP_PATIENCE));
+            part.child.stop(STOP_PATIENCE);
         }
-        result = result.and(self.cgroup.remove(Duration::from_secs(5)));
-        result.and(dir.close().context("removing the shop's folder"))
+        let emptied = self.cgroup.remove(Duration::from_secs(5));
+        dir.close().context("removing the shop's folder")?;
+        Ok(emptied?)
     }
 }
 

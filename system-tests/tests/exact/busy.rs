@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 
+use headwater_process::Port;
 use headwater_schemas::records::{Agent, Side};
 use headwater_system_tests::client::Outcome;
-use headwater_system_tests::lab::{Lab, free_port, wait_for, wait_for_port};
+use headwater_system_tests::lab::{Lab, stop, wait_for, wait_for_port};
 use headwater_system_tests::topics;
 
 const CONNECTIONS: u64 = 8;
@@ -17,9 +18,9 @@ const STARTS: usize = 3;
 #[test]
 fn connections_that_are_busy_while_the_agent_starts_are_followed_from_then_on() {
     let lab = Lab::start().unwrap();
-    let nginx_port = free_port().unwrap();
-    let _nginx = lab.nginx(&[format!("127.0.0.1:{nginx_port}")], None).unwrap();
-    let nginx_address = format!("127.0.0.1:{nginx_port}").parse().unwrap();
+    let nginx_port = Port::free().unwrap();
+    let nginx_address = nginx_port.address();
+    let _nginx = lab.nginx(&[nginx_address.to_string()], None).unwrap();
     wait_for_port(nginx_address).unwrap();
     let (_hyper, hyper_address) = lab.hyper(env!("CARGO_BIN_EXE_oracle-server")).unwrap();
     let program = env!("CARGO_BIN_EXE_oracle-steady");
@@ -34,7 +35,7 @@ fn connections_that_are_busy_while_the_agent_starts_are_followed_from_then_on() 
         let started_at_us = last().agent_started_at_us;
         // A second heartbeat: at least five seconds of the load.
         wait_for("a second heartbeat", || Ok(last().observed_at_us > started_at_us + 5_000_000)).unwrap();
-        agent.stop().unwrap();
+        stop(&mut agent).unwrap();
         wait_for("the last heartbeat", || Ok(last().is_final)).unwrap();
         lives.push(last());
     }

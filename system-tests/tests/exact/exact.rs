@@ -8,10 +8,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use headwater_process::Port;
 use headwater_schemas::Histogram;
 use headwater_schemas::records::{Edge, Side};
 use headwater_system_tests::client::Outcome;
-use headwater_system_tests::lab::{Lab, Load, free_port, wait_for, wait_for_port, wait_for_window};
+use headwater_system_tests::lab::{Lab, Load, wait_for, wait_for_port, wait_for_window};
 use headwater_system_tests::topics::{self, SeenRequest};
 
 const EACH: u64 = 5_000;
@@ -20,9 +21,9 @@ const EARLY: u64 = 50;
 #[test]
 fn ten_thousand_requests_are_seen_exactly() {
     let lab = Lab::start().unwrap();
-    let nginx_port = free_port().unwrap();
-    let _nginx = lab.nginx(&[format!("127.0.0.1:{nginx_port}")], None).unwrap();
-    let nginx_address = format!("127.0.0.1:{nginx_port}").parse().unwrap();
+    let nginx_port = Port::free().unwrap();
+    let nginx_address = nginx_port.address();
+    let _nginx = lab.nginx(&[nginx_address.to_string()], None).unwrap();
     wait_for_port(nginx_address).unwrap();
     let (_hyper, hyper_address) = lab.hyper(env!("CARGO_BIN_EXE_oracle-server")).unwrap();
     let load = |address, server, label, seed| Load {

@@ -3,7 +3,7 @@
 
 use headwater_schemas::records::Agent;
 use headwater_schemas::topics::Topic;
-use headwater_system_tests::lab::{Lab, wait_for};
+use headwater_system_tests::lab::{Lab, stop, wait_for};
 use headwater_system_tests::topics;
 
 /// Heartbeats, five seconds apart, in which whatever feeds itself would grow.
@@ -14,7 +14,7 @@ fn with_nothing_to_observe_nothing_is_published_but_signs_of_life() {
     let lab = Lab::start().unwrap();
     let mut agent = lab.agent().unwrap();
     wait_for("heartbeats", || Ok(topics::agents(&lab.settings)?.len() >= HEARTBEATS)).unwrap();
-    agent.stop().unwrap();
+    stop(&mut agent).unwrap();
     for topic in [Topic::Flows, Topic::Requests] {
         let mut records = 0;
         topics::each(&lab.settings, topic, |_, _| {

@@ -1,6 +1,4 @@
 //! The agent's own traffic is not taken for anybody's, also where the agent and Kafka are inside of what it observes.
-//!
-//! Run alone: for a while its whole process is in the cgroup, and so would be what other tests start.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -8,7 +6,7 @@ use std::fs;
 
 use headwater_schemas::records::Flow;
 use headwater_schemas::topics::Topic;
-use headwater_system_tests::lab::{Lab, wait_for};
+use headwater_system_tests::lab::{Lab, stop, wait_for};
 use headwater_system_tests::topics;
 
 /// Heartbeats, five seconds apart: the progress of open connections is published in that time.
@@ -18,7 +16,7 @@ const HEARTBEATS: usize = 4;
 fn the_agents_own_connections_are_seen_from_neither_side() {
     // Kafka, the registry and the agent are all inside of the capture: both ends of the agent's connections are.
     let lab = Lab::start_observed().unwrap();
-    let mut agent = lab.cgroup.run_inside(|| lab.spawn_agent()).unwrap();
+    let mut agent = lab.spawn_observed_agent().unwrap();
     let mut own_ports = BTreeSet::new();
     let mut heartbeats = Vec::new();
     wait_for("heartbeats", || {
@@ -27,7 +25,7 @@ fn the_agents_own_connections_are_seen_from_neither_side() {
         Ok(heartbeats.len() >= HEARTBEATS)
     })
     .unwrap();
-    agent.stop().unwrap();
+    stop(&mut agent).unwrap();
     assert!(!own_ports.is_empty(), "the agent's connections were not found");
     let mut others = 0;
     topics::each(&lab.settings, Topic::Flows, |cache, value| {

@@ -9,9 +9,9 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-use headwater_stack::free_port;
+use headwater_process::{Launch, Port, program as built};
 use headwater_stack::shared::Shared;
-use headwater_system_tests::lab::{Process, built, wait_for};
+use headwater_system_tests::lab::{stop, wait_for};
 use headwater_system_tests::program::{Ended, ours, run};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -107,7 +107,9 @@ fn all_problems_with_settings_are_told_at_once() {
 
 #[test]
 fn a_broker_that_is_not_there_is_named() {
-    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    // Held, and not listened on.
+    let port = Port::free().unwrap();
+    let address = port.address().to_string();
     let told = [format!("no broker of {address} answers"), "check kafka.brokers and that Kafka runs".into()];
     let told = told.each_ref().map(String::as_str);
     // At the same time, since each waits ten seconds or more.
@@ -186,9 +188,9 @@ fn the_rights_that_an_agent_asks_for_are_enough() {
     command.args(["--bounding-set", "-all,+bpf,+perfmon", "--inh-caps", "-all"]);
     command.arg(built("headwater-agent").unwrap()).args(["--capture-pid", &std::process::id().to_string()]);
     with_kafka(&mut command);
-    let mut agent = Process::spawn("headwater-agent", command, &folder.path().join("log")).unwrap();
+    let mut agent = Launch::new("headwater-agent", command, folder.path().join("log")).spawn().unwrap();
     wait_for("the agent to capture", || Ok(agent.log_text().contains("capturing"))).unwrap();
-    agent.stop().unwrap();
+    stop(&mut agent).unwrap();
 }
 
 #[test]

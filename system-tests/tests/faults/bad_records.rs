@@ -4,17 +4,17 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use headwater_kafka::{KafkaSettings, SchemaCache, Start, TopicReader};
+use headwater_process::{Child, Launch};
 use headwater_schemas::records::{DeadLetter, Latency};
 use headwater_schemas::topics::Topic;
 use headwater_stack::{Stack, StackOptions};
-use headwater_system_tests::lab::{Process, shared, wait_for};
+use headwater_system_tests::lab::{shared, stop, wait_for};
 use headwater_system_tests::program::{ours, run};
 use headwater_system_tests::random::Random;
 use headwater_system_tests::raw::{Bad, Raw};
@@ -69,7 +69,7 @@ fn each_bad_record_is_a_dead_letter_once_and_the_good_ones_count() {
     check_letters(&settings, &expected);
     came.and(summed).unwrap_or_else(|error| panic!("{error}\n{}", running.log_text()));
     check_sums(&settings);
-    assert!(running.child.try_wait().unwrap().is_none(), "the processors ended: {}", running.log_text());
+    assert!(running.is_running(), "the processors ended: {}", running.log_text());
 
     commands_pass_over_them(&settings, &bad, &places);
     the_console_counts_them(&settings, &bad);
@@ -99,9 +99,9 @@ fn a_record_is_no_dead_letter_because_the_registry_is_away() {
     }
     raw.flush().unwrap();
     wait_for("the processors' word", || Ok(running.log_text().contains("check registry.url"))).unwrap();
-    assert!(running.child.try_wait().unwrap().is_none(), "they ended: {}", running.log_text());
+    assert!(running.is_running(), "they ended: {}", running.log_text());
     let began = Instant::now();
-    running.stop().unwrap();
+    stop(&mut running).unwrap();
     assert!(began.elapsed() < STOPPED_WITHIN, "they waited {:?} for the registry", began.elapsed());
 
     stack.registry().restart().unwrap();
@@ -111,10 +111,10 @@ fn a_record_is_no_dead_letter_because_the_registry_is_away() {
     assert_eq!(letters(&settings), vec![]);
 }
 
-fn processors(settings: &KafkaSettings, log: &Path) -> Process {
+fn processors(settings: &KafkaSettings, log: &Path) -> Child {
     let mut command = ours("headwater-processor").unwrap();
     command.arg("all").args(flags(settings));
-    Process::spawn("processors", command, log).unwrap()
+    Launch::new("processors", command, log).spawn().unwrap()
 }
 
 /// Where a window starts, somewhat more than a minute ago.
@@ -250,11 +250,11 @@ fn commands_pass_over_them(settings: &KafkaSettings, bad: &[Bad], places: &BTree
 fn the_console_counts_them(settings: &KafkaSettings, bad: &[Bad]) {
     let logs = tempfile::tempdir().unwrap();
     let mut command = ours("headwater").unwrap();
-    command.args(["console", "--console-listen", "127.0.0.1:0"]).args(flags(settings)).stdout(Stdio::piped());
-    let mut console = Process::spawn("console", command, &logs.path().join("console.log")).unwrap();
-    let mut line = String::new();
-    BufReader::new(console.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().rsplit("http://").next().unwrap().to_owned();
+    command.args(["console", "--console-listen", "127.0.0.1:0"]).args(flags(settings));
+    let launch = Launch::new("console", command, logs.path().join("console.log"));
+    let mut console = launch.piping_stdout().spawn().unwrap();
+    let line = console.first_line().unwrap();
+    let address = line.rsplit("http://").next().unwrap().to_owned();
     let read = [Topic::Edges, Topic::Latencies, Topic::Alerts, Topic::Agents];
     let expected = bad.iter().filter(|bad| read.contains(&bad.topic) && bad.unreadable).count() as u64;
     let unreadable = || get(&address, "/api/status")["unreadable"].as_u64().unwrap();

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use headwater_process::{Child, Launch};
 use headwater_schemas::records::{Agent, Side};
 use headwater_stack::shared::Shared;
 use headwater_stack::{Stack, StackOptions};
 use headwater_system_tests::client::Outcome;
-use headwater_system_tests::lab::{Lab, Load, Process, wait_for};
+use headwater_system_tests::lab::{Lab, Load, cgroup, stop, wait_for};
 use headwater_system_tests::program::{Ended, ours, run};
 use headwater_system_tests::topics;
 
@@ -125,7 +126,7 @@ fn what_kafka_s_full_disk_takes_away_is_counted_and_the_agent_goes_on() {
     let logs = tempfile::tempdir().unwrap();
     let log_dir = Some(logs.path().to_owned());
     let stack = Stack::start(StackOptions { data_dir, log_dir, ..StackOptions::default() }).unwrap();
-    let lab = Lab::around(stack).unwrap();
+    let lab = Lab::around(stack, cgroup().unwrap()).unwrap();
     let (_server, address) = lab.hyper(env!("CARGO_BIN_EXE_oracle-server")).unwrap();
     let mut agent = spawn_agent(&lab);
     wait_for("the agent's heartbeat", || Ok(topics::agents(&lab.settings).is_ok_and(|all| !all.is_empty()))).unwrap();
@@ -143,14 +144,14 @@ fn what_kafka_s_full_disk_takes_away_is_counted_and_the_agent_goes_on() {
     let filler = disk.fill();
     outcomes.extend(load("during", 2, 8_000));
     wait_for("the agent's word", || Ok(agent.log_text().contains("Kafka has taken nothing for"))).unwrap();
-    assert!(agent.child.try_wait().unwrap().is_none(), "the agent ended: {}", agent.log_text());
+    assert!(agent.is_running(), "the agent ended: {}", agent.log_text());
     println!("Kafka runs on its full disk: {}", lab.own_stack().kafka().is_running());
 
     fs::remove_file(filler).unwrap();
     lab.own_stack().kafka().restart().unwrap();
     wait_for("deliveries", || Ok(agent.log_text().contains("Kafka takes records again"))).unwrap();
     outcomes.extend(load("after", 3, 1_000));
-    agent.stop().unwrap();
+    stop(&mut agent).unwrap();
 
     let last = topics::agents(&lab.settings).unwrap().into_iter().max_by_key(|agent| agent.sequence).unwrap();
     assert!(last.is_final, "the last heartbeat was not delivered: {}", agent.log_text());
@@ -158,13 +159,13 @@ fn what_kafka_s_full_disk_takes_away_is_counted_and_the_agent_goes_on() {
 }
 
 /// With the smallest queue, so that an outage of seconds fills it.
-fn spawn_agent(lab: &Lab) -> Process {
+fn spawn_agent(lab: &Lab) -> Child {
     let mut command = ours("headwater-agent").unwrap();
     command
         .args(["--kafka-brokers", &lab.settings.brokers, "--registry-url", &lab.settings.registry_url])
         .args(["--capture-cgroup", &lab.cgroup.path().to_string_lossy(), "--node-name", "oracle-node"])
         .args(["--http-paths", "full", "--kafka-queue-bytes", "1048576", "--stop-flush-ms", "30000"]);
-    Process::spawn("agent", command, &lab.folder.path().join("agent.log")).unwrap()
+    Launch::new("agent", command, lab.folder.path().join("agent.log")).spawn().unwrap()
 }
 
 /// Every record of the plan was published once or is in the count of those that were dropped.
