@@ -13,6 +13,7 @@ use headwater_processors::replay::{Place, Plan};
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Dropped, Flow, FlowState, Record, Request, Side, Watermark};
 use headwater_schemas::wire::{Encoder, WriterSchema, split};
+use headwater_testing::Random;
 use proptest::prelude::*;
 use serde::Serialize;
 
@@ -26,22 +27,6 @@ const SERVICES: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "unknown"];
 /// One partition of a topic: Kafka's timestamp, what stands there.
 #[derive(Default)]
 struct Log(Vec<(i64, Kind, Vec<u8>)>);
-
-/// xorshift64*: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: i64) -> i64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as i64 % bound.max(1)
-    }
-
-    fn one_in(&mut self, count: i64) -> bool {
-        self.below(count) == 0
-    }
-}
 
 /// One agent as it writes its watermarks.
 struct Node {
@@ -62,14 +47,14 @@ fn draw(random: &mut Random) -> [Log; 2] {
         started_at_us: START_US,
         sequence: -1,
         covered_us: START_US,
-        lag_us: random.below(3) * 400_000,
+        lag_us: random.between(0, 2) * 400_000,
         written_us: 0,
         silent_until_us: 0,
     });
     let mut position = 0;
     for second in (0..LOG_SECONDS).step_by(TICK_SECONDS as usize) {
         let now_us = START_US + second * SECOND_US;
-        for _ in 0..random.below(4) {
+        for _ in 0..random.between(0, 3) {
             position += 1;
             exchange(random, &nodes, now_us, position, &mut entries);
         }
@@ -88,7 +73,7 @@ fn tick(random: &mut Random, name: &str, node: &mut Node, now_us: i64, entries: 
         return;
     }
     if random.one_in(150) {
-        node.silent_until_us = now_us + (5 + random.below(8 * 60)) * SECOND_US;
+        node.silent_until_us = now_us + (5 + random.between(0, 8 * 60 - 1)) * SECOND_US;
         if random.one_in(2) {
             // A new run covers only what it has seen itself.
             (node.started_at_us, node.sequence) = (node.silent_until_us, -1);
@@ -97,15 +82,15 @@ fn tick(random: &mut Random, name: &str, node: &mut Node, now_us: i64, entries: 
         return;
     }
     if random.one_in(40) {
-        node.lag_us = random.below(60) * 400_000;
+        node.lag_us = random.between(0, 59) * 400_000;
     }
     if now_us <= node.covered_us {
         return;
     }
     node.sequence += 1;
     let dropped = if random.one_in(30) {
-        let from_us = node.covered_us - random.below(30) * SECOND_US;
-        vec![Dropped { reason: "queue-full".into(), count: 1 + random.below(9), from_us, to_us: now_us }]
+        let from_us = node.covered_us - random.between(0, 29) * SECOND_US;
+        vec![Dropped { reason: "queue-full".into(), count: random.between(1, 9), from_us, to_us: now_us }]
     } else {
         Vec::new()
     };
@@ -134,7 +119,7 @@ fn exchange(
     position: i64,
     entries: &mut [Vec<(i64, Kind, Vec<u8>)>; 2],
 ) {
-    let connection = random.below(30);
+    let connection = random.between(0, 29);
     let id = format!("{:016x}", (connection as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     for side in [Side::Client, Side::Server] {
         let node = (connection + side as i64) as usize % NODES.len();
@@ -142,17 +127,19 @@ fn exchange(
             continue;
         }
         let service = if random.one_in(3) { SERVICES.len() - 1 } else { (connection as usize + side as usize) % 5 };
-        let early_us = if random.one_in(6) { random.below(20) * SECOND_US } else { random.below(SECOND_US) };
+        let early_us =
+            if random.one_in(6) { random.between(0, 19) * SECOND_US } else { random.between(0, SECOND_US - 1) };
         let at_us = now_us - if side == Side::Server { early_us } else { 0 };
-        let late_us = if random.one_in(25) { random.below(40) * SECOND_US } else { 0 };
+        let late_us = if random.one_in(25) { random.between(0, 39) * SECOND_US } else { 0 };
         let written_us = at_us.max(now_us - SECOND_US) + nodes[node].lag_us + late_us;
         let request = datum(&request(&id, side, position, at_us, SERVICES[service]));
         if random.one_in(40) {
-            entries[1].push((written_us + random.below(90) * SECOND_US, Kind::Value, request.clone()));
+            entries[1].push((written_us + random.between(0, 89) * SECOND_US, Kind::Value, request.clone()));
         }
         entries[1].push((written_us, Kind::Value, request));
         if random.one_in(3) {
-            let flow = flow(&id, side, at_us, random.below(1000), SERVICES[(connection as usize + side as usize) % 5]);
+            let flow =
+                flow(&id, side, at_us, random.between(0, 999), SERVICES[(connection as usize + side as usize) % 5]);
             entries[0].push((written_us, Kind::Value, datum(&flow)));
         }
     }
@@ -266,7 +253,7 @@ fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, re
         let Some(&first) = ready.first() else { break };
         let stream = if ready.len() == 2 && random.one_in(2) { 1 } else { first };
         // In runs, as a consumer hands them out.
-        for _ in 0..=random.below(60) {
+        for _ in 0..=random.between(0, 59) {
             let Some((written_us, kind, datum)) = logs[stream].0.get(next[stream]).filter(|_| join.wants(stream))
             else {
                 break;
@@ -279,7 +266,7 @@ fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, re
         }
         if join.has_outputs() || random.one_in(20) {
             outputs.extend(join.take_outputs());
-            if random.one_in(restarts) {
+            if random.one_in(restarts as u64) {
                 let left = join.checkpoints();
                 let memo = |at: &Checkpoint| serde_json::from_str(&serde_json::to_string(&at.memo).unwrap()).unwrap();
                 let left =
@@ -301,7 +288,7 @@ fn place(log: &Log, time_us: i64) -> Place {
 
 /// Replays from `from_s` to `to_s` (seconds of the log) and compares. Says how many partials were compared.
 fn compare(seed: u64, from_s: i64, to_s: i64, restarts: i64) -> Result<usize, TestCaseError> {
-    let mut random = Random(seed | 1);
+    let mut random = Random::new(seed);
     let logs = draw(&mut random);
     let (mut expected, _) = work(&logs, [None, None], &mut random, i64::MAX);
     let through_us = expected.last().map_or(0, window_us);
@@ -338,7 +325,7 @@ proptest! {
         seed in any::<u64>(),
         restarts in 1..6_i64,
     ) {
-        let mut random = Random(seed | 1);
+        let mut random = Random::new(seed);
         let logs = draw(&mut random);
         let (whole, _) = work(&logs, [None, None], &mut random, i64::MAX);
         let (stopped, _) = work(&logs, [None, None], &mut random, restarts);

@@ -12,7 +12,7 @@ use headwater_process::Child;
 
 use crate::client::time_of_day_us;
 use crate::lab::Lab;
-use crate::random::Random;
+use headwater_testing::Random;
 
 pub const MODES: [&str; 4] = ["join", "service-map", "latency", "bottlenecks"];
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Body, Planned, Session, Transport};
-use crate::random::Random;
+use headwater_testing::Random;
 
 /// What became of one request.
 #[derive(Debug, Clone, Serialize, Deserialize)]

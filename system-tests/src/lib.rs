@@ -13,7 +13,6 @@ pub mod lab;
 pub mod nat;
 pub mod plan;
 pub mod program;
-pub mod random;
 pub mod raw;
 pub mod topics;
 pub mod windows;

@@ -1,6 +1,6 @@
 //! What is asked: the same for the same seed.
 
-use crate::random::Random;
+use headwater_testing::Random;
 
 /// Requests that go over one connection, in order.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use headwater_schemas::samples;
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
 use headwater_schemas::wire::Encoder;
 
-use crate::random::Random;
+use headwater_testing::Random;
 
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 const NODE: &str = "raw-node";

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use headwater_testing::wait_for;
+use headwater_process::wait_for;
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -10,13 +10,13 @@ use headwater_console::live::Limits;
 use headwater_console::server::{Server, ServerSettings};
 use headwater_histogram::Histogram;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin};
+use headwater_process::wait_for;
 use headwater_schemas::records::{
     Agent, Alert, AlertState, Edge, Evidence, Latency, Missing, PartitionClosed, Record, Workload, edge_id, latency_key,
 };
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::Encoder;
 use headwater_stack::shared::Shared;
-use headwater_testing::wait_for;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 

@@ -54,6 +54,7 @@ impl Cgroup {
         }
     }
 
+    /// Its folder in the file system of cgroups.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -36,10 +36,12 @@ impl Child {
         Child { name, process, log, ending }
     }
 
+    /// What messages call it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// Its process id, which is its own until this is dropped.
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
@@ -89,6 +91,7 @@ impl Child {
         self.process.try_wait().map_err(ProcessError::io(format!("ask whether {} has ended", self.name)))
     }
 
+    /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         matches!(self.ended(), Ok(None))
     }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+/// Why a child, or what it needs, is not there.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum ProcessError {
     #[error("start {name} ({program}): {source}")]
     Start { name: String, program: PathBuf, source: io::Error },

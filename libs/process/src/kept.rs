@@ -11,9 +11,12 @@ use crate::child::Child;
 use crate::error::ProcessError;
 use crate::launch::Launch;
 
+/// A child that dies once more is given up.
 pub const RESTARTS_MAX: usize = 5;
+/// Restarts longer ago do not count.
 pub const RESTARTS_WITHIN: Duration = Duration::from_secs(600);
 
+/// It ends when this is dropped, as its [`Launch`] says.
 pub struct Kept {
     name: String,
     log: PathBuf,
@@ -26,9 +29,11 @@ pub struct Kept {
 /// What a look at a child found.
 #[derive(Debug)]
 pub enum Seen {
+    /// Nothing new: it runs, or waits to be started again.
     Running,
     /// It died, and will be started again after this time.
     Died(ProcessError, Duration),
+    /// It has just been started again.
     Restarted,
 }
 
@@ -46,6 +51,7 @@ impl Kept {
         })
     }
 
+    /// What messages call it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -55,6 +61,7 @@ impl Kept {
         self.child.as_ref().map(Child::pid)
     }
 
+    /// The file that messages quote.
     pub fn log(&self) -> &Path {
         &self.log
     }

@@ -8,6 +8,7 @@
 //! Promises: a signal never goes to a process that took over a child's pid; errors name the program and quote the end of its log;
 //! every wait has a deadline. Bounds: one thread for all children, which lasts as long as this process; the restarts of a [`Kept`]
 //! child. All of it blocks.
+#![deny(missing_docs)]
 
 mod cgroup;
 mod child;

@@ -14,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::error::ProcessError;
 
+/// A number that nobody else is given while this lives.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -36,10 +37,12 @@ impl Port {
         hold(number)
     }
 
+    /// What a program is told to listen on.
     pub fn number(&self) -> u16 {
         self.number
     }
 
+    /// The same with the loopback interface's IPv4 address.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
     }

@@ -12,10 +12,10 @@ use proptest::prelude::*;
 use crate::drive::{Pace, Schemas, drive};
 use crate::join::pace;
 use crate::logs::Log;
-use crate::random::Random;
 use crate::the_same;
 use crate::traffic::{Fault, Operation, Traffic, shop, window_us};
 use crate::world::WINDOW_US;
+use headwater_testing::Random;
 
 fn judge(logs: &[Log; 2], pace: Pace) -> Vec<Alert> {
     let schemas =
@@ -116,19 +116,19 @@ proptest! {
 
     #[test]
     fn a_step_of_latency_is_one_alert_in_the_right_place(seed in any::<u64>(), factor in 6.0f64..20.0) {
-        let logs = faulty(factor, 0.0).logs(&mut Random::of(seed));
+        let logs = faulty(factor, 0.0).logs(&mut Random::new(seed));
         check_one_alert(&judge(&logs, Pace::STEADY), "latency_p95", &logs);
     }
 
     #[test]
     fn a_step_of_errors_is_one_alert_in_the_right_place(seed in any::<u64>(), share in 0.3f64..1.0) {
-        let logs = faulty(1.0, share).logs(&mut Random::of(seed));
+        let logs = faulty(1.0, share).logs(&mut Random::new(seed));
         check_one_alert(&judge(&logs, Pace::STEADY), "error_rate", &logs);
     }
 
     #[test]
     fn restarts_change_no_alert(seed in any::<u64>(), factor in 1.0f64..20.0, share in 0.0f64..0.5, paces in prop::collection::vec(pace(), 3)) {
-        let mut random = Random::of(seed);
+        let mut random = Random::new(seed);
         let mut traffic = Traffic { windows: 200, ..faulty(factor, share) };
         // Some more, at any time.
         for _ in 0..4 {
@@ -153,7 +153,7 @@ proptest! {
     fn a_hole_in_the_data_alone_raises_nothing(seed in any::<u64>(), share in 0.05f64..0.95, from in 20i64..60, length in 1i64..20) {
         let holes = (from..from + length).map(|window| (window, share)).collect();
         let traffic = Traffic { operations: chain(), faults: Vec::new(), windows: 100, holes };
-        let alerts = judge(&traffic.logs(&mut Random::of(seed)), Pace::STEADY);
+        let alerts = judge(&traffic.logs(&mut Random::new(seed)), Pace::STEADY);
         prop_assert!(alerts.is_empty(), "{:#?}", alerts);
     }
 }
@@ -164,7 +164,7 @@ fn steady_traffic_with_noise_raises_nothing() {
     let mut false_alarms = Vec::new();
     let mut windows = 0;
     for seed in 0..4 {
-        let mut random = Random::of(seed);
+        let mut random = Random::new(seed);
         let traffic =
             Traffic { operations: shop(&mut random), faults: Vec::new(), windows: 1080, holes: BTreeMap::new() };
         windows += traffic.windows;

@@ -6,7 +6,7 @@ use headwater_schemas::place::Offset;
 use headwater_schemas::wire::WriterSchema;
 
 use crate::logs::Log;
-use crate::random::Random;
+use headwater_testing::Random;
 
 /// In which manner to read.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,7 @@ pub struct Schemas<'a> {
 pub type Make<'a> = dyn Fn(&[Option<Checkpoint>]) -> Box<dyn Processor> + 'a;
 
 pub fn drive(make: &Make<'_>, logs: &[&Log], schemas: &Schemas<'_>, pace: Pace) -> Committed {
-    let mut random = Random::of(pace.seed);
+    let mut random = Random::new(pace.seed);
     let mut checkpoints: Vec<Option<Checkpoint>> = vec![None; logs.len()];
     let mut processor = make(&checkpoints);
     let mut places = vec![0; logs.len()];

@@ -13,8 +13,8 @@ use headwater_schemas::records::{ADDRESS, Flow, FlowState, Record, Request, Side
 use headwater_schemas::wire::{Encoder, split};
 use serde::Serialize;
 
-use crate::random::Random;
 use crate::world::{End, Fact, Run, SECOND, World};
+use headwater_testing::Random;
 
 const POLL_US: i64 = 50_000;
 const SETTLED_US: i64 = 50_000;
@@ -89,7 +89,7 @@ impl Logs {
             sent.extend(deliver(world, run, codec));
         }
         sent.sort_by_key(|record| (record.arrives_us, record.run));
-        let mut random = Random::of(world.plan.seed ^ 0x0ff5e7);
+        let mut random = Random::new(world.plan.seed ^ 0x0ff5e7);
         let partitions = world.plan.partitions as usize;
         let mut logs = [vec![Log::new(); partitions], vec![Log::new(); partitions]];
         let mut delivered = HashSet::new();
@@ -172,7 +172,7 @@ fn deliver(world: &World, run: usize, codec: &Codec) -> Vec<Sent> {
 
 impl Delivery {
     fn of(world: &World, run: usize) -> Delivery {
-        let mut random = Random::of(world.plan.seed ^ (run as u64 + 1).wrapping_mul(0x5eed));
+        let mut random = Random::new(world.plan.seed ^ (run as u64 + 1).wrapping_mul(0x5eed));
         let Run { from_us, to_us, .. } = world.runs[run];
         let mut phase = |may: bool, seconds_max: i64| {
             let begins_us = random.between(from_us, to_us);

@@ -8,7 +8,6 @@ mod join;
 mod logs;
 mod merge;
 mod nodes;
-mod random;
 mod traffic;
 mod world;
 

@@ -15,8 +15,8 @@ use crate::config;
 use crate::drive::{Committed, Pace, Schemas, drive};
 use crate::join::{join, logs, pace, plan, troubled_plan};
 use crate::logs::{Entry, Log, datum, workload};
-use crate::random::Random;
 use crate::world::{Plan, WINDOW_US, World};
+use headwater_testing::Random;
 
 /// What the joins of all partitions put out, each in its order.
 fn joined(plan: &Plan) -> (World, Vec<Vec<Output>>) {
@@ -29,7 +29,7 @@ fn joined(plan: &Plan) -> (World, Vec<Vec<Output>>) {
 /// The partitions of `partials` as they may come out: each source in its order, the sources in any.
 fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
     let encoders = (Encoder::of::<Partial>(1).unwrap(), Encoder::of::<PartitionClosed>(2).unwrap());
-    let mut random = Random::of(seed);
+    let mut random = Random::new(seed);
     let mut logs = vec![Log::new(); partitions as usize];
     let mut places = vec![0; sources.len()];
     let mut put = |partition: Partition, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {

@@ -9,8 +9,8 @@ use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed, Worklo
 use headwater_schemas::wire::Encoder;
 
 use crate::logs::{Entry, Log, datum};
-use crate::random::Random;
 use crate::world::{BEGIN_US, WINDOW_US};
+use headwater_testing::Random;
 
 /// One operation of an edge, as it usually is.
 #[derive(Debug, Clone)]

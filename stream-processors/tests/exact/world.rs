@@ -5,7 +5,7 @@
 
 use headwater_schemas::records::Side;
 
-use crate::random::Random;
+use headwater_testing::Random;
 
 pub const SECOND: i64 = 1_000_000;
 pub const WINDOW_US: i64 = 10 * SECOND;
@@ -109,7 +109,7 @@ struct Life {
 
 impl World {
     pub fn of(plan: &Plan) -> World {
-        let mut random = Random::of(plan.seed);
+        let mut random = Random::new(plan.seed);
         let skew_us = plan.skew_ms * 1000;
         let skews_us: Vec<i64> = (0..plan.nodes).map(|_| random.between(-skew_us, skew_us)).collect();
         let runs = runs(plan, &mut random);

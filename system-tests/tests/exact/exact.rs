@@ -12,7 +12,7 @@ use headwater_process::Port;
 use headwater_schemas::Histogram;
 use headwater_schemas::records::{Edge, Side};
 use headwater_system_tests::client::Outcome;
-use headwater_system_tests::lab::{Lab, Load, wait_for, wait_for_port, wait_for_window};
+use headwater_system_tests::lab::{Lab, Load, stop, wait_for, wait_for_port, wait_for_window};
 use headwater_system_tests::topics::{self, SeenRequest};
 
 const EACH: u64 = 5_000;
@@ -53,7 +53,7 @@ fn ten_thousand_requests_are_seen_exactly() {
     // The edges of the load's last window come behind all of its records.
     let in_edges = || topics::edges(&lab.settings).unwrap_or_default().iter().map(|edge| edge.requests).sum::<i64>();
     let all_came = wait_for("all requests in the edges", || Ok(in_edges() >= 2 * EACH as i64));
-    agent.stop().unwrap();
+    stop(&mut agent).unwrap();
     let last = || topics::agents(&lab.settings).unwrap().pop().unwrap();
     wait_for("the last heartbeat", || Ok(last().is_final)).unwrap();
     let dropped = last().dropped;

@@ -16,9 +16,9 @@ use headwater_schemas::topics::Topic;
 use headwater_stack::{Stack, StackOptions};
 use headwater_system_tests::lab::{shared, stop, wait_for};
 use headwater_system_tests::program::{ours, run};
-use headwater_system_tests::random::Random;
 use headwater_system_tests::raw::{Bad, Raw};
 use headwater_system_tests::topics;
+use headwater_testing::Random;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const WINDOW_US: i64 = 10_000_000;

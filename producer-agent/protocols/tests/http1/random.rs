@@ -5,6 +5,8 @@ mod harness;
 #[path = "../../fuzz/traffic.rs"]
 mod traffic;
 
+use headwater_testing::Random;
+
 /// How messages of each direction begin, so that random input gets past its first byte.
 const HEADS: [[&[u8]; 6]; 2] = [
     [
@@ -44,18 +46,18 @@ const WORDS: [&[u8]; 14] = [
 
 #[test]
 fn random_segments_break_nothing() {
-    let mut rng = Rng(1);
-    let exchanges: u64 = (0..60_000).map(|_| harness::run(&connection(&mut rng))).sum();
+    let mut random = Random::new(1);
+    let exchanges: u64 = (0..60_000).map(|_| harness::run(&connection(&mut random))).sum();
     assert!(exchanges > 10_000, "the input is too random to test anything: {exchanges} exchanges");
 }
 
 #[test]
 fn mutated_segments_break_nothing() {
-    let mut rng = Rng(2);
+    let mut random = Random::new(2);
     for _ in 0..60_000 {
-        let mut input = connection(&mut rng);
-        for _ in 0..=rng.below(5) {
-            mutate(&mut input, &mut rng);
+        let mut input = connection(&mut random);
+        for _ in 0..=random.index(5) {
+            mutate(&mut input, &mut random);
         }
         harness::run(&input);
     }
@@ -63,79 +65,58 @@ fn mutated_segments_break_nothing() {
 
 #[test]
 fn random_bytes_break_nothing() {
-    let mut rng = Rng(3);
+    let mut random = Random::new(3);
     for _ in 0..60_000 {
-        let input: Vec<u8> = (0..rng.below(400)).map(|_| rng.byte()).collect();
+        let input: Vec<u8> = (0..random.index(400)).map(|_| random.byte()).collect();
         harness::run(&input);
     }
 }
 
 #[test]
 fn valid_traffic_made_of_random_bytes_comes_out_whole() {
-    let mut rng = Rng(4);
+    let mut random = Random::new(4);
     let exchanges: u64 = (0..20_000)
         .map(|_| {
-            let input: Vec<u8> = (0..rng.below(250)).map(|_| rng.byte()).collect();
+            let input: Vec<u8> = (0..random.index(250)).map(|_| random.byte()).collect();
             traffic::run(&input)
         })
         .sum();
     assert!(exchanges > 150_000, "the input makes hardly any traffic: {exchanges} exchanges");
 }
 
-/// SplitMix64: the same numbers for the same seed, everywhere and for ever.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next() as u8
-    }
-}
-
 /// Settings, then segments of words that mostly follow each other.
-fn connection(rng: &mut Rng) -> Vec<u8> {
-    let mut input = vec![rng.byte()];
-    for at in 0..=rng.below(19) {
+fn connection(random: &mut Random) -> Vec<u8> {
+    let mut input = vec![random.byte()];
+    for at in 0..=random.index(19) {
         // The sides mostly take turns.
-        let direction = if rng.below(6) == 0 { rng.below(2) } else { at & 1 };
+        let direction = if random.index(6) == 0 { random.index(2) } else { at & 1 };
         let mut bytes = Vec::new();
-        if rng.below(5) > 0 {
-            bytes.extend_from_slice(HEADS[direction][rng.below(6)]);
+        if random.index(5) > 0 {
+            bytes.extend_from_slice(HEADS[direction][random.index(6)]);
         }
-        for _ in 0..rng.below(3) + usize::from(bytes.is_empty()) {
-            bytes.extend_from_slice(WORDS[rng.below(WORDS.len())]);
+        for _ in 0..random.index(3) + usize::from(bytes.is_empty()) {
+            bytes.extend_from_slice(WORDS[random.index(WORDS.len())]);
         }
         let longest = bytes.len().min(255);
-        let cut = if rng.below(4) == 0 { rng.below(longest) } else { 0 };
+        let cut = if random.index(4) == 0 { random.index(longest) } else { 0 };
         bytes.truncate(longest - cut);
         // In order, captured whole, unless the dice say otherwise.
-        let flags = if rng.below(8) == 0 { rng.byte() } else { 0b0010_0100 | direction as u8 };
-        input.extend([flags, rng.byte() % 40, bytes.len() as u8, rng.byte() % 60, rng.byte() % 60, 3]);
+        let flags = if random.index(8) == 0 { random.byte() } else { 0b0010_0100 | direction as u8 };
+        input.extend([flags, random.byte() % 40, bytes.len() as u8, random.byte() % 60, random.byte() % 60, 3]);
         input.extend(bytes);
     }
     input
 }
 
-fn mutate(input: &mut Vec<u8>, rng: &mut Rng) {
-    let at = rng.below(input.len());
-    match rng.below(4) {
-        0 => input[at] ^= 1 << rng.below(8),
-        1 => input[at] = rng.byte(),
+fn mutate(input: &mut Vec<u8>, random: &mut Random) {
+    let at = random.index(input.len());
+    match random.index(4) {
+        0 => input[at] ^= 1 << random.index(8),
+        1 => input[at] = random.byte(),
         2 => {
             input.remove(at);
         }
-        _ => input.insert(at, rng.byte()),
+        _ => input.insert(at, random.byte()),
     }
     if input.is_empty() {
         input.push(0);
