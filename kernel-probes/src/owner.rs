@@ -43,7 +43,7 @@ pub fn cgroup_is_captured(sock: Sock, state: &mut SocketState) -> bool {
         let ancestor: *const u8 = read_kernel(cgroup, globals::cgroup_ancestors() + i * 8);
         let id = cgroup_id(ancestor);
         // SAFETY: only its presence is asked for; the value, which could change meanwhile, is not read.
-        if unsafe { FILTER_CGROUPS.get(&id) }.is_some() {
+        if unsafe { FILTER_CGROUPS.get(id) }.is_some() {
             return true;
         }
     }
@@ -62,7 +62,7 @@ pub fn settle(state: &mut SocketState) {
         return;
     }
     // SAFETY: only its presence is asked for; the value, which could change meanwhile, is not read.
-    if globals::filter_by_pid() != 0 && unsafe { FILTER_PIDS.get(&pid) }.is_none() {
+    if globals::filter_by_pid() != 0 && unsafe { FILTER_PIDS.get(pid) }.is_none() {
         state.flags |= flag::IGNORED;
         return;
     }
@@ -78,7 +78,7 @@ pub fn settle(state: &mut SocketState) {
 #[inline(always)]
 pub fn remember_own(state: &SocketState) {
     if state.connection_id != 0 {
-        let _ = OWN_CONNECTIONS.insert(&state.connection_id, &1, 0);
+        let _ = OWN_CONNECTIONS.insert(state.connection_id, 1, 0);
     }
 }
 
@@ -86,7 +86,7 @@ pub fn remember_own(state: &SocketState) {
 #[inline(always)]
 pub fn is_own(connection_id: u64) -> bool {
     // SAFETY: only its presence is asked for; the value, which could change meanwhile, is not read.
-    unsafe { OWN_CONNECTIONS.get(&connection_id) }.is_some()
+    unsafe { OWN_CONNECTIONS.get(connection_id) }.is_some()
 }
 
 #[inline(always)]

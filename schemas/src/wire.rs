@@ -2,7 +2,7 @@
 //!
 //! In: records and ids that a registry gave. Out: bytes, and records again. A value whose writer had another version of the
 //! schema is read with that version; fields that it lacks take serde's defaults. A value of another record, or with bytes
-//! behind its datum, is refused. Bounds: [`SEQUENCE_MAX`] items in an array or map.
+//! behind its datum, is refused. Bounds: `SEQUENCE_MAX` items in an array or map.
 
 use std::fmt;
 use std::io::BufRead;

@@ -211,8 +211,10 @@ fn a_replay_that_was_killed_goes_on_and_counts_nothing_twice() {
         let there = admin::topics(&into).unwrap_or_default();
         there.iter().any(|state| state.name == partials && state.kept.iter().any(|kept| kept.end > Offset::FIRST))
     });
-    let path = format!("/proc/{0}/task/{0}/children", first.0.id());
-    let processor: libc::pid_t = std::fs::read_to_string(path).unwrap().trim().parse().unwrap();
+    // Children belong to the thread that forked them.
+    let threads = std::fs::read_dir(format!("/proc/{}/task", first.0.id())).unwrap().flatten();
+    let children = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap());
+    let processor: libc::pid_t = children.collect::<String>().trim().parse().unwrap();
     // SAFETY: the process is a child of ours' that is not reaped, so the id is its own.
     unsafe { libc::kill(processor, libc::SIGKILL) };
     assert!(!first.0.wait().unwrap().success(), "a replay whose processors are killed fails");

@@ -2,7 +2,7 @@
 //!
 //! In: GET requests. Out: answers from the model in memory; no request reaches Kafka. Promises: only this machine is served
 //! unless another address is set; nothing is fetched from elsewhere and nothing can be changed through it.
-//! Bounds: [`api::LIVE_READERS_MAX`] listeners for live changes.
+//! Bounds: `api::LIVE_READERS_MAX` listeners for live changes.
 
 mod api;
 mod guard;

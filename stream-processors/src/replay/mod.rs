@@ -56,7 +56,7 @@ impl Plan {
     /// Records before this time by Kafka's timestamp have no say in any of the windows.
     ///
     /// Watermarks count for a while after the time that they speak of, and no record that is let in is further ahead of its
-    /// timestamp than [`AHEAD_US_MAX`].
+    /// timestamp than `AHEAD_US_MAX`.
     pub fn read_from_us(&self) -> i64 {
         (self.memory_from_us() - FORGET_AFTER_US - AHEAD_US_MAX).max(0)
     }

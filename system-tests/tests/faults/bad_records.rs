@@ -209,17 +209,24 @@ fn check_sums(settings: &KafkaSettings) {
     );
     assert!(http.iter().all(|edge| edge.completeness == 1.0), "a whole window is not called complete");
 
-    let mut latencies: i64 = 0;
-    let mut take = |cache: &mut SchemaCache, value: &[u8]| {
+    // They are made by another processor, which may be behind that of the edges.
+    let came = wait_for("all requests in the latencies", || Ok(in_latencies(settings) >= total));
+    assert_eq!(in_latencies(settings), total, "{came:?}");
+}
+
+/// The requests of all latencies that can be read.
+fn in_latencies(settings: &KafkaSettings) -> i64 {
+    let mut requests: i64 = 0;
+    let take = |cache: &mut SchemaCache, value: &[u8]| {
         if let Ok((schema, datum)) = cache.open(value)
             && let Ok(latency) = schema.decode::<Latency>(datum)
         {
-            latencies += latency.requests;
+            requests += latency.requests;
         }
         Ok(())
     };
-    topics::each(settings, Topic::Latencies, &mut take).unwrap();
-    assert_eq!(latencies, total);
+    topics::each(settings, Topic::Latencies, take).unwrap();
+    requests
 }
 
 fn commands_pass_over_them(settings: &KafkaSettings, bad: &[Bad], places: &BTreeMap<String, Place>) {

@@ -109,7 +109,7 @@ fn plan(cases: Vec<Case>, options: &Options) -> Plan {
         let probes = [&cargo, "clippy", "--manifest-path", "kernel-probes/Cargo.toml", "--", "-D", "warnings"];
         plan.jobs.push(Job::background("lints of the probes", &probes, CHECK_LIMIT));
         if !options.quick {
-            let docs = [&cargo, "doc", "--workspace", "--no-deps"];
+            let docs = [&cargo, "doc", "--workspace", "--no-deps", "--keep-going"];
             let mut docs = Job::background("documentation", &docs, CHECK_LIMIT);
             docs.variables.push(("RUSTDOCFLAGS".to_owned(), "-D warnings".to_owned()));
             plan.jobs.push(docs);
