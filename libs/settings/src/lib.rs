@@ -2,11 +2,13 @@
 //!
 //! In: tables of [`Key`]s, arguments, environment variables. Out: checked values, or all problems at once, each with what to do.
 //! The key `kafka.brokers` is `brokers` in the section `[kafka]` of the file, `HEADWATER_KAFKA_BROKERS` in the environment and
-//! `--kafka-brokers` as a flag; a flag wins over the environment, and that over the file. Unknown keys are refused everywhere.
+//! `--kafka-brokers` as a flag; a flag wins over the environment, and that over the file. Unknown keys are refused everywhere;
+//! Kubernetes' links to Services ([`Values::ignored`]) are no keys.
 //! Arguments and environment are parameters, so tests set neither.
 #![deny(missing_docs)]
 
 mod problems;
+mod service_links;
 mod sources;
 mod values;
 

@@ -10,7 +10,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use crate::problems::{Problems, suggestion};
 use crate::values::{Source, Values};
-use crate::{Key, VARIABLE_PREFIX};
+use crate::{Key, VARIABLE_PREFIX, service_links};
 
 /// Names the file with settings.
 pub const CONFIG_KEY: Key =
@@ -103,13 +103,13 @@ pub fn from_matches(matches: &ArgMatches, keys: &[&[Key]], environment: Environm
     if let Some(path) = config {
         read_file(&path, &keys, &mut found, &mut problems);
     }
-    read_environment(&environment, &keys, &mut found, &mut problems);
+    let ignored = read_environment(&environment, &keys, &mut found, &mut problems);
     for key in &keys {
         if let Some(value) = flag(matches, key) {
             found.insert(key.name, (value, Source::Flag));
         }
     }
-    Values::new(found, problems)
+    Values::new(found, problems, ignored)
 }
 
 fn flag(matches: &ArgMatches, key: &Key) -> Option<String> {
@@ -122,21 +122,27 @@ fn variable(environment: &Environment, key: &Key) -> Option<String> {
     environment.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.clone())
 }
 
+/// Gives the variables that look like settings and are left alone.
 fn read_environment(
     environment: &Environment,
     keys: &[Key],
     found: &mut BTreeMap<&'static str, (String, Source)>,
     problems: &mut Problems,
-) {
+) -> Vec<String> {
     let names: Vec<String> = keys.iter().map(Key::variable).collect();
+    let links = service_links::names(environment);
+    let mut ignored = Vec::new();
     for (variable, value) in environment.iter().filter(|(variable, _)| variable.starts_with(VARIABLE_PREFIX)) {
         if let Some(index) = names.iter().position(|name| name == variable) {
             found.insert(keys[index].name, (value.clone(), Source::Variable));
+        } else if links.contains(variable) {
+            ignored.push(variable.clone());
         } else if *variable != CONFIG_KEY.variable() {
             let hint = suggestion(variable, names.iter().map(String::as_str));
             problems.add(format!("the environment has the unknown setting {variable}{hint}; unset it, or see --help"));
         }
     }
+    ignored
 }
 
 fn read_file(path: &str, keys: &[Key], found: &mut BTreeMap<&'static str, (String, Source)>, problems: &mut Problems) {

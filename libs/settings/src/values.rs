@@ -23,11 +23,21 @@ pub enum Source {
 pub struct Values {
     found: BTreeMap<&'static str, (String, Source)>,
     problems: Problems,
+    ignored: Vec<String>,
 }
 
 impl Values {
-    pub(crate) fn new(found: BTreeMap<&'static str, (String, Source)>, problems: Problems) -> Values {
-        Values { found, problems }
+    pub(crate) fn new(
+        found: BTreeMap<&'static str, (String, Source)>,
+        problems: Problems,
+        ignored: Vec<String>,
+    ) -> Values {
+        Values { found, problems, ignored }
+    }
+
+    /// Variables of the environment that start like settings, but come from Kubernetes' links to Services.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
     }
 
     /// All problems so far, those of the reads included.

@@ -95,3 +95,74 @@ fn a_secret_can_come_from_a_file() {
     assert_eq!(values.secret("kafka.password", "kafka.password_file"), Some("hush".into()));
     values.finish().unwrap();
 }
+
+/// What a container of a namespace with the Service `headwater-console` was given by Kubernetes 1.33.
+const LINKS: [(&str, &str); 11] = [
+    ("HEADWATER_CONSOLE_SERVICE_HOST", "10.96.7.8"),
+    ("HEADWATER_CONSOLE_SERVICE_PORT", "8470"),
+    ("HEADWATER_CONSOLE_SERVICE_PORT_HTTP", "8470"),
+    ("HEADWATER_CONSOLE_PORT", "tcp://10.96.7.8:8470"),
+    ("HEADWATER_CONSOLE_PORT_8470_TCP", "tcp://10.96.7.8:8470"),
+    ("HEADWATER_CONSOLE_PORT_8470_TCP_PROTO", "tcp"),
+    ("HEADWATER_CONSOLE_PORT_8470_TCP_PORT", "8470"),
+    ("HEADWATER_CONSOLE_PORT_8470_TCP_ADDR", "10.96.7.8"),
+    ("KUBERNETES_SERVICE_HOST", "10.96.0.1"),
+    ("KUBERNETES_SERVICE_PORT", "443"),
+    ("KUBERNETES_PORT", "tcp://10.96.0.1:443"),
+];
+
+#[test]
+fn links_to_services_of_kubernetes_are_no_settings() {
+    let values = values(&[], &LINKS);
+    let ours: Vec<_> = LINKS.iter().map(|(name, _)| *name).filter(|name| name.starts_with("HEADWATER_")).collect();
+    assert_eq!(values.ignored(), ours);
+    values.finish().unwrap();
+}
+
+#[test]
+fn a_service_may_have_several_ports_an_ipv6_address_or_be_called_headwater() {
+    let two = [
+        ("HEADWATER_SERVICE_HOST", "fd00::7"),
+        ("HEADWATER_SERVICE_PORT", "80"),
+        ("HEADWATER_PORT", "tcp://[fd00::7]:80"),
+        ("HEADWATER_PORT_80_TCP", "tcp://[fd00::7]:80"),
+        ("HEADWATER_PORT_80_TCP_PROTO", "tcp"),
+        ("HEADWATER_PORT_80_TCP_PORT", "80"),
+        ("HEADWATER_PORT_80_TCP_ADDR", "fd00::7"),
+        ("HEADWATER_SERVICE_PORT_DNS_UDP", "53"),
+        ("HEADWATER_PORT_53_UDP", "udp://[fd00::7]:53"),
+        ("HEADWATER_PORT_53_UDP_PROTO", "udp"),
+        ("HEADWATER_PORT_53_UDP_PORT", "53"),
+        ("HEADWATER_PORT_53_UDP_ADDR", "fd00::7"),
+    ];
+    let values = values(&[], &two);
+    assert_eq!(values.ignored().len(), two.len());
+    values.finish().unwrap();
+}
+
+#[test]
+fn what_only_looks_like_a_link_is_refused() {
+    // One variable of the set is missing, or says something else than the others.
+    for (broken, _) in LINKS.iter().filter(|(name, _)| name.starts_with("HEADWATER_") && !name.ends_with("PORT_HTTP")) {
+        let missing: Vec<_> = LINKS.into_iter().filter(|(name, _)| name != broken).collect();
+        assert!(values(&[], &missing).finish().is_err(), "without {broken}");
+        let other: Vec<_> = LINKS.iter().map(|&(n, value)| (n, if n == *broken { "other" } else { value })).collect();
+        assert!(values(&[], &other).finish().is_err(), "with another {broken}");
+    }
+    // Beside a whole set, all else is refused as ever.
+    for stray in ["HEADWATER_CONSOLE_SERVICE_PORT_X", "HEADWATER_CONSOLE_PORTS", "HEADWATER_CONSOLE_PORT_8470_TCP_X"] {
+        let strays = [&LINKS[..], &[(stray, "1")]].concat();
+        let text = values(&[], &strays).finish().unwrap_err().to_string();
+        assert!(text.starts_with("1 problem") && text.contains(stray), "{text}");
+    }
+}
+
+#[test]
+fn a_setting_counts_also_where_a_link_has_its_name() {
+    let keys: &[Key] = &[Key::optional("console.port", "A port")];
+    let environment = LINKS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let (_, values) = load(clap::Command::new("program"), &[keys], ["program".into()], environment).unwrap();
+    assert_eq!(values.optional("console.port").as_deref(), Some("tcp://10.96.7.8:8470"));
+    assert!(!values.ignored().contains(&"HEADWATER_CONSOLE_PORT".to_owned()));
+    values.finish().unwrap();
+}

@@ -25,6 +25,8 @@ pub struct TelemetrySettings {
     pub log_json: bool,
     /// Where Prometheus reads the metrics; nowhere if absent.
     pub metrics_listen: Option<SocketAddr>,
+    /// Variables of the environment that are no settings although they start like one.
+    ignored_variables: Vec<String>,
 }
 
 impl TelemetrySettings {
@@ -51,7 +53,8 @@ impl TelemetrySettings {
             let levels = LEVELS.join(", ");
             values.problem("log.level", format!("`{log_level}` is neither one of {levels} nor a filter"));
         }
-        TelemetrySettings { log_level, log_json: values.flag("log.json"), metrics_listen }
+        let ignored_variables = values.ignored().to_vec();
+        TelemetrySettings { log_level, log_json: values.flag("log.json"), metrics_listen, ignored_variables }
     }
 
     /// Starts logging to standard error and serving metrics: those of `table`, and those of every process. Call it once.
@@ -61,6 +64,10 @@ impl TelemetrySettings {
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let started = if self.log_json { logs.json().try_init() } else { logs.with_target(false).try_init() };
         started.map_err(|error| anyhow::anyhow!("start logging: {error}"))?;
+        if !self.ignored_variables.is_empty() {
+            let variables = self.ignored_variables.join(" ");
+            tracing::debug!(variables, "links to Services of Kubernetes are no settings and were left alone");
+        }
         if let Some(address) = self.metrics_listen {
             serve_metrics(address, program, table)?;
         }
