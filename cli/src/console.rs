@@ -7,6 +7,7 @@ use headwater_console::feed::Feed;
 use headwater_console::live::Limits;
 use headwater_console::server::{Server, ServerSettings};
 use headwater_kafka::KafkaSettings;
+use headwater_telemetry::Health;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::settings::Settings;
@@ -18,7 +19,7 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(200);
 pub struct ConsoleArgs {}
 
 pub fn run(settings: &Settings) -> Result<()> {
-    let console = Console::start(&settings.kafka, &settings.server)?;
+    let console = Console::start(&settings.kafka, &settings.server, &settings.health)?;
     crate::terminal::print(&format!("The console is at {}\n", console.url()))?;
     console.wait_for_signal()
 }
@@ -31,13 +32,13 @@ pub struct Console {
 }
 
 impl Console {
-    pub fn start(kafka: &KafkaSettings, server: &ServerSettings) -> Result<Console> {
+    pub fn start(kafka: &KafkaSettings, server: &ServerSettings, health: &Health) -> Result<Console> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .context("start the console's threads")?;
-        let feed = Feed::new(kafka.clone(), Limits::default());
+        let feed = Feed::new(kafka.clone(), Limits::default(), health.clone());
         let server = runtime.block_on(Server::bind(server, feed.clone()))?;
         feed.start()?;
         let url = server.url();

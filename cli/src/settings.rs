@@ -7,7 +7,7 @@ use clap::{ArgMatches, Command};
 use headwater_console::server::ServerSettings;
 use headwater_kafka::KafkaSettings;
 use headwater_settings::{CONFIG_KEY, Environment, Key, Problems, Values, from_matches};
-use headwater_telemetry::TelemetrySettings;
+use headwater_telemetry::{Health, TelemetrySettings};
 
 pub const KEYS: &[&[Key]] = &[KafkaSettings::KEYS, ServerSettings::KEYS, TelemetrySettings::KEYS];
 const HEADING: &str = "Settings (also in a file or the environment)";
@@ -17,6 +17,8 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     pub server: ServerSettings,
     pub telemetry: TelemetrySettings,
+    /// What the metrics' address says of this program's state.
+    pub health: Health,
 }
 
 impl Settings {
@@ -28,6 +30,7 @@ impl Settings {
             kafka: KafkaSettings::read(&mut values),
             server: ServerSettings::read(&mut values),
             telemetry: TelemetrySettings::read(&mut values),
+            health: Health::default(),
         };
         values.finish()?;
         Ok(settings)
@@ -38,7 +41,7 @@ impl Settings {
         let mut telemetry = self.telemetry.clone();
         telemetry.metrics_listen = telemetry.metrics_listen.filter(|_| with_metrics);
         // What it serves is what every process has; the page's numbers are answers of the page.
-        telemetry.start("headwater", &[])
+        telemetry.start("headwater", &[], &self.health)
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use headwater_kafka::{KafkaError, KafkaSettings, Message, Next, RecordError, Start, TopicReader, connect_check};
 use headwater_schemas::topics::Topic;
+use headwater_telemetry::{Health as ProgramHealth, Part};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -26,6 +27,9 @@ const SILENCE: Duration = Duration::from_secs(12);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Alerts may be older than the windows: one that still fires must be known after a restart of the console.
 const ALERTS_FROM: Duration = Duration::from_secs(24 * 3600);
+
+/// The client's own time-outs are half a minute.
+const STALLS_AFTER: Duration = Duration::from_secs(120);
 
 const TOPICS: [Topic; 4] = [Topic::Edges, Topic::Latencies, Topic::Alerts, Topic::Agents];
 
@@ -57,6 +61,9 @@ pub struct Feed {
     live: Mutex<Live>,
     sources: Mutex<[Source; TOPICS.len()]>,
     changed: watch::Sender<()>,
+    health: ProgramHealth,
+    /// The reading of each topic.
+    parts: [Arc<Part>; TOPICS.len()],
     stop: AtomicBool,
 }
 
@@ -70,8 +77,11 @@ struct Source {
 }
 
 impl Feed {
-    pub fn new(settings: KafkaSettings, limits: Limits) -> Arc<Feed> {
+    /// The reading of each topic becomes a part of the program's health.
+    pub fn new(settings: KafkaSettings, limits: Limits, health: ProgramHealth) -> Arc<Feed> {
         Arc::new(Feed {
+            parts: TOPICS.map(|topic| health.part(format!("reading {}", topic.suffix()), STALLS_AFTER)),
+            health,
             settings,
             live: Mutex::new(Live::new(limits)),
             sources: Mutex::default(),
@@ -88,6 +98,12 @@ impl Feed {
             thread::Builder::new().name(name).spawn(move || feed.run(index, topic)).context("start a reading thread")
         };
         TOPICS.into_iter().enumerate().map(start).collect()
+    }
+
+    /// Whether the console moves, and whether it has something to show. One that has read the past stays ready while Kafka is away: the
+    /// page says so, and shows what was there.
+    pub fn health(&self) -> ProgramHealth {
+        self.health.clone()
     }
 
     pub fn stop(&self) {
@@ -126,7 +142,12 @@ impl Feed {
     }
 
     fn run(&self, index: usize, topic: Topic) {
+        // Of the others, the page says itself that they are missing.
+        if topic != Topic::Edges {
+            self.parts[index].ready();
+        }
         while !self.stopped() {
+            self.parts[index].beat();
             if let Err(error) = self.read(index, topic) {
                 tracing::debug!(topic = topic.suffix(), "{error}");
                 self.update(index, |source| source.problem = Some(error.to_string()));
@@ -149,6 +170,7 @@ impl Feed {
         let (mut ends, mut heard_at) = (0, Instant::now());
         self.update(index, |source| source.problem = None);
         while !self.stopped() {
+            self.parts[index].beat();
             match reader.next(POLL)? {
                 Next::Record(message) => {
                     heard_at = Instant::now();
@@ -186,6 +208,7 @@ impl Feed {
                     return self.update(index, |source| source.unreadable += 1);
                 }
                 Err(RecordError::Registry(error)) => {
+                    self.parts[index].beat();
                     self.update(index, |source| source.problem = Some(error.to_string()));
                     thread::sleep(RETRY);
                     if self.stopped() {
@@ -222,7 +245,13 @@ impl Feed {
         let before = told(&sources[index]);
         change(&mut sources[index]);
         let after = told(&sources[index]);
+        let source = sources[index].clone();
         drop(sources);
+        match (&source.problem, source.caught_up) {
+            (_, true) => self.parts[index].ready(),
+            (Some(problem), false) if index == 0 => self.parts[index].not_ready(format!("has not begun: {problem}")),
+            _ => {}
+        }
         if before != after {
             self.changed.send_replace(());
         }

@@ -28,6 +28,11 @@ pub enum News {
 }
 
 impl Deliveries {
+    /// Whether an outage goes on, which was told.
+    pub fn are_stalled(&self) -> bool {
+        self.told_at.is_some()
+    }
+
     pub fn look(&mut self, waiting: usize, delivered: u64, now: Instant) -> Option<News> {
         if waiting == 0 || delivered > self.delivered {
             self.delivered = delivered;

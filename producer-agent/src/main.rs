@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use headwater_agent::metrics::METRICS;
 use headwater_agent::pipeline;
 use headwater_agent::settings::{ALL_KEYS, Settings};
+use headwater_telemetry::Health;
 
 /// How long a broker may take to answer at the start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -38,14 +39,15 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: &Settings) -> Result<()> {
-    settings.telemetry.start("headwater-agent", METRICS)?;
+    let health = Health::default();
+    settings.telemetry.start("headwater-agent", METRICS, &health)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;
     }
     run_in_background();
     headwater_kafka::connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
-    pipeline::run(settings, &stop)
+    pipeline::run(settings, &stop, &health)
 }
 
 /// The batch class does not preempt the programs that are observed when it wakes up. Threads made later inherit it.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use headwater_probe_loader::Probes;
+use headwater_telemetry::Health;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, monotonic_ns};
@@ -34,10 +35,13 @@ const SETTLED_NS: u64 = 50_000_000;
 const WALK_LEAD_US: i64 = 250_000;
 
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// A turn takes milliseconds, a walk over all sockets of a large node some hundred.
+const STALLS_AFTER: Duration = Duration::from_secs(60);
 const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Runs until `stop` is set, then publishes what is left.
-pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<()> {
+pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()> {
+    let health = health.part("pipeline", STALLS_AFTER);
     let mut outlet = Outlet::open(settings)?;
     let mut probes = Probes::load(&settings.capture).context("load the probes")?;
     let capture_began_ns = monotonic_ns();
@@ -55,8 +59,10 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<()> {
     let (mut watermark_at, mut heartbeat_at, mut clock_at) =
         (Instant::now() + settings.watermark_interval, Instant::now(), Instant::now() + CLOCK_INTERVAL);
     info!(node = settings.observer.node, "capturing");
+    health.ready();
 
     loop {
+        health.beat();
         let stopping = stop.load(Ordering::Relaxed);
         if !stopping {
             probes.wait(settings.poll_interval);
@@ -103,6 +109,10 @@ pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<()> {
             );
             heartbeat::export(&agent);
             outlet.heartbeat(&agent)?;
+            match outlet.is_stalled() {
+                true => health.not_ready("captures, but Kafka takes nothing"),
+                false => health.ready(),
+            }
         }
         if now >= clock_at {
             clock_at = now + CLOCK_INTERVAL;

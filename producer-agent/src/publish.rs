@@ -149,6 +149,11 @@ impl Outlet {
         self.publisher.check().context("the agent can deliver nothing any more")
     }
 
+    /// Whether Kafka takes nothing, although something waits.
+    pub fn is_stalled(&self) -> bool {
+        self.deliveries.are_stalled()
+    }
+
     /// Says when the brokers take nothing any more, and when they do again.
     fn tell(&mut self, dropped: i64) {
         let (waiting, delivered) =

@@ -12,6 +12,7 @@ use headwater_processors::metrics::METRICS;
 use headwater_processors::modes::Mode;
 use headwater_processors::settings::{ALL_KEYS, Settings};
 use headwater_processors::{replay, runtime};
+use headwater_telemetry::Health;
 
 /// How long a broker may take to answer at the start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -70,7 +71,8 @@ fn replay_request(matches: &ArgMatches) -> Option<replay::Request> {
 
 /// Each mode works on a thread of its own.
 fn run(modes: &[Mode], settings: &Settings, replay: Option<&replay::Request>) -> Result<()> {
-    settings.telemetry.start("headwater-processor", METRICS)?;
+    let health = Health::default();
+    settings.telemetry.start("headwater-processor", METRICS, &health)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;
@@ -82,8 +84,8 @@ fn run(modes: &[Mode], settings: &Settings, replay: Option<&replay::Request>) ->
         return replay::run(settings, request, &stop);
     }
     let failed: Vec<&str> = std::thread::scope(|scope| {
-        let stop = &*stop;
-        let start = |&mode: &Mode| (mode, scope.spawn(move || run_or_stop_all(mode, settings, stop)));
+        let (stop, health) = (&*stop, &health);
+        let start = |&mode: &Mode| (mode, scope.spawn(move || run_or_stop_all(mode, settings, stop, health)));
         let threads: Vec<_> = modes.iter().map(start).collect();
         threads.into_iter().filter_map(|(mode, thread)| thread.join().is_err().then_some(mode.name())).collect()
     });
@@ -94,7 +96,7 @@ fn run(modes: &[Mode], settings: &Settings, replay: Option<&replay::Request>) ->
 }
 
 /// A process without one of its processors would look alive: a fault in one of them ends all.
-fn run_or_stop_all(mode: Mode, settings: &Settings, stop: &AtomicBool) {
+fn run_or_stop_all(mode: Mode, settings: &Settings, stop: &AtomicBool, health: &Health) {
     struct StopAll<'a>(&'a AtomicBool);
     impl Drop for StopAll<'_> {
         fn drop(&mut self) {
@@ -103,5 +105,5 @@ fn run_or_stop_all(mode: Mode, settings: &Settings, stop: &AtomicBool) {
     }
     // Also at an end in good order, which only a stop brings about.
     let _stop_all = StopAll(stop);
-    runtime::run(mode, settings, stop, None);
+    runtime::run(mode, settings, stop, health, None);
 }

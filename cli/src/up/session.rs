@@ -97,7 +97,7 @@ impl Session {
         say.step("Starting the agent");
         let agent = keep("headwater-agent", &programs.agent, capture_flags(&cgroups, &options.args.pid))?;
         say.step("Starting the console");
-        let console = Console::start(&kafka, &options.settings.server)?;
+        let console = Console::start(&kafka, &options.settings.server, &options.settings.health)?;
         let mut session = Session {
             agent,
             processor,

@@ -41,7 +41,6 @@ pub fn routes(feed: Arc<Feed>) -> Router {
         .route("/api/agents", get(|feed: Shared| ask(feed, |live| Ok(live.agents(now_us())))))
         .route("/api/status", get(|State(feed): Shared| async move { json(&feed.status()) }))
         .route("/api/live", get(move |feed: Shared| live(feed, readers)))
-        .route("/healthz", get(|| async { "ok\n" }))
         .with_state(feed)
 }
 

@@ -7,6 +7,7 @@
 mod api;
 mod guard;
 mod page;
+mod prometheus;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ impl Server {
         }
         let router = Router::new()
             .merge(page::routes())
+            .merge(headwater_telemetry::health_routes(feed.health()))
+            .merge(prometheus::routes(feed.clone()))
             .merge(api::routes(feed))
             .layer(from_fn_with_state(address, guard::refuse_foreign_hosts))
             .layer(from_fn(guard::add_headers));

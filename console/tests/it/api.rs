@@ -5,7 +5,7 @@ use crate::common::{
     settings,
 };
 use headwater_console::server::{Server, ServerSettings};
-use headwater_schemas::records::{AlertState, Edge};
+use headwater_schemas::records::{AlertState, Edge, edge_id};
 use headwater_schemas::topics::Topic;
 use serde_json::Value;
 
@@ -48,6 +48,21 @@ fn what_is_published_is_what_the_answers_say() {
     assert_eq!(found["requests"]["p95_us"], edge.p95_us, "percentiles of one window are those of its record");
     assert_eq!((&map["completeness"], &map["missing"][0]["node"]), (&0.5.into(), &"node-2".into()));
 
+    let (_, metrics) = get(&format!("{}/metrics", console.url));
+    let metrics = metrics.as_str().unwrap();
+    let (client, server) = (edge.client.key(), edge.server.key());
+    let id = edge_id(&edge.client, &edge.server, &edge.protocol);
+    let labels = format!("{{edge=\"{id}\",client=\"{client}\",server=\"{server}\",protocol=\"http\"");
+    for line in [
+        format!("headwater_edge_requests_per_second{labels}}} 10"),
+        format!("headwater_edge_error_ratio{labels}}} 0.07"),
+        format!("headwater_edge_latency_seconds{labels},quantile=\"0.95\"}} {}", edge.p95_us / 1e6),
+        format!("headwater_service_requests_per_second{{service=\"{server}\"}} 10"),
+        "headwater_map_completeness_ratio 0.5".to_owned(),
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
+    }
+
     let operations = eventually("all operations", || {
         let (_, view) = get(&format!("{}/api/operations?minutes=1", console.url));
         (view["total"] == 2 && view["operations"][0]["requests"]["requests"] == 17).then_some(view)
@@ -74,6 +89,7 @@ fn what_is_published_is_what_the_answers_say() {
     let (_, status) = get(&format!("{}/api/status", console.url));
     assert_eq!((&status["unreadable"], &status["caught_up"]), (&1.into(), &true.into()));
     assert_eq!(status["newest_window_end_us"], start_us + WINDOW_US);
+    assert_eq!(get(&format!("{}/readyz", console.url)), (200, "ok\n".into()));
 }
 
 #[test]
@@ -88,7 +104,7 @@ fn wrong_questions_get_clear_answers_and_every_answer_is_guarded() {
         "give either edge=ID or node=ID, with an id from /api/map"
     );
     assert_eq!(get(&format!("{}/nothing", console.url)).0, 404);
-    assert_eq!(get(&format!("{}/healthz", console.url)), (200, "ok\n".into()));
+    assert_eq!(get(&format!("{}/livez", console.url)), (200, "ok\n".into()));
 
     let page = ureq::get(&console.url).call().unwrap();
     let policy = page.headers()["content-security-policy"].to_str().unwrap();
@@ -110,10 +126,13 @@ fn an_absent_broker_is_told_and_a_taken_port_refused() {
         status["problem"].as_str().map(str::to_owned)
     });
     assert!(problem.contains(&settings.brokers) && problem.contains("check"), "{problem}");
+    let (status, told) = get(&format!("{}/readyz", console.url));
+    assert!(status == 503 && told.as_str().unwrap().contains(&settings.brokers), "{status} {told}");
+    assert_eq!(get(&format!("{}/livez", console.url)).0, 200, "starting it again would not help");
 
     let taken = console.url.trim_start_matches("http://").parse().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let feed = headwater_console::feed::Feed::new(settings, Default::default());
+    let feed = headwater_console::feed::Feed::new(settings, Default::default(), Default::default());
     let refused = runtime.block_on(Server::bind(&ServerSettings { listen: taken }, feed)).err().unwrap();
     assert!(format!("{refused:#}").contains("--console-listen"), "{refused:#}");
 }

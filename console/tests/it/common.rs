@@ -258,7 +258,7 @@ pub struct Console {
 impl Console {
     pub fn start(settings: &KafkaSettings) -> Console {
         let runtime = Runtime::new().unwrap();
-        let feed = Feed::new(settings.clone(), Limits::default());
+        let feed = Feed::new(settings.clone(), Limits::default(), Default::default());
         let listen = ServerSettings { listen: "127.0.0.1:0".parse().unwrap() };
         let server = runtime.block_on(Server::bind(&listen, feed.clone())).unwrap();
         feed.start().unwrap();

@@ -13,6 +13,8 @@ use crate::reader::is_passing;
 use crate::{KafkaError, KafkaSettings, Kept, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// What asks the brokers for their `default.replication.factor` (KIP-464).
+const BROKERS_DEFAULT: i32 = -1;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// One topic as the brokers have it.
@@ -45,7 +47,7 @@ pub fn ensure_topics(settings: &KafkaSettings, topics: &[Topic]) -> Result<BTree
         .zip(&names)
         .zip(&configs)
         .map(|((topic, name), config)| {
-            let replication = TopicReplication::Fixed(settings.replication);
+            let replication = TopicReplication::Fixed(settings.replication.unwrap_or(BROKERS_DEFAULT));
             let new = NewTopic::new(name, topic.partitions(settings.partitions), replication);
             config.iter().fold(new, |new, (key, value)| new.set(key, value))
         })

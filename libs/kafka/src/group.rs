@@ -132,6 +132,14 @@ impl GroupMember {
         }
     }
 
+    /// Whether a broker answers within `timeout`: [`GroupEvent::Idle`] looks the same when all are away.
+    pub fn ask_brokers(&self, timeout: Duration) -> Result<(), KafkaError> {
+        self.consumer
+            .fetch_metadata(None, timeout)
+            .map(drop)
+            .map_err(KafkaError::client("ask whether the brokers answer"))
+    }
+
     /// Goes back to what the group has committed, for the given partitions, and tells where that is.
     pub fn rewind(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Assignment>, KafkaError> {
         let committed = self.committed(partitions)?;

@@ -14,7 +14,12 @@ pub struct KafkaSettings {
     pub prefix: String,
     /// Partitions of flows, requests and partials when they are created.
     pub partitions: i32,
-    pub replication: i32,
+    /// Copies of topics when they are created; the brokers decide if absent.
+    pub replication: Option<i32>,
+    /// What brokers' logs and quotas know this program by.
+    pub client_id: String,
+    /// Where this program is, as the brokers' `broker.rack` names it: it reads from the nearest copy.
+    pub rack: Option<String>,
     pub security: Security,
     /// Bytes that may wait in a producer's queue.
     pub queue_bytes: u32,
@@ -73,7 +78,12 @@ impl KafkaSettings {
         Key::new("kafka.brokers", "127.0.0.1:9092", "Kafka brokers, host:port, separated by commas"),
         Key::new("kafka.prefix", "headwater.", "What the names of all topics start with"),
         Key::new("kafka.partitions", "4", "Partitions of flows, requests and partials when they are created"),
-        Key::new("kafka.replication", "1", "Replication factor of topics when they are created"),
+        Key::optional(
+            "kafka.replication",
+            "Replication factor of topics when they are created; the brokers' default if absent",
+        ),
+        Key::new("kafka.client_id", "headwater", "What the logs and quotas of the brokers know this program by"),
+        Key::optional("kafka.rack", "Where this program is, as broker.rack names it; it reads from the nearest copy"),
         Key::new("kafka.security_protocol", "plaintext", "plaintext, ssl, sasl_plaintext or sasl_ssl"),
         Key::new("kafka.sasl_mechanism", "PLAIN", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
         Key::optional("kafka.user", "User for SASL"),
@@ -125,7 +135,9 @@ impl KafkaSettings {
             brokers,
             prefix,
             partitions: values.number("kafka.partitions", 1..=1024),
-            replication: values.number("kafka.replication", 1..=16),
+            replication: values.optional("kafka.replication").map(|_| values.number("kafka.replication", 1..=16)),
+            client_id: values.text("kafka.client_id"),
+            rack: values.optional("kafka.rack"),
             security,
             queue_bytes: values.number("kafka.queue_bytes", 1 << 20..=1 << 30),
             registry_url,
@@ -140,7 +152,9 @@ impl KafkaSettings {
             brokers: brokers.to_owned(),
             prefix: "headwater.".to_owned(),
             partitions: 4,
-            replication: 1,
+            replication: None,
+            client_id: "headwater".to_owned(),
+            rack: None,
             security: Security { protocol: "plaintext", mechanism: "PLAIN", ..Security::default() },
             queue_bytes: 32 << 20,
             registry_url: registry_url.trim_end_matches('/').to_owned(),
@@ -154,7 +168,7 @@ impl KafkaSettings {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
-            .set("client.id", "headwater")
+            .set("client.id", &self.client_id)
             .set("security.protocol", self.security.protocol)
             .set("socket.keepalive.enable", "true")
             // A broker that comes back is found again soon.
@@ -165,6 +179,9 @@ impl KafkaSettings {
                 .set("sasl.mechanism", self.security.mechanism)
                 .set("sasl.username", self.security.user.as_deref().unwrap_or_default())
                 .set("sasl.password", self.security.password.as_ref().map_or("", Secret::reveal));
+        }
+        if let Some(rack) = &self.rack {
+            config.set("client.rack", rack);
         }
         if let Some(ca_file) = &self.security.ca_file {
             config.set("ssl.ca.location", ca_file);

@@ -40,8 +40,8 @@ fn links_of(service: &str, variables: &BTreeMap<&str, &str>) -> Option<BTreeSet<
         links.insert(link);
         ports.insert(port);
     }
-    let is_first = |protocol: &&str| value("_PORT") == Some(&url(protocol, host, first_port));
-    if !ports.contains(&first_port) || !PROTOCOLS.iter().any(|protocol| is_first(&protocol)) {
+    let is_first = |protocol: &str| value("_PORT") == Some(&url(protocol, host, first_port));
+    if !ports.contains(&first_port) || !PROTOCOLS.iter().any(|protocol| is_first(protocol)) {
         return None;
     }
     // A port that has a name is told once more by it.

@@ -1,6 +1,8 @@
-//! Logs, metrics and what a process costs: the same for every program.
+//! Logs, metrics, health and what a process costs: the same for every program.
 #![deny(missing_docs)]
 
+mod endpoint;
+mod health;
 mod metric;
 mod process;
 
@@ -8,9 +10,10 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use headwater_settings::{Key, Values};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing_subscriber::EnvFilter;
 
+pub use endpoint::health_routes;
+pub use health::{Health, Part};
 pub use metric::{Kind, Metric, Unit, markdown};
 pub use process::{METRICS as PROCESS_METRICS, cpu_ms, rss_bytes};
 
@@ -23,7 +26,7 @@ pub struct TelemetrySettings {
     pub log_level: String,
     /// One JSON object a line instead of text.
     pub log_json: bool,
-    /// Where Prometheus reads the metrics; nowhere if absent.
+    /// Where metrics and health are served; nowhere if absent.
     pub metrics_listen: Option<SocketAddr>,
     /// Variables of the environment that are no settings although they start like one.
     ignored_variables: Vec<String>,
@@ -38,7 +41,10 @@ impl TelemetrySettings {
             "What to log: error, warn, info, debug, trace, or a filter such as info,headwater_kafka=debug",
         ),
         Key::new("log.json", "false", "Logs one JSON object a line"),
-        Key::optional("metrics.listen", "Address on which Prometheus metrics are served, such as 127.0.0.1:9464"),
+        Key::optional(
+            "metrics.listen",
+            "Address of /metrics for Prometheus, /livez and /readyz, such as 127.0.0.1:9464",
+        ),
     ];
 
     /// Reads the settings; problems are noted in `values`.
@@ -57,8 +63,8 @@ impl TelemetrySettings {
         TelemetrySettings { log_level, log_json: values.flag("log.json"), metrics_listen, ignored_variables }
     }
 
-    /// Starts logging to standard error and serving metrics: those of `table`, and those of every process. Call it once.
-    pub fn start(&self, program: &str, table: &[Metric]) -> Result<()> {
+    /// Starts logging to standard error, and serving health and metrics: those of `table`, and those of every process. Call it once.
+    pub fn start(&self, program: &str, table: &[Metric], health: &Health) -> Result<()> {
         let filter = EnvFilter::try_new(&self.log_level)
             .with_context(|| format!("log.level `{}` is not a level or filter", self.log_level))?;
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -69,7 +75,7 @@ impl TelemetrySettings {
             tracing::debug!(variables, "links to Services of Kubernetes are no settings and were left alone");
         }
         if let Some(address) = self.metrics_listen {
-            serve_metrics(address, program, table)?;
+            endpoint::serve(address, program, table, health.clone())?;
         }
         Ok(())
     }
@@ -81,35 +87,17 @@ fn is_filter(text: &str) -> bool {
     text.split(',').all(|part| part.contains(['=', '[']) || is_level(part)) && EnvFilter::try_new(text).is_ok()
 }
 
-/// Serves metrics on a thread of its own. Returns where.
-fn serve_metrics(address: SocketAddr, program: &str, table: &[Metric]) -> Result<SocketAddr> {
-    // Bound here first, since the exporter reports a taken port only later and from another thread.
-    let bound = std::net::TcpListener::bind(address).with_context(|| {
-        format!("serve metrics on {address}: is another program there? set metrics.listen to a free port")
-    })?;
-    let address = bound.local_addr()?;
-    drop(bound);
-    PrometheusBuilder::new()
-        .with_http_listener(address)
-        .install()
-        .with_context(|| format!("serve metrics on {address}"))?;
-    table.iter().chain(PROCESS_METRICS).for_each(Metric::describe);
-    process::start(program)?;
-    tracing::info!(%address, "serving metrics");
-    Ok(address)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::io::{Read, Write};
+    use std::io::Write;
 
     use super::*;
 
     #[test]
     fn a_taken_port_is_told() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = serve_metrics(taken.local_addr().unwrap(), "test", &[]).unwrap_err();
+        let error = endpoint::serve(taken.local_addr().unwrap(), "test", &[], Health::default()).unwrap_err();
         assert!(error.to_string().contains("set metrics.listen to a free port"), "{error}");
     }
 
@@ -119,17 +107,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_served_is_what_the_table_says() {
+    fn what_is_served_is_what_the_table_and_the_parts_say() {
         const SEEN: Metric = Metric::counter("test_seen_total", Unit::Count, &["topic"], "Things that were seen");
         const QUEUE: Metric = Metric::gauge("test_queue_bytes", Unit::Bytes, &[], "Bytes that wait");
-        let address = serve_metrics("127.0.0.1:0".parse().unwrap(), "test", &[SEEN, QUEUE]).unwrap();
+        let health = Health::default();
+        let at = "127.0.0.1:0".parse().unwrap();
+        let address = endpoint::serve(at, "test", &[SEEN, QUEUE], health.clone()).unwrap();
+        let get = |path: &str| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+            std::io::read_to_string(stream).unwrap()
+        };
         SEEN.add(&["flows"], 2);
         SEEN.add(&["flows"], 1);
         QUEUE.set(&[], 12.0);
-        let mut connection = std::net::TcpStream::connect(address).unwrap();
-        connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
+        let answer = get("/metrics");
         for line in [
             "# HELP test_seen_total Things that were seen",
             "# TYPE test_seen_total counter",
@@ -148,6 +140,13 @@ mod tests {
                 metric.name
             );
         }
+        let part = health.part("join", std::time::Duration::from_secs(60));
+        assert!(get("/livez").starts_with("HTTP/1.0 200"));
+        let told = get("/readyz");
+        assert!(told.starts_with("HTTP/1.0 503") && told.ends_with("join is starting\n"), "{told}");
+        part.ready();
+        assert!(get("/readyz").starts_with("HTTP/1.0 200"));
+        assert!(get("/elsewhere").starts_with("HTTP/1.0 404"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use headwater_kafka::{KafkaSettings, Offset, Partition, TopicPartition};
+use headwater_telemetry::Health;
 use serde::Serialize;
 
 use super::Plan;
@@ -114,9 +115,11 @@ pub fn run(settings: &Settings, request: &Request, stop: &AtomicBool) -> Result<
     let prepared = prepare(&settings.kafka, &target, &plan)?;
     let run = Run::new(plan.from_us, prepared.ends);
     let settings = Settings { kafka: target, raw_prefix: settings.kafka.prefix.clone(), ..settings.clone() };
+    // It ends by itself: nobody asks for its health.
+    let health = Health::default();
     std::thread::scope(|scope| {
-        let (settings, run) = (&settings, &run);
-        let workers = Mode::ALL.map(|mode| scope.spawn(move || runtime::run(mode, settings, stop, Some(run))));
+        let (settings, run, health) = (&settings, &run, &health);
+        let workers = Mode::ALL.map(|mode| scope.spawn(move || runtime::run(mode, settings, stop, health, Some(run))));
         let mut said_at = Instant::now();
         while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             if said_at.elapsed() >= STATUS_INTERVAL {

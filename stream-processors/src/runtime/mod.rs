@@ -8,6 +8,7 @@ mod outlet;
 mod unit;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use headwater_kafka::{
     TxnError, admin,
 };
 use headwater_schemas::topics::Topic;
+use headwater_telemetry::{Health, Part};
 use tracing::{info, warn};
 
 use crate::metrics;
@@ -34,18 +36,27 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the two halves of a pair of partitions may be with different members.
 const SPLIT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Ends of windows come more often than this; after so long a silence the brokers are asked whether they live.
+const SILENCE: Duration = Duration::from_secs(15);
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A transaction may take a minute on its way; what takes longer hangs.
+const STALLS_AFTER: Duration = Duration::from_secs(180);
+
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// Runs until `stop` is set, or the replay has ended that it is part of. Troubles with the brokers are waited out.
-pub fn run(mode: Mode, settings: &Settings, stop: &AtomicBool, replay: Option<&Run>) {
+pub fn run(mode: Mode, settings: &Settings, stop: &AtomicBool, health: &Health, replay: Option<&Run>) {
+    let health = health.part(mode.name(), STALLS_AFTER);
     let mut backoff = Duration::from_millis(200);
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        match Worker::start(mode, settings, replay).and_then(|mut worker| worker.work(stop)) {
+        match Worker::start(mode, settings, &health, replay).and_then(|mut worker| worker.work(stop)) {
             Ok(()) => return,
             Err(error) => {
                 metrics::RESTARTS.add(&[mode.name()], 1);
                 warn!(mode = mode.name(), error = format!("{error:#}"), "starting again from the committed offsets");
+                health.not_ready(format!("starts again: {error:#}"));
             }
         }
         if began.elapsed() > BACKOFF_MAX {
@@ -53,6 +64,7 @@ pub fn run(mode: Mode, settings: &Settings, stop: &AtomicBool, replay: Option<&R
         }
         let until = Instant::now() + backoff;
         while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+            health.beat();
             std::thread::sleep(POLL);
         }
         backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -64,6 +76,9 @@ struct Worker<'a> {
     mode: Mode,
     settings: &'a Settings,
     replay: Option<&'a Run>,
+    health: Arc<Part>,
+    /// When something came from the brokers last.
+    heard_at: Instant,
     topics: Vec<String>,
     partitions: BTreeMap<Topic, i32>,
     member: GroupMember,
@@ -80,7 +95,7 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn start(mode: Mode, settings: &'a Settings, replay: Option<&'a Run>) -> Result<Worker<'a>> {
+    fn start(mode: Mode, settings: &'a Settings, health: &Arc<Part>, replay: Option<&'a Run>) -> Result<Worker<'a>> {
         let kafka = &settings.kafka;
         let input_prefix = if mode == Mode::Join { &settings.raw_prefix } else { &kafka.prefix };
         let inputs = KafkaSettings { prefix: input_prefix.clone(), ..kafka.clone() };
@@ -94,10 +109,13 @@ impl<'a> Worker<'a> {
         let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
         let member = GroupMember::join(kafka, &group, &topics)?;
         info!(mode = mode.name(), group, "processing");
+        health.ready();
         Ok(Worker {
             mode,
             settings,
             replay,
+            health: Arc::clone(health),
+            heard_at: Instant::now(),
             topics,
             partitions,
             member,
@@ -114,7 +132,9 @@ impl<'a> Worker<'a> {
 
     fn work(&mut self, stop: &AtomicBool) -> Result<()> {
         while !stop.load(Ordering::Relaxed) && !self.has_ended() {
+            self.health.beat();
             self.step()?;
+            self.ask_in_silence();
             if self.committed_at.elapsed() >= COMMIT_INTERVAL && self.units.values().any(Unit::has_outputs) {
                 self.commit()?;
             }
@@ -127,6 +147,7 @@ impl<'a> Worker<'a> {
     fn step(&mut self) -> Result<()> {
         match self.member.poll(POLL)? {
             GroupEvent::Record(message) => {
+                self.heard_at = Instant::now();
                 let Some(stream) = self.topics.iter().position(|topic| topic == message.topic()) else { return Ok(()) };
                 let Some(unit) = self.units.get_mut(&message.partition()) else { return Ok(()) };
                 unit.record(self.mode, stream, &message, &mut self.schemas)?;
@@ -139,6 +160,18 @@ impl<'a> Worker<'a> {
             GroupEvent::Idle => {}
         }
         self.throttle()
+    }
+
+    /// Brokers that are away send nothing, as those do that have nothing.
+    fn ask_in_silence(&mut self) {
+        if self.heard_at.elapsed() < SILENCE {
+            return;
+        }
+        match self.member.ask_brokers(ASK_TIMEOUT) {
+            Ok(()) => self.health.ready(),
+            Err(error) => self.health.not_ready(format!("does not reach Kafka: {error}")),
+        }
+        self.heard_at = Instant::now();
     }
 
     /// A unit begins once all its inputs are here.
