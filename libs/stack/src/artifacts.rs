@@ -63,15 +63,22 @@ impl Artifacts {
         cache_root().is_ok_and(|cache| cache.join(folder_name()).exists())
     }
 
+    /// True when Maven is on the PATH.
     pub fn can_be_fetched() -> bool {
         env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join("mvn").is_file()))
     }
 
-    /// All jars of Kafka, as Java's class path wants them.
-    pub fn kafka_class_path(&self) -> String {
-        self.folder.join("kafka").join("*").display().to_string()
+    /// Holds all jars of Kafka.
+    pub fn kafka_folder(&self) -> PathBuf {
+        self.folder.join("kafka")
     }
 
+    /// All jars of Kafka, as Java's class path wants them.
+    pub fn kafka_class_path(&self) -> String {
+        self.kafka_folder().join("*").display().to_string()
+    }
+
+    /// The registry; what it needs is in the same folder.
     pub fn registry_jar(&self) -> PathBuf {
         self.folder.join(REGISTRY_JAR)
     }

@@ -1,12 +1,12 @@
 //! The same two systems as containers, for a machine that has a Docker engine and no Java.
 //!
-//! In: two ports. Out: [`Containers`] whose systems answer there. Bound: one compose project named `headwater`, whose
-//! containers and data are removed when it is dropped. The images are those of `docker-compose.yml`.
+//! In: two ports. Out: [`Containers`] whose systems answer there. Promise: a compose project of a name that nobody else has, whose
+//! containers and data are removed when it is dropped; no other project is touched. The images are those of `docker-compose.yml`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, process, thread};
 
 use crate::error::StackError;
 use crate::kafka_probe;
@@ -18,6 +18,9 @@ const COMPOSE_FILE: &str = include_str!("../../../docker-compose.yml");
 const NODE_ID: u16 = 1;
 const START_TIMEOUT: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(200);
+
+/// What the names of our compose projects start with. `headwater` alone is what compose calls one that is started by hand.
+const PROJECT_PREFIX: &str = "headwater-up-";
 
 /// How to call compose here: a part of the `docker` command, or its older, separate program.
 pub fn compose_command() -> Result<Vec<&'static str>, String> {
@@ -34,6 +37,7 @@ pub fn compose_command() -> Result<Vec<&'static str>, String> {
 #[derive(Debug)]
 pub struct Containers {
     compose: Vec<&'static str>,
+    project: String,
     file: PathBuf,
     kafka_port: u16,
     registry_port: u16,
@@ -41,7 +45,7 @@ pub struct Containers {
 }
 
 impl Containers {
-    /// `services` are names of the compose file; an empty list means all.
+    /// `services` are names of the compose file.
     pub fn start(
         folder: &Path,
         services: &[&str],
@@ -53,10 +57,14 @@ impl Containers {
             compose_command().map_err(|detail| StackError::Docker { command: "docker info".to_owned(), detail })?;
         let file = folder.join("docker-compose.yml");
         fs::write(&file, COMPOSE_FILE).map_err(StackError::io("writing", &file))?;
-        let containers = Self { compose, file, kafka_port, registry_port, progress: progress.clone() };
-        progress.say("Starting Kafka and the registry as containers (the first time, their images are fetched)");
+        let progress = progress.clone();
+        let containers = Self { compose, project: new_project(), file, kafka_port, registry_port, progress };
+        containers.tell_of_others();
+        containers
+            .progress
+            .say("Starting Kafka and the registry as containers (the first time, their images are fetched)");
         containers.run(&[&["up", "-d"], services].concat())?;
-        let wants = |service| services.is_empty() || services.contains(&service);
+        let wants = |service| services.contains(&service);
         containers.await_ready("Kafka", || !wants("kafka") || kafka_probe::is_ready(kafka_port, NODE_ID))?;
         containers
             .await_ready("the registry", || !wants("registry") || registry::answers(&containers.registry_url()))?;
@@ -84,11 +92,29 @@ impl Containers {
         Ok(())
     }
 
+    /// What was killed could not remove its containers; what still runs is another's. Nobody but a person can tell which.
+    fn tell_of_others(&self) {
+        let label = "com.docker.compose.project";
+        let format = format!("{{{{.Label \"{label}\"}}}}");
+        let listed = Command::new("docker")
+            .args(["ps", "--all", "--filter", &format!("label={label}"), "--format", &format])
+            .output();
+        let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let mut others: Vec<&str> = listed.lines().filter(|name| name.starts_with(PROJECT_PREFIX)).collect();
+        others.dedup();
+        for other in others {
+            self.progress.say(format!(
+                "Containers of another `headwater up` are there; if it has ended: docker rm --force --volumes $(docker ps --all \
+                 --quiet --filter label={label}={other})"
+            ));
+        }
+    }
+
     fn run(&self, arguments: &[&str]) -> Result<String, StackError> {
         let mut command = Command::new(self.compose[0]);
-        command.args(&self.compose[1..]).args(["-p", "headwater", "-f"]).arg(&self.file).args(arguments);
-        command.env("HEADWATER_KAFKA_PORT", self.kafka_port.to_string());
-        command.env("HEADWATER_REGISTRY_PORT", self.registry_port.to_string());
+        command.args(&self.compose[1..]).args(["-p", &self.project, "-f"]).arg(&self.file).args(arguments);
+        command.env("KAFKA_PORT", self.kafka_port.to_string());
+        command.env("REGISTRY_PORT", self.registry_port.to_string());
         let text = format!("{} {}", self.compose.join(" "), arguments.join(" "));
         let output = command.stdin(Stdio::null()).output();
         let output = output.map_err(|error| StackError::Docker { command: text.clone(), detail: error.to_string() })?;
@@ -107,6 +133,12 @@ impl Drop for Containers {
             tracing::warn!("the containers were not removed: {error}");
         }
     }
+}
+
+/// A name that no other start of this program has.
+fn new_project() -> String {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    format!("{PROJECT_PREFIX}{}-{}", process::id(), since_epoch.map_or(0, |time| time.as_millis()))
 }
 
 fn succeeds(command: &[&str]) -> bool {

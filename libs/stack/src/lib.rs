@@ -28,6 +28,7 @@ pub mod shared;
 mod stack;
 mod workspace;
 
+pub use artifacts::Artifacts;
 pub use error::StackError;
 pub use kafka::KafkaNode;
 pub use progress::Progress;

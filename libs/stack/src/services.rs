@@ -176,7 +176,7 @@ fn start_containers(options: &StackOptions, parts: Parts) -> Result<(Workspace, 
     let registry_port = ports::claim(options.registry_port, "the registry", "--registry-port")?;
     let workspace = Workspace::open(options.data_dir.as_deref())?;
     // The registry of the compose file keeps its schemas in the Kafka of the compose file, so it never comes alone.
-    let services: &[&str] = if parts.registry { &[] } else { &["kafka"] };
+    let services: &[&str] = if parts.registry { &["kafka", "registry"] } else { &["kafka"] };
     let containers =
         Containers::start(workspace.path(), services, kafka_port.number(), registry_port.number(), &options.progress)?;
     Ok((workspace, containers))

@@ -1,0 +1,148 @@
+//! docker-compose.yml is the whole system: it comes up, shows the shop, fills the dashboards, and goes without a trace.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::engine::{Engine, succeed};
+use crate::images;
+
+const PROJECT: &str = "headwater";
+const CONSOLE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8470);
+const PROMETHEUS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
+const PATIENCE: Duration = Duration::from_secs(180);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The repository's compose file as this engine can run it.
+struct Compose<'a> {
+    engine: &'a Engine,
+    file: tempfile::NamedTempFile,
+}
+
+impl<'a> Compose<'a> {
+    fn new(engine: &'a Engine) -> Compose<'a> {
+        let text = std::fs::read_to_string(root().join("docker-compose.yml")).unwrap();
+        let wanted = "cap_add: [BPF, PERFMON]";
+        assert!(text.contains(wanted));
+        let text = match engine.knows_bpf() {
+            true => text,
+            false => {
+                println!("this engine does not know the capabilities BPF and PERFMON: SYS_ADMIN takes their place");
+                text.replace(wanted, "cap_add: [SYS_ADMIN]")
+            }
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Compose { engine, file }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.engine.compose();
+        command.args(["--project-name", PROJECT, "--project-directory"]).arg(root());
+        command.arg("--file").arg(self.file.path()).args(["--profile", "shop"]).args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        succeed(&mut self.command(arguments))
+    }
+}
+
+#[test]
+fn the_whole_system_shows_the_shop_and_leaves_nothing() {
+    let engine = Engine::start();
+    images::kafka_and_registry(&engine);
+    images::headwater(&engine);
+    images::prometheus(&engine);
+    let compose = Compose::new(&engine);
+    println!("grafana/grafana cannot be had here: Grafana is not started");
+
+    // The shop first: the agent must look at nothing but it.
+    let shop = ["shop-visitors", "shop-front", "shop-catalog", "shop-orders", "shop-payments"];
+    compose.run(&[&["up", "--detach", "--no-build"], &shop[..]].concat());
+    let ids = compose.run(&[&["ps", "--quiet"], &shop[..]].concat());
+    let pids: Vec<String> = ids
+        .split_whitespace()
+        .map(|id| engine.docker(&["inspect", "--format", "{{.State.Pid}}", id]).trim().to_owned())
+        .collect();
+    assert_eq!(pids.len(), shop.len());
+    let others =
+        ["kafka", "registry", "agent", "join", "service-map", "latency", "bottlenecks", "console", "prometheus"];
+    let mut up = compose.command(&[&["up", "--detach", "--no-build", "--no-recreate"], &others[..]].concat());
+    succeed(up.env("HEADWATER_CAPTURE_PID", pids.join(",")));
+
+    let complaint = || compose.run(&["logs", "--tail", "15"]);
+    let ready = |path| engine.get(CONSOLE, path);
+    let mut asked = 0;
+    engine.wait("the console is ready", PATIENCE, || {
+        asked += 1;
+        if asked % 100 == 0 {
+            println!("{}", complaint());
+        }
+        ready("/readyz")
+    });
+    let edges = engine.wait("four edges of the shop", PATIENCE, || {
+        let map: Value = serde_json::from_str(&engine.get(CONSOLE, "/api/map?minutes=5")?).ok()?;
+        let edges = map["edges"].as_array()?.clone();
+        let with_requests = edges.iter().filter(|edge| edge["requests"]["requests"].as_i64() > Some(0)).count();
+        (with_requests == 4).then_some(edges)
+    });
+    let pairs: BTreeSet<String> =
+        edges.iter().map(|edge| format!("{} {}", edge["client"]["id"], edge["server"]["id"])).collect();
+    assert!(!pairs.iter().any(|pair| pair.contains("unknown")), "{pairs:?}");
+
+    // Every program is scraped, and says that it is ready.
+    engine.wait("all targets are up", PATIENCE, || {
+        let answer: Value = serde_json::from_str(&engine.get(PROMETHEUS, "/api/v1/query?query=sum(up)")?).ok()?;
+        (answer["data"]["result"][0]["value"][1] == "7").then_some(())
+    });
+    let service = edges[0]["server"]["id"].as_str().unwrap();
+    for (panel, query) in dashboards() {
+        let query = query.replace("$service", service);
+        let may_be_empty = ["Dropped by reason", "What happened", "What it calls", "Latency of what"];
+        let may_be_empty = may_be_empty.iter().any(|title| panel.contains(title));
+        engine.wait(&format!("{panel}: {query}"), PATIENCE, || {
+            let path = format!("/api/v1/query?query={}", encoded(&query));
+            let answer: Value = serde_json::from_str(&engine.get(PROMETHEUS, &path)?).ok()?;
+            let is_filled = !answer["data"]["result"].as_array()?.is_empty();
+            (answer["status"] == "success" && (is_filled || may_be_empty)).then_some(())
+        });
+    }
+
+    compose.run(&["down", "--volumes"]);
+    assert_eq!(engine.docker(&["ps", "--all", "--quiet"]), "");
+    assert_eq!(engine.docker(&["volume", "ls", "--quiet"]), "");
+    let networks = engine.docker(&["network", "ls", "--format", "{{.Name}}"]);
+    assert!(!networks.contains(PROJECT), "{networks}");
+}
+
+/// Each panel's title and what it asks of Prometheus.
+fn dashboards() -> Vec<(String, String)> {
+    let mut queries = Vec::new();
+    for file in std::fs::read_dir(root().join("k8s/components/dashboards")).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().unwrap() {
+                let title = format!("{} {}", dashboard["title"], panel["title"]);
+                queries.push((title, target["expr"].as_str().unwrap().to_owned()));
+            }
+        }
+    }
+    assert!(queries.len() > 30);
+    queries
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
