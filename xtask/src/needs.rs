@@ -2,7 +2,7 @@
 //!
 //! To add a need, add a line here; `setup.rs` does the rest. All checks together must stay far below a second.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use crate::{cluster, run};
@@ -59,6 +59,8 @@ const PROBE_COMPILER_MINOR: u32 = 85;
 const JAVA_MAJOR: u32 = 17;
 /// The oldest that builds Kubernetes.
 const GO_MINOR: u32 = 24;
+const HELM_KUBERNETES: &str =
+    "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34";
 const BROWSER_TEST: &str = "console/tests/browser";
 
 pub const NEEDS: &[Need] = &[
@@ -185,6 +187,38 @@ pub const NEEDS: &[Need] = &[
             "cargo install cargo-fuzz --version 0.13.2 --locked",
         )
     },
+    Need {
+        command: &["go", "install", "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"],
+        ..package(
+            "Kustomize 5, or a kubectl that has it",
+            Purpose::Test,
+            kustomize,
+            &[],
+            "install kubectl 1.30 or later, or with Go: go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1",
+        )
+    },
+    Need {
+        // Without the version that its releases are built for it takes every cluster for one of 2020.
+        command: &["go", "install", "-ldflags", HELM_KUBERNETES, "helm.sh/helm/v3/cmd/helm@v3.19.0"],
+        ..package("Helm 3", Purpose::Slow, || installed_by_go("helm"), &[], "install Helm 3")
+    },
+    package(
+        "a Docker engine with compose, which the tests start by themselves",
+        Purpose::Slow,
+        || {
+            all(&["dockerd", "docker"])
+                && (all(&["docker-compose"]) || run::succeeds("docker", &["compose", "version"]))
+        },
+        &["docker.io", "docker-compose"],
+        "install Docker and docker compose",
+    ),
+    package(
+        "Prometheus, for the dashboards",
+        Purpose::Slow,
+        || all(&["prometheus"]),
+        &["prometheus"],
+        "install Prometheus 2.42 or later",
+    ),
     package("wrk, the load generator of the benchmarks", Purpose::Bench, || all(&["wrk"]), &["wrk"], "install wrk"),
     package(
         "Go 1.24 or later, which builds Kubernetes once",
@@ -283,6 +317,19 @@ fn cni_plugins() -> bool {
         ["ptp", "host-local", "loopback", "portmap"].iter().all(|name| Path::new(folder).join(name).exists())
     };
     cluster::CNI_FOLDERS.iter().any(|folder| has_all(folder))
+}
+
+/// kubectl before 1.21 has a Kustomize of 2018.
+fn kustomize() -> bool {
+    let text = run::output("kubectl", &["version", "--client"]).unwrap_or_default();
+    let version = text.lines().find_map(|line| line.strip_prefix("Kustomize Version: v")).unwrap_or_default();
+    installed_by_go("kustomize") || numbers(version).first().is_some_and(|&major| major >= 5)
+}
+
+/// On the PATH, or where `go install` puts it.
+fn installed_by_go(program: &str) -> bool {
+    let go = env::var_os("GOPATH").map(PathBuf::from).or_else(|| env::home_dir().map(|home| home.join("go")));
+    run::is_installed(program) || go.is_some_and(|go| go.join("bin").join(program).is_file())
 }
 
 /// True when what is installed is as new as the lock file.

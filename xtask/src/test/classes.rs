@@ -61,6 +61,11 @@ pub const RULES: &[Rule] = &[
     rule("schemas::", Class::Pure),
     rule("settings::", Class::Pure),
     rule("processors::exact::", Class::Pure),
+    rule("manifests::", Class::Pure),
+    // Helm is built from its sources, which takes minutes.
+    rule("manifests::chart::", Class::Pure).slow(),
+    // A Docker engine with images that are made first.
+    rule("system-tests::containers::", Class::Waits).takes(300).at_most_minutes(20).slow(),
     // One live run is computed again by all of them.
     rule("cli::it::replay::", Class::Waits).together().takes(60),
     // Percentiles are compared with what the client measured.

@@ -1,0 +1,82 @@
+//! The topics and the rights of the overlay for Strimzi are those of the programs.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use headwater_manifests::{kustomize, objects};
+use headwater_processors::modes::Mode;
+use headwater_schemas::topics::{Retention, Topic};
+use serde_json::{Value, json};
+
+const PREFIX: &str = "headwater.";
+
+fn of_kind(kind: &str) -> Vec<Value> {
+    let objects = objects(&kustomize("overlays/strimzi").unwrap()).unwrap();
+    objects.into_iter().filter(|object| object["kind"] == kind).collect()
+}
+
+#[test]
+fn topics_are_as_the_programs_would_make_them() {
+    let topics = of_kind("KafkaTopic");
+    assert_eq!(topics.len(), Topic::ALL.len());
+    for topic in Topic::ALL {
+        let made = topics.iter().find(|made| made["metadata"]["name"] == topic.name(PREFIX)).unwrap();
+        let ms = |hours: u32| i64::from(hours) * 3_600_000;
+        let config = match topic.retention() {
+            Retention::Hours(hours) => json!({"cleanup.policy": "delete", "retention.ms": ms(hours)}),
+            Retention::CompactedAfterHours(hours) => {
+                json!({"cleanup.policy": "compact", "min.compaction.lag.ms": ms(hours)})
+            }
+        };
+        assert_eq!(made["spec"], json!({"partitions": topic.partitions(4), "config": config}), "{topic:?}");
+    }
+}
+
+/// Rights as `operation kind name`, with a star where names begin so.
+type Rights = BTreeSet<String>;
+
+fn add(rights: &mut Rights, operation: &str, kind: &str, name: &str) {
+    rights.insert(format!("{operation} {kind} {name}"));
+    rights.insert(format!("Describe {kind} {name}"));
+}
+
+fn topic_rights(reads: &[Topic], writes: &[Topic]) -> Rights {
+    let mut rights = Rights::new();
+    reads.iter().for_each(|topic| add(&mut rights, "Read", "topic", &topic.name(PREFIX)));
+    writes.iter().for_each(|topic| add(&mut rights, "Write", "topic", &topic.name(PREFIX)));
+    rights
+}
+
+#[test]
+fn a_user_may_do_what_its_program_does_and_nothing_else() {
+    let mut wanted = vec![
+        ("headwater-agent".to_owned(), topic_rights(&[], &[Topic::Flows, Topic::Requests, Topic::Agents])),
+        (
+            "headwater-console".to_owned(),
+            topic_rights(&[Topic::Edges, Topic::Latencies, Topic::Alerts, Topic::Agents], &[]),
+        ),
+    ];
+    for mode in Mode::ALL {
+        let mut rights = topic_rights(mode.inputs(), &[mode.outputs(), &[Topic::DeadLetters]].concat());
+        let group = mode.group(PREFIX);
+        add(&mut rights, "Read", "group", &group);
+        add(&mut rights, "Write", "transactionalId", &format!("{group}-*"));
+        wanted.push((format!("headwater-{}", mode.name()), rights));
+    }
+    let users = of_kind("KafkaUser");
+    assert_eq!(users.len(), wanted.len());
+    for (name, wanted) in wanted {
+        let user = users.iter().find(|user| user["metadata"]["name"] == name).unwrap();
+        let mut rights = Rights::new();
+        for acl in user["spec"]["authorization"]["acls"].as_array().unwrap() {
+            let resource = &acl["resource"];
+            let star = if resource["patternType"] == "prefix" { "*" } else { "" };
+            for operation in acl["operations"].as_array().unwrap() {
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                let (kind, name) = (text(&resource["type"]), text(&resource["name"]));
+                rights.insert(format!("{} {kind} {name}{star}", text(operation)));
+            }
+        }
+        assert_eq!(rights, wanted, "{name}");
+    }
+}
