@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use headwater_kafka::{Message, Next, RecordError, SchemaCache, Start, TopicReader, connect_check};
 use headwater_schemas::records::{
-    Agent, Alert, AlertState, DeadLetter, Edge, Flow, Latency, Partial, PartitionClosed, Record, Request, Watermark,
+    Agent, Alert, AlertState, DeadLetter, Edge, Flow, Identity, Latency, Partial, PartitionClosed, Record, Request,
+    Watermark,
 };
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,7 @@ fn show(topic: Topic, message: &Message<'_>, cache: &mut SchemaCache) -> Result<
     match topic {
         Topic::Requests => decoded(cache, value, request),
         Topic::Flows => decoded(cache, value, flow),
+        Topic::Identities => decoded(cache, value, identity),
         Topic::Agents => decoded(cache, value, agent),
         Topic::Partials => decoded(cache, value, partial),
         Topic::Edges => decoded(cache, value, edge),
@@ -199,6 +201,20 @@ fn flow(f: &Flow<'_>) -> String {
         bytes(f.received_bytes as f64),
         latency(f.rtt_us as f64),
         f.failure.map(|failure| format!("  failed: {failure}")).unwrap_or_default(),
+    )
+}
+
+fn identity(i: &Identity) -> String {
+    let end = if i.ended { "ended" } else { "holds" };
+    format!(
+        "{}  {:<39} {end}  since {}  {} {}/{}  {}",
+        time_of_day(i.until_us),
+        i.address,
+        time_of_day(i.from_us),
+        i.kind,
+        i.namespace,
+        i.name,
+        i.pod
     )
 }
 

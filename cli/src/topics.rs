@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use headwater_kafka::{admin, connect_check};
-use headwater_schemas::records::{Agent, Alert, DeadLetter, Edge, Flow, Latency, Partial, Record, Request};
+use headwater_schemas::records::{Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Record, Request};
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
 
@@ -81,6 +81,7 @@ fn record(topic: Topic) -> &'static str {
     match topic {
         Topic::Flows => Flow::NAME,
         Topic::Requests => Request::NAME,
+        Topic::Identities => Identity::NAME,
         Topic::Agents => Agent::NAME,
         Topic::Partials => Partial::NAME,
         Topic::Edges => Edge::NAME,

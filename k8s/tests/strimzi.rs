@@ -50,7 +50,10 @@ fn topic_rights(reads: &[Topic], writes: &[Topic]) -> Rights {
 #[test]
 fn a_user_may_do_what_its_program_does_and_nothing_else() {
     let mut wanted = vec![
-        ("headwater-agent".to_owned(), topic_rights(&[], &[Topic::Flows, Topic::Requests, Topic::Agents])),
+        (
+            "headwater-agent".to_owned(),
+            topic_rights(&[], &[Topic::Flows, Topic::Requests, Topic::Identities, Topic::Agents]),
+        ),
         (
             "headwater-console".to_owned(),
             topic_rights(&[Topic::Edges, Topic::Latencies, Topic::Alerts, Topic::Agents], &[]),

@@ -53,7 +53,7 @@ pub fn dump_socket(ctx: *mut c_void) {
     let state = state::get(sock);
     // SAFETY: the helper returned null or the socket's state.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
-    if state.flags & flag::IGNORED != 0 || state.flags & flag::ESTABLISHED == 0 {
+    if state.flags & (flag::IGNORED | flag::OUTSIDE) != 0 || state.flags & flag::ESTABLISHED == 0 {
         return;
     }
     // The other end of a connection of the agent that was opened before the capture may have moved bytes first.
@@ -101,5 +101,7 @@ fn fill(record: &mut SocketRecord, sock: Sock, tcp: TcpSock, state: &SocketState
     record.rtt_us = tcp.rtt_us();
     record.rtt_min_us = tcp.rtt_min_us();
     record.connect_us = state.connect_us;
+    record.exec = state.exec;
+    record.cgroup_hierarchy = state.cgroup_hierarchy;
     record.reserved = 0;
 }

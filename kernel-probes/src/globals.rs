@@ -54,11 +54,28 @@ globals! {
     CGROUP_KN: u32 = 0, cgroup_kn;
     CGROUP_LEVEL: u32 = 0, cgroup_level;
     CGROUP_ANCESTORS: u32 = 0, cgroup_ancestors;
+    CGROUP_ROOT: u32 = 0, cgroup_root;
+    ROOT_HIERARCHY: u32 = 0, root_hierarchy;
     KN_ID: u32 = 0, kn_id;
+    /// struct css_set and struct cgroup_subsys_state
+    CSET_DEFAULT: u32 = 0, cset_default;
+    CSET_SUBSYS: u32 = 0, cset_subsys;
+    CSS_CGROUP: u32 = 0, css_cgroup;
     /// struct task_struct
     TASK_GROUP_LEADER: u32 = 0, task_group_leader;
     TASK_START: u32 = 0, task_start;
     TASK_COMM: u32 = 0, task_comm;
+    TASK_EXEC: u32 = 0, task_exec;
+    TASK_CGROUPS: u32 = 0, task_cgroups;
+    TASK_MM: u32 = 0, task_mm;
+    /// struct mm_struct, struct file and struct dentry
+    MM_ARG_START: u32 = 0, mm_arg_start;
+    MM_ARG_END: u32 = 0, mm_arg_end;
+    MM_ENV_START: u32 = 0, mm_env_start;
+    MM_ENV_END: u32 = 0, mm_env_end;
+    MM_EXE_FILE: u32 = 0, mm_exe_file;
+    FILE_DENTRY: u32 = 0, file_dentry;
+    DENTRY_NAME: u32 = 0, dentry_name;
     /// struct pt_regs: the system call's number and its arguments 2 and 3 (buffer and length, or vector and count)
     REGS_SYSCALL: u32 = 0, regs_syscall;
     REGS_ARG2: u32 = 0, regs_arg2;
@@ -78,6 +95,9 @@ globals! {
     SYS_SENDMSG: u64 = u64::MAX, sys_sendmsg;
     /// The agent's own thread group.
     OWN_PID: u32 = 0, own_pid;
+    /// A hierarchy of version 1 in which containers are told apart where version 2 is not in use, and the index of its controller
+    V1_HIERARCHY: u32 = 0, v1_hierarchy;
+    V1_SUBSYS: u32 = 0, v1_subsys;
     /// 1 if only sockets of the cgroups in FILTER_CGROUPS are captured
     FILTER_BY_CGROUP: u32 = 0, filter_by_cgroup;
     /// 1 if only sockets of the processes in FILTER_PIDS are captured

@@ -47,7 +47,7 @@ fn connect_started(sock: Sock) {
     // SAFETY: a helper without preconditions.
     state.connect_started_ns = unsafe { bpf_ktime_get_ns() };
     if !owner::cgroup_is_captured(sock, state) {
-        state.flags |= flag::IGNORED;
+        state.flags |= flag::OUTSIDE;
     }
     owner::settle(state);
 }
@@ -72,7 +72,7 @@ fn closed(sock: Sock, tcp: TcpSock, old: i32) {
     let state = state::get(sock);
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
-    if state.flags & flag::IGNORED != 0 {
+    if state.flags & (flag::IGNORED | flag::OUTSIDE) != 0 {
         return;
     }
     events::socket(kind::CLOSE, sock, tcp, state, old as u32);

@@ -4,6 +4,7 @@
 //! - `tp_btf/sock_send_length`, `tp_btf/sock_recv_length`: a call moved bytes. In: the socket and the length; the bytes are
 //!   read from the program's own buffer. Out: [`DataEvent`]s for sockets that speak a known protocol.
 //! - `tp_btf/inet_sock_set_state`: a connection opened, closed or failed. Out: [`SocketEvent`]s.
+//! - `tp_btf/cgroup_mkdir`, `cgroup_rename`, `cgroup_rmdir`: whose sockets are in which cgroup. Out: [`CgroupEvent`]s.
 //! - `iter/task_file`: on request of the loader, the counters of every socket in the capture that a process holds open, in all
 //!   network namespaces (`iter/tcp` sees one namespace only). Out: [`SocketRecord`]s.
 //!
@@ -16,13 +17,14 @@ mod capture;
 mod events;
 mod globals;
 mod lifecycle;
+mod names;
 mod owner;
 mod socket;
 mod state;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use core::ffi::c_void;
-use headwater_probe_types::direction;
+use headwater_probe_types::{change, direction};
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn on_send(ctx: BtfTracePointContext) -> i32 {
@@ -39,6 +41,24 @@ pub fn on_receive(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn on_state(ctx: BtfTracePointContext) -> i32 {
     lifecycle::changed(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+#[btf_tracepoint(function = "cgroup_mkdir")]
+pub fn on_cgroup_made(ctx: BtfTracePointContext) -> i32 {
+    names::cgroup(ctx.arg(0), ctx.arg(1), change::MADE);
+    0
+}
+
+#[btf_tracepoint(function = "cgroup_rename")]
+pub fn on_cgroup_renamed(ctx: BtfTracePointContext) -> i32 {
+    names::cgroup(ctx.arg(0), ctx.arg(1), change::RENAMED);
+    0
+}
+
+#[btf_tracepoint(function = "cgroup_rmdir")]
+pub fn on_cgroup_removed(ctx: BtfTracePointContext) -> i32 {
+    names::cgroup(ctx.arg(0), ctx.arg(1), change::REMOVED);
     0
 }
 

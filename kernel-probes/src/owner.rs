@@ -5,13 +5,17 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_probe_read_kernel},
     macros::btf_map,
 };
-use headwater_probe_types::{SocketState, flag};
+use headwater_probe_types::{FILTER_PATH_BYTES, SocketState, count, flag};
 
-use crate::{globals, socket::Sock};
+use crate::{buffers, globals, names, socket::Sock};
 
 /// Ids of the cgroups whose sockets are captured, those of cgroups below them included.
 #[btf_map]
 static FILTER_CGROUPS: HashMap<u64, u32, 64> = HashMap::new();
+
+/// Paths of these cgroups, padded with zeroes: one that is made again has another id.
+#[btf_map]
+static FILTER_PATHS: HashMap<[u8; FILTER_PATH_BYTES], u32, 64> = HashMap::new();
 
 /// Processes whose sockets are captured.
 #[btf_map]
@@ -24,7 +28,7 @@ static OWN_CONNECTIONS: LruHashMap<u64, u32, 1024> = LruHashMap::new();
 /// Levels of a cgroup's path that are compared with the filter.
 const CGROUP_LEVELS_MAX: u32 = 16;
 
-/// Whether the socket's cgroup is in the capture; also notes its id.
+/// Whether the cgroup in which the socket was made is in the capture; also notes its id.
 #[inline(always)]
 pub fn cgroup_is_captured(sock: Sock, state: &mut SocketState) -> bool {
     let cgroup = sock.cgroup();
@@ -32,6 +36,11 @@ pub fn cgroup_is_captured(sock: Sock, state: &mut SocketState) -> bool {
         return globals::filter_by_cgroup() == 0;
     }
     state.cgroup_id = cgroup_id(cgroup);
+    in_filter(cgroup)
+}
+
+#[inline(always)]
+fn in_filter(cgroup: *const u8) -> bool {
     if globals::filter_by_cgroup() == 0 {
         return true;
     }
@@ -50,6 +59,23 @@ pub fn cgroup_is_captured(sock: Sock, state: &mut SocketState) -> bool {
     false
 }
 
+/// A cgroup was made at a path: it is in the capture if the filter names the path.
+#[inline(always)]
+pub fn cgroup_was_made(id: u64, path: &[u8; FILTER_PATH_BYTES]) {
+    // SAFETY: only whether there is a value counts; it is not read.
+    if globals::filter_by_cgroup() != 0 && unsafe { FILTER_PATHS.get(path) }.is_some() {
+        let _ = FILTER_CGROUPS.insert(&id, &1, 0);
+    }
+}
+
+/// Ids are never given again: the entry would only take room.
+#[inline(always)]
+pub fn cgroup_was_removed(id: u64) {
+    if globals::filter_by_cgroup() != 0 {
+        let _ = FILTER_CGROUPS.remove(&id);
+    }
+}
+
 /// Settles the owner from the current process, which must be the one that uses the socket.
 #[inline(always)]
 pub fn settle(state: &mut SocketState) {
@@ -66,12 +92,40 @@ pub fn settle(state: &mut SocketState) {
         state.flags |= flag::IGNORED;
         return;
     }
-    state.pid = pid;
     // SAFETY: a helper without preconditions; there always is a current task.
     let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
+    let groups: *const u8 = read_kernel(task, globals::task_cgroups());
+    let cgroup: *const u8 = read_kernel(groups, globals::cset_default());
+    if state.flags & flag::OUTSIDE != 0 {
+        if !in_filter(cgroup) {
+            state.flags |= flag::IGNORED;
+            return;
+        }
+        state.flags &= !flag::OUTSIDE;
+        buffers::add(count::ADOPTED, 1);
+    }
+    state.pid = pid;
+    note_cgroup(state, groups, cgroup);
     let leader: *const u8 = read_kernel(task, globals::task_group_leader());
     state.process_started_ns = read_kernel(leader, globals::task_start());
     state.program = read_kernel(leader, globals::task_comm());
+    state.exec = read_kernel(leader, globals::task_exec());
+    names::process(state, task);
+}
+
+/// Who uses a socket owns it, not who made it: systemd makes sockets for its services, and a program may move after it made one. At
+/// the root of version 2 there may still be a container in the hierarchies of version 1.
+#[inline(always)]
+fn note_cgroup(state: &mut SocketState, groups: *const u8, cgroup: *const u8) {
+    state.cgroup_id = cgroup_id(cgroup);
+    state.cgroup_hierarchy = 0;
+    let level: u32 = read_kernel(cgroup, globals::cgroup_level());
+    if level == 0 && globals::v1_hierarchy() != 0 {
+        let controller: *const u8 = read_kernel(groups, globals::cset_subsys() + 8 * globals::v1_subsys());
+        let group: *const u8 = read_kernel(controller, globals::css_cgroup());
+        state.cgroup_id = cgroup_id(group);
+        state.cgroup_hierarchy = globals::v1_hierarchy();
+    }
 }
 
 /// Makes the other end of an own connection known as such.
@@ -89,14 +143,16 @@ pub fn is_own(connection_id: u64) -> bool {
     unsafe { OWN_CONNECTIONS.get(connection_id) }.is_some()
 }
 
+/// The id of a cgroup in its hierarchy.
 #[inline(always)]
-fn cgroup_id(cgroup: *const u8) -> u64 {
+pub fn cgroup_id(cgroup: *const u8) -> u64 {
     let node: *const u8 = read_kernel(cgroup, globals::cgroup_kn());
     read_kernel(node, globals::kn_id())
 }
 
+/// Reads a member of a kernel struct; zero where that faults.
 #[inline(always)]
-fn read_kernel<T: Copy>(base: *const u8, offset: u32) -> T {
+pub fn read_kernel<T: Copy>(base: *const u8, offset: u32) -> T {
     let mut value = core::mem::MaybeUninit::<T>::zeroed();
     // SAFETY: the helper checks the source and leaves the target zeroed on a fault; T is a plain integer or pointer.
     unsafe {

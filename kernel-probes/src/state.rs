@@ -80,8 +80,10 @@ pub fn begin(sock: Sock, tcp: TcpSock, state: &mut SocketState, known_role: u32)
     buffers::add(count::SOCKETS, 1);
     if state.flags & flag::OWN != 0 {
         owner::remember_own(state);
-    } else if owner::is_own(state.connection_id) || !owner::cgroup_is_captured(sock, state) {
+    } else if owner::is_own(state.connection_id) {
         state.flags |= flag::IGNORED;
+    } else if state.flags & flag::OWNER_KNOWN == 0 && !owner::cgroup_is_captured(sock, state) {
+        state.flags |= flag::OUTSIDE;
     }
 }
 

@@ -3,11 +3,12 @@
 mod clock;
 mod deliveries;
 mod heartbeat;
+mod held;
 pub mod ledger;
 mod losses;
 pub mod metrics;
+pub mod naming;
 mod observe;
 pub mod pipeline;
 mod publish;
 pub mod settings;
-mod workload;

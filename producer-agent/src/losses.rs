@@ -22,8 +22,9 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Books what was lost since the last look. Each lost event counts as one record: a bound from above.
-    pub fn book(&mut self, counts: &[u64; count::LEN as usize], missed_runs: u64, ledger: &mut Ledger) {
+    /// Books what was lost since the last look. Each lost event counts as one record: a bound from above. Says whether the path of a
+    /// cgroup may be among it.
+    pub fn book(&mut self, counts: &[u64; count::LEN as usize], missed_runs: u64, ledger: &mut Ledger) -> bool {
         for (index, stream, reason) in LOSSES {
             let index = index as usize;
             ledger.dropped(stream, reason, counts[index].saturating_sub(self.counts[index]));
@@ -31,7 +32,10 @@ impl Losses {
         let missed = missed_runs.saturating_sub(self.missed_runs);
         ledger.dropped(Stream::Requests, "probe_run_missed", missed);
         ledger.dropped(Stream::Flows, "probe_run_missed", missed);
+        let paths = count::RING_FULL_CGROUP as usize;
+        let path_lost = missed > 0 || counts[paths] > self.counts[paths];
         (self.counts, self.missed_runs) = (*counts, missed_runs);
+        path_lost
     }
 }
 
@@ -45,8 +49,10 @@ mod tests {
         let mut losses = Losses::default();
         let mut counts = [0; count::LEN as usize];
         counts[count::RING_FULL_DATA as usize] = 3;
-        losses.book(&counts, 1, &mut ledger);
-        losses.book(&counts, 1, &mut ledger);
+        assert!(losses.book(&counts, 1, &mut ledger));
+        assert!(!losses.book(&counts, 1, &mut ledger));
+        counts[count::RING_FULL_CGROUP as usize] = 1;
+        assert!(losses.book(&counts, 1, &mut ledger));
         let requests = &ledger.counts(Stream::Requests).dropped;
         assert_eq!((requests["ring_full"], requests["probe_run_missed"]), (3, 1));
         assert_eq!(ledger.counts(Stream::Flows).dropped["probe_run_missed"], 1);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! probes --ring buffer--> observer --records--> outlet --bounded queue--> Kafka
-//!    \--counters, walk over sockets--/             \--ledger--> watermarks, heartbeats
+//!    \--counters, walk over sockets--/   |          \--ledger--> watermarks, heartbeats
+//!                                  naming thread (names of workloads)
 //! ```
 //!
 //! One thread does all of it in turn, without waiting for Kafka. It sleeps on the ring buffer, for a fixed time or until much
@@ -20,6 +21,7 @@ use crate::clock::{Clock, monotonic_ns};
 use crate::heartbeat::{self, About, Heartbeats, Moment};
 use crate::ledger::{Ledger, Stream};
 use crate::losses::Losses;
+use crate::naming::{IdentityRecords, Naming};
 use crate::observe::Observer;
 use crate::publish::Outlet;
 use crate::settings::Settings;
@@ -45,6 +47,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
     let mut outlet = Outlet::open(settings)?;
     let mut probes = Probes::load(&settings.capture).context("load the probes")?;
     let capture_began_ns = monotonic_ns();
+    let mut naming = Naming::start(&settings.naming, probes.hierarchies())?;
     let mut clock = Clock::measure();
     let started_at_us = clock.epoch_us(capture_began_ns);
     let mut observer = Observer::new(settings.observer.clone(), clock);
@@ -55,6 +58,11 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
         agent_started_at_us: started_at_us,
         kernel: settings.kernel.clone(),
     });
+    let identities = IdentityRecords {
+        node: settings.observer.node.clone(),
+        cluster: settings.naming.cluster.clone(),
+        agent_started_at_us: started_at_us,
+    };
     let mut walk_at_us = next_walk(started_at_us, settings.flows_interval);
     let (mut watermark_at, mut heartbeat_at, mut clock_at) =
         (Instant::now() + settings.watermark_interval, Instant::now(), Instant::now() + CLOCK_INTERVAL);
@@ -68,9 +76,17 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
             probes.wait(settings.poll_interval);
         }
         let drained_ns = monotonic_ns();
+        let now = Instant::now();
+        observer.owners().set_now(now);
         let events = probes.drain(DRAIN_EVENTS_MAX, |event| {
-            observer.event(event, &mut |output| outlet.take(output, &mut ledger));
+            if let Some(event) = naming.event(event) {
+                observer.event(event, &mut |output| outlet.take(output, &mut ledger));
+            }
         });
+        for claim in naming.exchange(observer.owners()) {
+            outlet.identity(&identities.record(claim));
+        }
+        outlet.release(now, &mut ledger);
         outlet.take_reports();
         if events == DRAIN_EVENTS_MAX {
             continue;
@@ -82,13 +98,17 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
         }
         if stopping {
             observer.finish(drained_ns, &mut |output| outlet.take(output, &mut ledger));
+            wait_for_names(settings.naming.wait, &mut naming, &mut observer, &mut outlet, &mut ledger);
         }
-        let now = Instant::now();
         if (stopping || now >= watermark_at) && outlet.watermarks_are_out(&mut ledger) {
             watermark_at = now + settings.watermark_interval;
-            losses.book(&probes.counts()?, probes.missed_runs(), &mut ledger);
+            if losses.book(&probes.counts()?, probes.missed_runs(), &mut ledger) {
+                naming.walk_again();
+            }
             outlet.book_failed_deliveries(&mut ledger);
-            let up_to_us = clock.epoch_us(drained_ns.saturating_sub(SETTLED_NS)).max(started_at_us);
+            let settled_us = clock.epoch_us(drained_ns.saturating_sub(SETTLED_NS)).max(started_at_us);
+            // What is held comes behind this watermark.
+            let up_to_us = outlet.held_since_us().map_or(settled_us, |held_us| settled_us.min(held_us - 1));
             // What was drained or lost is newer than the beginning of this turn.
             let booked_us = clock.epoch_us(monotonic_ns());
             let watermarks = ledger.watermarks(up_to_us, booked_us, stopping);
@@ -103,6 +123,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
                     probe_counts: probes.counts()?,
                     missed_runs: probes.missed_runs(),
                     connections: observer.connections(),
+                    naming: naming_counters(&naming, &mut observer, &outlet),
                     delivered: Stream::ALL.map(|stream| outlet.delivered(stream)),
                     is_final: stopping,
                 },
@@ -123,6 +144,39 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
             return outlet.close(settings.flush_timeout);
         }
     }
+}
+
+/// Gives the last records their names, for as long as records wait for names.
+fn wait_for_names(
+    wait: Duration,
+    naming: &mut Naming,
+    observer: &mut Observer,
+    outlet: &mut Outlet,
+    ledger: &mut Ledger,
+) {
+    let deadline = Instant::now() + wait;
+    while outlet.held().0 > 0 {
+        let _ = naming.exchange(observer.owners());
+        let now = Instant::now();
+        outlet.release(now, ledger);
+        if now > deadline {
+            // Whoever was first asked for in the last turn.
+            return outlet.release(now + wait, ledger);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What the heartbeat says of naming.
+fn naming_counters(naming: &Naming, observer: &mut Observer, outlet: &Outlet) -> Vec<(&'static str, i64)> {
+    let (held, overflows) = outlet.held();
+    let mut counters = naming.counters();
+    counters.extend([
+        ("names_held_records", held as i64),
+        ("names_held_overflows", overflows as i64),
+        ("names_owners", observer.owners().len() as i64),
+    ]);
+    counters
 }
 
 /// Publishes what every connection did since the last walk.

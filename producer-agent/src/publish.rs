@@ -1,7 +1,8 @@
 //! Encodes records and hands them to Kafka.
 //!
 //! In: records of the observer, watermarks, heartbeats. Out: messages in the producer's bounded queue, and a line in the
-//! [`Ledger`] for each. Never blocks: a record that finds the queue full is dropped and counted, a watermark waits.
+//! [`Ledger`] for each. Never blocks: a record that finds the queue full is dropped and counted, a watermark waits. A record whose
+//! workload has no name yet is held; see [`Held`].
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -9,27 +10,33 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin, partition_of};
-use headwater_schemas::records::{Agent, Flow, Record, Request, Watermark};
+use headwater_schemas::records::{Agent, Flow, Identity, Record, Request, Watermark};
 use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
-use headwater_schemas::wire::Encoder;
+use headwater_schemas::wire::{Encoder, WriterSchema, split};
 use serde::Serialize;
 
 use crate::deliveries::{Deliveries, News};
+use crate::held::Held;
 use crate::ledger::{Ledger, Stream};
+use crate::naming::{Named, Owner};
 use crate::observe::Output;
 use crate::settings::Settings;
 
 /// Index of the heartbeats' topic in the publisher; those of the streams are `Stream as usize`.
 const AGENTS: usize = 2;
+/// The same of who owns which address.
+const IDENTITIES: usize = 3;
 
 /// Publishes what one agent has to say.
 pub struct Outlet {
     publisher: Publisher,
     lanes: [Lane; 2],
     agent: Encoder,
+    identity: Encoder,
     watermark: Encoder,
     requests_limit: DefaultDirectRateLimiter,
     buffer: Vec<u8>,
+    held: Held,
     waiting: Waiting,
     /// Failed deliveries that were booked already.
     failed: [u64; 2],
@@ -71,28 +78,32 @@ impl Waiting {
 struct Lane {
     partitions: i32,
     encoder: Encoder,
+    /// Reads what the encoder wrote, of records that were held.
+    schema: WriterSchema,
 }
 
 impl Outlet {
     /// Makes the topics where they are missing, registers the schemas and starts the producer.
     pub fn open(settings: &Settings) -> Result<Outlet> {
         let kafka: &KafkaSettings = &settings.kafka;
-        let topics = [Topic::Requests, Topic::Flows, Topic::Agents];
+        let topics = [Topic::Requests, Topic::Flows, Topic::Agents, Topic::Identities];
         let partitions = admin::ensure_topics(kafka, &topics)?;
         let registry = Registry::new(kafka);
         let lane = |topic: Topic, encoder: Encoder| -> Result<Lane> {
             let partitions = partitions.get(&topic).copied().context("a topic has no partitions")?;
-            Ok(Lane { partitions, encoder })
+            Ok(Lane { partitions, encoder, schema: WriterSchema::parse(topic.schema())? })
         };
         let requests = Encoder::of::<Request<'_>>(registry.register_topic(Topic::Requests)?)?;
         let flows = Encoder::of::<Flow<'_>>(registry.register_topic(Topic::Flows)?)?;
         Ok(Outlet {
             lanes: [lane(Topic::Requests, requests)?, lane(Topic::Flows, flows)?],
             agent: Encoder::of::<Agent>(registry.register_topic(Topic::Agents)?)?,
+            identity: Encoder::of::<Identity>(registry.register_topic(Topic::Identities)?)?,
             watermark: Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER)?)?,
             publisher: Publisher::start(kafka, topics.map(|topic| topic.name(&kafka.prefix)).to_vec())?,
             requests_limit: RateLimiter::direct(Quota::per_second(settings.requests_per_second_max)),
             buffer: Vec::with_capacity(1024),
+            held: Held::default(),
             waiting: Waiting::default(),
             failed: [0; 2],
             deliveries: Deliveries::default(),
@@ -102,14 +113,37 @@ impl Outlet {
     /// Takes what the observer gives.
     pub fn take(&mut self, output: Output<'_>, ledger: &mut Ledger) {
         match output {
-            Output::Request(_) if self.requests_limit.check().is_err() => {
+            Output::Request(..) if self.requests_limit.check().is_err() => {
                 ledger.dropped(Stream::Requests, "rate_limited", 1);
             }
-            Output::Request(request) => self.record(Stream::Requests, request.connection_id, &request, ledger),
-            Output::Flow(flow) => self.record(Stream::Flows, flow.connection_id, &flow, ledger),
+            Output::Request(request, owner) => match owner.named() {
+                Some(named) => self.request(request, &named, ledger),
+                None => self.hold(Stream::Requests, owner, request.completed_at_us, &request, ledger),
+            },
+            Output::Flow(flow, owner) => match owner.named() {
+                Some(named) => self.flow(flow, &named, ledger),
+                None => self.hold(Stream::Flows, owner, flow.observed_at_us, &flow, ledger),
+            },
             Output::RequestsDropped(reason, count) => ledger.dropped(Stream::Requests, reason, count),
             Output::FlowsDropped(reason, count) => ledger.dropped(Stream::Flows, reason, count),
         }
+    }
+
+    /// Publishes the held records whose workloads have a name by now, or whose time is over.
+    pub fn release(&mut self, now: Instant, ledger: &mut Ledger) {
+        for (record, named) in self.held.release(now) {
+            self.released(record.stream, &record.value, &named, ledger);
+        }
+    }
+
+    /// Event time of the oldest record that is held.
+    pub fn held_since_us(&self) -> Option<i64> {
+        self.held.oldest_us()
+    }
+
+    /// Records that are held, and how often one was given up as `unknown` since too many were.
+    pub fn held(&self) -> (usize, u64) {
+        (self.held.len(), self.held.overflows())
     }
 
     /// Writes the watermarks into every partition of their topics, behind all records handed over so far. Those that find the queue
@@ -154,10 +188,27 @@ impl Outlet {
         self.deliveries.are_stalled()
     }
 
+    /// Publishes who owns an address. One that finds the queue full is left out: the next interval says the same and more.
+    pub fn identity(&mut self, identity: &Identity) {
+        self.buffer.clear();
+        match self.identity.encode_into(identity, &mut self.buffer) {
+            Ok(()) => {
+                let _ = self.publisher.publish(
+                    IDENTITIES,
+                    Partition(0),
+                    identity.key().as_bytes(),
+                    Some(&self.buffer),
+                    &[],
+                );
+            }
+            Err(error) => tracing::error!(%error, "a record cannot be encoded"),
+        }
+    }
+
     /// Says when the brokers take nothing any more, and when they do again.
     fn tell(&mut self, dropped: i64) {
         let (waiting, delivered) =
-            (self.publisher.waiting(), (0..=AGENTS).map(|topic| self.publisher.delivered(topic)));
+            (self.publisher.waiting(), (0..=IDENTITIES).map(|topic| self.publisher.delivered(topic)));
         match self.deliveries.look(waiting, delivered.sum(), Instant::now()) {
             Some(News::Stalled(time)) => tracing::warn!(
                 waiting,
@@ -194,6 +245,54 @@ impl Outlet {
     /// Delivers what is left.
     pub fn close(self, timeout: Duration) -> Result<()> {
         self.publisher.flush(timeout).context("stop the agent in order")
+    }
+
+    fn request<'a>(&mut self, mut request: Request<'a>, named: &'a Named, ledger: &mut Ledger) {
+        named.fill_request(&mut request);
+        self.record(Stream::Requests, request.connection_id, &request, ledger);
+    }
+
+    fn flow<'a>(&mut self, mut flow: Flow<'a>, named: &'a Named, ledger: &mut Ledger) {
+        named.fill_flow(&mut flow);
+        self.record(Stream::Flows, flow.connection_id, &flow, ledger);
+    }
+
+    /// Keeps a record until its owner is named, as the bytes that it would have without names.
+    fn hold<R: Record + Serialize>(
+        &mut self,
+        stream: Stream,
+        owner: &Rc<Owner>,
+        event_us: i64,
+        record: &R,
+        ledger: &mut Ledger,
+    ) {
+        match self.lanes[stream as usize].encoder.encode(record) {
+            Ok(value) => {
+                if let Some(oldest) = self.held.add(stream, owner, event_us, value) {
+                    self.released(oldest.stream, &oldest.value, &Named::unknown(), ledger);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a record cannot be encoded");
+                ledger.dropped(stream, "not_encoded", 1);
+            }
+        }
+    }
+
+    fn released(&mut self, stream: Stream, value: &[u8], named: &Named, ledger: &mut Ledger) {
+        let schema = &self.lanes[stream as usize].schema;
+        // These bytes were written here, with the same schema; should they not be read, the record counts as dropped.
+        let Ok((_, datum)) = split(value) else { return ledger.dropped(stream, "not_encoded", 1) };
+        match stream {
+            Stream::Requests => match schema.decode::<Request<'_>>(datum) {
+                Ok(request) => self.request(request, named, ledger),
+                Err(_) => ledger.dropped(stream, "not_encoded", 1),
+            },
+            Stream::Flows => match schema.decode::<Flow<'_>>(datum) {
+                Ok(flow) => self.flow(flow, named, ledger),
+                Err(_) => ledger.dropped(stream, "not_encoded", 1),
+            },
+        }
     }
 
     fn record<R: Record + Serialize>(&mut self, stream: Stream, connection_id: &str, record: &R, ledger: &mut Ledger) {

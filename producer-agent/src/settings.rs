@@ -7,7 +7,9 @@ use headwater_kafka::KafkaSettings;
 use headwater_probe_loader::Options as CaptureOptions;
 use headwater_settings::{Key, Values};
 use headwater_telemetry::TelemetrySettings;
+use headwater_workload::runtimes::Roots;
 
+use crate::naming;
 use crate::observe::{ObserverOptions, Paths};
 
 /// Settings of this program alone.
@@ -34,6 +36,25 @@ pub const KEYS: &[Key] = &[
     Key::new("requests.per_second_max", "100000", "Requests that are published a second; more are counted as dropped"),
     Key::new("flows.interval_ms", "10000", "How often the progress of open connections is published"),
     Key::new("watermark.interval_ms", "1000", "How often the agent says up to when its records are complete"),
+    Key::new(
+        "names.wait_ms",
+        "2000",
+        "How long a record waits for the name of its workload before it is called unknown",
+    ),
+    Key::new("names.docker_root", "/var/lib/docker", "Where Docker keeps its data, for the names of its containers"),
+    Key::new(
+        "names.podman_root",
+        "/var/lib/containers/storage",
+        "Where Podman keeps its storage, for the names of its containers",
+    ),
+    Key::new(
+        "kubernetes.enabled",
+        "auto",
+        "on names workloads from Kubernetes, off does not; auto does in a pod that has a service account",
+    ),
+    Key::optional("kubernetes.labels", "Keys of labels of pods that go into the records, separated by commas"),
+    Key::new("identities.interval_ms", "10000", "How often the agent says who owns which address of Kubernetes' pods"),
+    Key::optional("cluster.name", "Name of the Kubernetes cluster in all records; `kubernetes` if absent"),
     Key::new("stop.flush_ms", "5000", "How long the agent waits at its end for its last records to be delivered"),
 ];
 
@@ -47,6 +68,7 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     pub capture: CaptureOptions,
     pub observer: ObserverOptions,
+    pub naming: naming::Settings,
     pub kernel: String,
     pub poll_interval: Duration,
     pub flows_interval: Duration,
@@ -69,17 +91,46 @@ impl Settings {
                 Err(_) => values.problem("capture.pid", format!("`{text}` is not the id of a process")),
             }
         }
+        let name_wait = values.duration_ms("names.wait_ms", 0..=10_000);
+        let node = values.optional("node.name");
+        let kubernetes =
+            match values.choice("kubernetes.enabled", &[("auto", None), ("on", Some(true)), ("off", Some(false))]) {
+                Some(enabled) => enabled,
+                None => headwater_kubernetes::is_inside(),
+            };
+        if kubernetes && node.is_none() {
+            values.problem(
+                "node.name",
+                "is needed to name workloads from Kubernetes: the node's name there (fieldRef spec.nodeName in the pod)",
+            );
+        }
         let cgroups = values.list("capture.cgroup").into_iter().map(Into::into).collect();
         Settings {
             kafka: KafkaSettings::read(values),
             telemetry: TelemetrySettings::read(values),
             capture: CaptureOptions { cgroups, pids, ring_bytes },
             observer: ObserverOptions {
-                node: values.optional("node.name").unwrap_or_else(|| kernel_text("hostname")),
+                node: node.clone().unwrap_or_else(|| kernel_text("hostname")),
                 paths: values.choice("http.paths", &[("templated", Paths::Templated), ("full", Paths::Full)]),
                 connections_max: values.number("capture.connections_max", 100..=10_000_000),
                 operations_max: values.number("http.operations_max", 1..=100_000),
+                name_wait,
                 protocols: headwater_protocols::Options::default(),
+            },
+            naming: naming::Settings {
+                roots: Roots {
+                    docker: values.text("names.docker_root").into(),
+                    podman: values.text("names.podman_root").into(),
+                },
+                cluster: values
+                    .optional("cluster.name")
+                    .unwrap_or_else(|| if kubernetes { "kubernetes".to_owned() } else { String::new() }),
+                wait: name_wait,
+                identities_interval: values.duration_ms("identities.interval_ms", 1000..=3_600_000),
+                kubernetes: kubernetes.then(|| headwater_kubernetes::Options {
+                    node: node.unwrap_or_default(),
+                    labels: values.list("kubernetes.labels"),
+                }),
             },
             kernel: kernel_text("osrelease"),
             poll_interval: values.duration_ms("capture.poll_ms", 1..=1000),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use headwater_histogram::Histogram;
 
 use crate::records::{
-    Agent, Alert, AlertState, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Latency, Missing, Partial,
-    PartitionClosed, Request, Side, Watermark, Workload,
+    Agent, Alert, AlertState, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Latency, Missing,
+    Partial, PartitionClosed, Request, Side, Watermark, Workload,
 };
 
 pub fn request() -> Request<'static> {
@@ -108,6 +108,24 @@ pub fn agent() -> Agent {
         counters: BTreeMap::from([("connections".to_owned(), 5)]),
         cpu_ms: 1234,
         rss_bytes: 50 << 20,
+    }
+}
+
+pub fn identity() -> Identity {
+    Identity {
+        network: "c1".into(),
+        address: "10.0.0.7".into(),
+        node: "node-a".into(),
+        agent_started_at_us: 1_790_000_000_000_001,
+        cluster: "c1".into(),
+        namespace: "shop".into(),
+        kind: "Deployment".into(),
+        name: "orders".into(),
+        pod: "orders-5d4f-x".into(),
+        labels: BTreeMap::from([("app".to_owned(), "orders".to_owned())]),
+        from_us: 1_790_000_001_000_000,
+        until_us: 1_790_000_011_000_000,
+        ended: true,
     }
 }
 
@@ -258,6 +276,7 @@ macro_rules! each_record {
         $call!("dead_letter", $crate::records::DeadLetter<'_>, dead_letter);
         $call!("edge", $crate::records::Edge, edge);
         $call!("flow", $crate::records::Flow<'_>, flow);
+        $call!("identity", $crate::records::Identity, identity);
         $call!("latency", $crate::records::Latency, latency);
         $call!("partial", $crate::records::Partial, partial);
         $call!("partition_closed", $crate::records::PartitionClosed, partition_closed);

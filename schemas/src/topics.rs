@@ -1,6 +1,6 @@
 //! Which topics there are, what they hold, and how they are kept.
 
-use crate::records::{Agent, Alert, DeadLetter, Edge, Flow, Latency, Partial, Record, Request};
+use crate::records::{Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Record, Request};
 
 /// A topic of Headwater. Its name in Kafka is the prefix and [`Topic::suffix`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,6 +9,8 @@ pub enum Topic {
     Flows,
     /// Each request with its response, as each side's agent saw it.
     Requests,
+    /// Who owned which address from when to when.
+    Identities,
     /// Heartbeats of the agents.
     Agents,
     /// What one partition of `flows` and `requests` adds to a window.
@@ -34,9 +36,10 @@ pub enum Retention {
 
 impl Topic {
     /// All topics, in the order in which records flow.
-    pub const ALL: [Topic; 8] = [
+    pub const ALL: [Topic; 9] = [
         Topic::Flows,
         Topic::Requests,
+        Topic::Identities,
         Topic::Agents,
         Topic::Partials,
         Topic::Edges,
@@ -50,6 +53,7 @@ impl Topic {
         match self {
             Topic::Flows => "flows",
             Topic::Requests => "requests",
+            Topic::Identities => "identities",
             Topic::Agents => "agents",
             Topic::Partials => "partials",
             Topic::Edges => "edges",
@@ -75,6 +79,7 @@ impl Topic {
         match self {
             Topic::Flows => Flow::SCHEMA,
             Topic::Requests => Request::SCHEMA,
+            Topic::Identities => Identity::SCHEMA,
             Topic::Agents => Agent::SCHEMA,
             Topic::Partials => Partial::SCHEMA,
             Topic::Edges => Edge::SCHEMA,
@@ -88,6 +93,7 @@ impl Topic {
     pub fn key(self) -> &'static str {
         match self {
             Topic::Flows | Topic::Requests => "connection id",
+            Topic::Identities => "network and address",
             Topic::Agents => "node",
             Topic::Partials | Topic::Edges => "edge id",
             Topic::Latencies => "edge id and operation",
@@ -99,7 +105,7 @@ impl Topic {
     /// Which program writes it.
     pub fn written_by(self) -> &'static str {
         match self {
-            Topic::Flows | Topic::Requests | Topic::Agents => "headwater-agent",
+            Topic::Flows | Topic::Requests | Topic::Identities | Topic::Agents => "headwater-agent",
             Topic::Partials => "headwater-processor join",
             Topic::Edges => "headwater-processor service-map",
             Topic::Latencies => "headwater-processor latency",
@@ -114,8 +120,9 @@ impl Topic {
     /// record an edge and window, and whoever judges a window needs the whole of it: they have one partition.
     pub fn partitions(self, setting: i32) -> i32 {
         match self {
-            Topic::Agents | Topic::Edges | Topic::Latencies | Topic::Alerts | Topic::DeadLetters => 1,
-            _ => setting,
+            Topic::Identities | Topic::Agents => 1,
+            Topic::Edges | Topic::Latencies | Topic::Alerts | Topic::DeadLetters => 1,
+            Topic::Flows | Topic::Requests | Topic::Partials => setting,
         }
     }
 
@@ -125,7 +132,7 @@ impl Topic {
             Topic::Flows | Topic::Requests => Retention::Hours(24),
             Topic::Partials => Retention::Hours(6),
             Topic::Edges | Topic::Latencies => Retention::Hours(7 * 24),
-            Topic::Agents => Retention::CompactedAfterHours(24),
+            Topic::Identities | Topic::Agents => Retention::CompactedAfterHours(24),
             Topic::Alerts => Retention::CompactedAfterHours(30 * 24),
             Topic::DeadLetters => Retention::Hours(7 * 24),
         }

@@ -16,6 +16,17 @@ pub mod kind {
     pub const CLOSE: u32 = 3;
     /// [`crate::DataEvent`] without bytes: the program read the end of the stream.
     pub const END_OF_STREAM: u32 = 4;
+    /// [`crate::CgroupEvent`] and the path behind it: a cgroup was made, renamed or removed.
+    pub const CGROUP: u32 = 5;
+    /// [`crate::ProcessEvent`] and its words behind it: a program uses a socket for the first time since its exec(2).
+    pub const PROCESS: u32 = 6;
+}
+
+/// What happened to a cgroup.
+pub mod change {
+    pub const MADE: u32 = 1;
+    pub const RENAMED: u32 = 2;
+    pub const REMOVED: u32 = 3;
 }
 
 /// Which way the bytes went, as the socket's own program sees it.
@@ -53,6 +64,8 @@ pub mod flag {
     pub const OWNER_KNOWN: u32 = 32;
     /// It was established at some time.
     pub const ESTABLISHED: u32 = 64;
+    /// The socket was made outside of the filter: whether it is captured is decided by the cgroup of the process that uses it first.
+    pub const OUTSIDE: u32 = 128;
 }
 
 /// A send or receive call moved bytes. The captured bytes follow it in the ring buffer.
@@ -84,6 +97,40 @@ pub struct SocketEvent {
     pub socket: SocketRecord,
 }
 
+/// A cgroup was made, renamed or removed. Its path follows, from the root of its hierarchy.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CgroupEvent {
+    pub kind: u32,
+    /// See [`change`].
+    pub change: u32,
+    /// 0 for cgroup v2; a number that the kernel gave to a hierarchy of version 1.
+    pub hierarchy: u32,
+    pub path_bytes: u32,
+    /// Unique in its hierarchy, and the inode number of its directory.
+    pub id: u64,
+}
+
+/// What names a program: its executable, its arguments and its environment, as they are when it uses its first socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessEvent {
+    pub kind: u32,
+    pub pid: u32,
+    pub started_ns: u64,
+    /// Counts the calls of exec(2) that led to this program.
+    pub exec: u32,
+    /// Arguments and environment follow, one behind the other.
+    pub arguments_bytes: u32,
+    pub environment_bytes: u32,
+    /// 1 if the environment is longer than what follows.
+    pub environment_is_cut: u32,
+    /// File name of the executable without its folders, ended by a zero.
+    pub executable: [u8; 64],
+    /// Name of the first thread (comm), ended by a zero: after exec(2) what the file was called by.
+    pub first_thread: [u8; 16],
+}
+
 /// All that is known of one socket at one time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +139,7 @@ pub struct SocketRecord {
     pub at_ns: u64,
     /// When it was established, or first seen if that was before the capture.
     pub opened_at_ns: u64,
+    /// Cgroup of the owner when it used the socket first; of the socket as long as there is no owner.
     pub cgroup_id: u64,
     /// Start of the owning process since boot; with the pid it names the process.
     pub process_started_ns: u64,
@@ -125,6 +173,10 @@ pub struct SocketRecord {
     pub rtt_min_us: u32,
     /// From SYN to established on the client side; 0 if not seen.
     pub connect_us: u32,
+    /// The owner's [`ProcessEvent::exec`].
+    pub exec: u32,
+    /// Hierarchy of `cgroup_id`.
+    pub cgroup_hierarchy: u32,
     pub reserved: u32,
 }
 
@@ -157,15 +209,20 @@ pub struct SocketState {
     pub unknown_turns: u32,
     /// The kernel has forgotten it when the socket closes.
     pub local_port: u32,
+    /// The owner's [`ProcessEvent::exec`].
+    pub exec: u32,
+    pub cgroup_hierarchy: u32,
     pub reserved: u32,
     /// The first bytes of the current turn, for [`sniff`].
     pub head: sniff::Head,
 }
 
 const _: () = assert!(size_of::<DataEvent>() == 48);
-const _: () = assert!(size_of::<SocketRecord>() == 168);
-const _: () = assert!(size_of::<SocketEvent>() == 176);
-const _: () = assert!(size_of::<SocketState>() == 152);
+const _: () = assert!(size_of::<SocketRecord>() == 176);
+const _: () = assert!(size_of::<SocketEvent>() == 184);
+const _: () = assert!(size_of::<SocketState>() == 160);
+const _: () = assert!(size_of::<CgroupEvent>() == 24);
+const _: () = assert!(size_of::<ProcessEvent>() == 112);
 
 /// Why the probes gave up something: indices of the per-CPU counters.
 pub mod count {
@@ -187,7 +244,15 @@ pub mod count {
     pub const COPIED_BYTES: u32 = 7;
     /// Sockets taken into the capture.
     pub const SOCKETS: u32 = 8;
-    pub const LEN: u32 = 9;
+    /// The ring buffer was full: the path of a cgroup is lost. The loader's user looks for it in the file system.
+    pub const RING_FULL_CGROUP: u32 = 9;
+    /// The ring buffer was full: the words of a program are lost. They are tried again at its next socket.
+    pub const RING_FULL_PROCESS: u32 = 10;
+    /// Programs announced.
+    pub const PROCESSES: u32 = 11;
+    /// Sockets made outside of the filter and used by a process inside of it.
+    pub const ADOPTED: u32 = 12;
+    pub const LEN: u32 = 13;
 
     /// Names for metrics, in order.
     pub const NAMES: [&str; LEN as usize] = [
@@ -200,6 +265,10 @@ pub mod count {
         "data_events",
         "copied_bytes",
         "sockets",
+        "ring_full_cgroup",
+        "ring_full_process",
+        "processes",
+        "adopted",
     ];
 }
 
@@ -208,6 +277,16 @@ pub const CAPTURE_BYTES_MAX: usize = 16 * 1024;
 
 /// Most bytes that are copied of one turn, which is what one side says before the other answers.
 pub const TURN_BYTES_MAX: u32 = 64 * 1024;
+
+/// Bytes of a cgroup's path: what the kernel gives to its own tracepoints.
+pub const PATH_BYTES_MAX: usize = 1024;
+
+/// Bytes of a path that a filter can name.
+pub const FILTER_PATH_BYTES: usize = 256;
+
+/// Bytes of a program's arguments and of its environment.
+pub const ARGUMENTS_BYTES_MAX: usize = 1024;
+pub const ENVIRONMENT_BYTES_MAX: usize = 4096;
 
 /// Turns without a known protocol after which a socket's bytes are not looked at any more.
 pub const UNKNOWN_TURNS_MAX: u32 = 16;

@@ -27,6 +27,15 @@ fn main() -> Result<(), LoadError> {
                 let head: String = String::from_utf8_lossy(captured).chars().take(60).collect();
                 println!("{event:?} {head:?}");
             }
+            // An environment holds secrets.
+            Event::Process(event, arguments, environment) => {
+                println!(
+                    "{event:?} {:?}, {} bytes of environment",
+                    String::from_utf8_lossy(arguments),
+                    environment.len()
+                );
+            }
+            Event::Cgroup(event, path) => println!("{event:?} {:?}", String::from_utf8_lossy(path)),
             other => println!("{other:?}"),
         });
     }

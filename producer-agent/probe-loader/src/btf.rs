@@ -31,6 +31,8 @@ const DEPTH_MAX: u32 = 8;
 pub struct KernelTypes {
     types: Vec<Type>,
     by_name: HashMap<String, u32>,
+    /// Indices of the controllers of cgroups, by the names in the kernel's enum.
+    controllers: HashMap<String, u32>,
 }
 
 struct Type {
@@ -61,6 +63,11 @@ impl KernelTypes {
             bytes.get(start..end).ok_or_else(|| LoadError::Btf("ends before its sections".into()))
         };
         parse_types(section(8, 12)?, section(16, 20)?)
+    }
+
+    /// The kernel's index of a cgroup controller such as `pids`.
+    pub fn controller(&self, name: &str) -> Option<u32> {
+        self.controllers.get(&format!("{name}_cgrp_id")).copied()
     }
 
     /// Offset in bytes of a member, given as a path such as `sk_cgrp_data.cgroup`, from the start of a struct.
@@ -107,7 +114,7 @@ impl KernelTypes {
 fn parse_types(section: &[u8], strings: &[u8]) -> Result<KernelTypes, LoadError> {
     let mut reader = Reader { bytes: section, at: 0 };
     let mut types = Vec::new();
-    let mut by_name = HashMap::new();
+    let (mut by_name, mut controllers) = (HashMap::new(), HashMap::new());
     while reader.at < section.len() {
         let (name, info, target) = (reader.u32()?, reader.u32()?, reader.u32()?);
         let (kind, count, bit_fields) = (info >> 24 & 0x1f, info & 0xffff, info >> 31 == 1);
@@ -122,7 +129,16 @@ fn parse_types(section: &[u8], strings: &[u8]) -> Result<KernelTypes, LoadError>
             }
             KIND_INT | KIND_VAR | KIND_DECL_TAG => reader.skip(4)?,
             KIND_ARRAY => reader.skip(12)?,
-            KIND_ENUM | KIND_FUNC_PROTO => reader.skip(8 * count as usize)?,
+            KIND_ENUM => {
+                for _ in 0..count {
+                    let (name, value) = (reader.u32()?, reader.u32()?);
+                    let name = string(strings, name);
+                    if name.ends_with("_cgrp_id") {
+                        controllers.insert(name, value);
+                    }
+                }
+            }
+            KIND_FUNC_PROTO => reader.skip(8 * count as usize)?,
             KIND_DATASEC | KIND_ENUM64 => reader.skip(12 * count as usize)?,
             _ => {}
         }
@@ -131,7 +147,7 @@ fn parse_types(section: &[u8], strings: &[u8]) -> Result<KernelTypes, LoadError>
             by_name.entry(string(strings, name)).or_insert(types.len() as u32);
         }
     }
-    Ok(KernelTypes { types, by_name })
+    Ok(KernelTypes { types, by_name, controllers })
 }
 
 fn string(strings: &[u8], offset: u32) -> String {
@@ -189,6 +205,7 @@ mod tests {
         let remote = types.offset("sock_common", "skc_daddr").unwrap();
         assert_eq!(types.offset("sock_common", "skc_rcv_saddr").unwrap(), remote + 4);
         assert!(types.offset("sock", "sk_cgrp_data.cgroup").unwrap() > 0);
+        assert!(types.controller("cpu").is_some() && types.controller("no_such").is_none());
         assert!(types.offset("tcp_sock", "no_such_member").is_err());
         assert!(types.offset("no_such_struct", "x").is_err());
     }

@@ -1,6 +1,6 @@
 //! What comes out of the ring buffer, as references into it.
 
-use headwater_probe_types::{DataEvent, SocketEvent, SocketRecord, kind};
+use headwater_probe_types::{CgroupEvent, DataEvent, ProcessEvent, SocketEvent, SocketRecord, kind};
 
 /// One event of the probes.
 #[derive(Debug)]
@@ -11,6 +11,10 @@ pub enum Event<'a> {
     EndOfStream(DataEvent),
     Open(SocketRecord),
     Close(SocketRecord),
+    /// A cgroup was made, renamed or removed; with its path.
+    Cgroup(CgroupEvent, &'a [u8]),
+    /// A program uses its first socket; with its arguments and its environment, each word ended by a zero.
+    Process(ProcessEvent, &'a [u8], &'a [u8]),
 }
 
 impl Event<'_> {
@@ -25,6 +29,17 @@ impl Event<'_> {
             }
             kind::OPEN => Some(Event::Open(read::<SocketEvent>(bytes)?.socket)),
             kind::CLOSE => Some(Event::Close(read::<SocketEvent>(bytes)?.socket)),
+            kind::CGROUP => {
+                let event: CgroupEvent = read(bytes)?;
+                let path = bytes.get(size_of::<CgroupEvent>()..)?.get(..event.path_bytes as usize)?;
+                Some(Event::Cgroup(event, path))
+            }
+            kind::PROCESS => {
+                let event: ProcessEvent = read(bytes)?;
+                let words = bytes.get(size_of::<ProcessEvent>()..)?;
+                let (arguments, rest) = words.split_at_checked(event.arguments_bytes as usize)?;
+                Some(Event::Process(event, arguments, rest.get(..event.environment_bytes as usize)?))
+            }
             _ => None,
         }
     }
@@ -42,6 +57,10 @@ unsafe impl Plain for DataEvent {}
 unsafe impl Plain for SocketEvent {}
 // SAFETY: as above.
 unsafe impl Plain for SocketRecord {}
+// SAFETY: as above.
+unsafe impl Plain for CgroupEvent {}
+// SAFETY: as above.
+unsafe impl Plain for ProcessEvent {}
 
 /// Copies a value from the start of `bytes`; `None` if they are too few.
 pub fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
@@ -67,6 +86,18 @@ mod tests {
         bytes[4..8].copy_from_slice(&13_u32.to_ne_bytes());
         assert!(Event::parse(&bytes).is_none());
         bytes[..4].copy_from_slice(&kind::CLOSE.to_ne_bytes());
+        assert!(Event::parse(&bytes).is_none());
+        bytes[..4].copy_from_slice(&kind::CGROUP.to_ne_bytes());
+        bytes[12..16].copy_from_slice(&36_u32.to_ne_bytes());
+        assert!(matches!(Event::parse(&bytes), Some(Event::Cgroup(_, path)) if path.len() == 36));
+        bytes[12..16].copy_from_slice(&37_u32.to_ne_bytes());
+        assert!(Event::parse(&bytes).is_none());
+        let mut bytes = [0_u8; 116];
+        bytes[..4].copy_from_slice(&kind::PROCESS.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&3_u32.to_ne_bytes());
+        bytes[24..28].copy_from_slice(&1_u32.to_ne_bytes());
+        assert!(matches!(Event::parse(&bytes), Some(Event::Process(_, [0, 0, 0], [0]))));
+        bytes[24..28].copy_from_slice(&2_u32.to_ne_bytes());
         assert!(Event::parse(&bytes).is_none());
     }
 }

@@ -6,7 +6,7 @@ use crate::LoadError;
 use crate::btf::KernelTypes;
 
 /// Global, struct, member.
-const MEMBERS: [(&str, &str, &str); 32] = [
+const MEMBERS: [(&str, &str, &str); 47] = [
     ("SKC_FAMILY", "sock_common", "skc_family"),
     ("SKC_STATE", "sock_common", "skc_state"),
     ("SKC_DADDR", "sock_common", "skc_daddr"),
@@ -35,10 +35,25 @@ const MEMBERS: [(&str, &str, &str); 32] = [
     ("CGROUP_KN", "cgroup", "kn"),
     ("CGROUP_LEVEL", "cgroup", "level"),
     ("CGROUP_ANCESTORS", "cgroup", "ancestors"),
+    ("CGROUP_ROOT", "cgroup", "root"),
+    ("ROOT_HIERARCHY", "cgroup_root", "hierarchy_id"),
     ("KN_ID", "kernfs_node", "id"),
+    ("CSET_DEFAULT", "css_set", "dfl_cgrp"),
+    ("CSET_SUBSYS", "css_set", "subsys"),
+    ("CSS_CGROUP", "cgroup_subsys_state", "cgroup"),
     ("TASK_GROUP_LEADER", "task_struct", "group_leader"),
     ("TASK_START", "task_struct", "start_boottime"),
     ("TASK_COMM", "task_struct", "comm"),
+    ("TASK_EXEC", "task_struct", "self_exec_id"),
+    ("TASK_CGROUPS", "task_struct", "cgroups"),
+    ("TASK_MM", "task_struct", "mm"),
+    ("MM_ARG_START", "mm_struct", "arg_start"),
+    ("MM_ARG_END", "mm_struct", "arg_end"),
+    ("MM_ENV_START", "mm_struct", "env_start"),
+    ("MM_ENV_END", "mm_struct", "env_end"),
+    ("MM_EXE_FILE", "mm_struct", "exe_file"),
+    ("FILE_DENTRY", "file", "f_path.dentry"),
+    ("DENTRY_NAME", "dentry", "d_name.name"),
     ("REGS_SYSCALL", "pt_regs", SYSCALL_REGISTER),
 ];
 

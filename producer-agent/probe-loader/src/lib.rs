@@ -4,6 +4,7 @@
 //! and the probes' own counters. The probes go away with [`Probes`].
 
 mod btf;
+mod cgroups;
 mod error;
 mod event;
 mod layout;
@@ -11,17 +12,17 @@ mod layout;
 use std::fs;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter};
 use aya::{Btf, Ebpf, EbpfLoader};
+pub use cgroups::Hierarchy;
 pub use error::LoadError;
 pub use event::Event;
 pub use headwater_probe_types as types;
-use headwater_probe_types::{SocketRecord, count};
+use headwater_probe_types::{FILTER_PATH_BYTES, SocketRecord, count};
 
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -29,8 +30,14 @@ const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Program in the object, tracepoint.
-const TRACEPOINTS: [(&str, &str); 3] =
-    [("on_send", "sock_send_length"), ("on_receive", "sock_recv_length"), ("on_state", "inet_sock_set_state")];
+const TRACEPOINTS: [(&str, &str); 6] = [
+    ("on_send", "sock_send_length"),
+    ("on_receive", "sock_recv_length"),
+    ("on_state", "inet_sock_set_state"),
+    ("on_cgroup_made", "cgroup_mkdir"),
+    ("on_cgroup_renamed", "cgroup_rename"),
+    ("on_cgroup_removed", "cgroup_rmdir"),
+];
 
 /// The program that walks over all sockets.
 const ITERATOR: &str = "each_socket";
@@ -58,6 +65,7 @@ pub struct Probes {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     counts: PerCpuArray<MapData, u64>,
+    hierarchies: Vec<Hierarchy>,
 }
 
 impl Probes {
@@ -65,8 +73,11 @@ impl Probes {
     pub fn load(options: &Options) -> Result<Probes, LoadError> {
         sees_all_processes()?;
         let btf_bytes = fs::read(KERNEL_BTF).map_err(|source| LoadError::NoBtf { path: KERNEL_BTF.into(), source })?;
-        let layout = layout::of_kernel(&btf::KernelTypes::parse(&btf_bytes)?)?;
-        drop(btf_bytes);
+        let types = btf::KernelTypes::parse(&btf_bytes)?;
+        let layout = layout::of_kernel(&types)?;
+        let (hierarchies, v1_subsys) = cgroups::hierarchies(&types);
+        let v1_hierarchy = hierarchies.iter().map(|hierarchy| hierarchy.number).max().unwrap_or(0);
+        drop((types, btf_bytes));
         let btf = Btf::from_sys_fs().map_err(|error| LoadError::Btf(format!("cannot be parsed: {error}")))?;
 
         let own_pid = std::process::id();
@@ -80,7 +91,9 @@ impl Probes {
         loader
             .btf(Some(&btf))
             .map_max_entries("EVENTS", options.ring_bytes)
-            .map_max_entries("ROOM", 2 * processors as u32);
+            .map_max_entries("ROOM", 2 * processors as u32)
+            .map_max_entries("PATH_ROOM", processors as u32)
+            .map_max_entries("WORDS_ROOM", processors as u32);
         for (global, offset) in &layout.offsets {
             loader.override_global(global, offset, true);
         }
@@ -88,6 +101,8 @@ impl Probes {
             loader.override_global(global, number, true);
         }
         loader
+            .override_global("V1_HIERARCHY", &v1_hierarchy, true)
+            .override_global("V1_SUBSYS", &v1_subsys, true)
             .override_global("OWN_PID", &own_pid, true)
             .override_global("FILTER_BY_CGROUP", &by_cgroup, true)
             .override_global("FILTER_BY_PID", &by_pid, true)
@@ -95,7 +110,7 @@ impl Probes {
             .override_global("URGENT_BYTES", &urgent_bytes, true);
         let object = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/headwater-probes"));
         let mut ebpf = loader.load(object).map_err(object_error)?;
-        set_filters(&mut ebpf, options)?;
+        set_filters(&mut ebpf, options, &hierarchies)?;
         load_iterator(&mut ebpf, &btf)?;
         attach_tracepoints(&mut ebpf, &btf)?;
         begin_capture(&mut ebpf)?;
@@ -103,7 +118,12 @@ impl Probes {
         let ring = take_map(&mut ebpf, "EVENTS")?;
         let ring = RingBuf::try_from(ring).map_err(map_error)?;
         let counts = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTS")?).map_err(map_error)?;
-        Ok(Probes { ebpf, ring, counts })
+        Ok(Probes { ebpf, ring, counts, hierarchies })
+    }
+
+    /// The hierarchies of cgroups whose paths [`Event::Cgroup`] tells from now on; those that exist already are in their mounts.
+    pub fn hierarchies(&self) -> &[Hierarchy] {
+        &self.hierarchies
     }
 
     /// Waits until much is waiting in the ring buffer, or the time is over. What waits is read by [`Probes::drain`].
@@ -208,11 +228,22 @@ fn load_iterator(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
     program.load("task_file", btf).map_err(|error| refused(ITERATOR, "iter/task_file", error))
 }
 
-fn set_filters(ebpf: &mut Ebpf, options: &Options) -> Result<(), LoadError> {
-    let map = ebpf.map_mut("FILTER_CGROUPS").ok_or_else(|| LoadError::Object("it has no FILTER_CGROUPS".into()))?;
-    let mut cgroups: aya::maps::HashMap<_, u64, u32> = map.try_into().map_err(map_error)?;
+fn set_filters(ebpf: &mut Ebpf, options: &Options, hierarchies: &[Hierarchy]) -> Result<(), LoadError> {
     for path in &options.cgroups {
-        cgroups.insert(cgroup_id(path)?, 1, 0).map_err(map_error)?;
+        let (id, key) = cgroups::filtered(path, hierarchies)?;
+        let map = ebpf.map_mut("FILTER_CGROUPS").ok_or_else(|| LoadError::Object("it has no FILTER_CGROUPS".into()))?;
+        let mut ids: aya::maps::HashMap<_, u64, u32> = map.try_into().map_err(map_error)?;
+        ids.insert(id, 1, 0).map_err(map_error)?;
+        let map = ebpf.map_mut("FILTER_PATHS").ok_or_else(|| LoadError::Object("it has no FILTER_PATHS".into()))?;
+        let mut paths: aya::maps::HashMap<_, [u8; FILTER_PATH_BYTES], u32> = map.try_into().map_err(map_error)?;
+        match key {
+            Some(key) => paths.insert(key, 1, 0).map_err(map_error)?,
+            None => tracing::warn!(
+                path = %path.display(),
+                "the filter holds for this cgroup as long as it exists: if it is made again, it is not captured any more, since the \
+                 whole hierarchy of cgroups cannot be seen here (in a container, mount the machine's /sys/fs/cgroup)"
+            ),
+        }
     }
     let map = ebpf.map_mut("FILTER_PIDS").ok_or_else(|| LoadError::Object("it has no FILTER_PIDS".into()))?;
     let mut pids: aya::maps::HashMap<_, u32, u32> = map.try_into().map_err(map_error)?;
@@ -220,16 +251,6 @@ fn set_filters(ebpf: &mut Ebpf, options: &Options) -> Result<(), LoadError> {
         pids.insert(pid, 1, 0).map_err(map_error)?;
     }
     Ok(())
-}
-
-/// A cgroup's id is the inode number of its directory (kernel 5.5 and later, 64 bits).
-fn cgroup_id(path: &Path) -> Result<u64, LoadError> {
-    let failed = |source| LoadError::Cgroup { path: path.display().to_string(), source };
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if !metadata.is_dir() || !path.join("cgroup.procs").exists() {
-        return Err(failed(std::io::Error::other("this is not a cgroup")));
-    }
-    Ok(metadata.ino())
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, LoadError>

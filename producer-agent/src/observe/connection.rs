@@ -8,7 +8,7 @@ use headwater_protocols::{Options, Parser, Side as ProtocolSide};
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
 
-use crate::workload::{Workload, Workloads};
+use crate::naming::{Owner, Owners};
 
 /// One socket under capture.
 pub struct Connection {
@@ -26,7 +26,7 @@ pub struct Connection {
 pub struct Identity {
     pub connection_id: String,
     pub side: Side,
-    pub workload: Rc<Workload>,
+    pub owner: Rc<Owner>,
     pub pid: u32,
     pub local_address: String,
     pub local_port: u16,
@@ -44,7 +44,7 @@ pub struct Reported {
 }
 
 impl Connection {
-    pub fn new(socket: &SocketRecord, workloads: &mut Workloads, protocols: &Options) -> Connection {
+    pub fn new(socket: &SocketRecord, owners: &mut Owners, protocols: &Options) -> Connection {
         let is_client = u32::from(socket.role) == role::CLIENT;
         let (side, protocol_side) =
             if is_client { (Side::Client, ProtocolSide::Client) } else { (Side::Server, ProtocolSide::Server) };
@@ -52,7 +52,7 @@ impl Connection {
             identity: Identity {
                 connection_id: published_id(socket.connection_id).to_string(),
                 side,
-                workload: workloads.of(socket),
+                owner: owners.of(socket),
                 pid: socket.pid,
                 local_address: address(socket.family, socket.local_address).to_string(),
                 local_port: socket.local_port,
@@ -73,10 +73,10 @@ impl Connection {
     }
 
     /// The owner may become known after the socket: an accepted connection belongs to whoever uses it first.
-    pub fn update(&mut self, socket: &SocketRecord, workloads: &mut Workloads) {
+    pub fn update(&mut self, socket: &SocketRecord, owners: &mut Owners) {
         if self.identity.pid == 0 && socket.pid != 0 {
             self.identity.pid = socket.pid;
-            self.identity.workload = workloads.of(socket);
+            self.identity.owner = owners.of(socket);
         }
     }
 }

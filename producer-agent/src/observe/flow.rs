@@ -69,7 +69,7 @@ fn publish(
     let established = socket.flags & flag::ESTABLISHED != 0;
     let Connection { identity, reported, requests, errors, .. } = connection;
     let first = !std::mem::replace(&mut reported.opened, true);
-    out(Output::Flow(Flow {
+    let flow = Flow {
         connection_id: &identity.connection_id,
         side: identity.side,
         state,
@@ -90,8 +90,8 @@ fn publish(
         node,
         cluster: "",
         namespace: "",
-        workload_kind: identity.workload.kind,
-        workload: &identity.workload.name,
+        workload_kind: "",
+        workload: "",
         pod: "",
         container: "",
         pid: identity.pid as i32,
@@ -99,7 +99,8 @@ fn publish(
         local_port: i32::from(identity.local_port),
         remote_address: &identity.remote_address,
         remote_port: i32::from(identity.remote_port),
-    }));
+    };
+    out(Output::Flow(flow, &identity.owner));
     reported.sent_bytes = socket.sent_bytes;
     reported.received_bytes = socket.received_bytes;
     reported.retransmits = socket.retransmits;

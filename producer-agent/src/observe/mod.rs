@@ -1,8 +1,8 @@
 //! Turns what the probes saw into records.
 //!
 //! In: events of the ring buffer in order, the records of all sockets at an interval, the time of day. Out: [`Request`]s and
-//! [`Flow`]s that borrow from the state here, and drops by reason. Pure: no I/O but the naming of processes behind
-//! [`Workloads`], no clock of its own. Bounded: `connections_max` connections, each with a parser that has bounds.
+//! [`Flow`]s that borrow from the state here, with the owner whose name is still to be filled in, and drops by reason. Pure: no I/O, no
+//! clock of its own. Bounded: `connections_max` connections, each with a parser that has bounds.
 
 mod connection;
 mod flow;
@@ -11,6 +11,8 @@ mod request;
 mod tests;
 
 use std::collections::hash_map::Entry;
+use std::rc::Rc;
+use std::time::Duration;
 
 use headwater_probe_loader::Event;
 use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, role};
@@ -20,13 +22,14 @@ use headwater_schemas::records::{Flow, Request};
 use rustc_hash::FxHashMap;
 
 use crate::clock::Clock;
-use crate::workload::Workloads;
+use crate::naming::{Owner, Owners};
 use connection::Connection;
 
 /// What comes out of the observer.
 pub enum Output<'a> {
-    Request(Request<'a>),
-    Flow(Flow<'a>),
+    /// Without the names of its workload, which are the owner's.
+    Request(Request<'a>, &'a Rc<Owner>),
+    Flow(Flow<'a>, &'a Rc<Owner>),
     /// So many requests are missing, for this reason.
     RequestsDropped(&'static str, u64),
     /// So many flow records are missing, for this reason.
@@ -49,6 +52,8 @@ pub struct ObserverOptions {
     pub paths: Paths,
     pub connections_max: usize,
     pub operations_max: usize,
+    /// How long records wait for the name of their workload.
+    pub name_wait: Duration,
     pub protocols: Options,
 }
 
@@ -63,7 +68,7 @@ const UNSEEN_WALKS_MAX: u32 = 12;
 pub struct Observer {
     options: ObserverOptions,
     connections: FxHashMap<SocketKey, Connection>,
-    workloads: Workloads,
+    owners: Owners,
     operations: Operations,
     clock: Clock,
     walk: u32,
@@ -73,7 +78,7 @@ impl Observer {
     pub fn new(options: ObserverOptions, clock: Clock) -> Observer {
         Observer {
             connections: FxHashMap::default(),
-            workloads: Workloads::default(),
+            owners: Owners::new(options.name_wait),
             operations: Operations::new(options.operations_max),
             options,
             clock,
@@ -84,6 +89,11 @@ impl Observer {
     /// Takes over a newly measured offset between the clocks.
     pub fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;
+    }
+
+    /// The owners of the connections' sockets.
+    pub fn owners(&mut self) -> &mut Owners {
+        &mut self.owners
     }
 
     /// How many connections have state.
@@ -100,6 +110,8 @@ impl Observer {
                 self.connection(&socket, out);
             }
             Event::Close(socket) => self.close(&socket, out),
+            // These are told to the naming thread.
+            Event::Cgroup(..) | Event::Process(..) => {}
         }
     }
 
@@ -193,7 +205,7 @@ impl Observer {
         match self.connections.entry((socket.connection_id, socket.role)) {
             Entry::Occupied(entry) => {
                 let connection = entry.into_mut();
-                connection.update(socket, &mut self.workloads);
+                connection.update(socket, &mut self.owners);
                 Some(connection)
             }
             Entry::Vacant(_) if full => {
@@ -202,7 +214,7 @@ impl Observer {
             }
             Entry::Vacant(entry) => {
                 let protocols = &self.options.protocols;
-                let mut connection = Connection::new(socket, &mut self.workloads, protocols);
+                let mut connection = Connection::new(socket, &mut self.owners, protocols);
                 connection.seen_in_walk = self.walk.wrapping_sub(1);
                 Some(entry.insert(connection))
             }

@@ -88,7 +88,7 @@ fn record(
     let ended_ns = exchange.response_ended_ns.filter(|_| exchange.failure.is_none()).unwrap_or(exchange.completed_ns);
     let since_start = |at_ns: u64| at_ns.saturating_sub(started_ns) as i64;
     let operation = operations.of(exchange.method, exchange.path);
-    out(Output::Request(Request {
+    let request = Request {
         connection_id: &identity.connection_id,
         side: identity.side,
         request_position: exchange.request_position.0 as i64,
@@ -109,8 +109,8 @@ fn record(
         node: &options.node,
         cluster: "",
         namespace: "",
-        workload_kind: identity.workload.kind,
-        workload: &identity.workload.name,
+        workload_kind: "",
+        workload: "",
         pod: "",
         container: "",
         pid: identity.pid as i32,
@@ -118,5 +118,6 @@ fn record(
         local_port: i32::from(identity.local_port),
         remote_address: &identity.remote_address,
         remote_port: i32::from(identity.remote_port),
-    }));
+    };
+    out(Output::Request(request, &identity.owner));
 }

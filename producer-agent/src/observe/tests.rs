@@ -30,6 +30,7 @@ impl Bench {
             paths,
             connections_max,
             operations_max: 10,
+            name_wait: Duration::from_secs(1),
             protocols: Options::default(),
         };
         Bench { observer: Observer::new(options, Clock::measure()), seen: Vec::new() }
@@ -60,7 +61,7 @@ impl Bench {
 
 fn owned(output: Output<'_>) -> Seen {
     match output {
-        Output::Request(request) => Seen::Request {
+        Output::Request(request, _) => Seen::Request {
             id: request.connection_id.into(),
             side: request.side,
             path: request.path.into(),
@@ -69,7 +70,7 @@ fn owned(output: Output<'_>) -> Seen {
             error: request.error,
             duration_ns: request.duration_ns,
         },
-        Output::Flow(flow) => Seen::Flow {
+        Output::Flow(flow, _) => Seen::Flow {
             state: flow.state,
             opened: flow.opened,
             sent: flow.sent_bytes,
@@ -124,6 +125,8 @@ fn socket(role: u32, connection_id: u64, sent_bytes: usize, received_bytes: usiz
         rtt_us: 10,
         rtt_min_us: 5,
         connect_us: 0,
+        exec: 1,
+        cgroup_hierarchy: 0,
         reserved: 0,
     }
 }

@@ -5,5 +5,6 @@
 mod busy;
 mod exact;
 mod idle;
+mod names;
 mod nat;
 mod own_traffic;

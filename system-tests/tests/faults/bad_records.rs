@@ -150,7 +150,7 @@ fn expected(bad: &[Bad], places: &BTreeMap<String, Place>) -> BTreeSet<(Place, &
             Topic::Flows | Topic::Requests => &["join"],
             Topic::Partials => &["service-map", "latency"],
             Topic::Edges | Topic::Latencies => &["bottlenecks"],
-            Topic::Agents | Topic::Alerts | Topic::DeadLetters => &[],
+            Topic::Identities | Topic::Agents | Topic::Alerts | Topic::DeadLetters => &[],
         }
     };
     let letters =
@@ -243,7 +243,10 @@ fn commands_pass_over_them(settings: &KafkaSettings, bad: &[Bad], places: &BTree
         let unreadable = bad.iter().filter(|bad| bad.topic == topic && bad.unreadable).count();
         assert_eq!(ended.stderr.lines().count(), unreadable, "{topic:?}: {}", ended.stderr);
         let good = ended.stdout.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count();
-        assert!(good > 0 || [Topic::Agents, Topic::Alerts, Topic::DeadLetters].contains(&topic), "{topic:?}");
+        assert!(
+            good > 0 || [Topic::Identities, Topic::Agents, Topic::Alerts, Topic::DeadLetters].contains(&topic),
+            "{topic:?}"
+        );
     }
     let mut command = ours("headwater").unwrap();
     let ended = run(command.args(["map", "--json", "--minutes", "5"]).args(flags(settings)), PATIENCE).unwrap();

@@ -1,0 +1,163 @@
+//! What names the owners of sockets: the paths of cgroups, told when they are made, and the words of programs, told when a program
+//! uses its first socket. Both are gone from /proc before anyone could look, where programs live for milliseconds.
+//!
+//! In: a cgroup with its path, or the current process. Out: a [`CgroupEvent`] or a [`ProcessEvent`] with what follows it. Bounded: paths
+//! of `PATH_BYTES_MAX`, words of `ARGUMENTS_BYTES_MAX` and `ENVIRONMENT_BYTES_MAX`, one event for each exec(2).
+
+use aya_ebpf::{
+    btf_maps::{Array, LruHashMap},
+    helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str, bpf_probe_read_user},
+    macros::btf_map,
+};
+use headwater_probe_types::{
+    ARGUMENTS_BYTES_MAX, CgroupEvent, ENVIRONMENT_BYTES_MAX, FILTER_PATH_BYTES, PATH_BYTES_MAX, ProcessEvent,
+    SocketState, change, count, kind,
+};
+
+use crate::{
+    buffers, globals,
+    owner::{self, cgroup_id, read_kernel},
+};
+
+/// Programs whose words were told.
+#[btf_map]
+static ANNOUNCED: LruHashMap<Program, u32, 16384> = LruHashMap::new();
+
+/// One for each processor, of each kind: these programs run where nothing else takes the processor from them, and none of them
+/// runs inside of another. The loader sets the number of entries.
+#[btf_map]
+static PATH_ROOM: Array<PathRoom, 1> = Array::new();
+#[btf_map]
+static WORDS_ROOM: Array<WordsRoom, 1> = Array::new();
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Program {
+    started_ns: u64,
+    pid: u32,
+    exec: u32,
+}
+
+#[repr(C)]
+struct PathRoom {
+    event: CgroupEvent,
+    path: [u8; PATH_BYTES_MAX],
+}
+
+/// Twice the longest words, so that the verifier sees that any offset and length below it fit.
+#[repr(C)]
+struct WordsRoom {
+    event: ProcessEvent,
+    words: [u8; 2 * ENVIRONMENT_BYTES_MAX],
+}
+
+/// A cgroup was made, renamed or removed. `path` is the kernel's own text.
+#[inline(always)]
+pub fn cgroup(cgroup: *const u8, path: *const u8, what: u32) {
+    if !buffers::capturing() {
+        return;
+    }
+    let root: *const u8 = read_kernel(cgroup, globals::cgroup_root());
+    let hierarchy: u32 = read_kernel(root, globals::root_hierarchy());
+    if hierarchy != 0 && hierarchy != globals::v1_hierarchy() {
+        return;
+    }
+    // SAFETY: a helper without preconditions.
+    let processor = unsafe { bpf_get_smp_processor_id() } as u32;
+    let room = PATH_ROOM.get_ptr_mut(processor).unwrap_or(core::ptr::null_mut());
+    // SAFETY: the map's value, which is ours while this program runs.
+    let Some(room) = (unsafe { room.as_mut() }) else { return };
+    // The beginning is also a key, which ends in zeroes.
+    let (key, _) = room.path.split_at_mut(FILTER_PATH_BYTES);
+    key.fill(0);
+    // SAFETY: the helper checks the source; the room's path has so many bytes.
+    let length =
+        unsafe { bpf_probe_read_kernel_str(room.path.as_mut_ptr().cast(), PATH_BYTES_MAX as u32, path.cast()) as i64 };
+    // The length counts the zero at the end.
+    let bytes = if length > 1 { (length - 1) as u64 & (PATH_BYTES_MAX as u64 - 1) } else { 0 };
+    let id = cgroup_id(cgroup);
+    room.event = CgroupEvent { kind: kind::CGROUP, change: what, hierarchy, path_bytes: bytes as u32, id };
+    if hierarchy == 0 {
+        if what == change::REMOVED {
+            owner::cgroup_was_removed(id);
+        } else if bytes < FILTER_PATH_BYTES as u64 {
+            // SAFETY: the path's first bytes are as long as the key.
+            owner::cgroup_was_made(id, unsafe { &*room.path.as_ptr().cast() });
+        }
+    }
+    if !buffers::publish((&raw const *room).cast(), size_of::<CgroupEvent>() as u64 + bytes) {
+        buffers::add(count::RING_FULL_CGROUP, 1);
+    }
+}
+
+/// Tells the words of the current process, once for each exec(2). It must be the owner that `state` names.
+#[inline(always)]
+pub fn process(state: &SocketState, task: *const u8) {
+    let program = Program { started_ns: state.process_started_ns, pid: state.pid, exec: state.exec };
+    // SAFETY: only whether there is a value counts; it is not read.
+    if unsafe { ANNOUNCED.get(&program) }.is_some() {
+        return;
+    }
+    // SAFETY: a helper without preconditions.
+    let processor = unsafe { bpf_get_smp_processor_id() } as u32;
+    let room = WORDS_ROOM.get_ptr_mut(processor).unwrap_or(core::ptr::null_mut());
+    // SAFETY: the map's value, which is ours while this program runs.
+    let Some(room) = (unsafe { room.as_mut() }) else { return };
+    let mm: *const u8 = read_kernel(task, globals::task_mm());
+    room.event = ProcessEvent {
+        kind: kind::PROCESS,
+        pid: state.pid,
+        started_ns: state.process_started_ns,
+        exec: state.exec,
+        arguments_bytes: 0,
+        environment_bytes: 0,
+        environment_is_cut: 0,
+        executable: [0; 64],
+        first_thread: state.program,
+    };
+    let mut bytes = 0;
+    // A kernel thread has neither.
+    if !mm.is_null() {
+        executable(mm, &mut room.event.executable);
+        let start: u64 = read_kernel(mm, globals::mm_arg_start());
+        let end: u64 = read_kernel(mm, globals::mm_arg_end());
+        let arguments = words(room.words.as_mut_ptr(), start, end, ARGUMENTS_BYTES_MAX as u64);
+        let start: u64 = read_kernel(mm, globals::mm_env_start());
+        let end: u64 = read_kernel(mm, globals::mm_env_end());
+        // The compiler knows that the mask changes nothing and would leave it out; the verifier does not know it.
+        let at = core::hint::black_box(arguments) as usize & (ENVIRONMENT_BYTES_MAX - 1);
+        // SAFETY: at is below half of the room.
+        let target = unsafe { room.words.as_mut_ptr().add(at) };
+        let environment = words(target, start, end, ENVIRONMENT_BYTES_MAX as u64);
+        room.event.arguments_bytes = arguments as u32;
+        room.event.environment_bytes = environment as u32;
+        room.event.environment_is_cut = (end.wrapping_sub(start) > environment) as u32;
+        bytes = arguments + environment;
+    }
+    let bytes = core::hint::black_box(bytes) & (2 * ENVIRONMENT_BYTES_MAX as u64 - 1);
+    if buffers::publish((&raw const *room).cast(), size_of::<ProcessEvent>() as u64 + bytes) {
+        buffers::add(count::PROCESSES, 1);
+        let _ = ANNOUNCED.insert(&program, &1, 0);
+    } else {
+        buffers::add(count::RING_FULL_PROCESS, 1);
+    }
+}
+
+/// The file's name as the directory has it: the path would take a walk.
+#[inline(always)]
+fn executable(mm: *const u8, name: &mut [u8; 64]) {
+    let file: *const u8 = read_kernel(mm, globals::mm_exe_file());
+    let dentry: *const u8 = read_kernel(file, globals::file_dentry());
+    let text: *const u8 = read_kernel(dentry, globals::dentry_name());
+    // SAFETY: the helper checks the source and ends the text with a zero.
+    unsafe { bpf_probe_read_kernel_str(name.as_mut_ptr().cast(), 64, text.cast()) };
+}
+
+/// Copies what is between two addresses of the program, at most `max` bytes. Returns how many.
+#[inline(always)]
+fn words(target: *mut u8, start: u64, end: u64, max: u64) -> u64 {
+    let bytes = core::hint::black_box(end.wrapping_sub(start)).min(max);
+    // SAFETY: the helper checks the source; the caller has room for `max` bytes, which the verifier checks.
+    let failed = unsafe { bpf_probe_read_user(target.cast(), bytes as u32, start as *const _) };
+    if failed != 0 { 0 } else { bytes }
+}

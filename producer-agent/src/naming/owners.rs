@@ -1,0 +1,149 @@
+//! The owners of sockets, as the pipeline knows them: named, or asked for.
+//!
+//! In: sockets, and the names that the naming thread gives. Out: an [`Owner`] that all connections of it share. Promise: what was named
+//! once is never named otherwise, but for `unknown` and for what was said until more was known. Bounded: `OWNERS_HALF_MAX` twice.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use headwater_probe_loader::types::SocketRecord;
+use headwater_schemas::records::{Flow, Request};
+use headwater_workload::Workload;
+use headwater_workload::bounded::Bounded;
+use headwater_workload::names::{CgroupKey, Owner as Key, ProgramKey};
+
+const OWNERS_HALF_MAX: usize = 16 * 1024;
+
+/// A workload and how records call it.
+#[derive(Debug)]
+pub struct Named {
+    workload: Workload,
+    name: String,
+}
+
+impl Named {
+    pub fn new(workload: Workload) -> Named {
+        Named { name: workload.published_name(), workload }
+    }
+
+    pub fn unknown() -> Named {
+        Named::new(Workload::unknown())
+    }
+
+    /// How records call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Fills in the names of a request. This and [`Named::fill_flow`] are where a workload becomes the fields of a record.
+    pub fn fill_request<'a>(&'a self, request: &mut Request<'a>) {
+        request.cluster = &self.workload.cluster;
+        request.namespace = &self.workload.namespace;
+        request.workload_kind = self.workload.kind.as_str();
+        request.workload = &self.name;
+        request.pod = &self.workload.pod;
+        request.container = &self.workload.container;
+    }
+
+    /// Fills in the names of a flow.
+    pub fn fill_flow<'a>(&'a self, flow: &mut Flow<'a>) {
+        flow.cluster = &self.workload.cluster;
+        flow.namespace = &self.workload.namespace;
+        flow.workload_kind = self.workload.kind.as_str();
+        flow.workload = &self.name;
+        flow.pod = &self.workload.pod;
+        flow.container = &self.workload.container;
+    }
+}
+
+/// Whose some sockets are.
+pub struct Owner {
+    key: Key,
+    named: RefCell<Option<Rc<Named>>>,
+    /// Records wait until then.
+    deadline: Instant,
+    is_asked: Cell<bool>,
+}
+
+impl Owner {
+    /// The name, once it is known or nobody waits for it any more.
+    pub fn named(&self) -> Option<Rc<Named>> {
+        self.named.borrow().clone()
+    }
+
+    /// The name, or `unknown` if its time is over.
+    pub fn named_by(&self, now: Instant) -> Option<Rc<Named>> {
+        if self.named.borrow().is_none() && now >= self.deadline {
+            return Some(Rc::new(Named::unknown()));
+        }
+        self.named()
+    }
+}
+
+/// All owners that are known.
+pub struct Owners {
+    known: Bounded<Key, Rc<Owner>>,
+    /// Those that the naming thread is to be asked for.
+    to_ask: Vec<Rc<Owner>>,
+    wait: Duration,
+    now: Instant,
+}
+
+impl Owners {
+    /// Records wait for a name at most so long.
+    pub fn new(wait: Duration) -> Owners {
+        Owners { known: Bounded::new(OWNERS_HALF_MAX), to_ask: Vec::new(), wait, now: Instant::now() }
+    }
+
+    /// The time from which new owners wait.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// The owner of a socket.
+    pub fn of(&mut self, socket: &SocketRecord) -> Rc<Owner> {
+        let key = key_of(socket);
+        if let Some(owner) = self.known.get(&key) {
+            return Rc::clone(owner);
+        }
+        let owner = Rc::new(Owner {
+            key,
+            named: RefCell::new(None),
+            deadline: self.now + self.wait,
+            is_asked: Cell::new(false),
+        });
+        self.known.insert(key, Rc::clone(&owner));
+        self.to_ask.push(Rc::clone(&owner));
+        owner
+    }
+
+    /// Asks for those that were not asked for. `ask` says whether there was room.
+    pub fn ask(&mut self, mut ask: impl FnMut(Key) -> bool) {
+        self.to_ask.retain(|owner| {
+            let taken = owner.is_asked.get() || ask(owner.key);
+            owner.is_asked.set(taken);
+            !taken
+        });
+    }
+
+    /// Takes a name.
+    pub fn take(&mut self, key: &Key, workload: Workload) {
+        if let Some(owner) = self.known.get(key) {
+            *owner.named.borrow_mut() = Some(Rc::new(Named::new(workload)));
+        }
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+}
+
+fn key_of(socket: &SocketRecord) -> Key {
+    Key {
+        program: ProgramKey { pid: socket.pid, started_ns: socket.process_started_ns, exec: socket.exec },
+        cgroup: CgroupKey { hierarchy: socket.cgroup_hierarchy, id: socket.cgroup_id },
+        first_thread: socket.program,
+    }
+}

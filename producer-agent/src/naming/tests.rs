@@ -1,0 +1,81 @@
+#![allow(clippy::unwrap_used)]
+//! The naming thread on the real file system, without a kernel's events.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use headwater_probe_loader::types::{CgroupEvent, SocketRecord, change, kind};
+
+use super::*;
+
+/// A socket of a process that does not exist, in the cgroup with the same number.
+pub fn socket(pid: u32) -> SocketRecord {
+    // SAFETY: a record of integers, for which zeroes are a value.
+    let zeroed: SocketRecord = unsafe { std::mem::zeroed() };
+    SocketRecord { pid: u32::MAX - pid, cgroup_id: u64::from(pid), process_started_ns: 1, ..zeroed }
+}
+
+fn settings(folder: &std::path::Path, wait: Duration) -> Settings {
+    Settings {
+        roots: Roots { docker: folder.join("docker"), podman: folder.join("podman") },
+        cluster: String::new(),
+        wait,
+        identities_interval: Duration::from_secs(1),
+        kubernetes: None,
+    }
+}
+
+fn made(id: u64, path: &str) -> (CgroupEvent, Vec<u8>) {
+    let event =
+        CgroupEvent { kind: kind::CGROUP, change: change::MADE, hierarchy: 0, path_bytes: path.len() as u32, id };
+    (event, path.as_bytes().to_vec())
+}
+
+/// Exchanges until the owner is named.
+fn named(naming: &mut Naming, owners: &mut Owners, owner: &Owner) -> String {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        assert!(naming.exchange(owners).is_empty());
+        if let Some(named) = owner.named() {
+            return named.name().to_owned();
+        }
+        assert!(Instant::now() < deadline, "no name came");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_was_told_before_is_known_and_what_was_not_is_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = folder.path().join("cgroup");
+    fs::create_dir_all(mount.join("system.slice/old.service")).unwrap();
+    let hierarchy = Hierarchy { number: 0, mount: Some(mount.clone()) };
+    let mut naming =
+        Naming::start(&settings(folder.path(), Duration::from_millis(200)), std::slice::from_ref(&hierarchy)).unwrap();
+    let mut owners = Owners::new(Duration::from_millis(200));
+
+    // Made under the eyes of the probes, and gone since.
+    let (event, path) = made(77, "/system.slice/new.service");
+    assert!(naming.event(Event::Cgroup(event, &path)).is_none());
+    let owner = owners.of(&socket(77));
+    assert_eq!(named(&mut naming, &mut owners, &owner), "new");
+
+    // Older than the probes.
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(mount.join("system.slice/old.service")).unwrap());
+    let old = SocketRecord { cgroup_id: inode, ..socket(78) };
+    let owner = owners.of(&old);
+    assert_eq!(named(&mut naming, &mut owners, &owner), "old");
+
+    // Of which nothing is known: unknown when the time is over, and named when it becomes known.
+    let owner = owners.of(&socket(79));
+    assert_eq!(named(&mut naming, &mut owners, &owner), "unknown");
+    let (event, path) = made(79, "/system.slice/late.service");
+    naming.event(Event::Cgroup(event, &path));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while owner.named().unwrap().name() != "late" {
+        assert!(naming.exchange(&mut owners).is_empty());
+        assert!(Instant::now() < deadline, "the late name did not come");
+        std::thread::yield_now();
+    }
+    assert!(naming.counters().contains(&("names_late", 1)));
+}
