@@ -12,10 +12,17 @@ pub fn rfc3339(us: i64) -> String {
     text.strip_suffix(".000000Z").map(|seconds| format!("{seconds}Z")).unwrap_or(text)
 }
 
-/// The time of the day, `12:00:10.250`, in UTC.
-pub fn time_of_day(us: i64) -> String {
-    let text = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_micros(us.clamp(0, YEAR_9999_US) as u64));
-    text.to_string().get(11..23).unwrap_or_default().to_owned()
+/// The same to the millisecond, always of the same width: `2026-01-31T12:00:10.250Z`.
+pub fn rfc3339_ms(us: i64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_micros(us.clamp(0, YEAR_9999_US) as u64)).to_string()
+}
+
+/// From one time to another as the page shows it: `2026-01-31 12:00:10 – 12:01:10 UTC`.
+pub fn period(from_us: i64, to_us: i64) -> String {
+    let [from, to] = [from_us, to_us].map(|us| rfc3339_ms(us).get(..19).unwrap_or_default().replace('T', " "));
+    // Without the day where that is the same.
+    let to = if from.get(..10) == to.get(..10) { to.get(11..).unwrap_or_default().to_owned() } else { to };
+    format!("{from} – {to} UTC")
 }
 
 /// From here on a number is milliseconds since 1970, no longer seconds: those of the year 5138, these of 1973.
@@ -59,7 +66,9 @@ mod tests {
         let at = 1_769_860_810_000_000;
         assert_eq!(rfc3339(at), "2026-01-31T12:00:10Z");
         assert_eq!(rfc3339(at + 250_000), "2026-01-31T12:00:10.250000Z");
-        assert_eq!(time_of_day(at + 250_000), "12:00:10.250");
+        assert_eq!(rfc3339_ms(at), "2026-01-31T12:00:10.000Z");
+        assert_eq!(period(at, at + 10_000_000), "2026-01-31 12:00:10 – 12:00:20 UTC");
+        assert_eq!(period(at, at + 86_400_000_000), "2026-01-31 12:00:10 – 2026-02-01 12:00:10 UTC");
         assert_eq!(parse_time_us("2026-01-31T12:00:10Z", 0).unwrap(), at);
         assert_eq!(parse_time_us("2026-01-31 12:00:10", 0).unwrap(), at);
         assert_eq!(parse_time_us("1769860810", 0).unwrap(), at);

@@ -9,8 +9,10 @@ mod clock;
 mod console;
 mod doctor;
 mod format;
+mod manual;
 mod map;
 mod replay;
+mod running;
 mod settings;
 mod tail;
 mod terminal;
@@ -22,6 +24,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use headwater_settings::{Environment, Problems};
+use headwater_telemetry::report_fatal;
 
 use settings::Settings;
 
@@ -32,10 +35,12 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => error.exit(),
     };
-    match dispatch(&matches, std::env::vars().collect(), unknown) {
+    let environment: Environment = std::env::vars().collect();
+    let log_json = settings::logs_json(&matches, environment.clone());
+    match dispatch(&matches, environment, unknown) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("headwater: {error:#}");
+            report_fatal("headwater", format!("{error:#}"), log_json);
             ExitCode::from(if error.is::<Problems>() { 2 } else { 1 })
         }
     }
@@ -54,20 +59,26 @@ fn cli() -> Command {
         .subcommand(verb::<topics::TopicsArgs>("topics", "Lists the topics and what is in them"))
         .subcommand(verb::<console::ConsoleArgs>("console", "Serves the web page"))
         .subcommand(verb::<doctor::DoctorArgs>("doctor", "Checks what Headwater needs, and says what to do"))
+        .subcommand(plain::<manual::CompletionsArgs>("completions", "Prints completions for a shell"))
+        .subcommand(plain::<manual::ManArgs>("man", "Prints or writes manual pages"))
 }
 
 fn dispatch(matches: &ArgMatches, environment: Environment, unknown: Problems) -> Result<ExitCode> {
     let Some((name, matches)) = matches.subcommand() else { return Ok(ExitCode::from(2)) };
-    if name == "up" {
-        return up::run(matches, environment, unknown).map(|()| ExitCode::SUCCESS);
+    match name {
+        "up" => return up::run(matches, environment, unknown).map(|()| ExitCode::SUCCESS),
+        "completions" => return manual::completions(&parsed(matches)?, cli()).map(|()| ExitCode::SUCCESS),
+        "man" => return manual::man(&parsed(matches)?, cli()).map(|()| ExitCode::SUCCESS),
+        _ => {}
     }
     let given = settings::given(matches, environment.clone());
-    let settings = Settings::read(matches, environment, unknown)?;
+    let mut settings = Settings::read(matches, environment, unknown)?;
+    settings.take_from_running(&given)?;
     settings.start_logging(name == "console")?;
     match name {
         "map" => map::run(&settings, &parsed(matches)?)?,
         "tail" => tail::run(&settings, &parsed(matches)?)?,
-        "replay" => replay::run(&settings, &parsed(matches)?, settings::for_children(&given))?,
+        "replay" => replay::run(&settings, &parsed(matches)?, settings.for_children(&given))?,
         "topics" => topics::run(&settings, &parsed(matches)?)?,
         "console" => console::run(&settings)?,
         // Clap lets no other name pass.
@@ -79,6 +90,11 @@ fn dispatch(matches: &ArgMatches, environment: Environment, unknown: Problems) -
 /// A subcommand with flags of its own and those of the settings.
 fn verb<A: Args>(name: &'static str, about: &'static str) -> Command {
     settings::add_flags(A::augment_args(Command::new(name).about(about)))
+}
+
+/// A subcommand that needs no settings.
+fn plain<A: Args>(name: &'static str, about: &'static str) -> Command {
+    A::augment_args(Command::new(name).about(about))
 }
 
 fn parsed<A: FromArgMatches>(matches: &ArgMatches) -> Result<A> {

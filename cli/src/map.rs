@@ -13,7 +13,7 @@ use headwater_schemas::records::{Edge, Missing, Workload};
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
 
-use crate::clock::{now_us, rfc3339, time_of_day};
+use crate::clock::{now_us, period, rfc3339};
 use crate::format;
 use crate::settings::Settings;
 use crate::terminal::{Align, Colour, Table, clean, colours_wanted, paint, print};
@@ -21,6 +21,8 @@ use crate::terminal::{Align, Colour, Table, clean, colours_wanted, paint, print}
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Some kilobytes each; a day of more than twenty edges has more than these.
+const RECORDS_MAX: usize = 200_000;
 /// A window is published some seconds after its end.
 const PUBLISHED_LATE_US: i64 = 60_000_000;
 
@@ -73,7 +75,10 @@ pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
     let back_us = i64::from(args.minutes) * 60_000_000 + PUBLISHED_LATE_US;
     let mut reader = TopicReader::start(&settings.kafka, &[topic], &Start::AtMs((now_us() - back_us) / 1000))?;
     let mut items = ItemReader::new(&settings.kafka);
-    let mut live = Live::new(Limits { minutes: args.minutes + 1, ..Limits::default() });
+    // Windows are no shorter than a second.
+    let windows_max = (args.minutes as usize + 1) * 60;
+    let limits = Limits { minutes: args.minutes + 1, records_max: RECORDS_MAX, windows_max, ..Limits::default() };
+    let mut live = Live::new(limits);
     let range = Range::Minutes(args.minutes);
     let mut shown_to_us = None;
     let (mut ends, partitions) = (0, reader.partitions().len());
@@ -112,7 +117,7 @@ pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
             continue;
         }
         if args.json && !args.watch {
-            return Ok(());
+            return complete(&live);
         }
         let newest_us = live.newest_window_end_us();
         // Between two windows nothing changes; the first look is taken even if there is nothing to see.
@@ -122,10 +127,28 @@ pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
             let clear = if args.watch && colours { "\x1b[H\x1b[2J\x1b[3J" } else { "" };
             print(&format!("{clear}{}", render(&live.map(range), colours)))?;
             if !args.watch {
-                return Ok(());
+                return complete(&live);
             }
         }
     }
+}
+
+/// What is printed must be what was asked for.
+fn complete(live: &Live) -> Result<()> {
+    let cut = live.cut_offs().edges;
+    if cut.from_the_future > 0 {
+        bail!(
+            "{} records are of windows that begin after now and were left out: check the clocks",
+            cut.from_the_future
+        );
+    }
+    if cut.over_limit > 0 {
+        bail!(
+            "the oldest windows are not in it: {} records are more than the {RECORDS_MAX} that fit; ask for fewer --minutes",
+            cut.over_limit
+        );
+    }
+    Ok(())
 }
 
 /// One edge as a line of JSON.
@@ -162,8 +185,7 @@ fn render(map: &MapView, colours: bool) -> String {
             .to_owned();
     };
     let age = format::age((now_us() - span.to_us) / 1000);
-    let (from, to) = (time_of_day(span.from_us), time_of_day(span.to_us));
-    let title = format!("{} to {} UTC", &from[..8], &to[..8]);
+    let title = period(span.from_us, span.to_us);
     let completeness = format!("{} complete", format::completeness(map.completeness));
     let colour = if map.completeness < 1.0 { Colour::Warn } else { Colour::Muted };
     let mut text = format!(
@@ -177,14 +199,20 @@ fn render(map: &MapView, colours: bool) -> String {
     let mut table = Table::new(&[[left("CLIENT"), left("SERVER"), left("PROTOCOL")].as_slice(), &heads].concat());
     map.edges.iter().for_each(|edge| table.row(row(edge)));
     text.push_str(&table.render(colours));
+    if map.cut_offs.edges.over_limit > 0 {
+        let line = format!(
+            "Not everything fits: {} records of the oldest windows are left out",
+            map.cut_offs.edges.over_limit
+        );
+        text.push_str(&format!("{}\n", paint(&line, Colour::Warn, colours)));
+    }
     for gap in &map.missing {
-        let (from, to) = (rfc3339(gap.from_us), rfc3339(gap.to_us));
         let what = match (gap.reason.as_str(), gap.count) {
             ("no-data", _) => "sent no data".to_owned(),
             (reason, 0) => format!("dropped some records ({reason})"),
             (reason, count) => format!("dropped {count} records ({reason})"),
         };
-        let line = format!("Incomplete: node {} {what} from {from} to {to}", gap.node);
+        let line = format!("Incomplete: node {} {what}, {}", gap.node, period(gap.from_us, gap.to_us));
         text.push_str(&format!("{}\n", paint(&clean(&line), Colour::Warn, colours)));
     }
     text

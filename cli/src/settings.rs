@@ -2,14 +2,20 @@
 //!
 //! Every subcommand knows all of them, so that one file or environment serves all; those that do not serve a page hide its keys.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
 use clap::{ArgMatches, Command};
 use headwater_console::server::ServerSettings;
 use headwater_kafka::KafkaSettings;
 use headwater_settings::{CONFIG_KEY, Environment, Key, Problems, Values, from_matches};
 use headwater_telemetry::{Health, TelemetrySettings};
 
-pub const KEYS: &[&[Key]] = &[KafkaSettings::KEYS, ServerSettings::KEYS, TelemetrySettings::KEYS];
+use crate::running;
+
+pub const KEYS: &[&[Key]] = &[KafkaSettings::KEYS, ServerSettings::KEYS, TelemetrySettings::KEYS, UP_KEYS];
+const UP_KEYS: &[Key] =
+    &[Key::new("up.folder", running::FOLDER, "Where a running `headwater up` tells the other commands its addresses")];
 const HEADING: &str = "Settings (also in a file or the environment)";
 
 #[derive(Debug)]
@@ -17,6 +23,8 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     pub server: ServerSettings,
     pub telemetry: TelemetrySettings,
+    /// Where each running `up` says where its systems are.
+    pub up_folder: PathBuf,
     /// What the metrics' address says of this program's state.
     pub health: Health,
 }
@@ -30,10 +38,59 @@ impl Settings {
             kafka: KafkaSettings::read(&mut values),
             server: ServerSettings::read(&mut values),
             telemetry: TelemetrySettings::read(&mut values),
+            up_folder: values.text("up.folder").into(),
             health: Health::default(),
         };
         values.finish()?;
         Ok(settings)
+    }
+
+    /// Takes Kafka and the registry from the `headwater up` that runs here, where the user named neither.
+    ///
+    /// # Errors
+    /// If several run: which one is meant only the user knows.
+    pub fn take_from_running(&mut self, given: &Values) -> Result<()> {
+        if ["kafka.brokers", "registry.url"].into_iter().any(|name| given.optional(name).is_some()) {
+            return Ok(());
+        }
+        match running::find(&self.up_folder).as_slice() {
+            [] => {}
+            [only] => {
+                self.kafka.brokers.clone_from(&only.brokers);
+                self.kafka.registry_url.clone_from(&only.registry_url);
+                if given.optional("kafka.prefix").is_none() {
+                    self.kafka.prefix.clone_from(&only.prefix);
+                }
+            }
+            several => {
+                let flags = several.iter().map(|one| {
+                    format!(
+                        "\n  --kafka-brokers {} --registry-url {} (process {})",
+                        one.brokers, one.registry_url, one.pid
+                    )
+                });
+                bail!(
+                    "{} `headwater up` run on this machine; name the one that is meant:{}",
+                    several.len(),
+                    flags.collect::<String>()
+                )
+            }
+        }
+        Ok(())
+    }
+
+    /// Settings of Kafka, the registry and logs as variables of the environment for our other programs: what the user gave, and
+    /// where Kafka and the registry are.
+    pub fn for_children(&self, given: &Values) -> Vec<(String, String)> {
+        let mut variables = for_children(given);
+        let found = [
+            ("HEADWATER_KAFKA_BROKERS", &self.kafka.brokers),
+            ("HEADWATER_REGISTRY_URL", &self.kafka.registry_url),
+            ("HEADWATER_KAFKA_PREFIX", &self.kafka.prefix),
+        ];
+        variables.retain(|(name, _)| found.iter().all(|(other, _)| name != other));
+        variables.extend(found.map(|(name, value)| (name.to_owned(), value.clone())));
+        variables
     }
 
     /// A command that ends soon serves no metrics: the address belongs to one that stays.
@@ -51,6 +108,13 @@ pub fn given(matches: &ArgMatches, environment: Environment) -> Values {
     from_matches(matches, &[&keys], environment)
 }
 
+/// Whether errors are to be told as lines of a JSON log, whatever else is wrong with the settings.
+pub fn logs_json(matches: &ArgMatches, environment: Environment) -> bool {
+    let known = matches.subcommand().filter(|(_, matches)| matches.try_contains_id("log.json").is_ok());
+    let given = known.map(|(_, matches)| given(matches, environment));
+    given.and_then(|given| given.optional("log.json")).is_some_and(|text| text == "true")
+}
+
 /// What was asked for of Kafka, the registry and logs, as variables of the environment for our other programs.
 pub fn for_children(given: &Values) -> Vec<(String, String)> {
     let handed_on = |key: &&Key| key.name.starts_with("log.") || KafkaSettings::KEYS.contains(key);
@@ -63,7 +127,8 @@ pub fn add_flags(command: Command) -> Command {
     let serves_page = ["up", "console"].contains(&command.get_name());
     let mut command = headwater_settings::add_flags(command, KEYS);
     for key in std::iter::once(&CONFIG_KEY).chain(KEYS.iter().copied().flatten()) {
-        let hidden = !serves_page && (key.name.starts_with("console.") || key.name.starts_with("metrics."));
+        let of_page = ["console.", "metrics."].into_iter().any(|section| key.name.starts_with(section));
+        let hidden = !serves_page && of_page;
         command = command.mut_arg(key.name, |arg| arg.help_heading(HEADING).hide(hidden));
     }
     command

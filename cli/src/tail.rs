@@ -16,7 +16,7 @@ use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::clock::{now_us, parse_time_us, rfc3339, time_of_day};
+use crate::clock::{now_us, parse_time_us, rfc3339, rfc3339_ms};
 use crate::format::{bytes, completeness, latency, rate, share};
 use crate::settings::Settings;
 use crate::terminal::{clean, print};
@@ -138,14 +138,14 @@ fn show_marker(message: &Message<'_>, cache: &mut SchemaCache) -> Result<Shown, 
     if let Some(mark) = message.header(WATERMARK_HEADER) {
         return decoded(cache, mark, |mark: &Watermark| {
             let dropped: i64 = mark.dropped.iter().map(|dropped| dropped.count).sum();
-            let covered = format!("{} to {}", time_of_day(mark.covers_from_us), time_of_day(mark.up_to_us));
+            let covered = format!("{} to {}", rfc3339_ms(mark.covers_from_us), rfc3339_ms(mark.up_to_us));
             format!("-- {}  all of {covered} is here, {dropped} dropped", mark.node)
         });
     }
     if let Some(mark) = message.header(PARTITION_CLOSED_HEADER) {
         return decoded(cache, mark, |mark: &PartitionClosed| {
             let input = format!("input {} of {}", mark.source_partition, mark.source_partitions);
-            let start = time_of_day(mark.window_start_us);
+            let start = rfc3339(mark.window_start_us);
             format!("-- window {start} is closed by {input}, {} complete", completeness(mark.completeness))
         });
     }
@@ -171,7 +171,7 @@ fn request(r: &Request<'_>) -> String {
     };
     format!(
         "{}  {:<18} {:<6}  {:<40} {:>4}  {:>7}  {:>8} out {:>8} back  {}:{}",
-        time_of_day(r.started_at_us),
+        rfc3339_ms(r.started_at_us),
         r.workload,
         side(r.side),
         r.operation,
@@ -188,7 +188,7 @@ fn flow(f: &Flow<'_>) -> String {
     let state = format!("{:?}", f.state).to_lowercase();
     format!(
         "{}  {:<18} {:<6}  {:<6} {:<5} {}:{} to {}:{}  {} sent  {} received  RTT {}{}",
-        time_of_day(f.observed_at_us),
+        rfc3339_ms(f.observed_at_us),
         f.workload,
         side(f.side),
         state,
@@ -208,9 +208,9 @@ fn identity(i: &Identity) -> String {
     let end = if i.ended { "ended" } else { "holds" };
     format!(
         "{}  {:<39} {end}  since {}  {} {}/{}  {}",
-        time_of_day(i.until_us),
+        rfc3339_ms(i.until_us),
         i.address,
-        time_of_day(i.from_us),
+        rfc3339_ms(i.from_us),
         i.kind,
         i.namespace,
         i.name,
@@ -223,7 +223,7 @@ fn agent(a: &Agent) -> String {
     let state = if a.is_final { "stopped" } else { "beats" };
     format!(
         "{}  {:<18} {state}  captured {}  published {}  in flight {}  dropped {}  CPU {} ms  memory {}",
-        time_of_day(a.observed_at_us),
+        rfc3339_ms(a.observed_at_us),
         a.node,
         sum(&a.captured),
         sum(&a.published),
@@ -269,7 +269,7 @@ fn operation(l: &Latency) -> String {
 
 fn partial(p: &Partial) -> String {
     let call = format!("{} → {}", p.client, p.server);
-    let start = time_of_day(p.window_start_us);
+    let start = rfc3339(p.window_start_us);
     format!(
         "{start}  raw partition {}  {call:<36} {:<40} {}  {} requests",
         p.raw_partition, p.operation, p.status_class, p.requests
@@ -278,7 +278,7 @@ fn partial(p: &Partial) -> String {
 
 fn alert(a: &Alert) -> String {
     let state = if a.state == AlertState::Firing { "FIRING" } else { "RESOLVED" };
-    format!("{}  {state:<8}  {}  {}", time_of_day(a.observed_at_us), a.service, a.message)
+    format!("{}  {state:<8}  {}  {}", rfc3339_ms(a.observed_at_us), a.service, a.message)
 }
 
 fn dead_letter(d: &DeadLetter<'_>) -> String {
@@ -296,7 +296,7 @@ fn side(side: headwater_schemas::records::Side) -> &'static str {
 }
 
 fn window(start_us: i64, revision: i32) -> String {
-    let start = time_of_day(start_us).get(..8).unwrap_or_default().to_owned();
+    let start = rfc3339(start_us);
     if revision > 0 { format!("{start} (revision {revision})") } else { start }
 }
 

@@ -4,7 +4,7 @@
 //! none of the others up. Out: the model, and a [`Status`] that says whether it can be believed. Promises: an outage of the
 //! brokers or the registry stops nothing for good and is told; a record that cannot be read is counted and passed over.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,10 +14,9 @@ use headwater_kafka::{KafkaError, KafkaSettings, Message, Next, RecordError, Sta
 use headwater_schemas::topics::Topic;
 use headwater_telemetry::{Health as ProgramHealth, Part};
 use serde::Serialize;
-use tokio::sync::watch;
 
 use crate::clock::now_us;
-use crate::live::{CutOffs, Health, Limits, Live};
+use crate::live::{CutOffs, Limits, Live};
 use crate::records::{Item, ItemReader, place};
 
 const POLL: Duration = Duration::from_millis(200);
@@ -58,9 +57,10 @@ pub struct Status {
 
 pub struct Feed {
     settings: KafkaSettings,
+    minutes: u32,
     live: Mutex<Live>,
     sources: Mutex<[Source; TOPICS.len()]>,
-    changed: watch::Sender<()>,
+    version: AtomicU64,
     health: ProgramHealth,
     /// The reading of each topic.
     parts: [Arc<Part>; TOPICS.len()],
@@ -83,9 +83,10 @@ impl Feed {
             parts: TOPICS.map(|topic| health.part(format!("reading {}", topic.suffix()), STALLS_AFTER)),
             health,
             settings,
+            minutes: limits.minutes,
             live: Mutex::new(Live::new(limits)),
             sources: Mutex::default(),
-            changed: watch::Sender::new(()),
+            version: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         })
     }
@@ -110,32 +111,38 @@ impl Feed {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// The model, locked as long as the answer lives.
-    pub fn live(&self) -> MutexGuard<'_, Live> {
-        // A panic of another thread left the model as it was between two records.
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The model as it is now: whoever computes from it holds nobody up.
+    pub fn snapshot(&self) -> Live {
+        self.live().clone()
     }
 
-    /// Is told of every change of the model or the status.
-    pub fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    /// Another number after every change of what the model answers, but for the ages of heartbeats.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// How many minutes are kept.
+    pub fn minutes(&self) -> u32 {
+        self.minutes
     }
 
     pub fn status(&self) -> Status {
         let sources = self.sources().clone();
+        let mut other_problems: Vec<String> = sources[1..].iter().filter_map(|source| source.problem.clone()).collect();
+        // Brokers that are away are away for all topics: that is told once.
+        other_problems.dedup();
         let live = self.live();
         let now_us = now_us();
-        let beating = |health| matches!(health, Health::Ok | Health::Dropping);
         Status {
             now_us,
             newest_window_end_us: live.newest_window_end_us(),
             caught_up: sources[0].caught_up,
             broker_answers: sources[0].broker_answers,
             problem: sources[0].problem.clone(),
-            other_problems: sources[1..].iter().filter_map(|source| source.problem.clone()).collect(),
+            other_problems,
             brokers: self.settings.brokers.clone(),
             prefix: self.settings.prefix.clone(),
-            agents_beating: live.agents(now_us).agents.iter().filter(|agent| beating(agent.health)).count(),
+            agents_beating: live.agents_beating(now_us),
             cut_offs: live.cut_offs(),
             unreadable: sources.iter().map(|source| source.unreadable).sum(),
         }
@@ -161,7 +168,7 @@ impl Feed {
         self.ask_broker(index)?;
         let back = match topic {
             Topic::Alerts => ALERTS_FROM,
-            _ => Duration::from_secs(u64::from(self.live().minutes()) * 60),
+            _ => Duration::from_secs(u64::from(self.minutes) * 60),
         };
         let start = Start::AtMs(now_us() / 1000 - back.as_millis() as i64);
         let mut reader = TopicReader::start(&self.settings, &[topic.name(&self.settings.prefix)], &start)?;
@@ -223,9 +230,9 @@ impl Feed {
             Item::Edge(edge) => live.edge(*edge, now_us()),
             Item::Latency(latency) => live.latency(*latency, now_us()),
             Item::Alert(alert) => live.alert(*alert),
-            // Heartbeats are told at the interval of the page: they change nothing on the map.
+            // Heartbeats change nothing but the answer about the agents, which is of some second anyway.
             Item::Agent(agent) => {
-                live.agent(*agent);
+                live.agent(*agent, now_us());
                 false
             }
             Item::Closed(marker) if topic == Topic::Edges => live.edges_closed(&marker, now_us()),
@@ -234,26 +241,25 @@ impl Feed {
         };
         drop(live);
         if changed {
-            self.changed.send_replace(());
+            self.version.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// Changes what is known of a source, and tells so if it is something new.
+    fn live(&self) -> MutexGuard<'_, Live> {
+        // A panic of another thread left the model as it was between two records.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known of a source.
     fn update(&self, index: usize, change: impl FnOnce(&mut Source)) {
         let mut sources = self.sources();
-        let told = |source: &Source| (source.problem.is_some(), source.caught_up, source.broker_answers);
-        let before = told(&sources[index]);
         change(&mut sources[index]);
-        let after = told(&sources[index]);
         let source = sources[index].clone();
         drop(sources);
         match (&source.problem, source.caught_up) {
             (_, true) => self.parts[index].ready(),
             (Some(problem), false) if index == 0 => self.parts[index].not_ready(format!("has not begun: {problem}")),
             _ => {}
-        }
-        if before != after {
-            self.changed.send_replace(());
         }
     }
 

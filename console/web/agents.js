@@ -48,8 +48,9 @@ function update(item, agent, missing) {
     ["memory", format.bytes(agent.rss_bytes)],
   ];
   keyed(figures, pairs, ([key]) => key, ([key]) => html("div", {}, html("dt", {}, key), html("dd")), (pair, [, value]) => setText(pair.lastChild, value));
+  const ahead = agent.clock_ahead_ms > 0 ? [`its clock is ${format.age(agent.clock_ahead_ms)} ahead of the console's: is its time set by the network?`] : [];
   const dropped = Object.entries(agent.dropped).filter(([, count]) => count > 0).map(([reason, count]) => `dropped ${format.count(count)}: ${reason}`);
-  const lines = [...dropped, ...missing.filter((gap) => gap.node === agent.node).map(gapText)];
+  const lines = [...ahead, ...dropped, ...missing.filter((gap) => gap.node === agent.node).map(gapText)];
   keyed(gaps, lines, (line) => line, () => html("li"), setText);
   setAttribute(item, "title", `Headwater ${agent.version} on Linux ${agent.kernel}, capture by ${agent.capture_path}`);
 }

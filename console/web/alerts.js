@@ -43,6 +43,6 @@ function update(item, alert, nowMs) {
   setText(details.firstChild, `Evidence: ${alert.evidence.length} record${alert.evidence.length === 1 ? "" : "s"}`);
   keyed(details.lastChild, alert.evidence, (e) => `${e.topic}/${e.partition}/${e.offset}`, () => html("li", {}, html("code"), html("span")), (line, e) => {
     setText(line.firstChild, `${e.topic} partition ${e.partition} offset ${e.offset}`);
-    setText(line.lastChild, ` window of ${format.clock(e.window_start_us)}`);
+    setText(line.lastChild, ` window of ${format.time(e.window_start_us)}`);
   });
 }

@@ -94,7 +94,7 @@ function drawHistory(points) {
     const text = counted
       ? `${format.rate(point.requests.requests_per_s)}, ${format.share(point.requests.error_share)} errors, p95 ${format.latency(point.requests.p95_us)}`
       : format.bytesPerSecond(point.bytes_per_s);
-    return svg("g", {}, svg("title", {}, `${format.clock(point.window_start_us)}  ${text}`), bar(part, point.completeness < 1 ? "volume incomplete" : "volume"), bar(part * point.requests.error_share, "failed"));
+    return svg("g", {}, svg("title", {}, `${format.time(point.window_start_us)}  ${text}`), bar(part, point.completeness < 1 ? "volume incomplete" : "volume"), bar(part * point.requests.error_share, "failed"));
   });
   const line = points.filter((point) => point.requests.requests > 0)
     .map((point, i) => `${i === 0 ? "M" : "L"}${x(point.window_start_us + point.window_ms * 500).toFixed(1)} ${y(point.requests.p95_us / p95Max).toFixed(1)}`).join("");
@@ -102,8 +102,8 @@ function drawHistory(points) {
   const drawing = svg("svg", { viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: "img", "aria-label": "The last minutes, a bar a window" },
     ...bars,
     svg("path", { class: "p95", d: line }),
-    label(format.clock(first.window_start_us), { x: x(first.window_start_us), y: CHART.height - 3 }),
-    label(format.clock(last.window_start_us + last.window_ms * 1000), { x: CHART.width, y: CHART.height - 3, "text-anchor": "end" }));
+    label(format.time(first.window_start_us), { x: x(first.window_start_us), y: CHART.height - 3 }),
+    label(`${format.clock(last.window_start_us + last.window_ms * 1000)} UTC`, { x: CHART.width, y: CHART.height - 3, "text-anchor": "end" }));
   const peak = counted ? format.rate(volumeMax) : format.bytesPerSecond(volumeMax);
   const key = html("p", { class: "key" }, html("i", { class: "swatch volume" }), `up to ${peak}`);
   if (counted) key.append(html("i", { class: "swatch bad" }), "errors", html("i", { class: "swatch p95" }), `p95 up to ${format.latency(p95Max)}`);

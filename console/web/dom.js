@@ -30,12 +30,17 @@ export function setAttribute(element, name, value) {
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value === true ? "" : value);
 }
 
-// Keeps one child of `parent` for each item, in order: `make` builds it, `update` fills it at every refresh.
+// Keeps one child of `parent` for each item, in order: `make` builds it, `update` fills it at every refresh. Items of the
+// same key are told apart by their order.
 export function keyed(parent, items, keyOf, make, update) {
   const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const used = new Map();
   let before = parent.firstChild;
   for (const item of items) {
-    const key = keyOf(item);
+    const wanted = String(keyOf(item));
+    const same = used.get(wanted) ?? 0;
+    used.set(wanted, same + 1);
+    const key = same === 0 ? wanted : `${wanted}\n${same}`;
     let child = known.get(key);
     known.delete(key);
     if (child === undefined) {

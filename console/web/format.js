@@ -1,6 +1,8 @@
 // Numbers, times and durations as people read them. In: plain values. Out: short texts, always of the same form, so that
 // a refresh changes digits and not widths.
 
+const YEAR_9999_MS = 253_402_300_799_000;
+
 export function rate(perSecond) {
   if (perSecond === 0) return "0/s";
   if (perSecond < 0.1) return "<0.1/s";
@@ -41,13 +43,28 @@ export function count(number) {
   return number.toLocaleString("en-US").replaceAll(",", "\u202f");
 }
 
-export function clock(us) {
-  return new Date(us / 1000).toLocaleTimeString("en-GB");
+// A point in time, such as `2026-01-31 12:30:10 UTC`: as the terminal shows it, and the same for whoever looks from anywhere.
+export function time(us) {
+  return `${day(us)} ${clock(us)} UTC`;
 }
 
-// From one point in time to another, such as `12:30:10 – 12:31:10`.
+// The time of the day in UTC, where its day stands beside it.
+export function clock(us) {
+  return iso(us).slice(11, 19);
+}
+
+// From one point in time to another, such as `2026-01-31 12:30:10 – 12:31:10 UTC`.
 export function period(fromUs, toUs) {
-  return `${clock(fromUs)} – ${clock(toUs)}`;
+  return day(fromUs) === day(toUs) ? `${day(fromUs)} ${clock(fromUs)} – ${clock(toUs)} UTC` : `${time(fromUs)} – ${time(toUs)}`;
+}
+
+function day(us) {
+  return iso(us).slice(0, 10);
+}
+
+// A time that no calendar has must not keep the page from being drawn.
+function iso(us) {
+  return new Date(Math.min(Math.max(us / 1000, 0), YEAR_9999_MS)).toISOString();
 }
 
 export function age(ms) {

@@ -1,18 +1,22 @@
-// Joins the page: hears of new windows, fetches what changed, hands it to the parts that draw.
+// Joins the page: asks for what changed, hands it to the parts that draw.
 //
-// /api/live tells at every change, and every few seconds, how old the data is; the parts come from /api/map, /api/operations, /api/alerts
-// and /api/agents. The selection and the range live in the address after `#`, so that a view can be sent to someone.
+// Every few seconds, while somebody can see it, it asks /api/status how old the data is, and /api/map, /api/operations, /api/alerts and
+// /api/agents for what changed. No connection stays open: browsers allow six to a host, for all tabs together. The selection and
+// the range live in the address after `#`, so that a view can be sent to someone.
 
 import { createGraph } from "./graph.js";
 import { createOperations } from "./operations.js";
 import { showAlerts } from "./alerts.js";
 import { showAgents } from "./agents.js";
 import { showDetails } from "./details.js";
+import { get } from "./fetch.js";
 import { showStatus, showEmpty, showFacts, showFooter } from "./status.js";
 
-const RETRY_MS = 2000;
+const POLL_MS = 2000;
+// After so many failures in a row it asks no more seldom than now.
+const FAILURES_COUNTED = 4;
 
-const state = { minutes: 1, selection: null, status: null, heardAt: 0, map: null, operations: null, alerts: null, agents: null, history: null };
+const state = { minutes: 1, selection: null, status: null, heardAt: 0, failures: 0, map: null, operations: null, alerts: null, agents: null, history: null };
 
 const drawGraph = createGraph(document.getElementById("graph"), select);
 const drawOperations = createOperations(document.getElementById("operations"), select);
@@ -41,12 +45,6 @@ function serverNowMs() {
   return state.status === null ? Date.now() : state.status.now_us / 1000 + (performance.now() - state.heardAt);
 }
 
-async function get(path) {
-  const response = await fetch(path, { cache: "no-store" });
-  if (!response.ok) throw new Error(`${path} answers ${response.status}`);
-  return response.json();
-}
-
 // One refresh at a time; what happens meanwhile is caught by one more after it.
 let refreshing = false;
 let again = false;
@@ -55,19 +53,33 @@ async function refresh() {
   if (refreshing) return;
   refreshing = true;
   try {
+    state.status = await get("/api/status");
+    state.heardAt = performance.now();
+    showFooter(state.status);
     const range = `minutes=${state.minutes}`;
     const [map, operations, alerts, agents, history] = await Promise.all([
       get(`/api/map?${range}`), get(`/api/operations?${range}`), get("/api/alerts"), get("/api/agents"), getHistory(),
     ]);
+    state.failures = 0;
     Object.assign(state, { map, operations, alerts, agents, history });
     draw();
   } catch (error) {
     console.warn(error);
-    setTimeout(refresh, RETRY_MS);
+    state.failures = Math.min(state.failures + 1, FAILURES_COUNTED);
+    drawStatus();
   } finally {
     refreshing = false;
     if (again) refresh();
   }
+}
+
+// A page that nobody sees asks for nothing.
+let timer;
+async function poll() {
+  clearTimeout(timer);
+  if (!document.hidden) await refresh();
+  clearTimeout(timer);
+  timer = setTimeout(poll, POLL_MS * (1 + state.failures));
 }
 
 function getHistory() {
@@ -75,22 +87,6 @@ function getHistory() {
   if (selection === null) return null;
   const of = selection.edge !== undefined ? `edge=${encodeURIComponent(selection.edge)}` : `node=${encodeURIComponent(selection.node)}`;
   return get(`/api/history?${of}`);
-}
-
-function listen() {
-  const source = new EventSource("/api/live");
-  source.addEventListener("status", (event) => {
-    state.status = JSON.parse(event.data);
-    state.heardAt = performance.now();
-    state.reachable = true;
-    showFooter(state.status);
-    refresh();
-  });
-  // The browser connects again by itself.
-  source.addEventListener("error", () => {
-    state.reachable = false;
-    drawStatus();
-  });
 }
 
 function select(selection) {
@@ -125,7 +121,10 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && state.selection !== null) select(null);
 });
 
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) poll();
+});
+
 readAddress();
-listen();
-refresh();
+poll();
 setInterval(drawStatus, 1000);

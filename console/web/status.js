@@ -7,10 +7,13 @@ import * as format from "./format.js";
 const STALE_MS = 30_000;
 
 export function showStatus(state, nowMs) {
-  const [kind, text] = summary(state, nowMs);
+  const [kind, text, age = ""] = summary(state, nowMs);
   setAttribute(document.getElementById("status"), "class", `status ${kind}`);
   setText(document.getElementById("status-text"), text);
-  showNotices(notices(state, nowMs));
+  setText(document.getElementById("status-age"), age);
+  const shown = notices(state, nowMs);
+  showNotices(shown);
+  announce(text, shown, state.alerts);
   const { alerts, map } = state;
   const firing = document.getElementById("firing");
   firing.hidden = !alerts?.firing;
@@ -21,14 +24,21 @@ export function showStatus(state, nowMs) {
   setText(complete, `${format.completeness(map?.completeness ?? 1)} complete`);
 }
 
-function summary({ status, reachable, map }, nowMs) {
-  if (reachable === false) return ["bad", "The console does not answer"];
+function summary({ status, failures, map }, nowMs) {
+  if (failures > 0) return ["bad", "The console does not answer"];
   if (status === null) return ["wait", "Connecting"];
   if (status.problem !== null) return map?.span ? ["bad", "Not reading"] : ["wait", "Waiting for data"];
   if (!status.caught_up) return ["wait", "Reading the last minutes"];
   if (!map?.span) return ["wait", "Waiting for the first window"];
   const age = dataAge(status, nowMs);
-  return age > STALE_MS ? ["warn", `Stale: newest window ended ${format.age(age)} ago`] : ["good", `Live, newest window ended ${format.age(age)} ago`];
+  return [...(age > STALE_MS ? ["warn", "Stale"] : ["good", "Live"]), `, newest window ended ${format.age(age)} ago`];
+}
+
+// Read aloud by a screen reader whenever it changes, so there is nothing in it that moves by itself: no ages, no counts of data.
+function announce(text, shown, alerts) {
+  const firing = alerts?.firing ? [`${alerts.firing} alert${alerts.firing === 1 ? "" : "s"} firing`] : [];
+  const titles = [...new Set(shown.map((notice) => notice.title.replace(/[.:]$/, "")))].filter((title) => !title.startsWith(text));
+  setText(document.getElementById("announcement"), [text, ...firing, ...titles].join(". "));
 }
 
 function dataAge(status, nowMs) {
@@ -36,9 +46,9 @@ function dataAge(status, nowMs) {
 }
 
 // What a person must know before reading the numbers, most important first.
-function notices({ status, reachable, map }, nowMs) {
+function notices({ status, failures, map }, nowMs) {
   const list = [];
-  if (reachable === false) list.push({ kind: "bad", title: "The console does not answer.", text: "What you see is what it said last. Is `headwater console` or `headwater up` still running? This page connects again by itself." });
+  if (failures > 0) list.push({ kind: "bad", title: "The console does not answer.", text: "What you see is what it said last. Is `headwater console` or `headwater up` still running? This page connects again by itself." });
   if (status === null) return list;
   // Before the first window the steps in place of the map say it.
   if (map?.span) {
@@ -47,7 +57,7 @@ function notices({ status, reachable, map }, nowMs) {
   }
   const age = dataAge(status, nowMs);
   if (map?.span && status.caught_up && age > STALE_MS) {
-    list.push({ kind: "warn", title: `Stale data: the newest complete window ended ${format.age(age)} ago, at ${format.clock(status.newest_window_end_us)}.`, text: staleReason(status, map) });
+    list.push({ kind: "warn", title: "Stale data:", text: `the newest complete window ended at ${format.time(status.newest_window_end_us)}. ${staleReason(status, map)}` });
   }
   for (const gap of (map?.missing ?? []).slice(0, 3)) list.push({ kind: "warn", title: "Incomplete data:", text: gapText(gap) });
   if (map?.missing.length > 3) list.push({ kind: "warn", title: "Incomplete data:", text: `${map.missing.length - 3} more gaps, see the agents.` });
@@ -82,7 +92,7 @@ function cutOffText({ cut_offs: cut, unreadable }) {
 
 function showNotices(list) {
   const make = () => html("p", {}, html("strong"), html("span"));
-  keyed(document.getElementById("notices"), list, (notice) => notice.kind + notice.title.slice(0, 12) + (notice.title.startsWith("Incomplete") ? notice.text.slice(0, 40) : ""), make, (row, notice) => {
+  keyed(document.getElementById("notices"), list, (notice) => notice.kind + notice.title, make, (row, notice) => {
     setAttribute(row, "class", `notice ${notice.kind}`);
     setText(row.firstChild, notice.title);
     setText(row.lastChild, ` ${notice.text}`);

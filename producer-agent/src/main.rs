@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use headwater_agent::metrics::METRICS;
 use headwater_agent::pipeline;
 use headwater_agent::settings::{ALL_KEYS, Settings};
-use headwater_telemetry::Health;
+use headwater_telemetry::{Health, report_fatal};
 
 /// How long a broker may take to answer at the start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -26,13 +26,13 @@ fn main() -> ExitCode {
     };
     let settings = Settings::read(&mut values);
     if let Err(problems) = values.finish() {
-        eprintln!("headwater-agent: {problems}");
+        report_fatal("headwater-agent", problems, settings.telemetry.log_json);
         return ExitCode::from(2);
     }
     match run(&settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("headwater-agent: {error:#}");
+            report_fatal("headwater-agent", format!("{error:#}"), settings.telemetry.log_json);
             ExitCode::FAILURE
         }
     }

@@ -20,8 +20,8 @@ pub const KEYS: &[Key] = &[
         "Captures only these cgroups and those below: paths in the cgroup2 mount, separated by commas",
     ),
     Key::optional("capture.pid", "Captures only these processes: ids separated by commas"),
-    Key::new("capture.ring_bytes", "8388608", "Size of the ring buffer between kernel and agent; a power of two"),
-    Key::new("capture.poll_ms", "50", "How long the agent sleeps while little is waiting"),
+    Key::new("capture.ring_bytes", "8MiB", "Size of the ring buffer between kernel and agent; a power of two"),
+    Key::new("capture.poll_ms", "50ms", "How long the agent sleeps while little is waiting"),
     Key::new(
         "capture.connections_max",
         "100000",
@@ -34,13 +34,9 @@ pub const KEYS: &[Key] = &[
     ),
     Key::new("http.operations_max", "1000", "Distinct operations that are published; further ones become {other}"),
     Key::new("requests.per_second_max", "100000", "Requests that are published a second; more are counted as dropped"),
-    Key::new("flows.interval_ms", "10000", "How often the progress of open connections is published"),
-    Key::new("watermark.interval_ms", "1000", "How often the agent says up to when its records are complete"),
-    Key::new(
-        "names.wait_ms",
-        "2000",
-        "How long a record waits for the name of its workload before it is called unknown",
-    ),
+    Key::new("flows.interval_ms", "10s", "How often the progress of open connections is published"),
+    Key::new("watermark.interval_ms", "1s", "How often the agent says up to when its records are complete"),
+    Key::new("names.wait_ms", "2s", "How long a record waits for the name of its workload before it is called unknown"),
     Key::new("names.docker_root", "/var/lib/docker", "Where Docker keeps its data, for the names of its containers"),
     Key::new(
         "names.podman_root",
@@ -53,9 +49,9 @@ pub const KEYS: &[Key] = &[
         "on names workloads from Kubernetes, off does not; auto does in a pod that has a service account",
     ),
     Key::optional("kubernetes.labels", "Keys of labels of pods that go into the records, separated by commas"),
-    Key::new("identities.interval_ms", "10000", "How often the agent says who owns which address of Kubernetes' pods"),
+    Key::new("identities.interval_ms", "10s", "How often the agent says who owns which address of Kubernetes' pods"),
     Key::optional("cluster.name", "Name of the Kubernetes cluster in all records; `kubernetes` if absent"),
-    Key::new("stop.flush_ms", "5000", "How long the agent waits at its end for its last records to be delivered"),
+    Key::new("stop.flush_ms", "5s", "How long the agent waits at its end for its last records to be delivered"),
 ];
 
 /// All key tables of the agent.
@@ -80,7 +76,7 @@ pub struct Settings {
 impl Settings {
     /// Reads the settings; problems are noted in `values`.
     pub fn read(values: &mut Values) -> Settings {
-        let ring_bytes = values.number("capture.ring_bytes", 1 << 16..=1 << 28);
+        let ring_bytes = values.bytes("capture.ring_bytes", 1 << 16..=1 << 28);
         if !u32::is_power_of_two(ring_bytes) {
             values.problem("capture.ring_bytes", format!("{ring_bytes} is not a power of two"));
         }

@@ -12,7 +12,7 @@ use headwater_processors::metrics::METRICS;
 use headwater_processors::modes::Mode;
 use headwater_processors::settings::{ALL_KEYS, Settings};
 use headwater_processors::{replay, runtime};
-use headwater_telemetry::Health;
+use headwater_telemetry::{Health, report_fatal};
 
 /// How long a broker may take to answer at the start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     };
     let settings = Settings::read(&mut values);
     if let Err(problems) = values.finish() {
-        eprintln!("headwater-processor: {problems}");
+        report_fatal("headwater-processor", problems, settings.telemetry.log_json);
         return ExitCode::from(2);
     }
     let wanted = matches.get_one::<String>("mode").map_or("all", String::as_str);
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     match run(&modes, &settings, replay.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("headwater-processor: {error:#}");
+            report_fatal("headwater-processor", format!("{error:#}"), settings.telemetry.log_json);
             ExitCode::FAILURE
         }
     }

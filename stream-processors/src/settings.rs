@@ -9,10 +9,10 @@ use crate::windows::Windows;
 
 /// Settings of this program alone.
 pub const KEYS: &[Key] = &[
-    Key::new("join.window_ms", "10000", "Length of the windows, aligned to the epoch"),
-    Key::new("join.slack_ms", "2000", "How far watermarks must pass the end of a window before it closes"),
-    Key::new("join.grace_ms", "15000", "How long a node that lags is waited for after that"),
-    Key::new("join.node_timeout_ms", "60000", "A node that lags by more than this is not waited for"),
+    Key::new("join.window_ms", "10s", "Length of the windows, aligned to the epoch"),
+    Key::new("join.slack_ms", "2s", "How far watermarks must pass the end of a window before it closes"),
+    Key::new("join.grace_ms", "15s", "How long a node that lags is waited for after that"),
+    Key::new("join.node_timeout_ms", "1m", "A node that lags by more than this is not waited for"),
     Key::new("join.connections_max", "200000", "Connections whose names are remembered, for each partition"),
     Key::optional(
         "processor.instance",
@@ -38,13 +38,14 @@ pub struct Settings {
 impl Settings {
     /// Reads the settings; problems are noted in `values`.
     pub fn read(values: &mut Values) -> Settings {
-        let mut us = |name, bounds| values.number::<i64>(name, bounds) * 1000;
+        // The bounds keep it far below what fits.
+        let mut us = |name, bounds_ms| values.duration_ms(name, bounds_ms).as_micros() as i64;
         let window_us = us("join.window_ms", 1000..=3_600_000);
         let join = JoinSettings {
             windows: Windows::of_ms(window_us / 1000),
             slack_us: us("join.slack_ms", 0..=60_000),
             grace_us: us("join.grace_ms", 0..=600_000),
-            node_timeout_us: us("join.node_timeout_ms", 1000..=FORGET_AFTER_US / 1000),
+            node_timeout_us: us("join.node_timeout_ms", 1000..=FORGET_AFTER_US as u64 / 1000),
             connections_max: values.number("join.connections_max", 1000..=100_000_000),
             ..JoinSettings::default()
         };

@@ -17,6 +17,7 @@ use crate::child::Program;
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
 /// What the shop says of itself: where its processes are, and that all of them answer.
+const LINE: &str = "demo shop: ";
 const CGROUP_LINE: &str = "cgroup:";
 const LAST_LINE: &str = "Ctrl-C stops it.";
 
@@ -24,6 +25,9 @@ pub struct Demo {
     pub child: Child,
     program: PathBuf,
     dir: PathBuf,
+    /// Lines of its log that were told.
+    told: usize,
+    log_bytes: u64,
 }
 
 impl Demo {
@@ -37,19 +41,16 @@ impl Demo {
             log: log.to_owned(),
         };
         let child = shop.launch().spawn()?;
-        Ok(Demo { child, program: program.to_owned(), dir: dir.to_owned() })
+        Ok(Demo { child, program: program.to_owned(), dir: dir.to_owned(), told: 0, log_bytes: 0 })
     }
 
     /// Returns the cgroup of all its processes, or none if the user stops the start.
     pub fn wait_ready(&mut self, say: &Say, stop: &AtomicBool) -> Result<Option<PathBuf>> {
         let deadline = Instant::now() + START_TIMEOUT;
-        let mut told = 0;
         while !stop.load(Ordering::Relaxed) {
             self.child.require()?;
+            self.news().iter().for_each(|line| say.step(line));
             let log = fs::read_to_string(self.child.log()).unwrap_or_default();
-            let steps: Vec<&str> = log.lines().filter(|line| line.starts_with("demo shop: ")).collect();
-            steps[told..].iter().for_each(|step| say.step(step));
-            told = steps.len();
             if log.lines().any(|line| line == LAST_LINE) {
                 let cgroup = log.lines().find_map(|line| line.trim().strip_prefix(CGROUP_LINE)).map(str::trim);
                 return match cgroup {
@@ -71,6 +72,20 @@ impl Demo {
             thread::sleep(POLL);
         }
         Ok(None)
+    }
+
+    /// What it said since the last call: what starts, and which of its parts ended and was started again.
+    pub fn news(&mut self) -> Vec<String> {
+        let bytes = fs::metadata(self.child.log()).map_or(0, |log| log.len());
+        if bytes == self.log_bytes {
+            return Vec::new();
+        }
+        self.log_bytes = bytes;
+        let log = fs::read_to_string(self.child.log()).unwrap_or_default();
+        let lines = log.split_inclusive('\n').filter(|line| line.starts_with(LINE) && line.ends_with('\n'));
+        let news: Vec<String> = lines.skip(self.told).map(|line| line.trim_end().to_owned()).collect();
+        self.told += news.len();
+        news
     }
 
     /// The command that makes payments slow and wrong.

@@ -24,6 +24,7 @@ use super::ready::{DemoReady, Ready};
 use super::say::Say;
 use crate::child::Program;
 use crate::console::Console;
+use crate::running::{Announced, Running};
 
 const POLL: Duration = Duration::from_millis(100);
 /// Loading the probes, registering schemas and creating topics takes a few seconds.
@@ -41,14 +42,19 @@ pub struct Session {
     kafka: KafkaSettings,
     log_dir: PathBuf,
     ready_file: Option<PathBuf>,
+    /// So that other commands find this `up` by themselves.
+    announced: Option<Announced>,
     _folder: TempDir,
 }
 
-/// Set by Ctrl-C and SIGTERM.
+/// Set by Ctrl-C and SIGTERM. A second one ends this process at once; the kernel then stops its children.
 pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for Ctrl-C")?;
+        // The order counts: the first Ctrl-C finds the flag not set yet.
+        let doing = "listen for Ctrl-C";
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop)).context(doing)?;
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context(doing)?;
     }
     Ok(stop)
 }
@@ -107,10 +113,12 @@ impl Session {
             kafka,
             log_dir,
             ready_file: options.args.ready_file.clone(),
+            announced: None,
             _folder: folder,
         };
         let begun = session.wait_for_heartbeat(say, stop).and_then(|beats| {
             if beats {
+                session.announce(&options.settings.up_folder, say);
                 session.write_ready_file()?;
             }
             Ok(beats)
@@ -130,9 +138,13 @@ impl Session {
         say.step("Headwater is up");
         say.line("");
         say.heading(&format!("  The map:   {}", self.console.url()));
-        say.line(&format!(
-            "  Terminal:  headwater map --watch --kafka-brokers {brokers} --registry-url {registry_url}"
-        ));
+        // As it can be typed, wherever this program is.
+        let program = std::env::current_exe().unwrap_or_else(|_| "headwater".into());
+        let flags = match self.announced {
+            Some(_) => String::new(),
+            None => format!(" --kafka-brokers {brokers} --registry-url {registry_url}"),
+        };
+        say.line(&format!("  Terminal:  {} map --watch{flags}", program.display()));
         say.line(&format!("  Topics:    kcat -b {brokers} -t {prefix}edges -f '%o %k\\n'"));
         say.line(&format!(
             "             (with the values, if your kcat was built with Avro: -s value=avro -r {registry_url})"
@@ -204,8 +216,14 @@ impl Session {
             }
         }
         if let Some((demo, _)) = &mut self.demo {
-            // A new shop would have another cgroup than the agent looks at.
-            demo.child.require()?;
+            demo.news().iter().for_each(|line| say.step(line));
+            if let Err(ended) = demo.child.require() {
+                // A new shop would have another cgroup than the agent looks at.
+                say.warn(&format!("{ended:#}"));
+                say.step("The sample system has ended, and all else goes on; `up --demo` brings a new one");
+                self.demo = None;
+                changed = true;
+            }
         }
         Ok(changed)
     }
@@ -234,6 +252,15 @@ impl Session {
             thread::sleep(POLL);
         }
         Ok(true)
+    }
+
+    fn announce(&mut self, folder: &Path, say: &Say) {
+        let KafkaSettings { brokers, registry_url, prefix, .. } = &self.kafka;
+        let running = Running::this(brokers, registry_url, prefix, self.console.url());
+        match running.and_then(|running| running.announce(folder)) {
+            Ok(announced) => self.announced = Some(announced),
+            Err(error) => say.warn(&format!("Other commands will not find this `up` by themselves: {error:#}")),
+        }
     }
 
     fn write_ready_file(&self) -> Result<()> {

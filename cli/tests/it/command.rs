@@ -51,3 +51,17 @@ fn up_checks_everything_before_it_starts_anything() {
     assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(headwater(&["up", "--demo", "--pid", "1"]).status.code(), Some(2));
 }
+
+#[test]
+fn completions_and_manual_pages_name_every_subcommand() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(headwater(&["man", folder.path().to_str().unwrap()]).status.success());
+    let page = String::from_utf8(headwater(&["man"]).stdout).unwrap();
+    let script = String::from_utf8(headwater(&["completions", "bash"]).stdout).unwrap();
+    for name in ["up", "map", "tail", "replay", "topics", "console", "doctor"] {
+        assert!(folder.path().join(format!("headwater-{name}.1")).is_file(), "{name}");
+        assert!(page.contains(name) && script.contains(name), "{name}");
+    }
+    let syntax = Command::new("bash").args(["-n", "-c", &script]).status().unwrap();
+    assert!(syntax.success());
+}

@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod command;
+mod logs;
+mod map;
 mod replay;
+mod running;
 mod up_demo;

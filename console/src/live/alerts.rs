@@ -4,6 +4,7 @@
 //! the newer. What had to go is counted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headwater_schemas::records::{Alert, AlertState, edge_id};
 use serde::Serialize;
@@ -29,8 +30,9 @@ pub struct AlertView {
     pub alert: Alert,
 }
 
+#[derive(Clone)]
 pub(super) struct Alerts {
-    by_id: BTreeMap<String, Alert>,
+    by_id: BTreeMap<String, Arc<Alert>>,
     alerts_max: usize,
     pub cut_off: u64,
 }
@@ -49,7 +51,7 @@ impl Alerts {
         if known.is_none() && self.by_id.len() >= self.alerts_max {
             self.give_one_up();
         }
-        self.by_id.insert(alert.alert_id.clone(), alert);
+        self.by_id.insert(alert.alert_id.clone(), Arc::new(alert));
         true
     }
 
@@ -64,7 +66,7 @@ impl Alerts {
 
 impl Live {
     pub fn alerts(&self) -> AlertsView {
-        let mut alerts: Vec<AlertView> = self.alerts.by_id.values().map(AlertView::of).collect();
+        let mut alerts: Vec<AlertView> = self.alerts.by_id.values().map(|alert| AlertView::of(alert)).collect();
         alerts.sort_by_key(|view| (!view.firing, std::cmp::Reverse(view.alert.observed_at_us)));
         let firing = alerts.iter().filter(|view| view.firing).count();
         AlertsView { firing, alerts, cut_off: self.alerts.cut_off }

@@ -4,6 +4,7 @@
 //! each window cannot be read. Such an edge has `requests` 0 and an older `last_window_us`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headwater_schemas::records::{Edge, Missing, Workload};
 use serde::Serialize;
@@ -101,7 +102,7 @@ impl Live {
     /// The edges of a range as they were published, window by window.
     pub fn edges_of(&self, range: Range) -> Vec<&Edge> {
         let windows = self.edges.of(range).map(|(_, windows)| windows).unwrap_or_default();
-        windows.into_iter().flat_map(|(_, window)| window.records.values()).collect()
+        windows.into_iter().flat_map(|(_, window)| window.records.values()).map(Arc::as_ref).collect()
     }
 }
 

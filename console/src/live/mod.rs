@@ -33,8 +33,10 @@ pub use workload::WorkloadView;
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub minutes: u32,
-    /// Edges and windows, and as many latencies again.
+    /// Records of edges, and as many latencies again.
     pub records_max: usize,
+    /// Windows with edges, and as many with latencies again.
+    pub windows_max: usize,
     pub alerts_max: usize,
     pub agents_max: usize,
     /// A window that starts later than this after the present is not believed.
@@ -43,11 +45,21 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { minutes: 15, records_max: 60_000, alerts_max: 500, agents_max: 2_000, ahead_us_max: 5 * 60_000_000 }
+        Limits {
+            minutes: 15,
+            records_max: 60_000,
+            windows_max: 2_000,
+            alerts_max: 500,
+            agents_max: 2_000,
+            ahead_us_max: 5 * 60_000_000,
+        }
     }
 }
 
 /// The model. Each method that takes something in returns whether the answer to a question may have changed.
+///
+/// A clone is cheap, since it shares the records: whoever asks takes one, and keeps nobody from writing meanwhile.
+#[derive(Clone)]
 pub struct Live {
     minutes: u32,
     edges: windows::Windows<Edge>,
@@ -88,8 +100,9 @@ impl Live {
         self.alerts.insert(alert)
     }
 
-    pub fn agent(&mut self, agent: Agent) -> bool {
-        self.agents.insert(agent)
+    /// A heartbeat that was read at `now_us`.
+    pub fn agent(&mut self, agent: Agent, now_us: i64) -> bool {
+        self.agents.insert(agent, now_us)
     }
 
     /// A marker of the edges topic.

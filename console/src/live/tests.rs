@@ -176,6 +176,29 @@ fn bounds_give_the_oldest_windows_up_and_count_them() {
 }
 
 #[test]
+fn more_windows_than_fit_cost_the_oldest_never_the_newest() {
+    let mut live = Live::new(Limits { minutes: 1440, windows_max: 3, ..Limits::default() });
+    for window in 0..5 {
+        assert!(live.edge(edge(window, "a", "b", 1, 0), NOW));
+        live.edges_closed(&closed(window, 0, 1), NOW);
+    }
+    assert_eq!(live.newest_window_end_us(), Some(T0 + 5 * WINDOW_US));
+    assert_eq!(live.map(Range::Minutes(1440)).edges[0].requests.requests, 3);
+    assert_eq!(live.cut_offs().edges.over_limit, 2);
+    assert!(!live.edge(edge(0, "a", "b", 1, 0), NOW), "an older window does not push a newer one out");
+}
+
+#[test]
+fn a_clone_stays_as_it_was() {
+    let mut live = live_with([edge(0, "a", "b", 10, 0)]);
+    let before = live.clone();
+    live.edge(Edge { revision: 1, ..edge(0, "a", "b", 12, 0) }, NOW);
+    live.edge(edge(0, "b", "c", 1, 0), NOW);
+    assert_eq!((before.map(Range::Latest).edges.len(), live.map(Range::Latest).edges.len()), (1, 2));
+    assert_eq!(before.map(Range::Latest).edges[0].requests.requests, 10);
+}
+
+#[test]
 fn windows_that_are_too_old_or_from_the_future_are_counted() {
     let mut live = live_with([edge(100, "a", "b", 1, 0)]);
     assert!(!live.edge(edge(10, "a", "b", 1, 0), NOW));

@@ -3,22 +3,23 @@
 //! In: records that belong to a window, and the markers that say that a window is published. Out: the windows of a
 //! time span. Promises: of several revisions of a record the newest stays, whatever the order they come in; what a
 //! bound keeps out is counted by reason. Time comes only from the records, so the same input gives the same answer.
+//! A clone shares all records, and each window until one of the two changes it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed};
 use serde::Serialize;
 
 use super::Limits;
 
-/// Gaps that are kept of one window, windows that are kept at all, and inputs that a window may have.
+/// Gaps that are kept of one window, and inputs that a window may have.
 const MISSING_MAX: usize = 200;
-const WINDOWS_MAX: usize = 2_000;
 const PARTITIONS_MAX: usize = 10_000;
 const WINDOW_MS_MAX: i64 = 3_600_000;
 
 /// A record of one window, of which a later revision replaces an earlier one.
-pub trait Windowed {
+pub trait Windowed: Clone {
     fn key(&self) -> String;
     fn window_start_us(&self) -> i64;
     fn window_ms(&self) -> i64;
@@ -26,7 +27,7 @@ pub trait Windowed {
 }
 
 /// Which windows an answer is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Range {
     /// The newest window that is published in full.
     Latest,
@@ -53,24 +54,26 @@ pub struct CutOff {
     pub too_old: u64,
     /// Of a window that starts minutes after this machine's time: a clock is wrong.
     pub from_the_future: u64,
-    /// More records than fit.
+    /// More records or windows than fit: the oldest had to go.
     pub over_limit: u64,
     /// Came later than the newest revision of the same record.
     pub outdated: u64,
 }
 
+#[derive(Clone)]
 pub struct Window<R> {
     pub length_us: i64,
-    pub records: BTreeMap<String, R>,
+    pub records: BTreeMap<String, Arc<R>>,
     pub missing: Vec<Missing>,
     pub completeness: f64,
     closed: BTreeSet<i32>,
     partitions: i32,
 }
 
+#[derive(Clone)]
 pub struct Windows<R> {
     limits: Limits,
-    windows: BTreeMap<i64, Window<R>>,
+    windows: BTreeMap<i64, Arc<Window<R>>>,
     records: usize,
     pub cut_off: CutOff,
 }
@@ -90,7 +93,7 @@ impl<R: Windowed> Windows<R> {
         if let Some(known) = window.records.get_mut(&key) {
             let newer = record.revision() >= known.revision();
             if newer {
-                *known = record;
+                *known = Arc::new(record);
             } else {
                 self.cut_off.outdated += 1;
             }
@@ -101,7 +104,7 @@ impl<R: Windowed> Windows<R> {
             return false;
         }
         if let Some(window) = self.windows.get_mut(&record.window_start_us()) {
-            window.records.insert(key, record);
+            Arc::make_mut(window).records.insert(key, Arc::new(record));
             self.records += 1;
         }
         true
@@ -141,7 +144,7 @@ impl<R: Windowed> Windows<R> {
             Range::Minutes(minutes) => to_us - i64::from(minutes) * 60_000_000,
         };
         let windows: Vec<(i64, &Window<R>)> =
-            self.windows.range(from_us..to_us).map(|(&start, w)| (start, w)).collect();
+            self.windows.range(from_us..to_us).map(|(&start, w)| (start, &**w)).collect();
         let from_us = windows.first().map_or(from_us, |(start, _)| *start);
         let covered_us: i64 = windows.iter().map(|(_, window)| window.length_us).sum();
         let span = Span {
@@ -156,7 +159,7 @@ impl<R: Windowed> Windows<R> {
 
     /// All windows that are there, oldest first.
     pub fn all(&self) -> impl DoubleEndedIterator<Item = (i64, &Window<R>)> {
-        self.windows.iter().map(|(&start, window)| (start, window))
+        self.windows.iter().map(|(&start, window)| (start, &**window))
     }
 
     /// Where the newest window ends that is published in full.
@@ -189,18 +192,21 @@ impl<R: Windowed> Windows<R> {
             return None;
         }
         self.forget_before(oldest_us);
-        if self.windows.len() >= WINDOWS_MAX && !self.windows.contains_key(&start_us) {
+        if !self.windows.contains_key(&start_us) && !self.make_room_for_window(start_us) {
             self.cut_off.over_limit += 1;
             return None;
         }
-        Some(self.windows.entry(start_us).or_insert_with(|| Window {
-            length_us: window_ms * 1000,
-            records: BTreeMap::new(),
-            missing: Vec::new(),
-            completeness: 1.0,
-            closed: BTreeSet::new(),
-            partitions: 0,
-        }))
+        let window = self.windows.entry(start_us).or_insert_with(|| {
+            Arc::new(Window {
+                length_us: window_ms * 1000,
+                records: BTreeMap::new(),
+                missing: Vec::new(),
+                completeness: 1.0,
+                closed: BTreeSet::new(),
+                partitions: 0,
+            })
+        });
+        Some(Arc::make_mut(window))
     }
 
     /// Drops windows that the horizon has left behind. That is no cut-off: they were shown as long as promised.
@@ -213,19 +219,37 @@ impl<R: Windowed> Windows<R> {
         }
     }
 
-    /// Gives the oldest windows up for a newer one. Returns whether there is room now.
+    /// Makes room for a record of this window. Returns whether there is room now.
     fn make_room(&mut self, for_start_us: i64) -> bool {
         while self.records >= self.limits.records_max {
-            match self.windows.first_entry() {
-                Some(entry) if *entry.key() < for_start_us => {
-                    let dropped = entry.remove().records.len();
-                    self.records -= dropped;
-                    self.cut_off.over_limit += dropped as u64;
-                }
-                _ => return false,
+            if !self.give_oldest_up(for_start_us) {
+                return false;
             }
         }
         true
+    }
+
+    /// Makes room for a window that starts there. Returns whether there is room now.
+    fn make_room_for_window(&mut self, start_us: i64) -> bool {
+        while self.windows.len() >= self.limits.windows_max {
+            if !self.give_oldest_up(start_us) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gives the oldest window up for a newer one, and counts what was in it; an empty one counts as one.
+    fn give_oldest_up(&mut self, for_start_us: i64) -> bool {
+        match self.windows.first_entry() {
+            Some(entry) if *entry.key() < for_start_us => {
+                let dropped = entry.remove().records.len();
+                self.records -= dropped;
+                self.cut_off.over_limit += dropped.max(1) as u64;
+                true
+            }
+            _ => false,
+        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! The web side: the page, and the questions that the page (or anyone else) asks, as JSON over HTTP.
 //!
 //! In: GET requests. Out: answers from the model in memory; no request reaches Kafka. Promises: only this machine is served
-//! unless another address is set; nothing is fetched from elsewhere and nothing can be changed through it.
-//! Bounds: `api::LIVE_READERS_MAX` listeners for live changes.
+//! unless another address is set, and only under names that are this machine's or configured; nothing is fetched from
+//! elsewhere and nothing can be changed through it. The page asks again every few seconds and holds no connection, so any
+//! number of tabs works, and whatever stands between (a proxy that answers 502, a port-forward that ended) heals by itself.
+//! Bounds: `REQUESTS_MAX` requests at a time, and those of `answers`.
 
+mod answers;
 mod api;
+mod encoded;
 mod guard;
 mod page;
 mod prometheus;
@@ -17,18 +21,29 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use headwater_settings::{Key, Values};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::feed::Feed;
+
+/// Requests that are worked on at a time; who comes then is told to come again.
+pub const REQUESTS_MAX: usize = 256;
 
 /// Settings of the console alone.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
     pub listen: SocketAddr,
+    /// Names under which the page is asked for, besides this machine's own.
+    pub hosts: Vec<String>,
 }
 
 impl ServerSettings {
-    pub const KEYS: &'static [Key] =
-        &[Key::new("console.listen", "127.0.0.1:8470", "Address and port of the web page; port 0 takes a free one")];
+    pub const KEYS: &'static [Key] = &[
+        Key::new("console.listen", "127.0.0.1:8470", "Address and port of the web page; port 0 takes a free one"),
+        Key::optional(
+            "console.hosts",
+            "Names under which browsers reach the page, such as headwater.example.org; addresses and this machine's own name always work",
+        ),
+    ];
 
     /// Reads the settings; problems are noted in `values`.
     pub fn read(values: &mut Values) -> ServerSettings {
@@ -37,7 +52,7 @@ impl ServerSettings {
             values.problem("console.listen", format!("`{text}` is not an address and port such as 127.0.0.1:8470"));
             SocketAddr::from(([127, 0, 0, 1], 0))
         });
-        ServerSettings { listen }
+        ServerSettings { listen, hosts: values.list("console.hosts") }
     }
 }
 
@@ -64,7 +79,8 @@ impl Server {
             .merge(headwater_telemetry::health_routes(feed.health()))
             .merge(prometheus::routes(feed.clone()))
             .merge(api::routes(feed))
-            .layer(from_fn_with_state(address, guard::refuse_foreign_hosts))
+            .layer(from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_MAX)), guard::limit_requests))
+            .layer(from_fn_with_state(guard::Hosts::new(address, &settings.hosts), guard::refuse_foreign_hosts))
             .layer(from_fn(guard::add_headers));
         Ok(Server { listener, router, address })
     }

@@ -1,8 +1,12 @@
 //! The page's files, which are part of the program.
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
 use axum::routing::get;
+
+use super::encoded::Encoded;
 
 macro_rules! file {
     ($path:literal, $name:literal, $type:literal) => {
@@ -11,7 +15,7 @@ macro_rules! file {
 }
 
 /// Path, type and content.
-const FILES: [(&str, &str, &str); 13] = [
+const FILES: [(&str, &str, &str); 14] = [
     file!("/", "index.html", "text/html; charset=utf-8"),
     file!("/style.css", "style.css", "text/css; charset=utf-8"),
     file!("/icon.svg", "icon.svg", "image/svg+xml"),
@@ -20,6 +24,7 @@ const FILES: [(&str, &str, &str); 13] = [
     file!("/alerts.js", "alerts.js", "text/javascript; charset=utf-8"),
     file!("/details.js", "details.js", "text/javascript; charset=utf-8"),
     file!("/dom.js", "dom.js", "text/javascript; charset=utf-8"),
+    file!("/fetch.js", "fetch.js", "text/javascript; charset=utf-8"),
     file!("/format.js", "format.js", "text/javascript; charset=utf-8"),
     file!("/graph.js", "graph.js", "text/javascript; charset=utf-8"),
     file!("/layout.js", "layout.js", "text/javascript; charset=utf-8"),
@@ -29,6 +34,7 @@ const FILES: [(&str, &str, &str); 13] = [
 
 pub fn routes() -> Router {
     FILES.into_iter().fold(Router::new(), |router, (path, content_type, content)| {
-        router.route(path, get(move || async move { ([(CONTENT_TYPE, content_type)], content) }))
+        let file = Arc::new(Encoded::new(content_type, content.into()));
+        router.route(path, get(move |headers: HeaderMap| async move { file.respond(&headers) }))
     })
 }

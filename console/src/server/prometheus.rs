@@ -27,9 +27,8 @@ pub fn routes(feed: Arc<Feed>) -> Router {
 
 async fn answer(State(feed): State<Arc<Feed>>) -> Response {
     let answered = tokio::task::spawn_blocking(move || {
-        let live = feed.live();
+        let live = feed.snapshot();
         let (map, firing) = (live.map(Range::Minutes(1)), live.alerts().firing);
-        drop(live);
         text(map, firing)
     });
     match answered.await {

@@ -68,6 +68,14 @@ test("a large map takes a bounded number of steps, and all of it is drawn", () =
   assert.ok(steps[0] > 0 && steps[1] > steps[0] && steps[2] > COMPARISONS_MAX / 2, `the order is still looked for: ${steps}`);
 });
 
+test("times have a date and a zone, and are the same wherever the page is looked at", () => {
+  const at = 1_769_860_810_000_000;
+  assert.equal(format.time(at), "2026-01-31 12:00:10 UTC");
+  assert.equal(format.period(at, at + 10_000_000), "2026-01-31 12:00:10 – 12:00:20 UTC");
+  assert.equal(format.period(at, at + 86_400_000_000), "2026-01-31 12:00:10 UTC – 2026-02-01 12:00:10 UTC");
+  assert.equal(format.time(Number.MAX_SAFE_INTEGER * 1000).slice(0, 4), "9999", "a time that no calendar has breaks nothing");
+});
+
 test("numbers read well", () => {
   assert.deepEqual([format.rate(0), format.rate(12.34), format.rate(12345)], ["0/s", "12.3/s", "12.3k/s"]);
   assert.deepEqual([format.share(0.0004), format.completeness(0.99999), format.latency(4123)], ["<0.1 %", "99.9 %", "4.1 ms"]);

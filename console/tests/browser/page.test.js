@@ -21,7 +21,10 @@ async function please(word) {
 const profile = mkdtempSync(join(tmpdir(), "headwater-browser-"));
 const context = await chromium.launchPersistentContext(profile, {
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS, viewport: { width: 1440, height: 1000 }, colorScheme: "light",
+  // Far from UTC, which the page shows everywhere.
+  timezoneId: "Pacific/Auckland",
 });
+context.setDefaultTimeout(PATIENCE_MS);
 try {
   await look(await context.newPage());
   console.log("the page shows what it should");
@@ -35,9 +38,8 @@ async function look(page) {
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("console", (message) => {
-    if (message.type() === "error" && !message.text().includes("ERR_CONNECTION_REFUSED")) complaints.push(message.text());
+    if (message.type() === "error" && !/ERR_CONNECTION_REFUSED|status of 50[23]/.test(message.text())) complaints.push(message.text());
   });
-  page.setDefaultTimeout(PATIENCE_MS);
   const shot = (name) => page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
   const shows = (selector, text) => page.locator(selector).filter({ hasText: text }).first().waitFor({ state: "visible" });
 
@@ -69,6 +71,10 @@ async function look(page) {
 
   await checkSelection(page, shot);
   await checkSteadiness(page);
+  await checkTimes(page);
+  await checkTabs();
+  await checkGrowth(page);
+  await checkOutages(page);
 
   await please("gap");
   await shows("#notices", "node node-3 sent no data");
@@ -85,6 +91,7 @@ async function look(page) {
   await shows("#status", "Stale");
   await shows("#notices", "is headwater-agent running?");
   await shot("stale");
+  await checkAnnouncements(page);
   assert.deepEqual(complaints, []);
 }
 
@@ -135,4 +142,71 @@ async function checkSteadiness(page) {
   await page.waitForResponse((response) => response.url().includes("/api/agents"));
   assert.deepEqual(await node.boundingBox(), before);
   assert.equal(await page.evaluate(() => document.activeElement?.dataset.key), "//unit/shop-orders");
+}
+
+// Date and zone stand beside every time, and they are those of the terminal.
+async function checkTimes(page) {
+  const { span } = await (await page.request.get(`${url}/api/map?minutes=0`)).json();
+  const from = new Date(span.from_us / 1000).toISOString();
+  const facts = await page.locator("#map-facts").textContent();
+  assert.ok(facts.includes(`${from.slice(0, 10)} ${from.slice(11, 19)} – `) && facts.includes(" UTC"), facts);
+}
+
+// Browsers open six connections to a host, for all tabs together: none may be held.
+async function checkTabs() {
+  const tabs = [];
+  for (let i = 0; i < 8; i += 1) {
+    const tab = await context.newPage();
+    tabs.push(tab);
+    await tab.goto(url);
+    await tab.locator(".node").nth(7).waitFor();
+  }
+  await Promise.all(tabs.map((tab) => tab.waitForResponse((response) => response.url().includes("/api/agents"))));
+  await Promise.all(tabs.map((tab) => tab.close()));
+}
+
+// While Kafka is away each refresh tells the same of several topics: the page must not become longer with each.
+async function checkGrowth(page) {
+  const away = ["the brokers are away", "the brokers are away", "the registry is away"];
+  await page.route("**/api/status", async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, json: { ...(await response.json()), other_problems: away } });
+  });
+  const rows = page.locator("#notices .notice").filter({ hasText: "cannot be read" });
+  await rows.nth(2).waitFor();
+  for (let i = 0; i < 3; i += 1) await page.waitForResponse((response) => response.url().includes("/api/agents"));
+  assert.equal(await rows.count(), away.length);
+  await page.unroute("**/api/status");
+  await rows.first().waitFor({ state: "detached" });
+}
+
+// What stands between, such as a proxy or an ingress, answers with errors for a while.
+async function checkOutages(page) {
+  const status = (text) => page.locator("#status").filter({ hasText: text }).waitFor();
+  for (const code of [502, 503]) {
+    await page.route("**/api/**", (route) => route.fulfill({ status: code, body: "nobody is behind this" }));
+    await status("The console does not answer");
+    await page.unroute("**/api/**");
+    await status(/Live|Stale/);
+  }
+}
+
+// A screen reader speaks whenever a live region changes: none may change because time goes by.
+async function checkAnnouncements(page) {
+  const changes = await page.evaluate(() => new Promise((resolve) => {
+    const regions = document.querySelectorAll("[aria-live], [role=status], [role=alert], [role=log], [role=timer]");
+    const spoken = [];
+    const all = { subtree: true, childList: true, characterData: true };
+    const listener = new MutationObserver((records) => spoken.push(...records.map((record) => record.target.textContent)));
+    regions.forEach((region) => listener.observe(region, all));
+    let ticks = 0;
+    const clock = new MutationObserver(() => {
+      ticks += 1;
+      if (ticks === 4) resolve({ regions: [...regions].map((region) => region.textContent), spoken });
+    });
+    clock.observe(document.getElementById("status-age"), all);
+  }));
+  assert.equal(changes.regions.length, 1);
+  assert.match(changes.regions[0], /^Stale/);
+  assert.deepEqual(changes.spoken, []);
 }

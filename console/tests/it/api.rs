@@ -109,9 +109,57 @@ fn wrong_questions_get_clear_answers_and_every_answer_is_guarded() {
     let page = ureq::get(&console.url).call().unwrap();
     let policy = page.headers()["content-security-policy"].to_str().unwrap();
     assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{policy}");
-    let foreign = ureq::Agent::from(ureq::Agent::config_builder().http_status_as_error(false).build());
-    let answer = foreign.get(format!("{}/api/map", console.url)).header("host", "example.org").call().unwrap();
-    assert_eq!(answer.status().as_u16(), 421, "a name that is not this machine's");
+    assert_eq!(asked_as(&console.url, "example.org"), 421, "a name that is not this machine's");
+}
+
+#[test]
+fn a_console_for_others_answers_to_addresses_and_its_own_names_alone() {
+    let listen = "0.0.0.0:0".parse().unwrap();
+    let hosts = vec!["map.example.org".to_owned()];
+    let console = Console::serve(&settings("hosts"), ServerSettings { listen, hosts });
+    // A port-forward makes it reachable as localhost: there a foreign page's name must not work either.
+    assert_eq!(asked_as(&console.url, "evil.example"), 421);
+    assert_eq!(asked_as(&console.url, "evil.example:8470"), 421);
+    let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    for host in ["localhost:8470", "10.1.2.3:8470", "map.example.org", &format!("{}:8470", own.trim())] {
+        assert_eq!(asked_as(&console.url, host), 200, "{host}");
+    }
+}
+
+fn asked_as(url: &str, host: &str) -> u16 {
+    let client = ureq::Agent::from(ureq::Agent::config_builder().http_status_as_error(false).build());
+    client.get(format!("{url}/api/map")).header("host", host).call().unwrap().status().as_u16()
+}
+
+#[test]
+fn an_answer_that_did_not_change_is_not_sent_again_and_a_long_one_is_compressed() {
+    let settings = settings("tags");
+    let writer = Writer::start(&settings);
+    let console = Console::start(&settings);
+    let start_us = newest_window_us();
+    for i in 0..20 {
+        writer.edge(&http(start_us, "a", &format!("b{i}"), 100, 0, 1_000.0));
+    }
+    writer.close(start_us);
+    let url = format!("{}/api/map", console.url);
+    eventually("all edges", || (get(&url).1["edges"].as_array()?.len() == 20).then_some(()));
+    let client = ureq::Agent::from(ureq::Agent::config_builder().http_status_as_error(false).build());
+    let ask = |tag: &str, coding: &str| {
+        client.get(&url).header("if-none-match", tag).header("accept-encoding", coding).call().unwrap()
+    };
+    let mut plain = ask("\"none\"", "identity");
+    let tag = plain.headers()["etag"].to_str().unwrap().to_owned();
+    let text = plain.body_mut().read_to_string().unwrap();
+    let mut again = ask(&tag, "identity");
+    assert_eq!((again.status().as_u16(), again.body_mut().read_to_vec().unwrap().len()), (304, 0));
+    let mut small = ask("\"none\"", "gzip");
+    assert_eq!(small.headers()["content-encoding"], "gzip");
+    let bytes = small.body_mut().read_to_vec().unwrap();
+    assert!(bytes.len() * 3 < text.len(), "{} of {} bytes", bytes.len(), text.len());
+
+    writer.edge(&http(start_us, "a", "b20", 100, 0, 1_000.0));
+    writer.flush();
+    eventually("another answer", || (ask(&tag, "identity").status().as_u16() == 200).then_some(()));
 }
 
 #[test]
@@ -133,6 +181,7 @@ fn an_absent_broker_is_told_and_a_taken_port_refused() {
     let taken = console.url.trim_start_matches("http://").parse().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let feed = headwater_console::feed::Feed::new(settings, Default::default(), Default::default());
-    let refused = runtime.block_on(Server::bind(&ServerSettings { listen: taken }, feed)).err().unwrap();
+    let refused =
+        runtime.block_on(Server::bind(&ServerSettings { listen: taken, hosts: Vec::new() }, feed)).err().unwrap();
     assert!(format!("{refused:#}").contains("--console-listen"), "{refused:#}");
 }

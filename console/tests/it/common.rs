@@ -257,10 +257,13 @@ pub struct Console {
 
 impl Console {
     pub fn start(settings: &KafkaSettings) -> Console {
+        Console::serve(settings, ServerSettings { listen: "127.0.0.1:0".parse().unwrap(), hosts: Vec::new() })
+    }
+
+    pub fn serve(settings: &KafkaSettings, server: ServerSettings) -> Console {
         let runtime = Runtime::new().unwrap();
         let feed = Feed::new(settings.clone(), Limits::default(), Default::default());
-        let listen = ServerSettings { listen: "127.0.0.1:0".parse().unwrap() };
-        let server = runtime.block_on(Server::bind(&listen, feed.clone())).unwrap();
+        let server = runtime.block_on(Server::bind(&server, feed.clone())).unwrap();
         feed.start().unwrap();
         let url = server.url();
         runtime.spawn(server.run());

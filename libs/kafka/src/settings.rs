@@ -92,7 +92,7 @@ impl KafkaSettings {
         Key::optional("kafka.ca_file", "Trusted authorities in PEM; the system's if absent"),
         Key::new(
             "kafka.queue_bytes",
-            "33554432",
+            "32MiB",
             "Bytes that may wait to be sent; past that records are dropped and counted",
         ),
         Key::new("registry.url", "http://127.0.0.1:8081", "Confluent-compatible schema registry"),
@@ -139,7 +139,7 @@ impl KafkaSettings {
             client_id: values.text("kafka.client_id"),
             rack: values.optional("kafka.rack"),
             security,
-            queue_bytes: values.number("kafka.queue_bytes", 1 << 20..=1 << 30),
+            queue_bytes: values.bytes("kafka.queue_bytes", 1 << 20..=1 << 30),
             registry_url,
             registry_user: values.optional("registry.user"),
             registry_password: values.secret("registry.password", "registry.password_file").map(Secret),

@@ -1,5 +1,6 @@
 //! What to run, where its output goes, and how it ends.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,12 @@ impl Launch {
         Launch { user: Some((user, group)), ..self }
     }
 
+    /// More arguments, behind those that it has.
+    pub fn with_args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Launch {
+        self.command.args(args);
+        self
+    }
+
     /// Starts it, from whatever thread.
     pub fn spawn(mut self) -> Result<Child, ProcessError> {
         let opening = || {
@@ -104,6 +111,32 @@ impl Launch {
         match spawner::spawn(self.command, preparation) {
             Ok(process) => Ok(Child::new(self.name, process, self.log, self.ending)),
             Err(source) => Err(ProcessError::Start { name: self.name, program, source }),
+        }
+    }
+}
+
+/// The same program once more, for a later start. What a command cannot be asked for is lost: a cleared environment.
+impl Clone for Launch {
+    fn clone(&self) -> Launch {
+        let mut command = Command::new(self.command.get_program());
+        command.args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.command.get_current_dir().map(|dir| command.current_dir(dir));
+        Launch {
+            name: self.name.clone(),
+            command,
+            output: self.output.clone(),
+            log: self.log.clone(),
+            pipes_stdin: self.pipes_stdin,
+            pipes_stdout: self.pipes_stdout,
+            ending: self.ending,
+            cgroup: self.cgroup.clone(),
+            user: self.user,
         }
     }
 }

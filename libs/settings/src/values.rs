@@ -87,9 +87,39 @@ impl Values {
         }
     }
 
-    /// A duration in milliseconds.
+    /// A duration such as `10s` or `1m 30s` within bounds in milliseconds; a bare number is milliseconds. The lower bound,
+    /// with a problem noted, if it is none.
     pub fn duration_ms(&mut self, name: &'static str, bounds_ms: RangeInclusive<u64>) -> Duration {
-        Duration::from_millis(self.number(name, bounds_ms))
+        let text = self.text(name);
+        let found = match text.parse::<u64>() {
+            Ok(ms) => Some(Duration::from_millis(ms)),
+            Err(_) => humantime::parse_duration(&text).ok(),
+        };
+        let (low, high) = (Duration::from_millis(*bounds_ms.start()), Duration::from_millis(*bounds_ms.end()));
+        if let Some(found) = found.filter(|found| (low..=high).contains(found)) {
+            return found;
+        }
+        if !text.is_empty() {
+            let [low, high] = [low, high].map(humantime::format_duration);
+            self.problem(name, format!("`{text}` is not a duration from {low} to {high}, such as 500ms, 10s or 2m"));
+        }
+        low
+    }
+
+    /// A size such as `32MiB` or `500kB` within bounds in bytes; a bare number is bytes. The lower bound, with a problem
+    /// noted, if it is none.
+    pub fn bytes<T: TryFrom<u64> + Into<u64> + Copy>(&mut self, name: &'static str, bounds: RangeInclusive<T>) -> T {
+        let text = self.text(name);
+        let (low, high): (u64, u64) = ((*bounds.start()).into(), (*bounds.end()).into());
+        let found = parse_bytes(&text).filter(|bytes| (low..=high).contains(bytes)).and_then(|it| T::try_from(it).ok());
+        if let Some(found) = found {
+            return found;
+        }
+        if !text.is_empty() {
+            let [low, high] = [low, high].map(format_bytes);
+            self.problem(name, format!("`{text}` is not a size from {low} to {high}, such as 512KiB or 32MiB"));
+        }
+        *bounds.start()
     }
 
     /// `true` or `false`.
@@ -144,4 +174,30 @@ impl Values {
             _ => format!("{name} (--{})", name.replace(['.', '_'], "-")),
         }
     }
+}
+
+/// Binary units as memory is counted in, decimal ones as disks and networks are.
+const UNITS: [(&str, u64); 8] = [
+    ("gib", 1 << 30),
+    ("mib", 1 << 20),
+    ("kib", 1 << 10),
+    ("gb", 1_000_000_000),
+    ("mb", 1_000_000),
+    ("kb", 1_000),
+    ("b", 1),
+    ("", 1),
+];
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim().to_ascii_lowercase();
+    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn format_bytes(bytes: u64) -> String {
+    let binary = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let unit = binary.into_iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
+    unit.map_or_else(|| bytes.to_string(), |(name, size)| format!("{}{name}", bytes / size))
 }

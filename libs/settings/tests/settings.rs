@@ -96,6 +96,26 @@ fn a_secret_can_come_from_a_file() {
     values.finish().unwrap();
 }
 
+#[test]
+fn durations_and_sizes_are_read_as_people_write_them() {
+    const KEYS: &[Key] = &[Key::new("a.wait_ms", "10s", "Wait"), Key::new("a.room_bytes", "32MiB", "Room")];
+    let read = |wait: &str, room: &str| {
+        let arguments = ["program", "--a-wait-ms", wait, "--a-room-bytes", room].map(OsString::from);
+        let mut values = load(clap::Command::new("program"), &[KEYS], arguments, Vec::new()).unwrap().1;
+        let read = (values.duration_ms("a.wait_ms", 100..=600_000), values.bytes("a.room_bytes", 1 << 10..=1u64 << 30));
+        values.finish().map(|()| (read.0.as_millis(), read.1))
+    };
+    assert_eq!(read("10s", "32MiB"), Ok((10_000, 32 << 20)));
+    assert_eq!(read("1m 30s", "500 kB"), Ok((90_000, 500_000)));
+    assert_eq!(read("250", "4096"), Ok((250, 4096)));
+    let problems = read("11m", "2GiB").unwrap_err().to_string();
+    assert!(problems.contains("`11m` is not a duration from 100ms to 10m"), "{problems}");
+    assert!(problems.contains("`2GiB` is not a size from 1KiB to 1GiB"), "{problems}");
+    for (wait, room) in [("soon", "1MiB"), ("10s", "MiB"), ("10s", "1XB"), ("10s", "99999999999999999999GiB")] {
+        assert!(read(wait, room).is_err(), "{wait} {room}");
+    }
+}
+
 /// What a container of a namespace with the Service `headwater-console` was given by Kubernetes 1.33.
 const LINKS: [(&str, &str); 11] = [
     ("HEADWATER_CONSOLE_SERVICE_HOST", "10.96.7.8"),

@@ -16,6 +16,7 @@ use crate::error::StackError;
 use crate::kafka_config::{NodeConfig, log4j_properties};
 use crate::kafka_probe;
 use crate::progress::Progress;
+use crate::workspace::private_folder;
 
 /// Four seconds on a free machine; a node that was killed also waits until its old session of nine seconds is over.
 const START_TIMEOUT: Duration = Duration::from_secs(180);
@@ -51,7 +52,7 @@ impl KafkaNode {
         logs: &Path,
         progress: &Progress,
     ) -> Result<Self, StackError> {
-        fs::create_dir_all(folder).map_err(StackError::io("making", folder))?;
+        private_folder(folder)?;
         let process = Mutex::new(None);
         let (folder, logs, progress) = (folder.to_path_buf(), logs.to_path_buf(), progress.clone());
         let node = Self { program, config, folder, logs, progress, process };

@@ -4,7 +4,6 @@
 //! Promise: its database is a file in the folder, written at every commit, so the ids of schemas stay the same over
 //! restarts. They must: records in Kafka carry them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +15,7 @@ use crate::child;
 use crate::error::StackError;
 use crate::progress::Progress;
 use crate::stack::StackOptions;
+use crate::workspace::private_folder;
 
 /// Five to ten seconds on a free machine.
 const START_TIMEOUT: Duration = Duration::from_secs(180);
@@ -44,7 +44,7 @@ impl Registry {
         logs: &Path,
         options: &StackOptions,
     ) -> Result<Self, StackError> {
-        fs::create_dir_all(folder).map_err(StackError::io("making", folder))?;
+        private_folder(folder)?;
         Ok(Self {
             java: java.to_path_buf(),
             jar: jar.to_path_buf(),

@@ -13,7 +13,7 @@ use crate::kafka_config::{self, NodeConfig};
 use crate::ports;
 use crate::progress::Progress;
 use crate::registry::Registry;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, private_folder};
 
 /// Kafka preallocates index files and stops for good when a write fails, so it does not start on the last bytes.
 const SPACE_NEEDED_BYTES: u64 = 256 << 20;
@@ -87,7 +87,7 @@ impl Stack {
         let workspace = Workspace::open(options.data_dir.as_deref())?;
         disk::require_space(workspace.path(), SPACE_NEEDED_BYTES, "--data-dir")?;
         let logs = options.log_dir.clone().unwrap_or_else(|| workspace.path().join("logs"));
-        std::fs::create_dir_all(&logs).map_err(StackError::io("making the log folder", &logs))?;
+        private_folder(&logs)?;
 
         let mut stack = Self {
             nodes: Vec::new(),

@@ -1,24 +1,31 @@
 //! The folder that holds the data and the logs of one stack.
 //!
 //! In: a folder to keep, or none. Out: a folder that is locked for this process. Promises: two stacks never share one;
-//! a temporary one is removed with its stack, and one whose process was killed is removed by the next start.
+//! a temporary one is removed with its stack, and one whose process was killed is removed by the next start of the same user; no
+//! other user can read what is in it, hold its lock or have it removed.
 
 use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-use tempfile::TempDir;
+use std::time::Duration;
 
 use crate::error::StackError;
 
 const TEMPORARY_PREFIX: &str = "headwater-stack-";
+/// Of a folder that is not locked yet.
+const UNFINISHED_PREFIX: &str = "headwater-unfinished-";
+/// Locking comes right after making: what is older was left by a process that was killed between the two.
+const UNFINISHED_MAX: Duration = Duration::from_secs(600);
 const LOCK: &str = "lock";
+/// Topics hold who talks to whom on this machine.
+const PRIVATE: u32 = 0o700;
 
 #[derive(Debug)]
 pub struct Workspace {
     path: PathBuf,
     // The order counts: the lock goes last, so that nobody takes over a folder that is being removed.
-    _temporary: Option<TempDir>,
+    _temporary: Option<Temporary>,
     _lock: File,
 }
 
@@ -51,7 +58,7 @@ impl Workspace {
     }
 
     fn keep(path: &Path) -> Result<Self, StackError> {
-        fs::create_dir_all(path).map_err(StackError::io("making the data folder", path))?;
+        private_folder(path)?;
         // The children get paths that do not depend on where they run.
         let path = path.canonicalize().map_err(StackError::io("finding the data folder", path))?;
         let lock = lock(&path)?;
@@ -59,23 +66,51 @@ impl Workspace {
     }
 
     fn temporary() -> Result<Self, StackError> {
-        let parent = std::env::temp_dir();
-        // Held while a folder is made and not yet locked, when it would look abandoned.
-        let gate = parent.join("headwater-stack.lock");
-        let gating = || StackError::io("locking", &gate);
-        let gate_file = File::options().create(true).append(true).open(&gate).map_err(gating())?;
-        gate_file.lock().map_err(gating())?;
-        sweep(&parent);
-        let folder = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(&parent);
-        let folder = folder.map_err(StackError::io("making a temporary folder in", &parent))?;
-        let lock = lock(folder.path())?;
-        Ok(Self { path: folder.path().to_path_buf(), _temporary: Some(folder), _lock: lock })
+        Self::temporary_in(&std::env::temp_dir())
     }
+
+    /// The folder is made and locked under a name that no sweep believes abandoned, and renamed then. So nothing is shared with other
+    /// users of `parent`: a lock there could be held or made unusable by any of them.
+    fn temporary_in(parent: &Path) -> Result<Self, StackError> {
+        sweep(parent);
+        let making = || StackError::io("making a temporary folder in", parent);
+        let folder = tempfile::Builder::new()
+            .prefix(UNFINISHED_PREFIX)
+            .permissions(fs::Permissions::from_mode(PRIVATE))
+            .tempdir_in(parent)
+            .map_err(making())?;
+        let lock = lock(folder.path())?;
+        let name = folder.path().file_name().unwrap_or_default().to_string_lossy();
+        let path = parent.join(name.replacen(UNFINISHED_PREFIX, TEMPORARY_PREFIX, 1));
+        fs::rename(folder.path(), &path).map_err(making())?;
+        // It has left the place that its own guard would remove.
+        let _ = folder.keep();
+        Ok(Self { path: path.clone(), _temporary: Some(Temporary(path)), _lock: lock })
+    }
+}
+
+/// Removed with its owner.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What cannot be removed now is abandoned, and removed by the next start.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Makes a folder that its owner alone can look into, and those above it. One that exists stays as it is.
+pub fn private_folder(path: &Path) -> Result<(), StackError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(path);
+    made.map_err(StackError::io("making the folder", path))
 }
 
 fn lock(folder: &Path) -> Result<File, StackError> {
     let path = folder.join(LOCK);
-    let file = File::options().create(true).append(true).open(&path).map_err(StackError::io("opening", &path))?;
+    // Whoever can open it could hold it.
+    let opened = File::options().create(true).append(true).mode(0o600).open(&path);
+    let file = opened.map_err(StackError::io("opening", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StackError::DataDirInUse { path: folder.to_path_buf() }),
@@ -85,15 +120,32 @@ fn lock(folder: &Path) -> Result<File, StackError> {
     }
 }
 
-/// Removes temporary folders whose process is gone. What cannot be removed is another user's, and stays.
+/// Removes this user's temporary folders whose process is gone. Those of others are not even looked into.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX)) {
-        let is_abandoned = File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
-        if is_abandoned {
-            let _ = fs::remove_dir_all(entry.path());
+    for entry in entries.flatten() {
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        let is_abandoned = || match name.starts_with(UNFINISHED_PREFIX) {
+            true => entry
+                .metadata()
+                .is_ok_and(|it| it.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNFINISHED_MAX))),
+            false => {
+                name.starts_with(TEMPORARY_PREFIX)
+                    && File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
+            }
+        };
+        if is_own_folder(&entry) && is_abandoned() {
+            let _ = fs::remove_dir_all(&path);
         }
     }
+}
+
+/// Links are not followed: this user's folder elsewhere is not one that another user may have swept.
+fn is_own_folder(entry: &fs::DirEntry) -> bool {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    let own = unsafe { libc::geteuid() };
+    entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == own)
 }
 
 #[cfg(test)]
@@ -125,13 +177,33 @@ mod tests {
             fs::write(folder.join(LOCK), "").unwrap();
         }
         let _owner = lock(&owned).unwrap();
-        sweep(root.path());
+        let temporary = Workspace::temporary_in(root.path()).unwrap();
         assert!(!abandoned.exists() && owned.exists() && foreign.exists());
 
-        let temporary = Workspace::open(None).unwrap();
         let path = temporary.path().to_path_buf();
-        assert!(path.exists());
+        sweep(root.path());
+        assert!(path.exists(), "one that is in use is not swept");
         drop(temporary);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn other_users_can_neither_read_it_nor_be_in_the_way() {
+        let root = tempfile::tempdir().unwrap();
+        // What another user may leave in a folder for all: a lock that is held, one that is no file, a link to what is ours.
+        let held = File::create(root.path().join("headwater-stack.lock")).unwrap();
+        held.lock().unwrap();
+        let precious = root.path().join("precious");
+        fs::create_dir(&precious).unwrap();
+        fs::write(precious.join(LOCK), "").unwrap();
+        std::os::unix::fs::symlink(&precious, root.path().join(format!("{TEMPORARY_PREFIX}link"))).unwrap();
+
+        let temporary = Workspace::temporary_in(root.path()).unwrap();
+        assert!(precious.join(LOCK).exists(), "a link is not followed");
+        let kept = Workspace::open(Some(&root.path().join("kept"))).unwrap();
+        for path in [temporary.path(), kept.path()] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o077, 0, "{}", path.display());
+            assert_eq!(fs::metadata(path.join(LOCK)).unwrap().permissions().mode() & 0o077, 0);
+        }
     }
 }

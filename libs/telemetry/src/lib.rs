@@ -6,11 +6,15 @@ mod health;
 mod metric;
 mod process;
 
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use headwater_settings::{Key, Values};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 pub use endpoint::health_routes;
 pub use health::{Health, Part};
@@ -67,7 +71,13 @@ impl TelemetrySettings {
     pub fn start(&self, program: &str, table: &[Metric], health: &Health) -> Result<()> {
         let filter = EnvFilter::try_new(&self.log_level)
             .with_context(|| format!("log.level `{}` is not a level or filter", self.log_level))?;
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let logs = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal() && colours_wanted());
+        if self.log_json {
+            std::panic::set_hook(Box::new(|panic| report_fatal("panic", panic, true)));
+        }
         let started = if self.log_json { logs.json().try_init() } else { logs.with_target(false).try_init() };
         started.map_err(|error| anyhow::anyhow!("start logging: {error}"))?;
         if !self.ignored_variables.is_empty() {
@@ -79,6 +89,30 @@ impl TelemetrySettings {
         }
         Ok(())
     }
+}
+
+/// Tells the error that ends a program on standard error: as one more line of the log where that is JSON, else as text.
+///
+/// It needs no logging to have been started, so that wrong settings are told in the same form.
+pub fn report_fatal(program: &str, error: impl Display, log_json: bool) {
+    let line = if log_json { json_line(program, &error.to_string()) } else { format!("{program}: {error}") };
+    // There is nobody left to tell if this fails.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// In the form of the other lines of the log.
+fn json_line(program: &str, message: &str) -> String {
+    let mut timestamp = String::new();
+    // Writing to a text does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let fields = serde_json::json!({ "message": message });
+    serde_json::json!({ "timestamp": timestamp, "level": "ERROR", "fields": fields, "target": program }).to_string()
+}
+
+/// See no-color.org; a file gets no colours either way.
+fn colours_wanted() -> bool {
+    let asked_not = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !asked_not && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// A single word that is no level would be taken for the name of a module, and then nothing else would be logged.
@@ -184,5 +218,13 @@ mod tests {
         let used = std::hint::black_box(vec![1_u8; USED_BYTES]);
         let told = rss_bytes();
         assert!((USED_BYTES as i64..1 << 40).contains(&told), "{told} bytes with {} in use", used.len());
+    }
+
+    #[test]
+    fn a_fatal_error_is_a_line_of_the_log() {
+        let line: serde_json::Value = serde_json::from_str(&json_line("test", "two\nlines \"quoted\"")).unwrap();
+        assert_eq!((&line["level"], &line["target"]), (&"ERROR".into(), &"test".into()));
+        assert_eq!(line["fields"]["message"], "two\nlines \"quoted\"");
+        assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
     }
 }

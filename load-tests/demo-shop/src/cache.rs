@@ -1,4 +1,4 @@
-//! Redis, as the services use it: the catalog's cache and the queue from orders to shipping.
+//! Redis, as the services use it: the catalog's cache and the queue from orders to shipping. A service that loses it ends.
 //!
 //! Bounds: a cached value lives a second, the queue keeps the latest 10,000 orders.
 
@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, cmd};
+use redis::{AsyncConnectionConfig, Client, RedisResult, cmd};
 use serde::{Deserialize, Serialize};
+
+use crate::service;
 
 /// Short, so that the database behind the cache sees some of the load as well.
 const TIME_TO_LIVE_MS: u64 = 1_000;
@@ -42,13 +44,13 @@ impl Cache {
 
     pub async fn get(&self, key: &str) -> Result<Option<String>> {
         let value = cmd("GET").arg(key).query_async(&mut self.connection.clone()).await;
-        value.context("reading from the cache")
+        alive(value).context("reading from the cache")
     }
 
     pub async fn put(&self, key: &str, value: &str) -> Result<()> {
         let mut put = cmd("SET");
         put.arg(key).arg(value).arg("PX").arg(TIME_TO_LIVE_MS);
-        put.query_async(&mut self.connection.clone()).await.context("writing to the cache")
+        alive(put.query_async(&mut self.connection.clone()).await).context("writing to the cache")
     }
 
     pub async fn push(&self, shipment: &QueuedShipment) -> Result<()> {
@@ -56,15 +58,25 @@ impl Cache {
         let mut push = redis::pipe();
         push.cmd("LPUSH").arg(QUEUE).arg(shipment).ignore();
         push.cmd("LTRIM").arg(QUEUE).arg(0).arg(QUEUE_LENGTH_MAX - 1).ignore();
-        push.query_async(&mut self.connection.clone()).await.context("pushing to the queue")
+        alive(push.query_async(&mut self.connection.clone()).await).context("pushing to the queue")
     }
 
     /// Waits for the next shipment; `None` if none came for some seconds.
     pub async fn pop(&self) -> Result<Option<QueuedShipment>> {
         let mut pop = cmd("BRPOP");
         pop.arg(QUEUE).arg(POP_PATIENCE.as_secs());
-        let popped: Option<(String, String)> =
-            pop.query_async(&mut self.connection.clone()).await.context("waiting on the queue")?;
+        let popped = alive(pop.query_async(&mut self.connection.clone()).await);
+        let popped: Option<(String, String)> = popped.context("waiting on the queue")?;
         popped.map(|(_, shipment)| serde_json::from_str(&shipment).context("reading a queued shipment")).transpose()
     }
+}
+
+/// An answer, or an error of a connection that may still work.
+fn alive<T>(result: RedisResult<T>) -> RedisResult<T> {
+    if let Err(error) = &result
+        && error.is_unrecoverable_error()
+    {
+        service::end_without("Redis", Some(error));
+    }
+    result
 }

@@ -1,4 +1,4 @@
-//! PostgreSQL, as the services use it: one connection each, over TCP.
+//! PostgreSQL, as the services use it: one connection each, over TCP. A service that loses it ends.
 //!
 //! Bound: each table keeps its latest rows, so a shop can run for as long as it likes.
 
@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio_postgres::{Client, Config, NoTls};
+
+use crate::service;
 
 /// The role and the database of the shop.
 pub const ROLE: &str = "shop";
@@ -23,8 +25,10 @@ pub async fn connect(server: SocketAddr, program: &str, schema: &str) -> Result<
     config.host(server.ip().to_string()).port(server.port()).user(ROLE).dbname(DATABASE).application_name(program);
     let (client, connection) =
         config.connect(NoTls).await.with_context(|| format!("connecting to PostgreSQL at {server}"))?;
-    // Without the connection every query fails, which the callers then see.
-    tokio::spawn(async { drop(connection.await) });
+    tokio::spawn(async {
+        let lost = connection.await;
+        service::end_without("PostgreSQL", lost.err());
+    });
     client.batch_execute(schema).await.with_context(|| format!("creating the tables of {program}"))?;
     Ok(Arc::new(client))
 }

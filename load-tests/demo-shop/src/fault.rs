@@ -121,6 +121,8 @@ struct SwitchState {
 impl Switch {
     /// Answers on the Unix socket for as long as the service lives.
     pub async fn listen(&self, socket: &Path) -> Result<()> {
+        // A service that was killed leaves its socket behind.
+        let _ = std::fs::remove_file(socket);
         let listener = UnixListener::bind(socket).with_context(|| format!("listening on {}", socket.display()))?;
         let switch = self.clone();
         tokio::spawn(async move {

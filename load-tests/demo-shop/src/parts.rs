@@ -11,7 +11,7 @@ use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use headwater_process::{Child, Launch, Port};
@@ -23,6 +23,9 @@ use crate::programs::{Programs, User};
 use crate::service::READY;
 
 const READY_PATIENCE: Duration = Duration::from_secs(30);
+/// Between the end of a part and its next start: long enough to be seen on the map. It doubles while a part does not stay.
+const PAUSE_MIN: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// What starting a part needs to know.
 pub struct Site {
@@ -89,8 +92,10 @@ impl Site {
         }
         let mut part = Part::start(self.launch(service.program(), service.program(), command, &self.dir), None)?;
         let ready = part.await_ready_line()?;
-        let address =
+        let address: SocketAddr =
             ready.parse().with_context(|| format!("reading the address of {service} from its line `{ready}`"))?;
+        // Its peers know this address: it is to be there again after a restart.
+        part.launch = part.launch.with_args(["--listen", &address.to_string()]);
         Ok((part, address))
     }
 
@@ -164,13 +169,41 @@ impl Site {
 /// A running program of the shop.
 pub struct Part {
     pub child: Child,
+    launch: Launch,
+    started_at: Instant,
+    /// Set while it is down.
+    start_again_at: Option<Instant>,
+    /// How long it was down the last time.
+    pause: Duration,
     /// Held for a program that cannot choose a port and tell it.
     port: Option<Port>,
 }
 
 impl Part {
     fn start(launch: Launch, port: Option<Port>) -> Result<Self> {
-        Ok(Self { child: launch.spawn()?, port })
+        let child = launch.clone().spawn()?;
+        Ok(Self { child, launch, started_at: Instant::now(), start_again_at: None, pause: Duration::ZERO, port })
+    }
+
+    /// Starts it again some time after it has ended. Returns what is to be told.
+    pub fn look_after(&mut self) -> Result<Option<String>> {
+        let (now, name) = (Instant::now(), self.child.name().to_owned());
+        match self.start_again_at {
+            Some(at) if at <= now => {
+                self.child = self.launch.clone().spawn()?;
+                (self.started_at, self.start_again_at) = (now, None);
+                Ok(Some(format!("{name} was started again")))
+            }
+            Some(_) => Ok(None),
+            None => {
+                let Some(status) = self.child.ended()? else { return Ok(None) };
+                let lived = now.duration_since(self.started_at);
+                self.pause = if lived > PAUSE_MAX { PAUSE_MIN } else { (2 * self.pause).clamp(PAUSE_MIN, PAUSE_MAX) };
+                self.start_again_at = Some(now + self.pause);
+                let again_s = self.pause.as_secs();
+                Ok(Some(format!("{name} has ended ({status}) and is started again in {again_s} s")))
+            }
+        }
     }
 
     /// Where it listens, if its port is held for it.

@@ -2,6 +2,7 @@
 //!
 //! In: routes. Out: an HTTP/1.1 server that says `ready ADDRESS` on its output once it listens.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,6 +51,13 @@ pub fn exit_code(result: Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends this service when a store that it cannot work without has closed its connection. The shop starts it again, with a new one.
+pub fn end_without(store: &str, why: Option<impl Display>) {
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    eprintln!("error: the connection to {store} is gone{why}");
+    std::process::exit(1);
 }
 
 /// Serves the routes, with injected faults in front of them, until the process is stopped.

@@ -115,6 +115,12 @@ impl Shop {
         Ok(self.parts.iter_mut().try_for_each(|part| part.child.require())?)
     }
 
+    /// Starts parts again that have ended, each after a pause. To be called now and then; returns what is to be told.
+    pub fn look_after(&mut self) -> Result<Vec<String>> {
+        let told: Result<Vec<_>> = self.parts.iter_mut().map(Part::look_after).collect();
+        Ok(told?.into_iter().flatten().collect())
+    }
+
     /// Stops every part and removes the cgroup and the folder.
     pub fn stop(mut self) -> Result<()> {
         self.stop_all()

@@ -79,6 +79,46 @@ fn connects_exactly_as_the_expected_map_says() {
 }
 
 #[test]
+fn a_part_that_is_killed_comes_back_and_the_shop_works_again() {
+    let folder = open_tempdir();
+    let options = ShopOptions { dir: folder.path().to_owned(), load: None, ..ShopOptions::default() };
+    let mut shop = Shop::start(&options, &mut |_| ()).unwrap();
+    // Orders are placed once, so each load needs a seed of its own.
+    let mut seeds = 1..;
+    // Without its stores a service ends too, and all of them must come back.
+    for name in ["shop-payments", "postgres", "redis-server"] {
+        kill_oldest(&shop, name);
+        let mut told = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let back = format!("{name} was started again");
+        while !told.contains(&back) {
+            assert!(Instant::now() < deadline, "{name} did not come back: {told:?}");
+            told.extend(shop.look_after().unwrap());
+            thread::sleep(Duration::from_millis(50));
+        }
+        while !works(&shop, seeds.next().unwrap()) {
+            assert!(Instant::now() < deadline, "the shop does not work again without {name}: {told:?}");
+            told.extend(shop.look_after().unwrap());
+        }
+    }
+}
+
+/// Whether all of some requests are answered as planned.
+fn works(shop: &Shop, seed: u32) -> bool {
+    let options = LoadOptions { rate: 20.0, seed, requests: Some(20), ..LoadOptions::default() };
+    let totals = shop.run_load(&options).unwrap();
+    totals.iter().all(|total| total.as_expected == total.planned)
+}
+
+/// Of PostgreSQL's processes the oldest is the server, the others are its children.
+fn kill_oldest(shop: &Shop, name: &str) {
+    let is_named = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
+    let pid = shop.pids().unwrap().into_iter().filter(is_named).min().unwrap();
+    // The process is a child of this shop.
+    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+}
+
+#[test]
 fn its_programs_die_with_it() {
     let folder = open_tempdir();
     let mut demo = Command::new(env!("CARGO_BIN_EXE_demo-shop"))

@@ -31,6 +31,7 @@ fn record(path: &str, side: Side, completed_at_us: i64) -> SeenRequest {
         duration_ns: 90_000,
         completed_at_us,
         failure: None,
+        namespace: String::new(),
         workload: "w".into(),
         local: String::new(),
         remote: String::new(),

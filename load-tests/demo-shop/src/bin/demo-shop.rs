@@ -90,7 +90,7 @@ fn run(up: Up) -> Result<()> {
     println!("  break a service: demo-shop fault shop-payments --latency-ms 300 --error-rate 0.5");
     println!("Ctrl-C stops it.");
     while !stop.load(Ordering::Relaxed) {
-        shop.check()?;
+        shop.look_after()?.iter().for_each(|line| println!("demo shop: {line}"));
         thread::sleep(Duration::from_millis(200));
     }
     println!("demo shop: stopping");

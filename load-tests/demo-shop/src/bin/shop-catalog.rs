@@ -34,13 +34,15 @@ struct Catalog {
     cache: Cache,
 }
 
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS products (
+    id bigint PRIMARY KEY, name text NOT NULL, price_cents bigint NOT NULL)";
+
 fn main() -> ExitCode {
     let args = Args::parse();
     service::run(async move {
-        let schema = "CREATE TABLE products (id bigint PRIMARY KEY, name text NOT NULL, price_cents bigint NOT NULL)";
-        let database = database::connect(args.postgres, "shop-catalog", schema).await?;
-        let fill =
-            "INSERT INTO products SELECT n, 'product ' || n, 100 + n * 37 % 5000 FROM generate_series(1, $1::bigint) n";
+        let database = database::connect(args.postgres, "shop-catalog", SCHEMA).await?;
+        let fill = "INSERT INTO products SELECT n, 'product ' || n, 100 + n * 37 % 5000
+                    FROM generate_series(1, $1::bigint) n ON CONFLICT (id) DO NOTHING";
         database.execute(fill, &[&plan::PRODUCTS]).await.context("filling the catalog")?;
         let catalog = Catalog { database, cache: Cache::connect(args.redis).await? };
         let routes = Router::new()

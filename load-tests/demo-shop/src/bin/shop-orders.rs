@@ -42,7 +42,7 @@ struct Orders {
     payments: HttpClient,
 }
 
-const SCHEMA: &str = "CREATE TABLE orders (
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS orders (
     id bigint PRIMARY KEY, product bigint NOT NULL, quantity bigint NOT NULL, amount_cents bigint NOT NULL,
     position bigserial UNIQUE)";
 const CONNECTIONS_MAX: usize = 16;

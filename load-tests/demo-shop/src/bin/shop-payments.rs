@@ -24,7 +24,7 @@ struct Args {
     postgres: SocketAddr,
 }
 
-const SCHEMA: &str = "CREATE TABLE payments (
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS payments (
     order_id bigint PRIMARY KEY, amount_cents bigint NOT NULL, position bigserial UNIQUE)";
 
 fn main() -> ExitCode {

@@ -32,7 +32,7 @@ struct Args {
     catalog: SocketAddr,
 }
 
-const SCHEMA: &str = "CREATE TABLE shipments (
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS shipments (
     order_id bigint PRIMARY KEY, content text NOT NULL, position bigserial UNIQUE)";
 const PATIENCE: Duration = Duration::from_secs(5);
 
