@@ -23,7 +23,7 @@ pub struct Moment {
     pub connections: usize,
     /// Name and value of the counters of naming.
     pub naming: Vec<(&'static str, i64)>,
-    /// Messages that brokers acknowledged, by stream, watermarks included.
+    /// Records that brokers acknowledged, by stream.
     pub delivered: [u64; 2],
     pub is_final: bool,
 }
@@ -85,12 +85,9 @@ pub fn export(agent: &Agent) {
     }
 }
 
-/// Records handed over and not yet acknowledged. Which of the messages in flight are watermarks is not known: all of them count as
-/// records, but never more than there are.
+/// Records handed over and not yet acknowledged. What was given up is not among those published any more.
 fn in_flight(ledger: &Ledger, moment: &Moment, stream: Stream) -> i64 {
-    let counts = ledger.counts(stream);
-    let messages = counts.published + counts.watermarks - moment.delivered[stream as usize] as i64;
-    messages.clamp(0, counts.published)
+    (ledger.counts(stream).published - moment.delivered[stream as usize] as i64).max(0)
 }
 
 /// `stream/reason`, so that the same reason in both streams stays apart.

@@ -40,8 +40,6 @@ pub struct Counts {
     pub captured: i64,
     pub published: i64,
     pub dropped: BTreeMap<&'static str, i64>,
-    /// Watermark messages handed to the producer, which its delivery reports count as well.
-    pub watermarks: i64,
     published_since: i64,
     dropped_since: BTreeMap<&'static str, i64>,
 }
@@ -81,11 +79,6 @@ impl Ledger {
         self.of(stream).captured -= count;
         self.of(stream).published -= count;
         self.dropped(stream, "not_delivered", count as u64);
-    }
-
-    /// A watermark was handed to the producer, for one partition.
-    pub fn watermark_published(&mut self, stream: Stream) {
-        self.of(stream).watermarks += 1;
     }
 
     /// Closes the time up to `up_to_us`: what the agent had of it is published or named as dropped. One for each stream.

@@ -100,7 +100,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
             observer.finish(drained_ns, &mut |output| outlet.take(output, &mut ledger));
             wait_for_names(settings.naming.wait, &mut naming, &mut observer, &mut outlet, &mut ledger);
         }
-        if (stopping || now >= watermark_at) && outlet.watermarks_are_out(&mut ledger) {
+        if (stopping || now >= watermark_at) && outlet.watermarks_are_out() {
             watermark_at = now + settings.watermark_interval;
             if losses.book(&probes.counts()?, probes.missed_runs(), &mut ledger) {
                 naming.walk_again();
@@ -112,7 +112,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
             // What was drained or lost is newer than the beginning of this turn.
             let booked_us = clock.epoch_us(monotonic_ns());
             let watermarks = ledger.watermarks(up_to_us, booked_us, stopping);
-            outlet.watermarks(&watermarks, &mut ledger)?;
+            outlet.watermarks(&watermarks)?;
         }
         if stopping || now >= heartbeat_at {
             heartbeat_at = now + HEARTBEAT_INTERVAL;

@@ -148,26 +148,22 @@ impl Outlet {
 
     /// Writes the watermarks into every partition of their topics, behind all records handed over so far. Those that find the queue
     /// full wait; see [`Outlet::watermarks_are_out`].
-    pub fn watermarks(&mut self, watermarks: &[Watermark; 2], ledger: &mut Ledger) -> Result<()> {
+    pub fn watermarks(&mut self, watermarks: &[Watermark; 2]) -> Result<()> {
         for (stream, watermark) in Stream::ALL.into_iter().zip(watermarks) {
             let bytes: Rc<[u8]> = self.watermark.encode(watermark)?.into();
             self.waiting.add(stream, self.lanes[stream as usize].partitions, &watermark.node, &bytes);
         }
-        self.watermarks_are_out(ledger);
+        self.watermarks_are_out();
         Ok(())
     }
 
     /// Hands over the watermarks that wait, as far as there is room. Says whether none waits any more. Until then there must be no newer
     /// one: what is dropped meanwhile is told by the next one, so that no drop is forgotten with a watermark.
-    pub fn watermarks_are_out(&mut self, ledger: &mut Ledger) -> bool {
+    pub fn watermarks_are_out(&mut self) -> bool {
         let publisher = &self.publisher;
         self.waiting.hand_over(|WaitingWatermark { stream, partition, node, bytes }| {
             let headers = [(WATERMARK_HEADER, &**bytes)];
-            let taken = publisher.publish(*stream as usize, *partition, node.as_bytes(), None, &headers).is_ok();
-            if taken {
-                ledger.watermark_published(*stream);
-            }
-            taken
+            publisher.publish(*stream as usize, *partition, node.as_bytes(), None, &headers).is_ok()
         })
     }
 
@@ -231,15 +227,15 @@ impl Outlet {
     /// Books records that were given up after they had been handed over.
     pub fn book_failed_deliveries(&mut self, ledger: &mut Ledger) {
         for stream in Stream::ALL {
-            let failed = self.publisher.failed(stream as usize);
+            let failed = self.publisher.records_failed(stream as usize);
             let booked = std::mem::replace(&mut self.failed[stream as usize], failed);
             ledger.not_delivered(stream, failed - booked);
         }
     }
 
-    /// Messages of a stream, watermarks included, that a broker has acknowledged.
+    /// Records of a stream that a broker has acknowledged.
     pub fn delivered(&self, stream: Stream) -> u64 {
-        self.publisher.delivered(stream as usize)
+        self.publisher.records_delivered(stream as usize)
     }
 
     /// Delivers what is left.

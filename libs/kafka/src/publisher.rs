@@ -55,7 +55,25 @@ impl PublishError {
 /// Delivery reports, by topic.
 struct Reports {
     complaints: Complaints,
-    counts: Arc<Vec<[AtomicU64; 2]>>,
+    counts: Arc<Vec<Counts>>,
+}
+
+/// What became of the messages of a topic. Those without value, which carry headers alone, are no records: they are counted apart.
+#[derive(Default)]
+struct Counts {
+    records: Outcomes,
+    others: Outcomes,
+}
+
+#[derive(Default)]
+struct Outcomes {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// What a delivery report is told of its message: the topic's index, and whether it is a record.
+fn opaque(topic: usize, is_record: bool) -> usize {
+    topic << 1 | usize::from(is_record)
 }
 
 impl ClientContext for Reports {
@@ -71,9 +89,11 @@ impl ClientContext for Reports {
 impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, topic: usize) {
-        let Some(counts) = self.counts.get(topic) else { return };
-        let before = counts[usize::from(result.is_err())].fetch_add(1, Ordering::Relaxed);
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let Some(counts) = self.counts.get(opaque >> 1) else { return };
+        let outcomes = if opaque & 1 == 1 { &counts.records } else { &counts.others };
+        let outcome = if result.is_err() { &outcomes.failed } else { &outcomes.delivered };
+        let before = outcome.fetch_add(1, Ordering::Relaxed);
         // Ever more rarely, since whole queues fail for one reason.
         if let Err((error, _)) = result
             && (before + 1).is_power_of_two()
@@ -144,7 +164,9 @@ impl Publisher {
         timestamp_ms: Option<i64>,
     ) -> Result<(), PublishError> {
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
-            BaseRecord::with_opaque_to(&self.topics[topic], topic).partition(partition.0).key(key);
+            BaseRecord::with_opaque_to(&self.topics[topic], opaque(topic, value.is_some()))
+                .partition(partition.0)
+                .key(key);
         if let Some(value) = value {
             record = record.payload(value);
         }
@@ -183,14 +205,28 @@ impl Publisher {
         }
     }
 
-    /// Records of the topic that a broker has acknowledged.
+    /// Messages of the topic that a broker has acknowledged.
     pub fn delivered(&self, topic: usize) -> u64 {
-        self.count(topic, 0)
+        self.count(topic, |counts| {
+            counts.records.delivered.load(Ordering::Relaxed) + counts.others.delivered.load(Ordering::Relaxed)
+        })
     }
 
-    /// Records of the topic that were given up after they had been handed over.
+    /// Messages of the topic that were given up after they had been handed over.
     pub fn failed(&self, topic: usize) -> u64 {
-        self.count(topic, 1)
+        self.count(topic, |counts| {
+            counts.records.failed.load(Ordering::Relaxed) + counts.others.failed.load(Ordering::Relaxed)
+        })
+    }
+
+    /// The same of records alone: messages that have a value.
+    pub fn records_delivered(&self, topic: usize) -> u64 {
+        self.count(topic, |counts| counts.records.delivered.load(Ordering::Relaxed))
+    }
+
+    /// The same of records alone: messages that have a value.
+    pub fn records_failed(&self, topic: usize) -> u64 {
+        self.count(topic, |counts| counts.records.failed.load(Ordering::Relaxed))
     }
 
     /// Messages that were handed over and have no delivery report yet.
@@ -214,8 +250,7 @@ impl Publisher {
         })
     }
 
-    fn count(&self, topic: usize, outcome: usize) -> u64 {
-        let counts = &self.producer.context().counts;
-        counts.get(topic).map_or(0, |counts| counts[outcome].load(Ordering::Relaxed))
+    fn count(&self, topic: usize, of: impl Fn(&Counts) -> u64) -> u64 {
+        self.producer.context().counts.get(topic).map_or(0, of)
     }
 }

@@ -397,6 +397,23 @@ fn a_full_queue_has_room_again_once_its_records_are_delivered() {
 }
 
 #[test]
+fn what_fails_without_being_a_record_counts_as_none() {
+    let settings = settings("absent-partition");
+    admin::ensure_topics(&settings, &[Topic::Agents]).unwrap();
+    let publisher = Publisher::start(&settings, vec![Topic::Agents.name(&settings.prefix)]).unwrap();
+    // The topic has fewer partitions, which only the delivery can tell.
+    publisher.publish(0, Partition(99), b"a", Some(b"a record"), &[]).unwrap();
+    publisher.publish(0, Partition(99), b"b", None, &[("h", b"headers alone")]).unwrap();
+    publisher.publish(0, Partition(0), b"c", None, &[("h", b"headers alone")]).unwrap();
+    until("all is reported", || {
+        publisher.take_reports();
+        publisher.delivered(0) + publisher.failed(0) == 3
+    });
+    assert_eq!((publisher.delivered(0), publisher.failed(0)), (1, 2));
+    assert_eq!((publisher.records_delivered(0), publisher.records_failed(0)), (0, 1));
+}
+
+#[test]
 fn what_is_not_taken_says_why() {
     let mut settings = settings("refused");
     settings.brokers = "127.0.0.1:1".into();

@@ -181,8 +181,15 @@ fn check(outcomes: &[Outcome], seen: &[topics::SeenRequest], last: &Agent) {
     println!("{right} right, {missing} missing, {doubled} doubled; the agent: {last:?}");
     assert_eq!(doubled, 0);
     assert!(dropped("requests/queue_full") > 0, "the queue was not full: the test proves nothing");
-    assert_eq!(missing, dropped("requests/queue_full"), "what is missing is not what was counted");
-    assert_eq!(last.captured["requests"], 2 * outcomes.len() as i64);
-    assert_eq!(last.captured["requests"], last.published["requests"] + last.in_flight["requests"] + missing);
+    // A run that the kernel left out is counted as one record, whether or not it would have given one: a bound from above.
+    let (queue_full, missed_runs) = (dropped("requests/queue_full"), dropped("requests/probe_run_missed"));
+    let captured = last.captured["requests"];
+    assert!((queue_full..=queue_full + missed_runs).contains(&missing), "what is missing is not what was counted");
+    assert!((captured - missed_runs..=captured).contains(&(2 * outcomes.len() as i64)));
+    assert_eq!(
+        captured,
+        last.published["requests"] + last.in_flight["requests"] + queue_full + missed_runs,
+        "dropped for another reason"
+    );
     assert_eq!(right, last.published["requests"] + last.in_flight["requests"]);
 }
