@@ -306,6 +306,19 @@ fn compare(seed: u64, from_s: i64, to_s: i64, restarts: i64) -> Result<usize, Te
     Ok(expected.iter().filter(|output| matches!(output, Output::Partial(_))).count())
 }
 
+/// Compares a first run that is stopped one time in `restarts` with one that is not.
+fn compare_stopped(seed: u64, restarts: i64) -> Result<(), TestCaseError> {
+    let mut random = Random::new(seed);
+    let logs = draw(&mut random);
+    let (whole, _) = work(&logs, [None, None], &mut random, i64::MAX);
+    let (stopped, _) = work(&logs, [None, None], &mut random, restarts);
+    prop_assert_eq!(stopped.len(), whole.len());
+    for (again, first) in stopped.iter().zip(&whole) {
+        prop_assert_eq!(again, first);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -325,15 +338,13 @@ proptest! {
         seed in any::<u64>(),
         restarts in 1..6_i64,
     ) {
-        let mut random = Random::new(seed);
-        let logs = draw(&mut random);
-        let (whole, _) = work(&logs, [None, None], &mut random, i64::MAX);
-        let (stopped, _) = work(&logs, [None, None], &mut random, restarts);
-        prop_assert_eq!(stopped.len(), whole.len());
-        for (again, first) in stopped.iter().zip(&whole) {
-            prop_assert_eq!(again, first);
-        }
+        compare_stopped(seed, restarts)?;
     }
+}
+
+#[test]
+fn a_node_that_was_silent_just_not_too_long_is_not_taken_for_gone_after_a_restart() {
+    compare_stopped(12_120_624_619_125_268_509, 1).unwrap();
 }
 
 #[test]

@@ -77,6 +77,9 @@ struct Node {
 /// What one watermark covers.
 struct Span {
     offset: Offset,
+    /// From where on the log must be read to understand it the same again. It counts from the watermark before it on only if the
+    /// node was not gone between the two, and how long it was silent is known only if time is counted from when that one was heard.
+    needed_from: Offset,
     /// When this run of the agent began.
     started_us: i64,
     from_us: i64,
@@ -112,8 +115,8 @@ impl Progress {
         let run = (watermark.agent_started_at_us, watermark.sequence);
         // Whether a node was silent for so long that it counts as gone is told by the log alone, whenever its reading began.
         let went_by_us = self.elapsed_us;
-        let is_gone = |node: &mut Node| went_by_us - node.heard_us >= FORGET_AFTER_US;
-        if self.nodes.get_mut(&watermark.node).is_some_and(is_gone) {
+        let is_gone = |node: &Node| !node.may_go_on(went_by_us);
+        if self.nodes.get(&watermark.node).is_some_and(is_gone) {
             self.nodes.remove(&watermark.node);
         }
         let largest = match self.largest {
@@ -139,6 +142,7 @@ impl Progress {
         if run.0 == node.agent_started_at_us && run.1 <= node.sequence {
             return true;
         }
+        let predecessor_heard_offset = node.heard_offset;
         let follows = match run {
             (started_us, sequence) if started_us == node.agent_started_at_us => sequence == node.sequence + 1,
             (_, sequence) => sequence == 0,
@@ -155,6 +159,7 @@ impl Progress {
         }
         node.spans.push(Span {
             offset,
+            needed_from: if follows { predecessor_heard_offset } else { largest.offset },
             started_us: watermark.agent_started_at_us,
             // What a lost watermark said was dropped may reach beyond it, so the next one cannot vouch for its own time. Nor does
             // what it published count anywhere: as the first one that is read again, it must not count in the window that it ends at.
@@ -245,10 +250,12 @@ impl Progress {
     /// that a gap after it is known.
     pub fn forget(&mut self, open_from_us: i64) {
         let oldest_us = open_from_us - FORGET_AFTER_US;
+        let elapsed_us = self.elapsed_us;
         for node in self.nodes.values_mut() {
             let before_us = node.spans.iter().map(|span| span.to_us).filter(|&to_us| to_us <= open_from_us).max();
             let last_offset = node.last_offset;
-            let goes_on = node.spans.iter().any(|span| span.to_us > open_from_us);
+            // A node that is not gone yet goes on if it is heard again. Where all were silent, windows pass faster than time does.
+            let goes_on = node.may_go_on(elapsed_us) || node.spans.iter().any(|span| span.to_us > open_from_us);
             node.spans.retain(|span| {
                 let reaches_us = span.reaches_us();
                 let last = span.offset == last_offset || Some(span.to_us) == before_us;
@@ -260,7 +267,7 @@ impl Progress {
 
     /// Offset of the oldest watermark that is still needed.
     pub fn needed_from(&self) -> Option<Offset> {
-        let spans = self.nodes.values().flat_map(|node| &node.spans).map(|span| span.offset);
+        let spans = self.nodes.values().flat_map(|node| &node.spans).map(|span| span.needed_from);
         spans.chain(self.nodes.values().map(|node| node.heard_offset)).min()
     }
 
@@ -270,6 +277,11 @@ impl Progress {
 }
 
 impl Node {
+    /// Whether it was not silent for so long that it counts as gone.
+    fn may_go_on(&self, elapsed_us: i64) -> bool {
+        elapsed_us - self.heard_us < FORGET_AFTER_US
+    }
+
     /// Whether this node's data is expected in the window. The window in which it stopped is not covered to its end: nobody
     /// looked there after that, and if it starts again, its first records may come when the window is closed.
     fn is_expected(&self, start_us: i64, end_us: i64) -> bool {
@@ -355,6 +367,47 @@ pub fn last_window(watermark: &Watermark, windows: Windows) -> Window {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_node_that_may_go_on_is_not_forgotten_where_windows_pass_faster_than_time() {
+        // All are silent for ten minutes. The first one that is heard again has begun anew, so it vouches for nothing between.
+        let log = [
+            watermark("a", (0, 5), 998, 1000),
+            watermark("b", (0, 5), 1000, 1002),
+            watermark("a", (1602, 0), 1602, 1604),
+            watermark("b", (0, 6), 1002, 1606),
+        ];
+        let read = |from: usize, forget_at: Option<usize>| {
+            let mut progress = Progress::default();
+            for (at, watermark) in log.iter().enumerate().skip(from) {
+                progress.watermark(Offset(at as i64), watermark.clone());
+                if forget_at == Some(at) {
+                    progress.forget(1_600_000_000);
+                }
+            }
+            progress
+        };
+        let (from_us, to_us) = (1_600_000_000, 1_606_000_000);
+        let mut first = read(0, Some(2));
+        let coverage = first.coverage(from_us, to_us);
+        assert_eq!(coverage.missing.iter().map(|missing| missing.node.as_str()).collect::<Vec<_>>(), ["a", "a"]);
+        first.forget(from_us);
+        let needed_from = first.needed_from().unwrap();
+        assert_eq!(read(needed_from.0 as usize, None).coverage(from_us, to_us), coverage);
+    }
+
+    fn watermark(node: &str, run: (i64, i64), from_s: i64, to_s: i64) -> Watermark {
+        Watermark {
+            node: node.into(),
+            agent_started_at_us: run.0 * 1_000_000,
+            sequence: run.1,
+            covers_from_us: from_s * 1_000_000,
+            up_to_us: to_s * 1_000_000,
+            is_final: false,
+            published: 3,
+            dropped: vec![],
+        }
+    }
 
     #[test]
     fn a_machine_whose_clock_is_set_from_1970_covers_nothing_of_the_time_between() {
