@@ -95,7 +95,7 @@ pub fn cgroup(cgroup: *const u8, path: *const u8, what: u32) {
 pub fn process(state: &SocketState, task: *const u8) {
     let program = Program { started_ns: state.process_started_ns, pid: state.pid, exec: state.exec };
     // SAFETY: only whether there is a value counts; it is not read.
-    if unsafe { ANNOUNCED.get(&program) }.is_some() {
+    if unsafe { ANNOUNCED.get(program) }.is_some() {
         return;
     }
     // SAFETY: a helper without preconditions.
@@ -137,7 +137,7 @@ pub fn process(state: &SocketState, task: *const u8) {
     let bytes = core::hint::black_box(bytes) & (2 * ENVIRONMENT_BYTES_MAX as u64 - 1);
     if buffers::publish((&raw const *room).cast(), size_of::<ProcessEvent>() as u64 + bytes) {
         buffers::add(count::PROCESSES, 1);
-        let _ = ANNOUNCED.insert(&program, &1, 0);
+        let _ = ANNOUNCED.insert(program, 1, 0);
     } else {
         buffers::add(count::RING_FULL_PROCESS, 1);
     }

@@ -64,7 +64,7 @@ fn in_filter(cgroup: *const u8) -> bool {
 pub fn cgroup_was_made(id: u64, path: &[u8; FILTER_PATH_BYTES]) {
     // SAFETY: only whether there is a value counts; it is not read.
     if globals::filter_by_cgroup() != 0 && unsafe { FILTER_PATHS.get(path) }.is_some() {
-        let _ = FILTER_CGROUPS.insert(&id, &1, 0);
+        let _ = FILTER_CGROUPS.insert(id, 1, 0);
     }
 }
 
@@ -72,7 +72,7 @@ pub fn cgroup_was_made(id: u64, path: &[u8; FILTER_PATH_BYTES]) {
 #[inline(always)]
 pub fn cgroup_was_removed(id: u64) {
     if globals::filter_by_cgroup() != 0 {
-        let _ = FILTER_CGROUPS.remove(&id);
+        let _ = FILTER_CGROUPS.remove(id);
     }
 }
 

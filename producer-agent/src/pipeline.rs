@@ -174,7 +174,7 @@ fn naming_counters(naming: &Naming, observer: &mut Observer, outlet: &Outlet) ->
     counters.extend([
         ("names_held_records", held as i64),
         ("names_held_overflows", overflows as i64),
-        ("names_owners", observer.owners().len() as i64),
+        ("names_owners", observer.owners().count() as i64),
     ]);
     counters
 }

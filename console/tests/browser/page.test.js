@@ -25,14 +25,18 @@ const context = await chromium.launchPersistentContext(profile, {
   timezoneId: "Pacific/Auckland",
 });
 context.setDefaultTimeout(PATIENCE_MS);
+let code = 0;
 try {
   await look(await context.newPage());
   console.log("the page shows what it should");
-} finally {
-  await context.close();
-  rmSync(profile, { recursive: true, force: true });
+} catch (error) {
+  // Before the browser is closed, which may take for ever if it is what failed.
+  console.error(error);
+  code = 1;
 }
-process.exit(0);
+await Promise.race([context.close(), new Promise((resolve) => setTimeout(resolve, 10_000))]);
+rmSync(profile, { recursive: true, force: true });
+process.exit(code);
 
 async function look(page) {
   const complaints = [];

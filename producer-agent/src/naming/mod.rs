@@ -60,7 +60,7 @@ enum News {
 
 /// What the naming thread tells.
 enum Told {
-    Name(Key, Workload),
+    Name(Key, Box<Workload>),
     Claim(Box<Claim>),
 }
 
@@ -170,7 +170,7 @@ impl Naming {
         let mut claims = Vec::new();
         while let Ok(told) = self.names.try_recv() {
             match told {
-                Told::Name(key, workload) => owners.take(&key, workload),
+                Told::Name(key, workload) => owners.take(&key, *workload),
                 Told::Claim(claim) => claims.push(*claim),
             }
         }

@@ -135,7 +135,7 @@ impl Owners {
     }
 
     /// How many are remembered.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.known.len()
     }
 }

@@ -236,7 +236,7 @@ impl NamingThread {
     fn answer(&self, owner: Key, workload: Workload) -> Result<(), ()> {
         self.counts.named.fetch_add(1, Ordering::Relaxed);
         self.counts.unknown.fetch_add(u64::from(workload.kind == Kind::Unknown), Ordering::Relaxed);
-        self.answers.send(Told::Name(owner, workload)).map_err(|_| ())
+        self.answers.send(Told::Name(owner, Box::new(workload))).map_err(|_| ())
     }
 
     /// Walks over all cgroups, if the last walk was long enough ago.
