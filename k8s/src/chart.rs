@@ -1,6 +1,6 @@
 //! The templates of the Helm chart, made from what Kustomize makes of overlays/chart.
 //!
-//! In: YAML, in which `<< EXPRESSION >>` is a whole value that a user may set and the annotation [`CONDITION`] names the value that asks for an
+//! In: YAML, in which `<< EXPRESSION >>` is a whole value that a user may set and the annotation `CONDITION` names the value that asks for an
 //! object. Out: the text of each template, by the name of its file.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Names the owners of sockets from all that is known: paths of cgroups, words of programs, pods, containers of runtimes.
 //!
-//! In: [`News`] in order, [`Owner`]s. Out: an [`Answer`]. Promise: an answer that is `Known` never becomes another one for the same owner; what
+//! In: `News` in order, [`Owner`]s. Out: an [`Answer`]. Promise: an answer that is `Known` never becomes another one for the same owner; what
 //! may still become known is `NotYet`, with what can be said without it. Bounded: see the tables. The only I/O is behind [`Runtimes`].
 
 use std::sync::Arc;
