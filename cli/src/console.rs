@@ -38,7 +38,8 @@ impl Console {
             .enable_all()
             .build()
             .context("start the console's threads")?;
-        let feed = Feed::new(kafka.clone(), Limits::default(), health.clone());
+        let limits = Limits { counted_edges_max: server.metrics_edges_max, ..Limits::default() };
+        let feed = Feed::new(kafka.clone(), limits, health.clone());
         let server = runtime.block_on(Server::bind(server, feed.clone()))?;
         feed.start()?;
         let url = server.url();

@@ -186,6 +186,7 @@ impl Feed {
                 Next::End(_) => {
                     ends += 1;
                     if ends == partitions {
+                        self.count(topic);
                         self.update(index, |source| source.caught_up = true);
                     }
                 }
@@ -198,6 +199,18 @@ impl Feed {
             }
         }
         Ok(())
+    }
+
+    /// From now on windows come in full, and count.
+    fn count(&self, topic: Topic) {
+        let mut live = self.live();
+        match topic {
+            Topic::Edges => live.count_edges(now_us()),
+            Topic::Latencies => live.count_latencies(now_us()),
+            _ => return,
+        }
+        drop(live);
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     fn ask_broker(&self, index: usize) -> Result<(), KafkaError> {

@@ -21,6 +21,7 @@ const SERVICES: &[(&str, &str)] = &[
     ("etcd-server", "etcd"),
     ("nginx", "nginx"),
     ("postgresql", "postgresql"),
+    ("prometheus", "prometheus"),
     ("redis-server", "redis-server"),
 ];
 

@@ -213,9 +213,9 @@ pub const NEEDS: &[Need] = &[
         "install Docker and docker compose",
     ),
     package(
-        "Prometheus, for the dashboards",
-        Purpose::Slow,
-        || all(&["prometheus"]),
+        "Prometheus and promtool, for metrics and dashboards",
+        Purpose::Test,
+        || all(&["prometheus", "promtool"]),
         &["prometheus"],
         "install Prometheus 2.42 or later",
     ),

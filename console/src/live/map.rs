@@ -107,7 +107,7 @@ impl Live {
 }
 
 /// Whether there is something to draw. Where data is missing, an edge from unknown to unknown without any traffic says so.
-fn carries_traffic(edge: &Edge) -> bool {
+pub(super) fn carries_traffic(edge: &Edge) -> bool {
     edge.requests > 0
         || edge.client_to_server_bytes > 0
         || edge.server_to_client_bytes > 0
@@ -117,7 +117,7 @@ fn carries_traffic(edge: &Edge) -> bool {
         || edge.client != edge.server
 }
 
-fn completeness(window: &Window<Edge>) -> f64 {
+pub(super) fn completeness(window: &Window<Edge>) -> f64 {
     window.records.values().map(|edge| edge.completeness).fold(window.completeness, f64::min)
 }
 

@@ -13,11 +13,15 @@ mod operations;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod windows;
 mod workload;
 
+use std::sync::Arc;
+
 use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed};
 use serde::Serialize;
+use windows::Windowed;
 
 pub use agents::{AgentView, AgentsView, Health};
 pub use alerts::{AlertView, AlertsView};
@@ -26,6 +30,7 @@ pub use history::{HistoryView, Of, Point};
 pub use map::{EdgeView, MapView, NodeView};
 pub use operations::{OperationView, OperationsView};
 pub use summary::Summary;
+pub use totals::{Counting, EdgeTotal, STATUS_CLASSES, Totals};
 pub use windows::{CutOff, Range, Span};
 pub use workload::WorkloadView;
 
@@ -39,6 +44,8 @@ pub struct Limits {
     pub windows_max: usize,
     pub alerts_max: usize,
     pub agents_max: usize,
+    /// Edges that are counted one by one.
+    pub counted_edges_max: usize,
     /// A window that starts later than this after the present is not believed.
     pub ahead_us_max: i64,
 }
@@ -51,6 +58,7 @@ impl Default for Limits {
             windows_max: 2_000,
             alerts_max: 500,
             agents_max: 2_000,
+            counted_edges_max: 2_000,
             ahead_us_max: 5 * 60_000_000,
         }
     }
@@ -66,6 +74,9 @@ pub struct Live {
     latencies: windows::Windows<Latency>,
     alerts: alerts::Alerts,
     agents: agents::Agents,
+    counted_edges: Counting,
+    counted_latencies: Counting,
+    totals: Arc<Totals>,
 }
 
 /// Everything that was left out, by topic.
@@ -85,14 +96,24 @@ impl Live {
             latencies: windows::Windows::new(limits),
             alerts: alerts::Alerts::new(limits.alerts_max),
             agents: agents::Agents::new(limits.agents_max, limits.minutes),
+            counted_edges: Counting::default(),
+            counted_latencies: Counting::default(),
+            totals: Arc::new(Totals::new(limits.counted_edges_max)),
         }
     }
 
     pub fn edge(&mut self, edge: Edge, now_us: i64) -> bool {
+        let start_us = edge.window_start_us;
+        let late = self.counted_edges.has(start_us) && self.edges.get(start_us, &edge.key()) != Some(&edge);
+        self.counted_edges.late += u64::from(late);
         self.edges.insert(edge, now_us)
     }
 
     pub fn latency(&mut self, latency: Latency, now_us: i64) -> bool {
+        let start_us = latency.window_start_us;
+        let late =
+            self.counted_latencies.has(start_us) && self.latencies.get(start_us, &latency.key()) != Some(&latency);
+        self.counted_latencies.late += u64::from(late);
         self.latencies.insert(latency, now_us)
     }
 
@@ -107,12 +128,39 @@ impl Live {
 
     /// A marker of the edges topic.
     pub fn edges_closed(&mut self, marker: &PartitionClosed, now_us: i64) -> bool {
-        self.edges.close(marker, now_us)
+        let changed = self.edges.close(marker, now_us);
+        let Some(through_us) = self.counted_edges.through_us() else { return changed };
+        for (start_us, window) in self.edges.full_after(through_us) {
+            Arc::make_mut(&mut self.totals).add_edges(start_us, window);
+            self.counted_edges.count(start_us, window, map::completeness(window));
+        }
+        changed
     }
 
     /// A marker of the latencies topic.
     pub fn latencies_closed(&mut self, marker: &PartitionClosed, now_us: i64) -> bool {
-        self.latencies.close(marker, now_us)
+        let changed = self.latencies.close(marker, now_us);
+        let Some(through_us) = self.counted_latencies.through_us() else { return changed };
+        for (start_us, window) in self.latencies.full_after(through_us) {
+            Arc::make_mut(&mut self.totals).add_latencies(start_us, window);
+            self.counted_latencies.count(start_us, window, window.completeness);
+        }
+        changed
+    }
+
+    /// All edges were read that were there at the start: windows that begin from now on are counted. Said again, it does nothing.
+    pub fn count_edges(&mut self, now_us: i64) {
+        self.counted_edges.begin(self.edges.newest(), now_us);
+    }
+
+    /// The same for the latencies.
+    pub fn count_latencies(&mut self, now_us: i64) {
+        self.counted_latencies.begin(self.latencies.newest(), now_us);
+    }
+
+    /// What was counted, and of which windows: first of edges, then of latencies.
+    pub fn totals(&self) -> (&Totals, [&Counting; 2]) {
+        (&self.totals, [&self.counted_edges, &self.counted_latencies])
     }
 
     /// How many minutes are kept.

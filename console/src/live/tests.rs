@@ -3,7 +3,7 @@ use headwater_histogram::Histogram;
 use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed, Workload};
 
 use super::history::Of;
-use super::{Limits, Live, Range};
+use super::{Limits, Live, Range, STATUS_CLASSES};
 
 const WINDOW_US: i64 = 10_000_000;
 /// Some hour, so that windows before the first one have a positive time too.
@@ -233,4 +233,67 @@ fn history_has_a_point_a_window() {
     let (a, b) = (named("a"), named("b"));
     assert_eq!(counts(Of::Node(&b)), [10, 0, 30]);
     assert_eq!(counts(Of::Node(&a)), [10, 0, 30], "a answers nothing, so what it asked is shown");
+}
+
+/// The edges that were counted: name of the server, requests, bytes to the server.
+fn counted(live: &Live) -> Vec<(String, u64, u64)> {
+    let (totals, _) = live.totals();
+    totals.edges().map(|edge| (edge.server.name.clone(), edge.duration_ns.count(), edge.to_server_bytes)).collect()
+}
+
+#[test]
+fn counters_are_the_sums_of_whole_windows_that_began_after_all_was_read() {
+    let mut live = live_with([edge(0, "a", "b", 5, 0), edge(1, "a", "b", 7, 0)]);
+    live.edges_closed(&closed(0, 0, 2), NOW);
+    live.edges_closed(&closed(0, 1, 2), NOW);
+    live.count_edges(NOW);
+    live.count_latencies(NOW);
+    // Window 1 was there in part: it is shown, and not counted.
+    live.edges_closed(&closed(1, 0, 2), NOW);
+    live.edges_closed(&closed(1, 1, 2), NOW);
+    assert_eq!((counted(&live), live.totals().1[0].since_us), (vec![], Some(T0 + 2 * WINDOW_US)));
+    live.edge(edge(2, "a", "b", 10, 0), NOW);
+    live.edges_closed(&closed(2, 0, 2), NOW);
+    assert_eq!(counted(&live), [], "one of two inputs");
+    live.edges_closed(&closed(2, 1, 2), NOW);
+    assert_eq!(counted(&live), [("b".to_owned(), 10, 1000)]);
+
+    // What is read again changes nothing, and what comes late is told.
+    live.edge(edge(2, "a", "b", 10, 0), NOW);
+    live.edges_closed(&closed(2, 1, 2), NOW);
+    live.count_edges(NOW);
+    assert_eq!((counted(&live)[0].1, live.totals().1[0].late), (10, 0));
+    live.edge(Edge { revision: 1, ..edge(2, "a", "b", 12, 0) }, NOW);
+    live.edges_closed(&closed(2, 1, 2), NOW);
+    assert_eq!((counted(&live)[0].1, live.totals().1[0].late), (10, 1));
+
+    // Windows 3 and 4 never came.
+    live.edge(edge(5, "a", "b", 1, 0), NOW);
+    live.edges_closed(&PartitionClosed { completeness: 0.5, ..closed(5, 0, 1) }, NOW);
+    let of_edges = live.totals().1[0];
+    assert_eq!((of_edges.windows, of_edges.incomplete, of_edges.skipped), (2, 1, 2));
+    assert_eq!(counted(&live), [("b".to_owned(), 11, 2000)]);
+
+    live.latency(latency(2, "GET /a", "2xx", durations_ms(1..=7)), NOW);
+    live.latency(latency(2, "GET /b", "2xx", durations_ms(1..=2)), NOW);
+    live.latency(latency(2, "GET /b", "5xx", durations_ms(1..=1)), NOW);
+    live.latencies_closed(&closed(2, 0, 1), NOW);
+    let by_status = live.totals().0.edges().next().unwrap().by_status;
+    let of = |class: &str| by_status[STATUS_CLASSES.iter().position(|known| *known == class).unwrap()];
+    assert_eq!((of("2xx").requests, of("2xx").errors, of("5xx").requests, of("5xx").errors), (9, 0, 1, 1));
+}
+
+#[test]
+fn edges_without_room_are_counted_as_one_and_idle_ones_make_room() {
+    let mut live = Live::new(Limits { counted_edges_max: 1, ..Limits::default() });
+    live.count_edges(NOW);
+    let mut window = |number, servers: &[&str]| {
+        servers.iter().for_each(|server| assert!(live.edge(edge(number, "a", server, 3, 0), NOW + number * WINDOW_US)));
+        live.edges_closed(&closed(number, 0, 1), NOW + number * WINDOW_US);
+        let (totals, _) = live.totals();
+        (counted(&live), totals.others.duration_ns.count(), totals.left_out)
+    };
+    assert_eq!(window(0, &["b", "c", "d"]), (vec![("b".to_owned(), 3, 1000)], 6, 2));
+    assert_eq!(window(1, &["d"]), (vec![("b".to_owned(), 3, 1000)], 9, 1));
+    assert_eq!(window(362, &["d"]), (vec![("d".to_owned(), 3, 1000)], 9, 0), "b was idle for an hour");
 }

@@ -162,6 +162,22 @@ impl<R: Windowed> Windows<R> {
         self.windows.iter().map(|(&start, window)| (start, &**window))
     }
 
+    /// A record that is there.
+    pub fn get(&self, start_us: i64, key: &str) -> Option<&R> {
+        self.windows.get(&start_us)?.records.get(key).map(Arc::as_ref)
+    }
+
+    /// Start and length of the newest window, in full or in part.
+    pub fn newest(&self) -> Option<(i64, i64)> {
+        self.all().next_back().map(|(start_us, window)| (start_us, window.length_us))
+    }
+
+    /// The windows after a start that are published in full, oldest first.
+    pub fn full_after(&self, start_us: i64) -> Found<'_, R> {
+        let after = self.windows.range(start_us.saturating_add(1)..).map(|(&start, window)| (start, &**window));
+        after.filter(|(_, window)| window.is_full()).collect()
+    }
+
     /// Where the newest window ends that is published in full.
     ///
     /// Without any marker (of a window written by another program than ours) the newest window counts as full.

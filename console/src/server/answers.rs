@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::encoded::Encoded;
+use super::prometheus::{self, Format};
 use crate::clock::now_us;
 use crate::feed::Feed;
 use crate::live::{Live, Of, Range};
@@ -35,6 +36,7 @@ pub enum Question {
     NodeHistory(Workload),
     Alerts,
     Agents,
+    Metrics(Format),
 }
 
 pub struct Answers {
@@ -120,6 +122,7 @@ impl Question {
             Question::NodeHistory(node) => json(&live.history(Of::Node(node), all)),
             Question::Alerts => json(&live.alerts()),
             Question::Agents => json(&live.agents(now_us())),
+            Question::Metrics(format) => Ok(prometheus::encode(live, *format)),
         }
     }
 }

@@ -13,7 +13,6 @@ use headwater_schemas::records::Workload;
 use serde::Deserialize;
 
 use super::answers::{Answers, Question, json};
-use crate::feed::Feed;
 use crate::live::Range;
 
 /// Names are cut off far below this before they come here.
@@ -21,7 +20,7 @@ const NAME_BYTES_MAX: usize = 4096;
 
 type Shared = State<Arc<Answers>>;
 
-pub fn routes(feed: Arc<Feed>) -> Router {
+pub fn routes(answers: Arc<Answers>) -> Router {
     Router::new()
         .route("/api/map", get(map))
         .route("/api/operations", get(operations))
@@ -29,7 +28,7 @@ pub fn routes(feed: Arc<Feed>) -> Router {
         .route("/api/alerts", get(|answers, headers| ask(answers, headers, Ok(Question::Alerts))))
         .route("/api/agents", get(|answers, headers| ask(answers, headers, Ok(Question::Agents))))
         .route("/api/status", get(status))
-        .with_state(Arc::new(Answers::new(feed)))
+        .with_state(answers)
 }
 
 #[derive(Deserialize)]

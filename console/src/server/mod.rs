@@ -11,7 +11,7 @@ mod api;
 mod encoded;
 mod guard;
 mod page;
-mod prometheus;
+pub mod prometheus;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,9 +24,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::feed::Feed;
+use crate::live::Limits;
 
 /// Requests that are worked on at a time; who comes then is told to come again.
 pub const REQUESTS_MAX: usize = 256;
+
+/// Each edge takes some kilobytes, and a Prometheus holds some millions of series.
+const EDGES_MAX: usize = 50_000;
 
 /// Settings of the console alone.
 #[derive(Debug, Clone)]
@@ -34,6 +38,15 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// Names under which the page is asked for, besides this machine's own.
     pub hosts: Vec<String>,
+    /// Edges that `/metrics` has series for; the rest is told as one.
+    pub metrics_edges_max: usize,
+}
+
+impl Default for ServerSettings {
+    fn default() -> ServerSettings {
+        let metrics_edges_max = Limits::default().counted_edges_max;
+        ServerSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), hosts: Vec::new(), metrics_edges_max }
+    }
 }
 
 impl ServerSettings {
@@ -42,6 +55,11 @@ impl ServerSettings {
         Key::optional(
             "console.hosts",
             "Names under which browsers reach the page, such as headwater.example.org; addresses and this machine's own name always work",
+        ),
+        Key::new(
+            "metrics.edges_max",
+            "2000",
+            "Edges that /metrics of the page has series for, some 50 each; the traffic of the rest is told as one edge",
         ),
     ];
 
@@ -52,7 +70,8 @@ impl ServerSettings {
             values.problem("console.listen", format!("`{text}` is not an address and port such as 127.0.0.1:8470"));
             SocketAddr::from(([127, 0, 0, 1], 0))
         });
-        ServerSettings { listen, hosts: values.list("console.hosts") }
+        let metrics_edges_max = values.number("metrics.edges_max", 1..=EDGES_MAX);
+        ServerSettings { listen, hosts: values.list("console.hosts"), metrics_edges_max }
     }
 }
 
@@ -74,11 +93,13 @@ impl Server {
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "the console asks for no password: whoever reaches this address sees the map");
         }
+        let health = feed.health();
+        let answers = Arc::new(answers::Answers::new(feed));
         let router = Router::new()
             .merge(page::routes())
-            .merge(headwater_telemetry::health_routes(feed.health()))
-            .merge(prometheus::routes(feed.clone()))
-            .merge(api::routes(feed))
+            .merge(headwater_telemetry::health_routes(health))
+            .merge(prometheus::routes(Arc::clone(&answers)))
+            .merge(api::routes(answers))
             .layer(from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_MAX)), guard::limit_requests))
             .layer(from_fn_with_state(guard::Hosts::new(address, &settings.hosts), guard::refuse_foreign_hosts))
             .layer(from_fn(guard::add_headers));

@@ -257,12 +257,13 @@ pub struct Console {
 
 impl Console {
     pub fn start(settings: &KafkaSettings) -> Console {
-        Console::serve(settings, ServerSettings { listen: "127.0.0.1:0".parse().unwrap(), hosts: Vec::new() })
+        Console::serve(settings, ServerSettings::default())
     }
 
     pub fn serve(settings: &KafkaSettings, server: ServerSettings) -> Console {
         let runtime = Runtime::new().unwrap();
-        let feed = Feed::new(settings.clone(), Limits::default(), Default::default());
+        let limits = Limits { counted_edges_max: server.metrics_edges_max, ..Limits::default() };
+        let feed = Feed::new(settings.clone(), limits, Default::default());
         let server = runtime.block_on(Server::bind(&server, feed.clone())).unwrap();
         feed.start().unwrap();
         let url = server.url();

@@ -90,6 +90,25 @@ impl Histogram {
         self.zero_count == 0 && self.counts.iter().all(|&n| n == 0)
     }
 
+    /// How many values are 0.
+    pub fn zero_count(&self) -> u64 {
+        self.zero_count as u64
+    }
+
+    /// Counts of the buckets that are not empty, in order: bucket `i` holds values in `(2^(i/32), 2^((i+1)/32)]`.
+    pub fn buckets(&self) -> impl Iterator<Item = (i32, u64)> {
+        let counts = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        counts.map(|(at, count)| (self.offset + at as i32, *count as u64))
+    }
+
+    /// How many values are at most 2^`exponent`: exact, since a power of two ends its bucket.
+    pub fn count_up_to_power(&self, exponent: i32) -> u64 {
+        let end = exponent.saturating_mul(BUCKETS_PER_OCTAVE);
+        self.buckets()
+            .take_while(|(index, _)| *index < end)
+            .fold(self.zero_count(), |sum, (_, count)| sum.saturating_add(count))
+    }
+
     /// Sum of the values; stops at `i64::MAX`.
     pub fn sum(&self) -> i64 {
         self.sum
@@ -301,6 +320,16 @@ mod tests {
             let rank = ((q * values.len() as f64).ceil() as usize).max(1);
             let exact = values[rank - 1] as f64;
             prop_assert!((histogram.quantile(q) / exact - 1.0).abs() < 0.011, "{} against {exact}", histogram.quantile(q));
+        }
+
+        #[test]
+        fn counts_up_to_a_power_of_two_are_exact(values in prop::collection::vec(0u64..10_000, 0..200), exponent in 0..20) {
+            let mut histogram = Histogram::default();
+            values.iter().for_each(|&value| histogram.record(value));
+            let exact = values.iter().filter(|&&value| value <= 1_u64 << exponent).count();
+            prop_assert_eq!(histogram.count_up_to_power(exponent), exact as u64);
+            let in_buckets: u64 = histogram.buckets().map(|(_, count)| count).sum();
+            prop_assert_eq!(in_buckets + histogram.zero_count(), values.len() as u64);
         }
 
         #[test]

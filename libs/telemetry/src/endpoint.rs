@@ -31,7 +31,7 @@ pub fn serve(address: SocketAddr, program: &str, table: &[Metric], health: Healt
     let metrics = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|error| anyhow::anyhow!("start the metrics: {error}"))?;
     table.iter().chain(process::METRICS).for_each(Metric::describe);
-    process::start(program)?;
+    process::start(program);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -61,7 +61,10 @@ pub fn serve(address: SocketAddr, program: &str, table: &[Metric], health: Healt
 }
 
 fn routes(metrics: PrometheusHandle, health: Health) -> Router {
-    let text = move || async move { ([(CONTENT_TYPE, TEXT_FORMAT)], metrics.render()) };
+    let text = move || async move {
+        process::update();
+        ([(CONTENT_TYPE, TEXT_FORMAT)], metrics.render() + &process::cpu_text())
+    };
     health_routes(health).route("/metrics", get(text))
 }
 

@@ -174,6 +174,7 @@ mod tests {
                 metric.name
             );
         }
+        assert!(answer.contains("# TYPE process_cpu_seconds_total counter\n"), "{answer}");
         let part = health.part("join", std::time::Duration::from_secs(60));
         assert!(get("/livez").starts_with("HTTP/1.0 200"));
         let told = get("/readyz");

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use metrics::{Label, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Label, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 
 /// Whether a value only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Kind {
     Counter,
     /// It goes up and down.
     Gauge,
+    /// How many values there were, their sum, and how they are distributed; each of these only grows.
+    Histogram,
 }
 
 /// What a value counts.
@@ -59,6 +61,16 @@ impl Metric {
         Metric { name, kind: Kind::Gauge, unit, labels, help }
     }
 
+    /// A distribution of values. The recorder has none: it is for a program that serves one of its own.
+    pub const fn histogram(
+        name: &'static str,
+        unit: Unit,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Metric {
+        Metric { name, kind: Kind::Histogram, unit, labels, help }
+    }
+
     /// Adds to a counter. `values` are those of the labels.
     pub fn add(&self, values: &[&str], count: u64) {
         debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
@@ -92,6 +104,7 @@ impl Metric {
         match self.kind {
             Kind::Counter => describe_counter!(self.name, unit, self.help),
             Kind::Gauge => describe_gauge!(self.name, unit, self.help),
+            Kind::Histogram => describe_histogram!(self.name, unit, self.help),
         }
     }
 }

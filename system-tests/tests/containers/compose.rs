@@ -103,10 +103,11 @@ fn the_whole_system_shows_the_shop_and_leaves_nothing() {
         let answer: Value = serde_json::from_str(&engine.get(PROMETHEUS, "/api/v1/query?query=sum(up)")?).ok()?;
         (answer["data"]["result"][0]["value"][1] == "7").then_some(())
     });
-    let service = edges[0]["server"]["id"].as_str().unwrap();
+    let service = edges[0]["server"]["name"].as_str().unwrap();
     for (panel, query) in dashboards() {
-        let query = query.replace("$service", service);
-        let may_be_empty = ["Dropped by reason", "What happened", "What it calls", "Latency of what"];
+        let query = query.replace("$service", service).replace("$namespace", ".*");
+        let may_be_empty =
+            ["Dropped by reason", "What happened", "What it calls", "Latency of what", "Alerts that fire"];
         let may_be_empty = may_be_empty.iter().any(|title| panel.contains(title));
         engine.wait(&format!("{panel}: {query}"), PATIENCE, || {
             let path = format!("/api/v1/query?query={}", encoded(&query));
