@@ -3,6 +3,7 @@
 //! As a table it is the map of the last minutes. With `--json` it is one object a line for each edge and window, in the form
 //! that [`EdgeLine`] describes; `--watch` goes on with each record as it comes, revisions included.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -197,7 +198,8 @@ fn render(map: &MapView, colours: bool) -> String {
     let right = |name| (name, Align::Right);
     let heads = ["RATE", "ERRORS", "P50", "P95", "P99", "BYTES", "RTT"].map(right);
     let mut table = Table::new(&[[left("CLIENT"), left("SERVER"), left("PROTOCOL")].as_slice(), &heads].concat());
-    map.edges.iter().for_each(|edge| table.row(row(edge)));
+    let names = Names::of(map.nodes.iter().map(|node| &node.workload.workload));
+    map.edges.iter().for_each(|edge| table.row(row(edge, &names)));
     text.push_str(&table.render(colours));
     if map.cut_offs.edges.over_limit > 0 {
         let line = format!(
@@ -218,7 +220,40 @@ fn render(map: &MapView, colours: bool) -> String {
     text
 }
 
-fn row(edge: &EdgeView) -> Vec<(String, Colour)> {
+/// What workloads are called in the table: namespace and name, and as much more as tells them apart.
+struct Names {
+    has_clusters: bool,
+    /// Namespaces and names that workloads of several kinds have.
+    ambiguous: BTreeSet<String>,
+}
+
+impl Names {
+    fn of<'a>(workloads: impl Iterator<Item = &'a Workload>) -> Names {
+        let mut clusters = BTreeSet::new();
+        let mut kinds: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
+        for workload in workloads {
+            if !workload.namespace.is_empty() {
+                clusters.insert(&workload.cluster);
+            }
+            kinds.entry((&workload.cluster, workload.to_string())).or_default().insert(&workload.kind);
+        }
+        let ambiguous = kinds.into_iter().filter(|(_, kinds)| kinds.len() > 1).map(|((_, name), _)| name).collect();
+        Names { has_clusters: clusters.len() > 1, ambiguous }
+    }
+
+    fn text(&self, workload: &Workload) -> String {
+        let mut text = workload.to_string();
+        if self.ambiguous.contains(&text) {
+            text = format!("{text} ({})", workload.kind);
+        }
+        if self.has_clusters && !workload.namespace.is_empty() {
+            text = format!("{}/{text}", workload.cluster);
+        }
+        text
+    }
+}
+
+fn row(edge: &EdgeView, names: &Names) -> Vec<(String, Colour)> {
     let EdgeView { requests, .. } = edge;
     let plain = |text: String| (text, Colour::None);
     let counted =
@@ -229,8 +264,8 @@ fn row(edge: &EdgeView) -> Vec<(String, Colour)> {
         _ => Colour::None,
     };
     vec![
-        plain(edge.client.workload.to_string()),
-        plain(edge.server.workload.to_string()),
+        plain(names.text(&edge.client.workload)),
+        plain(names.text(&edge.server.workload)),
         plain(edge.protocol.clone()),
         counted(format::rate(requests.requests_per_s)),
         (counted(format::share(requests.error_share)).0, errors),
@@ -240,4 +275,31 @@ fn row(edge: &EdgeView) -> Vec<(String, Colour)> {
         plain(format!("{}/s", format::bytes(edge.to_server_bytes_per_s + edge.to_client_bytes_per_s))),
         plain(edge.rtt_us.map_or("–".into(), format::latency)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(cluster: &str, namespace: &str, kind: &str) -> Workload {
+        let [cluster, namespace, kind] = [cluster, namespace, kind].map(str::to_owned);
+        Workload { cluster, namespace, kind, name: "web".to_owned() }
+    }
+
+    fn texts(workloads: &[Workload]) -> Vec<String> {
+        let names = Names::of(workloads.iter());
+        workloads.iter().map(|workload| names.text(workload)).collect()
+    }
+
+    #[test]
+    fn different_workloads_are_never_called_the_same() {
+        let (here, there) = (pod("a", "shop", "Deployment"), pod("a", "blog", "Deployment"));
+        let plain = Workload::local("unit", "web");
+        assert_eq!(texts(&[here.clone(), there, plain]), ["shop/web", "blog/web", "web"]);
+        assert_eq!(
+            texts(&[here.clone(), pod("a", "shop", "CronJob")]),
+            ["shop/web (Deployment)", "shop/web (CronJob)"]
+        );
+        assert_eq!(texts(&[here, pod("b", "shop", "Deployment")]), ["a/shop/web", "b/shop/web"]);
+    }
 }

@@ -75,12 +75,31 @@ export function age(ms) {
   return `${Math.round(seconds / 86400)} d`;
 }
 
-// What stands on an edge of the map: above its line, and below it.
-// A workload as a person would say it; its id is another matter, see live/workload.rs.
-export function workload(who) {
-  return who.namespace === "" ? who.name : `${who.namespace}/${who.name}`;
+let namesClusters = false;
+
+// Whether names begin with the cluster: only where there are several, since in one it would say nothing.
+export function tellClustersApart(nodes) {
+  namesClusters = new Set(nodes.filter((node) => node.namespace !== "").map((node) => node.cluster)).size > 1;
 }
 
+// A workload as a person would say it; its id is another matter, see live/workload.rs.
+export function workload(who) {
+  return who.namespace === "" ? who.name : `${namespace(who)}/${who.name}`;
+}
+
+// Where a workload is; nothing outside of namespaces.
+export function namespace(who) {
+  return namesClusters && who.namespace !== "" ? `${who.cluster}/${who.namespace}` : who.namespace;
+}
+
+// With its middle left out, if it is longer: names that differ at their beginnings or at their ends stay different.
+export function shortened(name, lengthMax) {
+  if (name.length <= lengthMax) return name;
+  const end = Math.floor((lengthMax - 1) / 2);
+  return `${name.slice(0, lengthMax - 1 - end)}…${name.slice(name.length - end)}`;
+}
+
+// What stands on an edge of the map: above its line, and below it.
 export function edgeLines(edge) {
   if (edge.requests.requests > 0) {
     const { requests_per_s, error_share, p95_us } = edge.requests;

@@ -1,5 +1,5 @@
-// The map as SVG. In: a map of /api/map, what is selected, which services have an alert. Out: the drawing, updated in place.
-// Positions change only when services or edges come or go.
+// The map as SVG. In: a map of /api/map, what is selected, which services have an alert. Out: the drawing, updated in place,
+// with a frame around each namespace. Positions change only when services or edges come or go.
 
 import { setAttribute, setText, svg, keyed } from "./dom.js";
 import { layout, SIZES } from "./layout.js";
@@ -9,15 +9,22 @@ import * as format from "./format.js";
 const SCALE_MIN = 0.72;
 // With more edges than this, labels show only for what is selected or pointed at.
 const LABELS_MAX = 60;
-const NAME_LENGTH_MAX = 19;
+const KIND_LENGTH_MAX = 12;
+// Texts whose length is known; a map has as many as it has services.
+const FITS_MAX = 5000;
+// By so much a text may be too wide and is squeezed.
+const NARROWER_MAX = 1.2;
+// As style.css has them, for what must fit into its box.
+const FONTS = { name: "650 13.5px", frame: "600 12px" };
 // Of the container, left and right together.
 const PADDING = 12;
 
 export function createGraph(container, onSelect) {
+  const frameLayer = svg("g", { class: "frames", "aria-hidden": "true" });
   const edgeLayer = svg("g", { class: "edges" });
   const nodeLayer = svg("g", { class: "nodes" });
   const labelLayer = svg("g", { class: "labels", "aria-hidden": "true" });
-  const drawing = svg("svg", { role: "group", "aria-label": "Service map" }, edgeLayer, labelLayer, nodeLayer);
+  const drawing = svg("svg", { role: "group", "aria-label": "Service map" }, frameLayer, edgeLayer, labelLayer, nodeLayer);
   container.append(drawing);
   drawing.addEventListener("click", (event) => {
     if (event.target === drawing) onSelect(null);
@@ -25,32 +32,53 @@ export function createGraph(container, onSelect) {
   let shape = "";
   let placed = null;
 
-  const fit = () => {
+  const scale = () => {
     if (placed === null) return;
     const available = container.clientWidth - PADDING;
-    const scale = Math.min(1.15, Math.max(SCALE_MIN, available / placed.width));
-    setAttribute(drawing, "width", Math.round(placed.width * scale));
-    setAttribute(drawing, "height", Math.round(placed.height * scale));
+    const factor = Math.min(1.15, Math.max(SCALE_MIN, available / placed.width));
+    setAttribute(drawing, "width", Math.round(placed.width * factor));
+    setAttribute(drawing, "height", Math.round(placed.height * factor));
   };
-  new ResizeObserver(fit).observe(container);
+  new ResizeObserver(scale).observe(container);
 
   return function update(map, selection, alerting) {
     const wanted = JSON.stringify([map.nodes.map((node) => node.id), map.edges.map((edge) => edge.id)]);
     if (wanted !== shape) {
       shape = wanted;
       const edges = map.edges.map((edge) => ({ id: edge.id, from: edge.client.id, to: edge.server.id }));
-      placed = layout(map.nodes.map((node) => node.id), edges);
+      const groups = new Map(map.nodes.map((node) => [node.id, groupOf(node)]));
+      placed = layout(map.nodes.map((node) => node.id), edges, (id) => groups.get(id));
       setAttribute(drawing, "viewBox", `0 0 ${placed.width} ${placed.height}`);
-      fit();
+      scale();
     }
     const related = relatedTo(map, selection);
     const context = { placed, selection, related, alerting, onSelect };
     setAttribute(drawing, "class", `${selection === null ? "" : "has-selection"} ${map.edges.length > LABELS_MAX ? "few-labels" : ""}`);
+    const frames = new Map(map.nodes.map((node) => [groupOf(node), node]));
+    frames.delete("");
+    keyed(frameLayer, frames, ([group]) => group, makeFrame, (frame, [group, node]) => updateFrame(frame, placed.frames.get(group), node));
     const edges = [...map.edges].sort((a, b) => weight(a) - weight(b));
     keyed(edgeLayer, edges, (edge) => edge.id, (edge) => makeEdge(edge, context), (group, edge) => updateEdge(group, edge, context));
     keyed(labelLayer, map.edges, (edge) => edge.id, makeLabel, (group, edge) => updateLabel(group, edge, context));
     keyed(nodeLayer, map.nodes, (node) => node.id, (node) => makeNode(node, context), (group, node) => updateNode(group, node, context));
   };
+}
+
+// The namespace in its cluster, as node ids begin; nothing for what is in none.
+function groupOf(node) {
+  return node.namespace === "" ? "" : node.id.split("/").slice(0, 2).join("/");
+}
+
+function makeFrame() {
+  return svg("g", { class: "frame" }, svg("rect", { rx: 12 }), svg("text"));
+}
+
+function updateFrame(group, box, node) {
+  const [rect, name] = group.children;
+  for (const [key, value] of Object.entries(box)) setAttribute(rect, key, Math.round(value));
+  setAttribute(name, "x", Math.round(box.x + 14));
+  setAttribute(name, "y", Math.round(box.y + 21));
+  fit(name, format.namespace(node), "frame", box.width - 28);
 }
 
 // What stays bright when something is selected: an edge with its ends, or a node with its edges and neighbours.
@@ -127,11 +155,12 @@ function makeNode(node, { onSelect }) {
     svg("text", { class: "name" }),
     svg("text", { class: "figures" }),
     svg("text", { class: "figures" }),
+    svg("text", { class: "kind", "text-anchor": "end" }),
     svg("g", { class: "badge" }, svg("circle", { r: 9 }), svg("text", { "text-anchor": "middle", y: 4 }, "!")));
 }
 
 function updateNode(group, node, { placed, selection, related, alerting }) {
-  const [title, card, stripe, name, first, second, badge] = group.children;
+  const [title, card, stripe, name, first, second, kind, badge] = group.children;
   const box = placed.nodes.get(node.id);
   const [line1, line2] = figures(node);
   const alert = alerting.has(node.id);
@@ -140,7 +169,7 @@ function updateNode(group, node, { placed, selection, related, alerting }) {
     alert, unknown: node.kind === "unknown", selected: selection?.node === node.id, related: related.nodes.has(node.id),
   }));
   setAttribute(group, "aria-label", `${format.workload(node)}: ${line1} ${line2}${alert ? ", alert firing" : ""}`);
-  setText(title, [node.cluster, node.idspace, node.kind, node.name].filter((part) => part !== "").join(" / "));
+  setText(title, [node.cluster, node.namespace, node.kind, node.name].filter((part) => part !== "").join(" / "));
   setAttribute(card, "width", box.width);
   setAttribute(card, "height", box.height);
   setAttribute(stripe, "x", 0.5);
@@ -151,7 +180,11 @@ function updateNode(group, node, { placed, selection, related, alerting }) {
     setAttribute(text, "x", 16);
     setAttribute(text, "y", Math.round(top + i * 17));
   });
-  setText(name, shortened(format.workload(node)));
+  setAttribute(kind, "x", box.width - 10);
+  setAttribute(kind, "y", Math.round(top + 2 * 17));
+  // Its namespace is told by the frame.
+  fit(name, node.name, "name", box.width - 24);
+  setText(kind, format.shortened(node.kind, KIND_LENGTH_MAX));
   setText(first, line1);
   setText(second, line2);
   setAttribute(badge, "transform", `translate(${SIZES.nodeWidth - 4} 4)`);
@@ -164,7 +197,7 @@ function figures(node) {
     return [`${format.rate(incoming.requests_per_s)} · ${format.share(incoming.error_share)}`, `p95 ${format.latency(incoming.p95_us)}`];
   }
   if (node.bytes_per_s > 0 && outgoing.requests === 0) return [format.bytesPerSecond(node.bytes_per_s), "TCP"];
-  if (outgoing.requests > 0) return [`asks ${format.rate(outgoing.requests_per_s)}`, `${format.share(outgoing.error_share)} errors`];
+  if (outgoing.requests > 0) return [`asks ${format.rate(outgoing.requests_per_s)} · ${format.share(outgoing.error_share)}`, `p95 ${format.latency(outgoing.p95_us)}`];
   return ["idle", ""];
 }
 
@@ -202,6 +235,25 @@ function onEnter(act) {
   };
 }
 
-function shortened(name) {
-  return name.length <= NAME_LENGTH_MAX ? name : `${name.slice(0, NAME_LENGTH_MAX - 1)}…`;
+const measure = document.createElement("canvas").getContext("2d");
+const fits = new Map();
+
+// A text as its box has room for it: as it is, else a little narrower, else with its middle left out.
+function fit(element, text, font, width) {
+  const key = `${font} ${width} ${text}`;
+  if (fits.size > FITS_MAX) fits.clear();
+  if (!fits.has(key)) {
+    measure.font = `${FONTS[font]} ${getComputedStyle(document.body).fontFamily}`;
+    let length = text.length;
+    let wide = measure.measureText(text).width;
+    while (length > 1 && wide > width * NARROWER_MAX) {
+      length -= 1;
+      wide = measure.measureText(format.shortened(text, length)).width;
+    }
+    fits.set(key, { text: format.shortened(text, length), width: wide > width ? width : null });
+  }
+  const fitted = fits.get(key);
+  setText(element, fitted.text);
+  setAttribute(element, "textLength", fitted.width);
+  setAttribute(element, "lengthAdjust", fitted.width && "spacingAndGlyphs");
 }

@@ -4,10 +4,13 @@
 // Steps, after Sugiyama: edges that close a cycle are turned round; a node stands one layer to the right of the last of those
 // that call it; an edge over several layers gets a waypoint in each; the order within the layers is chosen by barycentre
 // with the fewest crossings; heights follow the neighbours. Each end of an edge has a line of its own at its node, and
-// the label lies on the straight run into the right-hand node, so labels never overlap.
+// the label lies on the straight run into the right-hand node, so labels never overlap. Nodes of a group stand together in a
+// frame, into which nothing of another group comes: see lanes.js. What nothing joins is arranged by itself.
+
+import { frameGap, makeLanes, pack, rankGroups, setTops } from "./lanes.js";
 
 export const SIZES = {
-  nodeWidth: 156,
+  nodeWidth: 164,
   nodeHeightMin: 68,
   portSpacing: 38,
   portMargin: 16,
@@ -16,6 +19,10 @@ export const SIZES = {
   bend: 58,
   label: 104,
   margin: 16,
+  framePadding: 14,
+  frameHeader: 24,
+  frameGap: 18,
+  partGap: 26,
 };
 
 // Rounds in which the order within the layers may become better. Each compares every pair of lines between two layers, so a map
@@ -23,8 +30,43 @@ export const SIZES = {
 const SWEEPS = 24;
 export const COMPARISONS_MAX = 20_000_000;
 
-// `edges` are {id, from, to}. Returns {width, height, nodes: Map name -> box, edges: Map id -> {path, label, loop}, comparisons}.
-export function layout(names, edges, sizes = SIZES) {
+// `edges` are {id, from, to}; `groupOf` gives a node's group, and "" for one in none. Returns {width, height, nodes: Map name -> box,
+// edges: Map id -> {path, label, loop}, frames: Map group -> box, comparisons}.
+export function layout(names, edges, groupOf = () => "", sizes = SIZES) {
+  let comparisons = 0;
+  const parts = components(names, edges, groupOf).map((part) => {
+    const graph = arrange(part, groupOf, COMPARISONS_MAX - comparisons);
+    comparisons += graph.comparisons;
+    setHeights(graph, sizes);
+    setTops(graph.lanes, sizes);
+    return graph;
+  });
+  pack(parts.map((graph) => graph.lanes), sizes);
+  return { ...draw(parts, sizes), comparisons };
+}
+
+// What nothing joins, the largest first: each is arranged by itself.
+function components(names, edges, groupOf) {
+  const parent = new Map();
+  const find = (key) => {
+    let root = key;
+    while (parent.has(root)) root = parent.get(root);
+    if (root !== key) parent.set(key, root);
+    return root;
+  };
+  const join = (a, b) => {
+    const [one, other] = [find(a), find(b)];
+    if (one !== other) parent.set(one, other);
+  };
+  for (const name of names) if (groupOf(name) !== "") join(`node ${name}`, `group ${groupOf(name)}`);
+  for (const { from, to } of edges) join(`node ${from}`, `node ${to}`);
+  const edgesOf = group(edges, ({ from }) => find(`node ${from}`));
+  const parts = [...group([...names].sort(compare), (name) => find(`node ${name}`))];
+  return parts.map(([root, names]) => ({ names, edges: edgesOf.get(root) ?? [] })).sort((a, b) => b.names.length - a.names.length);
+}
+
+// Gives every node its layer, its lane and its place in the order of both.
+function arrange({ names, edges }, groupOf, comparisonsMax) {
   const links = edges.filter((edge) => edge.from !== edge.to);
   const turned = findBackEdges(names, links);
   const forward = links.map((edge) => {
@@ -32,11 +74,10 @@ export function layout(names, edges, sizes = SIZES) {
     return { id: edge.id, back, left: back ? edge.to : edge.from, right: back ? edge.from : edge.to };
   });
   const layerOf = longestPaths(names, forward);
-  const graph = addWaypoints(names, forward, layerOf);
-  orderLayers(graph);
-  setHeights(graph, sizes);
-  setTops(graph, sizes);
-  return draw(graph, edges, forward, sizes);
+  const ranks = rankGroups(names, links, groupOf);
+  const graph = addWaypoints(names, forward, layerOf, (name) => ranks.get(groupOf(name)));
+  orderLayers(graph, comparisonsMax);
+  return { ...graph, forward, loops: edges.filter((edge) => edge.from === edge.to), lanes: makeLanes(graph, ranks) };
 }
 
 // Edges that lead back to a node of the path that depth-first search is on. Search starts where nobody calls.
@@ -87,23 +128,24 @@ function longestPaths(names, forward) {
   return layerOf;
 }
 
-// Points are nodes and waypoints; segments join points of neighbouring layers.
-function addWaypoints(names, forward, layerOf) {
+// Points are nodes and waypoints; segments join points of neighbouring layers. `rank` is the place of a group among the others, from
+// top to bottom; a line runs on beside the group that it comes from.
+function addWaypoints(names, forward, layerOf, rankOf) {
   const layers = [];
   const points = new Map();
   const segments = [];
-  const put = (key, layer, edge) => {
-    const point = { key, layer, edge, ins: [], outs: [] };
+  const put = (key, layer, edge, rank) => {
+    const point = { key, layer, edge, rank, ins: [], outs: [] };
     points.set(key, point);
     (layers[layer] ??= []).push(point);
     return point;
   };
-  for (const name of [...names].sort(compare)) put(`node ${name}`, layerOf.get(name), null);
+  for (const name of [...names].sort(compare)) put(`node ${name}`, layerOf.get(name), null, rankOf(name));
   for (const edge of forward) {
     let from = points.get(`node ${edge.left}`);
     for (let layer = layerOf.get(edge.left) + 1; layer <= layerOf.get(edge.right); layer += 1) {
       const last = layer === layerOf.get(edge.right);
-      const to = last ? points.get(`node ${edge.right}`) : put(`way ${layer} ${edge.id}`, layer, edge.id);
+      const to = last ? points.get(`node ${edge.right}`) : put(`way ${layer} ${edge.id}`, layer, edge.id, rankOf(edge.left));
       const segment = { edge: edge.id, from, to };
       from.outs.push(segment);
       to.ins.push(segment);
@@ -114,10 +156,11 @@ function addWaypoints(names, forward, layerOf) {
   return { layers, points, segments, comparisons: 0 };
 }
 
-function orderLayers(graph) {
+function orderLayers(graph, comparisonsMax) {
   const remember = () => graph.layers.map((layer) => [...layer]);
+  for (const layer of graph.layers) layer.sort((a, b) => a.rank - b.rank);
   number(graph);
-  const rounds = Math.min(SWEEPS + 1, Math.floor(COMPARISONS_MAX / pairs(graph)));
+  const rounds = Math.min(SWEEPS + 1, Math.floor(comparisonsMax / pairs(graph)));
   if (rounds === 0) return;
   let best = remember();
   let fewest = crossings(graph);
@@ -126,7 +169,7 @@ function orderLayers(graph) {
     const layers = rightwards ? graph.layers : [...graph.layers].reverse();
     for (const layer of layers) {
       const centre = new Map(layer.map((point) => [point, barycentre(point, rightwards)]));
-      layer.sort((a, b) => centre.get(a) - centre.get(b) || a.index - b.index);
+      layer.sort((a, b) => a.rank - b.rank || centre.get(a) - centre.get(b) || a.index - b.index);
       number(graph);
     }
     const found = crossings(graph);
@@ -176,70 +219,44 @@ function setHeights(graph, sizes) {
   }
 }
 
-// Heights: each point wants the mean height of its neighbours; the order and the gaps hold.
-function setTops(graph, sizes) {
-  const gap = (a, b) => (a.edge !== null && b.edge !== null ? 2 : sizes.nodeGap);
-  for (const layer of graph.layers) {
-    let top = 0;
-    layer.forEach((point, i) => {
-      if (i > 0) top += gap(layer[i - 1], point);
-      point.top = top;
-      top += point.height;
-    });
-  }
-  for (let round = 0; round < 12; round += 1) {
-    const layers = round % 2 === 0 ? graph.layers : [...graph.layers].reverse();
-    for (const layer of layers) {
-      const wishes = layer.map((point) => {
-        const others = [...point.ins.map((s) => s.from), ...point.outs.map((s) => s.to)];
-        const wish = others.length === 0 ? middle(point) : mean(others.map(middle));
-        return wish - point.height / 2;
-      });
-      spread(layer, wishes, gap);
-    }
-  }
-  let highest = Infinity;
-  for (const point of graph.points.values()) highest = Math.min(highest, point.top);
-  for (const point of graph.points.values()) point.top += sizes.margin - highest;
-}
-
-// The tops nearest to the wishes (least squares) that keep order and gaps: neighbours that would overlap move as one block.
-function spread(layer, wishes, gap) {
-  const offsets = [];
-  layer.forEach((point, i) => {
-    offsets.push(i === 0 ? 0 : offsets[i - 1] + layer[i - 1].height + gap(layer[i - 1], point));
-  });
-  const blocks = [];
-  layer.forEach((_, i) => {
-    let block = { sum: wishes[i] - offsets[i], count: 1 };
-    while (blocks.length > 0) {
-      const previous = blocks[blocks.length - 1];
-      if (previous.sum / previous.count < block.sum / block.count) break;
-      blocks.pop();
-      block = { sum: previous.sum + block.sum, count: previous.count + block.count };
-    }
-    blocks.push(block);
-  });
-  let i = 0;
-  for (const block of blocks) {
-    for (let k = 0; k < block.count; k += 1, i += 1) layer[i].top = block.sum / block.count + offsets[i];
-  }
-}
-
-function draw(graph, edges, forward, sizes) {
-  const pitch = sizes.nodeWidth + sizes.bend + sizes.label;
-  const left = (point) => sizes.margin + point.layer * pitch;
-  const right = (point) => left(point) + sizes.nodeWidth;
-  for (const point of graph.points.values()) setPorts(point, sizes);
+function draw(parts, sizes) {
+  const lanes = parts.flatMap((graph) => graph.lanes);
+  // The label of a line ends before the frame that the line goes into.
+  const inset = frameGap(lanes, sizes);
+  const pitch = sizes.nodeWidth + sizes.bend + sizes.label + inset;
+  const margin = sizes.margin + inset;
+  const left = (point) => margin + point.layer * pitch;
+  const points = parts.flatMap((graph) => [...graph.points.values()]);
+  for (const point of points) setPorts(point, sizes);
 
   const nodes = new Map();
-  for (const [key, point] of graph.points) {
-    if (point.edge !== null) continue;
-    nodes.set(key.slice("node ".length), { x: left(point), y: point.top, width: sizes.nodeWidth, height: point.height });
+  for (const point of points.filter((point) => point.edge === null)) {
+    nodes.set(point.key.slice("node ".length), { x: left(point), y: point.top, width: sizes.nodeWidth, height: point.height });
   }
   const paths = new Map();
+  for (const graph of parts) {
+    drawLines(graph, left, inset, sizes, paths);
+    for (const edge of graph.loops) {
+      const box = nodes.get(edge.from);
+      const x = box.x + box.width - 34;
+      const path = `M${x} ${box.y} c -4 -24 28 -24 24 0`;
+      paths.set(edge.id, { path, label: { x: x - 74, y: box.y - 2 }, back: false, loop: true });
+    }
+  }
+  const frames = new Map();
+  for (const { name, frame } of lanes.filter((lane) => lane.frame !== null)) {
+    const x = left({ layer: frame.first }) - inset;
+    frames.set(name, { x, y: frame.top, width: (frame.last - frame.first) * pitch + sizes.nodeWidth + 2 * inset, height: frame.bottom - frame.top });
+  }
+  const bottom = [...nodes.values(), ...frames.values()].reduce((bottom, box) => Math.max(bottom, box.y + box.height), 0);
+  const last = points.reduce((last, point) => Math.max(last, point.layer), 0);
+  return { width: 2 * margin + last * pitch + sizes.nodeWidth, height: bottom + sizes.margin, nodes, edges: paths, frames };
+}
+
+function drawLines(graph, left, inset, sizes, paths) {
+  const right = (point) => left(point) + sizes.nodeWidth;
   const segmentsOf = group(graph.segments, (segment) => segment.edge);
-  for (const { id, back } of forward) {
+  for (const { id, back } of graph.forward) {
     const segments = segmentsOf.get(id);
     const steps = [];
     let label = null;
@@ -251,25 +268,10 @@ function draw(graph, edges, forward, sizes) {
       if (i === 0) steps.push(["M", x1, y1]);
       steps.push(["C", x1 + half, y1, bendEnd - half, y2, bendEnd, y2]);
       steps.push(["L", i < segments.length - 1 ? x2 + sizes.nodeWidth : x2, y2]);
-      if (i === segments.length - 1) label = { x: (bendEnd + x2) / 2, y: y2 };
+      if (i === segments.length - 1) label = { x: (bendEnd + x2 - inset) / 2, y: y2 };
     });
     paths.set(id, { path: pathText(steps), label, back, loop: false });
   }
-  for (const edge of edges.filter((edge) => edge.from === edge.to)) {
-    const box = nodes.get(edge.from);
-    const x = box.x + box.width - 34;
-    const path = `M${x} ${box.y} c -4 -24 28 -24 24 0`;
-    paths.set(edge.id, { path, label: { x: x - 74, y: box.y - 2 }, back: false, loop: true });
-  }
-  let bottom = 0;
-  for (const point of graph.points.values()) bottom = Math.max(bottom, point.top + point.height);
-  return {
-    width: 2 * sizes.margin + (graph.layers.length - 1) * pitch + sizes.nodeWidth,
-    height: bottom + sizes.margin,
-    nodes,
-    edges: paths,
-    comparisons: graph.comparisons,
-  };
 }
 
 // Where the lines leave and enter a point, top to bottom in the order of what they lead to.

@@ -10,6 +10,7 @@ import { showAlerts } from "./alerts.js";
 import { showAgents } from "./agents.js";
 import { showDetails } from "./details.js";
 import { get } from "./fetch.js";
+import { tellClustersApart } from "./format.js";
 import { showStatus, showEmpty, showFacts, showFooter } from "./status.js";
 
 const POLL_MS = 2000;
@@ -25,6 +26,7 @@ function draw() {
   const { map, operations, alerts, agents } = state;
   const found = map !== null && map.nodes.length > 0;
   const firing = (alerts?.alerts ?? []).filter((alert) => alert.firing);
+  tellClustersApart(map?.nodes ?? []);
   document.getElementById("graph").hidden = !found;
   showEmpty(document.getElementById("empty"), found ? null : state);
   if (found) drawGraph(map, state.selection, new Set(firing.map((alert) => alert.service_id)));

@@ -1,11 +1,11 @@
-//! `headwater map` over a whole day.
+//! `headwater map` over a whole day, and over several namespaces.
 
 use std::process::Command;
 use std::time::Duration;
 
 use headwater_console::clock::now_us;
 use headwater_histogram::Histogram;
-use headwater_kafka::{Partition, Publisher, Registry, admin};
+use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin};
 use headwater_schemas::records::{Edge, Workload, edge_id};
 use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::Encoder;
@@ -48,34 +48,62 @@ fn edge(window_start_us: i64) -> Edge {
 }
 
 #[test]
+fn the_table_tells_namespaces() {
+    let settings = shared("namespaces").unwrap();
+    let newest_us = (now_us() / WINDOW_US - 1) * WINDOW_US;
+    let pod = |namespace: &str, name: &str| {
+        let [cluster, namespace, kind, name] = ["kubernetes", namespace, "Deployment", name].map(str::to_owned);
+        Workload { cluster, namespace, kind, name }
+    };
+    let edges = ["shop", "blog"].map(|namespace| Edge {
+        client: pod(namespace, "web"),
+        server: pod("data", "store"),
+        ..edge(newest_us)
+    });
+    publish(&settings, edges.into_iter());
+    let printed = map(&settings, &["--minutes", "2"]);
+    for line in ["shop/web  data/store  http", "blog/web  data/store  http"] {
+        assert!(printed.lines().any(|printed| printed.starts_with(line)), "no `{line}` in\n{printed}");
+    }
+}
+
+#[test]
 fn the_map_of_a_day_has_all_of_its_windows_and_the_newest() {
     let settings = shared("day").unwrap();
-    admin::ensure_topics(&settings, &[Topic::Edges]).unwrap();
-    let id = Registry::new(&settings).register_topic(Topic::Edges).unwrap();
-    let encoder = Encoder::of::<Edge>(id).unwrap();
-    let publisher = Publisher::start(&settings, vec![Topic::Edges.name(&settings.prefix)]).unwrap();
     let newest_us = (now_us() / WINDOW_US - 1) * WINDOW_US;
-    for window in 0..WINDOWS {
-        let edge = edge(newest_us - (WINDOWS - 1 - window) * WINDOW_US);
-        let key = edge_id(&edge.client, &edge.server, &edge.protocol);
-        let value = encoder.encode(&edge).unwrap();
-        publisher.publish(0, Partition(0), key.as_bytes(), Some(&value), &[]).unwrap();
-    }
-    publisher.flush(Duration::from_secs(60)).unwrap();
-
-    let output = Command::new(env!("CARGO_BIN_EXE_headwater"))
-        .args(["map", "--json", "--minutes", "1440"])
-        .args(["--kafka-brokers", &settings.brokers, "--registry-url", &settings.registry_url])
-        .args(["--kafka-prefix", &settings.prefix])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines: Vec<Value> =
-        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    publish(&settings, (0..WINDOWS).map(|window| edge(newest_us - (WINDOWS - 1 - window) * WINDOW_US)));
+    let printed = map(&settings, &["--json", "--minutes", "1440"]);
+    let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len() as i64, WINDOWS);
     let newest = lines.iter().map(|line| line["window_start"].as_str().unwrap()).max().unwrap();
     assert_eq!(
         humantime::parse_rfc3339(newest).unwrap(),
         std::time::UNIX_EPOCH + Duration::from_micros(newest_us as u64)
     );
+}
+
+fn publish(settings: &KafkaSettings, edges: impl Iterator<Item = Edge>) {
+    admin::ensure_topics(settings, &[Topic::Edges]).unwrap();
+    let id = Registry::new(settings).register_topic(Topic::Edges).unwrap();
+    let encoder = Encoder::of::<Edge>(id).unwrap();
+    let publisher = Publisher::start(settings, vec![Topic::Edges.name(&settings.prefix)]).unwrap();
+    for edge in edges {
+        let key = edge_id(&edge.client, &edge.server, &edge.protocol);
+        let value = encoder.encode(&edge).unwrap();
+        publisher.publish(0, Partition(0), key.as_bytes(), Some(&value), &[]).unwrap();
+    }
+    publisher.flush(Duration::from_secs(60)).unwrap();
+}
+
+/// What `headwater map` prints.
+fn map(settings: &KafkaSettings, args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_headwater"))
+        .arg("map")
+        .args(args)
+        .args(["--kafka-brokers", &settings.brokers, "--registry-url", &settings.registry_url])
+        .args(["--kafka-prefix", &settings.prefix])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }

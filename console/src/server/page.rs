@@ -15,7 +15,7 @@ macro_rules! file {
 }
 
 /// Path, type and content.
-const FILES: [(&str, &str, &str); 14] = [
+const FILES: [(&str, &str, &str); 15] = [
     file!("/", "index.html", "text/html; charset=utf-8"),
     file!("/style.css", "style.css", "text/css; charset=utf-8"),
     file!("/icon.svg", "icon.svg", "image/svg+xml"),
@@ -27,6 +27,7 @@ const FILES: [(&str, &str, &str); 14] = [
     file!("/fetch.js", "fetch.js", "text/javascript; charset=utf-8"),
     file!("/format.js", "format.js", "text/javascript; charset=utf-8"),
     file!("/graph.js", "graph.js", "text/javascript; charset=utf-8"),
+    file!("/lanes.js", "lanes.js", "text/javascript; charset=utf-8"),
     file!("/layout.js", "layout.js", "text/javascript; charset=utf-8"),
     file!("/operations.js", "operations.js", "text/javascript; charset=utf-8"),
     file!("/status.js", "status.js", "text/javascript; charset=utf-8"),

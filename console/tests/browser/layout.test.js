@@ -1,6 +1,7 @@
 // The layout by itself: run by `node --test`.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { COMPARISONS_MAX, layout, SIZES } from "../../web/layout.js";
 import * as format from "../../web/format.js";
@@ -68,12 +69,97 @@ test("a large map takes a bounded number of steps, and all of it is drawn", () =
   assert.ok(steps[0] > 0 && steps[1] > steps[0] && steps[2] > COMPARISONS_MAX / 2, `the order is still looked for: ${steps}`);
 });
 
+// Boxes and labels as the page draws them; `groupOf` tells where each node belongs.
+function checkFrames(pairs, groupOf) {
+  const names = [...new Set(pairs.flat())];
+  const map = layout(names, pairs.map(([from, to]) => ({ id: `${from}>${to}`, from, to })), groupOf);
+  const groups = new Set(names.map(groupOf).filter((group) => group !== ""));
+  assert.deepEqual([...map.frames.keys()].sort(), [...groups].sort(), "each group has one frame, and nothing else has");
+  const frames = [...map.frames];
+  for (const [group, frame] of frames) {
+    for (const name of names) {
+      const box = map.nodes.get(name);
+      const inside = box.x > frame.x && box.y > frame.y && box.x + box.width < frame.x + frame.width && box.y + box.height < frame.y + frame.height;
+      assert.equal(inside, groupOf(name) === group, `${name} and the frame of ${group}`);
+      if (groupOf(name) !== group) assert.ok(!overlap(box, frame), `${name} lies on the frame of ${group}`);
+    }
+    assert.ok(frame.x >= 0 && frame.y >= 0 && frame.x + frame.width <= map.width && frame.y + frame.height <= map.height, group);
+  }
+  frames.forEach(([a, one], i) => frames.slice(i + 1).forEach(([b, other]) => assert.ok(!overlap(one, other), `${a} and ${b} overlap`)));
+  const boxes = [...map.nodes.values()];
+  boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b) => assert.ok(!overlap(a, b))));
+  // A call to oneself has its label at its own box.
+  const labels = [...map.edges.values()].filter((edge) => !edge.loop).map(({ label }) => ({ x: label.x - SIZES.label / 2, y: label.y - 14, width: SIZES.label, height: 28 }));
+  labels.forEach((a, i) => labels.slice(i + 1).forEach((b) => assert.ok(!overlap(a, b))));
+  labels.forEach((label) => boxes.forEach((box) => assert.ok(!overlap(label, box))));
+  return map;
+}
+
+const namespaceOf = (name) => name.split("/").slice(0, -1).join("/");
+
+test("each namespace of the sample has a frame of its own, and callers stand above whom they call", () => {
+  const file = new URL("../../../k8s/overlays/dev/sample/expected-edges.json", import.meta.url);
+  const name = (end) => end.external ?? `${end.namespace}/${end.name}`;
+  const pairs = JSON.parse(readFileSync(file)).map(({ client, server }) => [name(client), name(server)]);
+  const { frames } = checkFrames(pairs, namespaceOf);
+  assert.deepEqual([...frames].sort(([, a], [, b]) => a.y - b.y).map(([group]) => group), ["sample-front", "sample-shop", "sample-data"]);
+});
+
+test("dozens of namespaces, with calls in all directions, stay apart", () => {
+  const random = seeded(7);
+  for (let round = 0; round < 40; round += 1) {
+    const service = () => (random(9) === 0 ? `outside-${random(5)}` : `team-${random(4 + round)}/${["api", "db", "worker"][random(3)]}`);
+    const pairs = new Map();
+    for (let i = 0; i < 30 + 2 * round; i += 1) {
+      const pair = [service(), service()];
+      pairs.set(pair.join(">"), pair);
+    }
+    checkFrames([...pairs.values()], namespaceOf);
+  }
+});
+
+test("namespaces that have nothing to do with each other stand side by side", () => {
+  const teams = Array.from({ length: 36 }, (_, i) => [`team-${i}/api`, `team-${i}/db`]);
+  const { width, height } = checkFrames(teams, namespaceOf);
+  const { height: alone } = checkFrames(teams.slice(0, 1), namespaceOf);
+  assert.ok(height < 36 * alone * 0.6, `${width} x ${height}, one of them is ${alone} high`);
+});
+
+test("the same names in two namespaces are two, and in none there is no frame", () => {
+  const { nodes, frames } = checkFrames([["a/web", "a/db"], ["b/web", "b/db"]], namespaceOf);
+  assert.deepEqual([nodes.size, frames.size], [4, 2]);
+  assert.equal(place(SHOP).frames.size, 0);
+});
+
+// Numbers below a bound, the same in every run.
+function seeded(seed) {
+  let state = seed;
+  return (bound) => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    return Math.floor((state / 2 ** 32) * bound);
+  };
+}
+
 test("times have a date and a zone, and are the same wherever the page is looked at", () => {
   const at = 1_769_860_810_000_000;
   assert.equal(format.time(at), "2026-01-31 12:00:10 UTC");
   assert.equal(format.period(at, at + 10_000_000), "2026-01-31 12:00:10 – 12:00:20 UTC");
   assert.equal(format.period(at, at + 86_400_000_000), "2026-01-31 12:00:10 UTC – 2026-02-01 12:00:10 UTC");
   assert.equal(format.time(Number.MAX_SAFE_INTEGER * 1000).slice(0, 4), "9999", "a time that no calendar has breaks nothing");
+});
+
+test("names that are too long stay different at both ends", () => {
+  assert.equal(format.shortened("orders", 6), "orders");
+  assert.deepEqual(["orders-service-blue", "orders-service-green", "billing-service-blue"].map((name) => format.shortened(name, 12)), ["orders…-blue", "orders…green", "billin…-blue"]);
+});
+
+test("the cluster is named where there are several", () => {
+  const [east, west, plain] = [{ cluster: "east", namespace: "shop", name: "orders" }, { cluster: "west", namespace: "shop", name: "orders" }, { cluster: "", namespace: "", name: "nginx" }];
+  format.tellClustersApart([east, plain]);
+  assert.deepEqual([east, plain].map(format.workload), ["shop/orders", "nginx"]);
+  format.tellClustersApart([east, west, plain]);
+  assert.deepEqual([east, west, plain].map(format.workload), ["east/shop/orders", "west/shop/orders", "nginx"]);
+  format.tellClustersApart([]);
 });
 
 test("numbers read well", () => {

@@ -1,50 +1,11 @@
-// The page in Chromium. Arguments: the console's address and a folder for screenshots. Prints `do: WORD` when it wants
-// something published and waits for a line on standard input.
+// The page in Chromium, with everything that the shop's map has: see browser.js for the arguments.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { chromium } from "playwright-core";
+import { context, please, run, url } from "./browser.js";
 
-const [url, screenshots] = process.argv.slice(2);
-const PATIENCE_MS = 40_000;
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+await run(look);
 
-const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-async function please(word) {
-  console.log(`do: ${word}`);
-  await answers.next();
-}
-
-const profile = mkdtempSync(join(tmpdir(), "headwater-browser-"));
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: FLAGS, viewport: { width: 1440, height: 1000 }, colorScheme: "light",
-  // Far from UTC, which the page shows everywhere.
-  timezoneId: "Pacific/Auckland",
-});
-context.setDefaultTimeout(PATIENCE_MS);
-let code = 0;
-try {
-  await look(await context.newPage());
-  console.log("the page shows what it should");
-} catch (error) {
-  // Before the browser is closed, which may take for ever if it is what failed.
-  console.error(error);
-  code = 1;
-}
-await Promise.race([context.close(), new Promise((resolve) => setTimeout(resolve, 10_000))]);
-rmSync(profile, { recursive: true, force: true });
-process.exit(code);
-
-async function look(page) {
-  const complaints = [];
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("console", (message) => {
-    if (message.type() === "error" && !/ERR_CONNECTION_REFUSED|status of 50[23]/.test(message.text())) complaints.push(message.text());
-  });
-  const shot = (name) => page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
+async function look(page, shot) {
   const shows = (selector, text) => page.locator(selector).filter({ hasText: text }).first().waitFor({ state: "visible" });
 
   await page.goto(url);
@@ -96,7 +57,6 @@ async function look(page) {
   await shows("#notices", "is headwater-agent running?");
   await shot("stale");
   await checkAnnouncements(page);
-  assert.deepEqual(complaints, []);
 }
 
 // Every label says what the JSON says of its edge.
