@@ -36,7 +36,7 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32) {
     let Some(tcp) = sock.tcp() else { return };
     if result == 0 {
         if way == direction::RECEIVE {
-            end_of_stream(sock);
+            end_of_stream(sock, direction::RECEIVE);
         }
         return;
     }
@@ -140,29 +140,36 @@ fn recognise(state: &mut SocketState, room: &Room, captured: u32, moved: u32) ->
     true
 }
 
+/// No more bytes follow in this direction: the program read the end of the stream, or it ended its own.
 #[inline(always)]
-fn end_of_stream(sock: Sock) {
+pub fn end_of_stream(sock: Sock, way: u32) {
     let state = state::get(sock);
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
     if state.flags & flag::IGNORED != 0 || state.protocol == protocol::UNKNOWN {
         return;
     }
-    // SAFETY: null, or this processor's room for this direction, which no other program writes while this one runs.
-    let Some(room) = (unsafe { buffers::room(direction::RECEIVE).as_mut() }) else { return };
-    room.event = DataEvent {
+    let room = buffers::reserve(size_of::<DataEvent>() as u64).cast::<DataEvent>();
+    // SAFETY: the reserved room has the event's size and eight bytes of alignment, and is ours until it is submitted.
+    let Some(event) = (unsafe { room.as_mut() }) else {
+        buffers::add(count::RING_FULL_DATA, 1);
+        return;
+    };
+    let sends = way == direction::SEND;
+    *event = DataEvent {
         kind: kind::END_OF_STREAM,
         captured_bytes: 0,
         connection_id: state.connection_id,
         // SAFETY: a helper without preconditions.
         at_ns: unsafe { bpf_ktime_get_ns() },
-        position: state.position[1],
-        other_position: state.position[0],
+        position: if sends { state.position[0] } else { state.position[1] },
+        other_position: if sends { state.position[1] } else { state.position[0] },
         length: 0,
-        direction: direction::RECEIVE as u16,
+        direction: way as u16,
         role: state.role as u16,
     };
-    publish(room, 0);
+    buffers::submit((&raw mut *event).cast());
+    buffers::add(count::DATA_EVENTS, 1);
 }
 
 #[inline(always)]

@@ -5,10 +5,10 @@
 //! [`SocketEvent`]: headwater_probe_types::SocketEvent
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use headwater_probe_types::{flag, kind, role};
+use headwater_probe_types::{direction, flag, kind, role};
 
 use crate::{
-    buffers, events, owner,
+    buffers, capture, events, owner,
     socket::{Sock, TcpSock},
     state,
 };
@@ -17,7 +17,10 @@ use crate::{
 const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
 const TCP_SYN_RECV: i32 = 3;
+const TCP_FIN_WAIT1: i32 = 4;
 const TCP_CLOSE: i32 = 7;
+const TCP_CLOSE_WAIT: i32 = 8;
+const TCP_LAST_ACK: i32 = 9;
 const TCP_LISTEN: i32 = 10;
 
 /// `inet_sock_set_state`: runs in any context, on loopback also in that of the peer.
@@ -31,6 +34,10 @@ pub fn changed(sock: *const u8, old: i32, new: i32) {
     match (old, new) {
         (TCP_CLOSE, TCP_SYN_SENT) => connect_started(sock),
         (TCP_SYN_SENT | TCP_SYN_RECV, TCP_ESTABLISHED) => established(sock, tcp, old),
+        // The program has shut the stream or closed the socket, in its own context. What comes later comes with the peer's segments.
+        (TCP_ESTABLISHED, TCP_FIN_WAIT1) | (TCP_CLOSE_WAIT, TCP_LAST_ACK) => {
+            capture::end_of_stream(sock, direction::SEND);
+        }
         (TCP_LISTEN, TCP_CLOSE) => {}
         (_, TCP_CLOSE) => closed(sock, tcp, old),
         _ => {}

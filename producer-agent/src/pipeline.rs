@@ -102,7 +102,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
         }
         if (stopping || now >= watermark_at) && outlet.watermarks_are_out() {
             watermark_at = now + settings.watermark_interval;
-            if losses.book(&probes.counts()?, probes.missed_runs(), &mut ledger) {
+            if losses.book(&probes.counts()?, probes.missed_runs()?, &mut ledger) {
                 naming.walk_again();
             }
             outlet.book_failed_deliveries(&mut ledger);
@@ -121,7 +121,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
                 &Moment {
                     observed_at_us: now_us,
                     probe_counts: probes.counts()?,
-                    missed_runs: probes.missed_runs(),
+                    missed_runs: probes.missed_runs()?,
                     connections: observer.connections(),
                     naming: naming_counters(&naming, &mut observer, &outlet),
                     delivered: Stream::ALL.map(|stream| outlet.delivered(stream)),

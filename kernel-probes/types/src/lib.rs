@@ -14,7 +14,7 @@ pub mod kind {
     pub const OPEN: u32 = 2;
     /// [`crate::SocketEvent`]: a socket was closed.
     pub const CLOSE: u32 = 3;
-    /// [`crate::DataEvent`] without bytes: the program read the end of the stream.
+    /// [`crate::DataEvent`] without bytes: the program read the end of the stream, or ended the one that it writes.
     pub const END_OF_STREAM: u32 = 4;
     /// [`crate::CgroupEvent`] and the path behind it: a cgroup was made, renamed or removed.
     pub const CGROUP: u32 = 5;

@@ -43,7 +43,7 @@ fn main() -> Result<(), LoadError> {
     println!(
         "{:?} missed {}",
         types::count::NAMES.iter().zip(probes.counts()?).collect::<Vec<_>>(),
-        probes.missed_runs()
+        probes.missed_runs()?
     );
     Ok(())
 }

@@ -7,7 +7,7 @@ use headwater_probe_types::{CgroupEvent, DataEvent, ProcessEvent, SocketEvent, S
 pub enum Event<'a> {
     /// Bytes moved; the second part holds those that were captured.
     Data(DataEvent, &'a [u8]),
-    /// The program read the end of the stream.
+    /// No more bytes follow in this direction: the program read the end of the stream, or ended the one that it writes.
     EndOfStream(DataEvent),
     Open(SocketRecord),
     Close(SocketRecord),

@@ -188,8 +188,8 @@ impl Probes {
     }
 
     /// Runs that the kernel left out since the same program was running on that processor.
-    pub fn missed_runs(&self) -> u64 {
-        self.ebpf.programs().filter_map(|(_, program)| missed_runs(program)).sum()
+    pub fn missed_runs(&self) -> Result<u64, LoadError> {
+        self.ebpf.programs().map(|(_, program)| missed_runs(program)).sum()
     }
 }
 
@@ -200,11 +200,14 @@ fn sees_all_processes() -> Result<(), LoadError> {
     if namespace == Path::new(INITIAL_PID_NAMESPACE) { Ok(()) } else { Err(LoadError::OwnProcesses) }
 }
 
-/// aya does not give this number; the kernel shows it with the program's file descriptor (5.12 and later).
-fn missed_runs(program: &aya::programs::Program) -> Option<u64> {
-    let descriptor = program.info().ok()?.fd().ok()?;
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_fd().as_raw_fd())).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+/// aya does not give this number; the kernel shows it with the program's file descriptor (5.12 and later). Of the descriptor that the
+/// program was loaded with, since asking for another one by the program's id takes CAP_SYS_ADMIN.
+fn missed_runs(program: &aya::programs::Program) -> Result<u64, LoadError> {
+    let failed = |source| LoadError::Read { what: "the runs that a program missed, /proc/self/fdinfo,", source };
+    let descriptor = program.fd().map_err(|error| failed(std::io::Error::other(error)))?.as_fd().as_raw_fd();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).map_err(failed)?;
+    let missed = info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok());
+    missed.ok_or_else(|| failed(std::io::Error::other("there is no number of recursion_misses")))
 }
 
 fn attach_tracepoints(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {

@@ -179,8 +179,8 @@ impl Observer {
         request::segment(connection, way, &segment, &self.options, &mut self.operations, self.clock, out);
     }
 
-    /// The end of the server's stream, read by the client, ends what is open. The other way round, the client has only said that
-    /// it will ask nothing more.
+    /// The end of the server's stream, read by the client or made by the server, ends what is open. The other way round, the client has
+    /// only said that it will ask nothing more.
     fn end_of_stream(&mut self, event: &DataEvent, out: &mut impl FnMut(Output<'_>)) {
         if direction_of(event) != Direction::Response {
             return;

@@ -177,6 +177,8 @@ fn flows_add_up_to_what_the_socket_counted() {
     bench.exchange(role::CLIENT);
     bench.seen.clear();
     bench.walk(&socket(role::CLIENT, 7, 40, 30));
+    // Nothing happened in between.
+    bench.walk(&socket(role::CLIENT, 7, 40, 30));
     bench.event(Event::Close(socket(role::CLIENT, 7, 45, 37)));
     let flow = |state, opened, sent, received, requests| Seen::Flow {
         state,
@@ -212,6 +214,31 @@ fn what_does_not_fit_or_is_not_known_is_counted() {
             Seen::RequestsDropped("connection_unknown")
         ]
     );
+}
+
+/// The kernel's part of a close comes with the peer's segments, and may come late or never.
+#[test]
+fn the_end_of_the_servers_own_stream_ends_its_answer() {
+    const UNTIL_CLOSE: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nno length";
+    for (role, ending, answered) in [
+        (role::SERVER, direction::SEND, 1),
+        (role::CLIENT, direction::RECEIVE, 1),
+        // These are ends of what the client says.
+        (role::SERVER, direction::RECEIVE, 0),
+        (role::CLIENT, direction::SEND, 0),
+    ] {
+        let (first, second) = match role == role::CLIENT {
+            true => (direction::SEND, direction::RECEIVE),
+            false => (direction::RECEIVE, direction::SEND),
+        };
+        let mut bench = Bench::new(Paths::Templated, 10);
+        bench.event(Event::Open(socket(role, 7, 0, 0)));
+        bench.event(Event::Data(data(role, first, 1, CLIENT_SENDS.len(), 0), CLIENT_SENDS));
+        bench.event(Event::Data(data(role, second, 2, UNTIL_CLOSE.len(), CLIENT_SENDS.len()), UNTIL_CLOSE));
+        bench.event(Event::EndOfStream(data(role, ending, 3, 0, 0)));
+        let complete = |seen: &&Seen| matches!(seen, Seen::Request { status: 200, error: false, .. });
+        assert_eq!(bench.seen.iter().filter(complete).count(), answered, "{role} {ending}: {:?}", bench.seen);
+    }
 }
 
 #[test]

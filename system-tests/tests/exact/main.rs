@@ -8,3 +8,4 @@ mod idle;
 mod names;
 mod nat;
 mod own_traffic;
+mod soak;

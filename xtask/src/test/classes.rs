@@ -70,6 +70,8 @@ pub const RULES: &[Rule] = &[
     rule("cli::it::replay::", Class::Waits).together().takes(60),
     // Percentiles are compared with what the client measured.
     rule("system-tests::exact::exact::", Class::Alone).takes(30),
+    // Minutes of load, for what happens once in ten thousand connections.
+    rule("system-tests::exact::soak::", Class::Alone).slow().takes(150),
     // The demo's windows must be shown within seconds of their end.
     rule("cli::it::up_demo::", Class::Alone).takes(120),
     rule("system-tests::chaos::kafka_stopped_for_a_minute", Class::Waits).takes(150).at_most_minutes(8),
@@ -79,6 +81,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
     // They compare what the machine has before and after; the first one may have to build Kubernetes.
     rule("xtask::kubernetes::", Class::Alone).slow().takes(60).at_most_minutes(25),
+    rule("xtask::kubernetes::dev::", Class::Alone).slow().takes(240).at_most_minutes(25),
 ];
 
 /// What only `--all` runs, beside the tests that a rule calls slow.
