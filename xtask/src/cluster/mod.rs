@@ -61,7 +61,7 @@ enum Action {
         #[arg(last = true)]
         command: Vec<String>,
     },
-    /// Build this repository's programs and load them and Kafka as headwater:dev and headwater-kafka:dev
+    /// Build this repository's programs and load them, Kafka and the sample as headwater:dev, headwater-kafka:dev and headwater-sample:dev
     Images,
     /// End one part of the control plane or of a node, for example kube-apiserver or node1-kubelet
     Stop { part: String },

@@ -20,7 +20,10 @@ use crate::run;
 
 const NOBODY: &str = "65534:65534";
 /// Images of programs from this repository, each with its programs.
-const PROGRAMS: &[(&str, &[&str])] = &[("headwater:dev", &["headwater", "headwater-agent", "headwater-processor"])];
+const PROGRAMS: &[(&str, &[&str])] = &[
+    ("headwater:dev", &["headwater", "headwater-agent", "headwater-processor"]),
+    ("headwater-sample:dev", &["sample-service"]),
+];
 const KAFKA: &str = "headwater-kafka:dev";
 /// Of C and C++, for libraries that programs load while they run, such as those within Kafka's jars.
 const LOADED_LATER: &[&str] = &[

@@ -3,6 +3,7 @@
 //! Needs root and what `cargo xtask setup` installs for clusters; builds Kubernetes when that is not in the cache.
 #![allow(clippy::unwrap_used)]
 
+mod dev;
 mod machine;
 
 use std::collections::BTreeSet;

@@ -52,21 +52,23 @@ fn main() -> ExitCode {
     let args = Args::parse();
     service::run(async move {
         let mut terminated = signal(SignalKind::terminate()).context("listening for signals")?;
-        let work = async {
-            match args.listen {
-                Some(address) => serve(address, args.calls).await,
-                None => call_at_rate(&args.calls, args.per_second).await,
-            }
-        };
         let end = async {
             match args.for_s {
                 Some(seconds) => sleep(Duration::from_secs(seconds)).await,
                 None => std::future::pending().await,
             }
         };
+        let work = async {
+            match args.listen {
+                Some(address) => tokio::select! {
+                    result = serve(address, args.calls) => result,
+                    () = end => Ok(()),
+                },
+                None => call_at_rate(&args.calls, args.per_second, end).await,
+            }
+        };
         tokio::select! {
             result = work => result,
-            () = end => Ok(()),
             _ = terminated.recv() => Ok(()),
         }
     })
@@ -90,11 +92,17 @@ async fn answer(State(calls): State<Arc<[Arc<Upstream>]>>) -> Result<&'static st
     Ok("ok\n")
 }
 
-async fn call_at_rate(calls: &[Arc<Upstream>], per_second: u32) -> Result<()> {
+/// A call that was begun is waited for: who leaves before the answer makes it a failed one.
+async fn call_at_rate(calls: &[Arc<Upstream>], per_second: u32, end: impl Future<Output = ()>) -> Result<()> {
     let mut turns = interval(Duration::from_secs(1) / per_second);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut end = std::pin::pin!(end);
     loop {
-        turns.tick().await;
+        tokio::select! {
+            biased;
+            () = &mut end => return Ok(()),
+            _ = turns.tick() => {}
+        }
         for upstream in calls {
             if let Err(error) = upstream.call().await {
                 eprintln!("{error:#}");
