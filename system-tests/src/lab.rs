@@ -282,7 +282,8 @@ pub fn wait_for_window(window_us: i64) -> Result<()> {
     wait_for("the next window", || Ok(time_of_day_us()? >= begins_us))
 }
 
-fn kafka_arguments(settings: &KafkaSettings) -> Vec<String> {
+/// How each of our programs is told of Kafka and the registry.
+pub fn kafka_arguments(settings: &KafkaSettings) -> Vec<String> {
     let KafkaSettings { brokers, prefix, queue_bytes, registry_url, .. } = settings;
     let queue_bytes = &queue_bytes.to_string();
     [

@@ -26,6 +26,7 @@ pub struct SeenRequest {
     pub failure: Option<String>,
     pub namespace: String,
     pub workload: String,
+    pub pod: String,
     pub local: String,
     pub remote: String,
 }
@@ -50,6 +51,7 @@ pub fn requests(settings: &KafkaSettings) -> Result<Vec<SeenRequest>> {
             failure: request.failure.map(str::to_owned),
             namespace: request.namespace.to_owned(),
             workload: request.workload.to_owned(),
+            pod: request.pod.to_owned(),
             local: format!("{} {}", request.local_address, request.local_port),
             remote: format!("{} {}", request.remote_address, request.remote_port),
         });

@@ -1,4 +1,4 @@
-//! Turns the watch into news: lists, bookmarks, resumption and back-off are the library's; new credentials are ours.
+//! Turns the watch into news: lists, bookmarks and resumption are the library's; new credentials, back-off and bounds are ours.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use headwater_workload::pods::PodNews;
 use kube::client::{ClientBuilder, DynBody};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use kube::{Api, Client, Config};
+use tower::limit::RateLimitLayer;
 use tower::util::MapResponseLayer;
 
 use crate::object::PodObject;
@@ -20,8 +21,13 @@ use crate::{Counts, Options};
 /// connection that died silently would be noticed late.
 const WATCH_TIMEOUT_S: u32 = 240;
 
-/// How long to wait before credentials are read again, and how often at most that is said.
-const CREDENTIALS_AGAIN: Duration = Duration::from_secs(2);
+/// A server that says nothing for so long is not there any more. It sends a bookmark about every minute.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// Requests that one agent may make in a minute, whatever happens: a watch that is cut again and again as soon as it began would
+/// otherwise be asked for again without a pause.
+const REQUESTS_MAX: u64 = 12;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct Task {
@@ -29,6 +35,9 @@ pub struct Task {
     config: Config,
     counts: Arc<Counts>,
     sink: Box<dyn FnMut(PodNews) -> bool + Send>,
+    /// How long to wait after the next error: 0.8 s, then up to twice as long each time, at most a minute. One for all kinds of errors, and
+    /// it begins anew only when the server has answered with pods.
+    backoff: DefaultBackoff,
     /// The error that was said last, so that it is not said at each try.
     said: String,
 }
@@ -47,7 +56,7 @@ impl Task {
         counts: Arc<Counts>,
         sink: Box<dyn FnMut(PodNews) -> bool + Send>,
     ) -> Task {
-        Task { options, config, counts, sink, said: String::new() }
+        Task { options, config, counts, sink, backoff: DefaultBackoff::default(), said: String::new() }
     }
 
     pub async fn run(mut self) {
@@ -59,7 +68,7 @@ impl Task {
                 },
                 Err(error) => self.failed(&error),
             }
-            tokio::time::sleep(CREDENTIALS_AGAIN).await;
+            self.wait().await;
             // The token's file may hold a new one, the kubeconfig too.
             match Config::infer().await {
                 Ok(config) => self.config = config,
@@ -75,8 +84,8 @@ impl Task {
             .any_semantic();
         // With pages the list would come from etcd and not from the server's cache; a node's pods fit into one answer.
         config.page_size = None;
-        let events = watcher::watcher(Api::<PodObject>::all(client), config).default_backoff();
-        let mut events = pin!(events);
+        // Not with the library's back-off, which begins anew with each attempt to list.
+        let mut events = pin!(watcher::watcher(Api::<PodObject>::all(client), config));
         while let Some(event) = events.next().await {
             let event = match event {
                 Ok(event) => event,
@@ -86,10 +95,14 @@ impl Task {
                     if is_refused(&error) {
                         return End::Refused;
                     }
+                    self.wait().await;
                     continue;
                 }
             };
-            self.worked();
+            // A list is announced before the server is asked for it.
+            if !matches!(event, Event::Init) {
+                self.worked();
+            }
             if let Some(news) = self.news(event)
                 && !(self.sink)(news)
             {
@@ -113,7 +126,13 @@ impl Task {
         }
     }
 
+    async fn wait(&mut self) {
+        // It never ends.
+        tokio::time::sleep(self.backoff.next().unwrap_or(MINUTE)).await;
+    }
+
     fn worked(&mut self) {
+        self.backoff.reset();
         self.counts.connected.store(true, Ordering::Relaxed);
         if !self.said.is_empty() {
             tracing::info!("the API server of Kubernetes answers again");
@@ -145,14 +164,19 @@ impl Task {
 }
 
 /// A client that notes when the server answers: a watch that was resumed says nothing until a pod changes.
-fn client(config: Config, counts: Arc<Counts>) -> Result<Client, kube::Error> {
+fn client(mut config: Config, counts: Arc<Counts>) -> Result<Client, kube::Error> {
+    config.read_timeout = Some(SILENCE_MAX);
+    config.reset_reader_on_write = true;
+    // It would try an overloaded server again after 5 ms, and fifteen times before anybody here knew.
+    config.default_retry = false;
     let answered = MapResponseLayer::new(move |response: http::Response<Box<DynBody>>| {
         if response.status().is_success() {
             counts.connected.store(true, Ordering::Relaxed);
         }
         response
     });
-    Ok(ClientBuilder::try_from(config)?.with_layer(&answered).build())
+    let limited = RateLimitLayer::new(REQUESTS_MAX, MINUTE);
+    Ok(ClientBuilder::try_from(config)?.with_layer(&answered).with_layer(&limited).build())
 }
 
 /// Whether the server does not accept the credentials (401).

@@ -15,6 +15,15 @@ use super::{cgroups, files, network};
 
 const NETWORK: &[&str] = &["--net"];
 const HOLDER: &str = "control";
+/// What the agent and the processors ask of the API is in the file `log/audit`, one line a request, so that a test can count it. What a
+/// kubelet or a controller asks is not.
+const AUDIT_POLICY: &str = r#"apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, userGroups: ["system:serviceaccounts:headwater"]}
+  - {level: None}
+"#;
 const READY_WAIT: Duration = Duration::from_secs(120);
 
 /// Starts all of it and waits until the API answers.
@@ -38,6 +47,7 @@ pub fn start(plan: &Plan, programs: &Path) -> Result<()> {
         let within = Some((holder, NETWORK));
         part::start(plan, &Part { name: name.to_owned(), cgroup: cgroup.clone(), within, line })
     };
+    files::write(&plan.state().join("audit.yaml"), AUDIT_POLICY)?;
     start("etcd", etcd(plan))?;
     start("kube-apiserver", api_server(plan, programs))?;
     let parts = ["etcd", "kube-apiserver"];
@@ -93,7 +103,7 @@ fn etcd(plan: &Plan) -> Vec<String> {
 
 fn api_server(plan: &Plan, programs: &Path) -> Vec<String> {
     let pki = plan.state().join("pki");
-    let pki = pki.display();
+    let (pki, state) = (pki.display(), plan.state());
     let (address, services) = (plan.control_address(), plan.services());
     line(
         &programs.join("kube-apiserver"),
@@ -107,6 +117,7 @@ fn api_server(plan: &Plan, programs: &Path) -> Vec<String> {
             "--service-account-issuer=https://kubernetes.default.svc --authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction --allow-privileged=true",
             &format!("--token-auth-file={pki}/tokens.csv --kubelet-preferred-address-types=InternalIP"),
+            &format!("--audit-policy-file={0}/audit.yaml --audit-log-path={0}/log/audit", state.display()),
             &format!(
                 "--kubelet-client-certificate={pki}/kubelet-client.crt --kubelet-client-key={pki}/kubelet-client.key"
             ),

@@ -2,119 +2,18 @@
 //! credentials, and a server that is away. What a real API server does is the cluster tests' matter.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+mod server;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use headwater_kubernetes::{Options, PodNews, Watch};
+use headwater_kubernetes::{Counts, Options, PodNews, Watch};
 use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What the server answers to the next request.
-enum Answer {
-    Json(u16, serde_json::Value),
-    /// A watch: events, after which the stream stays open until the client goes, or ends at once.
-    Stream(Vec<serde_json::Value>, bool),
-}
-
-struct Server {
-    port: u16,
-    answers: Arc<Mutex<VecDeque<Answer>>>,
-    requests: Receiver<(String, String)>,
-}
-
-impl Server {
-    fn start(port: u16) -> Server {
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let answers: Arc<Mutex<VecDeque<Answer>>> = Arc::default();
-        let (sender, requests) = channel();
-        let queue = Arc::clone(&answers);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (queue, sender) = (Arc::clone(&queue), sender.clone());
-                std::thread::spawn(move || serve(stream, &queue, &sender));
-            }
-        });
-        Server { port, answers, requests }
-    }
-
-    fn answer(&self, answer: Answer) {
-        self.answers.lock().unwrap().push_back(answer);
-    }
-
-    /// The next request: its line and its credentials.
-    fn request(&self) -> (String, String) {
-        self.requests.recv_timeout(PATIENCE).unwrap()
-    }
-}
-
-fn serve(stream: TcpStream, queue: &Mutex<VecDeque<Answer>>, requests: &std::sync::mpsc::Sender<(String, String)>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
-    loop {
-        let (mut line, mut authorization) = (String::new(), String::new());
-        if reader.read_line(&mut line).unwrap_or(0) == 0 {
-            return;
-        }
-        loop {
-            let mut header = String::new();
-            if reader.read_line(&mut header).unwrap_or(0) == 0 {
-                return;
-            }
-            if header.trim().is_empty() {
-                break;
-            }
-            if let Some(value) = header.to_ascii_lowercase().strip_prefix("authorization: ") {
-                authorization = value.trim().to_owned();
-            }
-        }
-        let _ = requests.send((line, authorization));
-        let deadline = Instant::now() + PATIENCE;
-        let answer = loop {
-            if let Some(answer) = queue.lock().unwrap().pop_front() {
-                break answer;
-            }
-            if Instant::now() > deadline {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        match answer {
-            Answer::Json(code, body) => {
-                let body = body.to_string();
-                let head = format!(
-                    "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-                    body.len()
-                );
-                stream.write_all((head + &body).as_bytes()).unwrap();
-            }
-            Answer::Stream(events, stays) => {
-                stream
-                    .write_all(
-                        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
-                    )
-                    .unwrap();
-                for event in events {
-                    let line = format!("{event}\n");
-                    stream.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes()).unwrap();
-                }
-                if !stays {
-                    stream.write_all(b"0\r\n\r\n").unwrap();
-                    continue;
-                }
-                // The client ends it.
-                let mut rest = String::new();
-                let _ = reader.read_line(&mut rest);
-                return;
-            }
-        }
-    }
-}
+use server::{Answer, PATIENCE, Server};
 
 fn pod(uid: &str, version: u64) -> serde_json::Value {
     json!({
@@ -159,20 +58,35 @@ fn the_watch_survives_what_an_api_server_does() {
     let folder = tempfile::tempdir().unwrap();
     let (token, kubeconfig) = (folder.path().join("token"), folder.path().join("config"));
     std::fs::write(&token, "first").unwrap();
-    let server = Server::start(0);
-    let write_config = |port: u16| {
+    // SAFETY: no other thread of this test program reads or writes the environment now.
+    unsafe { std::env::set_var("KUBECONFIG", &kubeconfig) };
+    let start = || {
+        let server = Server::start(0);
         let text = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
+            "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{}", server.port)}}],
             "users": [{"name": "u", "user": {"tokenFile": token}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
         });
         std::fs::write(&kubeconfig, text.to_string()).unwrap();
+        server
     };
-    write_config(server.port);
-    // SAFETY: no other thread of this test program reads or writes the environment now.
-    unsafe { std::env::set_var("KUBECONFIG", &kubeconfig) };
+    it_goes_on_where_it_was(&start(), &token);
+    it_waits_longer_and_longer(&start(), &Answer::Json(401, status(401, "Unauthorized")));
+    it_waits_longer_and_longer(&start(), &Answer::Json(503, status(503, "ServiceUnavailable")));
+    a_watch_that_is_cut_at_once_is_not_asked_for_without_a_pause(&start());
+}
 
+fn start(options: Options) -> (Watch, Receiver<PodNews>) {
+    let (sender, news) = channel();
+    (Watch::start(options, Arc::default(), move |news| sender.send(news).is_ok()).unwrap(), news)
+}
+
+fn options() -> Options {
+    Options { node: "node-a".into(), labels: vec![] }
+}
+
+fn it_goes_on_where_it_was(server: &Server, token: &Path) {
     server.answer(list(&[pod("a", 1), pod("b", 2)], 10));
     server.answer(Answer::Stream(
         vec![
@@ -182,9 +96,7 @@ fn the_watch_survives_what_an_api_server_does() {
         ],
         false,
     ));
-    let (sender, news) = channel();
-    let options = Options { node: "node-a".into(), labels: vec![] };
-    let watch = Watch::start(options, Arc::default(), move |news| sender.send(news).is_ok()).unwrap();
+    let (watch, news) = start(options());
     expect(&news, &["list", "seen a", "seen b", "listed", "seen c", "deleted a"]);
     let (line, authorization) = server.request();
     assert!(line.contains("fieldSelector=spec.nodeName%3Dnode-a"), "{line}");
@@ -209,7 +121,7 @@ fn the_watch_survives_what_an_api_server_does() {
     // The token is not accepted any more; its file holds a new one.
     let (line, _) = server.request();
     assert!(line.contains("watch=true"), "{line}");
-    std::fs::write(&token, "second").unwrap();
+    std::fs::write(token, "second").unwrap();
     server.answer(Answer::Json(401, status(401, "Unauthorized")));
     let mut authorization = String::new();
     while authorization != "bearer second" {
@@ -240,6 +152,37 @@ fn the_watch_survives_what_an_api_server_does() {
             break;
         }
     }
-    assert!(watch.counts().errors.load(std::sync::atomic::Ordering::Relaxed) >= 2);
-    drop(watch);
+    assert!(watch.counts().errors.load(Ordering::Relaxed) >= 2);
+}
+
+/// The first list fails again and again: ten thousand agents that try once a second would keep a server down.
+fn it_waits_longer_and_longer(server: &Server, answer: &Answer) {
+    let began = Instant::now();
+    let (watch, _news) = start(options());
+    let counts = Arc::clone(watch.counts());
+    for _ in 0..5 {
+        server.answer(answer.clone());
+        server.request();
+        assert!(!is_connected(&counts), "it takes a failure for an answer");
+    }
+    // At least 0.8, 1.6, 3.2 and 6.4 s.
+    assert!(began.elapsed() >= Duration::from_secs(12), "five attempts within {:?}", began.elapsed());
+}
+
+fn is_connected(counts: &Counts) -> bool {
+    counts.connected.load(Ordering::Relaxed)
+}
+
+fn a_watch_that_is_cut_at_once_is_not_asked_for_without_a_pause(server: &Server) {
+    let (_watch, news) = start(options());
+    server.answer(list(&[], 10));
+    for _ in 0..1000 {
+        server.answer(Answer::Stream(vec![], false));
+    }
+    expect(&news, &["list", "listed"]);
+    let (began, mut requests) = (Instant::now(), 0);
+    while let Some(left) = Duration::from_secs(5).checked_sub(began.elapsed()) {
+        requests += usize::from(server.requests.recv_timeout(left).is_ok());
+    }
+    assert!((2..=12).contains(&requests), "{requests} requests in 5 s");
 }
