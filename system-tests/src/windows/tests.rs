@@ -33,6 +33,7 @@ fn record(path: &str, side: Side, completed_at_us: i64) -> SeenRequest {
         failure: None,
         namespace: String::new(),
         workload: "w".into(),
+        pod: String::new(),
         local: String::new(),
         remote: String::new(),
     }

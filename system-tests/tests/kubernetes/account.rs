@@ -27,6 +27,16 @@ pub struct Asked {
     pub uri: String,
     pub code: i64,
     pub stage: String,
+    /// When it came, to the second.
+    pub second: String,
+}
+
+impl Asked {
+    /// Each request once: a watch when it begins, all others when they were answered.
+    fn counts(&self) -> bool {
+        let once = if self.verb == "watch" && self.code == 200 { "ResponseStarted" } else { "ResponseComplete" };
+        self.stage == once
+    }
 }
 
 impl<'a> Account<'a> {
@@ -120,6 +130,7 @@ impl<'a> Account<'a> {
                     uri: word("/requestURI"),
                     code: event.pointer("/responseStatus/code").and_then(Value::as_i64).unwrap_or_default(),
                     stage: word("/stage"),
+                    second: word("/requestReceivedTimestamp").chars().take(19).collect(),
                 });
             }
         }
@@ -129,14 +140,19 @@ impl<'a> Account<'a> {
     /// How many of each kind: a list when it was answered, a watch when it began.
     pub fn counts(&self) -> Result<BTreeMap<String, usize>> {
         let mut counts = BTreeMap::new();
-        for asked in self.asked()? {
-            let begins =
-                if asked.verb == "watch" && asked.code == 200 { "ResponseStarted" } else { "ResponseComplete" };
-            if asked.stage == begins {
-                *counts.entry(format!("{} {} {}", asked.verb, asked.resource, asked.code)).or_default() += 1;
-            }
+        for asked in self.asked()?.iter().filter(|asked| asked.counts()) {
+            *counts.entry(format!("{} {} {}", asked.verb, asked.resource, asked.code)).or_default() += 1;
         }
         Ok(counts)
+    }
+
+    /// The most requests that came within one second, leaving out the first `skipped`.
+    pub fn busiest_second(&self, skipped: usize) -> Result<usize> {
+        let mut counts = BTreeMap::<String, usize>::new();
+        for asked in self.asked()?.into_iter().filter(Asked::counts).skip(skipped) {
+            *counts.entry(asked.second).or_default() += 1;
+        }
+        Ok(counts.into_values().max().unwrap_or(0))
     }
 }
 

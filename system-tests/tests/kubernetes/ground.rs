@@ -80,13 +80,6 @@ impl Ground {
         wait_up_to(PATIENCE, &what, || Ok((self.counter("kubernetes_connected") == 1) == connected))
     }
 
-    /// What the records say so far of all requests, held against what the pods reported.
-    pub fn verdict(&self) -> Result<Verdict> {
-        // In this order: what was reported was captured before.
-        let reports = self.cluster.reports()?;
-        Ok(Verdict::of(&topics::requests(&self.lab.settings)?, &reports))
-    }
-
     /// Waits until every request that was reported by now has its records of both sides, and gives the verdict.
     pub fn settled(&self) -> Result<Verdict> {
         let reports = self.cluster.reports()?;

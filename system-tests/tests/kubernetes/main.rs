@@ -9,6 +9,7 @@ mod account;
 mod churn;
 mod cluster;
 mod disturbances;
+mod fleet;
 mod ground;
 mod proxy;
 mod rights;

@@ -23,10 +23,8 @@ impl Verdict {
         let mut seen: BTreeMap<(&str, bool), usize> = BTreeMap::new();
         for request in requests {
             let mut words = request.path.split('/').skip(1);
-            let (Some(server), Some(client)) = (words.next(), words.next()) else {
-                verdict.wrong.push(format!("{}: not a path of a pod", request.path));
-                continue;
-            };
+            // The kubelet asks the name server whether it is ready.
+            let (Some(server), Some(client)) = (words.next(), words.next()) else { continue };
             let is_client = request.side == Side::Client;
             // Who answers that question is what it asks.
             if server != "who" {
@@ -85,4 +83,50 @@ impl Verdict {
 /// A pod by itself is its own workload; one of a Deployment is called `NAME-HASH-RANDOM`.
 fn is_workload_of(workload: &str, pod: &str) -> bool {
     pod == workload || pod.rsplitn(3, '-').nth(2) == Some(workload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(path: &str, side: Side, workload: &str, pod: &str) -> SeenRequest {
+        SeenRequest {
+            connection_id: String::new(),
+            side,
+            position: 0,
+            method: "GET".into(),
+            path: path.into(),
+            status: 200,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration_ns: 0,
+            completed_at_us: 0,
+            failure: None,
+            namespace: "default".into(),
+            workload: workload.into(),
+            pod: pod.into(),
+            local: String::new(),
+            remote: String::new(),
+        }
+    }
+
+    #[test]
+    fn every_kind_of_fault_is_told_apart() {
+        let path = "/web-1a-x/asks/7/1";
+        let right = [seen(path, Side::Client, "asks", "asks"), seen(path, Side::Server, "web", "web-1a-x")];
+        let verdict = Verdict::of(&right, &[path.to_owned()]);
+        assert_eq!((verdict.right, verdict.wrong.len(), verdict.missing(), verdict.doubled), (2, 0, 0, 0));
+
+        let faulty = [
+            seen(path, Side::Client, "unknown", ""),
+            seen(path, Side::Server, "web", "web-1a-y"),
+            seen(path, Side::Server, "web-1a", "web-1a-x"),
+            seen("/who/asks", Side::Client, "other", "other"),
+        ];
+        let verdict = Verdict::of(&faulty, &[path.to_owned(), "/web-1a-x/asks/7/2".to_owned()]);
+        assert_eq!((verdict.right, verdict.unknown, verdict.wrong.len()), (0, 1, 3));
+        assert_eq!((verdict.missing(), verdict.doubled), (2, 1));
+        let refused = SeenRequest { status: 421, ..seen(path, Side::Server, "web", "web-1a-x") };
+        assert_eq!(Verdict::of(&[refused], &[]).wrong.len(), 1);
+    }
 }

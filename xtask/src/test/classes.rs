@@ -66,6 +66,11 @@ pub const RULES: &[Rule] = &[
     rule("manifests::chart::", Class::Pure).slow(),
     // A Docker engine with images that are made first.
     rule("system-tests::containers::", Class::Waits).takes(300).at_most_minutes(20).slow(),
+    // Each has a cluster of its own; the first one may have to build Kubernetes.
+    rule("system-tests::kubernetes::", Class::Alone).takes(120).at_most_minutes(30).slow(),
+    rule("system-tests::kubernetes::disturbances::", Class::Alone).takes(900).at_most_minutes(40).slow(),
+    rule("system-tests::kubernetes::churn::", Class::Alone).takes(400).at_most_minutes(40).slow(),
+    rule("system-tests::kubernetes::fleet::", Class::Alone).takes(600).at_most_minutes(40).slow(),
     // One live run is computed again by all of them.
     rule("cli::it::replay::", Class::Waits).together().takes(60),
     // Percentiles are compared with what the client measured.
