@@ -4,7 +4,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error(
-        "loading the probes needs root, or the capabilities BPF and PERFMON: run as root, and in a container add these two (now user {0}, without them)"
+        "loading the probes needs root, or the capabilities BPF and PERFMON: run as root, and in a container add these two (now user {0}, without one of them or both)"
     )]
     NotPermitted(u32),
     #[error(

@@ -272,17 +272,17 @@ fn refused(name: &'static str, tracepoint: &'static str, error: aya::programs::P
     if matches!(error, aya::programs::ProgramError::Btf(_)) {
         return LoadError::NoTracepoint(tracepoint);
     }
-    LoadError::Refused { name, message: chain(&error) }
+    not_permitted(&error).unwrap_or_else(|| LoadError::Refused { name, message: chain(&error) })
 }
 
 fn object_error(error: aya::EbpfError) -> LoadError {
-    let message = chain(&error);
-    // Root in a container may have lost the capabilities.
-    if message.contains("Operation not permitted") {
-        // SAFETY: geteuid has no preconditions.
-        return LoadError::NotPermitted(unsafe { libc::geteuid() });
-    }
-    LoadError::Object(message)
+    not_permitted(&error).unwrap_or_else(|| LoadError::Object(chain(&error)))
+}
+
+/// Root in a container may have lost the capabilities. Maps are made with BPF alone; programs that trace need PERFMON too.
+fn not_permitted(error: &dyn std::error::Error) -> Option<LoadError> {
+    // SAFETY: geteuid has no preconditions.
+    chain(error).contains("Operation not permitted").then(|| LoadError::NotPermitted(unsafe { libc::geteuid() }))
 }
 
 fn map_error(error: aya::maps::MapError) -> LoadError {

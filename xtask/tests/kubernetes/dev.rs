@@ -46,6 +46,7 @@ fn the_dev_overlay_alone_gives_the_map_of_the_sample() {
         }
     }
 
+    check_rights_of_the_agents(&cluster);
     let expected = expected_edges();
     let since_us = wait_for_edges(&cluster, &expected);
     check_names_of_the_console(&cluster);
@@ -153,6 +154,20 @@ fn expected_edges() -> BTreeSet<String> {
         None => ["namespace", "kind", "name"].map(|key| side[key].as_str().unwrap()).join("/"),
     };
     listed.iter().map(|edge| format!("{} > {}", side(&edge["client"]), side(&edge["server"]))).collect()
+}
+
+/// They have what the manifest declares and nothing else: CAP_PERFMON is 38, CAP_BPF 39 (include/uapi/linux/capability.h).
+fn check_rights_of_the_agents(cluster: &Cluster) {
+    let status = ["exec", "-n", "headwater", "daemonset/headwater-agent", "--", "cat", "/proc/self/status"];
+    let status = cluster.kubectl(&status);
+    let value =
+        |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned();
+    let both = format!("{:016x}", 1_u64 << 38 | 1 << 39);
+    for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
+        assert_eq!(value(set), both, "{set} {status}");
+    }
+    // Mode 2 is a filter, here the runtime's default profile.
+    assert_eq!((value("NoNewPrivs:").as_str(), value("Seccomp:").as_str()), ("1", "2"), "{status}");
 }
 
 /// A pod reaches the page by the names of its Service.
