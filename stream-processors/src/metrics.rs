@@ -40,6 +40,18 @@ headwater_telemetry::metrics! {
         &["mode"],
         "Times that a processor began again after an error"
     );
+    LAG = Metric::gauge(
+        "headwater_processor_lag_records",
+        Unit::Count,
+        &["mode", "topic", "partition"],
+        "Records behind the end of an input's partition that were not read yet"
+    );
+    WINDOW_DELAY = Metric::gauge(
+        "headwater_processor_window_delay_seconds",
+        Unit::Seconds,
+        &["mode", "partition"],
+        "From the end of the newest closed window until now; it grows while nothing closes, also for want of agents"
+    );
     UNITS = Metric::gauge(
         "headwater_processor_units",
         Unit::Count,

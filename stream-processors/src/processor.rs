@@ -71,6 +71,9 @@ pub trait Processor {
     /// Start of the last window that was closed.
     fn closed_through_us(&self) -> Option<i64>;
 
+    /// End of the last window that was closed.
+    fn closed_to_us(&self) -> Option<i64>;
+
     /// Whether it has given all that it ever will: a replay has an end.
     fn is_done(&self) -> bool {
         false

@@ -78,6 +78,13 @@ impl Lab {
         Ok(agent)
     }
 
+    /// The same with its metrics at an address.
+    pub fn agent_serving(&self, metrics: SocketAddr) -> Result<Child> {
+        let mut launch = self.agent_command(&self.settings)?;
+        launch.args(["--metrics-listen", &metrics.to_string()]);
+        Ok(self.agent_launched(&self.settings, launch).spawn()?)
+    }
+
     /// Starts the agent without waiting.
     pub fn spawn_agent(&self) -> Result<Child> {
         self.spawn_agent_with(&self.settings)
@@ -93,12 +100,20 @@ impl Lab {
     }
 
     fn agent_launch(&self, settings: &KafkaSettings) -> Result<Launch> {
+        Ok(self.agent_launched(settings, self.agent_command(settings)?))
+    }
+
+    fn agent_launched(&self, settings: &KafkaSettings, command: Command) -> Launch {
+        Launch::new("agent", command, self.folder.path().join(format!("{}agent.log", settings.prefix)))
+    }
+
+    fn agent_command(&self, settings: &KafkaSettings) -> Result<Command> {
         let mut command = Command::new(program("headwater-agent")?);
         command
             .args(kafka_arguments(settings))
             .args(["--capture-cgroup", &self.cgroup.path().to_string_lossy(), "--node-name", NODE])
             .args(["--http-paths", "full"]);
-        Ok(Launch::new("agent", command, self.folder.path().join(format!("{}agent.log", settings.prefix))))
+        Ok(command)
     }
 
     /// Starts a processor.
@@ -112,6 +127,21 @@ impl Lab {
         command.arg(mode).args(kafka_arguments(settings));
         let log = self.folder.path().join(format!("{}{mode}.log", settings.prefix));
         Ok(Launch::new(mode, command, log).spawn()?)
+    }
+
+    /// Starts a processor with its metrics at an address.
+    pub fn processor_serving(&self, mode: &str, metrics: SocketAddr) -> Result<Child> {
+        let mut command = Command::new(program("headwater-processor")?);
+        command.arg(mode).args(kafka_arguments(&self.settings)).args(["--metrics-listen", &metrics.to_string()]);
+        Ok(Launch::new(mode, command, self.folder.path().join(format!("{mode}.log"))).spawn()?)
+    }
+
+    /// Starts a console with its page and its metrics at these addresses.
+    pub fn console(&self, page: SocketAddr, metrics: SocketAddr) -> Result<Child> {
+        let mut command = Command::new(program("headwater")?);
+        command.arg("console").args(kafka_arguments(&self.settings));
+        command.args(["--console-listen", &page.to_string(), "--metrics-listen", &metrics.to_string()]);
+        Ok(Launch::new("console", command, self.folder.path().join("console.log")).spawn()?)
     }
 
     /// Starts nginx in the cgroup. `netns` is a network namespace made by the test.

@@ -11,9 +11,11 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::OwnedMessage;
+use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, Offset as Position, TopicPartitionList};
 
 use crate::client::{Complaints, log};
+use crate::lag::{INTERVAL_MS, MemberState};
 use crate::place::{add, list_of, partitions_of};
 use crate::reader::is_passing;
 use crate::{KafkaError, KafkaSettings, Message, Offset, Partition, TopicPartition};
@@ -56,6 +58,7 @@ enum Change {
 struct Changes {
     complaints: Complaints,
     queue: Mutex<VecDeque<Change>>,
+    state: Mutex<MemberState>,
 }
 
 impl ClientContext for Changes {
@@ -65,6 +68,12 @@ impl ClientContext for Changes {
 
     fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
         log(level, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        if let Ok(mut state) = self.state.lock() {
+            *state = MemberState::of(&statistics);
+        }
     }
 }
 
@@ -95,6 +104,7 @@ impl GroupMember {
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "earliest")
             .set("fetch.wait.max.ms", "100")
+            .set("statistics.interval.ms", INTERVAL_MS)
             // A member that exceeds this never comes back (librdkafka before 2.15), so it is far away.
             .set("max.poll.interval.ms", "900000")
             .set("queued.max.messages.kbytes", "32768")
@@ -138,6 +148,11 @@ impl GroupMember {
             .fetch_metadata(None, timeout)
             .map(drop)
             .map_err(KafkaError::client("ask whether the brokers answer"))
+    }
+
+    /// How it stands, as of the last call of [`GroupMember::poll`].
+    pub fn state(&self) -> MemberState {
+        self.consumer.context().state.lock().map(|state| state.clone()).unwrap_or_default()
     }
 
     /// Goes back to what the group has committed, for the given partitions, and tells where that is.

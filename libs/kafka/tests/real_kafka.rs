@@ -143,6 +143,38 @@ fn offsets_commit_with_their_notes_and_a_member_goes_back_to_them() {
 }
 
 #[test]
+fn a_member_knows_what_it_has_not_read_and_when_it_is_one() {
+    const RECORDS: u64 = 50;
+    let settings = settings("lag");
+    admin::ensure_topics(&settings, &[Topic::Flows]).unwrap();
+    let topic = Topic::Flows.name(&settings.prefix);
+    let at = TopicPartition::new(&topic, Partition(1));
+    let mut transactions = Transactions::start(&settings, "lag-writer").unwrap();
+    let group = settings.prefix.clone() + "lag";
+    let mut member = GroupMember::join(&settings, &group, std::slice::from_ref(&topic)).unwrap();
+    assert!(!member.state().is_member, "it has only asked");
+    let assignments = assigned(&mut member, 4);
+    let commits: Vec<Commit> =
+        assignments.iter().map(|held| Commit { at: held.at.clone(), next: Offset(0), note: String::new() }).collect();
+    for i in 0..RECORDS {
+        transactions.send(&topic, at.partition, b"key", Some(&i.to_be_bytes()), &[]).unwrap();
+    }
+    transactions.commit(&commits, &member).unwrap();
+
+    // It reads slowly, so that what is told changes on the way. The marker of the transaction stands behind the records.
+    let (mut read, mut told) = (0, Vec::new());
+    until("the lag is gone", || {
+        read += u64::from(matches!(member.poll(Duration::from_millis(100)).unwrap(), GroupEvent::Record(_)));
+        std::thread::sleep(Duration::from_millis(50));
+        told.extend(member.state().lag_records.get(&at).copied());
+        told.dedup();
+        read == RECORDS && told.last() == Some(&0)
+    });
+    assert!(member.state().is_member);
+    assert!(told.iter().any(|lag| (1..=RECORDS + 1).contains(lag)), "{told:?}");
+}
+
+#[test]
 fn partition_p_of_all_topics_goes_to_one_member() {
     let settings = settings("pairs");
     admin::ensure_topics(&settings, &[Topic::Flows, Topic::Requests]).unwrap();

@@ -341,6 +341,10 @@ impl Processor for Bottlenecks {
         self.published_through_us
     }
 
+    fn closed_to_us(&self) -> Option<i64> {
+        Some(self.closed_through_us()?.saturating_add(self.windows.length_us()))
+    }
+
     fn take_counters(&mut self) -> Counters {
         std::mem::take(&mut self.counters)
     }

@@ -376,6 +376,10 @@ impl Processor for Join {
         self.published_through.map(Window::start_us)
     }
 
+    fn closed_to_us(&self) -> Option<i64> {
+        Some(self.settings.windows.shift(self.closed_through_us()?, 1))
+    }
+
     fn is_done(&self) -> bool {
         let Some(replay) = self.replay else { return false };
         let last_us = self.settings.windows.shift(replay.to_us, -1);

@@ -242,6 +242,10 @@ impl<V: View> Processor for Merge<V> {
         self.closed_through_us
     }
 
+    fn closed_to_us(&self) -> Option<i64> {
+        Some(self.closed_through_us?.saturating_add(self.window_ms.saturating_mul(1000)))
+    }
+
     fn take_counters(&mut self) -> Counters {
         std::mem::take(&mut self.counters)
     }

@@ -4,6 +4,7 @@
 //! In: a mode. Out: committed records. Recovery is the same code as the start: whatever went wrong, the state is dropped and built
 //! again from the committed offsets. Bounded: one unit of work a partition; outputs wait no longer than a moment.
 
+mod gauges;
 mod outlet;
 mod unit;
 
@@ -25,6 +26,7 @@ use crate::metrics;
 use crate::modes::Mode;
 use crate::replay::Run;
 use crate::settings::Settings;
+use gauges::Gauges;
 use outlet::Outlet;
 use unit::Unit;
 
@@ -39,6 +41,9 @@ const SPLIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Ends of windows come more often than this; after so long a silence the brokers are asked whether they live.
 const SILENCE: Duration = Duration::from_secs(15);
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How old what the metrics say may be.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A transaction may take a minute on its way; what takes longer hangs.
 const STALLS_AFTER: Duration = Duration::from_secs(180);
@@ -90,6 +95,10 @@ struct Worker<'a> {
     split_since: Option<Instant>,
     units: BTreeMap<Partition, Unit>,
     committed_at: Instant,
+    gauges: Gauges,
+    told_at: Instant,
+    /// Whether the group has answered.
+    is_member: bool,
     /// When it was last looked at whether a replay has ended: not after each record.
     looked_at: Instant,
 }
@@ -108,8 +117,9 @@ impl<'a> Worker<'a> {
         let outlet = Outlet::open(mode, kafka, &partitions)?;
         let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
         let member = GroupMember::join(kafka, &group, &topics)?;
+        let gauges = Gauges::new(mode, &topics);
         info!(mode = mode.name(), group, "processing");
-        health.ready();
+        health.not_ready("waits for its group to take it in");
         Ok(Worker {
             mode,
             settings,
@@ -126,6 +136,9 @@ impl<'a> Worker<'a> {
             split_since: None,
             units: BTreeMap::new(),
             committed_at: Instant::now(),
+            gauges,
+            told_at: Instant::now(),
+            is_member: false,
             looked_at: Instant::now(),
         })
     }
@@ -135,6 +148,7 @@ impl<'a> Worker<'a> {
             self.health.beat();
             self.step()?;
             self.ask_in_silence();
+            self.tell();
             if self.committed_at.elapsed() >= COMMIT_INTERVAL && self.units.values().any(Unit::has_outputs) {
                 self.commit()?;
             }
@@ -162,13 +176,28 @@ impl<'a> Worker<'a> {
         self.throttle()
     }
 
+    /// Once a moment, whether there is anything to publish or not.
+    fn tell(&mut self) {
+        if self.told_at.elapsed() < TELL_INTERVAL {
+            return;
+        }
+        self.told_at = Instant::now();
+        let state = self.member.state();
+        if state.is_member && !self.is_member {
+            self.is_member = true;
+            self.health.ready();
+        }
+        self.gauges.set(&mut self.units, &state);
+    }
+
     /// Brokers that are away send nothing, as those do that have nothing.
     fn ask_in_silence(&mut self) {
         if self.heard_at.elapsed() < SILENCE {
             return;
         }
         match self.member.ask_brokers(ASK_TIMEOUT) {
-            Ok(()) => self.health.ready(),
+            Ok(()) if self.is_member => self.health.ready(),
+            Ok(()) => self.health.not_ready("waits for its group to take it in"),
             Err(error) => self.health.not_ready(format!("does not reach Kafka: {error}")),
         }
         self.heard_at = Instant::now();
@@ -221,7 +250,8 @@ impl<'a> Worker<'a> {
             if let Some(stream) = self.topics.iter().position(|name| name == topic) {
                 self.halves.remove(&(*partition, stream));
             }
-            if self.units.remove(partition).is_some() {
+            if let Some(unit) = self.units.remove(partition) {
+                self.gauges.forget(*partition, &unit);
                 info!(mode = self.mode.name(), %partition, "gave up a partition");
             }
         }
@@ -267,10 +297,8 @@ impl<'a> Worker<'a> {
             for output in unit.take_outputs() {
                 self.outlet.output(&mut self.transactions, &output)?;
             }
-            unit.export(self.mode, *partition);
             commits.extend(unit.commits(&self.topics, *partition));
         }
-        metrics::UNITS.set(&[self.mode.name()], self.units.len() as f64);
         self.transactions.commit(&commits, &self.member)
     }
 
@@ -318,5 +346,12 @@ impl<'a> Worker<'a> {
             );
         }
         Ok(())
+    }
+}
+
+impl Drop for Worker<'_> {
+    /// Whoever works on its partitions next says how they are.
+    fn drop(&mut self) {
+        self.units.iter().for_each(|(partition, unit)| self.gauges.forget(*partition, unit));
     }
 }

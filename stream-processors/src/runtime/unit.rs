@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::metrics;
 use crate::modes::Mode;
-use crate::processor::{Checkpoint, Input, Kind, Memo, Output, Processor};
+use crate::processor::{Checkpoint, Counters, Input, Kind, Memo, Output, Processor};
 use crate::settings::Settings;
 
 /// Longer keys of dead records are cut here.
@@ -138,6 +138,10 @@ impl Unit {
         self.processor.closed_through_us()
     }
 
+    pub fn closed_to_us(&self) -> Option<i64> {
+        self.processor.closed_to_us()
+    }
+
     pub fn take_outputs(&mut self) -> Vec<Output> {
         self.processor.take_outputs()
     }
@@ -171,18 +175,19 @@ impl Unit {
             .collect()
     }
 
-    /// Sets the metrics of this unit.
-    pub fn export(&mut self, mode: Mode, partition: Partition) {
-        let mode = mode.name();
-        for (name, count) in self.processor.take_counters().iter() {
-            metrics::EVENTS.add(&[mode, name], count);
-        }
-        for (name, size) in self.processor.sizes() {
-            metrics::TABLE_ENTRIES.set(&[mode, name, &partition.to_string()], size as f64);
-        }
-        for position in &mut self.inputs {
-            metrics::RECORDS.add(&[mode], std::mem::take(&mut position.records));
-        }
+    /// Moves out what was counted since the last call.
+    pub fn take_counters(&mut self) -> Counters {
+        self.processor.take_counters()
+    }
+
+    /// Moves out how many records were read since the last call.
+    pub fn take_records(&mut self) -> u64 {
+        self.inputs.iter_mut().map(|position| std::mem::take(&mut position.records)).sum()
+    }
+
+    /// Sizes of its tables.
+    pub fn sizes(&self) -> Vec<(&'static str, usize)> {
+        self.processor.sizes()
     }
 
     fn refuse(&mut self, stream: usize, message: &Message<'_>, mut error: String) {

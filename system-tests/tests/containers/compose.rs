@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use headwater_system_tests::dashboards::{Query, queries, root};
 use serde_json::Value;
 
 use crate::engine::{Engine, succeed};
@@ -15,10 +15,6 @@ const PROJECT: &str = "headwater";
 const CONSOLE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8470);
 const PROMETHEUS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 const PATIENCE: Duration = Duration::from_secs(180);
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 /// The repository's compose file as this engine can run it.
 struct Compose<'a> {
@@ -104,13 +100,9 @@ fn the_whole_system_shows_the_shop_and_leaves_nothing() {
         (answer["data"]["result"][0]["value"][1] == "7").then_some(())
     });
     let service = edges[0]["server"]["name"].as_str().unwrap();
-    for (panel, query) in dashboards() {
-        let query = query.replace("$service", service).replace("$namespace", ".*");
-        let may_be_empty =
-            ["Dropped by reason", "What happened", "What it calls", "Latency of what", "Alerts that fire"];
-        let may_be_empty = may_be_empty.iter().any(|title| panel.contains(title));
-        engine.wait(&format!("{panel}: {query}"), PATIENCE, || {
-            let path = format!("/api/v1/query?query={}", encoded(&query));
+    for Query { title, text, may_be_empty } in queries(service).unwrap() {
+        engine.wait(&format!("{title}: {text}"), PATIENCE, || {
+            let path = format!("/api/v1/query?query={}", encoded(&text));
             let answer: Value = serde_json::from_str(&engine.get(PROMETHEUS, &path)?).ok()?;
             let is_filled = !answer["data"]["result"].as_array()?.is_empty();
             (answer["status"] == "success" && (is_filled || may_be_empty)).then_some(())
@@ -122,26 +114,6 @@ fn the_whole_system_shows_the_shop_and_leaves_nothing() {
     assert_eq!(engine.docker(&["volume", "ls", "--quiet"]), "");
     let networks = engine.docker(&["network", "ls", "--format", "{{.Name}}"]);
     assert!(!networks.contains(PROJECT), "{networks}");
-}
-
-/// Each panel's title and what it asks of Prometheus.
-fn dashboards() -> Vec<(String, String)> {
-    let mut queries = Vec::new();
-    for file in std::fs::read_dir(root().join("k8s/components/dashboards")).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        for panel in dashboard["panels"].as_array().unwrap() {
-            for target in panel["targets"].as_array().unwrap() {
-                let title = format!("{} {}", dashboard["title"], panel["title"]);
-                queries.push((title, target["expr"].as_str().unwrap().to_owned()));
-            }
-        }
-    }
-    assert!(queries.len() > 30);
-    queries
 }
 
 fn encoded(text: &str) -> String {

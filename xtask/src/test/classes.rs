@@ -71,6 +71,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::kubernetes::disturbances::", Class::Alone).takes(900).at_most_minutes(40).slow(),
     rule("system-tests::kubernetes::churn::", Class::Alone).takes(400).at_most_minutes(40).slow(),
     rule("system-tests::kubernetes::fleet::", Class::Alone).takes(600).at_most_minutes(40).slow(),
+    rule("system-tests::metrics::", Class::Waits).takes(50),
     // One live run is computed again by all of them.
     rule("cli::it::replay::", Class::Waits).together().takes(60),
     // Percentiles are compared with what the client measured.
