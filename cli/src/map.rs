@@ -68,6 +68,8 @@ pub struct EdgeLine<'a> {
     retransmits: i64,
     /// null if it was not measured.
     rtt_us: Option<f64>,
+    /// What clients asked for, which may not be who answered; at most eight, then `{more}`.
+    asked: &'a [String],
 }
 
 pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
@@ -176,6 +178,7 @@ pub fn line(edge: &Edge) -> Result<String> {
         connections_failed: edge.connections_failed,
         retransmits: edge.retransmits,
         rtt_us: (edge.rtt_us >= 0.0).then_some(edge.rtt_us),
+        asked: &edge.asked,
     };
     Ok(format!("{}\n", serde_json::to_string(&line)?))
 }

@@ -6,6 +6,7 @@
 //! Nothing here does I/O.
 #![deny(missing_docs)]
 
+pub mod asked;
 pub mod ids;
 pub mod place;
 pub mod records;

@@ -169,6 +169,7 @@ pub fn partial() -> Partial {
         retransmits: 8,
         rtt_us_sum: 900,
         rtt_count: 10,
+        asked: vec!["10.96.0.10:80".into()],
     }
 }
 
@@ -209,6 +210,7 @@ pub fn edge() -> Edge {
         connections_failed: 7,
         retransmits: 8,
         rtt_us: 90.5,
+        asked: vec!["10.96.0.10:80".into()],
         completeness: 0.5,
         missing: missing(),
     }

@@ -3,6 +3,7 @@
 //! Integers that stop at their maximum, and histograms: any order and any grouping of the additions gives the same bits.
 
 use headwater_histogram::Histogram;
+use headwater_schemas::asked::Asked;
 use headwater_schemas::records::Partial;
 
 use crate::processor::BadInput;
@@ -27,6 +28,7 @@ pub struct Sum {
     pub retransmits: i64,
     pub rtt_us_sum: i64,
     pub rtt_count: i64,
+    pub asked: Asked,
 }
 
 /// Adds to a sum that stops at its maximum.
@@ -56,6 +58,7 @@ impl Sum {
             retransmits: partial.retransmits,
             rtt_us_sum: partial.rtt_us_sum,
             rtt_count: partial.rtt_count,
+            asked: Asked::of(&partial.asked).ok_or_else(|| BadInput("asked holds what are no addresses".into()))?,
         };
         if let Some(bad) = sum.integers().into_iter().find(|value| !(0..=SUM_MAX).contains(value)) {
             return Err(BadInput(format!("a sum is {bad}, it must be from 0 to {SUM_MAX}")));
@@ -72,6 +75,7 @@ impl Sum {
         for (sum, value) in mine.into_iter().zip(other.integers()) {
             add(sum, value);
         }
+        self.asked.merge(&other.asked);
         for (sum, histogram) in
             [(&mut self.duration_ns, &other.duration_ns), (&mut self.server_duration_ns, &other.server_duration_ns)]
         {

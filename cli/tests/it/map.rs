@@ -42,6 +42,7 @@ fn edge(window_start_us: i64) -> Edge {
         connections_failed: 0,
         retransmits: 0,
         rtt_us: -1.0,
+        asked: vec!["10.96.0.1:80".into()],
         completeness: 1.0,
         missing: Vec::new(),
     }
@@ -75,6 +76,7 @@ fn the_map_of_a_day_has_all_of_its_windows_and_the_newest() {
     let printed = map(&settings, &["--json", "--minutes", "1440"]);
     let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len() as i64, WINDOWS);
+    assert_eq!(lines[0]["asked"], serde_json::json!(["10.96.0.1:80"]));
     let newest = lines.iter().map(|line| line["window_start"].as_str().unwrap()).max().unwrap();
     assert_eq!(
         humantime::parse_rfc3339(newest).unwrap(),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use headwater_schemas::asked::Asked;
 use headwater_schemas::records::{Edge, Missing, Workload};
 use serde::Serialize;
 
@@ -60,6 +61,8 @@ pub struct EdgeView {
     pub retransmits: i64,
     /// Mean of the windows; none if there was no measurement.
     pub rtt_us: Option<f64>,
+    /// What clients asked for, which may not be who answered: addresses with ports; at most eight, then `{more}`.
+    pub asked: Vec<String>,
     pub completeness: f64,
     /// Start of the newest window with this edge.
     pub last_window_us: i64,
@@ -137,6 +140,7 @@ struct EdgeTotal<'a> {
     retransmits: i64,
     rtt_us_sum: f64,
     rtt_windows: u32,
+    asked: Asked,
     completeness: f64,
     last_window_us: i64,
 }
@@ -155,6 +159,7 @@ impl<'a> EdgeTotal<'a> {
             retransmits: 0,
             rtt_us_sum: 0.0,
             rtt_windows: 0,
+            asked: Asked::default(),
             completeness: 1.0,
             last_window_us: edge.window_start_us,
         }
@@ -172,6 +177,9 @@ impl<'a> EdgeTotal<'a> {
         if edge.rtt_us >= 0.0 {
             self.rtt_us_sum += edge.rtt_us;
             self.rtt_windows += 1;
+        }
+        if let Some(asked) = Asked::of(&edge.asked) {
+            self.asked.merge(&asked);
         }
         self.completeness = self.completeness.min(edge.completeness);
     }
@@ -191,6 +199,7 @@ impl<'a> EdgeTotal<'a> {
             connections_failed: self.failed,
             retransmits: self.retransmits,
             rtt_us: (self.rtt_windows > 0).then(|| self.rtt_us_sum / f64::from(self.rtt_windows)),
+            asked: self.asked.into_addresses(),
             completeness: self.completeness,
             last_window_us: self.last_window_us,
         }

@@ -45,6 +45,7 @@ fn edge(window: i64, client: &str, server: &str, requests: i64, errors: i64) -> 
         connections_failed: 0,
         retransmits: 0,
         rtt_us: 40.0,
+        asked: vec![format!("10.96.0.{window}:80")],
         completeness: 1.0,
         missing: Vec::new(),
     }
@@ -102,6 +103,7 @@ fn sums_and_histograms_of_the_range_are_added_before_anything_is_divided() {
     // Of 1 to 100 and 1 to 50 ms, the 143rd smallest of 150 is 93 ms.
     assert!((ab.requests.p95_us / 93_000.0 - 1.0).abs() < 0.011, "{}", ab.requests.p95_us);
     assert_eq!(ab.to_client_bytes_per_s, 300.0);
+    assert_eq!(ab.asked, ["10.96.0.0:80", "10.96.0.1:80"]);
     let b = map.nodes.iter().find(|node| node.workload.workload.name == "b").unwrap();
     assert_eq!((b.incoming.requests, b.outgoing.requests), (150, 10));
 }

@@ -159,6 +159,7 @@ pub fn http(window_start_us: i64, client: &str, server: &str, requests: i64, err
         connections_failed: 0,
         retransmits: 0,
         rtt_us: 42.0,
+        asked: Vec::new(),
         completeness: 1.0,
         missing: Vec::new(),
     }

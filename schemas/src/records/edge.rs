@@ -53,6 +53,8 @@ pub struct Edge {
     pub retransmits: i64,
     /// Mean of the kernel's smoothed round-trip times, in microseconds; -1 if there was none.
     pub rtt_us: f64,
+    /// What clients asked for, with ports, before any translation; at most eight, then `{more}`.
+    pub asked: Vec<String>,
     /// 1 if every expected agent covered the whole window and dropped nothing; else below 1, at least 0.
     pub completeness: f64,
     /// What is missing of the window, and of whom.

@@ -52,6 +52,8 @@ pub struct Partial {
     pub rtt_us_sum: i64,
     /// How many round-trip times were added.
     pub rtt_count: i64,
+    /// What clients asked for, with ports, before any translation; at most eight, then `{more}`.
+    pub asked: Vec<String>,
 }
 
 record!(Partial, "Partial", "partial");

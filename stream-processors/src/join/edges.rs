@@ -4,7 +4,8 @@
 //! integers that stop at their maximum, so any order of adding gives the same bits. Bounded: past a number of different keys, a
 //! new one becomes unknown and is counted; past a number of different unseen servers, they do too.
 
-use headwater_schemas::records::{ADDRESS, Partial, Workload};
+use headwater_schemas::asked::with_port;
+use headwater_schemas::records::{ADDRESS, Partial, Side, Workload};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::exchanges::Exchange;
@@ -38,6 +39,8 @@ impl Key {
 pub struct Edges {
     sums: FxHashMap<Key, Sum>,
     unseen_servers: FxHashMap<(Symbol, u16), Symbol>,
+    /// What was noted already; past the bound it is noted again and again.
+    asked: FxHashSet<((Symbol, Symbol, Symbol), Symbol, u16)>,
     pub counters: Counters,
 }
 
@@ -51,17 +54,19 @@ impl Edges {
             self.counters.add("unseen_servers_cut_off", u64::from(address.is_known()));
             return Symbol::UNKNOWN;
         }
-        let text = symbols.text(address);
-        let name = if text.contains(':') { format!("[{text}]:{port}") } else { format!("{text}:{port}") };
+        let name = with_port(symbols.text(address), port);
         let name = symbols.intern_workload(["", "", ADDRESS, &name]);
         self.unseen_servers.insert((address, port), name);
         name
     }
 
-    pub fn add_exchange(&mut self, key: Key, exchange: &Exchange) {
+    pub fn add_exchange(&mut self, key: Key, exchange: &Exchange, symbols: &Symbols) {
         let Some(counts) = exchange.client.or(exchange.server) else {
             return;
         };
+        if let Some(client) = exchange.client {
+            self.asked(key, client.remote_address, client.remote_port, symbols);
+        }
         let weight = i64::from(counts.weight);
         let sum = self.sum(key);
         add(&mut sum.requests, weight);
@@ -76,8 +81,18 @@ impl Edges {
     }
 
     /// Adds all that a connection's record says; `sent` and `received` as its client means them.
-    pub fn add_flow(&mut self, key: Key, flow: &FlowItem, client_to_server_bytes: i64, server_to_client_bytes: i64) {
+    pub fn add_flow(
+        &mut self,
+        key: Key,
+        flow: &FlowItem,
+        client_to_server_bytes: i64,
+        server_to_client_bytes: i64,
+        symbols: &Symbols,
+    ) {
         use headwater_schemas::records::FlowState::{Closed, Failed};
+        if flow.side == Side::Client {
+            self.asked(key, flow.remote_address, flow.remote_port, symbols);
+        }
         let sum = self.sum(key);
         add(&mut sum.client_to_server_bytes, client_to_server_bytes);
         add(&mut sum.server_to_client_bytes, server_to_client_bytes);
@@ -89,6 +104,17 @@ impl Edges {
             add(&mut sum.rtt_us_sum, flow.rtt_us);
             add(&mut sum.rtt_count, 1);
         }
+    }
+
+    /// Notes what a client asked for, once for each edge, since it is the same most of the time.
+    fn asked(&mut self, key: Key, address: Symbol, port: u16, symbols: &Symbols) {
+        if self.asked.contains(&(key.edge(), address, port)) || !address.is_known() {
+            return;
+        }
+        if self.asked.len() < KEYS_MAX {
+            self.asked.insert((key.edge(), address, port));
+        }
+        self.sum(key).asked.add(symbols.text(address), port);
     }
 
     pub fn add_retransmits(&mut self, key: Key, retransmits: i64) {
@@ -136,6 +162,7 @@ impl Edges {
                 retransmits: sum.retransmits,
                 rtt_us_sum: sum.rtt_us_sum,
                 rtt_count: sum.rtt_count,
+                asked: sum.asked.into_addresses(),
             })
             .collect();
         partials.sort_by(|a, b| names(a).cmp(&names(b)));

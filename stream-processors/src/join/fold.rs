@@ -47,7 +47,7 @@ impl Fold<'_> {
                 _ => item.operation,
             };
             let key = Key { client, server, protocol: item.protocol, operation, status_class: item.status_class };
-            self.edges.add_exchange(key, exchange);
+            self.edges.add_exchange(key, exchange, self.symbols);
         }
     }
 
@@ -106,7 +106,7 @@ impl Fold<'_> {
                 (flow.received_bytes, flow.sent_bytes)
             }
         };
-        self.edges.add_flow(key, flow, to_server, to_client);
+        self.edges.add_flow(key, flow, to_server, to_client, self.symbols);
     }
 
     /// The client's side counts the connection; only what the server sent again is known to the server alone.

@@ -48,6 +48,7 @@ impl View for ServiceMapView {
             connections_failed: sum.connections_failed,
             retransmits: sum.retransmits,
             rtt_us,
+            asked: sum.asked.into_addresses(),
             completeness: window.completeness,
             missing: window.missing.clone(),
         })

@@ -183,10 +183,18 @@ fn check_exchanges(world: &World, logs: &Logs, partition: usize, said: &Said<'_>
 
 /// Nobody is named who is not at this connection.
 fn check_names(partial: &Partial, connection: usize) {
-    let address = Workload::local(ADDRESS, &format!("{}:80", server_address(connection)));
+    let address = Workload::local(ADDRESS, &asked(connection));
     let clients = [workload(connection, Side::Client), Workload::unknown()];
     let servers = [workload(connection, Side::Server), address, Workload::unknown()];
     assert!(clients.contains(&partial.client) && servers.contains(&partial.server), "misattributed: {partial:?}");
+    // What the server's side sees is another address, which nobody asked for.
+    let asked = asked(connection);
+    assert!(partial.asked.iter().all(|address| *address == asked), "nobody asked for that: {partial:?}");
+}
+
+/// What the client of a connection asks for.
+fn asked(connection: usize) -> String {
+    format!("{}:80", server_address(connection))
 }
 
 /// Sums of what connections did, by connection and window.
@@ -237,6 +245,10 @@ fn check_connections(world: &World, logs: &Logs, partition: usize, said: &Said<'
         assert!(!doubled || is_older, "doubled: {}", about());
         if all_is_well && ends.iter().any(Option::is_some) {
             assert_eq!([to_server, to_client, opened], [truth[0], truth[1], 1], "lost: {}", about());
+            let says = said.partials.iter().any(|partial| partial.asked == [asked(connection)]);
+            // Where the server's side is seen too, all of it may count in a window in which the client's has not told of it yet.
+            let is_of_client = ends[Side::Client as usize].is_some() && ends[Side::Server as usize].is_none();
+            assert!(says || !is_of_client, "nobody says what was asked for: {}", about());
         }
         for (&window_us, _) in said.closed.iter().filter(|(window_us, _)| said.is_complete(**window_us)) {
             let mut by_side = [[0; 2]; 2];
