@@ -32,16 +32,18 @@ pub struct Console {
 }
 
 impl Console {
-    pub fn start(kafka: &KafkaSettings, server: &ServerSettings, health: &Health) -> Result<Console> {
+    pub fn start(kafka: &KafkaSettings, settings: &ServerSettings, health: &Health) -> Result<Console> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .context("start the console's threads")?;
-        let limits = Limits { counted_edges_max: server.metrics_edges_max, ..Limits::default() };
+        let limits = Limits { counted_edges_max: settings.metrics_edges_max, ..Limits::default() };
         let feed = Feed::new(kafka.clone(), limits, health.clone());
-        let server = runtime.block_on(Server::bind(server, feed.clone()))?;
+        let server = runtime.block_on(Server::bind(settings, feed.clone()))?;
         feed.start()?;
+        headwater_console::alerting::start(&feed, &settings.alerting)?;
+        headwater_console::otlp::start(&feed, &settings.otlp)?;
         let url = server.url();
         runtime.spawn(async {
             if let Err(error) = server.run().await {

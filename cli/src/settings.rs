@@ -97,8 +97,7 @@ impl Settings {
     pub fn start_logging(&self, with_metrics: bool) -> Result<()> {
         let mut telemetry = self.telemetry.clone();
         telemetry.metrics_listen = telemetry.metrics_listen.filter(|_| with_metrics);
-        // What it serves is what every process has; the page's numbers are answers of the page.
-        telemetry.start("headwater", &[], &self.health)
+        telemetry.start("headwater", headwater_console::metrics::METRICS, &self.health)
     }
 }
 
@@ -127,7 +126,8 @@ pub fn add_flags(command: Command) -> Command {
     let serves_page = ["up", "console"].contains(&command.get_name());
     let mut command = headwater_settings::add_flags(command, KEYS);
     for key in std::iter::once(&CONFIG_KEY).chain(KEYS.iter().copied().flatten()) {
-        let of_page = ["console.", "metrics."].into_iter().any(|section| key.name.starts_with(section));
+        let of_page =
+            ["alerts.", "console.", "metrics.", "otlp."].into_iter().any(|section| key.name.starts_with(section));
         let hidden = !serves_page && of_page;
         command = command.mut_arg(key.name, |arg| arg.help_heading(HEADING).hide(hidden));
     }

@@ -280,7 +280,15 @@ impl Feed {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stopped(&self) -> bool {
+    /// Whether the alerts are as the topic has them now.
+    pub fn knows_alerts(&self) -> bool {
+        let alerts = TOPICS.iter().position(|topic| *topic == Topic::Alerts);
+        alerts
+            .and_then(|index| self.sources().get(index).cloned())
+            .is_some_and(|source| source.caught_up && source.broker_answers && source.problem.is_none())
+    }
+
+    pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }

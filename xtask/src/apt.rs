@@ -22,6 +22,7 @@ const SERVICES: &[(&str, &str)] = &[
     ("nginx", "nginx"),
     ("postgresql", "postgresql"),
     ("prometheus", "prometheus"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("redis-server", "redis-server"),
 ];
 

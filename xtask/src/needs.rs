@@ -219,9 +219,16 @@ pub const NEEDS: &[Need] = &[
         &["prometheus"],
         "install Prometheus 2.42 or later",
     ),
+    package(
+        "Prometheus's Alertmanager, for alerts",
+        Purpose::Test,
+        || all(&["prometheus-alertmanager"]),
+        &["prometheus-alertmanager"],
+        "install Alertmanager 0.25 or later as prometheus-alertmanager",
+    ),
     package("wrk, the load generator of the benchmarks", Purpose::Bench, || all(&["wrk"]), &["wrk"], "install wrk"),
     package(
-        "Go 1.24 or later, which builds Kubernetes once",
+        "Go 1.24 or later, which builds Kubernetes and a collector of OpenTelemetry once",
         Purpose::Cluster,
         go,
         &[],

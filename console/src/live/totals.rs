@@ -94,6 +94,11 @@ impl Counting {
         self.since_us.map(|_| self.through_us)
     }
 
+    /// End of the newest window that was counted, in microseconds since the epoch; none before the first one.
+    pub fn counted_to_us(&self) -> Option<i64> {
+        (self.windows > 0).then_some(self.end_us)
+    }
+
     /// Whether this window was counted.
     pub fn has(&self, start_us: i64) -> bool {
         self.since_us.is_some_and(|since_us| since_us <= start_us && start_us <= self.through_us)

@@ -23,8 +23,10 @@ use headwater_settings::{Key, Values};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::alerting::{self, AlertingSettings};
 use crate::feed::Feed;
 use crate::live::Limits;
+use crate::otlp::{self, OtlpSettings};
 
 /// Requests that are worked on at a time; who comes then is told to come again.
 pub const REQUESTS_MAX: usize = 256;
@@ -40,12 +42,22 @@ pub struct ServerSettings {
     pub hosts: Vec<String>,
     /// Edges that `/metrics` has series for; the rest is told as one.
     pub metrics_edges_max: usize,
+    /// Who is told of alerts.
+    pub alerting: AlertingSettings,
+    /// Who is sent the service graph.
+    pub otlp: OtlpSettings,
 }
 
 impl Default for ServerSettings {
     fn default() -> ServerSettings {
         let metrics_edges_max = Limits::default().counted_edges_max;
-        ServerSettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), hosts: Vec::new(), metrics_edges_max }
+        ServerSettings {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            hosts: Vec::new(),
+            metrics_edges_max,
+            alerting: AlertingSettings::default(),
+            otlp: OtlpSettings::default(),
+        }
     }
 }
 
@@ -61,6 +73,13 @@ impl ServerSettings {
             "2000",
             "Edges that /metrics of the page has series for, some 50 each; the traffic of the rest is told as one edge",
         ),
+        alerting::ALERTMANAGER,
+        alerting::SLACK,
+        alerting::SLACK_FILE,
+        otlp::ENDPOINT,
+        otlp::HEADERS,
+        otlp::HEADERS_FILE,
+        otlp::INTERVAL,
     ];
 
     /// Reads the settings; problems are noted in `values`.
@@ -71,7 +90,13 @@ impl ServerSettings {
             SocketAddr::from(([127, 0, 0, 1], 0))
         });
         let metrics_edges_max = values.number("metrics.edges_max", 1..=EDGES_MAX);
-        ServerSettings { listen, hosts: values.list("console.hosts"), metrics_edges_max }
+        ServerSettings {
+            listen,
+            hosts: values.list("console.hosts"),
+            metrics_edges_max,
+            alerting: AlertingSettings::read(values),
+            otlp: OtlpSettings::read(values),
+        }
     }
 }
 

@@ -261,12 +261,14 @@ impl Console {
         Console::serve(settings, ServerSettings::default())
     }
 
-    pub fn serve(settings: &KafkaSettings, server: ServerSettings) -> Console {
+    pub fn serve(settings: &KafkaSettings, server_settings: ServerSettings) -> Console {
         let runtime = Runtime::new().unwrap();
-        let limits = Limits { counted_edges_max: server.metrics_edges_max, ..Limits::default() };
+        let limits = Limits { counted_edges_max: server_settings.metrics_edges_max, ..Limits::default() };
         let feed = Feed::new(settings.clone(), limits, Default::default());
-        let server = runtime.block_on(Server::bind(&server, feed.clone())).unwrap();
+        let server = runtime.block_on(Server::bind(&server_settings, feed.clone())).unwrap();
         feed.start().unwrap();
+        headwater_console::alerting::start(&feed, &server_settings.alerting).unwrap();
+        headwater_console::otlp::start(&feed, &server_settings.otlp).unwrap();
         let url = server.url();
         runtime.spawn(server.run());
         Console { url, feed, _runtime: runtime }

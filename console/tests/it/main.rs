@@ -2,7 +2,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failed test shows them")]
 #![allow(clippy::unwrap_used)]
 
+mod alerting;
 mod api;
 mod browser;
 mod common;
+mod otlp;
 mod prometheus;

@@ -148,6 +148,14 @@ impl Values {
         choices[0].1
     }
 
+    /// Notes a problem if a secret came by its flag: every user of the machine sees the arguments of programs.
+    pub fn refuse_flag(&mut self, name: &'static str, file_name: &'static str) {
+        if self.found.get(name).is_some_and(|(_, source)| *source == Source::Flag) {
+            let variable = Key::optional(name, "").variable();
+            self.problem(name, format!("it is a secret, and arguments are seen by all: set {variable} or {file_name}"));
+        }
+    }
+
     /// A secret, given as such or as the path of a file that holds it under a second key.
     pub fn secret(&mut self, name: &'static str, file_name: &'static str) -> Option<String> {
         let Some(path) = self.optional(file_name) else { return self.optional(name) };

@@ -97,6 +97,17 @@ fn a_secret_can_come_from_a_file() {
 }
 
 #[test]
+fn a_secret_that_all_would_see_is_refused_without_being_told() {
+    let mut by_flag = values(&["--kafka-password", "hush"], &[]);
+    by_flag.refuse_flag("kafka.password", "kafka.password_file");
+    let told = by_flag.finish().unwrap_err().to_string();
+    assert!(told.contains("set HEADWATER_KAFKA_PASSWORD or kafka.password_file") && !told.contains("hush"), "{told}");
+    let mut by_variable = values(&[], &[("HEADWATER_KAFKA_PASSWORD", "hush")]);
+    by_variable.refuse_flag("kafka.password", "kafka.password_file");
+    by_variable.finish().unwrap();
+}
+
+#[test]
 fn durations_and_sizes_are_read_as_people_write_them() {
     const KEYS: &[Key] = &[Key::new("a.wait_ms", "10s", "Wait"), Key::new("a.room_bytes", "32MiB", "Room")];
     let read = |wait: &str, room: &str| {
