@@ -45,21 +45,12 @@ impl Console {
         headwater_console::alerting::start(&feed, &settings.alerting)?;
         headwater_console::otlp::start(&feed, &settings.otlp)?;
         let url = server.url();
-        runtime.spawn(async {
-            if let Err(error) = server.run().await {
-                tracing::error!("{error:#}");
-            }
-        });
+        runtime.spawn(server.run());
         Ok(Console { runtime: Some(runtime), feed, url })
     }
 
     pub fn url(&self) -> &str {
         &self.url
-    }
-
-    /// Whether an agent's heartbeat has come through Kafka.
-    pub fn is_fed(&self) -> bool {
-        self.feed.status().agents_beating > 0
     }
 
     fn wait_for_signal(&self) -> Result<()> {

@@ -10,9 +10,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use headwater_schemas::records::Workload;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::answers::{Answers, Question, json};
+use super::connections::{Connections, Counts};
+use crate::feed::Status;
 use crate::live::Range;
 
 /// Names are cut off far below this before they come here.
@@ -20,14 +22,22 @@ const NAME_BYTES_MAX: usize = 4096;
 
 type Shared = State<Arc<Answers>>;
 
-pub fn routes(answers: Arc<Answers>) -> Router {
+/// What `/api/status` says: of the data, and of who asks.
+#[derive(Serialize)]
+struct StatusView {
+    #[serde(flatten)]
+    status: Status,
+    connections: Counts,
+}
+
+pub fn routes(answers: Arc<Answers>, connections: Arc<Connections>) -> Router {
     Router::new()
         .route("/api/map", get(map))
         .route("/api/operations", get(operations))
         .route("/api/history", get(history))
         .route("/api/alerts", get(|answers, headers| ask(answers, headers, Ok(Question::Alerts))))
         .route("/api/agents", get(|answers, headers| ask(answers, headers, Ok(Question::Agents))))
-        .route("/api/status", get(status))
+        .route("/api/status", get(|answers, headers| status(answers, headers, connections)))
         .with_state(answers)
 }
 
@@ -86,8 +96,9 @@ async fn history(answers: Shared, headers: HeaderMap, query: Asked<HistoryQuery>
 }
 
 /// Small, and another one at each moment: it is never kept.
-async fn status(State(answers): Shared, headers: HeaderMap) -> Response {
-    json(&answers.feed().status()).map_or_else(|error| failure(&error), |encoded| encoded.respond(&headers))
+async fn status(State(answers): Shared, headers: HeaderMap, connections: Arc<Connections>) -> Response {
+    let view = StatusView { status: answers.feed().status(), connections: connections.counts() };
+    json(&view).map_or_else(|error| failure(&error), |encoded| encoded.respond(&headers))
 }
 
 async fn ask(State(answers): Shared, headers: HeaderMap, question: Result<Question, String>) -> Response {

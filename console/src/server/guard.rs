@@ -1,4 +1,4 @@
-//! What every answer carries, who gets one, and how many at a time.
+//! What every answer carries, and who gets one.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
 
 const HEADERS: [(HeaderName, &str); 6] = [
     (
@@ -29,17 +28,6 @@ pub async fn add_headers(request: Request, next: Next) -> Response {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-/// Who is more than the bound is told to come again, instead of making all others wait.
-pub async fn limit_requests(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    match places.try_acquire() {
-        Ok(_place) => next.run(request).await,
-        Err(_) => {
-            let told = "too many requests at a time; try again\n";
-            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], told).into_response()
-        }
-    }
 }
 
 /// The names under which the console may be asked.
@@ -75,8 +63,7 @@ impl Hosts {
 
 pub async fn refuse_foreign_hosts(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
     let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    // HTTP/2 has it in the address of the request.
-    let host = header.or(request.uri().authority().map(|authority| authority.as_str())).unwrap_or_default();
+    let host = header.unwrap_or_default();
     if !hosts.contain(host) {
         let told = "the console does not answer to this name; add it to the setting console.hosts if it is yours\n";
         return (StatusCode::MISDIRECTED_REQUEST, told).into_response();

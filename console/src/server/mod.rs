@@ -4,10 +4,11 @@
 //! unless another address is set, and only under names that are this machine's or configured; nothing is fetched from
 //! elsewhere and nothing can be changed through it. The page asks again every few seconds and holds no connection, so any
 //! number of tabs works, and whatever stands between (a proxy that answers 502, a port-forward that ended) heals by itself.
-//! Bounds: `REQUESTS_MAX` requests at a time, and those of `answers`.
+//! Bounds: those of `connections` and of `answers`.
 
 mod answers;
 mod api;
+mod connections;
 mod encoded;
 mod guard;
 mod page;
@@ -21,15 +22,12 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use headwater_settings::{Key, Values};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::alerting::{self, AlertingSettings};
 use crate::feed::Feed;
 use crate::live::Limits;
 use crate::otlp::{self, OtlpSettings};
-
-/// Requests that are worked on at a time; who comes then is told to come again.
-pub const REQUESTS_MAX: usize = 256;
+use connections::Connections;
 
 /// Each edge takes some kilobytes, and a Prometheus holds some millions of series.
 const EDGES_MAX: usize = 50_000;
@@ -105,6 +103,7 @@ pub struct Server {
     listener: TcpListener,
     router: Router,
     address: SocketAddr,
+    connections: Arc<Connections>,
 }
 
 impl Server {
@@ -118,30 +117,35 @@ impl Server {
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "the console asks for no password: whoever reaches this address sees the map");
         }
+        let connections = Connections::new(connections::Limits::default());
         let health = feed.health();
         let answers = Arc::new(answers::Answers::new(feed));
         let router = Router::new()
             .merge(page::routes())
             .merge(headwater_telemetry::health_routes(health))
             .merge(prometheus::routes(Arc::clone(&answers)))
-            .merge(api::routes(answers))
-            .layer(from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_MAX)), guard::limit_requests))
+            .merge(api::routes(answers, Arc::clone(&connections)))
             .layer(from_fn_with_state(guard::Hosts::new(address, &settings.hosts), guard::refuse_foreign_hosts))
             .layer(from_fn(guard::add_headers));
-        Ok(Server { listener, router, address })
+        Ok(Server { listener, router, address, connections })
     }
 
     /// Where a browser finds it.
     pub fn url(&self) -> String {
-        let ip = self.address.ip();
-        // The unspecified address is one to listen on, not one to go to.
-        let host = if ip.is_unspecified() { "localhost".to_owned() } else { SocketAddr::new(ip, 0).to_string() };
-        let host = host.strip_suffix(":0").unwrap_or(&host);
-        format!("http://{host}:{}", self.address.port())
+        url_of(self.address)
     }
 
     /// Answers until the task is dropped.
-    pub async fn run(self) -> Result<()> {
-        axum::serve(self.listener, self.router).await.context("serve the console")
+    pub async fn run(self) {
+        self.connections.serve(self.listener, self.router).await;
     }
+}
+
+/// Where a browser on this machine finds a console that listens there.
+pub fn url_of(address: SocketAddr) -> String {
+    let ip = address.ip();
+    // The unspecified address is one to listen on, not one to go to.
+    let host = if ip.is_unspecified() { "localhost".to_owned() } else { SocketAddr::new(ip, 0).to_string() };
+    let host = host.strip_suffix(":0").unwrap_or(&host);
+    format!("http://{host}:{}", address.port())
 }

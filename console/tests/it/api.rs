@@ -1,5 +1,8 @@
 //! The console against a real Kafka: what is published is what its JSON says.
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use crate::common::{
     Console, PATIENCE, WINDOW_US, Writer, eventually, firing, heartbeat, http, latency, newest_window_us, no_data,
     settings,
@@ -145,6 +148,33 @@ fn an_answer_that_did_not_change_is_not_sent_again_and_a_long_one_is_compressed(
     writer.edge(&http(start_us, "a", "b20", 100, 0, 1_000.0));
     writer.flush();
     eventually("another answer", || (ask(&tag, "identity").status().as_u16() == 200).then_some(()));
+}
+
+#[test]
+fn whoever_holds_connections_keeps_nobody_out() {
+    let console = Console::start(&settings("idle"));
+    let address = console.url.trim_start_matches("http://").to_owned();
+    let idle: Vec<TcpStream> = (0..500)
+        .map(|number| {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            // Some ask for nothing, some slowly.
+            if number % 3 == 0 {
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: loc").unwrap();
+            }
+            stream
+        })
+        .collect();
+    let page = ureq::get(&console.url).call().unwrap().body_mut().read_to_string().unwrap();
+    assert!(page.contains("<title>Headwater</title>"), "{page}");
+    for path in ["/main.js", "/style.css", "/api/map"] {
+        assert_eq!(get(&format!("{}{path}", console.url)).0, 200, "{path}");
+    }
+    let counts = eventually("all of them are counted", || {
+        let counts = get(&format!("{}/api/status", console.url)).1["connections"].clone();
+        (counts["displaced"].as_u64()? >= 500 - 256).then_some(counts)
+    });
+    assert!(counts["open"].as_u64().unwrap() <= 256 && counts["refused"] == 0, "{counts}");
+    drop(idle);
 }
 
 #[test]
