@@ -116,8 +116,20 @@ pub fn logs_json(matches: &ArgMatches, environment: Environment) -> bool {
 
 /// What was asked for of Kafka, the registry and logs, as variables of the environment for our other programs.
 pub fn for_children(given: &Values) -> Vec<(String, String)> {
-    let handed_on = |key: &&Key| key.name.starts_with("log.") || KafkaSettings::KEYS.contains(key);
-    let keys = KEYS.iter().copied().flatten().filter(handed_on);
+    variables(given, |key| key.name.starts_with("log.") || KafkaSettings::KEYS.contains(key))
+}
+
+/// The same of the page and its metrics.
+pub fn for_page(given: &Values) -> Vec<(String, String)> {
+    variables(given, is_of_page)
+}
+
+fn is_of_page(key: &Key) -> bool {
+    ["alerts.", "console.", "metrics.", "otlp."].into_iter().any(|section| key.name.starts_with(section))
+}
+
+fn variables(given: &Values, handed_on: impl Fn(&Key) -> bool) -> Vec<(String, String)> {
+    let keys = KEYS.iter().copied().flatten().filter(|key| handed_on(key));
     keys.filter_map(|key| Some((key.variable(), given.optional(key.name)?))).collect()
 }
 
@@ -126,9 +138,7 @@ pub fn add_flags(command: Command) -> Command {
     let serves_page = ["up", "console"].contains(&command.get_name());
     let mut command = headwater_settings::add_flags(command, KEYS);
     for key in std::iter::once(&CONFIG_KEY).chain(KEYS.iter().copied().flatten()) {
-        let of_page =
-            ["alerts.", "console.", "metrics.", "otlp."].into_iter().any(|section| key.name.starts_with(section));
-        let hidden = !serves_page && of_page;
+        let hidden = !serves_page && is_of_page(key);
         command = command.mut_arg(key.name, |arg| arg.help_heading(HEADING).hide(hidden));
     }
     command

@@ -8,21 +8,25 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use headwater_process::{Child, tail};
+use headwater_process::{Cgroup, Child, tail};
 
+use super::place::Place;
 use super::say::Say;
 use crate::child::Program;
 
 /// PostgreSQL makes a database cluster first.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
-/// What the shop says of itself: where its processes are, and that all of them answer.
+/// What the shop says of itself, and that all of it answers.
 const LINE: &str = "demo shop: ";
-const CGROUP_LINE: &str = "cgroup:";
+/// Of the cgroup's name, as the shop calls its own.
+const CGROUP_PREFIX: &str = "headwater-demo-";
 const LAST_LINE: &str = "Ctrl-C stops it.";
 
+/// The order of the fields is that in which they are given back: the cgroup is empty then.
 pub struct Demo {
     pub child: Child,
+    cgroup: Cgroup,
     program: PathBuf,
     dir: PathBuf,
     /// Lines of its log that were told.
@@ -31,35 +35,35 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts it in `dir`; [`Demo::wait_ready`] waits for it, so that other things can start meanwhile.
-    pub fn start(program: &Path, dir: &Path, log: &Path) -> Result<Demo> {
+    /// Starts it in a cgroup of its own, which takes root, unlike all that it does; [`Demo::wait_ready`] waits for it, so that
+    /// other things can start meanwhile. `programs` is the folder that a person knows.
+    pub fn start(programs: &Path, place: &Place) -> Result<Demo> {
+        let (cgroup, dir) = (Cgroup::create(CGROUP_PREFIX)?, place.shop_folder()?);
         let shop = Program {
             name: "demo-shop",
-            path: program.to_owned(),
-            args: vec!["up".into(), "--dir".into(), dir.as_os_str().to_owned()],
+            path: place.program("demo-shop"),
+            args: vec!["up".into(), "--stay-in-cgroup".into(), "--dir".into(), dir.as_os_str().to_owned()],
             variables: Vec::new(),
-            log: log.to_owned(),
+            log: place.log_dir.join("demo-shop.log"),
         };
-        let child = shop.launch().spawn()?;
-        Ok(Demo { child, program: program.to_owned(), dir: dir.to_owned(), told: 0, log_bytes: 0 })
+        let child = place.shop()(shop.launch()).in_cgroup(cgroup.path()).spawn()?;
+        Ok(Demo { child, cgroup, program: programs.join("demo-shop"), dir, told: 0, log_bytes: 0 })
     }
 
-    /// Returns the cgroup of all its processes, or none if the user stops the start.
-    pub fn wait_ready(&mut self, say: &Say, stop: &AtomicBool) -> Result<Option<PathBuf>> {
+    /// Holds all its processes.
+    pub fn cgroup(&self) -> &Path {
+        self.cgroup.path()
+    }
+
+    /// Returns when it is ready; false if the user stops the start.
+    pub fn wait_ready(&mut self, say: &Say, stop: &AtomicBool) -> Result<bool> {
         let deadline = Instant::now() + START_TIMEOUT;
         while !stop.load(Ordering::Relaxed) {
             self.child.require()?;
             self.news().iter().for_each(|line| say.step(line));
             let log = fs::read_to_string(self.child.log()).unwrap_or_default();
             if log.lines().any(|line| line == LAST_LINE) {
-                let cgroup = log.lines().find_map(|line| line.trim().strip_prefix(CGROUP_LINE)).map(str::trim);
-                return match cgroup {
-                    Some(cgroup) => Ok(Some(cgroup.into())),
-                    None => bail!(
-                        "the demo shop did not say which cgroup it is in; its log: {}",
-                        self.child.log().display()
-                    ),
-                };
+                return Ok(true);
             }
             if Instant::now() > deadline {
                 let log = self.child.log();
@@ -71,7 +75,7 @@ impl Demo {
             }
             thread::sleep(POLL);
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// What it said since the last call: what starts, and which of its parts ended and was started again.

@@ -2,11 +2,14 @@
 //!
 //! In: flags. Out: Kafka and the registry (unless they are given), the agent, the processors and the page; with `--demo` a
 //! sample system too, and then nothing but that is captured. Promises: what is needed is checked before anything starts;
-//! Ctrl-C stops what was started, in order, and only that; no child outlives this process, however it ends.
+//! Ctrl-C stops what was started, in order, and only that; no child outlives this process, however it ends; what needs
+//! no root does not run as root.
 //! Bounds: the restarts of a child ([`RESTARTS_MAX`](headwater_process::RESTARTS_MAX)) and each wait.
 
 mod demo;
 mod options;
+mod page;
+mod place;
 mod preflight;
 mod ready;
 mod say;
@@ -33,7 +36,8 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches, environment: Environment, unknown: Problems) -> Result<()> {
     let args = UpArgs::from_arg_matches(matches)?;
     let options = Options::read(args, matches, environment, unknown)?;
-    options.settings.start_logging(true)?;
+    // The page's process tells of the page's health.
+    options.settings.start_logging(false)?;
     let say = Say::new();
     let programs = preflight::check(&options)?;
     let stop = session::stop_on_signals()?;

@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use headwater_settings::{Environment, Problems};
 use headwater_stack::Wanted;
 
-use crate::settings::{Settings, for_children, given};
+use crate::settings::{Settings, for_children, for_page, given};
 
 #[derive(Debug, clap::Args)]
 pub struct UpArgs {
@@ -48,6 +48,8 @@ pub struct Options {
     pub wanted: Wanted,
     /// Settings of Kafka, registry and logs for the children, as variables of the environment.
     pub for_children: Vec<(String, String)>,
+    /// Settings of the page, as variables of its environment.
+    pub for_page: Vec<(String, String)>,
 }
 
 impl Options {
@@ -58,7 +60,7 @@ impl Options {
         }
         let given = given(matches, environment);
         let wanted = Wanted { brokers: given.optional("kafka.brokers"), registry_url: given.optional("registry.url") };
-        let for_children = for_children(&given);
-        Ok(Options { args, settings, wanted, for_children })
+        let (for_children, for_page) = (for_children(&given), for_page(&given));
+        Ok(Options { args, settings, wanted, for_children, for_page })
     }
 }

@@ -10,9 +10,7 @@ use super::options::Options;
 
 /// Where our other programs are: beside this one, as cargo and every package put them.
 pub struct Programs {
-    pub agent: PathBuf,
-    pub processor: PathBuf,
-    pub demo_shop: PathBuf,
+    pub folder: PathBuf,
 }
 
 pub fn check(options: &Options) -> Result<Programs> {
@@ -26,19 +24,20 @@ pub fn check(options: &Options) -> Result<Programs> {
                 .to_owned(),
         );
     }
-    let mut program = |name: &str, package: &str, needed: bool| {
+    for (name, package, is_needed) in [
+        ("headwater-agent", "headwater-agent", true),
+        ("headwater-processor", "headwater-processors", true),
+        ("demo-shop", "headwater-demo-shop", options.args.demo),
+    ] {
         let path = folder.join(name);
-        if needed && !path.is_file() {
+        if is_needed && !path.is_file() {
             problems.push(format!("{} is not there: build it with `cargo build -p {package}`", path.display()));
         }
-        path
-    };
-    let programs = Programs {
-        agent: program("headwater-agent", "headwater-agent", true),
-        processor: program("headwater-processor", "headwater-processors", true),
-        demo_shop: program("demo-shop", "headwater-demo-shop", options.args.demo),
-    };
+    }
     let listen = options.settings.server.listen;
+    if let Err(error) = super::page::check_port(listen) {
+        problems.push(error.to_string());
+    }
     if let Err(error) = TcpListener::bind(listen) {
         problems.push(format!(
             "the page cannot be served on {listen}: {error}; stop the program that is there, or choose a port with --console-port"
@@ -67,7 +66,7 @@ pub fn check(options: &Options) -> Result<Programs> {
         }
     }
     match problems.as_slice() {
-        [] => Ok(programs),
+        [] => Ok(Programs { folder }),
         [one] => bail!("{one}"),
         several => bail!("{} things are in the way:\n  - {}", several.len(), several.join("\n  - ")),
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,15 +14,15 @@ use anyhow::{Context, Result, bail};
 use headwater_kafka::KafkaSettings;
 use headwater_process::{Kept, Seen, tail};
 use headwater_stack::{Progress, Services, StackOptions};
-use tempfile::TempDir;
 
 use super::demo::Demo;
 use super::options::Options;
+use super::page::Page;
+use super::place::Place;
 use super::preflight::Programs;
 use super::ready::{DemoReady, Ready};
 use super::say::Say;
 use crate::child::Program;
-use crate::console::Console;
 use crate::running::{Announced, Running};
 
 const POLL: Duration = Duration::from_millis(100);
@@ -36,15 +35,14 @@ const STOP_PATIENCE: Duration = Duration::from_secs(8);
 pub struct Session {
     agent: Kept,
     processor: Kept,
-    demo: Option<(Demo, PathBuf)>,
-    console: Console,
+    page: Page,
+    demo: Option<Demo>,
     _services: Services,
     kafka: KafkaSettings,
-    log_dir: PathBuf,
     ready_file: Option<PathBuf>,
     /// So that other commands find this `up` by themselves.
     announced: Option<Announced>,
-    _folder: TempDir,
+    place: Place,
 }
 
 /// Set by Ctrl-C and SIGTERM. A second one ends this process at once; the kernel then stops its children.
@@ -62,20 +60,18 @@ pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
 impl Session {
     /// Returns when the page is served and the agent's first heartbeat has come through Kafka; none if the user stops it.
     pub fn start(options: &Options, programs: &Programs, say: &Say, stop: &Arc<AtomicBool>) -> Result<Option<Session>> {
-        let folder = create_folder()?;
-        let log_dir = match &options.args.data_dir {
-            Some(data_dir) => data_dir.join("logs"),
-            None => folder.path().join("logs"),
-        };
-        fs::create_dir_all(&log_dir).with_context(|| format!("make the folder {}", log_dir.display()))?;
-        say.step(&format!("Logs are in {}", log_dir.display()));
+        let place = Place::make(&options.args, &programs.folder, say)?;
+        say.step(&format!("Logs are in {}", place.log_dir.display()));
+        if let Some(user) = place.user {
+            say.step(&format!("All but the agent runs as user {}", user.uid));
+        }
 
         // The sample system takes about as long as Kafka: both start at the same time.
         let mut demo = match options.args.demo {
-            true => Some(Demo::start(&programs.demo_shop, folder.path(), &log_dir.join("demo-shop.log"))?),
+            true => Some(Demo::start(&programs.folder, &place)?),
             false => None,
         };
-        let Some(services) = open_services(options, &log_dir, say, stop)? else { return Ok(None) };
+        let Some(services) = open_services(options, &place, say, stop)? else { return Ok(None) };
         let kafka = KafkaSettings {
             brokers: services.bootstrap().to_owned(),
             registry_url: services.registry_url().trim_end_matches('/').to_owned(),
@@ -86,35 +82,48 @@ impl Session {
         variables.push(("HEADWATER_KAFKA_BROKERS".into(), kafka.brokers.clone()));
         variables.push(("HEADWATER_REGISTRY_URL".into(), kafka.registry_url.clone()));
 
-        let keep = |name, path: &Path, args: Vec<OsString>| {
-            let log = log_dir.join(format!("{name}.log"));
-            let program = Program { name, path: path.to_owned(), args, variables: variables.clone(), log };
-            Kept::start(move || program.launch())
+        let mut page_variables = [variables.as_slice(), &options.for_page].concat();
+        place.readable(&mut variables)?;
+        place.readable(&mut page_variables)?;
+
+        let program = |name, path: PathBuf, args: Vec<OsString>| {
+            let log = place.log_dir.join(format!("{name}.log"));
+            Program { name, path, args, variables: variables.clone(), log }
         };
         say.step("Starting the processors");
-        let processor = keep("headwater-processor", &programs.processor, vec!["all".into()])?;
+        let processor = program("headwater-processor", place.program("headwater-processor"), vec!["all".into()]);
+        let plain = place.plain();
+        let processor = Kept::start(move || plain(processor.launch()))?;
         let mut cgroups = options.args.cgroup.clone();
-        let mut demo_cgroup = None;
         if let Some(demo) = &mut demo {
-            let Some(cgroup) = demo.wait_ready(say, stop)? else { return Ok(None) };
-            cgroups.push(cgroup.clone());
-            demo_cgroup = Some(cgroup);
+            if !demo.wait_ready(say, stop)? {
+                return Ok(None);
+            }
+            cgroups.push(demo.cgroup().to_owned());
         }
         say.step("Starting the agent");
-        let agent = keep("headwater-agent", &programs.agent, capture_flags(&cgroups, &options.args.pid))?;
+        let flags = capture_flags(&cgroups, &options.args.pid);
+        let agent = program("headwater-agent", programs.folder.join("headwater-agent"), flags);
+        let root = place.root();
+        let agent = Kept::start(move || root(agent.launch()))?;
         say.step("Starting the console");
-        let console = Console::start(&kafka, &options.settings.server, &options.settings.health)?;
+        let page = Page::start(
+            &place.program("headwater"),
+            options.settings.server.listen,
+            page_variables,
+            &place.log_dir,
+            place.plain(),
+        )?;
         let mut session = Session {
             agent,
             processor,
-            demo: demo.zip(demo_cgroup),
-            console,
+            page,
+            demo,
             _services: services,
             kafka,
-            log_dir,
             ready_file: options.args.ready_file.clone(),
             announced: None,
-            _folder: folder,
+            place,
         };
         let begun = session.wait_for_heartbeat(say, stop).and_then(|beats| {
             if beats {
@@ -137,7 +146,7 @@ impl Session {
         let KafkaSettings { brokers, registry_url, prefix, .. } = &self.kafka;
         say.step("Headwater is up");
         say.line("");
-        say.heading(&format!("  The map:   {}", self.console.url()));
+        say.heading(&format!("  The map:   {}", self.page.url()));
         // As it can be typed, wherever this program is.
         let program = std::env::current_exe().unwrap_or_else(|_| "headwater".into());
         let flags = match self.announced {
@@ -149,12 +158,12 @@ impl Session {
         say.line(&format!(
             "             (with the values, if your kcat was built with Avro: -s value=avro -r {registry_url})"
         ));
-        if let Some((demo, cgroup)) = &self.demo {
-            say.line(&format!("  Captured:  only the sample system, cgroup {}", cgroup.display()));
+        if let Some(demo) = &self.demo {
+            say.line(&format!("  Captured:  only the sample system, cgroup {}", demo.cgroup().display()));
             say.line(&format!("  Break it:  {}", words(&demo.fault_command()).join(" ")));
             say.line(&format!("  Heal it:   {}", words(&demo.clear_command()).join(" ")));
         }
-        say.line(&format!("  Logs:      {}", self.log_dir.display()));
+        say.line(&format!("  Logs:      {}", self.place.log_dir.display()));
         say.line("  The first window closes in about 15 seconds. Ctrl-C stops everything.");
         say.line("");
         Ok(())
@@ -175,23 +184,27 @@ impl Session {
     pub fn stop(&mut self, say: &Say) {
         say.step("Stopping");
         self.agent.terminate();
-        if let Some((demo, _)) = &mut self.demo {
+        if let Some(demo) = &mut self.demo {
             demo.child.terminate();
         }
         self.processor.terminate();
+        self.page.child.terminate();
         let say_killed = |name: &str| {
             say.warn(&format!("{name} did not stop in {} s and was killed", STOP_PATIENCE.as_secs()));
         };
         if self.agent.wait(STOP_PATIENCE) {
             say_killed(self.agent.name());
         }
-        if let Some((demo, _)) = &mut self.demo
+        if let Some(demo) = &mut self.demo
             && demo.child.wait(STOP_PATIENCE)
         {
             say_killed(demo.child.name());
         }
         if self.processor.wait(STOP_PATIENCE) {
             say_killed(self.processor.name());
+        }
+        if self.page.child.wait(STOP_PATIENCE) {
+            say_killed(self.page.child.name());
         }
         if let Some(path) = &self.ready_file {
             // It may be gone already; it must not stay and speak of what no longer runs.
@@ -202,7 +215,7 @@ impl Session {
     /// Looks once at each child. Returns whether a process id changed.
     fn look_after(&mut self, say: &Say) -> Result<bool> {
         let mut changed = false;
-        for child in [&mut self.agent, &mut self.processor] {
+        for child in [&mut self.agent, &mut self.processor, &mut self.page.child] {
             match child.look_after()? {
                 Seen::Running => {}
                 Seen::Died(told, pause) => {
@@ -215,7 +228,7 @@ impl Session {
                 }
             }
         }
-        if let Some((demo, _)) = &mut self.demo {
+        if let Some(demo) = &mut self.demo {
             demo.news().iter().for_each(|line| say.step(line));
             if let Err(ended) = demo.child.require() {
                 // A new shop would have another cgroup than the agent looks at.
@@ -232,13 +245,14 @@ impl Session {
     fn wait_for_heartbeat(&mut self, say: &Say, stop: &AtomicBool) -> Result<bool> {
         say.step("Waiting for the agent's first heartbeat");
         let deadline = Instant::now() + HEARTBEAT_TIMEOUT;
-        while !self.console.is_fed() {
+        while !self.page.is_fed() {
             if stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             // What dies in its first seconds will not do better the second time.
             self.agent.require()?;
             self.processor.require()?;
+            self.page.child.require()?;
             self.look_after(say)?;
             if Instant::now() > deadline {
                 let log = self.agent.log();
@@ -256,7 +270,7 @@ impl Session {
 
     fn announce(&mut self, folder: &Path, say: &Say) {
         let KafkaSettings { brokers, registry_url, prefix, .. } = &self.kafka;
-        let running = Running::this(brokers, registry_url, prefix, self.console.url());
+        let running = Running::this(brokers, registry_url, prefix, self.page.url());
         match running.and_then(|running| running.announce(folder)) {
             Ok(announced) => self.announced = Some(announced),
             Err(error) => say.warn(&format!("Other commands will not find this `up` by themselves: {error:#}")),
@@ -266,21 +280,21 @@ impl Session {
     fn write_ready_file(&self) -> Result<()> {
         let Some(path) = &self.ready_file else { return Ok(()) };
         let own = ("headwater".to_owned(), Some(std::process::id()));
-        let kept = [&self.agent, &self.processor].map(|child| (child.name().to_owned(), child.pid()));
-        let shop = self.demo.as_ref().map(|(demo, _)| (demo.child.name().to_owned(), Some(demo.child.pid())));
+        let kept = [&self.agent, &self.processor, &self.page.child].map(|child| (child.name().to_owned(), child.pid()));
+        let shop = self.demo.as_ref().map(|demo| (demo.child.name().to_owned(), Some(demo.child.pid())));
         let pids = kept.into_iter().chain(shop).chain([own]);
         let pids: BTreeMap<String, u32> = pids.filter_map(|(name, pid)| Some((name, pid?))).collect();
-        let demo = self.demo.as_ref().map(|(demo, cgroup)| DemoReady {
-            cgroup: cgroup.clone(),
+        let demo = self.demo.as_ref().map(|demo| DemoReady {
+            cgroup: demo.cgroup().to_owned(),
             fault_command: words(&demo.fault_command()),
             clear_command: words(&demo.clear_command()),
         });
         let ready = Ready {
-            console_url: self.console.url().to_owned(),
+            console_url: self.page.url().to_owned(),
             brokers: self.kafka.brokers.clone(),
             registry_url: self.kafka.registry_url.clone(),
             prefix: self.kafka.prefix.clone(),
-            log_dir: self.log_dir.clone(),
+            log_dir: self.place.log_dir.clone(),
             pids,
             demo,
         };
@@ -290,12 +304,13 @@ impl Session {
 
 /// Kafka and registry take their time, and a user who presses Ctrl-C meanwhile is not kept waiting: then none is returned,
 /// and what runs by then ends with this process.
-fn open_services(options: &Options, log_dir: &Path, say: &Say, stop: &Arc<AtomicBool>) -> Result<Option<Services>> {
+fn open_services(options: &Options, place: &Place, say: &Say, stop: &Arc<AtomicBool>) -> Result<Option<Services>> {
     let args = &options.args;
     let lines = say.clone();
     let stack = StackOptions {
         data_dir: args.data_dir.clone(),
-        log_dir: Some(log_dir.to_owned()),
+        log_dir: Some(place.log_dir.clone()),
+        user: place.user,
         kafka_port: args.kafka_port,
         registry_port: args.registry_port,
         progress: Progress::new(move |line| lines.step(line)),
@@ -331,13 +346,6 @@ fn capture_flags(cgroups: &[PathBuf], pids: &[u32]) -> Vec<OsString> {
         flags.extend(["--capture-pid".into(), list.join(",").into()]);
     }
     flags
-}
-
-/// The folder of this run: everyone may enter it, for the sample system's database runs as `nobody`.
-fn create_folder() -> Result<TempDir> {
-    let permissions = fs::Permissions::from_mode(0o755);
-    let folder = tempfile::Builder::new().prefix("headwater-up-").permissions(permissions).tempdir();
-    folder.with_context(|| format!("make a folder in {}", std::env::temp_dir().display()))
 }
 
 fn words(command: &[OsString]) -> Vec<String> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod command;
+mod docs;
 mod logs;
 mod map;
 mod replay;

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -67,10 +68,14 @@ fn headwater() -> Command {
 fn the_demo_is_seen_breaks_heals_and_stops() {
     let folder = tempfile::tempdir().unwrap();
     let ready_file = folder.path().join("ready.json");
+    // Apart from any other that runs on this machine.
+    let up_folder = folder.path().join("run");
     let log = fs::File::create(folder.path().join("up.log")).unwrap();
     let process = headwater()
         .args(["up", "--demo", "--yes", "--console-port", "0", "--ready-file"])
         .arg(&ready_file)
+        .arg("--up-folder")
+        .arg(&up_folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
@@ -86,13 +91,43 @@ fn the_demo_is_seen_breaks_heals_and_stops() {
         serde_json::from_str(&ready.unwrap_or_else(|| panic!("not ready in time:\n{}", told()))).unwrap();
     let ready_at = Instant::now();
 
+    nothing_runs_as_root_but_the_agent(up.process.id(), &ready);
     the_whole_map_comes(&ready, ready_at);
     windows_are_shown_in_time(&ready);
     let windows = || get(&ready.console_url, "/api/map?minutes=5")["span"]["windows"].as_u64();
     let past = wait_for(PAST_WITHIN, || windows().filter(|&windows| windows >= PAST_WINDOWS));
     assert!(past.is_some(), "only {:?} windows {PAST_WITHIN:?} later", windows());
     the_fault_is_named_and_resolves(&ready);
+    crate::docs::run_what_is_shown_of_up(&up_folder);
     everything_stops(&mut up, &ready, &ready_file, &told);
+}
+
+/// Kafka, the registry, the page, the processors and all of the shop, whose parts are children of its own program.
+fn nothing_runs_as_root_but_the_agent(up: u32, ready: &Ready) {
+    let stats: Vec<(u32, u32, String)> = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| {
+            let stat = fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+            let (pid, rest) = stat.split_once(" (")?;
+            let (name, rest) = rest.rsplit_once(") ")?;
+            let parent = rest.split(' ').nth(1)?;
+            Some((pid.parse().ok()?, parent.parse().ok()?, name.to_owned()))
+        })
+        .collect();
+    let mut family = BTreeSet::from([up]);
+    while let Some((pid, ..)) =
+        stats.iter().find(|(pid, parent, _)| family.contains(parent) && !family.contains(pid)).cloned()
+    {
+        family.insert(pid);
+    }
+    // One that has ended meanwhile has no owner.
+    let owner = |pid: u32| Some(fs::metadata(format!("/proc/{pid}")).ok()?.uid());
+    let of_root = stats.iter().filter(|(pid, ..)| family.contains(pid) && owner(*pid) == Some(0));
+    let names: BTreeSet<&str> = of_root.map(|(.., name)| name.as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["headwater", "headwater-agent"]));
+    let javas = stats.iter().filter(|(pid, _, name)| family.contains(pid) && name == "java").count();
+    assert!(javas == 2 && family.len() > 15, "{} processes, {javas} of Java", family.len());
+    assert_eq!(owner(ready.pids["headwater"].cast_unsigned()), Some(0));
 }
 
 fn the_whole_map_comes(ready: &Ready, ready_at: Instant) {

@@ -54,6 +54,16 @@ impl Cgroup {
         }
     }
 
+    /// Where the one is that this process is in.
+    pub fn of_this_process() -> Result<PathBuf, ProcessError> {
+        let [mounts, own] = ["/proc/self/mounts", "/proc/self/cgroup"]
+            .map(|file| fs::read_to_string(file).map_err(ProcessError::io(format!("read {file}"))));
+        let root = cgroup2_mount(&mounts?).ok_or(ProcessError::NoCgroups)?;
+        let own = own?;
+        let path = own.lines().find_map(|line| line.strip_prefix("0::/")).ok_or(ProcessError::NoCgroups)?;
+        Ok(root.join(path))
+    }
+
     /// Its folder in the file system of cgroups.
     pub fn path(&self) -> &Path {
         &self.path

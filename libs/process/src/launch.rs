@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use crate::child::{Child, Ending};
 use crate::error::ProcessError;
 use crate::spawner::{self, Preparation};
+use crate::user::User;
 
 /// A program to start as a child. Its input is empty and its output is appended to a log, unless they are piped.
 #[derive(Debug)]
@@ -21,7 +22,8 @@ pub struct Launch {
     pipes_stdout: bool,
     ending: Ending,
     cgroup: Option<PathBuf>,
-    user: Option<(libc::uid_t, libc::gid_t)>,
+    user: Option<User>,
+    log_owner: Option<User>,
 }
 
 impl Launch {
@@ -39,6 +41,7 @@ impl Launch {
             ending,
             cgroup: None,
             user: None,
+            log_owner: None,
         }
     }
 
@@ -75,9 +78,14 @@ impl Launch {
         Launch { cgroup: Some(cgroup.to_owned()), ..self }
     }
 
-    /// It runs as this user and group, and in no other group.
-    pub fn as_user(self, user: libc::uid_t, group: libc::gid_t) -> Launch {
-        Launch { user: Some((user, group)), ..self }
+    /// It runs as this user, and in no group but his.
+    pub fn as_user(self, user: User) -> Launch {
+        Launch { user: Some(user), ..self }
+    }
+
+    /// The file of its output is in a folder of this user's, who could put a link there: it is opened with his rights.
+    pub fn logging_as(self, owner: User) -> Launch {
+        Launch { log_owner: Some(owner), ..self }
     }
 
     /// More arguments, behind those that it has.
@@ -92,7 +100,12 @@ impl Launch {
             let path = self.output.clone();
             |source| ProcessError::Log { path, source }
         };
-        let errors = File::options().create(true).append(true).open(&self.output).map_err(opening())?;
+        let open = || File::options().create(true).append(true).open(&self.output);
+        let opened = match self.log_owner {
+            Some(owner) => owner.act(open).flatten(),
+            None => open(),
+        };
+        let errors = opened.map_err(opening())?;
         let output = match self.pipes_stdout {
             true => Stdio::piped(),
             false => errors.try_clone().map_err(opening())?.into(),
@@ -137,6 +150,7 @@ impl Clone for Launch {
             ending: self.ending,
             cgroup: self.cgroup.clone(),
             user: self.user,
+            log_owner: self.log_owner,
         }
     }
 }

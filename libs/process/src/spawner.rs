@@ -9,12 +9,14 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
+use crate::user::User;
+
 /// What a child does before it becomes its program.
 pub(crate) struct Preparation {
     /// The `cgroup.procs` of the cgroup to enter.
     pub cgroup: Option<File>,
-    /// The user and the group to become.
-    pub user: Option<(libc::uid_t, libc::gid_t)>,
+    /// The user to become.
+    pub user: Option<User>,
     /// Sent by the kernel when this process dies.
     pub death_signal: libc::c_int,
 }
@@ -36,10 +38,10 @@ impl Preparation {
             {
                 return Err(io::Error::last_os_error());
             }
-            if let Some((user, group)) = self.user {
+            if let Some(User { uid, gid }) = self.user {
                 check(libc::setgroups(0, std::ptr::null()))?;
-                check(libc::setgid(group))?;
-                check(libc::setuid(user))?;
+                check(libc::setgid(gid))?;
+                check(libc::setuid(uid))?;
             }
             check(libc::prctl(libc::PR_SET_PDEATHSIG, self.death_signal))?;
             if libc::getppid() != parent {
@@ -58,9 +60,18 @@ fn check(result: libc::c_int) -> io::Result<()> {
 /// The kernel sends the death signal when the *thread* that forked ends, so that must not be a test's or a task's thread, which
 /// may end long before the process: one thread, kept for ever, forks all children.
 fn on_lasting_thread(command: Command) -> io::Result<Child> {
-    type Request = (Command, Sender<io::Result<Child>>);
+    let gone = || io::Error::other("the thread that starts processes does not run");
+    let (reply, answer) = mpsc::channel();
+    start().send((command, reply)).map_err(|_| gone())?;
+    answer.recv().map_err(|_| gone())?
+}
+
+type Request = (Command, Sender<io::Result<Child>>);
+
+/// Starts the thread if it does not run yet. It has the rights of whichever thread comes here first.
+pub(crate) fn start() -> &'static Sender<Request> {
     static SPAWNER: OnceLock<Sender<Request>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
+    SPAWNER.get_or_init(|| {
         let (sender, requests) = mpsc::channel::<Request>();
         let fork_all = move || {
             for (mut command, reply) in requests {
@@ -71,9 +82,5 @@ fn on_lasting_thread(command: Command) -> io::Result<Child> {
         // If there is no such thread, nobody takes the requests, which the next lines tell.
         let _ = thread::Builder::new().name("spawner".to_owned()).spawn(fork_all);
         sender
-    });
-    let gone = || io::Error::other("the thread that starts processes does not run");
-    let (reply, answer) = mpsc::channel();
-    spawner.send((command, reply)).map_err(|_| gone())?;
-    answer.recv().map_err(|_| gone())?
+    })
 }

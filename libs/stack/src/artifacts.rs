@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use headwater_process::{Reach, User};
 use sha2::{Digest, Sha256};
 
 use crate::checksums::Checksums;
@@ -56,6 +57,12 @@ impl Artifacts {
         }
         fill(&cache, &folder, progress)?;
         Ok(Self { folder })
+    }
+
+    /// The same files, where a user finds them who may not enter the cache.
+    pub fn within_reach(&self, user: User) -> Result<(Self, Reach), StackError> {
+        let reach = Reach::of_all(user, &self.folder)?;
+        Ok((Self { folder: reach.folder().to_owned() }, reach))
     }
 
     /// True when a start needs no Maven and no network.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use headwater_process::{Child, ProcessError, end_of};
+use headwater_process::{Child, Launch, ProcessError, User, end_of};
 
 use crate::error::StackError;
 use crate::progress::Progress;
@@ -13,6 +13,17 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const SAY_EVERY: Duration = Duration::from_secs(5);
 /// So much of a log's end tells why a JVM ended.
 const LAST_WORDS_BYTES: u64 = 2500;
+
+/// In its cgroup and as its user, whose folder its log is in.
+pub fn placed(mut launch: Launch, cgroup: Option<&Path>, user: Option<User>) -> Launch {
+    if let Some(cgroup) = cgroup {
+        launch = launch.in_cgroup(cgroup);
+    }
+    match user {
+        Some(user) => launch.as_user(user).logging_as(user),
+        None => launch,
+    }
+}
 
 /// Returns as soon as `is_ready` says so; fails when the process ends or the time is over.
 pub fn await_ready(
@@ -70,8 +81,6 @@ fn is_out_of_space(log: &Path) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::process::Command;
-
-    use headwater_process::Launch;
 
     use super::*;
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use headwater_process::{Child, Launch};
+use headwater_process::{Child, Launch, User};
 
 use crate::child;
 use crate::error::StackError;
@@ -29,6 +29,7 @@ pub struct KafkaProgram {
     pub heap_mb: u32,
     pub cluster_id: String,
     pub cgroup: Option<PathBuf>,
+    pub user: Option<User>,
 }
 
 /// One broker, which is also a controller.
@@ -172,11 +173,7 @@ impl KafkaNode {
     }
 
     fn launch(&self, name: &str, command: Command) -> Launch {
-        let launch = Launch::new(name, command, self.console());
-        match &self.program.cgroup {
-            Some(cgroup) => launch.in_cgroup(cgroup),
-            None => launch,
-        }
+        child::placed(Launch::new(name, command, self.console()), self.program.cgroup.as_deref(), self.program.user)
     }
 
     fn name(&self) -> String {

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use headwater_process::{Child, Launch};
+use headwater_process::{Child, Launch, User};
 
 use crate::child;
 use crate::error::StackError;
@@ -32,6 +32,7 @@ pub struct Registry {
     logs: PathBuf,
     progress: Progress,
     cgroup: Option<PathBuf>,
+    user: Option<User>,
     process: Mutex<Option<Child>>,
 }
 
@@ -53,6 +54,7 @@ impl Registry {
             logs: logs.to_path_buf(),
             progress: options.progress.clone(),
             cgroup: options.cgroup.clone(),
+            user: options.user,
             process: Mutex::new(None),
         })
     }
@@ -96,10 +98,8 @@ impl Registry {
         command.args(["-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]);
         command.args(self.properties().iter().map(|(key, value)| format!("-D{key}={value}")));
         command.arg("-jar").arg(&self.jar).current_dir(&self.folder);
-        let mut launch = Launch::new("the registry", command, self.console());
-        if let Some(cgroup) = &self.cgroup {
-            launch = launch.in_cgroup(cgroup);
-        }
+        let launch = Launch::new("the registry", command, self.console());
+        let launch = child::placed(launch, self.cgroup.as_deref(), self.user);
         *self.lock() = Some(launch.spawn().map_err(child::explain)?);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use headwater_process::Port;
+use headwater_process::{Port, Reach, User};
 
 use crate::artifacts::Artifacts;
 use crate::disk;
@@ -36,8 +36,10 @@ pub struct StackOptions {
     pub heap_mb: u32,
     /// With users there is a second listener, which asks for SASL PLAIN: [`KafkaNode::sasl_bootstrap`].
     pub sasl_users: Vec<(String, String)>,
-    /// The cgroup that all processes are in; the caller's when there is none.
+    /// The cgroup that all processes are in; the caller's when there is none. Not together with a user.
     pub cgroup: Option<PathBuf>,
+    /// Who all processes run as, and whose the data and the logs are; the caller when there is none.
+    pub user: Option<User>,
     /// Who is told how far the start is.
     pub progress: Progress,
 }
@@ -53,6 +55,7 @@ impl Default for StackOptions {
             heap_mb: 512,
             sasl_users: Vec::new(),
             cgroup: None,
+            user: None,
             progress: Progress::default(),
         }
     }
@@ -66,7 +69,15 @@ pub struct Stack {
     workspace: Workspace,
     /// Held for the processes, also while one of them is down.
     _ports: Vec<Port>,
+    /// Holds the jars where their user finds them.
+    _reach: Option<Reach>,
     progress: Progress,
+}
+
+/// What is run.
+struct Programs {
+    java: PathBuf,
+    artifacts: Artifacts,
 }
 
 impl Stack {
@@ -80,10 +91,42 @@ impl Stack {
         check(&options)?;
         let java = java::find()?;
         // Ports first: a taken one should not be found out about after a download.
-        let registry_port = ports::claim(options.registry_port, "the registry", "--registry-port")?;
         let mut ports = Vec::new();
+        let registry_port = ports::claim(options.registry_port, "the registry", "--registry-port")?;
+        let registry_number = registry_port.number();
+        ports.push(registry_port);
         let configs = if parts.kafka { node_configs(&options, &mut ports)? } else { Vec::new() };
-        let artifacts = Artifacts::ensure(&options.progress)?;
+        let mut artifacts = Artifacts::ensure(&options.progress)?;
+        let mut reach = None;
+        if let Some(user) = options.user {
+            if let Some(data_dir) = &options.data_dir {
+                user.take_over(data_dir)?;
+            }
+            let (reached, folder) = artifacts.within_reach(user)?;
+            (artifacts, reach) = (reached, Some(folder));
+        }
+        let registry = parts.registry.then_some(registry_number);
+        let spawn = || Self::spawn(&options, &Programs { java, artifacts }, registry, configs);
+        let mut stack = match options.user {
+            // What is made is in folders of his: it is made with his rights.
+            Some(user) => user.act(spawn).map_err(|source| {
+                let doing = format!("acting as user {}", user.uid);
+                StackError::Io { doing, source }
+            })?,
+            None => spawn(),
+        }?;
+        (stack._ports, stack._reach) = (ports, reach);
+        stack.nodes.iter().try_for_each(KafkaNode::await_ready)?;
+        stack.registry.iter().try_for_each(Registry::await_ready)?;
+        Ok(stack)
+    }
+
+    fn spawn(
+        options: &StackOptions,
+        programs: &Programs,
+        registry_port: Option<u16>,
+        configs: Vec<NodeConfig>,
+    ) -> Result<Self, StackError> {
         let workspace = Workspace::open(options.data_dir.as_deref())?;
         disk::require_space(workspace.path(), SPACE_NEEDED_BYTES, "--data-dir")?;
         let logs = options.log_dir.clone().unwrap_or_else(|| workspace.path().join("logs"));
@@ -94,26 +137,27 @@ impl Stack {
             registry: None,
             workspace,
             _ports: Vec::new(),
+            _reach: None,
             progress: options.progress.clone(),
         };
         // The registry takes longer and needs nothing of Kafka, so it goes first.
-        if parts.registry {
+        if let Some(port) = registry_port {
             options.progress.say("Starting the registry");
             let folder = stack.workspace.path().join("registry");
-            let jar = artifacts.registry_jar();
-            let registry = Registry::prepare(&java, &jar, registry_port.number(), &folder, &logs, &options)?;
+            let jar = programs.artifacts.registry_jar();
+            let registry = Registry::prepare(&programs.java, &jar, port, &folder, &logs, options)?;
             registry.spawn()?;
             stack.registry = Some(registry);
-            ports.push(registry_port);
         }
-        if parts.kafka {
+        if !configs.is_empty() {
             options.progress.say("Starting Kafka");
             let program = KafkaProgram {
-                java,
-                class_path: artifacts.kafka_class_path(),
+                java: programs.java.clone(),
+                class_path: programs.artifacts.kafka_class_path(),
                 heap_mb: options.heap_mb,
                 cluster_id: stack.workspace.cluster_id()?,
                 cgroup: options.cgroup.clone(),
+                user: options.user,
             };
             for mut config in configs {
                 let folder = stack.workspace.path().join(format!("kafka-{}", config.id));
@@ -123,9 +167,6 @@ impl Stack {
                 stack.nodes.push(node);
             }
         }
-        stack._ports = ports;
-        stack.nodes.iter().try_for_each(KafkaNode::await_ready)?;
-        stack.registry.iter().try_for_each(Registry::await_ready)?;
         Ok(stack)
     }
 

@@ -4,10 +4,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use headwater_process::User;
 use headwater_stack::{Progress, Services, Stack, StackError, StackOptions, Wanted};
 use serde_json::{Value, json};
 
@@ -47,8 +49,44 @@ fn a_stack_answers_survives_kills_and_keeps_its_schema_ids() {
     let pid = stack.kafka().pid().unwrap();
     drop(stack);
     assert!(!exists(pid));
-    let stack = Stack::start(options).unwrap();
+    let stack = Stack::start(options.clone()).unwrap();
     assert_eq!(register(&stack.registry().url(), "orders-value"), id);
+    drop(stack);
+
+    // And one that runs as a user without rights from now on, who gets the folder.
+    let user = User { uid: 60_701, gid: 60_701 };
+    let stack = Stack::start(StackOptions { user: Some(user), ..options }).unwrap();
+    assert_eq!(register(&stack.registry().url(), "orders-value"), id);
+    stack.kafka().kill();
+    stack.kafka().restart().unwrap();
+    assert_eq!(owner(Path::new(&format!("/proc/{}", stack.kafka().pid().unwrap()))), user.uid);
+    let mut folders = vec![stack.data_dir().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(owner(&path), user.uid, "{}", path.display());
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    assert!(!User { uid: 60_702, gid: 60_702 }.can_read(stack.data_dir()), "another user can look into it");
+}
+
+fn owner(path: &Path) -> u32 {
+    std::fs::symlink_metadata(path).unwrap().uid()
+}
+
+#[test]
+fn a_user_without_rights_runs_a_temporary_stack_and_nothing_of_it_stays() {
+    let user = User { uid: 60_701, gid: 60_701 };
+    let stack = Stack::start(StackOptions { user: Some(user), ..Default::default() }).unwrap();
+    register(&stack.registry().url(), "orders-value");
+    let (folder, pid) = (stack.data_dir().to_owned(), stack.kafka().pid().unwrap());
+    assert_eq!((owner(&folder), owner(Path::new(&format!("/proc/{pid}")))), (user.uid, user.uid));
+    assert!(!User { uid: 60_702, gid: 60_702 }.can_read(&folder), "another user can look into it");
+    drop(stack);
+    assert!(!folder.exists() && !exists(pid));
 }
 
 #[test]

@@ -30,8 +30,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// What starting a part needs to know.
 pub struct Site {
     pub programs: Programs,
-    /// Holds all that is started.
-    pub cgroup: PathBuf,
+    /// Holds all that is started; this process's own if there is none.
+    pub cgroup: Option<PathBuf>,
     /// The folder of this shop.
     pub dir: PathBuf,
     /// Runs nginx, Redis and PostgreSQL.
@@ -143,7 +143,7 @@ impl Site {
     fn unprivileged(&self, name: &str, command: Command, dir: &Path) -> Launch {
         let launch = self.launch(name, name, command, dir);
         match &self.user {
-            Some(user) => launch.as_user(user.uid, user.gid),
+            Some(user) => launch.as_user(headwater_process::User { uid: user.uid, gid: user.gid }),
             None => launch,
         }
     }
@@ -151,7 +151,11 @@ impl Site {
     /// Every program of the shop is in its cgroup, and stops softly: nginx and PostgreSQL end processes of their own.
     fn launch(&self, name: &str, log_name: &str, mut command: Command, dir: &Path) -> Launch {
         command.current_dir(dir);
-        Launch::new(name, command, self.dir.join(format!("{log_name}.log"))).in_cgroup(&self.cgroup).ending_softly()
+        let launch = Launch::new(name, command, self.dir.join(format!("{log_name}.log"))).ending_softly();
+        match &self.cgroup {
+            Some(cgroup) => launch.in_cgroup(cgroup),
+            None => launch,
+        }
     }
 
     /// A folder in the shop's that belongs to the unprivileged user.

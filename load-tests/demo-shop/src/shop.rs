@@ -29,15 +29,15 @@ const STOP_PATIENCE: Duration = Duration::from_secs(12);
 pub struct ShopOptions {
     /// Where the shop makes its folder. The user `nobody` must be able to enter it.
     pub dir: PathBuf,
-    /// The cgroup to create; by default one named after this process.
-    pub cgroup: Option<PathBuf>,
+    /// Whether all stays in the cgroup that this process is in, which whoever started it made and removes; else a new one holds it.
+    pub stays_in_cgroup: bool,
     /// The load to start with, if any.
     pub load: Option<LoadOptions>,
 }
 
 impl Default for ShopOptions {
     fn default() -> Self {
-        Self { dir: std::env::temp_dir(), cgroup: None, load: Some(LoadOptions::default()) }
+        Self { dir: std::env::temp_dir(), stays_in_cgroup: false, load: Some(LoadOptions::default()) }
     }
 }
 
@@ -46,7 +46,9 @@ impl Default for ShopOptions {
 pub struct Shop {
     parts: Vec<Part>,
     site: Site,
-    cgroup: Cgroup,
+    /// The one that was made.
+    cgroup: Option<Cgroup>,
+    cgroup_path: PathBuf,
     dir: Option<TempDir>,
     gateway: Option<SocketAddr>,
     loads_started: AtomicU32,
@@ -59,21 +61,24 @@ impl Shop {
         let programs = Programs::find()?;
         let user = unprivileged_user()?;
         let dir = create_dir(&options.dir, user.as_ref())?;
-        let cgroup = match &options.cgroup {
-            Some(path) => Cgroup::create_at(path)?,
-            None => Cgroup::create(DIR_PREFIX)?,
+        let cgroup = if options.stays_in_cgroup { None } else { Some(Cgroup::create(DIR_PREFIX)?) };
+        let path = cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
+        let cgroup_path = match &path {
+            Some(path) => path.clone(),
+            None => Cgroup::of_this_process()?,
         };
-        let site = Site { programs, cgroup: cgroup.path().to_owned(), dir: dir.path().to_owned(), user };
+        let site = Site { programs, cgroup: path, dir: dir.path().to_owned(), user };
         let loads_started = AtomicU32::new(0);
-        let mut shop = Self { parts: Vec::new(), site, cgroup, dir: Some(dir), gateway: None, loads_started };
+        let parts = Vec::new();
+        let mut shop = Self { parts, site, cgroup, cgroup_path, dir: Some(dir), gateway: None, loads_started };
         // An error drops the shop, which stops what runs so far.
         shop.start_parts(options, progress)?;
         Ok(shop)
     }
 
-    /// The cgroup that holds all of the shop's processes and no others.
+    /// The cgroup that holds all of the shop's processes.
     pub fn cgroup_path(&self) -> &Path {
-        self.cgroup.path()
+        &self.cgroup_path
     }
 
     /// The folder with the logs and sockets of all parts.
@@ -89,7 +94,10 @@ impl Shop {
 
     /// All processes that run now, nginx's workers and PostgreSQL's backends included.
     pub fn pids(&self) -> Result<Vec<u32>> {
-        Ok(self.cgroup.pids()?)
+        let procs = self.cgroup_path.join("cgroup.procs");
+        let text = fs::read_to_string(&procs).with_context(|| format!("reading {}", procs.display()))?;
+        let pids = text.lines().filter_map(|line| line.parse().ok());
+        Ok(pids.filter(|pid| *pid != std::process::id()).collect())
     }
 
     /// Makes a service slow or wrong; [`Fault::NONE`] heals it.
@@ -183,7 +191,7 @@ impl Shop {
         while let Some(mut part) = self.parts.pop() {
             part.child.stop(STOP_PATIENCE);
         }
-        let emptied = self.cgroup.remove(Duration::from_secs(5));
+        let emptied = self.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.remove(Duration::from_secs(5)));
         dir.close().context("removing the shop's folder")?;
         Ok(emptied?)
     }

@@ -43,6 +43,9 @@ struct Up {
     /// The folder in which the shop makes its own.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     dir: PathBuf,
+    /// Stay in the cgroup that this program was started in, instead of making one, which takes root.
+    #[arg(long)]
+    stay_in_cgroup: bool,
 }
 
 #[derive(clap::Args)]
@@ -82,7 +85,8 @@ fn run(up: Up) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listening for Ctrl-C")?;
     }
     let load = LoadOptions { rate: up.rate, seed: up.seed, report: up.report, ..LoadOptions::default() };
-    let options = ShopOptions { dir: up.dir, cgroup: None, load: (up.rate > 0.0).then_some(load) };
+    let options =
+        ShopOptions { dir: up.dir, stays_in_cgroup: up.stay_in_cgroup, load: (up.rate > 0.0).then_some(load) };
     let mut shop = Shop::start(&options, &mut |line| println!("{line}"))?;
     println!("demo shop: ready at {}", shop.gateway_url());
     println!("  cgroup: {}", shop.cgroup_path().display());
