@@ -42,11 +42,25 @@ pub fn build() -> Result<(Vec<Program>, bool)> {
     cargo(&["build", "--workspace", "--bins", "--tests", "--keep-going"])
 }
 
-/// The same with the unit tests and these programs of `tests` folders alone.
+/// The unit tests and these programs of `tests` folders alone: units that [`build`] makes as well, so that neither does anything that
+/// the other one has done.
 pub fn build_quick(programs: &[&str]) -> Result<(Vec<Program>, bool)> {
-    let mut line = vec!["test", "--workspace", "--no-run", "--lib", "--bins", "--no-fail-fast"];
+    let output = run::command(&run::cargo()).args(["metadata", "--no-deps", "--format-version", "1"]).output();
+    let output = output.context("run cargo metadata")?;
+    let metadata = serde_json::from_slice(&output.stdout).context("read what cargo metadata printed")?;
+    let binaries = tested_binaries(&metadata);
+    let mut line = vec!["test", "--workspace", "--no-run", "--lib", "--no-fail-fast"];
+    line.extend(binaries.iter().flat_map(|name| ["--bin", name]));
     line.extend(programs.iter().flat_map(|program| ["--test", program]));
     cargo(&line)
+}
+
+/// Programs with unit tests. `--bins` would also make test programs of all that say `test = false`, each as large as the program.
+fn tested_binaries(metadata: &Value) -> Vec<&str> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let tested = targets.filter(|target| target["kind"][0] == "bin" && target["test"] == true);
+    tested.filter_map(|target| target["name"].as_str()).collect()
 }
 
 fn cargo(line: &[&str]) -> Result<(Vec<Program>, bool)> {
@@ -112,6 +126,15 @@ mod tests {
             "reason": "compiler-artifact", "package_id": id, "manifest_path": "/w/libs/kafka/Cargo.toml",
             "target": {"kind": [kind], "name": "real_kafka"}, "profile": {"test": is_test}, "executable": "/t/x-1",
         })
+    }
+
+    #[test]
+    fn of_programs_only_those_with_unit_tests_are_built_for_tests() {
+        let target =
+            |name: &str, kind: &str, test: bool| serde_json::json!({"name": name, "kind": [kind], "test": test});
+        let targets = [target("tested", "bin", true), target("plain", "bin", false), target("it", "test", true)];
+        let metadata = serde_json::json!({"packages": [{"targets": targets}]});
+        assert_eq!(tested_binaries(&metadata), ["tested"]);
     }
 
     #[test]
