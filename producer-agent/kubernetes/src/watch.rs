@@ -21,8 +21,9 @@ use crate::{Counts, Options};
 /// connection that died silently would be noticed late.
 const WATCH_TIMEOUT_S: u32 = 240;
 
-/// A server that says nothing for so long is not there any more. It sends a bookmark about every minute.
-const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// A server that says nothing for so long is not there any more. Longer than a watch, since where no pod changes it may send no bookmark
+/// either.
+const SILENCE_MAX: Duration = Duration::from_secs(WATCH_TIMEOUT_S as u64 + 10);
 
 /// Requests that one agent may make in a minute, whatever happens: a watch that is cut again and again as soon as it began would
 /// otherwise be asked for again without a pause.

@@ -61,6 +61,22 @@ fn both_sides_of_a_translated_connection_carry_one_id_and_opposite_roles() {
         check(label, addresses, outcomes, &seen);
     }
     assert_eq!(seen.len() as u64, 2 * 2 * EACH, "doubled, or of something else");
+
+    // The edge names who answered, and beside it what was asked for.
+    let _processors = ["join", "service-map"].map(|mode| lab.processor(mode).unwrap());
+    let asked =
+        expected.iter().map(|(_, addresses, _)| SocketAddr::new(addresses.virtual_server, VIRTUAL_PORT).to_string());
+    let asked: BTreeSet<String> = asked.collect();
+    let mut edges = Vec::new();
+    let says = || {
+        // The topic comes with the first processor.
+        edges = topics::edges(&lab.settings).unwrap_or_default();
+        let of_server = edges.iter().filter(|edge| edge.server.name == "nginx" && edge.both_sides > 0);
+        Ok(of_server.flat_map(|edge| edge.asked.iter().cloned()).collect::<BTreeSet<_>>() == asked)
+    };
+    if let Err(error) = wait_for("an edge that says what was asked for", says) {
+        panic!("{error}: {asked:?} in {edges:#?}");
+    }
 }
 
 fn check(label: &str, addresses: &Addresses, outcomes: &[Outcome], seen: &[SeenRequest]) {

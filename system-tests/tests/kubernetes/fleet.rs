@@ -42,6 +42,7 @@ fn what_one_agent_asks_of_the_api_server() -> Result<()> {
     std::thread::sleep(IDLE);
     let idle = ground.proxy.bytes() - listed;
     println!("{idle} bytes in {IDLE:?} in which no pod changed, {:?}", ground.account().counts()?);
+    ensure!(ground.counter("kubernetes_errors") == 0, "a quiet server is taken for one that is gone");
     let (before, events) = (ground.proxy.bytes(), ground.counter("kubernetes_events"));
     make(&pods[10..])?;
     ground.cluster.kubectl(&["wait", "--for=condition=Ready", "pod", "--selector=app=load", "--timeout=180s"])?;
@@ -59,7 +60,8 @@ fn what_one_agent_asks_of_the_api_server() -> Result<()> {
     println!("all that it asked: {counts:?}");
     ensure!(counts.get("list pods 200") == Some(&1), "{counts:?}");
     // Of itself it asks every four minutes.
-    ensure!(counts.values().sum::<usize>() <= 6, "{counts:?}");
+    ensure!(counts.get("watch pods 200").is_some_and(|watches| *watches <= 3), "{counts:?}");
+    ensure!(counts.len() == 2, "{counts:?}");
     ensure!(idle < 20_000, "{idle} bytes in {IDLE:?} in which nothing happened");
     stop(&mut agent)
 }
