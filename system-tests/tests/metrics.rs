@@ -82,6 +82,12 @@ fn prometheus_knows_every_program_and_the_dashboards_are_filled() {
     is("sum(headwater_processor_lag_records{mode!=\"join\"})", 0.0);
     is("count(max by (mode) (headwater_processor_window_delay_seconds) < 40)", MODES.len() as f64);
 
+    for mode in MODES {
+        let delay = format!("headwater_processor_window_delay_seconds{{mode=\"{mode}\"}}[30s]");
+        let of = |function: &str| value(prometheus, &format!("max({function}_over_time({delay}))"));
+        println!("{mode}: the delay was {:?} to {:?} s", of("min"), of("max"));
+    }
+
     for Query { title, text, may_be_empty } in queries("nginx").unwrap() {
         wait_for(&format!("{title}: {text}"), || {
             let (code, answer) = ask(prometheus, &text);
