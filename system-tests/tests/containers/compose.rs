@@ -77,14 +77,18 @@ fn the_whole_system_shows_the_shop_and_leaves_nothing() {
     let complaint = || compose.run(&["logs", "--tail", "15"]);
     let ready = |path| engine.get(CONSOLE, path);
     let mut asked = 0;
-    engine.wait("the console is ready", PATIENCE, || {
+    let mut complain = || {
         asked += 1;
         if asked % 100 == 0 {
             println!("{}", complaint());
         }
+    };
+    engine.wait("the console is ready", PATIENCE, || {
+        complain();
         ready("/readyz")
     });
     let edges = engine.wait("four edges of the shop", PATIENCE, || {
+        complain();
         let map: Value = serde_json::from_str(&engine.get(CONSOLE, "/api/map?minutes=5")?).ok()?;
         let edges = map["edges"].as_array()?.clone();
         let with_requests = edges.iter().filter(|edge| edge["requests"]["requests"].as_i64() > Some(0)).count();

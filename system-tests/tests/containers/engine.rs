@@ -23,8 +23,8 @@ impl Engine {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let log = std::fs::File::create(path("dockerd.log")).unwrap();
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &namespace, "dockerd", "--data-root"]).arg(path("data"));
+        let mut command = within(&namespace, "dockerd");
+        command.arg("--data-root").arg(path("data"));
         command.arg("--exec-root").arg(path("exec")).arg("--pidfile").arg(path("pid"));
         command.arg("--host").arg(format!("unix://{}", path("docker.sock").display()));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -37,8 +37,7 @@ impl Engine {
 
     /// A program in the engine's network that finds the engine.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace, program]);
+        let mut command = within(&self.namespace, program);
         command.env("DOCKER_HOST", format!("unix://{}", self.folder.path().join("docker.sock").display()));
         command
     }
@@ -104,6 +103,13 @@ impl Drop for Engine {
         let _ = self.daemon.wait();
         let _ = Command::new("ip").args(["netns", "delete", &self.namespace]).output();
     }
+}
+
+/// Not `ip netns exec`, which mounts a /sys of its own, without the hierarchies of cgroups that an engine needs.
+fn within(namespace: &str, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).arg(program);
+    command
 }
 
 /// What the command prints; a failure fails the test.

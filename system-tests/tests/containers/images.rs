@@ -55,6 +55,19 @@ impl<'a> Image<'a> {
         self
     }
 
+    /// A library that nothing is linked to and something loads, from where this machine has C's own.
+    fn library_beside_c(self, name: &str) -> Image<'a> {
+        let listed = succeed(Command::new("ldd").arg("/bin/sh"));
+        let c_library =
+            listed.split_whitespace().find(|word| word.ends_with("/libc.so.6")).expect("a shell has libc.so.6");
+        let library = Path::new(c_library).with_file_name(name);
+        let to = self.path(library.to_str().unwrap().trim_start_matches('/'));
+        if !to.exists() {
+            std::fs::copy(&library, to).unwrap_or_else(|error| panic!("copy {}: {error}", library.display()));
+        }
+        self
+    }
+
     pub fn libraries_of(self, program: &Path) -> Image<'a> {
         let listed = Command::new("ldd").arg(program).output().unwrap();
         let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
@@ -93,6 +106,10 @@ pub fn kafka_and_registry(engine: &Engine) {
             ["lib/server/libjvm.so", "lib/libnet.so", "lib/libnio.so", "lib/libzip.so", "lib/libmanagement.so"]
         {
             image = image.libraries_of(&home.join(library));
+        }
+        // What Kafka's jars unpack and load, such as zstd, asks for these.
+        for library in ["libdl.so.2", "libgcc_s.so.1", "libm.so.6", "libpthread.so.0", "librt.so.1", "libstdc++.so.6"] {
+            image = image.library_beside_c(library);
         }
         std::os::unix::fs::symlink(&java, image.path("bin/java")).unwrap();
         image
