@@ -8,9 +8,8 @@ use super::Output;
 use super::connection::Connection;
 use crate::clock::Clock;
 
-/// Publishes the progress of an open connection. One that did nothing since its last record has nothing to say, nor has one that never
-/// moved a byte: its protocol is not known. So an idle connection costs nothing, and one whose other side was idle before the capture
-/// is told of by neither.
+/// Publishes the progress of an open connection, also where nothing happened: the join knows by it that this side is captured. A
+/// connection that has not moved a byte yet has nothing to say: its protocol is not known.
 pub fn progress(
     connection: &mut Connection,
     socket: &SocketRecord,
@@ -18,11 +17,7 @@ pub fn progress(
     clock: Clock,
     out: &mut impl FnMut(Output<'_>),
 ) {
-    let reported = &connection.reported;
-    let moved = socket.sent_bytes != reported.sent_bytes || socket.received_bytes != reported.received_bytes;
-    let news = moved || connection.requests > 0 || socket.retransmits > reported.retransmits;
-    let is_first = !reported.opened && socket.sent_bytes + socket.received_bytes > 0;
-    if news || is_first {
+    if socket.sent_bytes + socket.received_bytes > 0 {
         publish(connection, socket, FlowState::Open, None, node, clock, out);
     }
 }

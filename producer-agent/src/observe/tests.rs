@@ -177,8 +177,6 @@ fn flows_add_up_to_what_the_socket_counted() {
     bench.exchange(role::CLIENT);
     bench.seen.clear();
     bench.walk(&socket(role::CLIENT, 7, 40, 30));
-    // Nothing happened in between.
-    bench.walk(&socket(role::CLIENT, 7, 40, 30));
     bench.event(Event::Close(socket(role::CLIENT, 7, 45, 37)));
     let flow = |state, opened, sent, received, requests| Seen::Flow {
         state,

@@ -61,7 +61,7 @@ fn the_dev_overlay_alone_gives_the_map_of_the_sample() {
         std::thread::sleep(Duration::from_secs(2));
     };
     assert_eq!(edges(&map), expected, "a minute later");
-    let http = |edge: &&Value| is_of_the_sample(edge) && edge["protocol"] == "http";
+    let http = |edge: &&Value| is_of_the_sample(edge) && is_busy(edge) && edge["protocol"] == "http";
     assert_eq!(edges_where(&map, |edge| http(&edge)), expected, "what is known as HTTP");
     for edge in map["edges"].as_array().unwrap().iter().filter(http) {
         assert_eq!(edge["requests"]["errors"], 0, "{edge}");
@@ -132,9 +132,16 @@ fn is_of_the_sample(edge: &Value) -> bool {
     namespace("client") || namespace("server")
 }
 
-/// Every edge that begins or ends at the sample. Calls of names are not captured, since DNS is UDP.
+/// Every edge that begins or ends at the sample and on which anything happened: the map keeps those that are idle for a while, such as
+/// one of a connection whose other side's agent started a second later. Calls of names are not captured, since DNS is UDP.
 fn edges(map: &Value) -> BTreeSet<String> {
-    edges_where(map, is_of_the_sample)
+    edges_where(map, |edge| is_of_the_sample(edge) && is_busy(edge))
+}
+
+fn is_busy(edge: &Value) -> bool {
+    let some = |value: &Value| value.as_f64().is_some_and(|value| value > 0.0);
+    let bytes = some(&edge["to_server_bytes_per_s"]) || some(&edge["to_client_bytes_per_s"]);
+    bytes || some(&edge["requests"]["requests"]) || some(&edge["connections_failed"])
 }
 
 fn edges_where(map: &Value, is_wanted: impl Fn(&Value) -> bool) -> BTreeSet<String> {
