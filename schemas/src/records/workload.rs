@@ -87,8 +87,11 @@ pub(super) fn push_escaped(text: &mut String, part: &str) {
     }
 }
 
-/// None where a percent sign begins none of the three.
+/// None where a percent sign begins none of the three, or where one of them stands as itself: a key has one spelling.
 fn unescape(part: &str) -> Option<String> {
+    if part.contains(['/', '>']) {
+        return None;
+    }
     let mut pieces = part.split('%');
     let mut text = pieces.next()?.to_owned();
     for piece in pieces {
@@ -129,6 +132,7 @@ mod tests {
         let in_namespace = |namespace| workload(["east", namespace, "Deployment", "web"]);
         assert_ne!(in_namespace("shop").key(), in_namespace("test").key());
         assert_eq!(in_namespace("shop").key(), "east/shop/Deployment/web");
+        assert_eq!(Workload::from_key(">///"), None);
     }
 
     proptest! {

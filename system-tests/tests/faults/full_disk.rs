@@ -30,7 +30,8 @@ impl Disk {
     fn mount(mib: u32) -> Disk {
         let folder = tempfile::tempdir().unwrap();
         let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
+            // Writable by root alone, as the root of a disk is: what others may write in is refused as a data folder.
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=0755"), "tmpfs"])
             .arg(folder.path())
             .status()
             .unwrap();
