@@ -1,5 +1,5 @@
 //! Posts to programs of others. Promises: an address and what is sent with it are never told, since either may hold a secret; an answer says
-//! whether it is worth to try again. Bounds: [`TIMEOUT`] for each attempt, [`ANSWER_BYTES_MAX`] of an answer.
+//! whether it is worth to try again. Bounds: `TIMEOUT` for each attempt, `ANSWER_BYTES_MAX` of an answer.
 
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! What clients asked for, beside who answered: addresses with ports before any translation, such as a Service's.
 //!
-//! Bounded: the first [`ADDRESSES_MAX`] in order, and [`MORE`] behind them if there were more. So any order and any grouping of the
+//! Bounded: the first `ADDRESSES_MAX` in order, and `MORE` behind them if there were more. So any order and any grouping of the
 //! additions gives the same.
 
 use std::collections::BTreeSet;

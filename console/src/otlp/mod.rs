@@ -3,7 +3,7 @@
 //!
 //! In: what was counted of edges. Out: cumulative sums and exponential histograms over OTLP/HTTP with protobuf. Promises: a point is the sum of
 //! whole windows and bears the end of the newest one as its time; what was not taken is in the sums of the next attempt. Bounds: those of
-//! [`Totals`](crate::live::Totals), [`EDGES_A_REQUEST`] edges in a request.
+//! [`Totals`](crate::live::Totals), `EDGES_A_REQUEST` edges in a request.
 
 mod points;
 
