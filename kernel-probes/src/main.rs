@@ -20,21 +20,24 @@ mod lifecycle;
 mod names;
 mod owner;
 mod socket;
+mod source;
 mod state;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use core::ffi::c_void;
 use headwater_probe_types::{change, direction};
 
+use crate::source::SystemCall;
+
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn on_send(ctx: BtfTracePointContext) -> i32 {
-    capture::call(ctx.arg(0), ctx.arg(1), ctx.arg(2), direction::SEND);
+    capture::call(ctx.arg(0), ctx.arg(1), ctx.arg(2), direction::SEND, SystemCall);
     0
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn on_receive(ctx: BtfTracePointContext) -> i32 {
-    capture::call(ctx.arg(0), ctx.arg(1), ctx.arg(2), direction::RECEIVE);
+    capture::call(ctx.arg(0), ctx.arg(1), ctx.arg(2), direction::RECEIVE, SystemCall);
     0
 }
 
