@@ -5,7 +5,16 @@ use headwater_protocols::{
     CloseReason, Direction, Event, Exchange, Options, Parser, Position, Recognition, Segment, Side,
 };
 
-const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PURGE"];
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PURGE", "x-any!1"];
+/// Around what a server understands: before the target, behind it, behind the version, and a header line.
+const SYNTAXES: [[&str; 4]; 6] = [
+    [" ", " ", "", "Host: h"],
+    ["  ", " ", "", "Host: h"],
+    [" ", "   ", "", "Bogus"],
+    [" ", " ", " ", "X[1]: 1"],
+    [" ", " ", "", "n\u{e9}: \u{7f}"],
+    [" ", " ", "", ": none"],
+];
 const STATUSES: [u16; 6] = [200, 201, 204, 304, 404, 500];
 
 /// Bodies are made of what looks like heads and chunks.
@@ -91,11 +100,12 @@ impl Turn {
     fn read(plan: &mut Plan<'_>, number: usize) -> Self {
         let (method, status) = (plan.pick(&METHODS), plan.pick(&STATUSES));
         let path = format!("/{number}/{}", "p".repeat(usize::from(plan.next() % 40)));
-        let mut request = Vec::from(format!("{method} {path}?q=/x HTTP/1.1\r\nHost: h\r\n"));
+        let [before, behind, end, line] = plan.pick(&SYNTAXES);
+        let mut request = Vec::from(format!("{method}{before}{path}?q=/\u{e9}{behind}HTTP/1.1{end}\r\n{line}\r\n"));
         add_body(&mut request, plan, true);
         let interim = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".repeat(usize::from(plan.next() % 8 / 6));
         let mut response = interim.clone();
-        response.extend(format!("HTTP/1.1 {status} Text\r\nServer: s\r\n").bytes());
+        response.extend(format!("HTTP/1.1 {status} Text\r\n{line}\r\n").bytes());
         add_body(&mut response, plan, method != "HEAD" && !matches!(status, 204 | 304));
         Self { method, path, status, request, interim, response, until_close: false }
     }

@@ -70,7 +70,7 @@ fn publish(
 /// Whether a loss means that a request happened of which there will be no record.
 fn is_missing_request(reason: LossReason) -> bool {
     // Nothing was asked in these: a response without request, bytes of another protocol.
-    !matches!(reason, LossReason::UnsolicitedResponse | LossReason::Upgraded | LossReason::MalformedRequest)
+    !matches!(reason, LossReason::UnsolicitedResponse | LossReason::Upgraded)
 }
 
 fn is_error(exchange: &Exchange<'_>) -> bool {

@@ -11,6 +11,9 @@ use crate::{Exchange, Failure, Position};
 
 /// Paths up to this size leave their room to the next exchange; a larger one is freed.
 const SPARE_PATH_BYTES_MAX: usize = 256;
+/// The longest character. So much is read beyond a bound that may lie within one.
+const UTF8_BYTES_MAX: usize = 4;
+const HEX_DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
 
 /// The end of a message: the position behind its last byte, and the time of the call that moved that byte.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,8 @@ pub(super) struct Pending {
     pub answer: Option<Answer>,
     /// Counted as lost already: it will not be emitted.
     pub lost: bool,
+    /// What stood in its place was not a line of HTTP/1: the answer tells whether the server took it for one.
+    pub odd_line: bool,
 }
 
 /// The response as far as it has come.
@@ -58,6 +63,7 @@ impl Pending {
             end_presumed: false,
             answer: None,
             lost: true,
+            odd_line: false,
         }
     }
 
@@ -97,6 +103,16 @@ impl Pending {
             response_ended_ns: response_end.map(|(_, end)| end.at_ns),
             completed_ns,
             failure,
+        }
+    }
+}
+
+/// Adds a path as text. What is no text is written as `%E9`, as it should have been sent.
+fn push_path(path: &mut String, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        path.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            path.extend(['%', HEX_DIGITS[usize::from(byte >> 4)], HEX_DIGITS[usize::from(byte & 15)]]);
         }
     }
 }
@@ -141,13 +157,15 @@ impl Pipeline {
     /// Adds a request that was seen; its path is cut at `path_bytes_max`.
     pub fn push_request(&mut self, line: &RequestLine<'_>, start: Mark, path_bytes_max: u32) {
         let whole = path_of(line);
-        let cut = whole.floor_char_boundary(path_bytes_max as usize);
+        let bytes_max = path_bytes_max as usize;
         let mut path = std::mem::take(&mut self.spare_path);
-        path.push_str(&whole[..cut]);
+        push_path(&mut path, &whole[..whole.len().min(bytes_max.saturating_add(UTF8_BYTES_MAX))]);
+        let path_truncated = path.len() > bytes_max;
+        path.truncate(path.floor_char_boundary(bytes_max));
         self.push(Pending {
             method: Some(Method::new(line.method)),
             path,
-            path_truncated: cut < whole.len(),
+            path_truncated,
             lost: false,
             ..Pending::placeholder(start)
         });

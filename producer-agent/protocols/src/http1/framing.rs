@@ -1,6 +1,6 @@
 //! What a head says about the length of its body (RFC 9112, 6.3).
 //!
-//! In: the header fields of a head, and for a response its status and the method that it answers. Out: the framing, or that peers
+//! In: the header lines of a head, and for a response its status and the method that it answers. Out: the framing, or that peers
 //! may understand it differently, or that the message is malformed.
 
 use super::method::Method;
@@ -16,89 +16,102 @@ pub(super) enum Framing {
     Unknown,
 }
 
-/// The framing of a request; None if it is malformed, so that a server has to refuse it.
-pub(super) fn of_request(minor: u8, headers: &[httparse::Header<'_>]) -> Option<Framing> {
-    let fields = Fields::of(headers);
-    match fields.transfer_coding {
-        // An HTTP/1.0 message with a transfer coding counts as faulty (RFC 9112, 6.1).
-        Some(_) if minor == 0 => Some(Framing::Unknown),
-        // The transfer coding overrides the length (RFC 9112, 6.3, rule 3).
-        Some(Coding::Chunked) => Some(Framing::Chunked),
-        Some(_) => None,
-        None => match fields.content_length {
-            Length::Absent | Length::Bytes(0) => Some(Framing::None),
-            Length::Bytes(bytes) => Some(Framing::Length(bytes)),
-            Length::Invalid => None,
-        },
-    }
-}
-
-/// The framing of a response; None if it is malformed.
-pub(super) fn of_response(
-    minor: u8,
-    status: u16,
-    method: Option<&Method>,
-    headers: &[httparse::Header<'_>],
-) -> Option<Framing> {
-    if status < 200 || status == 204 || status == 304 {
-        return Some(Framing::None);
-    }
-    match method {
-        Some(Method::Head) => return Some(Framing::None),
-        Some(Method::Connect) if status < 300 => return Some(Framing::None),
-        // It might be a HEAD.
-        None => return Some(Framing::Unknown),
-        Some(_) => {}
-    }
-    let fields = Fields::of(headers);
-    match fields.transfer_coding {
-        Some(_) if minor == 0 => Some(Framing::Unknown),
-        Some(Coding::Chunked) => Some(Framing::Chunked),
-        // Gone since RFC 7230: some ignore it, some read until the connection closes.
-        Some(Coding::Identity) => Some(Framing::Unknown),
-        Some(Coding::Other) => Some(Framing::UntilClose),
-        None => match fields.content_length {
-            Length::Absent => Some(Framing::UntilClose),
-            Length::Bytes(0) => Some(Framing::None),
-            Length::Bytes(bytes) => Some(Framing::Length(bytes)),
-            Length::Invalid => None,
-        },
-    }
-}
-
 /// The header fields that say how long the body is.
-struct Fields {
+#[derive(Debug, Default)]
+pub(super) struct Fields {
     content_length: Length,
     /// The last transfer coding, which decides.
     transfer_coding: Option<Coding>,
+    newest: Newest,
 }
 
+#[derive(Debug, Default)]
 enum Length {
+    #[default]
     Absent,
     Bytes(u64),
     Invalid,
 }
 
-#[derive(PartialEq)]
+#[derive(Debug, PartialEq)]
 enum Coding {
     Chunked,
     Identity,
     Other,
 }
 
+/// Which field the line before was, since a line that begins with a space continues it.
+#[derive(Debug, Default)]
+enum Newest {
+    #[default]
+    Other,
+    Length,
+    Coding,
+}
+
 impl Fields {
-    fn of(headers: &[httparse::Header<'_>]) -> Self {
-        let mut fields = Self { content_length: Length::Absent, transfer_coding: None };
-        for header in headers {
-            match header.name.len() {
-                14 if header.name.eq_ignore_ascii_case("content-length") => fields.add_length(header.value),
-                17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
-                    fields.transfer_coding = Some(last_coding(header.value));
-                }
+    /// Takes one line of the head, without its end. All but the fields that matter here are left alone, whatever they are.
+    pub fn take(&mut self, line: &[u8]) {
+        let Some((name, value)) = framing_field(line) else {
+            let continues = matches!(line.first(), Some(b' ' | b'\t')) && !line.trim_ascii().is_empty();
+            match std::mem::take(&mut self.newest) {
+                // Peers that join the two lines and peers that do not understand it differently.
+                Newest::Length if continues => self.content_length = Length::Invalid,
+                Newest::Coding if continues => self.transfer_coding = Some(Coding::Other),
                 _ => {}
             }
+            return;
+        };
+        match name {
+            Newest::Length => self.add_length(value),
+            Newest::Coding => self.transfer_coding = Some(last_coding(value)),
+            Newest::Other => {}
         }
-        fields
+        self.newest = name;
+    }
+
+    /// The framing of a request.
+    pub fn of_request(&self, minor: u8) -> Framing {
+        match self.transfer_coding {
+            // An HTTP/1.0 message with a transfer coding counts as faulty (RFC 9112, 6.1).
+            Some(_) if minor == 0 => Framing::Unknown,
+            // The transfer coding overrides the length (RFC 9112, 6.3, rule 3).
+            Some(Coding::Chunked) => Framing::Chunked,
+            // A server should refuse what follows. Whether it does, its answer tells.
+            Some(_) => Framing::Unknown,
+            None => match self.content_length {
+                Length::Absent | Length::Bytes(0) => Framing::None,
+                Length::Bytes(bytes) => Framing::Length(bytes),
+                Length::Invalid => Framing::Unknown,
+            },
+        }
+    }
+
+    /// The framing of a response; None if it is malformed.
+    pub fn of_response(&self, minor: u8, status: u16, method: Option<&Method>) -> Option<Framing> {
+        if status < 200 || status == 204 || status == 304 {
+            return Some(Framing::None);
+        }
+        match method {
+            Some(Method::Head) => return Some(Framing::None),
+            Some(Method::Connect) if status < 300 => return Some(Framing::None),
+            // It might be a HEAD.
+            None => return Some(Framing::Unknown),
+            Some(_) => {}
+        }
+        match self.transfer_coding {
+            Some(_) if minor == 0 => Some(Framing::Unknown),
+            Some(Coding::Chunked) => Some(Framing::Chunked),
+            // Gone since RFC 7230: some ignore it, some read until the connection closes.
+            Some(Coding::Identity) => Some(Framing::Unknown),
+            Some(Coding::Other) => Some(Framing::UntilClose),
+            None => match self.content_length {
+                Length::Absent => Some(Framing::UntilClose),
+                Length::Bytes(0) => Some(Framing::None),
+                Length::Bytes(bytes) => Some(Framing::Length(bytes)),
+                Length::Invalid => None,
+            },
+        }
     }
 
     /// Several identical values count as one (RFC 9112, 6.3, rule 5).
@@ -111,6 +124,22 @@ impl Fields {
             };
         }
     }
+}
+
+/// The field of a line and its value, if it is one that says how long the body is. Spaces before the colon are let pass, as peers
+/// do.
+fn framing_field(line: &[u8]) -> Option<(Newest, &[u8])> {
+    let (name, after) = match line.first()? {
+        b'c' | b'C' => (Newest::Length, strip_name(line, b"content-length")?),
+        b't' | b'T' => (Newest::Coding, strip_name(line, b"transfer-encoding")?),
+        _ => return None,
+    };
+    after.trim_ascii_start().strip_prefix(b":").map(|value| (name, value))
+}
+
+fn strip_name<'b>(line: &'b [u8], name: &[u8]) -> Option<&'b [u8]> {
+    let (start, after) = line.split_at_checked(name.len())?;
+    start.eq_ignore_ascii_case(name).then_some(after)
 }
 
 fn parse_length(digits: &[u8]) -> Option<u64> {

@@ -1,15 +1,18 @@
-//! Heads: request line, status line, and the two header fields that say how long the body is.
+//! Heads: request line, status line, and the few header fields that an observer needs.
 //!
-//! In: bytes that begin with a head. Out: what the head says, borrowed from those bytes, or what is known of a head
-//! that is not whole. httparse does the syntax (RFC 9112, 2 to 5), and so bounds what is accepted.
+//! In: bytes that begin with a head. Out: what the head says, borrowed from those bytes, or what is known of a head that is not
+//! whole.
+//!
+//! What servers and clients accept differs and is more than RFC 9112 allows, and their word counts, not ours. So a first line is taken
+//! for what it says as long as it says it, and a header line that says nothing about the body's length is not looked at: bytes
+//! beyond ASCII, doubled spaces, a line without a colon change nothing. Only where it is not certain that a message begins, a
+//! first line has to be unmistakable.
 
-use std::mem::MaybeUninit;
+use memchr::{memchr, memrchr};
 
-use super::framing::{self, Framing};
-use super::method::Method;
+use super::framing::{Fields, Framing};
+use super::method::{self, Method};
 
-/// More header fields than any server accepts by default.
-const HEADERS_MAX: usize = 128;
 /// RFC 9110, 9.1 leaves methods open; the longest registered one has 17 letters.
 const METHOD_BYTES_MAX: usize = 32;
 
@@ -21,60 +24,54 @@ pub(super) enum Parsed<L> {
     },
     /// More bytes are needed. The first line may be known already.
     Partial(Option<L>),
-    /// Too many header fields; the first line is known, the end of the head is not.
-    Oversized(L),
-    /// Not a head. `line_seen`: its first line was one.
-    Malformed {
-        line_seen: bool,
-    },
+    /// The first line is one, but peers have to refuse what follows it.
+    Malformed,
+    /// A word and a space, so it may be a request that the server understands; but not a line of HTTP/1.
+    OddLine,
+    /// Another protocol, or the middle of something.
+    Foreign,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RequestLine<'b> {
     pub method: &'b str,
-    pub target: &'b str,
+    pub target: &'b [u8],
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StatusLine {
+    pub status: u16,
+}
+
+/// A first line: what it says, the minor version, and its length with the line end.
+type FirstLine<L> = Result<(L, u8, usize), Parsed<L>>;
 
 /// Parses a request head (RFC 9112, 3).
 pub(super) fn parse_request(bytes: &[u8]) -> Parsed<RequestLine<'_>> {
-    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut []);
-    let outcome = request.parse_with_uninit_headers(bytes, &mut headers);
-    let line = match (request.method, request.path, request.version) {
-        (Some(method), Some(target), Some(_)) => Some(RequestLine { method, target }),
-        _ => None,
+    let (line, minor, length) = match request_line(bytes) {
+        Ok(first) => first,
+        Err(parsed) => return parsed,
     };
-    if request.method.is_some_and(|method| method.len() > METHOD_BYTES_MAX) {
-        return Parsed::Malformed { line_seen: false };
-    }
-    match (outcome, line) {
-        (Ok(httparse::Status::Complete(length)), Some(line)) => {
-            match framing::of_request(request.version.unwrap_or(1), request.headers) {
-                Some(framing) => Parsed::Complete { line, framing, length },
-                None => Parsed::Malformed { line_seen: true },
-            }
-        }
-        (Ok(_), line) => Parsed::Partial(line),
-        (Err(httparse::Error::TooManyHeaders), Some(line)) => Parsed::Oversized(line),
-        (Err(_), line) => Parsed::Malformed { line_seen: line.is_some() },
+    let mut fields = Fields::default();
+    match header_end(bytes, length, &mut fields) {
+        Some(length) => Parsed::Complete { line, framing: fields.of_request(minor), length },
+        None => Parsed::Partial(Some(line)),
     }
 }
 
 /// Parses a response head (RFC 9112, 4). The body's length depends on the request's method too; None if unknown.
-pub(super) fn parse_response(bytes: &[u8], method: Option<&Method>) -> Parsed<u16> {
-    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-    let mut response = httparse::Response::new(&mut []);
-    let outcome = lenient().parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
-    match (outcome, response.code) {
-        (Ok(httparse::Status::Complete(length)), Some(status)) => {
-            match framing::of_response(response.version.unwrap_or(1), status, method, response.headers) {
-                Some(framing) => Parsed::Complete { line: status, framing, length },
-                None => Parsed::Malformed { line_seen: true },
-            }
-        }
-        (Ok(_), status) => Parsed::Partial(status),
-        (Err(httparse::Error::TooManyHeaders), Some(status)) => Parsed::Oversized(status),
-        (Err(_), status) => Parsed::Malformed { line_seen: status.is_some() },
+pub(super) fn parse_response(bytes: &[u8], method: Option<&Method>) -> Parsed<StatusLine> {
+    let (line, minor, length) = match status_line(bytes) {
+        Ok(first) => first,
+        Err(parsed) => return parsed,
+    };
+    let mut fields = Fields::default();
+    match header_end(bytes, length, &mut fields) {
+        Some(length) => match fields.of_response(minor, line.status, method) {
+            Some(framing) => Parsed::Complete { line, framing, length },
+            None => Parsed::Malformed,
+        },
+        None => Parsed::Partial(Some(line)),
     }
 }
 
@@ -88,34 +85,108 @@ pub(super) fn may_end_after(bytes: &[u8], known: usize) -> bool {
     })
 }
 
-/// One of the common methods. None of them ends like another, and no word before one makes another, so what begins with
-/// one is not the rest of something.
-pub(super) fn has_common_method(line: &RequestLine<'_>) -> bool {
-    !matches!(Method::new(line.method), Method::Other(_))
-}
-
 /// The path of a request target (RFC 9112, 3.2): without query and fragment, and of an absolute form without scheme
 /// and authority. The asterisk and the authority of a CONNECT are kept.
-pub(super) fn path_of<'b>(line: &RequestLine<'b>) -> &'b str {
+pub(super) fn path_of<'b>(line: &RequestLine<'b>) -> &'b [u8] {
     let target = line.target;
-    let target = &target[..target.find(['?', '#']).unwrap_or(target.len())];
-    if target.starts_with('/') || line.method == "CONNECT" {
+    let target = &target[..target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len())];
+    if target.starts_with(b"/") || line.method == "CONNECT" {
         return target;
     }
-    match target.split_once("://") {
-        Some((_, after)) => after.find('/').map_or("/", |slash| &after[slash..]),
+    match target.windows(3).position(|window| window == b"://") {
+        Some(scheme_end) => {
+            let after = &target[scheme_end + 3..];
+            memchr(b'/', after).map_or(b"/", |slash| &after[slash..])
+        }
         None => target,
     }
 }
 
-/// Servers say things that clients accept, so an observer has to.
-fn lenient() -> httparse::ParserConfig {
-    let mut config = httparse::ParserConfig::default();
-    config
-        .allow_spaces_after_header_name_in_responses(true)
-        .allow_obsolete_multiline_headers_in_responses(true)
-        .allow_multiple_spaces_in_response_status_delimiters(true);
-    config
+impl RequestLine<'_> {
+    /// Nothing else begins like this: neither the rest of a longer word nor a sentence.
+    pub fn is_unmistakable(&self) -> bool {
+        let target = self.target;
+        let is_target = match self.method {
+            "CONNECT" => true,
+            _ => target.starts_with(b"/") || target == b"*" || target.starts_with(b"http"),
+        };
+        is_target && !target.contains(&b' ') && method::is_common(self.method)
+    }
+}
+
+fn request_line(bytes: &[u8]) -> FirstLine<RequestLine<'_>> {
+    let word = bytes.iter().take(METHOD_BYTES_MAX + 1).take_while(|byte| is_token(**byte)).count();
+    if word > METHOD_BYTES_MAX || (word == 0 && !bytes.is_empty()) {
+        return Err(Parsed::Foreign);
+    }
+    match bytes.get(word) {
+        Some(b' ') => {}
+        Some(_) => return Err(Parsed::Foreign),
+        None => return Err(Parsed::Partial(None)),
+    }
+    // Only bytes of ASCII are in a token.
+    let Ok(method) = str::from_utf8(&bytes[..word]) else { return Err(Parsed::Foreign) };
+    let end = memchr(b'\n', &bytes[word..]).map(|at| word + at);
+    let text = bytes[word..end.unwrap_or(bytes.len())].trim_ascii();
+    let version = memrchr(b' ', text).map(|space| (text[..space].trim_ascii_end(), &text[space + 1..]));
+    match (version, end) {
+        (Some((target, &[b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'0'..=b'9'])), _) if !target.is_empty() => {
+            let line = RequestLine { method, target };
+            end.map(|end| (line, minor - b'0', end + 1)).ok_or(Parsed::Partial(Some(line)))
+        }
+        (_, None) => Err(Parsed::Partial(None)),
+        // The preface of HTTP/2 (RFC 9113, 3.4).
+        (Some((b"*", b"HTTP/2.0")), _) if method == "PRI" => Err(Parsed::Foreign),
+        _ => Err(Parsed::OddLine),
+    }
+}
+
+fn status_line(bytes: &[u8]) -> FirstLine<StatusLine> {
+    const NAME: &[u8] = b"HTTP/1.";
+    let named = bytes.len().min(NAME.len());
+    if bytes[..named] != NAME[..named] {
+        return Err(Parsed::Foreign);
+    }
+    let minor = match bytes.get(NAME.len()) {
+        Some(minor @ b'0'..=b'9') => minor - b'0',
+        Some(_) => return Err(Parsed::Foreign),
+        None => return Err(Parsed::Partial(None)),
+    };
+    let after = &bytes[NAME.len() + 1..];
+    let spaces = after.iter().take_while(|byte| **byte == b' ').count();
+    let digits = &after[spaces..];
+    match digits.iter().take(3).position(|byte| !byte.is_ascii_digit()) {
+        _ if spaces == 0 && !digits.is_empty() => return Err(Parsed::Foreign),
+        Some(_) => return Err(Parsed::Foreign),
+        None if digits.len() < 3 => return Err(Parsed::Partial(None)),
+        None => {}
+    }
+    let status = digits[..3].iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    let line = StatusLine { status };
+    match (digits.get(3), memchr(b'\n', digits)) {
+        (Some(b' ' | b'\r' | b'\n' | b'\t'), Some(end)) => Ok((line, minor, bytes.len() - digits.len() + end + 1)),
+        (None | Some(b' ' | b'\r' | b'\t'), None) => Err(Parsed::Partial(Some(line))),
+        _ => Err(Parsed::Foreign),
+    }
+}
+
+/// Reads the header lines from `start` on; where the head ends, if it does.
+fn header_end(bytes: &[u8], start: usize, fields: &mut Fields) -> Option<usize> {
+    let mut at = start;
+    loop {
+        let rest = &bytes[at..];
+        let end = memchr(b'\n', rest)?;
+        at += end + 1;
+        match rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]) {
+            b"" => return Some(at),
+            line => fields.take(line),
+        }
+    }
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -124,7 +195,7 @@ mod tests {
     use super::*;
 
     fn line<'b>(method: &'b str, target: &'b str) -> RequestLine<'b> {
-        RequestLine { method, target }
+        RequestLine { method, target: target.as_bytes() }
     }
 
     #[test]
@@ -139,7 +210,7 @@ mod tests {
             ("OPTIONS", "*", "*"),
             ("CONNECT", "host:443", "host:443"),
         ] {
-            assert_eq!(path_of(&line(method, target)), path, "{method} {target}");
+            assert_eq!(path_of(&line(method, target)), path.as_bytes(), "{method} {target}");
         }
     }
 
@@ -152,20 +223,61 @@ mod tests {
                 _ => panic!("cut at {end}"),
             }
         }
+        let head = b"HTTP/1.1  404 Not Found\r\nServer: y\r\n\r\n";
+        for end in 0..head.len() {
+            match parse_response(&head[..end], None) {
+                Parsed::Partial(line) => assert_eq!(line.map(|line| line.status), (end >= 13).then_some(404), "{end}"),
+                _ => panic!("cut at {end}"),
+            }
+        }
     }
 
     #[test]
-    fn what_is_no_request_head_is_malformed() {
+    fn another_protocol_is_known_by_its_first_bytes() {
         for bytes in [
             &b"{\"a\": 1}"[..],
-            b"GET / HTTP/2.0\r\n\r\n",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             b"\x16\x03\x01\x02\x00",
             b"*1\r\n$4\r\nPING\r\n",
+            b"CONNECT\naccept-version:1.2\n",
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHI / HTTP/1.1\r\n\r\n",
         ] {
-            let text = String::from_utf8_lossy(bytes);
-            assert!(matches!(parse_request(bytes), Parsed::Malformed { line_seen: false }), "{text}");
+            assert!(matches!(parse_request(bytes), Parsed::Foreign), "{}", String::from_utf8_lossy(bytes));
+        }
+        for bytes in
+            ["HTTP/2.0 200 OK\r\n", "HTTP/1.1200 OK\r\n", "HTTP/1.1 20", "HTTP/1.1 2000 OK\r\n", "220 mail\r\n"]
+        {
+            let whole = format!("{bytes}x\n");
+            assert!(matches!(parse_response(whole.as_bytes(), None), Parsed::Foreign), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_a_server_may_understand_is_odd() {
+        for bytes in [
+            "GET / HTTP/2.0\r\n\r\n",
+            "GET /\r\n",
+            "GET HTTP/1.1\r\n",
+            "OPTIONS rtsp://h/ RTSP/1.0\r\n",
+            "CONNECT {}\r\n",
+        ] {
+            assert!(matches!(parse_request(bytes.as_bytes()), Parsed::OddLine), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn only_what_nothing_else_begins_with_is_unmistakable() {
+        for (method, target, expected) in [
+            ("GET", "/a", true),
+            ("PROPFIND", "/a", true),
+            ("OPTIONS", "*", true),
+            ("GET", "http://h/", true),
+            ("CONNECT", "h:1", true),
+            ("RGE", "/a", false),
+            ("GET", "/a b", false),
+            ("GET", "the", false),
+        ] {
+            assert_eq!(line(method, target).is_unmistakable(), expected, "{method} {target}");
         }
     }
 

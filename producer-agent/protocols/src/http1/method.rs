@@ -16,7 +16,11 @@ pub(super) enum Method {
 
 impl Method {
     pub fn new(name: &str) -> Self {
-        match name {
+        Self::numbered(name).unwrap_or_else(|| Self::Other(name.into()))
+    }
+
+    fn numbered(name: &str) -> Option<Self> {
+        Some(match name {
             "GET" => Self::Get,
             "HEAD" => Self::Head,
             "POST" => Self::Post,
@@ -26,8 +30,8 @@ impl Method {
             "OPTIONS" => Self::Options,
             "TRACE" => Self::Trace,
             "PATCH" => Self::Patch,
-            other => Self::Other(other.into()),
-        }
+            _ => return None,
+        })
     }
 
     pub fn as_str(&self) -> &str {
@@ -45,3 +49,44 @@ impl Method {
         }
     }
 }
+
+/// One of the registered methods, or one that caches and devices have made common. What begins with one of them is not the rest of
+/// something, but for a call that ends in the middle of the longer of two: PROPPATCH, UNLOCK.
+pub(super) fn is_common(name: &str) -> bool {
+    Method::numbered(name).is_some() || OTHERS.contains(&name)
+}
+
+/// <https://www.iana.org/assignments/http-methods>, and those of caches (PURGE, BAN) and of UPnP (M-SEARCH, NOTIFY, SUBSCRIBE).
+const OTHERS: [&str; 31] = [
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "REPORT",
+    "SEARCH",
+    "QUERY",
+    "PURGE",
+    "BAN",
+    "MERGE",
+    "ACL",
+    "BIND",
+    "UNBIND",
+    "REBIND",
+    "LINK",
+    "UNLINK",
+    "CHECKIN",
+    "CHECKOUT",
+    "UNCHECKOUT",
+    "LABEL",
+    "UPDATE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKWORKSPACE",
+    "M-SEARCH",
+    "NOTIFY",
+    "SUBSCRIBE",
+    "UNSUBSCRIBE",
+];

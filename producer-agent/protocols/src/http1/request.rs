@@ -30,7 +30,7 @@ impl Connection {
                     }
                 },
                 RequestState::GivenUp => {
-                    self.count_request(&cursor, at_segment_start, sink);
+                    self.count_requests(&cursor, at_segment_start, sink);
                     cursor.skip_rest();
                 }
             }
@@ -105,7 +105,7 @@ impl Connection {
                     cursor.skip_rest();
                 }
             }
-            Parsed::Partial(Some(line)) | Parsed::Oversized(line) => {
+            Parsed::Partial(Some(line)) => {
                 self.accept_cut(beginning, Ok(&line), sink);
                 cursor.skip_rest();
             }
@@ -119,14 +119,18 @@ impl Connection {
                 }
                 cursor.skip_rest();
             }
-            Parsed::Malformed { line_seen } => {
-                if line_seen || (beginning.certain && self.recognition == Recognition::Recognised) {
-                    self.recognise(sink);
-                    self.accept_cut(beginning, Err(LossReason::MalformedRequest), sink);
-                } else if beginning.certain {
-                    self.become_foreign();
-                } else {
-                    self.take_foreign_bytes(beginning, sink);
+            Parsed::Malformed | Parsed::OddLine | Parsed::Foreign if !beginning.certain => {
+                self.take_foreign_bytes(beginning, sink);
+                cursor.skip_rest();
+            }
+            Parsed::Foreign if self.recognition == Recognition::Undecided => {
+                cursor.skip_rest();
+                self.become_foreign();
+            }
+            Parsed::Malformed | Parsed::OddLine | Parsed::Foreign => {
+                self.accept_cut(beginning, Err(LossReason::MalformedRequest), sink);
+                if let Some(back) = self.pending.back_mut() {
+                    back.odd_line = true;
                 }
                 cursor.skip_rest();
             }
@@ -149,10 +153,8 @@ impl Connection {
         };
         match body {
             Some(body) => self.request.state = RequestState::Body(body),
-            None => {
-                self.lose_back(LossReason::MalformedRequest, sink);
-                self.request_end_unknown(sink);
-            }
+            // Longer than a stream can be: a server has to refuse it.
+            None => self.request_end_unknown(sink),
         }
     }
 
@@ -297,9 +299,7 @@ impl Connection {
             return;
         };
         match believe(parse(&partial.bytes, &partial.beginning), &partial.beginning) {
-            Parsed::Partial(Some(line)) | Parsed::Oversized(line) => {
-                self.accept_cut(&partial.beginning, Ok(&line), sink);
-            }
+            Parsed::Partial(Some(line)) => self.accept_cut(&partial.beginning, Ok(&line), sink),
             _ if partial.beginning.certain => {
                 self.accept_cut(&partial.beginning, Err(LossReason::Unfinished), sink);
             }
@@ -320,16 +320,19 @@ impl Connection {
     }
 
     /// After the connection has been given up, what is seen is still counted.
-    fn count_request(&mut self, cursor: &Cursor<'_>, at_segment_start: bool, sink: &mut Sink<'_>) {
-        if !at_segment_start {
-            return;
-        }
-        match head::parse_request(cursor.captured) {
-            Parsed::Complete { .. }
-            | Parsed::Partial(Some(_))
-            | Parsed::Oversized(_)
-            | Parsed::Malformed { line_seen: true } => self.lose(LossReason::Ambiguous, sink),
-            Parsed::Partial(None) | Parsed::Malformed { line_seen: false } => {}
+    fn count_requests(&mut self, cursor: &Cursor<'_>, at_segment_start: bool, sink: &mut Sink<'_>) {
+        let mut rest = if at_segment_start { cursor.captured } else { &[] };
+        while !rest.is_empty() {
+            let (line, behind) = match head::parse_request(rest) {
+                Parsed::Complete { line, framing: Framing::None, length } => (line, &rest[length..]),
+                Parsed::Complete { line, .. } | Parsed::Partial(Some(line)) => (line, &rest[..0]),
+                _ => return,
+            };
+            if !line.is_unmistakable() {
+                return;
+            }
+            self.lose(LossReason::Ambiguous, sink);
+            rest = behind;
         }
     }
 
@@ -389,7 +392,7 @@ impl Connection {
 fn parse<'b>(bytes: &'b [u8], beginning: &Beginning) -> Parsed<RequestLine<'b>> {
     match bytes.first() {
         // An empty line may belong to what was before.
-        Some(b'\r' | b'\n') if !beginning.certain => Parsed::Malformed { line_seen: false },
+        Some(b'\r' | b'\n') if !beginning.certain => Parsed::Foreign,
         _ => head::parse_request(bytes),
     }
 }
@@ -397,8 +400,8 @@ fn parse<'b>(bytes: &'b [u8], beginning: &Beginning) -> Parsed<RequestLine<'b>> 
 /// Where it is not certain that a request begins, a head that may as well be the rest of one says nothing.
 fn believe<'b>(parsed: Parsed<RequestLine<'b>>, beginning: &Beginning) -> Parsed<RequestLine<'b>> {
     match parsed {
-        Parsed::Complete { line, .. } | Parsed::Partial(Some(line)) | Parsed::Oversized(line)
-            if !beginning.certain && !head::has_common_method(&line) =>
+        Parsed::Complete { line, .. } | Parsed::Partial(Some(line))
+            if !beginning.certain && !line.is_unmistakable() =>
         {
             Parsed::Partial(None)
         }

@@ -6,7 +6,7 @@ use super::body::{Body, Cursor, Progress};
 use super::connection::{Beginning, Connection, Growth, PartialHead, RequestState, ResponseState};
 use super::exchanges::{Mark, Pending};
 use super::framing::Framing;
-use super::head::{self, Parsed};
+use super::head::{self, Parsed, StatusLine};
 use super::method::Method;
 use crate::{Direction, LossReason, Position, Recognition, Sink};
 
@@ -94,14 +94,14 @@ impl Connection {
     fn take_response_head(
         &mut self,
         beginning: &Beginning,
-        parsed: Parsed<u16>,
+        parsed: Parsed<StatusLine>,
         before: usize,
         cut_reason: LossReason,
         cursor: &mut Cursor<'_>,
         sink: &mut Sink<'_>,
     ) {
         match parsed {
-            Parsed::Complete { line: status, framing, length } => {
+            Parsed::Complete { line: StatusLine { status }, framing, length } => {
                 self.confirm_response_begin(sink);
                 cursor.skip(length.saturating_sub(before));
                 if is_interim(status) {
@@ -117,7 +117,7 @@ impl Connection {
                     self.begin_response_body(framing, head_end, sink);
                 }
             }
-            Parsed::Partial(Some(status)) | Parsed::Oversized(status) => {
+            Parsed::Partial(Some(StatusLine { status })) => {
                 self.confirm_response_begin(sink);
                 if status == SWITCHING_PROTOCOLS {
                     self.lose_front(cut_reason, sink);
@@ -138,15 +138,21 @@ impl Connection {
                 self.lose_response(cut_reason, sink);
             }
             // The response before was still going on when the next request was sent.
-            Parsed::Malformed { line_seen: false } if self.response_presumed && self.relies_on_presumption() => {
-                self.give_up(sink);
-            }
-            Parsed::Malformed { line_seen } => {
-                if line_seen {
-                    self.confirm_response_begin(sink);
-                }
+            Parsed::Malformed => {
+                self.confirm_response_begin(sink);
                 self.lose_response(LossReason::MalformedResponse, sink);
             }
+            Parsed::OddLine | Parsed::Foreign if self.response_presumed && self.relies_on_presumption() => {
+                self.give_up(sink);
+            }
+            // Neither side speaks HTTP/1, or not any more.
+            Parsed::OddLine | Parsed::Foreign
+                if beginning.certain && self.pending.front().is_some_and(|front| front.odd_line) =>
+            {
+                self.lose_all(LossReason::Ambiguous, sink);
+                self.become_foreign_after(cursor);
+            }
+            Parsed::OddLine | Parsed::Foreign => self.lose_response(LossReason::MalformedResponse, sink),
         }
     }
 
@@ -253,17 +259,14 @@ impl Connection {
             Recognition::Recognised | Recognition::Foreign => LossReason::UnsolicitedResponse,
         };
         match head::parse_response(cursor.captured, None) {
-            Parsed::Complete { .. }
-            | Parsed::Partial(Some(_))
-            | Parsed::Oversized(_)
-            | Parsed::Malformed { line_seen: true } => self.recognise(sink),
+            Parsed::Complete { .. } | Parsed::Partial(Some(_)) | Parsed::Malformed => self.recognise(sink),
             // The server speaks first, and it is not HTTP.
-            Parsed::Malformed { line_seen: false }
+            Parsed::OddLine | Parsed::Foreign
                 if cursor.position == Position::START && self.recognition == Recognition::Undecided =>
             {
                 return self.become_foreign_after(cursor);
             }
-            Parsed::Partial(None) | Parsed::Malformed { line_seen: false } => {}
+            Parsed::Partial(None) | Parsed::OddLine | Parsed::Foreign => {}
         }
         self.lose(reason, sink);
         self.push_unseen(cursor.position, cursor.at_ns);

@@ -9,4 +9,5 @@ mod order;
 mod plan;
 mod properties;
 mod random;
+mod syntax;
 mod wire;
