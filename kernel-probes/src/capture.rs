@@ -1,19 +1,19 @@
-//! A send or receive call moved bytes: count them on the socket and, where a known protocol is spoken, publish their head.
+//! A send or receive call moved bytes: count them on the socket and, as long as user space wants to see them, publish the first ones.
 //!
-//! In: socket, length, flags. Out: a [`DataEvent`] with at most `CAPTURE_BYTES_MAX` bytes, at most `TURN_BYTES_MAX` a turn.
-//! A turn is what one side says before the other answers. A protocol is recognised at the first bytes of a client's turn;
-//! from then on each call of the socket makes an event, of further turns' ends only without bytes.
+//! In: socket, length, flags. Out: a [`DataEvent`] with at most `CAPTURE_BYTES_MAX` bytes.
+//! What a connection speaks is for user space to say: until it does, the first bytes of both directions are copied (`interest.rs`). A turn is
+//! what one side says before the other answers. Where a client's turn begins like a request of HTTP/1, user space would come too late for
+//! the heads that follow, so that each turn's first bytes are copied until it says otherwise.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use headwater_probe_types::{
-    CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, UNKNOWN_TURNS_MAX, count, direction, flag, kind,
-    protocol, role,
+    CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, count, direction, flag, interest, kind, role,
     sniff::{Head, Verdict},
 };
 
 use crate::{
     buffers::{self, Room},
-    events,
+    events, interest as table,
     socket::{Sock, TcpSock},
     source::Source,
     state,
@@ -42,14 +42,21 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Sour
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
     let position = advance(sock, tcp, state, moved, way);
-    let asks = (state.role == role::CLIENT) == (way == direction::SEND);
+    table::update(state);
+    if state.interest == interest::COUNTERS {
+        return;
+    }
     let turn = way + 1;
     if state.turn != turn {
         state.turn = turn;
         state.budget_bytes = TURN_BYTES_MAX;
         state.head = Head::default();
     }
-    if state.protocol == protocol::UNKNOWN && (!asks || state.unknown_turns >= UNKNOWN_TURNS_MAX) {
+    let undecided = state.interest == interest::UNDECIDED;
+    let asks = (state.role == role::CLIENT) == (way == direction::SEND);
+    let look = !undecided || may_look(state, way);
+    // A request of HTTP/1 is found after any number of other turns, as after a long answer that was under way when the capture began.
+    if !look && (!asks || state.head.len >= Head::BYTES_MAX) {
         return;
     }
     let room = buffers::room(way);
@@ -57,8 +64,14 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Sour
     let Some(room) = (unsafe { room.as_mut() }) else { return };
     let wanted = if flags & MSG_TRUNC != 0 { 0 } else { moved.min(state.budget_bytes).min(CAPTURE_BYTES_MAX as u32) };
     let captured = if wanted == 0 { 0 } else { bytes.copy(room, wanted, moved) };
-    if state.protocol == protocol::UNKNOWN && !recognise(state, room, captured, moved) {
-        return;
+    if undecided {
+        state.undecided_bytes[(way & 1) as usize] += captured;
+        if asks {
+            guess(state, room, captured);
+        }
+        if !look && state.interest == interest::UNDECIDED {
+            return;
+        }
     }
     state.budget_bytes = state.budget_bytes.saturating_sub(captured);
     if state.flags & flag::ANNOUNCED == 0 && events::socket(kind::OPEN, sock, tcp, state, sock.state() as u32) {
@@ -115,26 +128,35 @@ fn other_position(sock: Sock, tcp: TcpSock, state: &SocketState, way: u32) -> u6
     if only_fin || gone > i32::MAX as u32 { reached } else { reached + gone as u64 }
 }
 
-/// Looks at the first bytes of a client's turn. True if they are, or may still become, a known protocol's.
+/// Whether bytes of this direction are still copied of a connection of which nothing is known.
 #[inline(always)]
-fn recognise(state: &mut SocketState, room: &Room, captured: u32, moved: u32) -> bool {
-    if captured == 0 && moved != 0 {
-        return false;
+fn may_look(state: &mut SocketState, way: u32) -> bool {
+    const EXHAUSTED: u32 = u32::MAX;
+    let index = (way & 1) as usize;
+    let calls = state.undecided_calls[index];
+    if calls < interest::UNDECIDED_CALLS_MAX && state.undecided_bytes[index] < interest::UNDECIDED_BYTES_MAX {
+        state.undecided_calls[index] = calls + 1;
+        return true;
+    }
+    if calls != EXHAUSTED {
+        state.undecided_calls[index] = EXHAUSTED;
+        buffers::add(count::UNDECIDED, 1);
+    }
+    false
+}
+
+/// Whether a client's turn begins like a request of HTTP/1.
+#[inline(always)]
+fn guess(state: &mut SocketState, room: &Room, captured: u32) {
+    if captured == 0 {
+        return;
     }
     // SAFETY: the room's bytes are longer than eight; they need not be aligned.
     let first = unsafe { room.bytes.as_ptr().cast::<u64>().read_unaligned() };
     state.head.push(first, captured);
-    match state.head.http1_request() {
-        Verdict::Yes => state.protocol = protocol::HTTP1,
-        Verdict::MoreNeeded => {}
-        Verdict::No => {
-            if state.head.len <= captured || captured >= Head::BYTES_MAX {
-                state.unknown_turns += 1;
-            }
-            return false;
-        }
+    if state.head.http1_request() == Verdict::Yes {
+        state.interest = interest::HEADS;
     }
-    true
 }
 
 /// No more bytes follow in this direction: the program read the end of the stream, or it ended its own.
@@ -143,7 +165,7 @@ pub fn end_of_stream(sock: Sock, way: u32) {
     let state = state::get(sock);
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
-    if state.flags & flag::IGNORED != 0 || state.protocol == protocol::UNKNOWN {
+    if state.flags & flag::IGNORED != 0 || state.interest != interest::HEADS {
         return;
     }
     let room = buffers::reserve(size_of::<DataEvent>() as u64).cast::<DataEvent>();

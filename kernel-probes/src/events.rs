@@ -92,7 +92,6 @@ fn fill(record: &mut SocketRecord, sock: Sock, tcp: TcpSock, state: &SocketState
     record.remote_port = sock.remote_port();
     record.family = sock.family();
     record.role = state.role as u16;
-    record.protocol = state.protocol;
     record.flags = state.flags;
     record.pid = state.pid;
     record.tcp_state = tcp_state;
@@ -103,5 +102,4 @@ fn fill(record: &mut SocketRecord, sock: Sock, tcp: TcpSock, state: &SocketState
     record.connect_us = state.connect_us;
     record.exec = state.exec;
     record.cgroup_hierarchy = state.cgroup_hierarchy;
-    record.reserved = 0;
 }

@@ -2,7 +2,7 @@
 //!
 //! Hooks, and why these (kernel 6.3 and later; one run a socket call, none for files):
 //! - `tp_btf/sock_send_length`, `tp_btf/sock_recv_length`: a call moved bytes. In: the socket and the length; the bytes are
-//!   read from the program's own buffer. Out: [`DataEvent`]s for sockets that speak a known protocol.
+//!   read from the program's own buffer. Out: [`DataEvent`]s for sockets in which user space has an interest.
 //! - `tp_btf/inet_sock_set_state`: a connection opened, closed or failed. Out: [`SocketEvent`]s.
 //! - `tp_btf/cgroup_mkdir`, `cgroup_rename`, `cgroup_rmdir`: whose sockets are in which cgroup. Out: [`CgroupEvent`]s.
 //! - `iter/task_file`: on request of the loader, the counters of every socket in the capture that a process holds open, in all
@@ -16,6 +16,7 @@ mod buffers;
 mod capture;
 mod events;
 mod globals;
+mod interest;
 mod lifecycle;
 mod names;
 mod owner;

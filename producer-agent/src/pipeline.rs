@@ -22,7 +22,7 @@ use crate::heartbeat::{self, About, Heartbeats, Moment};
 use crate::ledger::{Ledger, Stream};
 use crate::losses::Losses;
 use crate::naming::{IdentityRecords, Naming};
-use crate::observe::Observer;
+use crate::observe::{Interest, Observer};
 use crate::publish::Outlet;
 use crate::settings::Settings;
 
@@ -46,6 +46,7 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
     let health = health.part("pipeline", STALLS_AFTER);
     let mut outlet = Outlet::open(settings)?;
     let mut probes = Probes::load(&settings.capture).context("load the probes")?;
+    let mut interests = probes.take_interests().context("say what is wanted of connections")?;
     let capture_began_ns = monotonic_ns();
     let mut naming = Naming::start(&settings.naming, probes.hierarchies())?;
     let mut clock = Clock::measure();
@@ -83,6 +84,9 @@ pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()
                 observer.event(event, &mut |output| outlet.take(output, &mut ledger));
             }
         });
+        for Interest { connection_id, role, interest } in observer.interests() {
+            interests.set(connection_id, role, interest);
+        }
         for claim in naming.exchange(observer.owners()) {
             outlet.identity(&identities.record(claim));
         }

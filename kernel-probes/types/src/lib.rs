@@ -4,6 +4,7 @@
 //! at compile time. The logic here is pure and is tested on the host.
 #![cfg_attr(not(test), no_std)]
 
+pub mod interest;
 pub mod sniff;
 
 /// Kinds of events in the ring buffer: the first 32 bits of each.
@@ -40,12 +41,6 @@ pub mod role {
     pub const UNKNOWN: u32 = 0;
     pub const CLIENT: u32 = 1;
     pub const SERVER: u32 = 2;
-}
-
-/// Protocols that the probes tell apart, to know which sockets' bytes to copy.
-pub mod protocol {
-    pub const UNKNOWN: u32 = 0;
-    pub const HTTP1: u32 = 1;
 }
 
 /// Bits of [`SocketState::flags`] and [`SocketRecord::flags`].
@@ -158,7 +153,6 @@ pub struct SocketRecord {
     /// AF_INET (addresses hold 4 bytes) or AF_INET6.
     pub family: u16,
     pub role: u16,
-    pub protocol: u32,
     pub flags: u32,
     /// Thread group that used the socket first; 0 if no process was seen at it yet.
     pub pid: u32,
@@ -177,7 +171,6 @@ pub struct SocketRecord {
     pub exec: u32,
     /// Hierarchy of `cgroup_id`.
     pub cgroup_hierarchy: u32,
-    pub reserved: u32,
 }
 
 /// What the probes remember of a socket, in socket-local storage.
@@ -199,28 +192,29 @@ pub struct SocketState {
     pub flags: u32,
     pub role: u32,
     pub pid: u32,
-    pub protocol: u32,
+    /// See [`interest`].
+    pub interest: u32,
     pub connect_us: u32,
     /// Direction of the current turn, plus 1; 0 before the first.
     pub turn: u32,
     /// Bytes that may still be copied in the current turn.
     pub budget_bytes: u32,
-    /// Turns whose first bytes were of no known protocol.
-    pub unknown_turns: u32,
+    /// Bytes copied and calls seen in each direction while nobody had decided what the connection speaks.
+    pub undecided_bytes: [u32; 2],
+    pub undecided_calls: [u32; 2],
     /// The kernel has forgotten it when the socket closes.
     pub local_port: u32,
     /// The owner's [`ProcessEvent::exec`].
     pub exec: u32,
     pub cgroup_hierarchy: u32,
-    pub reserved: u32,
     /// The first bytes of the current turn, for [`sniff`].
     pub head: sniff::Head,
 }
 
 const _: () = assert!(size_of::<DataEvent>() == 48);
-const _: () = assert!(size_of::<SocketRecord>() == 176);
-const _: () = assert!(size_of::<SocketEvent>() == 184);
-const _: () = assert!(size_of::<SocketState>() == 160);
+const _: () = assert!(size_of::<SocketRecord>() == 168);
+const _: () = assert!(size_of::<SocketEvent>() == 176);
+const _: () = assert!(size_of::<SocketState>() == 168);
 const _: () = assert!(size_of::<CgroupEvent>() == 24);
 const _: () = assert!(size_of::<ProcessEvent>() == 112);
 
@@ -252,7 +246,9 @@ pub mod count {
     pub const PROCESSES: u32 = 11;
     /// Sockets made outside of the filter and used by a process inside of it.
     pub const ADOPTED: u32 = 12;
-    pub const LEN: u32 = 13;
+    /// Sockets whose bytes were not looked at any further, since nobody had decided what they speak.
+    pub const UNDECIDED: u32 = 13;
+    pub const LEN: u32 = 14;
 
     /// Names for metrics, in order.
     pub const NAMES: [&str; LEN as usize] = [
@@ -269,6 +265,7 @@ pub mod count {
         "ring_full_process",
         "processes",
         "adopted",
+        "undecided",
     ];
 }
 
@@ -287,9 +284,6 @@ pub const FILTER_PATH_BYTES: usize = 256;
 /// Bytes of a program's arguments and of its environment.
 pub const ARGUMENTS_BYTES_MAX: usize = 1024;
 pub const ENVIRONMENT_BYTES_MAX: usize = 4096;
-
-/// Turns without a known protocol after which a socket's bytes are not looked at any more.
-pub const UNKNOWN_TURNS_MAX: u32 = 16;
 
 /// The id that both sides of a connection compute alone: the client's and the server's initial sequence numbers, which NAT
 /// does not change (RFC 9293 section 3.4).

@@ -7,6 +7,7 @@ mod btf;
 mod cgroups;
 mod error;
 mod event;
+mod interests;
 mod layout;
 
 use std::fs;
@@ -23,6 +24,7 @@ pub use error::LoadError;
 pub use event::Event;
 pub use headwater_probe_types as types;
 use headwater_probe_types::{FILTER_PATH_BYTES, SocketRecord, count};
+pub use interests::Interests;
 
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -66,6 +68,7 @@ pub struct Probes {
     ring: RingBuf<MapData>,
     counts: PerCpuArray<MapData, u64>,
     hierarchies: Vec<Hierarchy>,
+    interests: Option<Interests>,
 }
 
 impl Probes {
@@ -118,7 +121,13 @@ impl Probes {
         let ring = take_map(&mut ebpf, "EVENTS")?;
         let ring = RingBuf::try_from(ring).map_err(map_error)?;
         let counts = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTS")?).map_err(map_error)?;
-        Ok(Probes { ebpf, ring, counts, hierarchies })
+        let interests = Some(Interests::map(&take_map(&mut ebpf, "INTERESTS")?)?);
+        Ok(Probes { ebpf, ring, counts, hierarchies, interests })
+    }
+
+    /// Where to say what is wanted of each connection. None if it was taken already.
+    pub fn take_interests(&mut self) -> Option<Interests> {
+        self.interests.take()
     }
 
     /// The hierarchies of cgroups whose paths [`Event::Cgroup`] tells from now on; those that exist already are in their mounts.

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
-use headwater_probe_loader::types::{SocketRecord, flag, role};
-use headwater_protocols::{Options, Parser, Side as ProtocolSide};
+use headwater_probe_loader::types::{SocketRecord, flag, interest, role};
+use headwater_protocols::{Options, Parser, Recognition, Side as ProtocolSide};
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
 
@@ -14,6 +14,8 @@ use crate::naming::{Owner, Owners};
 pub struct Connection {
     pub identity: Identity,
     pub parser: Parser,
+    /// The protocol once it is known, also after another one took over.
+    pub protocol: Option<&'static str>,
     pub reported: Reported,
     /// Exchanges since the last flow record, and those of them that failed.
     pub requests: i64,
@@ -60,6 +62,7 @@ impl Connection {
                 remote_port: socket.remote_port,
             },
             parser: Parser::new(protocol_side, protocols),
+            protocol: None,
             reported: Reported {
                 opened: false,
                 sent_bytes: socket.sent_before_bytes,
@@ -69,6 +72,22 @@ impl Connection {
             requests: 0,
             errors: 0,
             seen_in_walk: 0,
+        }
+    }
+
+    /// What is wanted of the connection from now on, where that has just changed.
+    pub fn decide(&mut self, before: Recognition) -> Option<u32> {
+        let recognition = self.parser.recognition();
+        if recognition == before {
+            return None;
+        }
+        match recognition {
+            Recognition::Undecided => None,
+            Recognition::Recognised => {
+                self.protocol = Some(self.parser.protocol());
+                Some(interest::HEADS)
+            }
+            Recognition::Foreign => Some(interest::COUNTERS),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a connection did since its last [`Flow`] record.
 
-use headwater_probe_loader::types::{SocketRecord, flag, protocol};
+use headwater_probe_loader::types::{SocketRecord, flag};
 use headwater_protocols::CloseReason;
 use headwater_schemas::records::{Flow, FlowState};
 
@@ -67,7 +67,11 @@ fn publish(
 ) {
     let opened_before_capture = socket.flags & flag::OPENED_BEFORE != 0;
     let established = socket.flags & flag::ESTABLISHED != 0;
-    let Connection { identity, reported, requests, errors, .. } = connection;
+    let Connection { identity, parser, protocol, reported, requests, errors, .. } = connection;
+    if *requests > 0 {
+        // The first one may have been found at the end only.
+        protocol.get_or_insert(parser.protocol());
+    }
     let first = !std::mem::replace(&mut reported.opened, true);
     let flow = Flow {
         connection_id: &identity.connection_id,
@@ -78,7 +82,7 @@ fn publish(
         opened_before_capture,
         observed_at_us: clock.epoch_us(socket.at_ns),
         opened: i64::from(first && established && !opened_before_capture),
-        protocol: protocol_name(socket.protocol),
+        protocol: protocol.unwrap_or("tcp"),
         sent_bytes: socket.sent_bytes.saturating_sub(reported.sent_bytes) as i64,
         received_bytes: socket.received_bytes.saturating_sub(reported.received_bytes) as i64,
         retransmits: i64::from(socket.retransmits.saturating_sub(reported.retransmits)),
@@ -104,9 +108,4 @@ fn publish(
     reported.sent_bytes = socket.sent_bytes;
     reported.received_bytes = socket.received_bytes;
     reported.retransmits = socket.retransmits;
-}
-
-/// The protocol as records name it.
-fn protocol_name(kernel: u32) -> &'static str {
-    if kernel == protocol::HTTP1 { "http" } else { "tcp" }
 }

@@ -36,6 +36,14 @@ pub enum Output<'a> {
     FlowsDropped(&'static str, u64),
 }
 
+/// What is wanted from now on of one end of a connection; see [`headwater_probe_loader::types::interest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interest {
+    pub connection_id: u64,
+    pub role: u32,
+    pub interest: u32,
+}
+
 /// How paths are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paths {
@@ -72,6 +80,7 @@ pub struct Observer {
     operations: Operations,
     clock: Clock,
     walk: u32,
+    interests: Vec<Interest>,
 }
 
 impl Observer {
@@ -83,7 +92,13 @@ impl Observer {
             options,
             clock,
             walk: 0,
+            interests: Vec::new(),
         }
+    }
+
+    /// What has been decided since this was asked last. At most one for each event.
+    pub fn interests(&mut self) -> impl Iterator<Item = Interest> {
+        self.interests.drain(..)
     }
 
     /// Takes over a newly measured offset between the clocks.
@@ -175,8 +190,11 @@ impl Observer {
             at_ns: event.at_ns,
             other_position: Position(event.other_position),
         };
-        let way = direction_of(event);
+        let (way, before) = (direction_of(event), connection.parser.recognition());
         request::segment(connection, way, &segment, &self.options, &mut self.operations, self.clock, out);
+        if let Some(interest) = connection.decide(before) {
+            self.interests.push(Interest { connection_id: event.connection_id, role: u32::from(event.role), interest });
+        }
     }
 
     /// The end of the server's stream, read by the client or made by the server, ends what is open. The other way round, the client has

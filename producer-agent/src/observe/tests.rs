@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 //! Events in, records out, without a kernel.
 
-use headwater_probe_loader::types::{flag, kind, protocol};
+use headwater_probe_loader::types::{flag, interest, kind};
 use headwater_schemas::records::{FlowState, Side};
 
 use super::*;
@@ -116,7 +116,6 @@ fn socket(role: u32, connection_id: u64, sent_bytes: usize, received_bytes: usiz
         remote_port: 2,
         family: libc::AF_INET as u16,
         role: role as u16,
-        protocol: protocol::HTTP1,
         flags: flag::ESTABLISHED,
         pid: u32::MAX,
         tcp_state: 1,
@@ -127,7 +126,6 @@ fn socket(role: u32, connection_id: u64, sent_bytes: usize, received_bytes: usiz
         connect_us: 0,
         exec: 1,
         cgroup_hierarchy: 0,
-        reserved: 0,
     }
 }
 
@@ -189,6 +187,27 @@ fn flows_add_up_to_what_the_socket_counted() {
     };
     assert_eq!(bench.seen, vec![flow(FlowState::Open, 1, 40, 30, 1), flow(FlowState::Closed, 0, 5, 7, 0)]);
     assert_eq!(bench.observer.connections(), 0);
+}
+
+/// The kernel copies first bytes of every connection until it is told what is wanted.
+#[test]
+fn what_a_connection_speaks_decides_what_is_copied_of_it() {
+    let mut bench = Bench::new(Paths::Templated, 10);
+    let told = |bench: &mut Bench| bench.observer.interests().collect::<Vec<_>>();
+    bench.event(Event::Open(socket(role::CLIENT, 7, 0, 0)));
+    assert_eq!(told(&mut bench), []);
+    bench.exchange(role::CLIENT);
+    let heads = Interest { connection_id: 7, role: role::CLIENT, interest: interest::HEADS };
+    assert_eq!(told(&mut bench), [heads]);
+
+    bench.event(Event::Open(socket(role::SERVER, 7, 0, 0)));
+    let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
+    bench.event(Event::Data(data(role::SERVER, direction::RECEIVE, 1, hello.len(), 0), hello));
+    let counters = Interest { connection_id: 7, role: role::SERVER, interest: interest::COUNTERS };
+    assert_eq!(told(&mut bench), [counters]);
+    bench.seen.clear();
+    bench.event(Event::Close(socket(role::SERVER, 7, 3, 11)));
+    assert!(matches!(&bench.seen[..], [Seen::Flow { protocol, .. }] if protocol == "tcp"), "{:?}", bench.seen);
 }
 
 #[test]

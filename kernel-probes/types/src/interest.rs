@@ -1,0 +1,78 @@
+//! What user space wants to see of a connection: one word a connection in a table that both sides map.
+//!
+//! The probes look at a socket's word with each of its calls and keep what it says, so a word is read or it is not: nothing waits for it.
+//! Its place follows from the connection's name. Where two connections share a place, the newer word stands, and the older connection goes
+//! on as before: that costs copies, and never data.
+
+/// Nobody has decided what the connection speaks: the first bytes of both directions are copied, up to [`UNDECIDED_BYTES_MAX`].
+pub const UNDECIDED: u32 = 0;
+/// It speaks in turns, each of which begins with a head: up to [`crate::TURN_BYTES_MAX`] of each turn are copied.
+pub const HEADS: u32 = 1;
+/// Nothing but counters: no call of the socket makes an event any more.
+pub const COUNTERS: u32 = 2;
+
+/// Most bytes of each direction that are copied of a connection of which nothing is known.
+pub const UNDECIDED_BYTES_MAX: u32 = 64 * 1024;
+/// Most calls of each direction of which bytes are copied then.
+pub const UNDECIDED_CALLS_MAX: u32 = 256;
+
+/// Words in the table.
+pub const SLOTS: usize = 1 << 16;
+
+/// The lower bits of a word hold the interest, the others name the connection.
+const INTEREST_MASK: u64 = 3;
+
+/// The place of a socket's word.
+#[inline(always)]
+pub fn slot(connection_id: u64, role: u32) -> u32 {
+    let mixed = name(connection_id, role);
+    ((mixed ^ (mixed >> 32)) >> 2) as u32 & (SLOTS as u32 - 1)
+}
+
+/// The word that tells an interest in a socket.
+#[inline(always)]
+pub fn word(connection_id: u64, role: u32, interest: u32) -> u64 {
+    (name(connection_id, role) & !INTEREST_MASK) | interest as u64
+}
+
+/// The interest that a word tells, if it is this socket's; 0 otherwise.
+#[inline(always)]
+pub fn read(word: u64, connection_id: u64, role: u32) -> u32 {
+    if (word ^ name(connection_id, role)) & !INTEREST_MASK == 0 { (word & INTEREST_MASK) as u32 } else { UNDECIDED }
+}
+
+/// Both ends of a connection may be on one machine: they are two names. One to one, and spread over all bits (the first step of SplitMix64).
+#[inline(always)]
+fn name(connection_id: u64, role: u32) -> u64 {
+    let id = connection_id ^ ((role as u64) << 33);
+    (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::role::{CLIENT, SERVER};
+
+    #[test]
+    fn a_word_speaks_of_one_end_of_one_connection() {
+        for id in [1_u64, 0x1234_5678_9abc_def0, u64::MAX] {
+            for interest in [HEADS, COUNTERS] {
+                let told = word(id, CLIENT, interest);
+                assert_eq!(read(told, id, CLIENT), interest);
+                assert_eq!(read(told, id, SERVER), UNDECIDED);
+                assert_eq!(read(told, id ^ 1 << 40, CLIENT), UNDECIDED);
+            }
+            assert_eq!(read(0, id, CLIENT), UNDECIDED);
+            assert!((slot(id, SERVER) as usize) < SLOTS);
+        }
+    }
+
+    #[test]
+    fn connections_spread_over_the_table() {
+        let mut used = std::collections::BTreeSet::new();
+        for id in 0..1000_u64 {
+            used.insert(slot(id << 32 | 77, CLIENT));
+        }
+        assert!(used.len() > 950, "{}", used.len());
+    }
+}
