@@ -194,6 +194,17 @@ impl Lab {
         self.start_client(command, load.label)
     }
 
+    /// Runs a program in the cgroup to its end, and returns what it printed first.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        let launch = Launch::new("program", command, self.folder.path().join("program.log"));
+        let mut process = launch.in_cgroup(self.cgroup.path()).piping_stdout().spawn()?;
+        let line = process.first_line()?;
+        let status = process.join()?;
+        if status.success() { Ok(line) } else { bail!("{program} ended with {status}: {}", process.log_text()) }
+    }
+
     /// A client writes its report to the file that is its last argument.
     fn start_client(&self, mut command: Command, label: &str) -> Result<Client> {
         let report = self.folder.path().join(format!("report-{label}"));

@@ -4,6 +4,7 @@
 
 mod busy;
 mod exact;
+mod foreign;
 mod idle;
 mod names;
 mod nat;

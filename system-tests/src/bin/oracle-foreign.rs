@@ -1,0 +1,59 @@
+//! Speaks protocols that begin like HTTP and are none, each on a connection to itself: `oracle-foreign ROUNDS`. Prints the bytes that
+//! went through their sockets, one way.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What the server says first, and then the client.
+const DIALOGUES: [(&[u8], &[u8]); 5] = [
+    (
+        b"INFO {\"server_id\":\"x\",\"version\":\"2.10.0\"}\r\n",
+        b"CONNECT {\"verbose\":false,\"lang\":\"go\"}\r\nPING\r\n",
+    ),
+    (b"", b"CONNECT\naccept-version:1.2\nhost:x\n\n\0"),
+    (b"", b"OPTIONS rtsp://127.0.0.1:8554/ RTSP/1.0\r\nCSeq: 2\r\n\r\n"),
+    (b"", b"GET mykey\r\n"),
+    (b"", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\xfc"),
+];
+const CHUNK: [u8; 1000] = [b'x'; 1000];
+const PAUSE: Duration = Duration::from_millis(5);
+
+fn main() -> ExitCode {
+    let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1);
+    let talks: Vec<_> = DIALOGUES.iter().map(|dialogue| std::thread::spawn(move || talk(dialogue, rounds))).collect();
+    let mut bytes = 0;
+    for talk in talks {
+        match talk.join() {
+            Ok(Ok(sent)) => bytes += sent,
+            other => {
+                eprintln!("a dialogue failed: {other:?}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    println!("{bytes}");
+    ExitCode::SUCCESS
+}
+
+/// One connection, both of whose ends are here.
+fn talk((first, second): &(&[u8], &[u8]), rounds: usize) -> std::io::Result<usize> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let (mut server, _) = listener.accept()?;
+    let mut bytes = vec![0; CHUNK.len()];
+    say(&mut server, &mut client, first, &mut bytes)?;
+    say(&mut client, &mut server, second, &mut bytes)?;
+    for _ in 0..rounds {
+        say(&mut server, &mut client, &CHUNK, &mut bytes)?;
+        say(&mut client, &mut server, &CHUNK, &mut bytes)?;
+        std::thread::sleep(PAUSE);
+    }
+    Ok(first.len() + second.len() + 2 * rounds * CHUNK.len())
+}
+
+fn say(from: &mut TcpStream, to: &mut TcpStream, what: &[u8], bytes: &mut [u8]) -> std::io::Result<()> {
+    from.write_all(what)?;
+    to.read_exact(&mut bytes[..what.len()])
+}

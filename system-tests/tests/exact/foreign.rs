@@ -1,0 +1,37 @@
+//! Protocols whose first letters are HTTP's: they are told as what they are, and their bytes are not copied once that is clear.
+#![allow(clippy::unwrap_used)]
+
+use headwater_schemas::records::Flow;
+use headwater_schemas::topics::Topic;
+use headwater_system_tests::lab::{Lab, stop};
+use headwater_system_tests::topics;
+
+/// Bytes that go each way on each connection, of which the probes may see some before the agent has decided.
+const ROUNDS: usize = 400;
+
+#[test]
+fn flow_not_http() {
+    let lab = Lab::start().unwrap();
+    let mut agent = lab.agent().unwrap();
+    let said: usize = lab.run(env!("CARGO_BIN_EXE_oracle-foreign"), &[&ROUNDS.to_string()]).unwrap().parse().unwrap();
+    stop(&mut agent).unwrap();
+
+    assert_eq!(topics::requests(&lab.settings).unwrap(), []);
+    let (mut sent_bytes, mut connections) = (0, std::collections::BTreeSet::new());
+    topics::each(&lab.settings, Topic::Flows, |cache, value| {
+        let (schema, datum) = cache.open(value)?;
+        let flow: Flow<'_> = schema.decode(datum)?;
+        assert_eq!(flow.protocol, "tcp", "{flow:?}");
+        sent_bytes += flow.sent_bytes as usize;
+        connections.insert(flow.connection_id.to_owned());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((connections.len(), sent_bytes), (5, said));
+    let last = topics::agents(&lab.settings).unwrap().pop().unwrap();
+    assert_eq!(last.dropped, std::collections::BTreeMap::default(), "nothing was asked, so nothing is missing");
+    // Each byte is sent and read.
+    let copied = last.counters["probe_copied_bytes"] as usize;
+    println!("{copied} bytes copied of {} moved", 2 * said);
+    assert!(copied < said / 2, "{copied} of {} bytes were copied", 2 * said);
+}
