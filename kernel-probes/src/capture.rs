@@ -13,7 +13,7 @@ use headwater_probe_types::{
 
 use crate::{
     buffers::{self, Room},
-    events, interest as table,
+    events, interest as table, lifecycle, position,
     socket::{Sock, TcpSock},
     source::Source,
     state,
@@ -24,8 +24,15 @@ const MSG_PEEK: i32 = 0x2;
 const MSG_TRUNC: i32 = 0x20;
 const MSG_ERRQUEUE: i32 = 0x2000;
 
+/// A call on a socket has ended.
 #[inline(always)]
 pub fn call(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Source) {
+    moved(sock, result, flags, way, bytes);
+    lifecycle::used(sock);
+}
+
+#[inline(always)]
+fn moved(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Source) {
     if result < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 || !buffers::capturing() {
         return;
     }
@@ -33,7 +40,7 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Sour
     let Some(tcp) = sock.tcp() else { return };
     if result == 0 {
         if way == direction::RECEIVE {
-            end_of_stream(sock, direction::RECEIVE);
+            end_of_stream(sock, tcp, direction::RECEIVE);
         }
         return;
     }
@@ -41,7 +48,7 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Sour
     let state = state::of_moving(sock, tcp, moved, way);
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
-    let position = advance(sock, tcp, state, moved, way);
+    let place = position::advance(sock, tcp, state, moved, way);
     table::update(state);
     if state.interest == interest::COUNTERS {
         return;
@@ -62,7 +69,11 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Sour
     let room = buffers::room(way);
     // SAFETY: null, or this processor's room for this direction, which no other program writes while this one runs.
     let Some(room) = (unsafe { room.as_mut() }) else { return };
-    let wanted = if flags & MSG_TRUNC != 0 { 0 } else { moved.min(state.budget_bytes).min(CAPTURE_BYTES_MAX as u32) };
+    let wanted = if flags & MSG_TRUNC != 0 || !place.is_certain {
+        0
+    } else {
+        moved.min(state.budget_bytes).min(CAPTURE_BYTES_MAX as u32)
+    };
     let captured = if wanted == 0 { 0 } else { bytes.copy(room, wanted, moved) };
     if undecided {
         state.undecided_bytes[(way & 1) as usize] += captured;
@@ -74,7 +85,7 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Sour
         }
     }
     state.budget_bytes = state.budget_bytes.saturating_sub(captured);
-    if state.flags & flag::ANNOUNCED == 0 && events::socket(kind::OPEN, sock, tcp, state, sock.state() as u32) {
+    if state.flags & flag::ANNOUNCED == 0 && events::socket(kind::OPEN, sock, tcp, state, sock.state()) {
         state.flags |= flag::ANNOUNCED;
     }
     room.event = DataEvent {
@@ -83,49 +94,14 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Sour
         connection_id: state.connection_id,
         // SAFETY: a helper without preconditions.
         at_ns: unsafe { bpf_ktime_get_ns() },
-        position,
-        other_position: other_position(sock, tcp, state, way),
-        length: moved,
+        position: place.start,
+        // Also where its own event is still to come or its run was missed: what has been answered must never look unanswered.
+        other_position: position::end(sock, tcp, state, way ^ 1),
+        length: place.bytes,
         direction: way as u16,
         role: state.role as u16,
     };
     publish(room, captured);
-}
-
-/// Moves the direction's position on and returns where the call's bytes began.
-///
-/// The end is read from the socket, not added up, so that bytes moved past these hooks (splice) show as a gap.
-#[inline(always)]
-fn advance(sock: Sock, tcp: TcpSock, state: &mut SocketState, moved: u32, way: u32) -> u64 {
-    let index = (way & 1) as usize;
-    let reached = state.position[index];
-    let sequence = if way == direction::SEND { tcp.write_seq() } else { tcp.copied_seq() };
-    let now = sequence.wrapping_sub(state.base[index]);
-    let mut gone = now.wrapping_sub(reached as u32);
-    // A FIN that was read with the last bytes counts in copied_seq.
-    if way == direction::RECEIVE && gone == moved.wrapping_add(1) && sock.receive_is_shut() {
-        gone = moved;
-    }
-    // Another thread's call on the same socket may have been counted already.
-    if gone < moved || gone > i32::MAX as u32 {
-        gone = moved;
-    }
-    let end = reached + gone as u64;
-    state.position[index] = end;
-    end - moved as u64
-}
-
-/// How far the other direction got, also where its own event is still to come or its run was missed: what has been answered must
-/// never look unanswered.
-#[inline(always)]
-fn other_position(sock: Sock, tcp: TcpSock, state: &SocketState, way: u32) -> u64 {
-    let other = (way ^ 1) as usize & 1;
-    let reached = state.position[other];
-    let sequence = if other as u32 == direction::SEND { tcp.write_seq() } else { tcp.copied_seq() };
-    let gone = sequence.wrapping_sub(state.base[other]).wrapping_sub(reached as u32);
-    // A FIN that was read counts in copied_seq.
-    let only_fin = other as u32 == direction::RECEIVE && gone == 1 && sock.receive_is_shut();
-    if only_fin || gone > i32::MAX as u32 { reached } else { reached + gone as u64 }
 }
 
 /// Whether bytes of this direction are still copied of a connection of which nothing is known.
@@ -159,13 +135,21 @@ fn guess(state: &mut SocketState, room: &Room, captured: u32) {
     }
 }
 
-/// No more bytes follow in this direction: the program read the end of the stream, or it ended its own.
+/// The server's stream has ended: its program has shut it, or the client's program has read its end. When the client will ask nothing
+/// more, nothing is over, and nobody is told.
+///
+/// A receive call that returns 0 may have asked for nothing, so the socket says whether it was the end.
 #[inline(always)]
-pub fn end_of_stream(sock: Sock, way: u32) {
+pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
     let state = state::get(sock);
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
-    if state.flags & flag::IGNORED != 0 || state.interest != interest::HEADS {
+    let sends = way == direction::SEND;
+    if state.flags & flag::IGNORED != 0
+        || state.interest != interest::HEADS
+        || sends != (state.role == role::SERVER)
+        || !(sends || position::is_read_to_its_end(sock, tcp, state))
+    {
         return;
     }
     let room = buffers::reserve(size_of::<DataEvent>() as u64).cast::<DataEvent>();
@@ -174,15 +158,14 @@ pub fn end_of_stream(sock: Sock, way: u32) {
         buffers::add(count::RING_FULL_DATA, 1);
         return;
     };
-    let sends = way == direction::SEND;
     *event = DataEvent {
         kind: kind::END_OF_STREAM,
         captured_bytes: 0,
         connection_id: state.connection_id,
         // SAFETY: a helper without preconditions.
         at_ns: unsafe { bpf_ktime_get_ns() },
-        position: if sends { state.position[0] } else { state.position[1] },
-        other_position: if sends { state.position[1] } else { state.position[0] },
+        position: position::end(sock, tcp, state, way),
+        other_position: position::end(sock, tcp, state, way ^ 1),
         length: 0,
         direction: way as u16,
         role: state.role as u16,

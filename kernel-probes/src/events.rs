@@ -2,10 +2,10 @@
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_seq_write, bpf_sock_from_file};
 use core::ffi::c_void;
-use headwater_probe_types::{SocketEvent, SocketRecord, SocketState, count, flag, kind};
+use headwater_probe_types::{SocketEvent, SocketRecord, SocketState, count, direction, flag, kind};
 
 use crate::{
-    buffers, globals, owner,
+    buffers, globals, owner, position,
     socket::{Sock, TcpSock},
     state,
 };
@@ -64,7 +64,7 @@ pub fn dump_socket(ctx: *mut c_void) {
     let Some(tcp) = sock.tcp() else { return };
     // SAFETY: a record of integers, for which zeroes are a value.
     let mut record: SocketRecord = unsafe { core::mem::zeroed() };
-    fill(&mut record, sock, tcp, state, sock.state() as u32);
+    fill(&mut record, sock, tcp, state, sock.state());
     // SAFETY: the first field of struct bpf_iter_meta is the seq_file; the helper copies the record.
     unsafe {
         let seq = *meta.cast::<*mut c_void>();
@@ -80,8 +80,9 @@ fn fill(record: &mut SocketRecord, sock: Sock, tcp: TcpSock, state: &SocketState
     record.opened_at_ns = if state.opened_at_ns != 0 { state.opened_at_ns } else { state.connect_started_ns };
     record.cgroup_id = state.cgroup_id;
     record.process_started_ns = state.process_started_ns;
-    record.sent_bytes = state.position[0];
-    record.received_bytes = state.position[1];
+    // What was moved past the hooks counts as well.
+    record.sent_bytes = position::end(sock, tcp, state, direction::SEND);
+    record.received_bytes = position::end(sock, tcp, state, direction::RECEIVE);
     record.sent_before_bytes = state.first_position[0];
     record.received_before_bytes = state.first_position[1];
     record.local_address = [0; 16];
@@ -95,7 +96,9 @@ fn fill(record: &mut SocketRecord, sock: Sock, tcp: TcpSock, state: &SocketState
     record.flags = state.flags;
     record.pid = state.pid;
     record.tcp_state = tcp_state;
-    record.error = sock.error();
+    // The verifier wants one load for each kind of pointer: the compiler would choose the pointer, and load once.
+    let error = core::hint::black_box(sock.error());
+    record.error = if state.closed_from != 0 { state.error } else { error };
     record.retransmits = tcp.retransmits();
     record.rtt_us = tcp.rtt_us();
     record.rtt_min_us = tcp.rtt_min_us();

@@ -34,7 +34,7 @@ globals! {
     /// struct sock
     SK_CGROUP: u32 = 0, sk_cgroup;
     SK_ERR: u32 = 0, sk_err;
-    SK_SHUTDOWN: u32 = 0, sk_shutdown;
+    SKC_FLAGS: u32 = 0, skc_flags;
     /// struct tcp_sock
     TP_WRITE_SEQ: u32 = 0, tp_write_seq;
     TP_COPIED_SEQ: u32 = 0, tp_copied_seq;
@@ -68,6 +68,9 @@ globals! {
     TASK_EXEC: u32 = 0, task_exec;
     TASK_CGROUPS: u32 = 0, task_cgroups;
     TASK_MM: u32 = 0, task_mm;
+    TASK_SIGNAL: u32 = 0, task_signal;
+    /// struct signal_struct
+    SIGNAL_THREADS: u32 = 0, signal_threads;
     /// struct mm_struct, struct file and struct dentry
     MM_ARG_START: u32 = 0, mm_arg_start;
     MM_ARG_END: u32 = 0, mm_arg_end;

@@ -1,45 +1,42 @@
 //! What changes of a socket's TCP state make of the state that is kept on it.
 //!
-//! In: a socket, its old and its new TCP state. Out: the beginning of what is kept, and a [`SocketEvent`] at the end.
+//! In: a socket, its old and its new TCP state, and the calls and the end of sockets that are closed already. Out: the beginning of what is
+//! kept, and a [`SocketEvent`] at the end.
+//!
+//! A connection may end before its program has seen all of it: a reset, or the peer's FIN after a half-close, comes while an answer waits
+//! to be read, or while a call is about to end. Such an end is told of once the program has read everything, or has let go of the socket.
 //!
 //! [`SocketEvent`]: headwater_probe_types::SocketEvent
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use headwater_probe_types::{direction, flag, kind, role};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns};
+use headwater_probe_types::{SocketState, direction, flag, kind, role};
 
 use crate::{
-    buffers, capture, events, owner,
-    socket::{Sock, TcpSock},
+    buffers, capture, events, globals, owner, position,
+    socket::{Sock, TcpSock, tcp_state},
     state,
 };
 
-// include/net/tcp_states.h
-const TCP_ESTABLISHED: i32 = 1;
-const TCP_SYN_SENT: i32 = 2;
-const TCP_SYN_RECV: i32 = 3;
-const TCP_FIN_WAIT1: i32 = 4;
-const TCP_CLOSE: i32 = 7;
-const TCP_CLOSE_WAIT: i32 = 8;
-const TCP_LAST_ACK: i32 = 9;
-const TCP_LISTEN: i32 = 10;
+/// Why a connection ended that its own program reset: by closing it with bytes unread, or so that no FIN was sent.
+const ECONNRESET: u32 = 104;
 
 /// `inet_sock_set_state`: runs in any context, on loopback also in that of the peer.
 #[inline(always)]
-pub fn changed(sock: *const u8, old: i32, new: i32) {
+pub fn changed(sock: *const u8, old: u32, new: u32) {
     if !buffers::capturing() {
         return;
     }
     let sock = Sock(sock);
     let Some(tcp) = sock.tcp() else { return };
     match (old, new) {
-        (TCP_CLOSE, TCP_SYN_SENT) => connect_started(sock),
-        (TCP_SYN_SENT | TCP_SYN_RECV, TCP_ESTABLISHED) => established(sock, tcp, old),
+        (tcp_state::CLOSE, tcp_state::SYN_SENT) => connect_started(sock),
+        (tcp_state::SYN_SENT | tcp_state::SYN_RECV, tcp_state::ESTABLISHED) => established(sock, tcp, old),
         // The program has shut the stream or closed the socket, in its own context. What comes later comes with the peer's segments.
-        (TCP_ESTABLISHED, TCP_FIN_WAIT1) | (TCP_CLOSE_WAIT, TCP_LAST_ACK) => {
-            capture::end_of_stream(sock, direction::SEND);
+        (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1) | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => {
+            capture::end_of_stream(sock, tcp, direction::SEND);
         }
-        (TCP_LISTEN, TCP_CLOSE) => {}
-        (_, TCP_CLOSE) => closed(sock, tcp, old),
+        (tcp_state::LISTEN, tcp_state::CLOSE) => {}
+        (_, tcp_state::CLOSE) => closed(sock, tcp, old),
         _ => {}
     }
 }
@@ -50,6 +47,9 @@ fn connect_started(sock: Sock) {
     let state = state::get_or_create(sock);
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
+    // A socket may be connected again after it failed, or was disconnected.
+    // SAFETY: the state is made of integers, for which zeroes are a value.
+    *state = unsafe { core::mem::zeroed() };
     state.role = role::CLIENT;
     // SAFETY: a helper without preconditions.
     state.connect_started_ns = unsafe { bpf_ktime_get_ns() };
@@ -60,12 +60,15 @@ fn connect_started(sock: Sock) {
 }
 
 #[inline(always)]
-fn established(sock: Sock, tcp: TcpSock, old: i32) {
+fn established(sock: Sock, tcp: TcpSock, old: u32) {
     let state = state::get_or_create(sock);
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
-    let side = if old == TCP_SYN_SENT { role::CLIENT } else { role::SERVER };
-    state::begin(sock, tcp, state, side);
+    if state.flags & flag::ESTABLISHED == 0 {
+        // Two sockets that connect to each other at the same time are clients both.
+        let connects = old == tcp_state::SYN_SENT || state.role == role::CLIENT;
+        state::begin_at_start(sock, tcp, state, if connects { role::CLIENT } else { role::SERVER });
+    }
     if state.flags & flag::ESTABLISHED == 0 {
         return;
     }
@@ -75,13 +78,96 @@ fn established(sock: Sock, tcp: TcpSock, old: i32) {
 }
 
 #[inline(always)]
-fn closed(sock: Sock, tcp: TcpSock, old: i32) {
+fn closed(sock: Sock, tcp: TcpSock, old: u32) {
     let state = state::get(sock);
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
     if state.flags & (flag::IGNORED | flag::OUTSIDE) != 0 {
         return;
     }
-    events::socket(kind::CLOSE, sock, tcp, state, old as u32);
-    state.flags |= flag::IGNORED;
+    let error = sock.error();
+    // A reset or a timeout has left its error. Without one, the program itself has ended what had not ended yet, in its own context.
+    let is_aborted = error == 0 && matches!(old, tcp_state::ESTABLISHED | tcp_state::CLOSE_WAIT);
+    state.closed_from = old;
+    state.error = if is_aborted { ECONNRESET } else { error };
+    let peer_ended = matches!(old, tcp_state::CLOSE_WAIT | tcp_state::CLOSING | tcp_state::LAST_ACK)
+        || (error == 0 && matches!(old, tcp_state::FIN_WAIT1 | tcp_state::FIN_WAIT2));
+    if peer_ended {
+        state.flags |= flag::PEER_FIN;
+    }
+    if matches!(old, tcp_state::FIN_WAIT1 | tcp_state::FIN_WAIT2 | tcp_state::CLOSING | tcp_state::LAST_ACK) {
+        state.flags |= flag::OWN_FIN;
+    }
+    if is_aborted {
+        settle(state);
+    } else if !sock.is_dead() && waits_for_its_program(sock, tcp, state) {
+        state.flags |= flag::CLOSE_HELD;
+        return;
+    }
+    tell_end(sock, tcp, state);
+}
+
+/// After a call on a socket.
+#[inline(always)]
+pub fn used(sock: *const u8) {
+    let sock = Sock(sock);
+    if sock.state() != tcp_state::CLOSE {
+        return;
+    }
+    let Some(tcp) = sock.tcp() else { return };
+    let Some(state) = held(sock) else { return };
+    settle(state);
+    if !waits_for_its_program(sock, tcp, state) {
+        tell_end(sock, tcp, state);
+    }
+}
+
+/// `tcp_destroy_sock`: a program that closes a socket whose connection has ended destroys it at once, in its own context.
+#[inline(always)]
+pub fn destroyed(sock: *const u8) {
+    let sock = Sock(sock);
+    let Some(tcp) = sock.tcp() else { return };
+    let Some(state) = held(sock) else { return };
+    // SAFETY: a helper without preconditions; there always is a current task.
+    let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
+    let mm: *const u8 = owner::read_kernel(task, globals::task_mm());
+    // A kernel thread may do it for a program that has ended: then the owner stays unknown.
+    if !mm.is_null() {
+        settle(state);
+    }
+    tell_end(sock, tcp, state);
+}
+
+/// The state of a socket whose end is still to be told.
+#[inline(always)]
+fn held(sock: Sock) -> Option<&'static mut SocketState> {
+    let state = state::get(sock);
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
+    let state = unsafe { state.as_mut() }?;
+    (state.flags & flag::CLOSE_HELD != 0 && state.flags & flag::IGNORED == 0).then_some(state)
+}
+
+/// The current process is the owner, if nobody is yet.
+#[inline(always)]
+fn settle(state: &mut SocketState) {
+    if state.flags & flag::OWNER_KNOWN == 0 {
+        owner::settle(state);
+    }
+}
+
+/// Whether the program of a socket that has ended has still to do with it: to use it at all, to read, or to end a call.
+#[inline(always)]
+fn waits_for_its_program(sock: Sock, tcp: TcpSock, state: &SocketState) -> bool {
+    state.flags & flag::OWNER_KNOWN == 0
+        || position::has_unread(sock, tcp, state)
+        || position::end(sock, tcp, state, direction::RECEIVE) != state.position[1]
+        || position::end(sock, tcp, state, direction::SEND) != state.position[0]
+}
+
+#[inline(always)]
+fn tell_end(sock: Sock, tcp: TcpSock, state: &mut SocketState) {
+    if state.flags & flag::IGNORED == 0 {
+        events::socket(kind::CLOSE, sock, tcp, state, state.closed_from);
+        state.flags |= flag::IGNORED;
+    }
 }

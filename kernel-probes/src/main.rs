@@ -4,6 +4,7 @@
 //! - `tp_btf/sock_send_length`, `tp_btf/sock_recv_length`: a call moved bytes. In: the socket and the length; the bytes are
 //!   read from the program's own buffer. Out: [`DataEvent`]s for sockets in which user space has an interest.
 //! - `tp_btf/inet_sock_set_state`: a connection opened, closed or failed. Out: [`SocketEvent`]s.
+//! - `tp_btf/tcp_destroy_sock`: a program let go of a socket whose connection had ended before. Out: [`SocketEvent`]s.
 //! - `tp_btf/cgroup_mkdir`, `cgroup_rename`, `cgroup_rmdir`: whose sockets are in which cgroup. Out: [`CgroupEvent`]s.
 //! - `iter/task_file`: on request of the loader, the counters of every socket in the capture that a process holds open, in all
 //!   network namespaces (`iter/tcp` sees one namespace only). Out: [`SocketRecord`]s.
@@ -20,6 +21,7 @@ mod interest;
 mod lifecycle;
 mod names;
 mod owner;
+mod position;
 mod socket;
 mod source;
 mod state;
@@ -45,6 +47,12 @@ pub fn on_receive(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn on_state(ctx: BtfTracePointContext) -> i32 {
     lifecycle::changed(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn on_destroyed(ctx: BtfTracePointContext) -> i32 {
+    lifecycle::destroyed(ctx.arg(0));
     0
 }
 

@@ -6,7 +6,23 @@ use core::ffi::c_void;
 use crate::globals;
 
 pub const AF_INET6: u16 = 10;
-const RCV_SHUTDOWN: u8 = 1;
+
+/// include/net/sock.h: the program has let go of the socket.
+const SOCK_DEAD: u64 = 1;
+
+/// include/net/tcp_states.h
+pub mod tcp_state {
+    pub const ESTABLISHED: u32 = 1;
+    pub const SYN_SENT: u32 = 2;
+    pub const SYN_RECV: u32 = 3;
+    pub const FIN_WAIT1: u32 = 4;
+    pub const FIN_WAIT2: u32 = 5;
+    pub const CLOSE: u32 = 7;
+    pub const CLOSE_WAIT: u32 = 8;
+    pub const LAST_ACK: u32 = 9;
+    pub const LISTEN: u32 = 10;
+    pub const CLOSING: u32 = 11;
+}
 
 /// A `struct sock` from a tracepoint's arguments.
 #[derive(Clone, Copy)]
@@ -39,9 +55,9 @@ impl Sock {
     }
 
     #[inline(always)]
-    pub fn state(self) -> u8 {
+    pub fn state(self) -> u32 {
         // SAFETY: the member belongs to the socket that the tracepoint gave.
-        unsafe { load(self.0, globals::skc_state()) }
+        u32::from(unsafe { load::<u8>(self.0, globals::skc_state()) })
     }
 
     #[inline(always)]
@@ -50,10 +66,11 @@ impl Sock {
         unsafe { load(self.0, globals::sk_err()) }
     }
 
+    /// Whether the program has closed it. A connection that waits to be accepted has no program yet, and is not dead.
     #[inline(always)]
-    pub fn receive_is_shut(self) -> bool {
+    pub fn is_dead(self) -> bool {
         // SAFETY: the member belongs to the socket that the tracepoint gave.
-        unsafe { load::<u8>(self.0, globals::sk_shutdown()) & RCV_SHUTDOWN != 0 }
+        unsafe { load::<u64>(self.0, globals::skc_flags()) & SOCK_DEAD != 0 }
     }
 
     /// The local port, in host order.
@@ -114,6 +131,12 @@ impl TcpSock {
     #[inline(always)]
     pub fn copied_seq(self) -> u32 {
         self.u32_at(globals::tp_copied_seq())
+    }
+
+    /// Sequence number behind the last byte that has arrived in order; also counts a FIN.
+    #[inline(always)]
+    pub fn rcv_nxt(self) -> u32 {
+        self.u32_at(globals::tp_rcv_nxt())
     }
 
     #[inline(always)]

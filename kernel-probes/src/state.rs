@@ -13,7 +13,7 @@ use headwater_probe_types::{SocketState, connection_id, count, direction, flag, 
 
 use crate::{
     buffers, owner,
-    socket::{Sock, TcpSock},
+    socket::{Sock, TcpSock, tcp_state},
 };
 
 #[btf_map]
@@ -41,33 +41,48 @@ fn storage(sock: Sock, flags: u64) -> *mut SocketState {
     unsafe { bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sock.as_ptr(), ptr::null_mut(), flags) }.cast()
 }
 
-/// Notes what identifies the connection. Leaves the state without ESTABLISHED if that cannot be told yet.
+/// Notes what identifies the connection. Leaves the state without ESTABLISHED if that cannot be told yet, and counts it.
 #[inline(always)]
-pub fn begin(sock: Sock, tcp: TcpSock, state: &mut SocketState, known_role: u32) {
+fn begin(sock: Sock, tcp: TcpSock, state: &mut SocketState, known_role: u32, is_new: bool) {
     let Some(seq) = tcp.sequences() else {
         buffers::add(count::UNSETTLED, 1);
         return;
     };
-    let side = if known_role != role::UNKNOWN {
-        known_role
-    } else {
-        role_of(
+    let (write_seq, copied_seq) = (tcp.write_seq(), tcp.copied_seq());
+    // Read last: a FIN that is in the numbers has changed it before. While a connection is being established it is still the old one.
+    let tcp_state = if is_new { tcp_state::ESTABLISHED } else { sock.state() };
+    let all_is_sent = seq.snd_nxt == write_seq;
+    let own_fin = match tcp_state {
+        // No number is the peer's yet.
+        tcp_state::SYN_SENT => None,
+        tcp_state::FIN_WAIT2 => all_is_sent.then_some(1),
+        tcp_state::CLOSING => Some(all_is_sent as u32),
+        // It has been decided on, and may or may not have been sent.
+        tcp_state::FIN_WAIT1 | tcp_state::LAST_ACK => None,
+        _ => Some(0),
+    };
+    let side = match own_fin {
+        None => role::UNKNOWN,
+        _ if known_role != role::UNKNOWN => known_role,
+        Some(own_fin) => role_of(
             seq.bytes_acked as u32,
             seq.snd_nxt.wrapping_sub(seq.snd_una),
             seq.bytes_sent as u32,
             seq.bytes_retrans as u32,
-        )
+            own_fin,
+        ),
     };
-    if side == role::UNKNOWN {
+    let (Some(own_fin), true) = (own_fin, side != role::UNKNOWN) else {
         buffers::add(count::UNSETTLED, 1);
         return;
-    }
+    };
     let own_syn = (side == role::CLIENT) as u32;
-    let (write_seq, copied_seq) = (tcp.write_seq(), tcp.copied_seq());
+    let own_fin = if tcp_state == tcp_state::CLOSING { 1 } else { own_fin };
+    let peer_fin = matches!(tcp_state, tcp_state::CLOSE_WAIT | tcp_state::CLOSING) && seq.rcv_nxt == copied_seq;
     let unacknowledged = write_seq.wrapping_sub(seq.snd_una);
     let unread = seq.rcv_nxt.wrapping_sub(copied_seq);
-    let sent = (seq.bytes_acked + unacknowledged as u64).saturating_sub(own_syn as u64);
-    let received = seq.bytes_received.saturating_sub(unread as u64);
+    let sent = (seq.bytes_acked + unacknowledged as u64).saturating_sub(own_syn as u64 + own_fin as u64);
+    let received = seq.bytes_received.saturating_sub(unread as u64 + peer_fin as u64);
     state.role = side;
     state.connection_id = connection_id(side, seq.send_base(), seq.receive_base());
     state.base = [seq.send_base().wrapping_add(own_syn), seq.receive_base()];
@@ -87,6 +102,15 @@ pub fn begin(sock: Sock, tcp: TcpSock, state: &mut SocketState, known_role: u32)
     }
 }
 
+/// Notes what identifies a connection that is seen from its first byte on. What was written with the SYN (TCP Fast Open) is told of when
+/// the call that wrote it ends; if it has ended, it could not be told, for the connection had no name.
+#[inline(always)]
+pub fn begin_at_start(sock: Sock, tcp: TcpSock, state: &mut SocketState, side: u32) {
+    begin(sock, tcp, state, side, true);
+    state.position = [state.early_bytes as u64, 0];
+    state.first_position = [0, 0];
+}
+
 /// The state of a socket that moves bytes: made now if the connection was opened before the probes were there.
 #[inline(always)]
 pub fn of_moving(sock: Sock, tcp: TcpSock, moved: u32, way: u32) -> *mut SocketState {
@@ -94,18 +118,19 @@ pub fn of_moving(sock: Sock, tcp: TcpSock, moved: u32, way: u32) -> *mut SocketS
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { pointer.as_mut() }) else { return ptr::null_mut() };
     if state.flags & flag::ESTABLISHED == 0 && state.flags & flag::IGNORED == 0 {
-        begin(sock, tcp, state, state.role);
+        if sock.state() == tcp_state::SYN_RECV {
+            // Accepted with the SYN's bytes (TCP Fast Open), before the handshake's end.
+            begin_at_start(sock, tcp, state, role::SERVER);
+        } else {
+            begin(sock, tcp, state, state.role, false);
+            if state.flags & flag::ESTABLISHED != 0 {
+                opened_before(state, moved, way);
+            } else if sock.state() == tcp_state::SYN_SENT && way == direction::SEND {
+                state.early_bytes = state.early_bytes.wrapping_add(moved);
+            }
+        }
         if state.flags & flag::ESTABLISHED == 0 {
             return ptr::null_mut();
-        }
-        state.flags |= flag::OPENED_BEFORE;
-        let way = (way & 1) as usize;
-        let before = state.position[way].saturating_sub(moved as u64);
-        state.position[way] = before;
-        state.first_position[way] = before;
-        let answers = (state.role == role::SERVER) == (way as u32 == direction::SEND);
-        if answers && state.flags & flag::IGNORED == 0 {
-            state.flags |= flag::MID_EXCHANGE;
         }
     }
     if state.flags & (flag::OWNER_KNOWN | flag::IGNORED) == 0 {
@@ -119,4 +144,18 @@ pub fn of_moving(sock: Sock, tcp: TcpSock, moved: u32, way: u32) -> *mut SocketS
         state.flags &= !flag::MID_EXCHANGE;
     }
     pointer
+}
+
+/// The first call that is seen of a connection has moved its bytes already.
+#[inline(always)]
+fn opened_before(state: &mut SocketState, moved: u32, way: u32) {
+    state.flags |= flag::OPENED_BEFORE;
+    let index = (way & 1) as usize;
+    let before = state.position[index].saturating_sub(moved as u64);
+    state.position[index] = before;
+    state.first_position[index] = before;
+    let answers = (state.role == role::SERVER) == (way == direction::SEND);
+    if answers && state.flags & flag::IGNORED == 0 {
+        state.flags |= flag::MID_EXCHANGE;
+    }
 }

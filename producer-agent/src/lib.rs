@@ -1,6 +1,6 @@
 //! The agent: captures what one node's sockets do and publishes it. `pipeline.rs` is the place to start reading.
 
-mod clock;
+pub mod clock;
 mod deliveries;
 mod heartbeat;
 mod held;
@@ -8,7 +8,7 @@ pub mod ledger;
 mod losses;
 pub mod metrics;
 pub mod naming;
-mod observe;
+pub mod observe;
 pub mod pipeline;
 mod publish;
 pub mod settings;

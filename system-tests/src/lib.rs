@@ -3,7 +3,8 @@
 //! [`plan`] says what is asked, [`client`] asks it over raw TCP and notes what happened, [`lab`] runs servers, client, agent,
 //! processors, Kafka and registry as real processes, [`dashboards`] reads what is asked of Prometheus, [`nat`] puts a router between some of them, [`chaos`] kills them, [`topics`]
 //! reads what came out, [`windows`] holds it against what happened. [`raw`] and [`fill`] write into the topics past the agent, good
-//! records and bad ones, and [`program`] runs one of our programs to its end.
+//! records and bad ones, and [`program`] runs one of our programs to its end. [`odd`] plays conversations that are
+//! legal and odd.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failed test shows them")]
 
 pub mod chaos;
@@ -12,6 +13,7 @@ pub mod dashboards;
 pub mod fill;
 pub mod lab;
 pub mod nat;
+pub mod odd;
 pub mod plan;
 pub mod program;
 pub mod raw;

@@ -61,6 +61,14 @@ pub mod flag {
     pub const ESTABLISHED: u32 = 64;
     /// The socket was made outside of the filter: whether it is captured is decided by the cgroup of the process that uses it first.
     pub const OUTSIDE: u32 = 128;
+    /// The connection has ended, but its program has not seen all of it: told of when it has, or when it lets go of the socket.
+    pub const CLOSE_HELD: u32 = 256;
+    /// It ended with its own FIN in the sequence numbers of what it sent, or with the peer's in those of what it received.
+    pub const OWN_FIN: u32 = 512;
+    pub const PEER_FIN: u32 = 1024;
+    /// More than one thread has used the direction.
+    pub const SHARED_SEND: u32 = 2048;
+    pub const SHARED_RECEIVE: u32 = 4096;
 }
 
 /// A send or receive call moved bytes. The captured bytes follow it in the ring buffer.
@@ -77,7 +85,8 @@ pub struct DataEvent {
     pub position: u64,
     /// Position that the other direction had reached.
     pub other_position: u64,
-    /// Bytes that the call moved.
+    /// Bytes that the call moved. Where its bytes' place cannot be told, this is how far the direction went on, maybe 0, and
+    /// nothing is captured.
     pub length: u32,
     pub direction: u16,
     pub role: u16,
@@ -182,7 +191,9 @@ pub struct SocketState {
     pub connect_started_ns: u64,
     pub cgroup_id: u64,
     pub process_started_ns: u64,
-    /// Positions reached so far, by direction.
+    /// Until when skipped bytes may still be claimed.
+    pub unclaimed_until_ns: u64,
+    /// Positions up to which calls were seen or skipped, by direction: never ahead of the socket.
     pub position: [u64; 2],
     /// Positions when the socket was first seen.
     pub first_position: [u64; 2],
@@ -207,6 +218,16 @@ pub struct SocketState {
     /// The owner's [`ProcessEvent::exec`].
     pub exec: u32,
     pub cgroup_hierarchy: u32,
+    /// TCP state before the end, and why it ended, as an errno.
+    pub closed_from: u32,
+    pub error: u32,
+    /// Bytes that a call wrote before the connection was established (TCP Fast Open).
+    pub early_bytes: u32,
+    /// Thread that used the direction last.
+    pub thread: [u32; 2],
+    /// Bytes that were skipped and that calls which have not returned yet may still claim, by direction.
+    pub unclaimed: [u32; 2],
+    pub reserved: u32,
     /// The first bytes of the current turn, for [`sniff`].
     pub head: sniff::Head,
 }
@@ -214,7 +235,7 @@ pub struct SocketState {
 const _: () = assert!(size_of::<DataEvent>() == 48);
 const _: () = assert!(size_of::<SocketRecord>() == 168);
 const _: () = assert!(size_of::<SocketEvent>() == 176);
-const _: () = assert!(size_of::<SocketState>() == 168);
+const _: () = assert!(size_of::<SocketState>() == 208);
 const _: () = assert!(size_of::<CgroupEvent>() == 24);
 const _: () = assert!(size_of::<ProcessEvent>() == 112);
 
@@ -248,7 +269,9 @@ pub mod count {
     pub const ADOPTED: u32 = 12;
     /// Sockets whose bytes were not looked at any further, since nobody had decided what they speak.
     pub const UNDECIDED: u32 = 13;
-    pub const LEN: u32 = 14;
+    /// Calls whose bytes have no place that can be told: several threads used the same direction of a socket at the same time.
+    pub const UNPLACED: u32 = 14;
+    pub const LEN: u32 = 15;
 
     /// Names for metrics, in order.
     pub const NAMES: [&str; LEN as usize] = [
@@ -266,6 +289,7 @@ pub mod count {
         "processes",
         "adopted",
         "undecided",
+        "unplaced",
     ];
 }
 
@@ -299,10 +323,12 @@ pub fn connection_id(role: u32, send_base: u32, receive_base: u32) -> u64 {
 }
 
 /// Which side a socket is: the connecting side's SYN is in `bytes_acked` and `snd_nxt`, but never in `bytes_sent`; the
-/// accepting side's SYN is in none of them, for its socket is made after the handshake. Holds until a FIN is sent.
+/// accepting side's SYN is in none of them, for its socket is made after the handshake. `own_fin` is 1 if a FIN was sent: it counts
+/// as a SYN does.
 #[inline(always)]
-pub fn role_of(acked_bytes: u32, in_flight_bytes: u32, sent_bytes: u32, retransmitted_bytes: u32) -> u32 {
-    match acked_bytes.wrapping_add(in_flight_bytes).wrapping_sub(sent_bytes.wrapping_sub(retransmitted_bytes)) {
+pub fn role_of(acked_bytes: u32, in_flight_bytes: u32, sent_bytes: u32, retransmitted_bytes: u32, own_fin: u32) -> u32 {
+    let moved = acked_bytes.wrapping_add(in_flight_bytes);
+    match moved.wrapping_sub(own_fin).wrapping_sub(sent_bytes.wrapping_sub(retransmitted_bytes)) {
         1 => role::CLIENT,
         0 => role::SERVER,
         _ => role::UNKNOWN,
@@ -323,10 +349,13 @@ mod tests {
 
     #[test]
     fn the_side_is_told_with_bytes_in_flight_and_sent_again() {
-        assert_eq!(role_of(1, 0, 0, 0), role::CLIENT);
-        assert_eq!(role_of(0, 0, 0, 0), role::SERVER);
-        assert_eq!(role_of(1001, 500, 1700, 200), role::CLIENT);
-        assert_eq!(role_of(1000, 500, 1700, 200), role::SERVER);
-        assert_eq!(role_of(1000, 500, 1600, 200), role::UNKNOWN);
+        assert_eq!(role_of(1, 0, 0, 0, 0), role::CLIENT);
+        assert_eq!(role_of(0, 0, 0, 0, 0), role::SERVER);
+        assert_eq!(role_of(1001, 500, 1700, 200, 0), role::CLIENT);
+        assert_eq!(role_of(1000, 500, 1700, 200, 0), role::SERVER);
+        assert_eq!(role_of(1000, 500, 1600, 200, 0), role::UNKNOWN);
+        // A FIN that was sent counts as a SYN does.
+        assert_eq!(role_of(1, 0, 0, 0, 1), role::SERVER);
+        assert_eq!(role_of(2, 0, 0, 0, 1), role::CLIENT);
     }
 }

@@ -6,7 +6,7 @@ use crate::LoadError;
 use crate::btf::KernelTypes;
 
 /// Global, struct, member.
-const MEMBERS: [(&str, &str, &str); 47] = [
+const MEMBERS: [(&str, &str, &str); 49] = [
     ("SKC_FAMILY", "sock_common", "skc_family"),
     ("SKC_STATE", "sock_common", "skc_state"),
     ("SKC_DADDR", "sock_common", "skc_daddr"),
@@ -17,7 +17,7 @@ const MEMBERS: [(&str, &str, &str); 47] = [
     ("SKC_V6_RCV_SADDR", "sock_common", "skc_v6_rcv_saddr"),
     ("SK_CGROUP", "sock", "sk_cgrp_data.cgroup"),
     ("SK_ERR", "sock", "sk_err"),
-    ("SK_SHUTDOWN", "sock", "sk_shutdown"),
+    ("SKC_FLAGS", "sock_common", "skc_flags"),
     ("TP_WRITE_SEQ", "tcp_sock", "write_seq"),
     ("TP_COPIED_SEQ", "tcp_sock", "copied_seq"),
     ("TP_SND_UNA", "tcp_sock", "snd_una"),
@@ -47,6 +47,8 @@ const MEMBERS: [(&str, &str, &str); 47] = [
     ("TASK_EXEC", "task_struct", "self_exec_id"),
     ("TASK_CGROUPS", "task_struct", "cgroups"),
     ("TASK_MM", "task_struct", "mm"),
+    ("TASK_SIGNAL", "task_struct", "signal"),
+    ("SIGNAL_THREADS", "signal_struct", "nr_threads"),
     ("MM_ARG_START", "mm_struct", "arg_start"),
     ("MM_ARG_END", "mm_struct", "arg_end"),
     ("MM_ENV_START", "mm_struct", "env_start"),

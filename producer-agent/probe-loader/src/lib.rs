@@ -32,10 +32,11 @@ const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Program in the object, tracepoint.
-const TRACEPOINTS: [(&str, &str); 6] = [
+const TRACEPOINTS: [(&str, &str); 7] = [
     ("on_send", "sock_send_length"),
     ("on_receive", "sock_recv_length"),
     ("on_state", "inet_sock_set_state"),
+    ("on_destroyed", "tcp_destroy_sock"),
     ("on_cgroup_made", "cgroup_mkdir"),
     ("on_cgroup_renamed", "cgroup_rename"),
     ("on_cgroup_removed", "cgroup_rmdir"),

@@ -54,6 +54,14 @@ impl Parser {
         }
     }
 
+    /// The bytes of a direction up to `to` were moved, and what no segment has told of will not be seen: before the connection ends,
+    /// this tells what was answered past the capture from what was not answered.
+    pub fn unseen(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
+        match self {
+            Self::Http1(connection) => connection.unseen(direction, to, sink),
+        }
+    }
+
     /// Ends the connection: what is still open leaves as failed exchanges or as losses. Closing twice is harmless.
     pub fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>) {
         match self {

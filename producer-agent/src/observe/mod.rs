@@ -18,7 +18,7 @@ use headwater_probe_loader::Event;
 use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, role};
 use headwater_protocols::operation::Operations;
 use headwater_protocols::{CloseReason, Direction, Options, Position, Segment};
-use headwater_schemas::records::{Flow, Request};
+use headwater_schemas::records::{Flow, Request, Side};
 use rustc_hash::FxHashMap;
 
 use crate::clock::Clock;
@@ -183,6 +183,11 @@ impl Observer {
             return;
         };
         connection.seen_in_walk = self.walk;
+        if event.length == 0 {
+            // Its call's bytes have no place that can be told, and lie among those that others were told to have skipped.
+            out(Output::RequestsDropped("ambiguous", 1));
+            return;
+        }
         let segment = Segment {
             position: Position(event.position),
             length: u64::from(event.length),
@@ -204,6 +209,9 @@ impl Observer {
             return;
         }
         if let Some(connection) = self.connections.get_mut(&(event.connection_id, event.role)) {
+            let positions =
+                [(Direction::Request, Position(event.other_position)), (Direction::Response, Position(event.position))];
+            request::reached(connection, positions, &self.options, &mut self.operations, self.clock, out);
             let reason = CloseReason::Finished;
             request::close(connection, event.at_ns, reason, &self.options, &mut self.operations, self.clock, out);
         }
@@ -212,6 +220,12 @@ impl Observer {
     fn close(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
         self.connection(socket, out);
         let Some(mut connection) = self.connections.remove(&(socket.connection_id, socket.role)) else { return };
+        let (to_server, to_client) = match connection.identity.side {
+            Side::Client => (socket.sent_bytes, socket.received_bytes),
+            Side::Server => (socket.received_bytes, socket.sent_bytes),
+        };
+        let positions = [(Direction::Request, Position(to_server)), (Direction::Response, Position(to_client))];
+        request::reached(&mut connection, positions, &self.options, &mut self.operations, self.clock, out);
         let reason = flow::close_reason(socket);
         request::close(&mut connection, socket.at_ns, reason, &self.options, &mut self.operations, self.clock, out);
         flow::last(&mut connection, socket, &self.options.node, self.clock, out);

@@ -1,7 +1,7 @@
 //! Feeds a connection's parser and turns its exchanges into [`Request`] records.
 
 use headwater_protocols::operation::Operations;
-use headwater_protocols::{CloseReason, Direction, Event, Exchange, LossReason, Segment};
+use headwater_protocols::{CloseReason, Direction, Event, Exchange, LossReason, Position, Segment};
 use headwater_schemas::records::Request;
 
 use super::connection::{Connection, Identity};
@@ -29,6 +29,22 @@ pub fn segment(
     let Connection { identity, parser, requests, errors, .. } = connection;
     let context = Context { identity, protocol: parser.protocol(), options, clock };
     parser.segment(way, segment, &mut |event| publish(&event, &context, operations, requests, errors, out));
+}
+
+/// How far both directions got, where a connection ends: what was moved past the hooks is known to be missing.
+pub fn reached(
+    connection: &mut Connection,
+    positions: [(Direction, Position); 2],
+    options: &ObserverOptions,
+    operations: &mut Operations,
+    clock: Clock,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    let Connection { identity, parser, requests, errors, .. } = connection;
+    let context = Context { identity, protocol: parser.protocol(), options, clock };
+    for (direction, to) in positions {
+        parser.unseen(direction, to, &mut |event| publish(&event, &context, operations, requests, errors, out));
+    }
 }
 
 /// The end of a connection, or of its capture.

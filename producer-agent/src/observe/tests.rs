@@ -175,7 +175,7 @@ fn flows_add_up_to_what_the_socket_counted() {
     bench.exchange(role::CLIENT);
     bench.seen.clear();
     bench.walk(&socket(role::CLIENT, 7, 40, 30));
-    bench.event(Event::Close(socket(role::CLIENT, 7, 45, 37)));
+    bench.event(Event::Close(socket(role::CLIENT, 7, CLIENT_SENDS.len(), SERVER_ANSWERS.len())));
     let flow = |state, opened, sent, received, requests| Seen::Flow {
         state,
         opened,
@@ -185,7 +185,7 @@ fn flows_add_up_to_what_the_socket_counted() {
         errors: requests,
         protocol: "http".into(),
     };
-    assert_eq!(bench.seen, vec![flow(FlowState::Open, 1, 40, 30, 1), flow(FlowState::Closed, 0, 5, 7, 0)]);
+    assert_eq!(bench.seen, vec![flow(FlowState::Open, 1, 40, 30, 1), flow(FlowState::Closed, 0, 3, 13, 0)]);
     assert_eq!(bench.observer.connections(), 0);
 }
 
@@ -256,6 +256,36 @@ fn the_end_of_the_servers_own_stream_ends_its_answer() {
         let complete = |seen: &&Seen| matches!(seen, Seen::Request { status: 200, error: false, .. });
         assert_eq!(bench.seen.iter().filter(complete).count(), answered, "{role} {ending}: {:?}", bench.seen);
     }
+}
+
+/// A relay that splices moves them so.
+#[test]
+fn an_answer_that_was_moved_past_the_hooks_is_missing_and_no_failure() {
+    let (sent, received) = (CLIENT_SENDS.len(), 1_000_000);
+    let ended = |ending| match ending {
+        kind::CLOSE => Event::Close(socket(role::CLIENT, 7, sent, received)),
+        _ => Event::EndOfStream(DataEvent {
+            position: received as u64,
+            ..data(role::CLIENT, direction::RECEIVE, 2, 0, sent)
+        }),
+    };
+    for ending in [kind::CLOSE, kind::END_OF_STREAM] {
+        let mut bench = Bench::new(Paths::Templated, 10);
+        bench.event(Event::Open(socket(role::CLIENT, 7, 0, 0)));
+        bench.event(Event::Data(data(role::CLIENT, direction::SEND, 1, sent, 0), CLIENT_SENDS));
+        bench.event(ended(ending));
+        let of_requests = |seen: &&Seen| matches!(seen, Seen::Request { .. } | Seen::RequestsDropped(_));
+        let seen: Vec<&Seen> = bench.seen.iter().filter(of_requests).collect();
+        assert_eq!(seen, vec![&Seen::RequestsDropped("gap")]);
+    }
+}
+
+#[test]
+fn a_call_whose_bytes_have_no_place_counts_as_a_missing_request() {
+    let mut bench = Bench::new(Paths::Templated, 10);
+    bench.event(Event::Open(socket(role::CLIENT, 7, 0, 0)));
+    bench.event(Event::Data(data(role::CLIENT, direction::SEND, 1, 0, 0), &[]));
+    assert_eq!(bench.seen, vec![Seen::RequestsDropped("ambiguous")]);
 }
 
 #[test]

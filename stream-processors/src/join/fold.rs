@@ -6,7 +6,7 @@
 
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::{FlowState, Side};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use super::credits::{CREDIT_WINDOWS, Credits};
 use super::edges::{Edges, Key};
@@ -53,11 +53,6 @@ impl Fold<'_> {
 
     pub fn flows(&mut self, flows: &[FlowItem], counters: &mut Counters) {
         let mut seen: FxHashSet<(ConnectionId, Side, i64)> = FxHashSet::default();
-        let protocols: FxHashMap<ConnectionId, Symbol> = flows
-            .iter()
-            .filter(|flow| flow.side == Side::Client)
-            .map(|flow| (flow.connection, flow.protocol))
-            .collect();
         let mut without_bytes = Vec::new();
         for flow in flows {
             if !seen.insert((flow.connection, flow.side, flow.at_us)) {
@@ -66,7 +61,7 @@ impl Fold<'_> {
             }
             let flow = match flow.side {
                 Side::Server if self.client_tells(flow.connection) => {
-                    self.retransmits_of_server(flow, &protocols);
+                    self.retransmits_of_server(flow);
                     continue;
                 }
                 Side::Server => *flow,
@@ -110,10 +105,9 @@ impl Fold<'_> {
     }
 
     /// The client's side counts the connection; only what the server sent again is known to the server alone.
-    fn retransmits_of_server(&mut self, flow: &FlowItem, protocols: &FxHashMap<ConnectionId, Symbol>) {
+    fn retransmits_of_server(&mut self, flow: &FlowItem) {
         if flow.retransmits > 0 {
-            let protocol = protocols.get(&flow.connection).copied().unwrap_or(flow.protocol);
-            let key = Key { protocol, ..self.flow_key(flow) };
+            let key = self.flow_key(flow);
             self.edges.add_retransmits(key, flow.retransmits);
         }
     }
@@ -124,7 +118,8 @@ impl Fold<'_> {
         let server = self.name(flow.connection, Side::Server, own(Side::Server));
         let server =
             self.or_address(server, (flow.side == Side::Client).then_some((flow.remote_address, flow.remote_port)));
-        Key { client, server, protocol: flow.protocol, operation: Symbol::EMPTY, status_class: Symbol::EMPTY }
+        let protocol = self.names.protocol(flow.connection, self.since_us).unwrap_or(flow.protocol);
+        Key { client, server, protocol, operation: Symbol::EMPTY, status_class: Symbol::EMPTY }
     }
 
     fn name(&self, connection: ConnectionId, side: Side, own: Option<Symbol>) -> Symbol {

@@ -62,6 +62,7 @@ pub trait Item: Copy {
     fn side(&self) -> Side;
     fn workload(&self) -> Symbol;
     fn node(&self) -> Symbol;
+    fn protocol(&self) -> Symbol;
     fn symbols(&self) -> [Symbol; 6];
 }
 
@@ -80,6 +81,9 @@ impl Item for RequestItem {
     }
     fn node(&self) -> Symbol {
         self.node
+    }
+    fn protocol(&self) -> Symbol {
+        self.protocol
     }
     fn symbols(&self) -> [Symbol; 6] {
         [self.remote_address, self.protocol, self.operation, self.status_class, self.workload, self.node]
@@ -101,6 +105,9 @@ impl Item for FlowItem {
     }
     fn node(&self) -> Symbol {
         self.node
+    }
+    fn protocol(&self) -> Symbol {
+        self.protocol
     }
     fn symbols(&self) -> [Symbol; 6] {
         [self.remote_address, self.protocol, self.workload, self.node, Symbol::EMPTY, Symbol::EMPTY]

@@ -1,6 +1,7 @@
-//! Who is at the two ends of a connection, as the records of either side and either topic said lately.
+//! Who is at the two ends of a connection and what it speaks, as the records of either side and either topic said lately.
 //!
-//! Each record names only its own side. The newest mention by event time wins, and between two of the same time the
+//! Each record names only its own side. A protocol that one side has understood is the connection's: the other side may have moved its bytes
+//! where nobody could look. The newest mention by event time wins, and between two of the same time the
 //! smaller name: so the order in which the two topics are read does not matter. A mention is good for
 //! [`MEMORY_WINDOWS`](super::MEMORY_WINDOWS) windows. Bounded: the connections that were mentioned longest ago are cut off first.
 
@@ -21,6 +22,20 @@ pub struct Names {
 struct Ends {
     client: Mention,
     server: Mention,
+    protocol: Spoken,
+}
+
+/// What a side has understood.
+#[derive(Clone, Copy)]
+struct Spoken {
+    at_us: i64,
+    protocol: Symbol,
+}
+
+impl Default for Spoken {
+    fn default() -> Self {
+        Spoken { at_us: i64::MIN, protocol: Symbol::UNKNOWN }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -31,6 +46,9 @@ struct Mention {
     named_us: i64,
     name: Symbol,
 }
+
+/// What agents call a protocol that they do not know.
+const NOT_UNDERSTOOD: &str = "tcp";
 
 impl Default for Mention {
     fn default() -> Self {
@@ -47,6 +65,7 @@ impl Names {
     pub fn mention(&mut self, item: &impl Item, symbols: &Symbols) {
         let (at_us, name, node) = (item.at_us(), item.workload(), item.node());
         let ends = self.connections.entry(item.connection()).or_default();
+        ends.speaks(item.protocol(), at_us, symbols);
         let end = match item.side() {
             Side::Client => &mut ends.client,
             Side::Server => &mut ends.server,
@@ -72,6 +91,12 @@ impl Names {
         self.end(connection, side).filter(|end| end.named_us >= since_us).map(|end| end.name)
     }
 
+    /// What the connection speaks, if a side has understood it since a time.
+    pub fn protocol(&self, connection: ConnectionId, since_us: i64) -> Option<Symbol> {
+        let spoken = self.connections.get(&connection)?.protocol;
+        (spoken.at_us >= since_us && spoken.protocol.is_known()).then_some(spoken.protocol)
+    }
+
     /// Forgets what was not mentioned since a time, and then the oldest until the bound holds. Says how many were cut off.
     pub fn forget(&mut self, since_us: i64) -> u64 {
         self.connections.retain(|_, ends| ends.last_us() >= since_us);
@@ -92,7 +117,10 @@ impl Names {
     }
 
     pub fn symbols(&self) -> impl Iterator<Item = Symbol> {
-        self.connections.values().flat_map(|ends| [ends.client, ends.server]).flat_map(|end| [end.name, end.node])
+        self.connections.values().flat_map(|ends| {
+            let Ends { client, server, protocol } = ends;
+            [client.name, client.node, server.name, server.node, protocol.protocol]
+        })
     }
 
     fn end(&self, connection: ConnectionId, side: Side) -> Option<Mention> {
@@ -105,6 +133,20 @@ impl Names {
 }
 
 impl Ends {
+    fn speaks(&mut self, protocol: Symbol, at_us: i64, symbols: &Symbols) {
+        let known = &mut self.protocol;
+        if protocol == known.protocol {
+            known.at_us = known.at_us.max(at_us);
+            return;
+        }
+        let text = symbols.text(protocol);
+        let is_understood = protocol.is_known() && text != NOT_UNDERSTOOD;
+        let is_newer = at_us > known.at_us || (at_us == known.at_us && text < symbols.text(known.protocol));
+        if is_understood && is_newer {
+            *known = Spoken { at_us, protocol };
+        }
+    }
+
     fn last_us(&self) -> i64 {
         self.client.seen_us.max(self.server.seen_us)
     }

@@ -27,6 +27,17 @@ impl Connection {
         }
     }
 
+    /// The bytes of a direction up to `to` were moved, and what has not been seen of them will not be.
+    pub fn unseen(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
+        if self.recognition == Recognition::Foreign || self.position(direction).is_some_and(|position| position >= to) {
+            return;
+        }
+        self.release_early(sink);
+        if self.position(direction).is_none_or(|position| position < to) {
+            self.gap(direction, to, sink);
+        }
+    }
+
     /// Speaks of bytes of the other direction that have not been seen.
     fn is_early(&self, direction: Direction, other_position: Position) -> bool {
         other_position > self.position(direction.opposite()).unwrap_or(Position::START)

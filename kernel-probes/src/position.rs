@@ -1,0 +1,150 @@
+//! Where the two streams of a socket stand, and which place a call's bytes have in them.
+//!
+//! In: sequence numbers of the socket, bytes that calls say they moved. Out: positions, or that a place cannot be told. Promise: a place
+//! that is given is right, and what is kept is never ahead of the socket.
+//!
+//! The hooks run when a call has ended and the socket's lock is gone: another thread's call may have moved bytes meanwhile, and calls may end
+//! in another order than they moved theirs. A call's bytes are the last before the stream's end if nothing else moved since the call
+//! before it. Where more has moved than the call says, a splice went past the hooks, or a run was missed, or another call has moved bytes and is
+//! about to end: the last would make every place wrong, so it must be ruled out before a place is given.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_ns};
+use headwater_probe_types::{SocketState, count, direction, flag};
+
+use crate::{
+    buffers, globals,
+    owner::read_kernel,
+    socket::{Sock, TcpSock, tcp_state},
+};
+
+/// For so long a call may take from moving its bytes to its end, where others have moved bytes behind it. It takes microseconds, and more
+/// where the thread loses the processor in between.
+const UNCLAIMED_NS: u64 = 1_000_000_000;
+
+/// Where a call's bytes are, or where they are not.
+pub struct Place {
+    pub start: u64,
+    pub bytes: u32,
+    /// Whether the call's bytes are these. If not, they are somewhere among or before them.
+    pub is_certain: bool,
+}
+
+/// How far a direction got, as the socket says, FINs left out; also what was moved past the hooks, or is not told of yet.
+#[inline(always)]
+pub fn end(sock: Sock, tcp: TcpSock, state: &SocketState, way: u32) -> u64 {
+    let index = (way & 1) as usize;
+    let reached = state.position[index];
+    // Without a name it has no numbers either.
+    if state.flags & flag::ESTABLISHED == 0 {
+        return reached;
+    }
+    // The TCP state is read last: a FIN that is in the numbers has changed it before.
+    let (sequence, fin) = if way == direction::SEND {
+        let write_seq = tcp.write_seq();
+        (write_seq, own_fin_is_counted(sock, state))
+    } else {
+        let copied_seq = tcp.copied_seq();
+        let all_is_read = tcp.rcv_nxt() == copied_seq;
+        (copied_seq, all_is_read && peer_has_ended(sock, state))
+    };
+    let gone = sequence.wrapping_sub(fin as u32).wrapping_sub(state.base[index]).wrapping_sub(reached as u32);
+    if gone > i32::MAX as u32 { reached } else { reached + gone as u64 }
+}
+
+/// Whether the program has read all that there will ever be, the end included.
+#[inline(always)]
+pub fn is_read_to_its_end(sock: Sock, tcp: TcpSock, state: &SocketState) -> bool {
+    tcp.rcv_nxt() == tcp.copied_seq() && peer_has_ended(sock, state)
+}
+
+/// Whether bytes have arrived that the program has not read.
+#[inline(always)]
+pub fn has_unread(sock: Sock, tcp: TcpSock, state: &SocketState) -> bool {
+    let unread = tcp.rcv_nxt().wrapping_sub(tcp.copied_seq());
+    unread > peer_has_ended(sock, state) as u32
+}
+
+#[inline(always)]
+fn own_fin_is_counted(sock: Sock, state: &SocketState) -> bool {
+    match sock.state() {
+        tcp_state::FIN_WAIT1 | tcp_state::FIN_WAIT2 | tcp_state::LAST_ACK | tcp_state::CLOSING => true,
+        tcp_state::CLOSE => state.flags & flag::OWN_FIN != 0,
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn peer_has_ended(sock: Sock, state: &SocketState) -> bool {
+    match sock.state() {
+        tcp_state::CLOSE_WAIT | tcp_state::LAST_ACK | tcp_state::CLOSING => true,
+        tcp_state::CLOSE => state.flags & flag::PEER_FIN != 0,
+        _ => false,
+    }
+}
+
+/// Moves a direction on by a call that moved `moved` bytes.
+#[inline(always)]
+pub fn advance(sock: Sock, tcp: TcpSock, state: &mut SocketState, moved: u32, way: u32) -> Place {
+    let index = (way & 1) as usize;
+    let reached = state.position[index];
+    let end = end(sock, tcp, state, way);
+    let gone = (end - reached) as u32;
+    // SAFETY: a helper without preconditions.
+    let thread = unsafe { bpf_get_current_pid_tgid() } as u32;
+    let shared = if way == direction::SEND { flag::SHARED_SEND } else { flag::SHARED_RECEIVE };
+    if state.thread[index] != thread {
+        if state.thread[index] != 0 {
+            state.flags |= shared;
+        }
+        state.thread[index] = thread;
+    }
+    state.position[index] = end;
+    let is_shared = state.flags & shared != 0;
+    let is_certain = match gone {
+        _ if gone == moved && state.unclaimed[index] == 0 => true,
+        _ if gone < moved => {
+            // Others have skipped over these bytes. Should the direction's next calls come at the same time, it is known from now on.
+            state.flags |= shared;
+            state.unclaimed[index] = state.unclaimed[index].saturating_sub(moved - gone);
+            false
+        }
+        _ => is_the_last(state, gone - moved, way, is_shared),
+    };
+    if is_certain {
+        return Place { start: end - moved as u64, bytes: moved, is_certain };
+    }
+    buffers::add(count::UNPLACED, 1);
+    Place { start: reached, bytes: gone, is_certain }
+}
+
+/// More was moved than the call says, now or a moment ago. Whether the call's bytes are the last ones all the same.
+#[inline(always)]
+fn is_the_last(state: &mut SocketState, skipped: u32, way: u32, is_shared: bool) -> bool {
+    let index = (way & 1) as usize;
+    // SAFETY: a helper without preconditions.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    // Nobody reads one stream of bytes from two threads before there is a second one; requests are written so.
+    let is_alone = !is_shared && (way == direction::RECEIVE || program_has_one_thread());
+    if skipped == 0 {
+        let is_over = is_alone || now_ns > state.unclaimed_until_ns;
+        if is_over {
+            state.unclaimed[index] = 0;
+        }
+        return is_over;
+    }
+    if is_alone {
+        return true;
+    }
+    state.unclaimed[index] = state.unclaimed[index].saturating_add(skipped);
+    state.unclaimed_until_ns = now_ns + UNCLAIMED_NS;
+    false
+}
+
+#[inline(always)]
+fn program_has_one_thread() -> bool {
+    // SAFETY: a helper without preconditions; there always is a current task.
+    let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
+    let signal: *const u8 = read_kernel(task, globals::task_signal());
+    let threads: i32 = read_kernel(signal, globals::signal_threads());
+    threads == 1
+}

@@ -1,0 +1,51 @@
+//! Connections that end, or seem to, before everything is read.
+
+use headwater_schemas::records::{FlowState, Side};
+
+use crate::seen::{self, Seen};
+
+const SIDES: [Side; 2] = [Side::Client, Side::Server];
+
+/// Both sides saw these requests answered by 200, and nothing is missing.
+fn all_is_seen(seen: &Seen, requests: usize) {
+    for side in SIDES {
+        let of_side = seen.requests_of(side);
+        assert_eq!(of_side.len(), requests, "{side:?}");
+        assert!(of_side.iter().all(|request| request.status == 200 && request.failure.is_none()), "{side:?}");
+    }
+    assert_eq!(seen.missing(), 0);
+}
+
+/// ../shared/cases: http-zero-length-receive.
+#[test]
+fn a_receive_call_of_no_bytes_is_not_the_end_of_the_stream() {
+    all_is_seen(&seen::of("zero-length-receive"), 6);
+}
+
+#[test]
+fn a_client_that_shuts_down_writing_still_reads_its_answer() {
+    let seen = seen::of("half-close");
+    all_is_seen(&seen, 1);
+    assert!(seen.flows.iter().all(|flow| flow.state == FlowState::Closed));
+}
+
+#[test]
+fn an_answer_that_is_read_after_a_reset_is_an_answer() {
+    let seen = seen::of("reset-unread");
+    all_is_seen(&seen, 1);
+    assert!(seen.flows.iter().all(|flow| flow.failure.as_deref() == Some("reset")));
+}
+
+/// ../shared/cases: flow-reset-at-once.
+#[test]
+fn connections_that_are_reset_at_once_failed_on_both_sides() {
+    let seen = seen::of("reset-at-once");
+    for side in SIDES {
+        let flows = seen.flows_of(side);
+        assert_eq!(flows.len(), 100, "{side:?}");
+        for flow in flows {
+            assert_eq!((flow.state, flow.failure.as_deref()), (FlowState::Failed, Some("reset")), "{side:?}");
+            assert_eq!((flow.opened, flow.pid), (1, seen.pid), "{side:?}: whose it is");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What is captured of one conversation, as owned values.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+use headwater_agent::clock::{Clock, monotonic_ns};
+use headwater_agent::observe::{Observer, ObserverOptions, Output, Paths};
+use headwater_probe_loader::{Options, Probes, types::count};
+use headwater_process::{Cgroup, Launch, wait_for};
+use headwater_schemas::records::{FlowState, Side};
+
+/// What a conversation may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Request {
+    pub connection: String,
+    pub side: Side,
+    pub position: i64,
+    pub path: String,
+    pub status: i32,
+    pub failure: Option<String>,
+}
+
+pub struct Flow {
+    pub connection: String,
+    pub side: Side,
+    pub state: FlowState,
+    pub failure: Option<String>,
+    pub opened: i64,
+    pub protocol: String,
+    pub sent: i64,
+    pub received: i64,
+    pub pid: i32,
+    pub local_port: i32,
+    pub remote_port: i32,
+}
+
+/// Everything, after the conversation is over.
+#[derive(Default)]
+pub struct Seen {
+    pub pid: i32,
+    /// What the program said between `ready` and `done`.
+    pub said: Vec<String>,
+    pub requests: Vec<Request>,
+    pub flows: Vec<Flow>,
+    pub dropped: BTreeMap<&'static str, u64>,
+    pub counts: BTreeMap<&'static str, u64>,
+    pub missed_runs: u64,
+}
+
+/// Plays a conversation under capture.
+pub fn of(conversation: &str) -> Seen {
+    let cgroup = Cgroup::create("headwater-odd-").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oracle-odd"));
+    command.arg(conversation);
+    let launch = Launch::new("oracle-odd", command, folder.path().join("oracle-odd.log"));
+    let mut child = launch.in_cgroup(cgroup.path()).piping_stdin().piping_stdout().spawn().unwrap();
+    let mut stdin = child.take_stdin().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.take_stdout().unwrap()));
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+
+    let options = Options { cgroups: vec![cgroup.path().to_owned()], pids: vec![], ring_bytes: 1 << 24 };
+    let mut probes = Probes::load(&options).unwrap();
+    let options = ObserverOptions {
+        node: "odd".into(),
+        paths: Paths::Full,
+        connections_max: 1000,
+        operations_max: 1000,
+        name_wait: Duration::from_secs(1),
+        protocols: headwater_protocols::Options::default(),
+    };
+    let mut observer = Observer::new(options, Clock::measure());
+    let mut seen = Seen { pid: child.pid().cast_signed(), ..Seen::default() };
+    std::io::Write::write_all(&mut stdin, b"go\n").unwrap();
+    let ended = wait_for(PATIENCE, || {
+        let ended = child.ended().unwrap();
+        probes.drain(usize::MAX, |event| observer.event(event, &mut |output| seen.take(output)));
+        ended
+    });
+    let status = ended.unwrap_or_else(|| panic!("the conversation does not end: {}", child.log_text()));
+    assert!(status.success(), "{status}: {}", child.log_text());
+    seen.said = lines.map_while(Result::ok).collect();
+    assert_eq!(seen.said.pop().as_deref(), Some("done"));
+    // The last sockets end with the last segments.
+    wait_for(Duration::from_millis(300), || {
+        probes.drain(usize::MAX, |event| observer.event(event, &mut |output| seen.take(output)));
+        None::<()>
+    });
+    observer.finish(monotonic_ns(), &mut |output| seen.take(output));
+    seen.counts = count::NAMES.into_iter().zip(probes.counts().unwrap()).collect();
+    seen.missed_runs = probes.missed_runs().unwrap();
+    seen.print();
+    assert_eq!(observer.connections(), 0, "connections whose end was not seen");
+    seen
+}
+
+impl Seen {
+    fn take(&mut self, output: Output<'_>) {
+        match output {
+            Output::Request(request, _) => self.requests.push(Request {
+                connection: request.connection_id.into(),
+                side: request.side,
+                position: request.request_position,
+                path: request.path.into(),
+                status: request.status,
+                failure: request.failure.map(str::to_owned),
+            }),
+            Output::Flow(flow, _) => self.flows.push(Flow {
+                connection: flow.connection_id.into(),
+                side: flow.side,
+                state: flow.state,
+                failure: flow.failure.map(str::to_owned),
+                opened: flow.opened,
+                protocol: flow.protocol.into(),
+                sent: flow.sent_bytes,
+                received: flow.received_bytes,
+                pid: flow.pid,
+                local_port: flow.local_port,
+                remote_port: flow.remote_port,
+            }),
+            Output::RequestsDropped(reason, count) | Output::FlowsDropped(reason, count) => {
+                *self.dropped.entry(reason).or_default() += count;
+            }
+        }
+    }
+
+    /// The requests that a side has seen.
+    pub fn requests_of(&self, side: Side) -> Vec<&Request> {
+        self.requests.iter().filter(|request| request.side == side).collect()
+    }
+
+    /// The flows of a side.
+    pub fn flows_of(&self, side: Side) -> Vec<&Flow> {
+        self.flows.iter().filter(|flow| flow.side == side).collect()
+    }
+
+    /// How many requests are known to be missing.
+    pub fn missing(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
+    fn print(&self) {
+        println!("{} requests, dropped {:?}, {:?}", self.requests.len(), self.dropped, self.counts);
+        for Request { connection, side, position, path, status, failure } in self.requests.iter().take(30) {
+            println!("  {connection} {side:?} {position} {path} {status} {failure:?}");
+        }
+        for flow in self.flows.iter().take(20) {
+            let Flow { connection, side, state, failure, opened, protocol, sent, received, pid, .. } = flow;
+            println!(
+                "  {connection} {side:?} {state:?} {failure:?} opened {opened} {protocol} sent {sent} received {received} by {pid}"
+            );
+        }
+    }
+}
