@@ -8,5 +8,6 @@ mod foreign;
 mod idle;
 mod names;
 mod nat;
+mod odd;
 mod own_traffic;
 mod soak;
