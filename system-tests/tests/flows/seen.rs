@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use headwater_agent::clock::{Clock, monotonic_ns};
-use headwater_agent::observe::{Observer, ObserverOptions, Output, Paths};
-use headwater_probe_loader::{Options, Probes, types::count};
+use headwater_agent::observe::{Interest, Observer, ObserverOptions, Output, Paths};
+use headwater_probe_loader::{Interests, Options, Probes, types::count};
 use headwater_process::{Cgroup, Launch, wait_for};
 use headwater_schemas::records::{FlowState, Side};
 
@@ -72,11 +72,12 @@ pub fn of(conversation: &str) -> Seen {
         protocols: headwater_protocols::Options::default(),
     };
     let mut observer = Observer::new(options, Clock::measure());
+    let mut interests = probes.take_interests().unwrap();
     let mut seen = Seen { pid: child.pid().cast_signed(), ..Seen::default() };
     std::io::Write::write_all(&mut stdin, b"go\n").unwrap();
     let ended = wait_for(PATIENCE, || {
         let ended = child.ended().unwrap();
-        probes.drain(usize::MAX, |event| observer.event(event, &mut |output| seen.take(output)));
+        drain(&mut probes, &mut observer, &mut interests, &mut seen);
         ended
     });
     let status = ended.unwrap_or_else(|| panic!("the conversation does not end: {}", child.log_text()));
@@ -85,7 +86,7 @@ pub fn of(conversation: &str) -> Seen {
     assert_eq!(seen.said.pop().as_deref(), Some("done"));
     // The last sockets end with the last segments.
     wait_for(Duration::from_millis(300), || {
-        probes.drain(usize::MAX, |event| observer.event(event, &mut |output| seen.take(output)));
+        drain(&mut probes, &mut observer, &mut interests, &mut seen);
         None::<()>
     });
     observer.finish(monotonic_ns(), &mut |output| seen.take(output));
@@ -94,6 +95,14 @@ pub fn of(conversation: &str) -> Seen {
     seen.print();
     assert_eq!(observer.connections(), 0, "connections whose end was not seen");
     seen
+}
+
+/// A turn of the agent's pipeline, without Kafka.
+fn drain(probes: &mut Probes, observer: &mut Observer, interests: &mut Interests, seen: &mut Seen) {
+    probes.drain(usize::MAX, |event| observer.event(event, &mut |output| seen.take(output)));
+    for Interest { connection_id, role, interest } in observer.interests() {
+        interests.set(connection_id, role, interest);
+    }
 }
 
 impl Seen {
