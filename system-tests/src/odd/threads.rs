@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::{begin, connect, get, listen, read_answer, serve};
 
 const WRITERS: usize = 3;
-const ROUNDS: usize = 500;
+const ROUNDS: usize = 200;
 const CONNECTIONS: usize = 4;
 const ALONE: usize = 20;
 

@@ -11,7 +11,7 @@ use headwater_process::{Cgroup, Launch, wait_for};
 use headwater_schemas::records::{FlowState, Side};
 
 /// What a conversation may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Request {
     pub connection: String,

@@ -72,7 +72,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::kubernetes::churn::", Class::Alone).takes(400).at_most_minutes(40).slow(),
     rule("system-tests::kubernetes::fleet::", Class::Alone).takes(600).at_most_minutes(40).slow(),
     rule("system-tests::metrics::", Class::Waits).takes(50),
-    rule("system-tests::flows::", Class::Waits).takes(5),
+    rule("system-tests::flows::", Class::Waits).takes(20),
     // The first run builds a collector of OpenTelemetry.
     rule("console::it::otlp::", Class::Waits).takes(30).at_most_minutes(20).slow(),
     // One live run is computed again by all of them.
