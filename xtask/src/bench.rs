@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: set-up, a release build, then the benchmarks of load-tests/bench.
+//! `cargo xtask bench [PART]`: set-up, a release build, then the benchmarks of load-tests/bench.
 
 use std::env;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::setup;
 
 const PACKAGES: &[&str] = &["headwater-agent", "headwater-processors", "headwater-bench"];
 
-pub fn run(yes: bool, json: Option<PathBuf>) -> Result<()> {
+pub fn run(yes: bool, part: Option<String>, json: Option<PathBuf>) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Capture, Purpose::Stack, Purpose::Demo, Purpose::Bench], yes)?;
     println!("Building for release");
     let cargo = run::cargo();
@@ -21,6 +21,7 @@ pub fn run(yes: bool, json: Option<PathBuf>) -> Result<()> {
 
     let program = run::root().join("target/release/headwater-bench").to_string_lossy().into_owned();
     let mut line = vec![program];
+    line.extend(part);
     if let Some(file) = json {
         // The program runs in the root of the repository; the file is meant from where the person stands.
         let file = env::current_dir().context("find the current folder")?.join(file);

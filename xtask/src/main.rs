@@ -57,6 +57,8 @@ enum Task {
     Bench {
         #[command(flatten)]
         consent: Consent,
+        /// overhead, ladder or processor; the first and the last if there is none
+        part: Option<String>,
         /// Write one line of JSON for each figure to this file
         #[arg(long)]
         json: Option<PathBuf>,
@@ -76,7 +78,7 @@ fn main() -> ExitCode {
         Task::Up { arguments } => up::run(arguments),
         Task::Test { consent, all, quick, only } => test::run(&test::Options { yes: consent.yes, all, quick, only }),
         Task::Cluster(cluster) => cluster::run(cluster),
-        Task::Bench { consent, json } => bench::run(consent.yes, json),
+        Task::Bench { consent, part, json } => bench::run(consent.yes, part, json),
     };
     // Printed here, since what is missing on a machine is no bug whose backtrace anyone wants.
     match result {

@@ -228,6 +228,13 @@ pub const NEEDS: &[Need] = &[
     ),
     package("wrk, the load generator of the benchmarks", Purpose::Bench, || all(&["wrk"]), &["wrk"], "install wrk"),
     package(
+        "Redis with its benchmark, which the benchmarks observe",
+        Purpose::Bench,
+        || all(&["redis-server", "redis-benchmark"]),
+        &["redis-server", "redis-tools"],
+        "install Redis",
+    ),
+    package(
         "Go 1.24 or later, which builds Kubernetes and a collector of OpenTelemetry once",
         Purpose::Cluster,
         go,

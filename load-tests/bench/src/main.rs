@@ -1,31 +1,36 @@
-//! `cargo xtask bench`: what the agent costs the program that it observes, and what a processor does for a core.
+//! `cargo xtask bench`: what observation costs whom it observes, and what a processor does for a core.
 //!
-//! Machines are noisy, so whatever is compared runs in turn, with and without, several times; medians and ratios are
-//! reported. All load goes to loopback, is bounded in time, and hits servers that this program started.
+//! Machines are noisy, so whatever is compared runs in turn, several times; medians and ratios are reported. All load goes to loopback, is
+//! bounded in time, and stays in a cgroup of the benchmark's own, which is all that is captured.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
-mod agent;
-mod nginx;
+mod ground;
+mod ladder;
+mod load;
+mod overhead;
 mod paced;
 mod processor;
 mod report;
-mod wrk;
+mod servers;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use clap::Parser;
-use headwater_stack::{Stack, StackOptions};
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
 
+use ground::Ground;
 use report::Report;
 
 #[derive(Parser)]
 #[command(about = "Measures what Headwater costs and what it does for it")]
 struct Arguments {
+    /// What is measured.
+    #[arg(value_enum, default_value_t = Part::All)]
+    part: Part,
     /// Also writes one JSON object a figure to this file.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// How many times each comparison runs, with and without.
+    /// How many times each comparison runs.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Records through the processor.
@@ -33,13 +38,36 @@ struct Arguments {
     records: u64,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Overhead and processor.
+    All,
+    /// What the agent costs the programs that it observes, and the machine.
+    Overhead,
+    /// What each step of observation adds, from nothing to everything.
+    Ladder,
+    /// Records a second and core through the processor.
+    Processor,
+}
+
 fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == paced::ARGUMENT) {
+        return paced::send_all(&words[1..]);
+    }
     let arguments = Arguments::parse();
     let mut report = Report::default();
     println!("Starting Kafka and the registry");
-    let stack = Stack::start(StackOptions::default()).context("start Kafka and the registry")?;
-    agent::measure(&stack, arguments.rounds, &mut report)?;
-    processor::measure(&stack, arguments.records, &mut report)?;
+    let ground = Ground::prepare()?;
+    match arguments.part {
+        Part::All => {
+            overhead::measure(&ground, arguments.rounds, &mut report)?;
+            processor::measure(ground.stack(), arguments.records, &mut report)?;
+        }
+        Part::Overhead => overhead::measure(&ground, arguments.rounds, &mut report)?,
+        Part::Ladder => ladder::measure(&ground, arguments.rounds, &mut report)?,
+        Part::Processor => processor::measure(ground.stack(), arguments.records, &mut report)?,
+    }
     report.print();
     if let Some(path) = arguments.json {
         report.write(&path)?;

@@ -8,11 +8,16 @@ use anyhow::{Context, Result};
 /// Figures in the order in which they were measured.
 #[derive(Default)]
 pub struct Report {
-    figures: Vec<(&'static str, f64, &'static str)>,
+    figures: Vec<(String, f64, &'static str)>,
 }
 
 impl Report {
-    pub fn add(&mut self, figure: &'static str, value: f64, unit: &'static str) {
+    pub fn add(&mut self, figure: &str, value: f64, unit: &'static str) {
+        self.add_named(figure.to_owned(), value, unit);
+    }
+
+    /// The same with a name that was put together.
+    pub fn add_named(&mut self, figure: String, value: f64, unit: &'static str) {
         println!("  {figure}: {value:.4} {unit}");
         self.figures.push((figure, value, unit));
     }

@@ -75,6 +75,13 @@ pub struct Probes {
 impl Probes {
     /// Loads and attaches the probes. The calling process itself is left out of the capture.
     pub fn load(options: &Options) -> Result<Probes, LoadError> {
+        let mut probes = Probes::load_switched_off(options)?;
+        begin_capture(&mut probes.ebpf)?;
+        Ok(probes)
+    }
+
+    /// Loads and attaches the probes, which return at once whatever happens: what they cost then is measured so.
+    pub fn load_switched_off(options: &Options) -> Result<Probes, LoadError> {
         sees_all_processes()?;
         let btf_bytes = fs::read(KERNEL_BTF).map_err(|source| LoadError::NoBtf { path: KERNEL_BTF.into(), source })?;
         let types = btf::KernelTypes::parse(&btf_bytes)?;
@@ -117,7 +124,6 @@ impl Probes {
         set_filters(&mut ebpf, options, &hierarchies)?;
         load_iterator(&mut ebpf, &btf)?;
         attach_tracepoints(&mut ebpf, &btf)?;
-        begin_capture(&mut ebpf)?;
 
         let ring = take_map(&mut ebpf, "EVENTS")?;
         let ring = RingBuf::try_from(ring).map_err(map_error)?;

@@ -64,8 +64,8 @@ pub const RULES: &[Rule] = &[
     rule("manifests::", Class::Pure),
     // Helm is built from its sources, which takes minutes.
     rule("manifests::chart::", Class::Pure).slow(),
-    // A Docker engine with images that are made first.
-    rule("system-tests::containers::", Class::Waits).takes(300).at_most_minutes(20).slow(),
+    // A Docker engine with images that are made first. All containers together get as much of the processors as one process beside them.
+    rule("system-tests::containers::", Class::Alone).takes(300).at_most_minutes(20).slow(),
     // Each has a cluster of its own; the first one may have to build Kubernetes.
     rule("system-tests::kubernetes::", Class::Alone).takes(120).at_most_minutes(30).slow(),
     rule("system-tests::kubernetes::disturbances::", Class::Alone).takes(900).at_most_minutes(40).slow(),

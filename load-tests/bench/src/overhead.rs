@@ -1,0 +1,182 @@
+//! What the agent costs: the observed servers' speed with and without it, the machine's time for each request, and its own memory.
+//!
+//! The cgroup of the servers and of their load is all that is captured, so both sides of each request are seen. Kafka runs on the same
+//! processors.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use headwater_process::{cpu_time, rss_bytes};
+use headwater_schemas::topics::Topic;
+
+use crate::ground::Ground;
+use crate::load::{self, Speed};
+use crate::paced;
+use crate::report::{Report, median};
+use crate::servers::{Nginx, Redis};
+
+const FULL_SPEED_SECONDS: u32 = 5;
+const CONNECTIONS: u32 = 32;
+const REDIS_REQUESTS: u32 = 400_000;
+const STEADY_RATE: u32 = 10_000;
+const STEADY: Duration = Duration::from_secs(20);
+
+/// Who is there while a load runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Observed {
+    Nothing,
+    /// An agent is attached, and sees none of it.
+    Elsewhere,
+    Load,
+}
+
+const VARIANTS: [Observed; 3] = [Observed::Nothing, Observed::Elsewhere, Observed::Load];
+
+/// One run.
+struct Run {
+    speed: Speed,
+    /// Processor time of servers, load, agent and Kafka for a request.
+    machine_us: f64,
+    /// Of the agent alone, without its probes, which are the load's time.
+    agent_us: f64,
+}
+
+pub fn measure(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> {
+    let (nginx, redis) = (Nginx::start(ground)?, Redis::start(ground)?);
+    let of_nginx = || load::wrk(ground, &nginx.url("/"), CONNECTIONS, FULL_SPEED_SECONDS);
+    let runs = compare(ground, "nginx", rounds, of_nginx)?;
+    let ratio = |runs: &[[Run; 3]], of: fn(&Run) -> f64, variant: usize| {
+        median(&runs.iter().map(|run| of(&run[variant]) / of(&run[0])).collect::<Vec<_>>())
+    };
+    let throughput = |run: &Run| run.speed.requests_per_second;
+    report.add("nginx_throughput_ratio", ratio(&runs, throughput, 2), "ratio");
+    report.add("floor_ratio", ratio(&runs, throughput, 1), "ratio");
+    let added = |variant: usize| {
+        median(&runs.iter().map(|run| run[variant].machine_us - run[0].machine_us).collect::<Vec<_>>())
+    };
+    report.add("machine_us_per_request_full", added(2), "us");
+    report.add("machine_us_per_request_floor", added(1), "us");
+    // Both sides of each request are read.
+    let sides: Vec<f64> = runs.iter().map(|run| 2.0 * 1e6 / run[2].agent_us).collect();
+    report.add("agent_rps_per_core", median(&sides), "1/s");
+    let of_redis = || load::redis(ground, redis.port(), CONNECTIONS, REDIS_REQUESTS);
+    let runs = compare(ground, "redis", rounds, of_redis)?;
+    report.add("redis_throughput_ratio", ratio(&runs, throughput, 2), "ratio");
+    steady(ground, &nginx, rounds, report)?;
+    if !nginx.errors().trim().is_empty() {
+        println!("  nginx said: {}", nginx.errors());
+    }
+    Ok(())
+}
+
+/// Each variant in each round, in an order that turns.
+fn compare(ground: &Ground, name: &str, rounds: u32, load: impl Fn() -> Result<Speed>) -> Result<Vec<[Run; 3]>> {
+    println!(
+        "{name} at full speed, {rounds} rounds: without an agent, with one that sees nothing of it, with one that sees it"
+    );
+    let mut all = Vec::new();
+    for round in 0..rounds as usize {
+        let mut runs = [None, None, None];
+        for turn in 0..VARIANTS.len() {
+            let at = (turn + round) % VARIANTS.len();
+            runs[at] = Some(run(ground, VARIANTS[at], &format!("{name}{round}{at}."), &load)?);
+        }
+        let [Some(without), Some(elsewhere), Some(with)] = runs else { continue };
+        let runs = [without, elsewhere, with];
+        let texts = runs.iter().map(|run| {
+            format!("{:.0}/s {:.1} us p99 {:.0} us", run.speed.requests_per_second, run.machine_us, run.speed.p99_us)
+        });
+        println!("  round {round}: {}", texts.collect::<Vec<_>>().join(", "));
+        all.push(runs);
+    }
+    Ok(all)
+}
+
+fn run(ground: &Ground, observed: Observed, prefix: &str, load: &impl Fn() -> Result<Speed>) -> Result<Run> {
+    let agent = match observed {
+        Observed::Nothing => None,
+        Observed::Elsewhere => Some(ground.agent(ground.empty_cgroup(), prefix)?),
+        Observed::Load => Some(ground.agent(ground.load_cgroup(), prefix)?),
+    };
+    let agent_cpu = || agent.as_ref().map_or(Ok(Duration::ZERO), |agent| cpu_time(agent.process.pid()));
+    let before = (ground.load_cpu()?, ground.stack_cpu()?, agent_cpu()?);
+    let speed = load()?;
+    // What is still in the agent's buffers belongs to the load.
+    std::thread::sleep(Duration::from_secs(1));
+    let after = (ground.load_cpu()?, ground.stack_cpu()?, agent_cpu()?);
+    let agent_time = after.2 - before.2;
+    let all = (after.0 - before.0) + (after.1 - before.1) + agent_time;
+    let us = |time: Duration| time.as_secs_f64() * 1e6 / speed.requests;
+    Ok(Run { speed, machine_us: us(all), agent_us: us(agent_time) })
+}
+
+/// At a rate that leaves the machine room: latency, processor time and memory of the agent, bytes on the broker.
+fn steady(ground: &Ground, nginx: &Nginx, rounds: u32, report: &mut Report) -> Result<()> {
+    println!("nginx at {STEADY_RATE} requests/s, {rounds} times {STEADY:?} without and with the agent");
+    let _stats = BpfStats::enable()?;
+    let (mut core_percent, mut rss_mib, mut p99, mut bytes) = (vec![], vec![], vec![], vec![]);
+    for round in 0..rounds {
+        let without = paced::run(nginx.port(), STEADY_RATE, STEADY, ground)?;
+        let agent = ground.agent(ground.load_cgroup(), &format!("steady{round}."))?;
+        let pid = agent.process.pid();
+        let (cpu_before, probes_before) = (cpu_time(pid)?, probe_time(pid));
+        let with = paced::run(nginx.port(), STEADY_RATE, STEADY, ground)?;
+        std::thread::sleep(Duration::from_secs(1));
+        let own = (cpu_time(pid)? - cpu_before).as_secs_f64();
+        let probes = (probe_time(pid) - probes_before).as_secs_f64();
+        let per_request_us = |seconds: f64| seconds * 1e6 / with.requests;
+        let on_disk = ground.log_bytes(&agent, Topic::Requests)? as f64 / (2.0 * with.requests);
+        println!(
+            "  round {round}: agent {:.2} us and probes {:.2} us a request, p99 {:.0} and {:.0} us, {on_disk:.1} bytes a record",
+            per_request_us(own),
+            per_request_us(probes),
+            without.p99_us,
+            with.p99_us,
+        );
+        // Both sides are seen; the figure is of one. At 10,000 requests/s, a microsecond a request is one percent of a core.
+        core_percent.push(per_request_us(own + probes) / 2.0);
+        rss_mib.push(rss_bytes(pid)? as f64 / f64::from(1 << 20));
+        p99.push(with.p99_us / without.p99_us);
+        bytes.push(on_disk);
+    }
+    report.add("nginx_p99_ratio", median(&p99), "ratio");
+    report.add("agent_core_percent_at_10k_rps", median(&core_percent), "percent");
+    report.add("agent_rss_mib", median(&rss_mib), "MiB");
+    report.add("bytes_per_request", median(&bytes), "bytes");
+    Ok(())
+}
+
+/// Time that the kernel spent in the agent's probes, as it shows it with their file descriptors.
+fn probe_time(pid: u32) -> Duration {
+    let folder = format!("/proc/{pid}/fdinfo");
+    let ns = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+        .filter_map(|info| info.lines().find_map(|line| line.strip_prefix("run_time_ns:"))?.trim().parse::<u64>().ok())
+        .sum();
+    Duration::from_nanos(ns)
+}
+
+/// The kernel measures programs only while this is on; it costs some nanoseconds a run.
+struct BpfStats {
+    before: String,
+}
+
+const BPF_STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+impl BpfStats {
+    fn enable() -> Result<BpfStats> {
+        use anyhow::Context;
+        let before = std::fs::read_to_string(BPF_STATS).with_context(|| format!("read {BPF_STATS}"))?;
+        std::fs::write(BPF_STATS, "1").with_context(|| format!("write {BPF_STATS}; run as root"))?;
+        Ok(BpfStats { before })
+    }
+}
+
+impl Drop for BpfStats {
+    fn drop(&mut self) {
+        let _ = std::fs::write(BPF_STATS, self.before.trim());
+    }
+}
