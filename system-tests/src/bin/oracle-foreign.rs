@@ -1,5 +1,6 @@
 //! Speaks protocols that begin like HTTP and are none, each on a connection to itself: `oracle-foreign ROUNDS`. Prints the bytes that
 //! went through their sockets, one way.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its report is its standard output")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
