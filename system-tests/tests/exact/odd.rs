@@ -47,7 +47,6 @@ fn edges_of(conversation: &str, is_all: impl Fn(&[Edge]) -> bool) -> Vec<Edge> {
     edges
 }
 
-/// ../shared/cases: flow-reset-at-once.
 #[test]
 fn connections_that_are_reset_at_once_make_an_edge_of_failures() {
     let failed = |edges: &[Edge]| edges.iter().map(|edge| edge.connections_failed).sum::<i64>();
@@ -56,7 +55,7 @@ fn connections_that_are_reset_at_once_make_an_edge_of_failures() {
     assert_eq!(edges.iter().map(|edge| edge.connections_opened).sum::<i64>(), 100);
 }
 
-/// ../shared/cases: flow-splice. The relay itself sees no request of its two connections.
+/// The relay itself sees no request of its two connections.
 #[test]
 fn what_one_side_splices_is_on_the_edge_that_the_other_side_knows() {
     let bytes = |edges: &[Edge]| edges.iter().map(|edge| edge.server_to_client_bytes).sum::<i64>();

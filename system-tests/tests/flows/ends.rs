@@ -16,9 +16,9 @@ fn all_is_seen(seen: &Seen, requests: usize) {
     assert_eq!(seen.missing(), 0);
 }
 
-/// ../shared/cases: http-zero-length-receive.
+/// A receive call of no bytes is not the end of the stream.
 #[test]
-fn a_receive_call_of_no_bytes_is_not_the_end_of_the_stream() {
+fn http_zero_length_receive() {
     all_is_seen(&seen::of("zero-length-receive"), 6);
 }
 
@@ -36,9 +36,9 @@ fn an_answer_that_is_read_after_a_reset_is_an_answer() {
     assert!(seen.flows.iter().all(|flow| flow.failure.as_deref() == Some("reset")));
 }
 
-/// ../shared/cases: flow-reset-at-once.
+/// Connections that are reset at once failed, on both sides, and it is known whose they were.
 #[test]
-fn connections_that_are_reset_at_once_failed_on_both_sides() {
+fn flow_reset_at_once() {
     let seen = seen::of("reset-at-once");
     for side in SIDES {
         let flows = seen.flows_of(side);

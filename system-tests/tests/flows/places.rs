@@ -32,9 +32,9 @@ fn bytes_add_up(seen: &Seen) {
     }
 }
 
-/// ../shared/cases: flow-splice.
+/// What a relay splices counts, and nothing is invented.
 #[test]
-fn what_a_relay_splices_counts_and_nothing_is_invented() {
+fn flow_splice() {
     for conversation in ["relay", "relay-of-known"] {
         let seen = seen::of(conversation);
         bytes_add_up(&seen);
@@ -50,9 +50,9 @@ fn what_a_relay_splices_counts_and_nothing_is_invented() {
     }
 }
 
-/// ../shared/cases: flow-role-after-fin.
+/// Who is the client is known after a FIN.
 #[test]
-fn who_is_the_client_is_known_after_a_fin() {
+fn flow_role_after_fin() {
     let seen = seen::of("role-after-fin");
     let port: i32 = seen.said[0].parse().unwrap();
     assert_eq!((seen.flows_of(Side::Client).len(), seen.flows_of(Side::Server).len()), (5, 5));
