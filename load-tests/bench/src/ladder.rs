@@ -94,29 +94,30 @@ pub fn measure(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> 
 
 /// Machine time of a request on one step, in microseconds.
 fn run(ground: &Ground, step: Step, prefix: &str, load: &dyn Fn() -> Result<Speed>) -> Result<f64> {
-    let own_pid = std::process::id();
-    let before_all = (ground.load_cpu()?, ground.stack_cpu()?, cpu_time(own_pid)?);
-    let (speed, mut agent_time) = match step {
-        Step::Nothing => (ground.with_stack_standing_still(load)?, Duration::ZERO),
-        Step::KafkaIdle => (load()?, Duration::ZERO),
+    match step {
+        Step::Nothing => ground.with_stack_standing_still(|| measured(ground, None, load)),
+        Step::KafkaIdle => measured(ground, None, load),
         Step::Everything => {
             let agent = ground.agent(ground.load_cgroup(), prefix)?;
-            let before = (ground.load_cpu()?, ground.stack_cpu()?, cpu_time(agent.process.pid())?);
-            let speed = load()?;
-            std::thread::sleep(Duration::from_secs(1));
-            let agent_time = cpu_time(agent.process.pid())? - before.2;
-            let others = (ground.load_cpu()? - before.0) + (ground.stack_cpu()? - before.1);
-            return Ok((agent_time + others).as_secs_f64() * 1e6 / speed.requests);
+            measured(ground, Some(agent.process.pid()), load)
         }
-        _ => (with_probes(ground, step, load)?, Duration::ZERO),
-    };
-    agent_time += cpu_time(own_pid)? - before_all.2;
-    let all = (ground.load_cpu()? - before_all.0) + (ground.stack_cpu()? - before_all.1) + agent_time;
+        _ => with_probes(ground, step, || measured(ground, Some(std::process::id()), load)),
+    }
+}
+
+/// Processor time of the load, of Kafka and of whoever observes, for a request.
+fn measured(ground: &Ground, observer: Option<u32>, load: &dyn Fn() -> Result<Speed>) -> Result<f64> {
+    let observer = || observer.map_or(Ok(Duration::ZERO), cpu_time);
+    let before = (ground.load_cpu()?, ground.stack_cpu()?, observer()?);
+    let speed = load()?;
+    // What is still in the agent's buffers belongs to the load.
+    std::thread::sleep(Duration::from_secs(1));
+    let all = (ground.load_cpu()? - before.0) + (ground.stack_cpu()? - before.1) + (observer()? - before.2);
     Ok(all.as_secs_f64() * 1e6 / speed.requests)
 }
 
-/// The load with the probes in this process, as far as the step goes.
-fn with_probes(ground: &Ground, step: Step, load: &dyn Fn() -> Result<Speed>) -> Result<Speed> {
+/// Runs with the probes in this process, as far as the step goes.
+fn with_probes(ground: &Ground, step: Step, run: impl FnOnce() -> Result<f64>) -> Result<f64> {
     let sees = if step == Step::Refused { ground.empty_cgroup() } else { ground.load_cgroup() };
     let ring_bytes = if step == Step::NobodyReads { 256 << 20 } else { 16 << 20 };
     let options = Options { cgroups: vec![sees.to_owned()], pids: vec![], ring_bytes };
@@ -137,9 +138,9 @@ fn with_probes(ground: &Ground, step: Step, load: &dyn Fn() -> Result<Speed>) ->
                 }
             });
         }
-        let speed = load();
+        let measured = run();
         done.store(true, Ordering::Relaxed);
-        speed
+        measured
     })
 }
 
