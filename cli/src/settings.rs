@@ -83,13 +83,11 @@ impl Settings {
     /// where Kafka and the registry are.
     pub fn for_children(&self, given: &Values) -> Vec<(String, String)> {
         let mut variables = for_children(given);
-        let found = [
-            ("HEADWATER_KAFKA_BROKERS", &self.kafka.brokers),
-            ("HEADWATER_REGISTRY_URL", &self.kafka.registry_url),
-            ("HEADWATER_KAFKA_PREFIX", &self.kafka.prefix),
-        ];
+        let mut found = self.kafka.registry_variables();
+        found.push(("HEADWATER_KAFKA_BROKERS".into(), self.kafka.brokers.clone()));
+        found.push(("HEADWATER_KAFKA_PREFIX".into(), self.kafka.prefix.clone()));
         variables.retain(|(name, _)| found.iter().all(|(other, _)| name != other));
-        variables.extend(found.map(|(name, value)| (name.to_owned(), value.clone())));
+        variables.extend(found);
         variables
     }
 

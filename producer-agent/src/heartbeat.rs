@@ -21,8 +21,8 @@ pub struct Moment {
     pub probe_counts: [u64; count::LEN as usize],
     pub missed_runs: u64,
     pub connections: usize,
-    /// Name and value of the counters of naming.
-    pub naming: Vec<(&'static str, i64)>,
+    /// Name and value of further counters.
+    pub others: Vec<(&'static str, i64)>,
     /// Records that brokers acknowledged, by stream.
     pub delivered: [u64; 2],
     pub is_final: bool,
@@ -107,6 +107,6 @@ fn counters(moment: &Moment) -> BTreeMap<String, i64> {
         .collect();
     counters.insert("probe_missed_runs".into(), moment.missed_runs as i64);
     counters.insert("connections".into(), moment.connections as i64);
-    counters.extend(moment.naming.iter().map(|(name, count)| ((*name).to_owned(), *count)));
+    counters.extend(moment.others.iter().map(|(name, count)| ((*name).to_owned(), *count)));
     counters
 }

@@ -14,27 +14,39 @@ const LOSSES: [(u32, Stream, &str); 6] = [
     (count::MID_EXCHANGE, Stream::Requests, "started_before_capture"),
 ];
 
+/// What the probes and their loader have counted since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
+    pub counts: [u64; count::LEN as usize],
+    /// Runs of programs that the kernel left out.
+    pub missed_runs: u64,
+    /// Events that the loader does not know.
+    pub unknown_events: u64,
+}
+
 /// The counters as they were at the last look.
 #[derive(Default)]
 pub struct Losses {
-    counts: [u64; count::LEN as usize],
-    missed_runs: u64,
+    last: Seen,
 }
 
 impl Losses {
-    /// Books what was lost since the last look. Each lost event counts as one record: a bound from above. Says whether the path of a
-    /// cgroup may be among it.
-    pub fn book(&mut self, counts: &[u64; count::LEN as usize], missed_runs: u64, ledger: &mut Ledger) -> bool {
+    /// Books what was lost since the last look. Each lost event counts as one record, in both streams where it is not known of which it
+    /// was: a bound from above. Says whether the path of a cgroup may be among it.
+    pub fn book(&mut self, seen: &Seen, ledger: &mut Ledger) -> bool {
         for (index, stream, reason) in LOSSES {
             let index = index as usize;
-            ledger.dropped(stream, reason, counts[index].saturating_sub(self.counts[index]));
+            ledger.dropped(stream, reason, seen.counts[index].saturating_sub(self.last.counts[index]));
         }
-        let missed = missed_runs.saturating_sub(self.missed_runs);
-        ledger.dropped(Stream::Requests, "probe_run_missed", missed);
-        ledger.dropped(Stream::Flows, "probe_run_missed", missed);
+        let missed = seen.missed_runs.saturating_sub(self.last.missed_runs);
+        let unknown = seen.unknown_events.saturating_sub(self.last.unknown_events);
+        for stream in Stream::ALL {
+            ledger.dropped(stream, "probe_run_missed", missed);
+            ledger.dropped(stream, "unknown_event", unknown);
+        }
         let paths = count::RING_FULL_CGROUP as usize;
-        let path_lost = missed > 0 || counts[paths] > self.counts[paths];
-        (self.counts, self.missed_runs) = (*counts, missed_runs);
+        let path_lost = missed + unknown > 0 || seen.counts[paths] > self.last.counts[paths];
+        self.last = *seen;
         path_lost
     }
 }
@@ -47,14 +59,17 @@ mod tests {
     fn each_loss_is_booked_once() {
         let mut ledger = Ledger::new("n".into(), 0, 0);
         let mut losses = Losses::default();
-        let mut counts = [0; count::LEN as usize];
-        counts[count::RING_FULL_DATA as usize] = 3;
-        assert!(losses.book(&counts, 1, &mut ledger));
-        assert!(!losses.book(&counts, 1, &mut ledger));
-        counts[count::RING_FULL_CGROUP as usize] = 1;
-        assert!(losses.book(&counts, 1, &mut ledger));
+        let mut seen = Seen { missed_runs: 1, ..Seen::default() };
+        seen.counts[count::RING_FULL_DATA as usize] = 3;
+        assert!(losses.book(&seen, &mut ledger));
+        assert!(!losses.book(&seen, &mut ledger));
+        seen.counts[count::RING_FULL_CGROUP as usize] = 1;
+        assert!(losses.book(&seen, &mut ledger));
+        seen.unknown_events = 2;
+        assert!(losses.book(&seen, &mut ledger));
         let requests = &ledger.counts(Stream::Requests).dropped;
-        assert_eq!((requests["ring_full"], requests["probe_run_missed"]), (3, 1));
-        assert_eq!(ledger.counts(Stream::Flows).dropped["probe_run_missed"], 1);
+        assert_eq!((requests["ring_full"], requests["probe_run_missed"], requests["unknown_event"]), (3, 1, 2));
+        let flows = &ledger.counts(Stream::Flows).dropped;
+        assert_eq!((flows["probe_run_missed"], flows["unknown_event"]), (1, 2));
     }
 }

@@ -4,16 +4,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use headwater_agent::metrics::METRICS;
 use headwater_agent::pipeline;
 use headwater_agent::settings::{ALL_KEYS, Settings};
 use headwater_telemetry::{Health, report_fatal};
-
-/// How long a broker may take to answer at the start.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 fn main() -> ExitCode {
     let command = clap::Command::new("headwater-agent")
@@ -46,7 +42,6 @@ fn run(settings: &Settings) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;
     }
     run_in_background();
-    headwater_kafka::connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
     pipeline::run(settings, &stop, &health)
 }
 

@@ -8,209 +8,329 @@
 //!
 //! One thread does all of it in turn, without waiting for Kafka. It sleeps on the ring buffer, for a fixed time or until much
 //! is waiting, so that a busy server is not interrupted for each of its requests.
+//!
+//! Promise: a turn takes a fraction of a second whatever arrives ([`DRAIN_MAX`], [`WALK_MAX`]), and each turn does what is due by the
+//! [`Schedule`]. What does not fit stays in the ring buffer, which holds the watermarks back, and is lost and counted by the probes when
+//! that is full.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use headwater_probe_loader::Probes;
+use headwater_probe_loader::{Interests, Probes, Walk};
 use headwater_telemetry::Health;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, monotonic_ns};
 use crate::heartbeat::{self, About, Heartbeats, Moment};
 use crate::ledger::{Ledger, Stream};
-use crate::losses::Losses;
+use crate::losses::{Losses, Seen};
 use crate::naming::{IdentityRecords, Naming};
 use crate::observe::{Interest, Observer};
 use crate::publish::Outlet;
+use crate::schedule::{At, Duty, Progress, Schedule};
 use crate::settings::Settings;
 
-/// Events taken from the ring buffer before anything else gets its turn.
-const DRAIN_EVENTS_MAX: usize = 50_000;
+/// How long the ring buffer is drained before anything else gets its turn.
+const DRAIN_MAX: Duration = Duration::from_millis(50);
+
+/// How long a turn walks over sockets. The ring buffer is drained after each chunk of them, for [`WALK_DRAIN_MAX`].
+const WALK_MAX: Duration = Duration::from_millis(100);
+const WALK_DRAIN_MAX: Duration = Duration::from_millis(5);
+
+/// How long the last events are drained after the capture has ended. A full ring buffer of the default size takes a fraction of a second
+/// of a free processor; what is left after this time is counted.
+const LAST_DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Events older than this have left the probes: a program's run takes microseconds, and nothing interrupts it for long.
-const SETTLED_NS: u64 = 50_000_000;
+const SETTLED: Duration = Duration::from_millis(50);
 
-/// The walk over all sockets comes so long before the end of an interval, so that what a connection did in a window is
-/// counted in that window.
-const WALK_LEAD_US: i64 = 250_000;
-
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// A turn takes milliseconds, a walk over all sockets of a large node some hundred.
+/// A turn takes a fraction of a second.
 const STALLS_AFTER: Duration = Duration::from_secs(60);
-const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Runs until `stop` is set, then publishes what is left.
 pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()> {
     let health = health.part("pipeline", STALLS_AFTER);
-    let mut outlet = Outlet::open(settings)?;
-    let mut probes = Probes::load(&settings.capture).context("load the probes")?;
-    let mut interests = probes.take_interests().context("say what is wanted of connections")?;
-    let capture_began_ns = monotonic_ns();
-    let mut naming = Naming::start(&settings.naming, probes.hierarchies())?;
-    let mut clock = Clock::measure();
-    let started_at_us = clock.epoch_us(capture_began_ns);
-    let mut observer = Observer::new(settings.observer.clone(), clock);
-    let mut ledger = Ledger::new(settings.observer.node.clone(), started_at_us, started_at_us);
-    let mut losses = Losses::default();
-    let mut heartbeats = Heartbeats::new(About {
-        node: settings.observer.node.clone(),
-        agent_started_at_us: started_at_us,
-        kernel: settings.kernel.clone(),
-    });
-    let identities = IdentityRecords {
-        node: settings.observer.node.clone(),
-        cluster: settings.naming.cluster.clone(),
-        agent_started_at_us: started_at_us,
-    };
-    let mut walk_at_us = next_walk(started_at_us, settings.flows_interval);
-    let (mut watermark_at, mut heartbeat_at, mut clock_at) =
-        (Instant::now() + settings.watermark_interval, Instant::now(), Instant::now() + CLOCK_INTERVAL);
+    let mut pipeline = Pipeline::start(settings)?;
     info!(node = settings.observer.node, "capturing");
-    health.ready();
-
-    loop {
+    while !stop.load(Ordering::Relaxed) {
         health.beat();
-        let stopping = stop.load(Ordering::Relaxed);
-        if !stopping {
-            probes.wait(settings.poll_interval);
+        pipeline.turn()?;
+        match pipeline.outlet.problem() {
+            Some(problem) => health.not_ready(problem),
+            None => health.ready(),
         }
-        let drained_ns = monotonic_ns();
+    }
+    pipeline.stop(|| health.beat())
+}
+
+/// Everything that the one thread works with.
+struct Pipeline<'s> {
+    settings: &'s Settings,
+    probes: Probes,
+    interests: Interests,
+    naming: Naming,
+    observer: Observer,
+    outlet: Outlet,
+    ledger: Ledger,
+    losses: Losses,
+    heartbeats: Heartbeats,
+    identities: IdentityRecords,
+    clock: Clock,
+    schedule: Schedule,
+    progress: Progress,
+    /// The walk that goes on.
+    walk: Option<Walk>,
+    /// The ring buffer was not emptied.
+    is_behind: bool,
+    started_at_us: i64,
+}
+
+impl<'s> Pipeline<'s> {
+    fn start(settings: &'s Settings) -> Result<Pipeline<'s>> {
+        let outlet = Outlet::open(settings)?;
+        let mut probes = Probes::load(&settings.capture).context("load the probes")?;
+        let interests = probes.take_interests().context("say what is wanted of connections")?;
+        let capture_began_ns = monotonic_ns();
+        let naming = Naming::start(&settings.naming, probes.hierarchies())?;
+        let clock = Clock::measure();
+        let started_at_us = clock.epoch_us(capture_began_ns);
+        let node = || settings.observer.node.clone();
+        let at = At { now: Instant::now(), day_us: started_at_us };
+        Ok(Pipeline {
+            settings,
+            probes,
+            interests,
+            naming,
+            observer: Observer::new(settings.observer.clone(), clock),
+            outlet,
+            ledger: Ledger::new(node(), started_at_us, started_at_us),
+            losses: Losses::default(),
+            heartbeats: Heartbeats::new(About {
+                node: node(),
+                agent_started_at_us: started_at_us,
+                kernel: settings.kernel.clone(),
+            }),
+            identities: IdentityRecords {
+                node: node(),
+                cluster: settings.naming.cluster.clone(),
+                agent_started_at_us: started_at_us,
+            },
+            clock,
+            schedule: Schedule::new(settings.flows_interval, settings.watermark_interval, at),
+            progress: Progress::new(capture_began_ns),
+            walk: None,
+            is_behind: false,
+            started_at_us,
+        })
+    }
+
+    /// Sleeps if there is time for it, takes what has arrived, and does what is due.
+    fn turn(&mut self) -> Result<()> {
+        if !self.is_behind && self.walk.is_none() {
+            self.probes.wait(self.schedule.pause(self.at(), self.settings.poll_interval));
+        }
+        self.is_behind = !self.drain(DRAIN_MAX);
+        self.exchange_names();
+        if self.outlet.advance()? {
+            self.schedule.hasten(Duty::Heartbeat, self.at());
+        }
+        self.walk_on(WALK_MAX);
+        let at = self.at();
+        for duty in self.schedule.due(at) {
+            let is_done = match duty {
+                Duty::Clock => {
+                    self.clock = Clock::measure();
+                    self.observer.set_clock(self.clock);
+                    true
+                }
+                // The last one goes on still.
+                Duty::Walk if self.walk.is_some() => false,
+                Duty::Walk => {
+                    self.begin_walk();
+                    self.walk_on(WALK_MAX);
+                    true
+                }
+                Duty::Watermark => self.watermark(false)?,
+                Duty::Heartbeat => {
+                    self.heartbeat(false)?;
+                    true
+                }
+            };
+            if is_done {
+                self.schedule.done(duty, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the capture and publishes what is left of it. `beat` is called now and then.
+    fn stop(mut self, beat: impl Fn()) -> Result<()> {
+        self.probes.end_capture()?;
+        // Programs that run at this moment come to their end.
+        std::thread::sleep(SETTLED);
+        let deadline = Instant::now() + LAST_DRAIN_MAX;
+        while !self.drain(DRAIN_MAX) && Instant::now() < deadline {
+            beat();
+            self.outlet.advance()?;
+        }
+        // None, but on a machine that left the agent next to no time.
+        let left = self.probes.drain(Instant::now() + LAST_DRAIN_MAX, |_| {}).events;
+        for stream in Stream::ALL {
+            self.ledger.dropped(stream, "stopped_behind", left);
+        }
+        self.begin_walk();
+        while self.walk.is_some() {
+            beat();
+            self.walk_on(WALK_MAX);
+        }
+        let (ledger, outlet) = (&mut self.ledger, &mut self.outlet);
+        self.observer.finish(monotonic_ns(), &mut |output| outlet.take(output, ledger));
+        self.wait_for_names(self.settings.naming.wait);
+        let deadline = Instant::now() + self.settings.flush_timeout;
+        while !self.watermark(true)? && Instant::now() < deadline {
+            beat();
+            self.outlet.advance()?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.heartbeat(true)?;
+        self.outlet.close(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Gives what waits in the ring buffer to the observer. Says whether nothing waits any more.
+    fn drain(&mut self, most: Duration) -> bool {
+        let began_ns = monotonic_ns();
         let now = Instant::now();
+        let Pipeline { probes, interests, naming, observer, outlet, ledger, .. } = self;
         observer.owners().set_now(now);
-        let events = probes.drain(DRAIN_EVENTS_MAX, |event| {
+        let drained = probes.drain(now + most, |event| {
             if let Some(event) = naming.event(event) {
-                observer.event(event, &mut |output| outlet.take(output, &mut ledger));
+                observer.event(event, &mut |output| outlet.take(output, ledger));
             }
         });
         for Interest { connection_id, role, interest } in observer.interests() {
             interests.set(connection_id, role, interest);
         }
-        for claim in naming.exchange(observer.owners()) {
-            outlet.identity(&identities.record(claim));
+        observer.set_kept_elsewhere(outlet.held_bytes());
+        self.progress.drained(began_ns, drained.newest_ns, drained.is_empty);
+        drained.is_empty
+    }
+
+    /// Asks for names, takes those that are there, and publishes what waited for them.
+    fn exchange_names(&mut self) {
+        for claim in self.naming.exchange(self.observer.owners()) {
+            self.outlet.identity(&self.identities.record(claim));
         }
-        outlet.release(now, &mut ledger);
-        outlet.take_reports();
-        if events == DRAIN_EVENTS_MAX {
-            continue;
-        }
-        let now_us = clock.epoch_us(drained_ns);
-        if stopping || now_us >= walk_at_us {
-            walk(&mut probes, &mut observer, &mut outlet, &mut ledger);
-            walk_at_us = next_walk(now_us, settings.flows_interval);
-        }
-        if stopping {
-            observer.finish(drained_ns, &mut |output| outlet.take(output, &mut ledger));
-            wait_for_names(settings.naming.wait, &mut naming, &mut observer, &mut outlet, &mut ledger);
-        }
-        if (stopping || now >= watermark_at) && outlet.watermarks_are_out() {
-            watermark_at = now + settings.watermark_interval;
-            if losses.book(&probes.counts()?, probes.missed_runs()?, &mut ledger) {
-                naming.walk_again();
+        self.outlet.release(Instant::now(), &mut self.ledger);
+    }
+
+    /// Gives the last records their names, for as long as records wait for names.
+    fn wait_for_names(&mut self, wait: Duration) {
+        let deadline = Instant::now() + wait;
+        while self.outlet.held().0 > 0 {
+            let _ = self.naming.exchange(self.observer.owners());
+            let now = Instant::now();
+            self.outlet.release(now, &mut self.ledger);
+            if now > deadline {
+                // Whoever was first asked for in the last turn.
+                return self.outlet.release(now + wait, &mut self.ledger);
             }
-            outlet.book_failed_deliveries(&mut ledger);
-            let settled_us = clock.epoch_us(drained_ns.saturating_sub(SETTLED_NS)).max(started_at_us);
-            // What is held comes behind this watermark.
-            let up_to_us = outlet.held_since_us().map_or(settled_us, |held_us| settled_us.min(held_us - 1));
-            // What was drained or lost is newer than the beginning of this turn.
-            let booked_us = clock.epoch_us(monotonic_ns());
-            let watermarks = ledger.watermarks(up_to_us, booked_us, stopping);
-            outlet.watermarks(&watermarks)?;
+            std::thread::sleep(Duration::from_millis(5));
         }
-        if stopping || now >= heartbeat_at {
-            heartbeat_at = now + HEARTBEAT_INTERVAL;
-            let agent = heartbeats.next(
-                &ledger,
-                &Moment {
-                    observed_at_us: now_us,
-                    probe_counts: probes.counts()?,
-                    missed_runs: probes.missed_runs()?,
-                    connections: observer.connections(),
-                    naming: naming_counters(&naming, &mut observer, &outlet),
-                    delivered: Stream::ALL.map(|stream| outlet.delivered(stream)),
-                    is_final: stopping,
-                },
-            );
-            heartbeat::export(&agent);
-            outlet.heartbeat(&agent)?;
-            match outlet.is_stalled() {
-                true => health.not_ready("captures, but Kafka takes nothing"),
-                false => health.ready(),
+    }
+
+    /// Begins to publish what every connection did since the last walk.
+    fn begin_walk(&mut self) {
+        match self.probes.walk() {
+            Ok(walk) => {
+                self.observer.begin_walk();
+                self.walk = Some(walk);
+            }
+            // The counters stay on the sockets: the next walk says what this one could not.
+            Err(error) => warn!(%error, "the walk over the sockets failed; their flows come with the next one"),
+        }
+    }
+
+    /// Goes on with the walk, if there is one, for so long; what arrives meanwhile is drained.
+    fn walk_on(&mut self, most: Duration) {
+        let until = Instant::now() + most;
+        while let Some(mut walk) = self.walk.take() {
+            let Pipeline { observer, outlet, ledger, .. } = self;
+            match walk.next(|socket| observer.walked(socket, &mut |output| outlet.take(output, ledger))) {
+                Ok(true) => self.walk = Some(walk),
+                Ok(false) => observer.end_walk(monotonic_ns(), &mut |output| outlet.take(output, ledger)),
+                Err(error) => warn!(%error, "the walk over the sockets failed; their flows come with the next one"),
+            }
+            self.is_behind = !self.drain(WALK_DRAIN_MAX);
+            if Instant::now() >= until {
+                return;
             }
         }
-        if now >= clock_at {
-            clock_at = now + CLOCK_INTERVAL;
-            clock = Clock::measure();
-            observer.set_clock(clock);
-        }
-        if stopping {
-            return outlet.close(settings.flush_timeout);
-        }
     }
-}
 
-/// Gives the last records their names, for as long as records wait for names.
-fn wait_for_names(
-    wait: Duration,
-    naming: &mut Naming,
-    observer: &mut Observer,
-    outlet: &mut Outlet,
-    ledger: &mut Ledger,
-) {
-    let deadline = Instant::now() + wait;
-    while outlet.held().0 > 0 {
-        let _ = naming.exchange(observer.owners());
-        let now = Instant::now();
-        outlet.release(now, ledger);
-        if now > deadline {
-            // Whoever was first asked for in the last turn.
-            return outlet.release(now + wait, ledger);
+    /// Says up to when the records are complete, and what of them was dropped. Says whether that was possible: watermarks that found the
+    /// queue full come first.
+    fn watermark(&mut self, is_final: bool) -> Result<bool> {
+        if !self.outlet.watermarks_are_out() {
+            return Ok(false);
         }
-        std::thread::sleep(Duration::from_millis(5));
+        let seen = Seen {
+            counts: self.probes.counts()?,
+            missed_runs: self.probes.missed_runs()?,
+            unknown_events: self.probes.unknown_events(),
+        };
+        if self.losses.book(&seen, &mut self.ledger) {
+            self.naming.walk_again();
+        }
+        self.outlet.book_failed_deliveries(&mut self.ledger);
+        let settled_ns = self.progress.complete_to_ns().saturating_sub(SETTLED.as_nanos() as u64);
+        let settled_us = self.clock.epoch_us(settled_ns).max(self.started_at_us);
+        // What is held comes behind this watermark.
+        let up_to_us = self.outlet.held_since_us().map_or(settled_us, |held_us| settled_us.min(held_us - 1));
+        // What was drained or lost is older than this moment.
+        let booked_us = self.clock.epoch_us(monotonic_ns());
+        let watermarks = self.ledger.watermarks(up_to_us, booked_us, is_final);
+        self.outlet.watermarks(&watermarks)?;
+        Ok(true)
     }
-}
 
-/// What the heartbeat says of naming.
-fn naming_counters(naming: &Naming, observer: &mut Observer, outlet: &Outlet) -> Vec<(&'static str, i64)> {
-    let (held, overflows) = outlet.held();
-    let mut counters = naming.counters();
-    counters.extend([
-        ("names_held_records", held as i64),
-        ("names_held_overflows", overflows as i64),
-        ("names_owners", observer.owners().count() as i64),
-    ]);
-    counters
-}
-
-/// Publishes what every connection did since the last walk.
-fn walk(probes: &mut Probes, observer: &mut Observer, outlet: &mut Outlet, ledger: &mut Ledger) {
-    observer.begin_walk();
-    let walked = probes.sockets(|socket| {
-        observer.walked(socket, &mut |output| outlet.take(output, ledger));
-    });
-    match walked {
-        Ok(()) => observer.end_walk(monotonic_ns(), &mut |output| outlet.take(output, ledger)),
-        // The counters stay on the sockets: the next walk says what this one could not.
-        Err(error) => warn!(%error, "the walk over the sockets failed; their flows come with the next one"),
+    fn heartbeat(&mut self, is_final: bool) -> Result<()> {
+        let moment = Moment {
+            observed_at_us: self.at().day_us,
+            probe_counts: self.probes.counts()?,
+            missed_runs: self.probes.missed_runs()?,
+            connections: self.observer.connections(),
+            others: self.counters(),
+            delivered: Stream::ALL.map(|stream| self.outlet.delivered(stream)),
+            is_final,
+        };
+        let agent = self.heartbeats.next(&self.ledger, &moment);
+        heartbeat::export(&agent);
+        self.outlet.heartbeat(&agent)
     }
-}
 
-/// When to walk next: shortly before a multiple of the interval, which is also where windows end.
-fn next_walk(now_us: i64, interval: Duration) -> i64 {
-    let interval_us = interval.as_micros() as i64;
-    ((now_us + WALK_LEAD_US).div_euclid(interval_us) + 1) * interval_us - WALK_LEAD_US
-}
+    /// What else the heartbeat says.
+    fn counters(&mut self) -> Vec<(&'static str, i64)> {
+        let (held, overflows) = self.outlet.held();
+        let operations = self.observer.operations();
+        let (memory_bytes, memory_evicted) = self.observer.memory();
+        let mut counters = self.naming.counters();
+        counters.extend([
+            ("names_held_records", held as i64),
+            ("names_held_overflows", overflows as i64),
+            ("names_owners", self.observer.owners().count() as i64),
+            ("memory_parsers_bytes", memory_bytes as i64),
+            ("memory_held_bytes", self.outlet.held_bytes() as i64),
+            ("memory_evicted", memory_evicted as i64),
+            ("operations_known", operations.known as i64),
+            ("operations_other", operations.other as i64),
+            ("operations_evicted", operations.evicted as i64),
+            ("events_unknown", self.probes.unknown_events() as i64),
+        ]);
+        counters
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn walks_come_just_before_the_end_of_each_interval() {
-        let interval = Duration::from_secs(10);
-        assert_eq!(next_walk(0, interval), 10_000_000 - WALK_LEAD_US);
-        assert_eq!(next_walk(10_000_000 - WALK_LEAD_US - 1, interval), 10_000_000 - WALK_LEAD_US);
-        assert_eq!(next_walk(10_000_000 - WALK_LEAD_US, interval), 20_000_000 - WALK_LEAD_US);
+    fn at(&self) -> At {
+        At { now: Instant::now(), day_us: self.clock.epoch_us(monotonic_ns()) }
     }
 }

@@ -32,10 +32,19 @@ pub const KEYS: &[Key] = &[
         "templated",
         "templated replaces identifiers in published paths, full publishes them as they are",
     ),
-    Key::new("http.operations_max", "1000", "Distinct operations that are published; further ones become {other}"),
+    Key::new(
+        "http.operations_max",
+        "1000",
+        "Distinct operations of one workload that are published at a time; further ones become {other}",
+    ),
     Key::new("requests.per_second_max", "100000", "Requests that are published a second; more are counted as dropped"),
     Key::new("flows.interval_ms", "10s", "How often the progress of open connections is published"),
     Key::new("watermark.interval_ms", "1s", "How often the agent says up to when its records are complete"),
+    Key::new(
+        "memory.bytes",
+        "32MiB",
+        "What open requests and records without a name may take; past that those of the cgroup that has the most are given up and counted",
+    ),
     Key::new("names.wait_ms", "2s", "How long a record waits for the name of its workload before it is called unknown"),
     Key::new("names.docker_root", "/var/lib/docker", "Where Docker keeps its data, for the names of its containers"),
     Key::new(
@@ -66,6 +75,8 @@ pub struct Settings {
     pub observer: ObserverOptions,
     pub naming: naming::Settings,
     pub kernel: String,
+    /// Bytes that parsers and held records may keep together.
+    pub memory_bytes: usize,
     pub poll_interval: Duration,
     pub flows_interval: Duration,
     pub watermark_interval: Duration,
@@ -100,6 +111,7 @@ impl Settings {
                 "is needed to name workloads from Kubernetes: the node's name there (fieldRef spec.nodeName in the pod)",
             );
         }
+        let memory_bytes = values.bytes::<u32>("memory.bytes", 1 << 20..=1 << 31) as usize;
         let cgroups = values.list("capture.cgroup").into_iter().map(Into::into).collect();
         Settings {
             kafka: KafkaSettings::read(values),
@@ -109,6 +121,7 @@ impl Settings {
                 node: node.clone().unwrap_or_else(|| kernel_text("hostname")),
                 paths: values.choice("http.paths", &[("templated", Paths::Templated), ("full", Paths::Full)]),
                 connections_max: values.number("capture.connections_max", 100..=10_000_000),
+                memory_bytes,
                 operations_max: values.number("http.operations_max", 1..=100_000),
                 name_wait,
                 protocols: headwater_protocols::Options::default(),
@@ -129,6 +142,7 @@ impl Settings {
                 }),
             },
             kernel: kernel_text("osrelease"),
+            memory_bytes,
             poll_interval: values.duration_ms("capture.poll_ms", 1..=1000),
             flows_interval: values.duration_ms("flows.interval_ms", 500..=600_000),
             watermark_interval: values.duration_ms("watermark.interval_ms", 100..=10_000),

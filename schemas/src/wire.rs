@@ -102,6 +102,13 @@ impl Encoder {
     }
 }
 
+/// Writes another schema's id into a framed value: what was encoded before a registry answered has none yet.
+pub fn set_schema_id(value: &mut [u8], schema_id: u32) {
+    if let Some([MAGIC, id @ ..]) = value.first_chunk_mut::<HEADER_BYTES>() {
+        *id = schema_id.to_be_bytes();
+    }
+}
+
 /// Splits a framed value into the schema's id and the datum.
 pub fn split(value: &[u8]) -> Result<(u32, &[u8]), WireError> {
     let Some((header, datum)) = value.split_first_chunk::<HEADER_BYTES>() else {

@@ -59,7 +59,11 @@ impl Options {
             settings.server.listen = SocketAddr::new(settings.server.listen.ip(), port);
         }
         let given = given(matches, environment);
-        let wanted = Wanted { brokers: given.optional("kafka.brokers"), registry_url: given.optional("registry.url") };
+        let wanted = Wanted {
+            brokers: given.optional("kafka.brokers"),
+            // As it was read: without user and password.
+            registry_url: given.optional("registry.url").map(|_| settings.kafka.registry_url.clone()),
+        };
         let (for_children, for_page) = (for_children(&given), for_page(&given));
         Ok(Options { args, settings, wanted, for_children, for_page })
     }

@@ -78,9 +78,10 @@ impl Session {
             ..options.settings.kafka.clone()
         };
         let mut variables = options.for_children.clone();
-        variables.retain(|(name, _)| !["HEADWATER_KAFKA_BROKERS", "HEADWATER_REGISTRY_URL"].contains(&name.as_str()));
-        variables.push(("HEADWATER_KAFKA_BROKERS".into(), kafka.brokers.clone()));
-        variables.push(("HEADWATER_REGISTRY_URL".into(), kafka.registry_url.clone()));
+        let mut found = kafka.registry_variables();
+        found.push(("HEADWATER_KAFKA_BROKERS".into(), kafka.brokers.clone()));
+        variables.retain(|(name, _)| found.iter().all(|(other, _)| name != other));
+        variables.extend(found);
 
         let mut page_variables = [variables.as_slice(), &options.for_page].concat();
         place.readable(&mut variables)?;

@@ -26,6 +26,18 @@ pub enum KafkaError {
 }
 
 impl KafkaError {
+    /// Whether it may go away by itself: somebody does not answer.
+    pub fn is_passing(&self) -> bool {
+        use rdkafka::error::KafkaError as Client;
+        match self {
+            KafkaError::Unreachable { .. } | KafkaError::RegistryUnreachable { .. } => true,
+            KafkaError::Client { source, .. } => {
+                !matches!(source, Client::ClientCreation(_) | Client::ClientConfig(..))
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn client(doing: impl Into<String>) -> impl FnOnce(rdkafka::error::KafkaError) -> KafkaError {
         let doing = doing.into();
         move |source| KafkaError::Client { doing, source }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use headwater_settings::{Key, Values};
+use headwater_settings::{Key, Values, take_userinfo};
 use rdkafka::ClientConfig;
 
 /// Settings of every program that talks to Kafka.
@@ -23,7 +23,7 @@ pub struct KafkaSettings {
     pub security: Security,
     /// Bytes that may wait in a producer's queue.
     pub queue_bytes: u32,
-    /// Confluent-compatible registry.
+    /// Confluent-compatible registry; user and password are taken out of it.
     pub registry_url: String,
     pub registry_user: Option<String>,
     pub registry_password: Option<Secret>,
@@ -87,7 +87,10 @@ impl KafkaSettings {
         Key::new("kafka.security_protocol", "plaintext", "plaintext, ssl, sasl_plaintext or sasl_ssl"),
         Key::new("kafka.sasl_mechanism", "PLAIN", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
         Key::optional("kafka.user", "User for SASL"),
-        Key::optional("kafka.password", "Password for SASL; better given in a file"),
+        Key::optional(
+            "kafka.password",
+            "Password for SASL, in the environment or the settings file; better in a file of its own",
+        ),
         Key::optional("kafka.password_file", "File that holds the password for SASL"),
         Key::optional("kafka.ca_file", "Trusted authorities in PEM; the system's if absent"),
         Key::new(
@@ -97,7 +100,7 @@ impl KafkaSettings {
         ),
         Key::new("registry.url", "http://127.0.0.1:8081", "Confluent-compatible schema registry"),
         Key::optional("registry.user", "User for the registry"),
-        Key::optional("registry.password", "Password for the registry; better given in a file"),
+        Key::optional("registry.password", "Password for the registry, as that for SASL"),
         Key::optional("registry.password_file", "File that holds the password for the registry"),
     ];
 
@@ -127,7 +130,20 @@ impl KafkaSettings {
                 format!("`{prefix}` is not at most {PREFIX_BYTES_MAX} letters, digits, dots, dashes and underscores"),
             );
         }
-        let registry_url = values.text("registry.url").trim_end_matches('/').to_owned();
+        values.refuse_flag("kafka.password", "kafka.password_file");
+        values.refuse_flag("registry.password", "registry.password_file");
+        let (registry_url, userinfo) = take_userinfo(values.text("registry.url").trim_end_matches('/'));
+        let (mut registry_user, mut registry_password) =
+            (values.optional("registry.user"), values.secret("registry.password", "registry.password_file"));
+        if let Some(userinfo) = userinfo {
+            if userinfo.password.is_some() {
+                values.refuse_flag("registry.url", "registry.password_file");
+            }
+            if registry_user.is_some() || registry_password.is_some() {
+                values.problem("registry.url", "it names a user, and registry.user or registry.password do too");
+            }
+            (registry_user, registry_password) = (Some(userinfo.user), userinfo.password);
+        }
         if !registry_url.starts_with("http://") && !registry_url.starts_with("https://") {
             values.problem("registry.url", format!("`{registry_url}` does not start with http:// or https://"));
         }
@@ -141,8 +157,8 @@ impl KafkaSettings {
             security,
             queue_bytes: values.bytes("kafka.queue_bytes", 1 << 20..=1 << 30),
             registry_url,
-            registry_user: values.optional("registry.user"),
-            registry_password: values.secret("registry.password", "registry.password_file").map(Secret),
+            registry_user,
+            registry_password: registry_password.map(Secret),
         }
     }
 
@@ -161,6 +177,19 @@ impl KafkaSettings {
             registry_user: None,
             registry_password: None,
         }
+    }
+
+    /// The registry and who asks it, as variables of the environment for a child process of ours.
+    pub fn registry_variables(&self) -> Vec<(String, String)> {
+        let password = self.registry_password.as_ref().map(|password| password.reveal().to_owned());
+        [
+            ("registry.url", Some(self.registry_url.clone())),
+            ("registry.user", self.registry_user.clone()),
+            ("registry.password", password),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((Key::optional(name, "").variable(), value?)))
+        .collect()
     }
 
     /// What every client of librdkafka starts from.
@@ -199,6 +228,7 @@ fn is_broker(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -207,6 +237,44 @@ mod tests {
         settings.security.password = Some("hush".into());
         settings.registry_password = Some("hush".into());
         assert!(!format!("{settings:?}").contains("hush"));
+    }
+
+    fn read(arguments: &[&str], variables: &[(&str, &str)]) -> (KafkaSettings, Option<String>) {
+        let arguments = std::iter::once("program").chain(arguments.iter().copied()).map(Into::into);
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let command = clap::Command::new("program");
+        let (_, mut values) = headwater_settings::load(command, &[KafkaSettings::KEYS], arguments, variables).unwrap();
+        let settings = KafkaSettings::read(&mut values);
+        (settings, values.finish().err().map(|problems| problems.to_string()))
+    }
+
+    #[test]
+    fn a_password_in_the_registrys_address_is_used_and_not_shown() {
+        let (settings, problems) = read(&[], &[("HEADWATER_REGISTRY_URL", "http://ann:hush@r:8081/")]);
+        assert_eq!((settings.registry_url.as_str(), problems), ("http://r:8081", None));
+        assert_eq!(settings.registry_user.as_deref(), Some("ann"));
+        assert_eq!(settings.registry_password.as_ref().map(Secret::reveal), Some("hush"));
+        let variables = settings.registry_variables();
+        assert_eq!(variables[0], ("HEADWATER_REGISTRY_URL".into(), "http://r:8081".into()));
+        assert_eq!(variables[2], ("HEADWATER_REGISTRY_PASSWORD".into(), "hush".into()));
+        let (_, problems) =
+            read(&[], &[("HEADWATER_REGISTRY_URL", "ann:hush@r:8081"), ("HEADWATER_REGISTRY_USER", "b")]);
+        let problems = problems.unwrap();
+        assert!(problems.contains("`r:8081` does not start with http://") && !problems.contains("hush"), "{problems}");
+        assert!(problems.contains("it names a user, and registry.user"), "{problems}");
+    }
+
+    #[test]
+    fn no_password_is_taken_as_an_argument() {
+        for (arguments, instead) in [
+            (["--kafka-password", "hush"], "HEADWATER_KAFKA_PASSWORD or kafka.password_file"),
+            (["--registry-password", "hush"], "HEADWATER_REGISTRY_PASSWORD or registry.password_file"),
+            (["--registry-url", "http://ann:hush@r"], "HEADWATER_REGISTRY_URL or registry.password_file"),
+        ] {
+            let problems = read(&arguments, &[]).1.unwrap();
+            assert!(problems.contains(instead) && !problems.contains("hush"), "{problems}");
+        }
+        assert_eq!(read(&["--registry-url", "http://ann@r"], &[]).1, None);
     }
 
     #[test]

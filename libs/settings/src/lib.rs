@@ -10,10 +10,12 @@
 mod problems;
 mod service_links;
 mod sources;
+mod userinfo;
 mod values;
 
 pub use problems::Problems;
 pub use sources::{CONFIG_KEY, Environment, add_flags, from_matches, load, parse};
+pub use userinfo::{Userinfo, take_userinfo};
 pub use values::Values;
 
 /// One setting of a program.

@@ -22,7 +22,7 @@ fn main() -> Result<(), LoadError> {
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
         probes.wait(Duration::from_millis(100));
-        probes.drain(usize::MAX, |event| match event {
+        probes.drain(end, |event| match event {
             Event::Data(event, captured) => {
                 let head: String = String::from_utf8_lossy(captured).chars().take(60).collect();
                 println!("{event:?} {head:?}");
@@ -39,7 +39,8 @@ fn main() -> Result<(), LoadError> {
             other => println!("{other:?}"),
         });
     }
-    probes.sockets(|socket| println!("socket {socket:?}"))?;
+    let mut walk = probes.walk()?;
+    while walk.next(|socket| println!("socket {socket:?}"))? {}
     println!(
         "{:?} missed {}",
         types::count::NAMES.iter().zip(probes.counts()?).collect::<Vec<_>>(),

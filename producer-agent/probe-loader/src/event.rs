@@ -18,6 +18,15 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
+    /// When it happened (CLOCK_MONOTONIC), of those that tell it.
+    pub fn at_ns(&self) -> Option<u64> {
+        match self {
+            Event::Data(event, _) | Event::EndOfStream(event) => Some(event.at_ns),
+            Event::Open(socket) | Event::Close(socket) => Some(socket.at_ns),
+            Event::Cgroup(..) | Event::Process(..) => None,
+        }
+    }
+
     /// Reads one record of the ring buffer; `None` if it is none of ours.
     pub fn parse(bytes: &[u8]) -> Option<Event<'_>> {
         let kind = u32::from_ne_bytes(*bytes.first_chunk()?);

@@ -1,6 +1,6 @@
 //! Loads the kernel probes and reads what they say: the only crate that knows aya.
 //!
-//! In: which sockets to capture. Out: [`Event`]s from the ring buffer, a [`SocketRecord`] of every captured socket on request,
+//! In: which sockets to capture. Out: [`Event`]s from the ring buffer, a [`types::SocketRecord`] of every captured socket on request,
 //! and the probes' own counters. The probes go away with [`Probes`].
 
 mod btf;
@@ -9,12 +9,12 @@ mod error;
 mod event;
 mod interests;
 mod layout;
+mod walk;
 
 use std::fs;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter};
@@ -23,8 +23,10 @@ pub use cgroups::Hierarchy;
 pub use error::LoadError;
 pub use event::Event;
 pub use headwater_probe_types as types;
-use headwater_probe_types::{FILTER_PATH_BYTES, SocketRecord, count};
+use headwater_probe_types::{FILTER_PATH_BYTES, count};
 pub use interests::Interests;
+pub use walk::Walk;
+use walk::walk_failed;
 
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -49,6 +51,9 @@ const ITERATOR: &str = "each_socket";
 /// programs that it observes for no longer. With less, waking up costs the agent more than it spares them (docs/benchmarks.md).
 const WAKE_BYTES: u64 = 256 * 1024;
 
+/// The clock is read so rarely: an event is a microsecond's work.
+const EVENTS_PER_LOOK_AT_THE_CLOCK: u64 = 16;
+
 /// The path of capture that is in use, as `agents` names it.
 pub const CAPTURE_PATH: &str = "tp_btf";
 
@@ -70,13 +75,25 @@ pub struct Probes {
     counts: PerCpuArray<MapData, u64>,
     hierarchies: Vec<Hierarchy>,
     interests: Option<Interests>,
+    unknown_events: u64,
+}
+
+/// What one drain took from the ring buffer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drained {
+    pub events: u64,
+    /// Nothing was left.
+    pub is_empty: bool,
+    /// The latest time (CLOCK_MONOTONIC) of the events that tell theirs; 0 if there was none.
+    pub newest_ns: u64,
 }
 
 impl Probes {
     /// Loads and attaches the probes. The calling process itself is left out of the capture.
     pub fn load(options: &Options) -> Result<Probes, LoadError> {
         let mut probes = Probes::load_switched_off(options)?;
-        begin_capture(&mut probes.ebpf)?;
+        // All programs begin at one moment: the first one attached would otherwise see half of each connection for a while.
+        set_capturing(&mut probes.ebpf, 1)?;
         Ok(probes)
     }
 
@@ -129,7 +146,7 @@ impl Probes {
         let ring = RingBuf::try_from(ring).map_err(map_error)?;
         let counts = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTS")?).map_err(map_error)?;
         let interests = Some(Interests::map(&take_map(&mut ebpf, "INTERESTS")?)?);
-        Ok(Probes { ebpf, ring, counts, hierarchies, interests })
+        Ok(Probes { ebpf, ring, counts, hierarchies, interests, unknown_events: 0 })
     }
 
     /// Where to say what is wanted of each connection. None if it was taken already.
@@ -151,46 +168,48 @@ impl Probes {
         unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
     }
 
-    /// Gives all waiting events to `sink`, at most `max` of them. Returns how many there were.
-    pub fn drain(&mut self, max: usize, mut sink: impl FnMut(Event<'_>)) -> usize {
-        let mut n = 0;
-        while n < max {
-            let Some(item) = self.ring.next() else { break };
-            if let Some(event) = Event::parse(&item) {
-                sink(event);
+    /// Gives the waiting events to `sink`, until none waits or the time is over.
+    pub fn drain(&mut self, until: Instant, mut sink: impl FnMut(Event<'_>)) -> Drained {
+        let mut drained = Drained::default();
+        loop {
+            let Some(item) = self.ring.next() else {
+                drained.is_empty = true;
+                return drained;
+            };
+            match Event::parse(&item) {
+                Some(event) => {
+                    drained.newest_ns = drained.newest_ns.max(event.at_ns().unwrap_or(0));
+                    sink(event);
+                }
+                None => self.unknown_events += 1,
             }
-            n += 1;
+            drained.events += 1;
+            if drained.events.is_multiple_of(EVENTS_PER_LOOK_AT_THE_CLOCK) && Instant::now() >= until {
+                return drained;
+            }
         }
-        n
     }
 
-    /// Gives the state of every captured socket to `sink`, in all network namespaces.
-    ///
-    /// A socket that several processes hold open comes several times.
-    pub fn sockets(&mut self, mut sink: impl FnMut(&SocketRecord)) -> Result<(), LoadError> {
-        let failed = |source| LoadError::Read { what: "the sockets", source };
+    /// What came out of the ring buffer and was no event that is known here: records that are missing.
+    pub fn unknown_events(&self) -> u64 {
+        self.unknown_events
+    }
+
+    /// Begins a walk over every captured socket, in all network namespaces.
+    pub fn walk(&mut self) -> Result<Walk, LoadError> {
         let program: &mut Iter = program(&mut self.ebpf, ITERATOR)?;
-        let mut walk = program
+        let file = program
             .attach()
             .and_then(|id| program.take_link(id))
             .map_err(|error| refused(ITERATOR, "iter/task_file", error))?
             .into_file()
-            .map_err(|error| failed(std::io::Error::other(error)))?;
-        let mut bytes = Vec::new();
-        let mut chunk = [0; 16 * 1024];
-        loop {
-            let n = walk.read(&mut chunk).map_err(failed)?;
-            if n == 0 {
-                return Ok(());
-            }
-            bytes.extend_from_slice(&chunk[..n]);
-            let whole = bytes.len() - bytes.len() % size_of::<SocketRecord>();
-            bytes[..whole]
-                .chunks_exact(size_of::<SocketRecord>())
-                .filter_map(event::read::<SocketRecord>)
-                .for_each(|record| sink(&record));
-            bytes.drain(..whole);
-        }
+            .map_err(|error| walk_failed(std::io::Error::other(error)))?;
+        Ok(Walk::new(file))
+    }
+
+    /// Ends the capture: once the programs that run at this moment are through, the ring buffer gets no further event.
+    pub fn end_capture(&mut self) -> Result<(), LoadError> {
+        set_capturing(&mut self.ebpf, 0)
     }
 
     /// The probes' counters, in the order of [`count::NAMES`], summed over the processors.
@@ -235,11 +254,10 @@ fn attach_tracepoints(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// All programs begin at one moment: the first one attached would otherwise see half of each connection for a while.
-fn begin_capture(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+fn set_capturing(ebpf: &mut Ebpf, value: u32) -> Result<(), LoadError> {
     let map = ebpf.map_mut("CAPTURING").ok_or_else(|| LoadError::Object("it has no CAPTURING".into()))?;
     let mut capturing: aya::maps::Array<_, u32> = map.try_into().map_err(map_error)?;
-    capturing.set(0, 1, 0).map_err(map_error)
+    capturing.set(0, value, 0).map_err(map_error)
 }
 
 fn load_iterator(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use headwater_protocols::http1::{Connection, Options};
-use headwater_protocols::operation::Operations;
+use headwater_protocols::operation::{Asked, Bounds, Operations};
 use headwater_protocols::{Direction, Event, Position, Segment, Side};
 
 const REQUEST: &[u8] = b"GET /api/v1/users/12345?fields=name,email HTTP/1.1\r\n\
@@ -33,7 +33,7 @@ fn main() {
     let with_body = RESPONSE.len() as u64 + 5_000;
     let whole = [(REQUEST, REQUEST.len() as u64), (RESPONSE, with_body)];
     measure("whole heads, a body by position", run_for, &whole, None);
-    measure("the same, with the operation's name", run_for, &whole, Some(Operations::default()));
+    measure("the same, with the operation's name", run_for, &whole, Some(Operations::new(Bounds::default())));
     let chunked = [(REQUEST, REQUEST.len() as u64), (CHUNKED, CHUNKED.len() as u64)];
     measure("a small chunked response", run_for, &chunked, None);
     let (head, rest) = REQUEST.split_at(100);
@@ -43,7 +43,7 @@ fn main() {
 }
 
 /// Exchanges one after another on one kept-alive connection. All segments but the last are of the request.
-fn measure(name: &str, run_for: Duration, segments: &[(&[u8], u64)], mut operations: Option<Operations>) {
+fn measure(name: &str, run_for: Duration, segments: &[(&[u8], u64)], mut operations: Option<Operations<()>>) {
     let mut connection = Connection::new(Side::Server, Options::default());
     let mut positions = [Position::START; 2];
     let (mut exchanges, mut now_ns) = (0u64, 0);
@@ -66,7 +66,9 @@ fn measure(name: &str, run_for: Duration, segments: &[(&[u8], u64)], mut operati
                     let Event::Exchange(exchange) = event else { panic!("a loss: {event:?}") };
                     exchanges += 1;
                     if let Some(operations) = &mut operations {
-                        black_box(operations.of(exchange.method, exchange.path));
+                        let asked =
+                            Asked { method: exchange.method, path: exchange.path, succeeded: true, at_ns: now_ns };
+                        black_box(operations.of(&(), &asked));
                     }
                     black_box(exchange);
                 });

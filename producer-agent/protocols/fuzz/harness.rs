@@ -2,7 +2,7 @@
 //! stable toolchain share it.
 
 use headwater_protocols::http1::Options;
-use headwater_protocols::operation::Operations;
+use headwater_protocols::operation::{Asked, Bounds, Operations};
 use headwater_protocols::{CloseReason, Direction, Event, Options as AllOptions, Parser, Position, Segment, Side};
 
 /// Small bounds, so that short inputs reach them.
@@ -62,13 +62,24 @@ fn back(position: Position, bytes: u8) -> Position {
     Position(position.0.saturating_sub(u64::from(bytes)))
 }
 
-#[derive(Default)]
 struct Checks {
     now_ns: u64,
     events: u64,
     exchanges: u64,
     last_request: Option<Position>,
-    operations: Operations,
+    operations: Operations<()>,
+}
+
+impl Default for Checks {
+    fn default() -> Checks {
+        Checks {
+            now_ns: 0,
+            events: 0,
+            exchanges: 0,
+            last_request: None,
+            operations: Operations::new(Bounds::default()),
+        }
+    }
 }
 
 impl Checks {
@@ -92,6 +103,8 @@ impl Checks {
         assert!(exchange.completed_ns == self.now_ns, "{exchange:?} at {}", self.now_ns);
         assert!(exchange.request_ended_ns <= exchange.completed_ns, "{exchange:?}");
         assert!(exchange.response_ended_ns <= Some(exchange.completed_ns), "{exchange:?}");
-        assert!(!self.operations.of(exchange.method, exchange.path).name.contains('?'), "{exchange:?}");
+        let Exchange { method, path, status, completed_ns: at_ns, .. } = exchange;
+        let asked = Asked { method, path, succeeded: status.is_some_and(|status| status < 400), at_ns };
+        assert!(!self.operations.of(&(), &asked).name.contains('?'), "{exchange:?}");
     }
 }

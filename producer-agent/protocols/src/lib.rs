@@ -76,6 +76,13 @@ impl Parser {
         }
     }
 
+    /// What is allocated for the connection, without the parser itself. It is bounded by the options of its protocol.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Http1(connection) => connection.heap_bytes(),
+        }
+    }
+
     pub fn recognition(&self) -> Recognition {
         match self {
             Self::Http1(connection) => connection.recognition(),

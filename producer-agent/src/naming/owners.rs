@@ -67,6 +67,11 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// Whose share of the agent's memory its records are.
+    pub fn cgroup(&self) -> CgroupKey {
+        self.key.cgroup
+    }
+
     /// The name, once it is known or nobody waits for it any more.
     pub fn named(&self) -> Option<Rc<Named>> {
         self.named.borrow().clone()

@@ -7,7 +7,9 @@ use headwater_probe_loader::types::{SocketRecord, flag, interest, role};
 use headwater_protocols::{Options, Parser, Recognition, Side as ProtocolSide};
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
+use headwater_workload::names::CgroupKey;
 
+use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
 
 /// One socket under capture.
@@ -20,8 +22,29 @@ pub struct Connection {
     /// Exchanges since the last flow record, and those of them that failed.
     pub requests: i64,
     pub errors: i64,
-    /// The last walk over all sockets in which it was seen.
-    pub seen_in_walk: u32,
+    /// What the parser had allocated when that was last booked.
+    pub kept_bytes: usize,
+    /// The number of the last walk over all sockets during or after which something was seen of it.
+    pub seen_in_walk: u64,
+    /// The number of the last walk that came by; 0 if none did.
+    pub walked_in: u64,
+}
+
+/// Whose operations are counted together, as far as it is known when a socket is first used: programs of one name in one cgroup, which is a
+/// container or a unit. Each process may be one of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Service {
+    pub cgroup: CgroupKey,
+    /// Name of its first thread.
+    pub program: [u8; 16],
+    pub protocol: &'static str,
+}
+
+impl Service {
+    fn of(socket: &SocketRecord) -> Service {
+        let cgroup = CgroupKey { hierarchy: socket.cgroup_hierarchy, id: socket.cgroup_id };
+        Service { cgroup, program: socket.program, protocol: "" }
+    }
 }
 
 /// What stays the same, as the records spell it.
@@ -29,6 +52,8 @@ pub struct Identity {
     pub connection_id: String,
     pub side: Side,
     pub owner: Rc<Owner>,
+    /// Without the protocol, which the parser knows.
+    pub service: Service,
     pub pid: u32,
     pub local_address: String,
     pub local_port: u16,
@@ -46,7 +71,8 @@ pub struct Reported {
 }
 
 impl Connection {
-    pub fn new(socket: &SocketRecord, owners: &mut Owners, protocols: &Options) -> Connection {
+    /// `walk` is the number of the newest walk.
+    pub fn new(socket: &SocketRecord, walk: u64, owners: &mut Owners, protocols: &Options) -> Connection {
         let is_client = u32::from(socket.role) == role::CLIENT;
         let (side, protocol_side) =
             if is_client { (Side::Client, ProtocolSide::Client) } else { (Side::Server, ProtocolSide::Server) };
@@ -55,6 +81,7 @@ impl Connection {
                 connection_id: published_id(socket.connection_id).to_string(),
                 side,
                 owner: owners.of(socket),
+                service: Service::of(socket),
                 pid: socket.pid,
                 local_address: address(socket.family, socket.local_address).to_string(),
                 local_port: socket.local_port,
@@ -71,7 +98,9 @@ impl Connection {
             },
             requests: 0,
             errors: 0,
-            seen_in_walk: 0,
+            kept_bytes: 0,
+            seen_in_walk: walk,
+            walked_in: 0,
         }
     }
 
@@ -92,11 +121,29 @@ impl Connection {
     }
 
     /// The owner may become known after the socket: an accepted connection belongs to whoever uses it first.
-    pub fn update(&mut self, socket: &SocketRecord, owners: &mut Owners) {
+    pub fn update(&mut self, socket: &SocketRecord, owners: &mut Owners, shares: &mut Shares) {
         if self.identity.pid == 0 && socket.pid != 0 {
             self.identity.pid = socket.pid;
             self.identity.owner = owners.of(socket);
+            let before = std::mem::replace(&mut self.identity.service, Service::of(socket));
+            shares.change(before.cgroup, self.kept_bytes, 0);
+            shares.change(self.identity.service.cgroup, 0, self.kept_bytes);
         }
+    }
+
+    /// Books what the parser has allocated by now.
+    pub fn book_memory(&mut self, shares: &mut Shares) {
+        self.book(self.parser.heap_bytes(), shares);
+    }
+
+    /// Books that it goes.
+    pub fn book_end(&mut self, shares: &mut Shares) {
+        self.book(0, shares);
+    }
+
+    fn book(&mut self, bytes: usize, shares: &mut Shares) {
+        let before = std::mem::replace(&mut self.kept_bytes, bytes);
+        shares.change(self.identity.service.cgroup, before, bytes);
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod connection;
 mod flow;
+mod pressure;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -16,14 +17,15 @@ use std::time::Duration;
 
 use headwater_probe_loader::Event;
 use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, role};
-use headwater_protocols::operation::Operations;
+use headwater_protocols::operation::{Bounds, Counts as OperationCounts, Operations};
 use headwater_protocols::{CloseReason, Direction, Options, Position, Segment};
 use headwater_schemas::records::{Flow, Request, Side};
 use rustc_hash::FxHashMap;
 
 use crate::clock::Clock;
+use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
-use connection::Connection;
+use connection::{Connection, Service};
 
 /// What comes out of the observer.
 pub enum Output<'a> {
@@ -59,6 +61,9 @@ pub struct ObserverOptions {
     pub node: String,
     pub paths: Paths,
     pub connections_max: usize,
+    /// Bytes that the parsers may keep together.
+    pub memory_bytes: usize,
+    /// Distinct operations of one workload.
     pub operations_max: usize,
     /// How long records wait for the name of their workload.
     pub name_wait: Duration,
@@ -70,16 +75,22 @@ type SocketKey = (u64, u16);
 
 /// Walks over all sockets without a sign of a connection after which it is given up: its close was lost, or its program let go
 /// of it long ago.
-const UNSEEN_WALKS_MAX: u32 = 12;
+const UNSEEN_WALKS_MAX: u64 = 12;
 
 /// The state of all connections under capture.
 pub struct Observer {
     options: ObserverOptions,
     connections: FxHashMap<SocketKey, Connection>,
     owners: Owners,
-    operations: Operations,
+    operations: Operations<Service>,
+    shares: Shares,
+    /// Connections whose open exchanges were given up for want of memory.
+    evicted: u64,
+    /// What others keep of `memory_bytes`.
+    kept_elsewhere_bytes: usize,
     clock: Clock,
-    walk: u32,
+    /// The number of the newest walk over all sockets; 0 before the first.
+    walk: u64,
     interests: Vec<Interest>,
 }
 
@@ -88,8 +99,11 @@ impl Observer {
         Observer {
             connections: FxHashMap::default(),
             owners: Owners::new(options.name_wait),
-            operations: Operations::new(options.operations_max),
+            operations: Operations::new(Bounds { names_max: options.operations_max, ..Bounds::default() }),
             options,
+            shares: Shares::default(),
+            evicted: 0,
+            kept_elsewhere_bytes: 0,
             clock,
             walk: 0,
             interests: Vec::new(),
@@ -116,6 +130,11 @@ impl Observer {
         self.connections.len()
     }
 
+    /// How many operations are known, and how many had no room.
+    pub fn operations(&self) -> OperationCounts {
+        self.operations.counts()
+    }
+
     /// Takes one event.
     pub fn event(&mut self, event: Event<'_>, out: &mut impl FnMut(Output<'_>)) {
         match event {
@@ -135,13 +154,14 @@ impl Observer {
         let (walk, clock) = (self.walk, self.clock);
         let node = self.options.node.clone();
         let Some(connection) = self.connection(socket, out) else { return };
+        connection.seen_in_walk = walk;
         // A socket that several processes hold comes several times.
-        if std::mem::replace(&mut connection.seen_in_walk, walk) != walk {
+        if std::mem::replace(&mut connection.walked_in, walk) != walk {
             flow::progress(connection, socket, &node, clock, out);
         }
     }
 
-    /// Begins a walk over all sockets.
+    /// Begins a walk over all sockets. Events may come between two of its sockets.
     pub fn begin_walk(&mut self) {
         self.walk += 1;
     }
@@ -149,10 +169,11 @@ impl Observer {
     /// Ends a walk: connections of which nothing was seen for long are given up.
     pub fn end_walk(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         let (walk, clock) = (self.walk, self.clock);
-        let (options, operations) = (&self.options, &mut self.operations);
+        let (options, operations, shares) = (&self.options, &mut self.operations, &mut self.shares);
         self.connections.retain(|_, connection| {
-            let keep = walk - connection.seen_in_walk <= UNSEEN_WALKS_MAX;
+            let keep = walk.saturating_sub(connection.seen_in_walk) <= UNSEEN_WALKS_MAX;
             if !keep {
+                connection.book_end(shares);
                 request::close(connection, now_ns, CloseReason::Unobserved, options, operations, clock, out);
                 out(Output::FlowsDropped("close_missed", 1));
             }
@@ -200,6 +221,8 @@ impl Observer {
         if let Some(interest) = connection.decide(before) {
             self.interests.push(Interest { connection_id: event.connection_id, role: u32::from(event.role), interest });
         }
+        connection.book_memory(&mut self.shares);
+        self.keep_to_memory(event.at_ns, out);
     }
 
     /// The end of the server's stream, read by the client or made by the server, ends what is open. The other way round, the client has
@@ -214,6 +237,7 @@ impl Observer {
             request::reached(connection, positions, &self.options, &mut self.operations, self.clock, out);
             let reason = CloseReason::Finished;
             request::close(connection, event.at_ns, reason, &self.options, &mut self.operations, self.clock, out);
+            connection.book_memory(&mut self.shares);
         }
     }
 
@@ -226,6 +250,7 @@ impl Observer {
         };
         let positions = [(Direction::Request, Position(to_server)), (Direction::Response, Position(to_client))];
         request::reached(&mut connection, positions, &self.options, &mut self.operations, self.clock, out);
+        connection.book_end(&mut self.shares);
         let reason = flow::close_reason(socket);
         request::close(&mut connection, socket.at_ns, reason, &self.options, &mut self.operations, self.clock, out);
         flow::last(&mut connection, socket, &self.options.node, self.clock, out);
@@ -237,7 +262,7 @@ impl Observer {
         match self.connections.entry((socket.connection_id, socket.role)) {
             Entry::Occupied(entry) => {
                 let connection = entry.into_mut();
-                connection.update(socket, &mut self.owners);
+                connection.update(socket, &mut self.owners, &mut self.shares);
                 Some(connection)
             }
             Entry::Vacant(_) if full => {
@@ -246,9 +271,7 @@ impl Observer {
             }
             Entry::Vacant(entry) => {
                 let protocols = &self.options.protocols;
-                let mut connection = Connection::new(socket, &mut self.owners, protocols);
-                connection.seen_in_walk = self.walk.wrapping_sub(1);
-                Some(entry.insert(connection))
+                Some(entry.insert(Connection::new(socket, self.walk, &mut self.owners, protocols)))
             }
         }
     }

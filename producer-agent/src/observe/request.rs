@@ -1,10 +1,10 @@
 //! Feeds a connection's parser and turns its exchanges into [`Request`] records.
 
-use headwater_protocols::operation::Operations;
+use headwater_protocols::operation::{Asked, Operations};
 use headwater_protocols::{CloseReason, Direction, Event, Exchange, LossReason, Position, Segment};
 use headwater_schemas::records::Request;
 
-use super::connection::{Connection, Identity};
+use super::connection::{Connection, Identity, Service};
 use super::{ObserverOptions, Output, Paths};
 use crate::clock::Clock;
 
@@ -22,7 +22,7 @@ pub fn segment(
     way: Direction,
     segment: &Segment<'_>,
     options: &ObserverOptions,
-    operations: &mut Operations,
+    operations: &mut Operations<Service>,
     clock: Clock,
     out: &mut impl FnMut(Output<'_>),
 ) {
@@ -36,7 +36,7 @@ pub fn reached(
     connection: &mut Connection,
     positions: [(Direction, Position); 2],
     options: &ObserverOptions,
-    operations: &mut Operations,
+    operations: &mut Operations<Service>,
     clock: Clock,
     out: &mut impl FnMut(Output<'_>),
 ) {
@@ -53,7 +53,7 @@ pub fn close(
     at_ns: u64,
     reason: CloseReason,
     options: &ObserverOptions,
-    operations: &mut Operations,
+    operations: &mut Operations<Service>,
     clock: Clock,
     out: &mut impl FnMut(Output<'_>),
 ) {
@@ -62,10 +62,25 @@ pub fn close(
     parser.close(at_ns, reason, &mut |event| publish(&event, &context, operations, requests, errors, out));
 }
 
+/// What is open on a connection has no room any more: it is missing.
+pub fn give_up(
+    connection: &mut Connection,
+    at_ns: u64,
+    options: &ObserverOptions,
+    operations: &mut Operations<Service>,
+    clock: Clock,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    close(connection, at_ns, CloseReason::Unobserved, options, operations, clock, &mut |output| match output {
+        Output::RequestsDropped(_, count) => out(Output::RequestsDropped("memory_full", count)),
+        other => out(other),
+    });
+}
+
 fn publish(
     event: &Event<'_>,
     context: &Context<'_>,
-    operations: &mut Operations,
+    operations: &mut Operations<Service>,
     requests: &mut i64,
     errors: &mut i64,
     out: &mut impl FnMut(Output<'_>),
@@ -96,14 +111,20 @@ fn is_error(exchange: &Exchange<'_>) -> bool {
 fn record(
     exchange: &Exchange<'_>,
     context: &Context<'_>,
-    operations: &mut Operations,
+    operations: &mut Operations<Service>,
     out: &mut impl FnMut(Output<'_>),
 ) {
     let Context { identity, protocol, options, clock } = context;
     let started_ns = exchange.request_started_ns;
     let ended_ns = exchange.response_ended_ns.filter(|_| exchange.failure.is_none()).unwrap_or(exchange.completed_ns);
     let since_start = |at_ns: u64| at_ns.saturating_sub(started_ns) as i64;
-    let operation = operations.of(exchange.method, exchange.path);
+    let asked = Asked {
+        method: exchange.method,
+        path: exchange.path,
+        succeeded: exchange.failure.is_none() && exchange.status.is_some_and(|status| status < 400),
+        at_ns: exchange.completed_ns,
+    };
+    let operation = operations.of(&Service { protocol, ..identity.service }, &asked);
     let request = Request {
         connection_id: &identity.connection_id,
         side: identity.side,

@@ -29,6 +29,7 @@ impl Bench {
             node: "node-a".into(),
             paths,
             connections_max,
+            memory_bytes: 1 << 20,
             operations_max: 10,
             name_wait: Duration::from_secs(1),
             protocols: Options::default(),
@@ -296,4 +297,82 @@ fn an_exchange_that_is_open_at_the_end_is_counted() {
     let seen = &mut bench.seen;
     bench.observer.finish(2, &mut |output| seen.push(owned(output)));
     assert_eq!(bench.seen, vec![Seen::RequestsDropped("unfinished")]);
+}
+
+#[test]
+fn events_between_two_sockets_of_a_walk_do_not_take_its_place() {
+    let mut bench = Bench::new(Paths::Templated, 100);
+    bench.event(Event::Open(socket(role::CLIENT, 7, 0, 0)));
+    bench.observer.begin_walk();
+    bench.exchange(role::CLIENT);
+    let seen = &mut bench.seen;
+    bench.observer.walked(&socket(role::CLIENT, 7, 50, 40), &mut |output| seen.push(owned(output)));
+    let told = seen.last();
+    assert!(
+        matches!(told, Some(Seen::Flow { state: FlowState::Open, sent: 50, received: 40, requests: 1, .. })),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_connection_that_no_walk_sees_is_kept_for_some_walks() {
+    let mut bench = Bench::new(Paths::Templated, 100);
+    bench.event(Event::Open(socket(role::CLIENT, 7, 0, 0)));
+    for walk in 0..=UNSEEN_WALKS_MAX {
+        assert_eq!(bench.observer.connections(), 1, "before walk {walk}");
+        bench.observer.begin_walk();
+        let seen = &mut bench.seen;
+        bench.observer.end_walk(1, &mut |output| seen.push(owned(output)));
+    }
+    assert_eq!((bench.observer.connections(), &*bench.seen), (0, &[Seen::FlowsDropped("close_missed")][..]));
+}
+
+/// The beginning of a request that never ends.
+fn open_request(bench: &mut Bench, connection_id: u64, cgroup_id: u64, position: u64, bytes: usize) {
+    let owned = SocketRecord { cgroup_id, ..socket(role::SERVER, connection_id, 0, 0) };
+    if position == 0 {
+        bench.event(Event::Open(owned));
+    }
+    let mut captured = b"GET /slow HTTP/1.1\r\nX: ".to_vec();
+    captured.resize(bytes, b'x');
+    let event = data(role::SERVER, direction::RECEIVE, 1_000, captured.len(), 0);
+    bench.event(Event::Data(DataEvent { connection_id, position, ..event }, &captured));
+}
+
+#[test]
+fn whoever_keeps_the_most_memory_loses_first_and_it_is_counted() {
+    let mut bench = Bench::new(Paths::Templated, 1_000);
+    for connection in 0..20 {
+        open_request(&mut bench, connection, 1, 0, 10_000);
+    }
+    // Half a megabyte of memory has no room for all these.
+    for connection in 100..200 {
+        open_request(&mut bench, connection, 2, 0, 10_000);
+    }
+    let (kept_bytes, evicted) = bench.observer.memory();
+    assert!(kept_bytes <= 1 << 20 && evicted > 10, "{kept_bytes} bytes, {evicted} given up");
+    assert_eq!(bench.seen.len() as u64, evicted);
+    assert!(bench.seen.iter().all(|seen| *seen == Seen::RequestsDropped("memory_full")), "{:?}", bench.seen);
+    let given_up = |range: std::ops::Range<u64>| {
+        range.filter(|&id| bench.observer.connections[&(id, role::SERVER as u16)].kept_bytes == 0).count() as u64
+    };
+    assert_eq!((given_up(0..20), given_up(100..200)), (0, evicted));
+    // One that was given up is followed anew.
+    bench.seen.clear();
+    let id = (100..200).find(|&id| bench.observer.connections[&(id, role::SERVER as u16)].kept_bytes == 0).unwrap();
+    let event = |way, at_ns, position, length: usize, other_position| DataEvent {
+        connection_id: id,
+        position,
+        other_position,
+        ..data(role::SERVER, way, at_ns, length, 0)
+    };
+    let (asks, answers) = (CLIENT_SENDS.len() as u64, SERVER_ANSWERS.len());
+    bench.event(Event::Data(event(direction::RECEIVE, 2_000, 50_000, asks as usize, 0), CLIENT_SENDS));
+    bench.event(Event::Data(event(direction::SEND, 3_000, 0, answers, 50_000 + asks), SERVER_ANSWERS));
+    assert!(bench.seen.iter().any(|seen| matches!(seen, Seen::Request { status: 503, .. })), "{:?}", bench.seen);
+    // What others keep counts too.
+    bench.seen.clear();
+    bench.observer.set_kept_elsewhere(1 << 20);
+    open_request(&mut bench, 300, 3, 0, 10_000);
+    assert_eq!(bench.observer.memory().0, 0);
 }

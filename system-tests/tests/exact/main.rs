@@ -9,5 +9,6 @@ mod idle;
 mod names;
 mod nat;
 mod odd;
+mod overload;
 mod own_traffic;
 mod soak;

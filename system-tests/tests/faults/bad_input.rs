@@ -21,12 +21,15 @@ const NO_REGISTRY: &str = "http://127.0.0.1:1";
 
 /// The programs that talk to Kafka, with what they need beside it.
 const PROGRAMS: [(&str, &[&str]); 5] = [
-    ("headwater-agent", &["--capture-pid", "1"]),
+    ("headwater-agent", &["--capture-pid", NO_PROCESS]),
     ("headwater-processor", &["all"]),
     ("headwater", &["map"]),
     ("headwater", &["tail", "edges"]),
     ("headwater", &["topics"]),
 ];
+
+/// No process has this number, the largest that the kernel gives is one less: nothing is captured.
+const NO_PROCESS: &str = "4194304";
 
 /// The shared Kafka, which also has a listener that asks for a password.
 fn stack() -> Shared {
@@ -67,7 +70,7 @@ fn agent_for_everyone() -> (tempfile::TempDir, Command) {
     let path = folder.path().join("headwater-agent");
     fs::copy(built("headwater-agent").unwrap(), &path).unwrap();
     let mut command = Command::new(path);
-    command.args(["--capture-pid", "1"]);
+    command.args(["--capture-pid", NO_PROCESS]);
     (folder, command)
 }
 
@@ -114,7 +117,8 @@ fn a_broker_that_is_not_there_is_named() {
     let told = told.each_ref().map(String::as_str);
     // At the same time, since each waits ten seconds or more.
     std::thread::scope(|scope| {
-        for (name, args) in PROGRAMS {
+        // The agent waits for its brokers; see `late_kafka`.
+        for (name, args) in PROGRAMS.into_iter().skip(1) {
             let mut command = program(name, args);
             command.args(["--kafka-brokers", &address]);
             scope.spawn(move || ends_with(&mut command, 1, &told));
@@ -129,11 +133,10 @@ fn a_registry_that_is_not_there_is_named() {
     let local = headwater_kafka::KafkaSettings::local(&stack().brokers, NO_REGISTRY);
     let settings = headwater_kafka::KafkaSettings { prefix: prefix.clone(), ..local };
     headwater_kafka::admin::ensure_topics(&settings, &headwater_schemas::topics::Topic::ALL).unwrap();
-    for (name, args) in PROGRAMS.into_iter().take(2) {
-        let command = &mut program(name, args);
-        command.args(["--kafka-brokers", &settings.brokers, "--registry-url", NO_REGISTRY, "--kafka-prefix", &prefix]);
-        ends_with(command, 1, &[NO_REGISTRY, "does not answer", "check registry.url and that the registry runs"]);
-    }
+    // The agent waits for its registry; see `late_kafka`.
+    let command = &mut program("headwater-processor", &["all"]);
+    command.args(["--kafka-brokers", &settings.brokers, "--registry-url", NO_REGISTRY, "--kafka-prefix", &prefix]);
+    ends_with(command, 1, &[NO_REGISTRY, "does not answer", "check registry.url and that the registry runs"]);
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn an_agent_without_rights_says_which_it_needs() {
     for left in ["-all", "-all,+bpf", "-all,+perfmon"] {
         let mut command = Command::new("setpriv");
         command.args(["--bounding-set", left, "--inh-caps", "-all"]).arg(built("headwater-agent").unwrap());
-        with_kafka(command.args(["--capture-pid", "1"]));
+        with_kafka(command.args(["--capture-pid", NO_PROCESS]));
         ends_with(&mut command, 1, &["load the probes", "needs root, or the capabilities BPF and PERFMON"]);
     }
 
@@ -201,7 +204,7 @@ fn the_rights_that_an_agent_asks_for_are_enough() {
 fn an_agent_that_does_not_see_the_machine_s_processes_says_how_it_would() {
     let mut command = Command::new("unshare");
     command.args(["--pid", "--fork", "--kill-child"]).arg(built("headwater-agent").unwrap());
-    with_kafka(command.args(["--capture-pid", "1"]));
+    with_kafka(command.args(["--capture-pid", NO_PROCESS]));
     ends_with(&mut command, 1, &["load the probes", "a process namespace of its own", "hostPID: true", "--pid host"]);
 }
 
@@ -216,7 +219,7 @@ fn an_agent_without_the_kernel_s_types_says_what_kernel_it_needs() {
         // In a mount namespace of its own: nobody else misses anything.
         let script = format!("mount -t tmpfs none /sys/kernel/btf && {prepare} && exec \"$@\"");
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&agent).args(["--capture-pid", "1"]);
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&agent).args(["--capture-pid", NO_PROCESS]);
         ends_with(with_kafka(&mut command), 1, &["load the probes", told]);
     }
 }

@@ -79,6 +79,8 @@ pub const RULES: &[Rule] = &[
     rule("cli::it::replay::", Class::Waits).together().takes(60),
     // Percentiles are compared with what the client measured.
     rule("system-tests::exact::exact::", Class::Alone).takes(30),
+    // It needs a load that the agent cannot take.
+    rule("system-tests::exact::overload::", Class::Alone).takes(50),
     // Minutes of load, for what happens once in ten thousand connections.
     rule("system-tests::exact::soak::", Class::Alone).slow().takes(150),
     // The demo's windows must be shown within seconds of their end.
@@ -88,6 +90,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::chaos::", Class::Waits).takes(40),
     rule("system-tests::faults::bad_records::", Class::Waits).takes(80),
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
+    rule("system-tests::faults::late_kafka::", Class::Waits).takes(70),
     // They compare what the machine has before and after; the first one may have to build Kubernetes.
     rule("xtask::kubernetes::", Class::Alone).slow().takes(60).at_most_minutes(25),
     rule("xtask::kubernetes::dev::", Class::Alone).slow().takes(240).at_most_minutes(25),

@@ -157,6 +157,17 @@ impl Connection {
             && !matches!(self.request.state, RequestState::Head(_))
     }
 
+    /// What is allocated for it, without the connection itself.
+    pub fn heap_bytes(&self) -> usize {
+        let of_head = |head: &PartialHead| size_of::<PartialHead>() + head.bytes.capacity();
+        let request = if let RequestState::Head(head) = &self.request.state { of_head(head) } else { 0 };
+        let response = if let ResponseState::Head(head) = &self.response.state { of_head(head) } else { 0 };
+        let unconfirmed =
+            self.unconfirmed.as_ref().map_or(0, |it| size_of::<Unconfirmed>() + it.pending.path.capacity());
+        let early = self.early.as_ref().map_or(0, |early| early.heap_bytes());
+        request + response + unconfirmed + early + self.pending.heap_bytes()
+    }
+
     /// The front's request and response are both at their end.
     pub(super) fn complete_front(&mut self, sink: &mut Sink<'_>) {
         let Some(pending) = self.pending.pop() else { return };

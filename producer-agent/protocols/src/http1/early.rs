@@ -33,6 +33,11 @@ impl Early {
         self.direction
     }
 
+    /// What is allocated for it.
+    pub fn heap_bytes(&self) -> usize {
+        size_of::<Early>() + self.segments.capacity() * size_of::<HeldSegment>() + self.bytes
+    }
+
     pub fn len(&self) -> usize {
         self.segments.len()
     }

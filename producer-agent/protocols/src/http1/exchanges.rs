@@ -154,6 +154,12 @@ impl Pipeline {
         self.front.iter().chain(&self.rest)
     }
 
+    /// What is allocated for it.
+    pub fn heap_bytes(&self) -> usize {
+        let paths: usize = self.iter().map(|pending| pending.path.capacity()).sum();
+        self.rest.capacity() * size_of::<Pending>() + paths + self.spare_path.capacity()
+    }
+
     /// Adds a request that was seen; its path is cut at `path_bytes_max`.
     pub fn push_request(&mut self, line: &RequestLine<'_>, start: Mark, path_bytes_max: u32) {
         let whole = path_of(line);

@@ -1,0 +1,33 @@
+//! Names of operations: paths with their identifiers taken out, and a bound on how many there are.
+//!
+//! In: methods and paths as they were sent, and whose they are. Out: names such as `GET /users/{id}`, few enough to count by. What a path
+//! looks like without its identifiers says `template.rs`, which names are taken says `table.rs`.
+
+mod table;
+mod template;
+
+pub use table::{Bounds, Counts, Operations};
+pub use template::IDENTIFIER;
+
+/// Stands for all operations beyond the bounds.
+pub const OTHER: &str = "{other}";
+
+/// What a request asked for, and how that went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    /// The server did what was asked: the path is one that it knows.
+    pub succeeded: bool,
+    /// Any clock that does not run back.
+    pub at_ns: u64,
+}
+
+/// What a request asks for, without its identifiers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operation<'a> {
+    /// `METHOD path`, or [`OTHER`] beyond the bounds.
+    pub name: &'a str,
+    /// The path with placeholders for its identifiers.
+    pub path: &'a str,
+}

@@ -1,0 +1,229 @@
+//! Encodes records and hands them to Kafka, in three parts: encoder (`encode.rs`), backlog (`backlog.rs`), sender (`sender.rs`), which
+//! opens the way to Kafka by itself (`opening.rs`).
+//!
+//! In: records of the observer, watermarks, heartbeats. Out: messages in the producer's bounded queue, and a line in the
+//! [`Ledger`] for each. Never blocks: a record that finds the queue full is dropped and counted, a watermark waits. A record whose
+//! workload has no name yet is held; see [`Held`].
+
+mod backlog;
+mod encode;
+mod opening;
+mod sender;
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use headwater_schemas::records::{Agent, Flow, Identity, Record, Request, Watermark};
+use serde::Serialize;
+
+use crate::held::Held;
+use crate::ledger::{Ledger, Stream};
+use crate::naming::{Named, Owner};
+use crate::observe::Output;
+use crate::settings::Settings;
+use encode::Encoders;
+use sender::Sender;
+
+/// The part of the agent's memory that held records may take.
+const HELD_PART: usize = 4;
+
+/// Publishes what one agent has to say.
+pub struct Outlet {
+    encoders: Encoders,
+    sender: Sender,
+    requests_limit: DefaultDirectRateLimiter,
+    buffer: Vec<u8>,
+    held: Held,
+    /// Failed deliveries that were booked already.
+    failed: [u64; 2],
+}
+
+impl Outlet {
+    /// Takes records at once, and begins to open the way to Kafka.
+    pub fn open(settings: &Settings) -> Result<Outlet> {
+        Ok(Outlet {
+            encoders: Encoders::new()?,
+            sender: Sender::start(&settings.kafka)?,
+            requests_limit: RateLimiter::direct(Quota::per_second(settings.requests_per_second_max)),
+            buffer: Vec::with_capacity(1024),
+            held: Held::new(settings.memory_bytes / HELD_PART),
+            failed: [0; 2],
+        })
+    }
+
+    /// Goes on with what waits, and counts what Kafka has acknowledged, which makes room in the queue. Says whether Kafka was reached now.
+    ///
+    /// # Errors
+    /// If Kafka cannot be reached, however long one waits.
+    pub fn advance(&mut self) -> Result<bool> {
+        self.sender.advance()
+    }
+
+    /// Why nothing is delivered, if that is so: the end of a sentence.
+    pub fn problem(&self) -> Option<&'static str> {
+        self.sender.problem()
+    }
+
+    /// Takes what the observer gives.
+    pub fn take(&mut self, output: Output<'_>, ledger: &mut Ledger) {
+        match output {
+            Output::Request(..) if self.requests_limit.check().is_err() => {
+                ledger.dropped(Stream::Requests, "rate_limited", 1);
+            }
+            Output::Request(request, owner) => match owner.named() {
+                Some(named) => self.request(request, &named, ledger),
+                None => self.hold(Stream::Requests, owner, request.completed_at_us, &request, ledger),
+            },
+            Output::Flow(flow, owner) => match owner.named() {
+                Some(named) => self.flow(flow, &named, ledger),
+                None => self.hold(Stream::Flows, owner, flow.observed_at_us, &flow, ledger),
+            },
+            Output::RequestsDropped(reason, count) => ledger.dropped(Stream::Requests, reason, count),
+            Output::FlowsDropped(reason, count) => ledger.dropped(Stream::Flows, reason, count),
+        }
+    }
+
+    /// Publishes the held records whose workloads have a name by now, or whose time is over.
+    pub fn release(&mut self, now: Instant, ledger: &mut Ledger) {
+        for (record, named) in self.held.release(now) {
+            self.released(record.stream, &record.value, &named, ledger);
+        }
+    }
+
+    /// Event time of the oldest record that is held.
+    pub fn held_since_us(&self) -> Option<i64> {
+        self.held.oldest_us()
+    }
+
+    /// Records that are held, and how often one was given up as `unknown` since too many were.
+    pub fn held(&self) -> (usize, u64) {
+        (self.held.len(), self.held.overflows())
+    }
+
+    /// What the records that are held take.
+    pub fn held_bytes(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Writes the watermarks into every partition of their topics, behind all records handed over so far. To be called only if
+    /// [`Outlet::watermarks_are_out`].
+    pub fn watermarks(&mut self, watermarks: &[Watermark; 2]) -> Result<()> {
+        let [requests, flows] = watermarks;
+        let encoded = [self.encoders.watermark.encode(requests)?, self.encoders.watermark.encode(flows)?];
+        self.sender.watermarks(&requests.node, encoded);
+        Ok(())
+    }
+
+    /// Whether nothing waits that must come before new watermarks.
+    pub fn watermarks_are_out(&mut self) -> bool {
+        self.sender.watermarks_are_out()
+    }
+
+    /// Publishes the agent's heartbeat, if Kafka is reached.
+    ///
+    /// # Errors
+    /// If the producer takes nothing any more: the agent must be started again.
+    pub fn heartbeat(&mut self, agent: &Agent) -> Result<()> {
+        self.buffer.clear();
+        self.encoders.agent.encode_into(agent, &mut self.buffer)?;
+        self.sender.heartbeat(&agent.node, &mut self.buffer, agent.dropped.values().sum())
+    }
+
+    /// Publishes who owns an address, if Kafka is reached.
+    pub fn identity(&mut self, identity: &Identity) {
+        self.buffer.clear();
+        match self.encoders.identity.encode_into(identity, &mut self.buffer) {
+            Ok(()) => self.sender.identity(&identity.key(), &mut self.buffer),
+            Err(error) => tracing::error!(%error, "a record cannot be encoded"),
+        }
+    }
+
+    /// Books records that were given up after they had been handed over.
+    pub fn book_failed_deliveries(&mut self, ledger: &mut Ledger) {
+        for stream in Stream::ALL {
+            let failed = self.sender.failed(stream);
+            let booked = std::mem::replace(&mut self.failed[stream as usize], failed);
+            ledger.not_delivered(stream, failed - booked);
+        }
+    }
+
+    /// Records of a stream that a broker has acknowledged.
+    pub fn delivered(&self, stream: Stream) -> u64 {
+        self.sender.delivered(stream)
+    }
+
+    /// Delivers what is left.
+    pub fn close(self, timeout: Duration) -> Result<()> {
+        self.sender.close(timeout)
+    }
+
+    fn request<'a>(&mut self, mut request: Request<'a>, named: &'a Named, ledger: &mut Ledger) {
+        named.fill_request(&mut request);
+        self.record(Stream::Requests, request.connection_id, &request, ledger);
+    }
+
+    fn flow<'a>(&mut self, mut flow: Flow<'a>, named: &'a Named, ledger: &mut Ledger) {
+        named.fill_flow(&mut flow);
+        self.record(Stream::Flows, flow.connection_id, &flow, ledger);
+    }
+
+    /// Keeps a record until its owner is named, as the bytes that it would have without names.
+    fn hold<R: Record + Serialize>(
+        &mut self,
+        stream: Stream,
+        owner: &Rc<Owner>,
+        event_us: i64,
+        record: &R,
+        ledger: &mut Ledger,
+    ) {
+        let mut value = Vec::with_capacity(256);
+        match self.encoders.encode(stream, record, &mut value) {
+            Ok(()) => {
+                for record in self.held.add(stream, owner, event_us, value) {
+                    self.released(record.stream, &record.value, &Named::unknown(), ledger);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a record cannot be encoded");
+                ledger.dropped(stream, "not_encoded", 1);
+            }
+        }
+    }
+
+    fn released(&mut self, stream: Stream, value: &[u8], named: &Named, ledger: &mut Ledger) {
+        // These bytes were written here, with the same schema; should they not be read, the record counts as dropped.
+        let is_read = match stream {
+            Stream::Requests => match self.encoders.request(value) {
+                Some(request) => {
+                    self.request(request, named, ledger);
+                    true
+                }
+                None => false,
+            },
+            Stream::Flows => match self.encoders.flow(value) {
+                Some(flow) => {
+                    self.flow(flow, named, ledger);
+                    true
+                }
+                None => false,
+            },
+        };
+        if !is_read {
+            ledger.dropped(stream, "not_encoded", 1);
+        }
+    }
+
+    fn record<R: Record + Serialize>(&mut self, stream: Stream, connection_id: &str, record: &R, ledger: &mut Ledger) {
+        self.buffer.clear();
+        if let Err(error) = self.encoders.encode(stream, record, &mut self.buffer) {
+            tracing::error!(%error, "a record cannot be encoded");
+            return ledger.dropped(stream, "not_encoded", 1);
+        }
+        match self.sender.record(stream, connection_id.as_bytes(), &mut self.buffer) {
+            Ok(()) => ledger.published(stream),
+            Err(reason) => ledger.dropped(stream, reason, 1),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Opens the way to Kafka on a thread of its own: brokers, topics, schemas. The pipeline does not wait for it.
+//!
+//! In: the settings. Out: a [`Route`] as soon as there is one, or an error that no waiting cures; until then, what is in the way. It tries
+//! again for ever, [`PAUSE`] after each try.
+
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use headwater_kafka::{KafkaError, KafkaSettings, Publisher, Registry, admin, connect_check};
+use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
+
+/// Topics by their index in the publisher: those of the streams as `Stream as usize`, then the others.
+pub const TOPICS: [Topic; 4] = [Topic::Requests, Topic::Flows, Topic::Agents, Topic::Identities];
+pub const AGENTS: usize = 2;
+pub const IDENTITIES: usize = 3;
+
+/// How long a broker may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Everything that it takes to send.
+pub struct Route {
+    pub publisher: Publisher,
+    /// Partitions of the streams' topics.
+    pub partitions: [i32; 2],
+    /// Ids of the schemas, by topic.
+    pub schema_ids: [u32; 4],
+    pub watermark_schema_id: u32,
+}
+
+/// A way that is being opened.
+pub struct Opening {
+    news: Receiver<Result<Route, KafkaError>>,
+}
+
+/// How far it is.
+pub enum News {
+    Nothing,
+    Open(Box<Route>),
+    /// It does not work yet; it goes on.
+    InTheWay(String),
+}
+
+impl Opening {
+    /// The thread ends with its way, or with the process: it may be in the middle of a wait for a broker.
+    pub fn start(settings: &KafkaSettings) -> Result<Opening> {
+        let settings = settings.clone();
+        let (told, news) = sync_channel(1);
+        let open = move || {
+            loop {
+                let opened = open(&settings);
+                let goes_on = opened.as_ref().is_err_and(|error| error.is_passing());
+                if told.send(opened).is_err() || !goes_on {
+                    return;
+                }
+                std::thread::sleep(PAUSE);
+            }
+        };
+        std::thread::Builder::new()
+            .name("opening".into())
+            .spawn(open)
+            .context("start the thread that opens the way to Kafka")?;
+        Ok(Opening { news })
+    }
+
+    /// What has happened since the last look.
+    ///
+    /// # Errors
+    /// What no waiting cures, such as a wrong password.
+    pub fn look(&self) -> Result<News> {
+        match self.news.try_recv() {
+            Ok(Ok(route)) => Ok(News::Open(Box::new(route))),
+            Ok(Err(error)) if error.is_passing() => Ok(News::InTheWay(error.to_string())),
+            Ok(Err(error)) => Err(error.into()),
+            Err(TryRecvError::Empty) => Ok(News::Nothing),
+            Err(TryRecvError::Disconnected) => Err(anyhow!("the thread that opens the way to Kafka has ended")),
+        }
+    }
+}
+
+/// Makes the topics where they are missing, registers the schemas and starts the producer.
+fn open(settings: &KafkaSettings) -> Result<Route, KafkaError> {
+    connect_check(settings, CONNECT_TIMEOUT)?;
+    let partitions = admin::ensure_topics(settings, &TOPICS)?;
+    let of = |topic| partitions.get(&topic).copied().unwrap_or(1);
+    let registry = Registry::new(settings);
+    let mut schema_ids = [0; 4];
+    for (id, topic) in schema_ids.iter_mut().zip(TOPICS) {
+        *id = registry.register_topic(topic)?;
+    }
+    Ok(Route {
+        partitions: [of(Topic::Requests), of(Topic::Flows)],
+        schema_ids,
+        watermark_schema_id: registry.register_header(WATERMARK_HEADER)?,
+        publisher: Publisher::start(settings, TOPICS.map(|topic| topic.name(&settings.prefix)).to_vec())?,
+    })
+}
