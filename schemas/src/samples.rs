@@ -62,6 +62,7 @@ pub fn flow() -> Flow<'static> {
         rtt_us: 180,
         rtt_min_us: -1,
         connect_us: 90,
+        attempts: 1,
         node: "node-a",
         cluster: "east",
         namespace: "shop",

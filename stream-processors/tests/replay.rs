@@ -198,6 +198,7 @@ fn flow<'a>(id: &'a str, side: Side, at_us: i64, bytes: i64, workload: &'a str) 
         rtt_us: 40 + bytes,
         rtt_min_us: 40,
         connect_us: 50,
+        attempts: 1,
         node: "a",
         cluster: "",
         namespace: "",

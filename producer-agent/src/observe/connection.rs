@@ -41,7 +41,7 @@ pub struct Service {
 }
 
 impl Service {
-    fn of(socket: &SocketRecord) -> Service {
+    pub fn of(socket: &SocketRecord) -> Service {
         let cgroup = CgroupKey { hierarchy: socket.cgroup_hierarchy, id: socket.cgroup_id };
         Service { cgroup, program: socket.program, protocol: "" }
     }
@@ -147,12 +147,17 @@ impl Connection {
     }
 }
 
-/// Spreads the two sequence numbers over all bits, one to one (the finalizer of SplitMix64), so that no part of the published
+/// Spreads the two sequence numbers over all bits, one to one, so that no part of the published
 /// id looks like one.
 fn published_id(id: u64) -> ConnectionId {
+    ConnectionId(spread(id))
+}
+
+/// The finalizer of SplitMix64.
+pub fn spread(id: u64) -> u64 {
     let id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ConnectionId(id ^ (id >> 31))
+    id ^ (id >> 31)
 }
 
 /// An IPv4 address in an IPv6 socket is an IPv4 address.

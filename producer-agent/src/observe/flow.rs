@@ -18,14 +18,16 @@ pub fn progress(
     out: &mut impl FnMut(Output<'_>),
 ) {
     if socket.sent_bytes + socket.received_bytes > 0 {
-        publish(connection, socket, FlowState::Open, None, node, clock, out);
+        let told = Told { state: FlowState::Open, failure: None, attempts: 1 };
+        publish(connection, socket, told, node, clock, out);
     }
 }
 
-/// Publishes the last record of a connection.
+/// Publishes the last record of a connection, or of so many that failed alike.
 pub fn last(
     connection: &mut Connection,
     socket: &SocketRecord,
+    attempts: i64,
     node: &str,
     clock: Clock,
     out: &mut impl FnMut(Output<'_>),
@@ -44,7 +46,7 @@ pub fn last(
         }
     };
     let state = if failure.is_some() { FlowState::Failed } else { FlowState::Closed };
-    publish(connection, socket, state, failure, node, clock, out);
+    publish(connection, socket, Told { state, failure, attempts }, node, clock, out);
 }
 
 /// How the connection ended, for what was still open on it.
@@ -56,11 +58,17 @@ pub fn close_reason(socket: &SocketRecord) -> CloseReason {
     }
 }
 
+/// What a record says of its connection's life.
+struct Told<'a> {
+    state: FlowState,
+    failure: Option<&'a str>,
+    attempts: i64,
+}
+
 fn publish(
     connection: &mut Connection,
     socket: &SocketRecord,
-    state: FlowState,
-    failure: Option<&str>,
+    Told { state, failure, attempts }: Told<'_>,
     node: &str,
     clock: Clock,
     out: &mut impl FnMut(Output<'_>),
@@ -78,6 +86,7 @@ fn publish(
         side: identity.side,
         state,
         failure,
+        attempts,
         opened_at_us: clock.epoch_us(socket.opened_at_ns),
         opened_before_capture,
         observed_at_us: clock.epoch_us(socket.at_ns),

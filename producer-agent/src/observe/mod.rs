@@ -5,6 +5,7 @@
 //! clock of its own. Bounded: `connections_max` connections, each with a parser that has bounds.
 
 mod connection;
+mod failed;
 mod flow;
 mod pressure;
 mod request;
@@ -16,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use headwater_probe_loader::Event;
-use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, role};
+use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, role};
 use headwater_protocols::operation::{Bounds, Counts as OperationCounts, Operations};
 use headwater_protocols::{CloseReason, Direction, Options, Position, Segment};
 use headwater_schemas::records::{Flow, Request, Side};
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
 use connection::{Connection, Service};
+use failed::Failed;
 
 /// What comes out of the observer.
 pub enum Output<'a> {
@@ -83,6 +85,7 @@ pub struct Observer {
     connections: FxHashMap<SocketKey, Connection>,
     owners: Owners,
     operations: Operations<Service>,
+    failed: Failed,
     shares: Shares,
     /// Connections whose open exchanges were given up for want of memory.
     evicted: u64,
@@ -101,6 +104,7 @@ impl Observer {
             owners: Owners::new(options.name_wait),
             operations: Operations::new(Bounds { names_max: options.operations_max, ..Bounds::default() }),
             options,
+            failed: Failed::default(),
             shares: Shares::default(),
             evicted: 0,
             kept_elsewhere_bytes: 0,
@@ -179,10 +183,12 @@ impl Observer {
             }
             keep
         });
+        self.tell_failed(now_ns, out);
     }
 
     /// Ends all parsers, since the capture ends: what is open is counted.
     pub fn finish(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
+        self.tell_failed(now_ns, out);
         let clock = self.clock;
         for connection in self.connections.values_mut() {
             request::close(
@@ -242,6 +248,9 @@ impl Observer {
     }
 
     fn close(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
+        if socket.connection_id == 0 && socket.flags & flag::ESTABLISHED == 0 {
+            return self.never_established(socket, out);
+        }
         self.connection(socket, out);
         let Some(mut connection) = self.connections.remove(&(socket.connection_id, socket.role)) else { return };
         let (to_server, to_client) = match connection.identity.side {
@@ -253,7 +262,37 @@ impl Observer {
         connection.book_end(&mut self.shares);
         let reason = flow::close_reason(socket);
         request::close(&mut connection, socket.at_ns, reason, &self.options, &mut self.operations, self.clock, out);
-        flow::last(&mut connection, socket, &self.options.node, self.clock, out);
+        flow::last(&mut connection, socket, 1, &self.options.node, self.clock, out);
+    }
+
+    fn never_established(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
+        let owner = self.owners.of(socket);
+        if self.failed.add(socket, &owner) {
+            self.tell_attempts(socket, 1, &owner, out);
+        }
+    }
+
+    /// Tells of attempts to connect that failed and were not told at once. They are told as of `at_ns`: what was before is complete.
+    fn tell_failed(&mut self, at_ns: u64, out: &mut impl FnMut(Output<'_>)) {
+        let mut failed = std::mem::take(&mut self.failed);
+        failed.end_interval(|attempts| {
+            let socket = SocketRecord { at_ns, ..attempts.socket };
+            self.tell_attempts(&socket, attempts.count, &attempts.owner, out);
+        });
+        self.failed = failed;
+    }
+
+    fn tell_attempts(
+        &mut self,
+        socket: &SocketRecord,
+        count: i64,
+        owner: &Rc<Owner>,
+        out: &mut impl FnMut(Output<'_>),
+    ) {
+        let mut connection = Connection::new(socket, self.walk, &mut self.owners, &self.options.protocols);
+        connection.identity.connection_id = failed::name(&self.options.node, socket).to_string();
+        connection.identity.owner = Rc::clone(owner);
+        flow::last(&mut connection, socket, count, &self.options.node, self.clock, out);
     }
 
     /// The connection of a socket, made if it is new and there is room.

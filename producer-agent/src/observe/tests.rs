@@ -376,3 +376,33 @@ fn whoever_keeps_the_most_memory_loses_first_and_it_is_counted() {
     open_request(&mut bench, 300, 3, 0, 10_000);
     assert_eq!(bench.observer.memory().0, 0);
 }
+
+#[test]
+fn a_loop_of_connects_that_fail_is_told_by_two_records_and_counted_whole() {
+    let mut told = Vec::new();
+    let mut observer = Bench::new(Paths::Templated, 100).observer;
+    let mut take = |output: Output<'_>| match output {
+        Output::Flow(flow, _) => {
+            assert_eq!((flow.state, flow.failure), (FlowState::Failed, Some("refused")));
+            told.push((flow.connection_id.to_owned(), flow.attempts, flow.observed_at_us));
+        }
+        _ => panic!("nothing else happened"),
+    };
+    let clock = Clock::measure();
+    observer.set_clock(clock);
+    let refused = SocketRecord { error: libc::ECONNREFUSED as u32, flags: 0, ..socket(role::CLIENT, 0, 0, 0) };
+    for at_ns in 1..=1_000 {
+        observer.event(Event::Close(SocketRecord { at_ns, local_port: at_ns as u16, ..refused }), &mut take);
+    }
+    observer.begin_walk();
+    observer.end_walk(50_000_000, &mut take);
+    observer.event(Event::Close(SocketRecord { at_ns: 60_000_000, ..refused }), &mut take);
+    observer.finish(70_000_000, &mut take);
+    let expected = [(1, 1), (999, 50_000_000), (1, 70_000_000)];
+    assert_eq!(told.len(), 3);
+    for ((_, attempts, at_us), (count, at_ns)) in told.iter().zip(expected) {
+        assert_eq!((*attempts, *at_us), (count, clock.epoch_us(at_ns)));
+    }
+    assert!(told[0].0 != told[1].0 && told[1].0 != told[2].0 && told.iter().all(|(id, ..)| id != "0000000000000000"));
+    assert_eq!(observer.connections(), 0);
+}

@@ -27,6 +27,10 @@ pub struct Flow<'a> {
     /// Why it failed: `refused`, `timeout`, `reset`, `unreachable`, `errno-N`.
     #[serde(borrow)]
     pub failure: Option<&'a str>,
+    /// Connections that this record stands for: more than 1 only where a program tried again and again to reach one address and port
+    /// and never got a connection.
+    #[serde(default = "one_attempt")]
+    pub attempts: i64,
     /// When it was established, or first seen if that was before the agent started; in microseconds since the epoch.
     pub opened_at_us: i64,
     /// It was there before the agent started.
@@ -81,3 +85,8 @@ pub struct Flow<'a> {
 }
 
 record!(Flow<'_>, "Flow", "flow");
+
+/// What the records of the time before this field said.
+fn one_attempt() -> i64 {
+    1
+}

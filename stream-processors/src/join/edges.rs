@@ -98,7 +98,7 @@ impl Edges {
         add(&mut sum.server_to_client_bytes, server_to_client_bytes);
         add(&mut sum.connections_opened, flow.opened);
         add(&mut sum.connections_closed, i64::from(flow.state == Closed));
-        add(&mut sum.connections_failed, i64::from(flow.state == Failed));
+        add(&mut sum.connections_failed, if flow.state == Failed { flow.attempts } else { 0 });
         add(&mut sum.retransmits, flow.retransmits);
         if flow.rtt_us >= 0 {
             add(&mut sum.rtt_us_sum, flow.rtt_us);

@@ -315,6 +315,7 @@ fn encode(world: &World, fact: Fact, node: usize, codec: &Codec) -> (Stream, usi
                 rtt_us: -1,
                 rtt_min_us: -1,
                 connect_us: -1,
+                attempts: 1,
                 node: &node,
                 cluster: &workload.cluster,
                 namespace: &workload.namespace,

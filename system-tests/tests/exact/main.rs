@@ -5,6 +5,7 @@
 mod busy;
 mod exact;
 mod foreign;
+mod hostile;
 mod idle;
 mod names;
 mod nat;

@@ -94,8 +94,8 @@ fn an_agent_that_never_reaches_kafka_or_the_registry_says_so_and_ends_when_told(
 }
 
 fn agent_without_kafka(kafka_port: &Port, registry_port: &Port) -> (Lab, Child) {
-    let settings =
-        KafkaSettings::local(&kafka_port.address().to_string(), &format!("http://{}", registry_port.address()));
+    let registry_url = format!("http://{}/apis/ccompat/v7", registry_port.address());
+    let settings = KafkaSettings::local(&kafka_port.address().to_string(), &registry_url);
     let lab = Lab { stack: None, settings, cgroup: cgroup().unwrap(), folder: tempfile::tempdir().unwrap() };
     let agent = spawn(&lab, &lab.settings);
     wait_for("the agent to capture", || Ok(agent.log_text().contains("capturing"))).unwrap();

@@ -79,6 +79,8 @@ pub const RULES: &[Rule] = &[
     rule("cli::it::replay::", Class::Waits).together().takes(60),
     // Percentiles are compared with what the client measured.
     rule("system-tests::exact::exact::", Class::Alone).takes(30),
+    // The neighbour's requests need room in the ring buffer.
+    rule("system-tests::exact::hostile::", Class::Alone).takes(40),
     // It needs a load that the agent cannot take.
     rule("system-tests::exact::overload::", Class::Alone).takes(50),
     // Minutes of load, for what happens once in ten thousand connections.
