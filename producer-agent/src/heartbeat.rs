@@ -39,17 +39,15 @@ impl Heartbeats {
         Heartbeats { about, sequence: 0 }
     }
 
-    /// The record of this moment.
-    pub fn next(&mut self, ledger: &Ledger, moment: &Moment) -> Agent {
+    /// The record of this moment. It is counted by [`Heartbeats::published`].
+    pub fn record(&self, ledger: &Ledger, moment: &Moment) -> Agent {
         let by_stream = |value: &dyn Fn(Stream) -> i64| -> BTreeMap<String, i64> {
             Stream::ALL.iter().map(|&stream| (stream.name().to_owned(), value(stream))).collect()
         };
-        let sequence = self.sequence;
-        self.sequence += 1;
         Agent {
             node: self.about.node.clone(),
             agent_started_at_us: self.about.agent_started_at_us,
-            sequence,
+            sequence: self.sequence,
             observed_at_us: moment.observed_at_us,
             version: env!("CARGO_PKG_VERSION").into(),
             kernel: self.about.kernel.clone(),
@@ -63,6 +61,11 @@ impl Heartbeats {
             cpu_ms: headwater_telemetry::cpu_ms(),
             rss_bytes: headwater_telemetry::rss_bytes(),
         }
+    }
+
+    /// The last record goes out: the next one has the next number.
+    pub fn published(&mut self) {
+        self.sequence += 1;
     }
 }
 

@@ -304,9 +304,13 @@ impl<'s> Pipeline<'s> {
             delivered: Stream::ALL.map(|stream| self.outlet.delivered(stream)),
             is_final,
         };
-        let agent = self.heartbeats.next(&self.ledger, &moment);
+        let agent = self.heartbeats.record(&self.ledger, &moment);
         heartbeat::export(&agent);
-        self.outlet.heartbeat(&agent)
+        if self.outlet.is_open() {
+            self.heartbeats.published();
+            self.outlet.heartbeat(&agent)?;
+        }
+        Ok(())
     }
 
     /// What else the heartbeat says.

@@ -61,6 +61,11 @@ impl Outlet {
         self.sender.advance()
     }
 
+    /// Whether Kafka has been reached.
+    pub fn is_open(&self) -> bool {
+        self.sender.is_open()
+    }
+
     /// Why nothing is delivered, if that is so: the end of a sentence.
     pub fn problem(&self) -> Option<&'static str> {
         self.sender.problem()

@@ -15,11 +15,11 @@ use headwater_system_tests::topics;
 const CONNECTIONS: u64 = 24;
 
 /// The agent runs for the first of each two times.
-const RUNS: Duration = Duration::from_millis(20);
-const STOPS: Duration = Duration::from_millis(60);
+const RUNS: Duration = Duration::from_millis(10);
+const STOPS: Duration = Duration::from_millis(90);
 
-/// What the end of an agent may take that has a quarter of the machine: its last drain, walk, names and delivery.
-const ENDS_WITHIN: Duration = Duration::from_secs(40);
+/// What the end of an agent may take that runs a tenth of the time: its last drain, its last walk, names and delivery.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn an_agent_that_is_overloaded_does_its_duties_and_stops() {
@@ -29,6 +29,7 @@ fn an_agent_that_is_overloaded_does_its_duties_and_stops() {
     command
         .args(["--kafka-brokers", &lab.settings.brokers, "--registry-url", &lab.settings.registry_url])
         .args(["--kafka-prefix", &lab.settings.prefix, "--node-name", "overloaded", "--flows-interval-ms", "2000"])
+        .args(["--stop-flush-ms", "30000"])
         .args(["--capture-cgroup", &lab.cgroup.path().to_string_lossy(), "--capture-ring-bytes", "8388608"]);
     let mut agent = Launch::new("agent", command, lab.folder.path().join("agent.log")).spawn().unwrap();
     wait_for("the agent's heartbeat", || Ok(topics::agents(&lab.settings).is_ok_and(|all| !all.is_empty()))).unwrap();
