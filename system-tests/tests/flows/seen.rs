@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headwater_agent::clock::{Clock, monotonic_ns};
 use headwater_agent::observe::{Interest, Observer, ObserverOptions, Output, Paths};
@@ -67,6 +67,7 @@ pub fn of(conversation: &str) -> Seen {
         node: "odd".into(),
         paths: Paths::Full,
         connections_max: 1000,
+        memory_bytes: 32 << 20,
         operations_max: 1000,
         name_wait: Duration::from_secs(1),
         protocols: headwater_protocols::Options::default(),
@@ -99,7 +100,7 @@ pub fn of(conversation: &str) -> Seen {
 
 /// A turn of the agent's pipeline, without Kafka.
 fn drain(probes: &mut Probes, observer: &mut Observer, interests: &mut Interests, seen: &mut Seen) {
-    probes.drain(usize::MAX, |event| observer.event(event, &mut |output| seen.take(output)));
+    probes.drain(Instant::now() + PATIENCE, |event| observer.event(event, &mut |output| seen.take(output)));
     for Interest { connection_id, role, interest } in observer.interests() {
         interests.set(connection_id, role, interest);
     }
