@@ -4,7 +4,7 @@
 //! process or the agent, and of Kafka for a request, less that of the lowest step of the same round.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use headwater_probe_loader::types::interest;
@@ -130,7 +130,7 @@ fn with_probes(ground: &Ground, step: Step, run: impl FnOnce() -> Result<f64>) -
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     probes.wait(Duration::from_millis(25));
-                    probes.drain(usize::MAX, |event| {
+                    probes.drain(Instant::now() + Duration::from_millis(50), |event| {
                         if let (Step::Counted, Event::Open(socket)) = (step, event) {
                             interests.set(socket.connection_id, u32::from(socket.role), interest::COUNTERS);
                         }
