@@ -3,55 +3,70 @@
 //! In: encoded records, offsets with a note. Out: one Kafka transaction (KIP-98, KIP-447). A member that has lost its partitions
 //! cannot commit: the brokers check its membership. A process that died is fenced by its successor, or its transaction is
 //! given up by the brokers after `transaction.timeout.ms`.
+//!
+//! Promise: no request of one transaction has an effect on another. librdkafka speaks the protocol from before KIP-890, in which all
+//! transactions of a producer have the same epoch: a request that got no answer, was sent again and arrives after all would end the
+//! next transaction, or set its offsets back (librdkafka#5423). So after everything but a quick and confirmed end the transactional
+//! id is taken over anew, whose higher epoch makes the brokers refuse what is still on its way, and which ends what is pending.
+//! Bound: each call is over within [`CALL_TIMEOUT`], a take-over within [`TAKE_OVER_TIMEOUT`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
 
 use crate::client::Plain;
 use crate::place::list_of_commits;
 use crate::{Commit, GroupMember, KafkaError, KafkaSettings, Partition};
 
 /// Until when readers of committed records may wait for a process that died in mid-transaction.
-const TRANSACTION_TIMEOUT_MS: &str = "15000";
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// The library ignores it while it looks for the group's coordinator (librdkafka#5456): then the call takes as long as that.
+const CALL_TIMEOUT: Duration = Duration::from_secs(12);
+/// A broker that has just started reads its logs first.
+const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(20);
+/// A request without an answer for so long counts as lost; its connection is closed.
+const SOCKET_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long the library waits, less at most a fifth, before it sends a lost request again.
+const RETRY_BACKOFF: Duration = Duration::from_secs(2);
+/// A transaction that ended sooner after its beginning cannot have sent a request twice.
+const QUICK: Duration = Duration::from_millis(1500);
 
-/// Why a transaction did not happen.
+/// Why a transaction did not happen. The producer is of no use any more: [`Transactions::renew`] it, and only then ask for the
+/// committed offsets and go on from there.
 #[derive(Debug, thiserror::Error)]
-pub enum TxnError {
-    /// It was given up; nothing of it is seen by readers. Go back to the committed offsets and try again.
-    #[error("the transaction was given up while {doing}: {reason}")]
-    Aborted { doing: String, reason: String },
-    /// This producer is of no use any more: make it and the group member anew.
-    #[error("the transactional producer cannot go on while {doing}: {reason}")]
-    Fatal { doing: String, reason: String },
+#[error("the transaction broke off while {doing}: {reason}")]
+pub struct TxnError {
+    /// What was being done.
+    pub doing: String,
+    /// The library's or the brokers' words.
+    pub reason: String,
 }
 
 /// A transactional producer.
 pub struct Transactions {
-    /// With a thread that serves delivery reports: aborting waits for them.
+    settings: KafkaSettings,
+    transactional_id: String,
+    /// With a thread that serves delivery reports: committing waits for them.
     producer: ThreadedProducer<Plain>,
-    open: bool,
+    /// When the open transaction began.
+    began: Option<Instant>,
 }
 
 impl Transactions {
-    /// Takes over the transactional id, which fences whoever had it.
+    /// Takes over the transactional id, which fences whoever had it and ends the transaction that is pending.
     pub fn start(settings: &KafkaSettings, transactional_id: &str) -> Result<Transactions, KafkaError> {
-        let producer: ThreadedProducer<Plain> = settings
-            .client()
-            .set("transactional.id", transactional_id)
-            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
-            .set("compression.codec", "zstd")
-            .set("compression.level", "1")
-            .set("linger.ms", "5")
-            .create_with_context(Plain::default())
-            .map_err(KafkaError::client("make a transactional producer"))?;
-        producer
-            .init_transactions(CALL_TIMEOUT)
-            .map_err(KafkaError::client(format!("take over the transactional id {transactional_id}")))?;
-        Ok(Transactions { producer, open: false })
+        let producer = take_over(settings, transactional_id)?;
+        let (settings, transactional_id) = (settings.clone(), transactional_id.to_owned());
+        Ok(Transactions { settings, transactional_id, producer, began: None })
+    }
+
+    /// Takes over its own transactional id: whatever it has sent and not seen confirmed has no effect from now on.
+    pub fn renew(&mut self) -> Result<(), KafkaError> {
+        self.producer = take_over(&self.settings, &self.transactional_id)?;
+        self.began = None;
+        Ok(())
     }
 
     /// Adds a record to the transaction, which begins with its first one.
@@ -81,7 +96,7 @@ impl Transactions {
                     record = refused;
                     std::thread::sleep(Duration::from_millis(5));
                 }
-                Err((error, _)) => return Err(self.give_up(&format!("sending to {topic} {partition}"), &error)),
+                Err((error, _)) => return Err(broke_off(&format!("sending to {topic} {partition}"), error)),
             }
         }
     }
@@ -90,67 +105,56 @@ impl Transactions {
     ///
     /// # Errors
     /// Whatever the error, nothing of the transaction is committed, unless the brokers' last answer was lost: the committed
-    /// offsets, read anew, tell.
+    /// offsets, read anew after [`Transactions::renew`], tell.
     pub fn commit(&mut self, inputs: &[Commit], member: &GroupMember) -> Result<(), TxnError> {
-        self.begin()?;
-        let list = match list_of_commits(inputs) {
-            Ok(list) => list,
-            Err(error) => return Err(self.give_up("noting offsets", &error)),
-        };
-        let Some(metadata) = member.metadata() else {
-            return Err(self.abort("the member is in no group", "committing"));
-        };
-        if let Err(error) = self.producer.send_offsets_to_transaction(&list, &metadata, CALL_TIMEOUT) {
-            return Err(self.give_up("committing offsets", &error));
-        }
-        match self.producer.commit_transaction(CALL_TIMEOUT) {
-            Ok(()) => {
-                self.open = false;
-                Ok(())
-            }
-            Err(error) => Err(self.give_up("committing", &error)),
-        }
-    }
-
-    /// Gives the open transaction up, if there is one.
-    pub fn abandon(&mut self) -> Result<(), TxnError> {
-        if !self.open {
-            return Ok(());
-        }
-        match self.abort("its input is not ours any more", "abandoning it") {
-            fatal @ TxnError::Fatal { .. } => Err(fatal),
-            TxnError::Aborted { .. } => Ok(()),
-        }
-    }
-
-    fn begin(&mut self) -> Result<(), TxnError> {
-        if !self.open {
-            if let Err(error) = self.producer.begin_transaction() {
-                return Err(TxnError::Fatal { doing: "beginning it".into(), reason: error.to_string() });
-            }
-            self.open = true;
+        let began = self.begin()?;
+        let list = list_of_commits(inputs).map_err(|error| broke_off("noting offsets", error))?;
+        let metadata = member.metadata().ok_or_else(|| broke_off("committing", "the member is in no group"))?;
+        self.producer
+            .send_offsets_to_transaction(&list, &metadata, CALL_TIMEOUT)
+            .map_err(|error| broke_off("committing offsets", error))?;
+        self.producer.commit_transaction(CALL_TIMEOUT).map_err(|error| broke_off("committing", error))?;
+        self.began = None;
+        let took = began.elapsed();
+        if took >= QUICK {
+            tracing::info!(self.transactional_id, ?took, "a request of the transaction may still be on its way");
+            self.renew().map_err(|error| broke_off("taking over after a slow commit", error))?;
         }
         Ok(())
     }
 
-    /// Aborts after an error, if the producer can go on at all.
-    fn give_up(&mut self, doing: &str, error: &ClientError) -> TxnError {
-        if let ClientError::Transaction(details) = error
-            && details.is_fatal()
-        {
-            return TxnError::Fatal { doing: doing.to_owned(), reason: error.to_string() };
+    /// When the open transaction began, which is now if none is open.
+    fn begin(&mut self) -> Result<Instant, TxnError> {
+        if let Some(began) = self.began {
+            return Ok(began);
         }
-        self.abort(&error.to_string(), doing)
+        let began = Instant::now();
+        self.producer.begin_transaction().map_err(|error| broke_off("beginning it", error))?;
+        self.began = Some(began);
+        Ok(began)
     }
+}
 
-    fn abort(&mut self, reason: &str, doing: &str) -> TxnError {
-        match self.producer.abort_transaction(CALL_TIMEOUT) {
-            Ok(()) => {
-                self.open = false;
-                TxnError::Aborted { doing: doing.to_owned(), reason: reason.to_owned() }
-            }
-            // Also where the brokers are away for long: a new producer settles it when they are back.
-            Err(error) => TxnError::Fatal { doing: doing.to_owned(), reason: format!("{reason}; aborting: {error}") },
-        }
-    }
+fn take_over(settings: &KafkaSettings, transactional_id: &str) -> Result<ThreadedProducer<Plain>, KafkaError> {
+    let ms = |duration: Duration| duration.as_millis().to_string();
+    let producer: ThreadedProducer<Plain> = settings
+        .client()
+        .set("transactional.id", transactional_id)
+        .set("transaction.timeout.ms", ms(TRANSACTION_TIMEOUT))
+        .set("socket.timeout.ms", ms(SOCKET_TIMEOUT))
+        .set("retry.backoff.ms", ms(RETRY_BACKOFF))
+        .set("retry.backoff.max.ms", ms(RETRY_BACKOFF))
+        .set("compression.codec", "zstd")
+        .set("compression.level", "1")
+        .set("linger.ms", "5")
+        .create_with_context(Plain::default())
+        .map_err(KafkaError::client("make a transactional producer"))?;
+    producer
+        .init_transactions(TAKE_OVER_TIMEOUT)
+        .map_err(KafkaError::client(format!("take over the transactional id {transactional_id}")))?;
+    Ok(producer)
+}
+
+fn broke_off(doing: &str, reason: impl ToString) -> TxnError {
+    TxnError { doing: doing.to_owned(), reason: reason.to_string() }
 }

@@ -4,6 +4,7 @@
 //! again at the same address with the same data, as tests of failures need it.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -78,6 +79,11 @@ impl KafkaNode {
     /// The address that asks for SASL PLAIN (SASL_PLAINTEXT); there is one when the options name users.
     pub fn sasl_bootstrap(&self) -> Option<String> {
         self.config.sasl_port.map(|port| format!("127.0.0.1:{port}"))
+    }
+
+    /// Where a proxy passes on what it gets; there is such a listener when the options name the proxy's port.
+    pub fn behind_proxy(&self) -> Option<SocketAddr> {
+        self.config.proxied.map(|(port, _)| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
     /// The process id while it runs.

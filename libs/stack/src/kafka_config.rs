@@ -14,6 +14,8 @@ pub struct NodeConfig {
     /// Set when there are users: the port of the listener that asks for a password.
     pub sasl_port: Option<u16>,
     pub sasl_users: Vec<(String, String)>,
+    /// The port of a listener behind a proxy, and the proxy's port, which is what the listener's clients are told.
+    pub proxied: Option<(u16, u16)>,
     /// Id and controller port of every node, this one included.
     pub voters: Vec<(u16, u16)>,
     pub data: PathBuf,
@@ -32,15 +34,19 @@ impl NodeConfig {
             Some(port) => (format!(",SASL://127.0.0.1:{port}"), format!(",SASL://127.0.0.1:{port}")),
             None => Default::default(),
         };
+        let (proxied_listener, proxied_advertised) = match self.proxied {
+            Some((port, proxy)) => (format!(",PROXIED://127.0.0.1:{port}"), format!(",PROXIED://127.0.0.1:{proxy}")),
+            None => Default::default(),
+        };
         let mut text = format!(
             "process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{sasl_listener}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}{sasl_advertised}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{sasl_listener}{proxied_listener}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{sasl_advertised}{proxied_advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,PROXIED:PLAINTEXT
 log.dirs={data}
 default.replication.factor={replicas}
 min.insync.replicas={min_in_sync}
@@ -149,6 +155,7 @@ mod tests {
             controller_port: 9093,
             sasl_port,
             sasl_users: vec![("alice".into(), "secret".into())],
+            proxied: None,
             voters: voters.to_vec(),
             data: "/data".into(),
         }
@@ -171,6 +178,17 @@ mod tests {
         let with = node(&[(1, 9093)], Some(9094)).server_properties();
         assert!(with.contains("advertised.listeners=PLAINTEXT://127.0.0.1:9092,SASL://127.0.0.1:9094\n"));
         assert!(with.contains(" user_alice=\"secret\";\n"));
+    }
+
+    #[test]
+    fn clients_behind_a_proxy_are_told_its_port_and_others_are_not() {
+        let behind = NodeConfig { proxied: Some((9095, 9096)), ..node(&[(1, 9093)], None) }.server_properties();
+        assert!(
+            behind.contains(
+                "listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093,PROXIED://127.0.0.1:9095\n"
+            )
+        );
+        assert!(behind.contains("advertised.listeners=PLAINTEXT://127.0.0.1:9092,PROXIED://127.0.0.1:9096\n"));
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct StackOptions {
     pub heap_mb: u32,
     /// With users there is a second listener, which asks for SASL PLAIN: [`KafkaNode::sasl_bootstrap`].
     pub sasl_users: Vec<(String, String)>,
+    /// With the port of a proxy the first broker has one more listener, [`KafkaNode::behind_proxy`], whose clients are told to
+    /// connect to the proxy.
+    pub proxy_port: Option<u16>,
     /// The cgroup that all processes are in; the caller's when there is none. Not together with a user.
     pub cgroup: Option<PathBuf>,
     /// Who all processes run as, and whose the data and the logs are; the caller when there is none.
@@ -54,6 +57,7 @@ impl Default for StackOptions {
             brokers: 1,
             heap_mb: 512,
             sasl_users: Vec::new(),
+            proxy_port: None,
             cgroup: None,
             user: None,
             progress: Progress::default(),
@@ -250,6 +254,10 @@ fn node_configs(options: &StackOptions, held: &mut Vec<Port>) -> Result<Vec<Node
             controller_port,
             sasl_port: sasl.then(Port::free).transpose()?.map(&mut hold),
             sasl_users: options.sasl_users.clone(),
+            proxied: match options.proxy_port.filter(|_| id == 1) {
+                Some(proxy) => Some((hold(Port::free()?), proxy)),
+                None => None,
+            },
             voters: voters.clone(),
             data: PathBuf::new(),
         })

@@ -48,6 +48,9 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 /// A transaction may take a minute on its way; what takes longer hangs.
 const STALLS_AFTER: Duration = Duration::from_secs(180);
 
+/// Transactions that break off one after the other before the whole worker starts again, with a pause before it.
+const BREAKS_MAX: u32 = 3;
+
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// Runs until `stop` is set, or the replay has ended that it is part of. Troubles with the brokers are waited out.
@@ -95,6 +98,8 @@ struct Worker<'a> {
     split_since: Option<Instant>,
     units: BTreeMap<Partition, Unit>,
     committed_at: Instant,
+    /// Transactions that broke off since the last one that was committed.
+    breaks: u32,
     gauges: Gauges,
     told_at: Instant,
     /// Whether the group has answered.
@@ -136,6 +141,7 @@ impl<'a> Worker<'a> {
             split_since: None,
             units: BTreeMap::new(),
             committed_at: Instant::now(),
+            breaks: 0,
             gauges,
             told_at: Instant::now(),
             is_member: false,
@@ -170,7 +176,7 @@ impl<'a> Worker<'a> {
                 }
             }
             GroupEvent::Assigned(assignments) => self.assigned(assignments)?,
-            GroupEvent::Revoked(gone) => self.revoked(&gone)?,
+            GroupEvent::Revoked(gone) => self.revoked(&gone),
             GroupEvent::Idle => {}
         }
         self.throttle()
@@ -245,7 +251,7 @@ impl<'a> Worker<'a> {
     }
 
     /// What a unit had not committed belongs to its successor.
-    fn revoked(&mut self, gone: &[TopicPartition]) -> Result<()> {
+    fn revoked(&mut self, gone: &[TopicPartition]) {
         for TopicPartition { topic, partition } in gone {
             if let Some(stream) = self.topics.iter().position(|name| name == topic) {
                 self.halves.remove(&(*partition, stream));
@@ -256,7 +262,6 @@ impl<'a> Worker<'a> {
             }
         }
         self.split_since = if self.halves.is_empty() { None } else { self.split_since };
-        Ok(self.transactions.abandon()?)
     }
 
     /// Holds back inputs that are too far ahead of their counterparts.
@@ -277,12 +282,16 @@ impl<'a> Worker<'a> {
             Ok(()) => {
                 metrics::TRANSACTIONS.add(&[self.mode.name()], 1);
                 self.committed_at = Instant::now();
+                self.breaks = 0;
                 Ok(())
             }
-            Err(error @ TxnError::Fatal { .. }) => Err(error.into()),
+            Err(error) if self.breaks == BREAKS_MAX => Err(error.into()),
             Err(error) => {
                 warn!(mode = self.mode.name(), %error, "building the state again");
                 metrics::ABORTS.add(&[self.mode.name()], 1);
+                self.breaks += 1;
+                // First: while a transaction is pending, the brokers do not tell the offsets in it.
+                self.transactions.renew()?;
                 self.rebuild()
             }
         }

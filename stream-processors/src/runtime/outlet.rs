@@ -118,5 +118,5 @@ impl Outlet {
 fn encode<R: Record + Serialize>(encoder: &Encoder, record: &R) -> Result<Vec<u8>, TxnError> {
     encoder
         .encode(record)
-        .map_err(|error| TxnError::Fatal { doing: format!("encoding a {}", R::NAME), reason: error.to_string() })
+        .map_err(|error| TxnError { doing: format!("encoding a {}", R::NAME), reason: error.to_string() })
 }
