@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use headwater_process::{Port, Reach, User};
+use headwater_process::{Port, Reach, User, program_folder};
 
 use crate::artifacts::Artifacts;
 use crate::disk;
@@ -71,6 +71,7 @@ pub struct Stack {
     nodes: Vec<KafkaNode>,
     registry: Option<Registry>,
     workspace: Workspace,
+    logs: PathBuf,
     /// Held for the processes, also while one of them is down.
     _ports: Vec<Port>,
     /// Holds the jars where their user finds them.
@@ -140,6 +141,7 @@ impl Stack {
             nodes: Vec::new(),
             registry: None,
             workspace,
+            logs: logs.clone(),
             _ports: Vec::new(),
             _reach: None,
             progress: options.progress.clone(),
@@ -201,6 +203,28 @@ impl Stack {
         self.registry.as_ref().map(Registry::url).unwrap_or_default()
     }
 
+    /// Where its logs stay when a test that fails drops it: the folder of its data is gone then.
+    pub fn logs_of_a_failure(&self) -> PathBuf {
+        // The programs of a workspace are in `target/debug`.
+        let target = program_folder().ok().and_then(|folder| Some(folder.parent()?.to_owned()));
+        let name = self.workspace.path().file_name().unwrap_or_default();
+        target.unwrap_or_else(std::env::temp_dir).join("test-logs").join(name)
+    }
+
+    /// Keeps what explains a failure; it is bounded as the logs are.
+    #[allow(clippy::print_stderr, reason = "a failed test shows it")]
+    fn keep_logs(&self) {
+        let kept = self.logs_of_a_failure();
+        let copy = |entry: std::fs::DirEntry| std::fs::copy(entry.path(), kept.join(entry.file_name()));
+        let copied = std::fs::create_dir_all(&kept)
+            .and_then(|()| std::fs::read_dir(&self.logs))
+            .and_then(|mut entries| entries.try_for_each(|entry| copy(entry?).map(drop)));
+        match copied {
+            Ok(()) => eprintln!("the logs of Kafka and the registry are in {}", kept.display()),
+            Err(error) => eprintln!("keeping the logs of Kafka and the registry in {}: {error}", kept.display()),
+        }
+    }
+
     /// Where data and logs are.
     pub fn data_dir(&self) -> &std::path::Path {
         self.workspace.path()
@@ -211,6 +235,9 @@ impl Drop for Stack {
     /// Kept data is closed in good order, all parts at once; temporary data goes with its processes.
     fn drop(&mut self) {
         if self.workspace.is_temporary() {
+            if std::thread::panicking() {
+                self.keep_logs();
+            }
             return;
         }
         self.progress.say("Stopping Kafka and the registry");

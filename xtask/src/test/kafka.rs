@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
@@ -22,11 +23,11 @@ pub struct SharedKafka {
 }
 
 impl SharedKafka {
-    /// Returns at once: it becomes ready while tests without Kafka run.
-    pub fn start() -> Result<Self> {
+    /// Returns at once: it becomes ready while tests without Kafka run. Its logs stay in a folder.
+    pub fn start(logs: &Path) -> Result<Self> {
         let program = run::root().join("target/debug/test-stack");
         let mut command = Command::new(&program);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        command.arg(logs).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         // SAFETY: prctl is a system call that is safe between fork and exec.
         unsafe {
             command.pre_exec(|| {

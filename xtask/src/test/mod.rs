@@ -73,6 +73,10 @@ pub fn run(options: &Options) -> Result<()> {
     })?;
 
     let logs = run::root().join("target/test-logs");
+    if options.only.is_none() {
+        // Each failed test leaves the logs of its Kafka there. The folder may not be there yet.
+        let _ = fs::remove_dir_all(&logs);
+    }
     fs::create_dir_all(&logs).with_context(|| format!("make the folder {}", logs.display()))?;
     let mut cases = Vec::new();
     for program in &programs {
@@ -80,7 +84,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let plan = plan(cases, options);
     let needs_kafka = plan.jobs.iter().any(|job| !matches!(job.turn, Turn::Background | Turn::Test(Class::Pure)));
-    let kafka = needs_kafka.then(SharedKafka::start).transpose()?;
+    let kafka = needs_kafka.then(|| SharedKafka::start(&logs.join("shared-kafka"))).transpose()?;
     println!("\n=== {} tests and checks; the output of each is in {}", plan.jobs.len(), logs.display());
     let done = runner::run_all(plan.jobs, &logs, kafka)?;
 
