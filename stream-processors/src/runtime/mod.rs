@@ -35,6 +35,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// Outputs of several partitions that come at about the same time share a transaction.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What was read and gave nothing to publish is committed too, so that a quiet time is not read again after each restart.
+const QUIET_COMMIT_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How long the two halves of a pair of partitions may be with different members.
 const SPLIT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -155,7 +158,10 @@ impl<'a> Worker<'a> {
             self.step()?;
             self.ask_in_silence();
             self.tell();
-            if self.committed_at.elapsed() >= COMMIT_INTERVAL && self.units.values().any(Unit::has_outputs) {
+            let since = self.committed_at.elapsed();
+            if (since >= COMMIT_INTERVAL && self.units.values().any(Unit::has_outputs))
+                || (since >= QUIET_COMMIT_INTERVAL && self.units.values().any(Unit::has_read))
+            {
                 self.commit()?;
             }
             self.refuse_split()?;

@@ -26,6 +26,8 @@ pub struct Unit {
     processor: Box<dyn Processor>,
     inputs: Vec<Position>,
     dead_letters: Vec<Dead>,
+    /// Since the last commit.
+    has_read: bool,
 }
 
 struct Position {
@@ -67,6 +69,7 @@ impl Unit {
             inputs: positions.collect(),
             processor: mode.processor(settings, partitions, partition, &checkpoints),
             dead_letters: Vec::new(),
+            has_read: false,
         }
     }
 
@@ -83,6 +86,7 @@ impl Unit {
     ) -> Result<()> {
         self.inputs[stream].next_offset = message.offset().next();
         self.inputs[stream].records += 1;
+        self.has_read = true;
         let header = mode.control_header();
         let (kind, bytes) = match (message.value(), message.header(header)) {
             (Some(value), _) => (Kind::Value, value),
@@ -128,6 +132,11 @@ impl Unit {
         self.processor.has_outputs() || !self.dead_letters.is_empty()
     }
 
+    /// Whether it has read anything since [`Unit::commits`] was asked for.
+    pub fn has_read(&self) -> bool {
+        self.has_read
+    }
+
     /// Whether nothing more comes of it: it is done, or it waits for more of an input than there is.
     pub fn is_at_end(&self, ends: &[Offset]) -> bool {
         let is_read = |stream: usize| self.inputs[stream].next_offset >= ends[stream] || !self.processor.wants(stream);
@@ -158,7 +167,8 @@ impl Unit {
     }
 
     /// What to commit for each input. Valid once the outputs were taken.
-    pub fn commits(&self, topics: &[String], partition: Partition) -> Vec<Commit> {
+    pub fn commits(&mut self, topics: &[String], partition: Partition) -> Vec<Commit> {
+        self.has_read = false;
         let checkpoints = self.processor.checkpoints();
         topics
             .iter()

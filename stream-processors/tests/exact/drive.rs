@@ -75,7 +75,7 @@ pub fn drive(make: &Make<'_>, logs: &[&Log], schemas: &Schemas<'_>, pace: Pace) 
                 let from = checkpoints[stream].as_ref().map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from);
                 places[stream] = log.partition_point(|entry| entry.offset < from);
             }
-        } else if processor.has_outputs() && random.chance(70) {
+        } else if random.chance(if processor.has_outputs() { 70 } else { 3 }) {
             commit(processor.as_mut(), logs, &places, &mut checkpoints, &mut committed);
         }
     }
