@@ -110,6 +110,7 @@ impl Transactions {
         let began = self.begin()?;
         let list = list_of_commits(inputs).map_err(|error| broke_off("noting offsets", error))?;
         let metadata = member.metadata().ok_or_else(|| broke_off("committing", "the member is in no group"))?;
+        self.await_answers()?;
         self.producer
             .send_offsets_to_transaction(&list, &metadata, CALL_TIMEOUT)
             .map_err(|error| broke_off("committing offsets", error))?;
@@ -119,6 +120,19 @@ impl Transactions {
         if took >= QUICK {
             tracing::info!(self.transactional_id, ?took, "a request of the transaction may still be on its way");
             self.renew().map_err(|error| broke_off("taking over after a slow commit", error))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the records are with the brokers. While the transaction before is not quite over, the library asks for the
+    /// partitions of records again at once, and for those of offsets only after the whole pause: so they go second.
+    fn await_answers(&self) -> Result<(), TxnError> {
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        while self.producer.in_flight_count() > 0 {
+            if Instant::now() > deadline {
+                return Err(broke_off("sending", "the brokers do not answer"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
