@@ -112,10 +112,11 @@ fn the_second_listener_knows_right_from_wrong_passwords() {
 
     // What Kafka said outlives a test that fails, and its data does not.
     let (logs, folder) = (stack.logs_of_a_failure(), stack.data_dir().to_owned());
-    let failed = std::panic::catch_unwind(move || {
+    let failed = std::thread::spawn(move || {
         let _stack = stack;
         panic!("as a test that fails");
     });
+    let failed = failed.join();
     let said = std::fs::read_to_string(logs.join("kafka-1.log")).unwrap();
     std::fs::remove_dir_all(&logs).unwrap();
     assert!(failed.is_err() && !folder.exists() && said.contains("Kafka"), "{said}");
