@@ -176,7 +176,7 @@ fn request(r: &Request<'_>) -> String {
         side(r.side),
         r.operation,
         result,
-        latency(r.duration_ns as f64 / 1e3),
+        latency(r.latency_ns() as f64 / 1e3),
         bytes(r.request_bytes as f64),
         bytes(r.response_bytes as f64),
         r.remote_address,

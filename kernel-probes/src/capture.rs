@@ -14,7 +14,7 @@ use headwater_probe_types::{
 use crate::{
     buffers::{self, Room},
     events, interest as table, lifecycle, position,
-    socket::{Sock, TcpSock},
+    socket::{Sock, TcpSock, tcp_state},
     source::Source,
     state,
 };
@@ -158,6 +158,14 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
         buffers::add(count::RING_FULL_DATA, 1);
         return;
     };
+    let own_ended_first = match sock.state() {
+        tcp_state::CLOSE => {
+            matches!(state.closed_from, tcp_state::FIN_WAIT1 | tcp_state::FIN_WAIT2 | tcp_state::CLOSING)
+        }
+        // The state is the one before: who is in CLOSE_WAIT has got the other's FIN and sent none.
+        before => before != tcp_state::CLOSE_WAIT,
+    };
+    let client_ended_first = own_ended_first == (state.role == role::CLIENT);
     *event = DataEvent {
         kind: kind::END_OF_STREAM,
         captured_bytes: 0,
@@ -166,7 +174,7 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
         at_ns: unsafe { bpf_ktime_get_ns() },
         position: position::end(sock, tcp, state, way),
         other_position: position::end(sock, tcp, state, way ^ 1),
-        length: 0,
+        length: client_ended_first as u32,
         direction: way as u16,
         role: state.role as u16,
     };

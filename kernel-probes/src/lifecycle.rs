@@ -99,6 +99,7 @@ fn closed(sock: Sock, tcp: TcpSock, old: u32) {
         state.flags |= flag::OWN_FIN;
     }
     if is_aborted {
+        state.flags |= flag::ABORTED;
         settle(state);
     } else if !sock.is_dead() && waits_for_its_program(sock, tcp, state) {
         state.flags |= flag::CLOSE_HELD;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use headwater_histogram::Histogram;
 
 use crate::records::{
-    Agent, Alert, AlertState, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Latency, Missing,
+    Agent, Alert, AlertState, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Kind, Latency, Missing,
     Partial, PartitionClosed, Request, Side, Watermark, Workload,
 };
 
@@ -19,6 +19,7 @@ pub fn request() -> Request<'static> {
         duration_ns: 250_001_000,
         time_to_first_byte_ns: 249_000_000,
         protocol: "http",
+        kind: Kind::Stream,
         method: "POST",
         path: "/orders/{id}",
         operation: "POST /orders/{id}",

@@ -11,7 +11,7 @@ use headwater_processors::join::{Join, JoinSettings};
 use headwater_processors::processor::{Checkpoint, Input, Kind, Output, Processor};
 use headwater_processors::replay::{Place, Plan};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Dropped, Flow, FlowState, Record, Request, Side, Watermark};
+use headwater_schemas::records::{Dropped, Flow, FlowState, Kind as RequestKind, Record, Request, Side, Watermark};
 use headwater_schemas::wire::{Encoder, WriterSchema, split};
 use headwater_testing::Random;
 use proptest::prelude::*;
@@ -155,6 +155,7 @@ fn request<'a>(id: &'a str, side: Side, position: i64, at_us: i64, workload: &'a
         duration_ns: 1_000_000 + position * 977 % 5_000_000,
         time_to_first_byte_ns: 900_000,
         protocol: "http",
+        kind: RequestKind::Call,
         method: "GET",
         path: "/",
         operation: if position % 5 == 0 { "GET /a" } else { "GET /b" },

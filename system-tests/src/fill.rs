@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin, partition_of};
-use headwater_schemas::records::{Dropped, Request, Side, Watermark};
+use headwater_schemas::records::{Dropped, Kind, Request, Side, Watermark};
 use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
 use headwater_schemas::wire::Encoder;
 
@@ -123,6 +123,7 @@ fn request<'a>(id: &'a str, number: u64, side: Side, at_us: i64) -> Request<'a> 
         duration_ns: 200_000 + (number % 997) as i64 * 3_000,
         time_to_first_byte_ns: 190_000,
         protocol: "http",
+        kind: Kind::Call,
         method,
         path,
         operation,

@@ -15,7 +15,8 @@ pub mod kind {
     pub const OPEN: u32 = 2;
     /// [`crate::SocketEvent`]: a socket was closed.
     pub const CLOSE: u32 = 3;
-    /// [`crate::DataEvent`] without bytes: the program read the end of the stream, or ended the one that it writes.
+    /// [`crate::DataEvent`] without bytes: the program read the end of the stream, or ended the one that it writes. Its length is 1 if
+    /// the connection's client ended its stream first, and 0 if the server did.
     pub const END_OF_STREAM: u32 = 4;
     /// [`crate::CgroupEvent`] and the path behind it: a cgroup was made, renamed or removed.
     pub const CGROUP: u32 = 5;
@@ -69,6 +70,8 @@ pub mod flag {
     /// More than one thread has used the direction.
     pub const SHARED_SEND: u32 = 2048;
     pub const SHARED_RECEIVE: u32 = 4096;
+    /// The program closed the socket with bytes unread, so that the kernel sent a reset instead of a FIN.
+    pub const ABORTED: u32 = 8192;
 }
 
 /// A send or receive call moved bytes. The captured bytes follow it in the ring buffer.

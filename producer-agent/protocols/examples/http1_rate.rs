@@ -6,9 +6,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use headwater_protocols::http1::{Connection, Options};
 use headwater_protocols::operation::{Asked, Bounds, Operations};
-use headwater_protocols::{Direction, Event, Position, Segment, Side};
+use headwater_protocols::{Direction, Event, Options, Parser, Position, Segment, Side};
 
 const REQUEST: &[u8] = b"GET /api/v1/users/12345?fields=name,email HTTP/1.1\r\n\
     Host: shop.example.org\r\n\
@@ -39,12 +38,12 @@ fn main() {
     let (head, rest) = REQUEST.split_at(100);
     let split = [(head, 100), (rest, rest.len() as u64), (RESPONSE, with_body)];
     measure("a request head in two pieces", run_for, &split, None);
-    println!("{} bytes for an idle connection", size_of::<Connection>());
+    println!("{} bytes for an idle connection", size_of::<Parser>());
 }
 
 /// Exchanges one after another on one kept-alive connection. All segments but the last are of the request.
 fn measure(name: &str, run_for: Duration, segments: &[(&[u8], u64)], mut operations: Option<Operations<()>>) {
-    let mut connection = Connection::new(Side::Server, Options::default());
+    let mut connection = Parser::new(Side::Server, &Options::default());
     let mut positions = [Position::START; 2];
     let (mut exchanges, mut now_ns) = (0u64, 0);
     let (begun, cpu_begun_ns) = (Instant::now(), cpu_time_ns());

@@ -3,23 +3,21 @@
 
 use headwater_protocols::http1::Options;
 use headwater_protocols::operation::{Asked, Bounds, Operations};
-use headwater_protocols::{CloseReason, Direction, Event, Options as AllOptions, Parser, Position, Segment, Side};
+use headwater_protocols::{
+    CloseReason, Direction, Event, Options as AllOptions, OrderOptions, Parser, Position, Segment, Side,
+};
 
 /// Small bounds, so that short inputs reach them.
-const OPTIONS: Options = Options {
-    head_bytes_max: 200,
-    pending_exchanges_max: 3,
-    early_segments_max: 3,
-    early_bytes_max: 100,
-    path_bytes_max: 20,
-};
+const OPTIONS: Options = Options { head_bytes_max: 200, pending_exchanges_max: 3, path_bytes_max: 20 };
+
+const ORDER: OrderOptions = OrderOptions { early_segments_max: 3, early_bytes_max: 100 };
 
 /// Reads the input as: one byte of settings, then for each segment six bytes that describe it, then its bytes.
 /// Returns how many exchanges came out.
 pub fn run(input: &[u8]) -> u64 {
     let Some((settings, mut rest)) = input.split_first() else { return 0 };
     let side = if settings & 1 == 0 { Side::Client } else { Side::Server };
-    let mut parser = Parser::new(side, &AllOptions { http1: OPTIONS });
+    let mut parser = Parser::new(side, &AllOptions { order: ORDER, http1: OPTIONS });
     let mut checks = Checks::default();
     // Starting near the end of what a position can be must not overflow.
     let base = [0, 0, 5_000, u64::MAX - 500][usize::from(settings >> 1 & 3)];
@@ -49,11 +47,16 @@ pub fn run(input: &[u8]) -> u64 {
         let segment = Segment { position: start, length, captured: bytes, at_ns, other_position };
         parser.segment(direction, &segment, &mut |event| checks.take(event));
     }
-    let how = [CloseReason::Finished, CloseReason::Reset, CloseReason::TimedOut, CloseReason::Unobserved];
+    let by = if settings >> 5 & 1 == 0 { Side::Client } else { Side::Server };
+    if settings >> 6 & 1 == 1 {
+        parser.end_of_stream(Direction::Request, checks.now_ns, by, &mut |event| checks.take(event));
+        parser.end_of_stream(Direction::Response, checks.now_ns, by, &mut |event| checks.take(event));
+    }
+    let how = [CloseReason::Finished { by }, CloseReason::Reset { by }, CloseReason::TimedOut, CloseReason::Unobserved];
     parser.close(checks.now_ns, how[usize::from(settings >> 3 & 3)], &mut |event| checks.take(event));
     assert!(parser.is_idle(), "something is left after the close");
     let events = checks.events;
-    parser.close(checks.now_ns, CloseReason::Finished, &mut |event| checks.take(event));
+    parser.close(checks.now_ns, CloseReason::Finished { by }, &mut |event| checks.take(event));
     assert_eq!(events, checks.events, "the second close emitted something");
     checks.exchanges
 }

@@ -2,7 +2,7 @@
 //! target and a test on the stable toolchain share it.
 
 use headwater_protocols::{
-    CloseReason, Direction, Event, Exchange, Options, Parser, Position, Recognition, Segment, Side,
+    CloseReason, Code, Direction, Event, Exchange, Kind, Options, Outcome, Parser, Position, Recognition, Segment, Side,
 };
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PURGE", "x-any!1"];
@@ -66,7 +66,7 @@ fn check(side: Side, turns: &[Turn], wire: &Wire) {
     }
     let recognised = if turns.is_empty() { Recognition::Undecided } else { Recognition::Recognised };
     assert_eq!(parser.recognition(), recognised);
-    parser.close(closed_ns, CloseReason::Finished, &mut take);
+    parser.close(closed_ns, CloseReason::Finished { by: Side::Server }, &mut take);
     assert_eq!(expected.next(), None, "of {} exchanges", turns.len());
 }
 
@@ -208,6 +208,14 @@ impl Wire {
                 response_started_ns: Some(self.at_ns(Direction::Response, final_position)),
                 response_ended_ns: Some(response_ended_ns),
                 completed_ns: if turn.until_close { closed_ns } else { response_ended_ns },
+                protocol: "http",
+                kind: Kind::Call,
+                outcome: match turn.status {
+                    ..400 => Outcome::Ok,
+                    400..500 => Outcome::ClientError,
+                    500.. => Outcome::ServerError,
+                },
+                code: Code::new(turn.status.to_string().as_bytes()),
                 failure: None,
             }
         };

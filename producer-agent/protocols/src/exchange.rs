@@ -1,5 +1,7 @@
 //! What a parser gives: exchanges, and losses by reason.
 
+use std::fmt;
+
 use crate::Position;
 
 /// Receives what a parser has found, in the order in which it became known.
@@ -21,6 +23,7 @@ pub struct Exchange<'a> {
     pub request_position: Position,
     /// Position of the first byte of the response, interim responses included. None if no byte came.
     pub response_position: Option<Position>,
+    /// What is asked for: a method, a command.
     pub method: &'a str,
     /// The target's path without query and fragment; `*` and the authority of a CONNECT stand as they are.
     pub path: &'a str,
@@ -44,8 +47,85 @@ pub struct Exchange<'a> {
     /// decreases from one exchange of a connection to the next. For messages with a length this is the time of their
     /// last byte; without one, of the event that proved the end: the next exchange, or the close.
     pub completed_ns: u64,
+    /// The protocol's name, as it stands in records.
+    pub protocol: &'static str,
+    pub kind: Kind,
+    /// What became of it, by the rules of its protocol.
+    pub outcome: Outcome,
+    /// What the protocol says of the outcome: `503`. Empty if it said nothing.
+    pub code: Code,
     /// Why there is no complete response, if there is none.
     pub failure: Option<Failure>,
+}
+
+/// What became of an exchange. Each protocol says what counts as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Ok,
+    /// It was asked for what cannot be had.
+    ClientError,
+    /// Whoever was asked has failed.
+    ServerError,
+    /// Nothing came back.
+    Unanswered,
+    /// The client left before it could be told.
+    Unknown,
+}
+
+impl Outcome {
+    /// Whoever was asked is to blame.
+    pub fn is_error(self) -> bool {
+        matches!(self, Self::ServerError | Self::Unanswered)
+    }
+}
+
+/// A short word or number of a protocol. What is longer than any code is cut.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Code {
+    text: [u8; Self::BYTES_MAX],
+    length: u8,
+}
+
+impl Code {
+    pub const BYTES_MAX: usize = 23;
+
+    /// Takes letters, digits and signs of ASCII, up to the first byte that is none.
+    pub fn new(text: &[u8]) -> Self {
+        let mut code = Self::default();
+        for (place, byte) in code.text.iter_mut().zip(text.iter().take_while(|byte| byte.is_ascii_graphic())) {
+            *place = *byte;
+            code.length += 1;
+        }
+        code
+    }
+
+    /// A status of three digits.
+    pub fn of_status(status: u16) -> Self {
+        let digit = |value: u16| b'0' + (value % 10) as u8;
+        Self::new(&[digit(status / 100), digit(status / 10), digit(status)])
+    }
+
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// What an exchange is to those who wait for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Somebody asks and waits for the answer.
+    #[default]
+    Call,
+    /// Nobody answers.
+    OneWay,
+    /// The answer goes on as long as there is something to tell: its end is nothing that anybody waits for, its first byte is.
+    Stream,
 }
 
 /// Why a request has no complete response.
@@ -55,9 +135,11 @@ pub enum Failure {
     RequestIncomplete,
     /// The connection was closed before the first byte of a response.
     NoResponse,
-    /// The connection was closed in the middle of the response.
+    /// The server closed the connection in the middle of the response.
     ResponseIncomplete,
-    /// The connection was reset before the response was known to be complete.
+    /// The client closed the connection in the middle of the response: it wanted no more of it.
+    ClientLeft,
+    /// The server reset the connection before the response was known to be complete, or either side before it began.
     Reset,
     /// The peer stopped answering before the response was known to be complete.
     TimedOut,
@@ -70,6 +152,7 @@ impl Failure {
             Self::RequestIncomplete => "request_incomplete",
             Self::NoResponse => "no_response",
             Self::ResponseIncomplete => "response_incomplete",
+            Self::ClientLeft => "client_left",
             Self::Reset => "reset",
             Self::TimedOut => "timed_out",
         }

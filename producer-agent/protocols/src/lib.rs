@@ -7,20 +7,35 @@
 //! here does I/O, reads a clock or panics on bad input; the same segments give the same events. Every buffer has a
 //! bound, set in the options of the protocol.
 //!
-//! A protocol is a folder with a parser of its own, and one variant of [`Parser`]. What all of them share stands
-//! beside: the input in `segment.rs`, the output in `exchange.rs`, the names of operations in [`operation`].
+//! A protocol is a folder that implements [`Protocol`], and one variant of [`Parser`]. What all of them share stands beside and knows
+//! none of them: the input in `segment.rs`, the order of the segments in `order.rs`, the rest of a segment in `cursor.rs`, heads in
+//! pieces in `partial.rs`, losses that are held back in `losses.rs`, the output in `exchange.rs`, the names of operations in
+//! [`operation`].
 
+mod connection;
+mod cursor;
+mod early;
 mod exchange;
 pub mod http1;
+mod losses;
 pub mod operation;
+mod order;
+mod partial;
+mod protocol;
+pub mod redis;
 mod segment;
+mod stream;
 
-pub use exchange::{Event, Exchange, Failure, Loss, LossReason, Sink};
+pub use connection::{Connection, Options as OrderOptions};
+pub use cursor::Cursor;
+pub use exchange::{Code, Event, Exchange, Failure, Kind, Loss, LossReason, Outcome, Sink};
+pub use protocol::{Interest, Protocol};
 pub use segment::{CloseReason, Direction, Position, Segment, Side};
 
 /// The bounds of every protocol's parser.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    pub order: OrderOptions,
     pub http1: http1::Options,
 }
 
@@ -39,12 +54,12 @@ pub enum Recognition {
 /// Follows one connection in whichever protocol it speaks. HTTP/1 is the one known so far.
 #[derive(Debug)]
 pub enum Parser {
-    Http1(http1::Connection),
+    Http1(Connection<http1::Http1>),
 }
 
 impl Parser {
     pub fn new(side: Side, options: &Options) -> Self {
-        Self::Http1(http1::Connection::new(side, options.http1))
+        Self::Http1(Connection::new(side, options.order, http1::Http1::new(options.http1)))
     }
 
     /// Takes the bytes that one system call moved.
@@ -54,11 +69,10 @@ impl Parser {
         }
     }
 
-    /// The bytes of a direction up to `to` were moved, and what no segment has told of will not be seen: before the connection ends,
-    /// this tells what was answered past the capture from what was not answered.
-    pub fn unseen(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
+    /// A side has ended its stream, and all that it said was seen. `by` is the side that ended its own first.
+    pub fn end_of_stream(&mut self, direction: Direction, at_ns: u64, by: Side, sink: &mut Sink<'_>) {
         match self {
-            Self::Http1(connection) => connection.unseen(direction, to, sink),
+            Self::Http1(connection) => connection.end_of_stream(direction, at_ns, by, sink),
         }
     }
 
@@ -76,6 +90,20 @@ impl Parser {
         }
     }
 
+    pub fn recognition(&self) -> Recognition {
+        match self {
+            Self::Http1(connection) => connection.recognition(),
+        }
+    }
+
+    /// The bytes of a direction up to `to` were moved, and what no segment has told of will not be seen: before the connection ends,
+    /// this tells what was answered past the capture from what was not answered.
+    pub fn unseen(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
+        match self {
+            Self::Http1(connection) => connection.unseen(direction, to, sink),
+        }
+    }
+
     /// What is allocated for the connection, without the parser itself. It is bounded by the options of its protocol.
     pub fn heap_bytes(&self) -> usize {
         match self {
@@ -83,16 +111,17 @@ impl Parser {
         }
     }
 
-    pub fn recognition(&self) -> Recognition {
+    /// What would be of use next in this direction. More does no harm.
+    pub fn interest(&self, direction: Direction) -> Interest {
         match self {
-            Self::Http1(connection) => connection.recognition(),
+            Self::Http1(connection) => connection.interest(direction),
         }
     }
 
     /// The protocol's name, as it stands in records.
     pub fn protocol(&self) -> &'static str {
         match self {
-            Self::Http1(_) => "http",
+            Self::Http1(_) => http1::Http1::NAME,
         }
     }
 }

@@ -8,6 +8,13 @@ pub enum Side {
 }
 
 impl Side {
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+
     /// Whether this side writes in that direction; it reads in the other one.
     pub fn sends(self, direction: Direction) -> bool {
         matches!((self, direction), (Self::Client, Direction::Request) | (Self::Server, Direction::Response))
@@ -74,13 +81,14 @@ pub struct Segment<'a> {
     pub other_position: Position,
 }
 
-/// How a connection came to its end.
+/// How a connection came to its end. `by` is the side that ended it first: whoever let go of a connection before everything was said
+/// is not let down by the other one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
     /// Orderly, by FIN.
-    Finished,
-    /// By RST, from either side.
-    Reset,
+    Finished { by: Side },
+    /// By RST. A program that closes its socket with bytes unread sends one.
+    Reset { by: Side },
     /// The peer stopped answering.
     TimedOut,
     /// The connection may live on, but is no longer watched. What is open becomes a loss, not a failure.

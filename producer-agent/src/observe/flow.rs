@@ -1,7 +1,7 @@
 //! What a connection did since its last [`Flow`] record.
 
-use headwater_probe_loader::types::{SocketRecord, flag};
-use headwater_protocols::CloseReason;
+use headwater_probe_loader::types::{SocketRecord, flag, role};
+use headwater_protocols::{CloseReason, Side};
 use headwater_schemas::records::{Flow, FlowState};
 
 use super::Output;
@@ -51,10 +51,21 @@ pub fn last(
 
 /// How the connection ended, for what was still open on it.
 pub fn close_reason(socket: &SocketRecord) -> CloseReason {
+    let own = if u32::from(socket.role) == role::CLIENT { Side::Client } else { Side::Server };
+    let is_aborted = socket.flags & flag::ABORTED != 0;
+    // What the socket was before tells who ended it first.
+    let by = match socket.tcp_state {
+        tcp_state::FIN_WAIT1 | tcp_state::FIN_WAIT2 | tcp_state::TIME_WAIT | tcp_state::CLOSING => own,
+        // A client that closes its socket with bytes unread leaves, whatever the server has said meanwhile.
+        tcp_state::CLOSE_WAIT if is_aborted => Side::Client,
+        tcp_state::CLOSE_WAIT | tcp_state::LAST_ACK => own.opposite(),
+        _ if is_aborted || socket.error == 0 => own,
+        _ => own.opposite(),
+    };
     match socket.error as i32 {
-        0 => CloseReason::Finished,
         libc::ETIMEDOUT => CloseReason::TimedOut,
-        _ => CloseReason::Reset,
+        0 if !is_aborted => CloseReason::Finished { by },
+        _ => CloseReason::Reset { by },
     }
 }
 
@@ -63,6 +74,16 @@ struct Told<'a> {
     state: FlowState,
     failure: Option<&'a str>,
     attempts: i64,
+}
+
+/// include/net/tcp_states.h
+mod tcp_state {
+    pub const FIN_WAIT1: u32 = 4;
+    pub const FIN_WAIT2: u32 = 5;
+    pub const TIME_WAIT: u32 = 6;
+    pub const CLOSE_WAIT: u32 = 8;
+    pub const LAST_ACK: u32 = 9;
+    pub const CLOSING: u32 = 11;
 }
 
 fn publish(

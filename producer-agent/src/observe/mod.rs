@@ -19,7 +19,7 @@ use std::time::Duration;
 use headwater_probe_loader::Event;
 use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, role};
 use headwater_protocols::operation::{Bounds, Counts as OperationCounts, Operations};
-use headwater_protocols::{CloseReason, Direction, Options, Position, Segment};
+use headwater_protocols::{CloseReason, Direction, Options, Position, Segment, Side as ProtocolSide};
 use headwater_schemas::records::{Flow, Request, Side};
 use rustc_hash::FxHashMap;
 
@@ -241,8 +241,8 @@ impl Observer {
             let positions =
                 [(Direction::Request, Position(event.other_position)), (Direction::Response, Position(event.position))];
             request::reached(connection, positions, &self.options, &mut self.operations, self.clock, out);
-            let reason = CloseReason::Finished;
-            request::close(connection, event.at_ns, reason, &self.options, &mut self.operations, self.clock, out);
+            let by = if event.length == 0 { ProtocolSide::Server } else { ProtocolSide::Client };
+            request::end_of_response(connection, event.at_ns, by, &self.options, &mut self.operations, self.clock, out);
             connection.book_memory(&mut self.shares);
         }
     }

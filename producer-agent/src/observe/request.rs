@@ -1,8 +1,10 @@
 //! Feeds a connection's parser and turns its exchanges into [`Request`] records.
 
 use headwater_protocols::operation::{Asked, Operations};
-use headwater_protocols::{CloseReason, Direction, Event, Exchange, LossReason, Position, Segment};
-use headwater_schemas::records::Request;
+use headwater_protocols::{
+    CloseReason, Direction, Event, Exchange, Failure, Kind, LossReason, Outcome, Position, Segment, Side,
+};
+use headwater_schemas::records::{self, Request};
 
 use super::connection::{Connection, Identity, Service};
 use super::{ObserverOptions, Output, Paths};
@@ -47,6 +49,23 @@ pub fn reached(
     }
 }
 
+/// The end of the server's stream, all of which was seen; `by` ended its own first.
+pub fn end_of_response(
+    connection: &mut Connection,
+    at_ns: u64,
+    by: Side,
+    options: &ObserverOptions,
+    operations: &mut Operations<Service>,
+    clock: Clock,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    let Connection { identity, parser, requests, errors, .. } = connection;
+    let context = Context { identity, protocol: parser.protocol(), options, clock };
+    parser.end_of_stream(Direction::Response, at_ns, by, &mut |event| {
+        publish(&event, &context, operations, requests, errors, out);
+    });
+}
+
 /// The end of a connection, or of its capture.
 pub fn close(
     connection: &mut Connection,
@@ -88,7 +107,7 @@ fn publish(
     match event {
         Event::Exchange(exchange) => {
             *requests += 1;
-            *errors += i64::from(is_error(exchange));
+            *errors += i64::from(exchange.outcome.is_error());
             record(exchange, context, operations, out);
         }
         Event::Loss(loss) if is_missing_request(loss.reason) => {
@@ -104,8 +123,12 @@ fn is_missing_request(reason: LossReason) -> bool {
     !matches!(reason, LossReason::UnsolicitedResponse | LossReason::Upgraded)
 }
 
-fn is_error(exchange: &Exchange<'_>) -> bool {
-    exchange.failure.is_some() || exchange.status.is_none_or(|status| status >= 500)
+fn kind(exchange: &Exchange<'_>) -> records::Kind {
+    match exchange.kind {
+        Kind::Call => records::Kind::Call,
+        Kind::OneWay => records::Kind::OneWay,
+        Kind::Stream => records::Kind::Stream,
+    }
 }
 
 fn record(
@@ -121,7 +144,7 @@ fn record(
     let asked = Asked {
         method: exchange.method,
         path: exchange.path,
-        succeeded: exchange.failure.is_none() && exchange.status.is_some_and(|status| status < 400),
+        succeeded: exchange.outcome == Outcome::Ok,
         at_ns: exchange.completed_ns,
     };
     let operation = operations.of(&Service { protocol, ..identity.service }, &asked);
@@ -134,12 +157,13 @@ fn record(
         duration_ns: since_start(ended_ns),
         time_to_first_byte_ns: exchange.response_started_ns.map_or(-1, since_start),
         protocol,
+        kind: kind(exchange),
         method: exchange.method,
         path: if options.paths == Paths::Full { exchange.path } else { operation.path },
         operation: operation.name,
         status: exchange.status.map_or(0, i32::from),
-        error: is_error(exchange),
-        failure: exchange.failure.map(headwater_protocols::Failure::as_str),
+        error: exchange.outcome.is_error(),
+        failure: exchange.failure.map(Failure::as_str),
         request_bytes: exchange.request_bytes as i64,
         response_bytes: exchange.response_bytes as i64,
         weight: 1,

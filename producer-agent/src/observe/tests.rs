@@ -406,3 +406,42 @@ fn a_loop_of_connects_that_fail_is_told_by_two_records_and_counted_whole() {
     assert!(told[0].0 != told[1].0 && told[1].0 != told[2].0 && told.iter().all(|(id, ..)| id != "0000000000000000"));
     assert_eq!(observer.connections(), 0);
 }
+
+/// Cases: http-endless-stream. Both sides tell alike who ended an answer in its middle, and only a server that did has failed.
+#[test]
+fn what_a_client_cuts_off_is_no_error_on_either_side() {
+    const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n";
+    // include/net/tcp_states.h
+    let (established, fin_wait2, close_wait, last_ack) = (1, 5, 8, 9);
+    let (reset, pipe) = (libc::ECONNRESET as u32, libc::EPIPE as u32);
+    for (role, tcp_state, error, client_left) in [
+        (role::CLIENT, established, 0, true),
+        (role::CLIENT, close_wait, 0, true),
+        (role::CLIENT, fin_wait2, 0, true),
+        (role::CLIENT, fin_wait2, reset, true),
+        (role::SERVER, established, reset, true),
+        (role::SERVER, close_wait, pipe, true),
+        (role::SERVER, close_wait, 0, true),
+        (role::SERVER, last_ack, 0, true),
+        (role::CLIENT, established, reset, false),
+        (role::CLIENT, last_ack, 0, false),
+        (role::SERVER, established, 0, false),
+        (role::SERVER, fin_wait2, 0, false),
+        (role::SERVER, fin_wait2, reset, false),
+        (role::SERVER, established, libc::ETIMEDOUT as u32, false),
+    ] {
+        let (first, second) = match role == role::CLIENT {
+            true => (direction::SEND, direction::RECEIVE),
+            false => (direction::RECEIVE, direction::SEND),
+        };
+        let mut bench = Bench::new(Paths::Templated, 10);
+        bench.event(Event::Open(socket(role, 7, 0, 0)));
+        bench.event(Event::Data(data(role, first, 1, CLIENT_SENDS.len(), 0), CLIENT_SENDS));
+        bench.event(Event::Data(data(role, second, 2, HALF.len(), CLIENT_SENDS.len()), HALF));
+        let is_aborted = error == 0 && [established, close_wait].contains(&tcp_state);
+        let flags = flag::ESTABLISHED | if is_aborted { flag::ABORTED } else { 0 };
+        bench.event(Event::Close(SocketRecord { tcp_state, error, flags, ..socket(role, 7, 0, 0) }));
+        let told = matches!(bench.seen[0], Seen::Request { status: 200, error, .. } if error != client_left);
+        assert!(told, "role {role}, from state {tcp_state} with error {error}: {:?}", bench.seen);
+    }
+}

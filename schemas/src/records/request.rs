@@ -10,6 +10,22 @@ pub enum Side {
     Server,
 }
 
+/// What an exchange is to those who wait for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Kind {
+    /// Somebody asks and waits for the answer.
+    #[default]
+    Call,
+    /// Nobody answers.
+    OneWay,
+    /// The answer goes on as long as there is something to tell: nobody waits for its end.
+    Stream,
+}
+
+/// [`Request::failure`] where the client closed the connection in the middle of the response.
+pub const CLIENT_LEFT: &str = "client_left";
+
 /// One request with its response, as one side saw it. See `avro/request.avsc` for the meaning of each field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request<'a> {
@@ -31,6 +47,8 @@ pub struct Request<'a> {
     pub time_to_first_byte_ns: i64,
     /// `http`.
     pub protocol: &'a str,
+    /// What it is to those who wait for it.
+    pub kind: Kind,
     /// Method of the request.
     pub method: &'a str,
     /// Without query. Identifiers are replaced by placeholders unless the agent's setting `http.paths` is `full`.
@@ -39,9 +57,10 @@ pub struct Request<'a> {
     pub operation: &'a str,
     /// The protocol's status code; 0 if there was no response.
     pub status: i32,
-    /// The server failed: HTTP status 500 and above, or no response.
+    /// The server failed: HTTP status 500 and above, or no whole response unless the client wanted no more of it.
     pub error: bool,
-    /// Why there was no whole response: `request_incomplete`, `no_response`, `response_incomplete`, `reset` or `timed_out`.
+    /// Why there was no whole response: `request_incomplete`, `no_response`, `response_incomplete`, [`CLIENT_LEFT`], `reset` or
+    /// `timed_out`.
     #[serde(borrow)]
     pub failure: Option<&'a str>,
     /// Head and body on the wire, in bytes.
@@ -77,6 +96,15 @@ pub struct Request<'a> {
 }
 
 record!(Request<'_>, "Request", "request");
+
+impl Request<'_> {
+    /// How long whoever asked had to wait, in nanoseconds: for the whole response; of a stream, and of a response that its client
+    /// cut off, for the first byte.
+    pub fn latency_ns(&self) -> i64 {
+        let waits_for_end = self.kind != Kind::Stream && self.failure != Some(CLIENT_LEFT);
+        if waits_for_end || self.time_to_first_byte_ns < 0 { self.duration_ns } else { self.time_to_first_byte_ns }
+    }
+}
 
 /// The class of a status: `2xx` and the like; `none` for a request without response.
 pub fn status_class(status: i32) -> &'static str {

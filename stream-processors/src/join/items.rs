@@ -20,6 +20,7 @@ pub struct RequestItem {
     pub connection: ConnectionId,
     pub position: StreamPosition,
     pub at_us: i64,
+    /// How long whoever asked had to wait.
     pub duration_ns: u64,
     pub request_bytes: i64,
     pub response_bytes: i64,
@@ -126,7 +127,7 @@ impl RequestItem {
             connection: connection(request.connection_id)?,
             position: StreamPosition(within("request_position", request.request_position, 0, i64::MAX)?),
             at_us: request.completed_at_us,
-            duration_ns: within("duration_ns", request.duration_ns, 0, DURATION_NS_MAX)? as u64,
+            duration_ns: within("duration_ns", request.latency_ns(), 0, DURATION_NS_MAX)? as u64,
             request_bytes: within("request_bytes", request.request_bytes, 0, COUNT_MAX)?,
             response_bytes: within("response_bytes", request.response_bytes, 0, COUNT_MAX)?,
             weight: within("weight", request.weight, 1, WEIGHT_MAX)? as u32,

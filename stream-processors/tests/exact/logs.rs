@@ -9,7 +9,9 @@ use headwater_agent::ledger::{Ledger, Stream};
 use headwater_kafka::partition_of;
 use headwater_processors::processor::Kind;
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{ADDRESS, Flow, FlowState, Record, Request, Side, Watermark, Workload};
+use headwater_schemas::records::{
+    ADDRESS, CLIENT_LEFT, Flow, FlowState, Kind as RequestKind, Record, Request, Side, Watermark, Workload,
+};
 use headwater_schemas::wire::{Encoder, split};
 use serde::Serialize;
 
@@ -259,21 +261,30 @@ fn encode(world: &World, fact: Fact, node: usize, codec: &Codec) -> (Stream, usi
             let at_us = exchange.seen[side as usize].unwrap().0;
             let (local_address, local_port, remote_address, remote_port) = addresses(exchange.connection, side);
             let workload = workload(exchange.connection, side);
+            let waited_ns = exchange.duration_ns + if side == Side::Client { 5_000 } else { 0 };
+            // Nobody waits for the end of a stream, or of what its client cut off.
+            let (kind, failure) = match index % 11 {
+                0 => (RequestKind::Stream, None),
+                1 => (RequestKind::Call, Some(CLIENT_LEFT)),
+                _ => (RequestKind::Call, None),
+            };
+            let has_end = kind == RequestKind::Call && failure.is_none();
             let request = Request {
                 connection_id: &connection_id(exchange.connection),
                 side,
                 request_position: exchange.position,
                 started_at_us: at_us - exchange.duration_ns / 1000,
                 completed_at_us: at_us,
-                duration_ns: exchange.duration_ns + if side == Side::Client { 5_000 } else { 0 },
-                time_to_first_byte_ns: -1,
+                duration_ns: if has_end { waited_ns } else { waited_ns * 3 },
+                time_to_first_byte_ns: if has_end { -1 } else { waited_ns },
                 protocol: "http",
+                kind,
                 method: "GET",
                 path: "/",
                 operation: &format!("op-{index}"),
                 status: if exchange.error { 500 } else { 200 },
                 error: exchange.error,
-                failure: None,
+                failure,
                 request_bytes: exchange.request_bytes,
                 response_bytes: exchange.response_bytes,
                 weight: 1,

@@ -3,65 +3,11 @@
 //! In: the bytes that follow a head. Out: where the body ends, or that it cannot be told from what was captured. Only chunk
 //! sizes, chunk extensions and trailers are read; data is skipped by position.
 
-use crate::{Position, Segment};
+use crate::Position;
+use crate::cursor::Cursor;
 
 /// Chunk extensions of one chunk, or all trailers together. Servers bound both far below that.
 const CHUNK_LINE_BYTES_MAX: u32 = 16 * 1024;
-
-/// The part of a segment that is still to be read.
-pub(super) struct Cursor<'a> {
-    pub position: Position,
-    pub end: Position,
-    /// What was captured from `position` on.
-    pub captured: &'a [u8],
-    pub at_ns: u64,
-    /// What the opposite direction had reached, as far as that has been processed here.
-    pub other_position: Position,
-}
-
-impl<'a> Cursor<'a> {
-    pub fn new(segment: &Segment<'a>) -> Self {
-        let end = segment.position.saturating_add(segment.length);
-        let length = usize::try_from(end.since(segment.position)).unwrap_or(usize::MAX);
-        Self {
-            position: segment.position,
-            end,
-            captured: &segment.captured[..segment.captured.len().min(length)],
-            at_ns: segment.at_ns,
-            other_position: segment.other_position,
-        }
-    }
-
-    pub fn is_done(&self) -> bool {
-        self.position >= self.end
-    }
-
-    /// Nothing of the rest is missing.
-    pub fn captured_whole(&self) -> bool {
-        self.captured.len() as u64 == self.end.since(self.position)
-    }
-
-    pub fn skip_to(&mut self, position: Position) {
-        let position = position.min(self.end);
-        let bytes = usize::try_from(position.since(self.position)).unwrap_or(usize::MAX);
-        self.captured = self.captured.get(bytes..).unwrap_or_default();
-        self.position = position.max(self.position);
-    }
-
-    pub fn skip(&mut self, bytes: usize) {
-        self.skip_to(self.position.saturating_add(bytes as u64));
-    }
-
-    pub fn skip_rest(&mut self) {
-        self.skip_to(self.end);
-    }
-
-    /// Skips empty lines before a message (RFC 9112, 2.2).
-    pub fn skip_line_ends(&mut self) {
-        let bytes = self.captured.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        self.skip(bytes);
-    }
-}
 
 /// A body whose end is told by its framing.
 #[derive(Debug)]

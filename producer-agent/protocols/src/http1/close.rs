@@ -2,21 +2,21 @@
 //!
 //! In: when and how the connection ended. Out: an exchange or a loss for each request that is open.
 
-use super::connection::{Connection, RequestState, ResponseState};
 use super::exchanges::Pending;
-use crate::{CloseReason, Direction, Failure, LossReason, Sink};
+use super::state::{Http1, RequestState, ResponseState};
+use crate::{CloseReason, Direction, Failure, LossReason, Side, Sink};
 
-impl Connection {
-    /// Ends the connection: what is still open leaves as failed exchanges or as losses. Closing twice is harmless.
-    pub fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>) {
-        self.now_ns = self.now_ns.max(at_ns);
-        self.release_early(sink);
+impl Http1 {
+    /// What is still open leaves as failed exchanges or as losses. `server_ended`: the end of the server's stream was seen.
+    pub(super) fn end(&mut self, how: CloseReason, server_ended: bool, sink: &mut Sink<'_>) {
         let request_cut_off = matches!(self.request.state, RequestState::Head(_) | RequestState::Body(_));
         self.cut_partial_request(sink);
+        self.cut_partial_response();
         self.close_unconfirmed(how, sink);
+        self.pending.forget_uncounted();
         while let Some(pending) = self.pending.pop() {
             let request_cut_off = request_cut_off && self.pending.is_empty();
-            self.close_exchange(pending, request_cut_off, how, sink);
+            self.close_exchange(pending, request_cut_off, how, server_ended, sink);
         }
         self.become_foreign();
     }
@@ -24,8 +24,8 @@ impl Connection {
     /// Nothing came behind the presumed end that could contradict it. That proves it if nothing more can come.
     fn close_unconfirmed(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
         let proven = match how {
-            CloseReason::Finished => true,
-            CloseReason::Reset | CloseReason::TimedOut => self.awaits(Direction::Request),
+            CloseReason::Finished { .. } => true,
+            CloseReason::Reset { .. } | CloseReason::TimedOut => self.awaits(Direction::Request),
             CloseReason::Unobserved => false,
         };
         if proven {
@@ -36,21 +36,41 @@ impl Connection {
         }
     }
 
-    fn close_exchange(&mut self, mut pending: Pending, request_cut_off: bool, how: CloseReason, sink: &mut Sink<'_>) {
-        let open_ended = matches!(self.response.state, ResponseState::UntilClose | ResponseState::UntilTurn);
-        let complete =
-            pending.answer_is_complete() || (open_ended && pending.answer.is_some() && how == CloseReason::Finished);
+    fn close_exchange(
+        &mut self,
+        mut pending: Pending,
+        request_cut_off: bool,
+        how: CloseReason,
+        server_ended: bool,
+        sink: &mut Sink<'_>,
+    ) {
+        let begun = pending.answer.is_some();
+        let is_final = pending.answer.as_ref().is_some_and(|answer| answer.status.is_some())
+            || matches!(self.response.state, ResponseState::Head(_));
+        let complete = pending.answer_is_complete()
+            || (begun
+                && matches!(how, CloseReason::Finished { .. })
+                && match self.response.state {
+                    ResponseState::UntilTurn => true,
+                    ResponseState::UntilClose => server_ended,
+                    _ => false,
+                });
         let failure = match how {
             _ if complete => None,
             CloseReason::Unobserved => {
                 self.lose_pending(&mut pending, LossReason::Unfinished, sink);
                 None
             }
-            CloseReason::Reset => Some(Failure::Reset),
             CloseReason::TimedOut => Some(Failure::TimedOut),
-            CloseReason::Finished if pending.answer.is_some() => Some(Failure::ResponseIncomplete),
-            CloseReason::Finished if request_cut_off => Some(Failure::RequestIncomplete),
-            CloseReason::Finished => Some(Failure::NoResponse),
+            CloseReason::Finished { by: Side::Client } | CloseReason::Reset { by: Side::Client }
+                if begun && is_final =>
+            {
+                Some(Failure::ClientLeft)
+            }
+            CloseReason::Reset { .. } => Some(Failure::Reset),
+            CloseReason::Finished { .. } if begun => Some(Failure::ResponseIncomplete),
+            CloseReason::Finished { .. } if request_cut_off => Some(Failure::RequestIncomplete),
+            CloseReason::Finished { .. } => Some(Failure::NoResponse),
         };
         let request_cut = pending.end.is_none() && self.request.tail_missing;
         let response_cut = pending.answer.is_some() && !pending.answer_is_complete() && self.response.tail_missing;

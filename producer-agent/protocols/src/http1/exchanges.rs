@@ -5,22 +5,18 @@
 
 use std::collections::VecDeque;
 
+use super::Http1;
 use super::head::{RequestLine, path_of};
 use super::method::Method;
-use crate::{Exchange, Failure, Position};
+use crate::protocol::Protocol;
+use crate::stream::Mark;
+use crate::{Code, Exchange, Failure, Kind, Outcome, Position};
 
 /// Paths up to this size leave their room to the next exchange; a larger one is freed.
 const SPARE_PATH_BYTES_MAX: usize = 256;
 /// The longest character. So much is read beyond a bound that may lie within one.
 const UTF8_BYTES_MAX: usize = 4;
 const HEX_DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
-
-/// The end of a message: the position behind its last byte, and the time of the call that moved that byte.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
-    pub position: Position,
-    pub at_ns: u64,
-}
 
 /// One exchange, from the first byte of its request on.
 #[derive(Debug)]
@@ -48,6 +44,7 @@ pub(super) struct Answer {
     /// The time of the first byte of the newest head.
     pub started_ns: u64,
     pub status: Option<u16>,
+    pub kind: Kind,
     pub end: Option<Mark>,
 }
 
@@ -68,7 +65,13 @@ impl Pending {
     }
 
     pub fn begin_answer(&mut self, position: Position, at_ns: u64) {
-        let answer = self.answer.get_or_insert(Answer { start: position, started_ns: at_ns, status: None, end: None });
+        let answer = self.answer.get_or_insert(Answer {
+            start: position,
+            started_ns: at_ns,
+            status: None,
+            kind: Kind::Call,
+            end: None,
+        });
         answer.started_ns = at_ns;
     }
 
@@ -88,13 +91,14 @@ impl Pending {
         let request_end = self.end.unwrap_or(request_stop);
         let answer = self.answer.as_ref();
         let response_end = answer.map(|answer| (answer.start, answer.end.unwrap_or(response_stop)));
+        let status = answer.and_then(|answer| answer.status);
         Exchange {
             request_position: self.start.position,
             response_position: answer.map(|answer| answer.start),
             method: self.method.as_ref().map_or("", Method::as_str),
             path: &self.path,
             path_truncated: self.path_truncated,
-            status: answer.and_then(|answer| answer.status),
+            status,
             request_bytes: request_end.position.since(self.start.position),
             response_bytes: response_end.map_or(0, |(start, end)| end.position.since(start)),
             request_started_ns: self.start.at_ns,
@@ -102,8 +106,23 @@ impl Pending {
             response_started_ns: answer.map(|answer| answer.started_ns),
             response_ended_ns: response_end.map(|(_, end)| end.at_ns),
             completed_ns,
+            protocol: Http1::NAME,
+            kind: answer.map_or(Kind::Call, |answer| answer.kind),
+            outcome: outcome(status, failure),
+            code: status.map(Code::of_status).unwrap_or_default(),
             failure,
         }
+    }
+}
+
+/// RFC 9110, 15. A response whose client wanted no more of it is what its status says.
+fn outcome(status: Option<u16>, failure: Option<Failure>) -> Outcome {
+    match (failure, status) {
+        (None | Some(Failure::ClientLeft), Some(..400)) => Outcome::Ok,
+        (None | Some(Failure::ClientLeft), Some(400..500)) => Outcome::ClientError,
+        (None | Some(Failure::ClientLeft), None) => Outcome::Unknown,
+        (_, Some(_)) => Outcome::ServerError,
+        (Some(_), None) => Outcome::Unanswered,
     }
 }
 
@@ -122,12 +141,37 @@ fn push_path(path: &mut String, bytes: &[u8]) {
 pub(super) struct Pipeline {
     front: Option<Pending>,
     rest: VecDeque<Pending>,
+    /// Requests behind those, beyond the bound. They are counted as lost; only their number is kept, to pass over their responses.
+    beyond: u64,
+    /// The responses to them may have a body or not, whatever their heads say.
+    beyond_is_mixed: bool,
     spare_path: String,
 }
 
 impl Pipeline {
+    /// Those beyond the bound are one more, however many they are.
     pub fn len(&self) -> usize {
+        self.kept() + usize::from(self.beyond > 0)
+    }
+
+    pub fn kept(&self) -> usize {
         usize::from(self.front.is_some()) + self.rest.len()
+    }
+
+    /// The newest request is beyond the bound.
+    pub fn is_beyond(&self) -> bool {
+        self.beyond > 0
+    }
+
+    /// Adds a request that finds no room. None: its method is not known.
+    pub fn push_beyond(&mut self, method: Option<&str>) {
+        self.beyond += 1;
+        self.beyond_is_mixed |= !method.is_some_and(|method| !matches!(method, "HEAD" | "CONNECT"));
+    }
+
+    /// Keeps no longer the number of those beyond the bound.
+    pub fn forget_uncounted(&mut self) {
+        (self.beyond, self.beyond_is_mixed) = (0, false);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -188,6 +232,13 @@ impl Pipeline {
     pub fn pop(&mut self) -> Option<Pending> {
         let popped = self.front.take();
         self.front = self.rest.pop_front();
+        if self.front.is_none() && self.beyond > 0 {
+            self.beyond -= 1;
+            let start = popped.as_ref().map_or(Mark { position: Position::START, at_ns: 0 }, |popped| popped.start);
+            let method = (!self.beyond_is_mixed).then_some(Method::Get);
+            self.front = Some(Pending { method, end: Some(start), ..Pending::placeholder(start) });
+            self.beyond_is_mixed &= self.beyond > 0;
+        }
         if self.rest.is_empty() && self.rest.capacity() > 0 {
             self.rest = VecDeque::new();
         }

@@ -4,6 +4,7 @@
 //! may understand it differently, or that the message is malformed.
 
 use super::method::Method;
+use crate::Kind;
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +17,14 @@ pub(super) enum Framing {
     Unknown,
 }
 
-/// The header fields that say how long the body is.
+/// The header fields that say how long the body is, and whether anybody waits for its end.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     content_length: Length,
     /// The last transfer coding, which decides.
     transfer_coding: Option<Coding>,
     newest: Newest,
+    is_stream: bool,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +49,7 @@ enum Newest {
     Other,
     Length,
     Coding,
+    Type,
 }
 
 impl Fields {
@@ -65,9 +68,15 @@ impl Fields {
         match name {
             Newest::Length => self.add_length(value),
             Newest::Coding => self.transfer_coding = Some(last_coding(value)),
+            Newest::Type => self.is_stream = is_endless(value),
             Newest::Other => {}
         }
         self.newest = name;
+    }
+
+    /// What the body of a response is to its client.
+    pub fn kind(&self) -> Kind {
+        if self.is_stream { Kind::Stream } else { Kind::Call }
     }
 
     /// The framing of a request.
@@ -126,11 +135,20 @@ impl Fields {
     }
 }
 
-/// The field of a line and its value, if it is one that says how long the body is. Spaces before the colon are let pass, as peers
+/// Server-sent events, and the pictures of a camera: types of bodies that are made to have no end.
+fn is_endless(media_type: &[u8]) -> bool {
+    let name = media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    name.eq_ignore_ascii_case(b"text/event-stream") || name.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
+}
+
+/// The field of a line and its value, if it is one that matters here. Spaces before the colon are let pass, as peers
 /// do.
 fn framing_field(line: &[u8]) -> Option<(Newest, &[u8])> {
     let (name, after) = match line.first()? {
-        b'c' | b'C' => (Newest::Length, strip_name(line, b"content-length")?),
+        b'c' | b'C' => match strip_name(line, b"content-length") {
+            Some(after) => (Newest::Length, after),
+            None => (Newest::Type, strip_name(line, b"content-type")?),
+        },
         b't' | b'T' => (Newest::Coding, strip_name(line, b"transfer-encoding")?),
         _ => return None,
     };

@@ -12,6 +12,8 @@ use memchr::{memchr, memrchr};
 
 use super::framing::{Fields, Framing};
 use super::method::{self, Method};
+use crate::Kind;
+use crate::cursor::Cursor;
 
 /// RFC 9110, 9.1 leaves methods open; the longest registered one has 17 letters.
 const METHOD_BYTES_MAX: usize = 32;
@@ -41,6 +43,8 @@ pub(super) struct RequestLine<'b> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StatusLine {
     pub status: u16,
+    /// As far as the header fields tell it that were seen.
+    pub kind: Kind,
 }
 
 /// A first line: what it says, the minor version, and its length with the line end.
@@ -61,12 +65,14 @@ pub(super) fn parse_request(bytes: &[u8]) -> Parsed<RequestLine<'_>> {
 
 /// Parses a response head (RFC 9112, 4). The body's length depends on the request's method too; None if unknown.
 pub(super) fn parse_response(bytes: &[u8], method: Option<&Method>) -> Parsed<StatusLine> {
-    let (line, minor, length) = match status_line(bytes) {
+    let (mut line, minor, length) = match status_line(bytes) {
         Ok(first) => first,
         Err(parsed) => return parsed,
     };
     let mut fields = Fields::default();
-    match header_end(bytes, length, &mut fields) {
+    let end = header_end(bytes, length, &mut fields);
+    line.kind = fields.kind();
+    match end {
         Some(length) => match fields.of_response(minor, line.status, method) {
             Some(framing) => Parsed::Complete { line, framing, length },
             None => Parsed::Malformed,
@@ -83,6 +89,12 @@ pub(super) fn may_end_after(bytes: &[u8], known: usize) -> bool {
         let before = &bytes[..new + at];
         before.ends_with(b"\n") || before.ends_with(b"\n\r")
     })
+}
+
+/// Skips empty lines before a message (RFC 9112, 2.2).
+pub(super) fn skip_line_ends(cursor: &mut Cursor<'_>) {
+    let bytes = cursor.captured.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    cursor.skip(bytes);
 }
 
 /// The path of a request target (RFC 9112, 3.2): without query and fragment, and of an absolute form without scheme
@@ -162,7 +174,7 @@ fn status_line(bytes: &[u8]) -> FirstLine<StatusLine> {
         None => {}
     }
     let status = digits[..3].iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-    let line = StatusLine { status };
+    let line = StatusLine { status, kind: Kind::Call };
     match (digits.get(3), memchr(b'\n', digits)) {
         (Some(b' ' | b'\r' | b'\n' | b'\t'), Some(end)) => Ok((line, minor, bytes.len() - digits.len() + end + 1)),
         (None | Some(b' ' | b'\r' | b'\t'), None) => Err(Parsed::Partial(Some(line))),

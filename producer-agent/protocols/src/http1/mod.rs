@@ -28,17 +28,21 @@
 
 mod body;
 mod close;
-mod connection;
-mod early;
 mod exchanges;
 mod framing;
 mod head;
 mod method;
-mod order;
 mod request;
 mod response;
+mod state;
 
-pub use connection::Connection;
+pub use state::Http1;
+
+use crate::cursor::Cursor;
+use crate::protocol::{Interest, Protocol};
+use crate::{CloseReason, Direction, Position, Recognition, Side, Sink};
+use body::Body;
+use state::{RequestState, ResponseState};
 
 /// The bounds of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,22 +52,93 @@ pub struct Options {
     pub head_bytes_max: u32,
     /// Requests that wait for their responses.
     pub pending_exchanges_max: u32,
-    /// Segments that are held since they speak of bytes of the other direction whose event is still to come.
-    pub early_segments_max: u32,
-    /// What is kept of all that was captured of the held segments.
-    pub early_bytes_max: u32,
     /// Longer paths are cut.
     pub path_bytes_max: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            head_bytes_max: 16 * 1024,
-            pending_exchanges_max: 128,
-            early_segments_max: 32,
-            early_bytes_max: 32 * 1024,
-            path_bytes_max: 2048,
+        Self { head_bytes_max: 16 * 1024, pending_exchanges_max: 128, path_bytes_max: 2048 }
+    }
+}
+
+impl Protocol for Http1 {
+    const NAME: &'static str = "http";
+
+    fn recognition(&self) -> Recognition {
+        self.losses.recognition()
+    }
+
+    fn position(&self, direction: Direction) -> Option<Position> {
+        match direction {
+            Direction::Request => self.request.position,
+            Direction::Response => self.response.position,
+        }
+    }
+
+    fn begin(&mut self, direction: Direction, position: Position) {
+        match direction {
+            Direction::Request => {
+                self.request.position = Some(position);
+                let certain = position == Position::START;
+                self.request.state = if certain { RequestState::Boundary } else { RequestState::Unsure };
+            }
+            Direction::Response => {
+                self.response.position = Some(position);
+                self.response.state = ResponseState::Boundary;
+                self.response_presumed = position != Position::START;
+            }
+        }
+    }
+
+    fn set_time(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+    }
+
+    fn read(&mut self, direction: Direction, cursor: Cursor<'_>, sink: &mut Sink<'_>) {
+        match direction {
+            Direction::Request => self.take_request(cursor, sink),
+            Direction::Response => self.take_response(cursor, sink),
+        }
+    }
+
+    fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
+        match direction {
+            Direction::Request => self.request_gap(to, sink),
+            Direction::Response => self.response_gap(to, sink),
+        }
+    }
+
+    /// That of the server ends what is open; the client has only said that it will ask nothing more.
+    fn end_of_stream(&mut self, direction: Direction, by: Side, sink: &mut Sink<'_>) {
+        if direction == Direction::Response {
+            self.end(CloseReason::Finished { by }, true, sink);
+        }
+    }
+
+    fn close(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
+        self.end(how, how == CloseReason::Finished { by: Side::Server }, sink);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.has_nothing_open()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.heap_bytes_of_parts()
+    }
+
+    fn interest(&self, direction: Direction) -> Interest {
+        let body = match (direction, &self.request.state, &self.response.state) {
+            (Direction::Request, RequestState::Body(body), _) | (Direction::Response, _, ResponseState::Body(body)) => {
+                body
+            }
+            (Direction::Response, _, ResponseState::UntilClose) => return Interest::Off,
+            _ => return Interest::Heads(self.options.head_bytes_max),
+        };
+        match body {
+            Body::Length { end } => Interest::SkipTo(*end),
+            Body::Chunked(_) => Interest::Heads(self.options.head_bytes_max),
         }
     }
 }

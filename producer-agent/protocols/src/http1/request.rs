@@ -2,14 +2,17 @@
 //!
 //! In: segments in order, and gaps. Out: entries in the queue of exchanges, their ends, and losses.
 
-use super::body::{Body, Cursor, Progress};
-use super::connection::{Beginning, Connection, Growth, PartialHead, RequestState, ResponseState};
-use super::exchanges::{Mark, Pending};
+use super::body::{Body, Progress};
+use super::exchanges::Pending;
 use super::framing::Framing;
-use super::head::{self, Parsed, RequestLine};
+use super::head::{self, Parsed, RequestLine, skip_line_ends};
+use super::state::{Http1, RequestState, ResponseState};
+use crate::cursor::Cursor;
+use crate::partial::{Beginning, Growth, PartialHead};
+use crate::stream::Mark;
 use crate::{Direction, LossReason, Position, Recognition, Sink};
 
-impl Connection {
+impl Http1 {
     pub(super) fn take_request(&mut self, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
         let start = cursor.position;
         self.drop_refuted_head(sink);
@@ -21,7 +24,7 @@ impl Connection {
                 RequestState::Unsure => cursor.skip_rest(),
                 RequestState::Head(_) => self.continue_request_head(&mut cursor, sink),
                 RequestState::Body(body) => match body.consume(&mut cursor) {
-                    Progress::Complete => self.end_request(cursor_mark(&cursor), sink),
+                    Progress::Complete => self.end_request(cursor.mark(), sink),
                     Progress::More => {}
                     Progress::Blind => self.request_end_unknown(sink),
                     Progress::Malformed => {
@@ -40,7 +43,7 @@ impl Connection {
 
     fn begin_request(&mut self, cursor: &mut Cursor<'_>, at_start: bool, certain: bool, sink: &mut Sink<'_>) {
         if certain {
-            cursor.skip_line_ends();
+            skip_line_ends(cursor);
         }
         if cursor.is_done() {
             return;
@@ -100,7 +103,7 @@ impl Connection {
                 self.recognise(sink);
                 if self.accept(beginning, Ok(&line), sink) {
                     cursor.skip(length.saturating_sub(before));
-                    self.begin_request_body(framing, line.method == "CONNECT", cursor_mark(cursor), sink);
+                    self.begin_request_body(framing, line.method == "CONNECT", cursor.mark(), sink);
                 } else {
                     cursor.skip_rest();
                 }
@@ -123,7 +126,7 @@ impl Connection {
                 self.take_foreign_bytes(beginning, sink);
                 cursor.skip_rest();
             }
-            Parsed::Foreign if self.recognition == Recognition::Undecided => {
+            Parsed::Foreign if self.recognition() == Recognition::Undecided => {
                 cursor.skip_rest();
                 self.become_foreign();
             }
@@ -160,7 +163,7 @@ impl Connection {
 
     fn end_request(&mut self, end: Mark, sink: &mut Sink<'_>) {
         self.request.state = RequestState::Boundary;
-        if self.discarding {
+        if self.pending.is_beyond() {
             return;
         }
         if let Some(back) = self.pending.back_mut() {
@@ -173,14 +176,18 @@ impl Connection {
 
     /// The newest request ends somewhere behind this: where, its response will tell.
     fn request_end_unknown(&mut self, sink: &mut Sink<'_>) {
-        if self.discarding {
+        if self.pending.is_beyond() {
             self.request.state = RequestState::GivenUp;
             return;
         }
         self.request.state = RequestState::Unsure;
         let Some(back) = self.pending.back_mut() else { return };
-        // An early answer has begun before the end, so it does not tell.
+        // An early answer has begun before the end, so it does not tell. The end of the connection may.
         let answered_early = back.answer.as_ref().is_some_and(|answer| answer.status.is_some());
+        let answer_ends = !matches!(self.response.state, ResponseState::UntilTurn | ResponseState::GivenUp);
+        if answered_early && answer_ends && !self.pipelined {
+            return;
+        }
         if answered_early {
             back.end = Some(back.start);
         }
@@ -206,6 +213,19 @@ impl Connection {
         }
     }
 
+    /// The request before was answered early and nothing has told where it ended. Now something else comes, and nothing will.
+    pub(super) fn drop_endless_request(&mut self, sink: &mut Sink<'_>) {
+        let is_endless = self.pending.len() == 1
+            && matches!(self.request.state, RequestState::Unsure | RequestState::Head(_))
+            && self.pending.front().is_some_and(|front| front.end.is_none() && front.answer_is_complete());
+        if is_endless {
+            self.lose_front(LossReason::Ambiguous, sink);
+            if let Some(front) = self.pending.pop() {
+                self.pending.recycle(front);
+            }
+        }
+    }
+
     /// Adds a request to the queue: its line, or the reason why it is only a placeholder. False if there is no place
     /// for it in what is known, which gives the connection up.
     fn accept(
@@ -214,6 +234,7 @@ impl Connection {
         request: Result<&RequestLine<'_>, LossReason>,
         sink: &mut Sink<'_>,
     ) -> bool {
+        self.drop_endless_request(sink);
         if self.is_turn(beginning) {
             self.end_turn(request.err(), sink);
         } else if !beginning.certain || matches!(self.response.state, ResponseState::UntilTurn) {
@@ -222,9 +243,12 @@ impl Connection {
             return false;
         }
         self.pipelined |= !self.pending.is_empty();
-        self.discarding |= self.pending.len() >= self.options.pending_exchanges_max as usize;
+        let is_full = self.pending.kept() >= self.options.pending_exchanges_max as usize;
         match request {
-            _ if self.discarding => self.lose(LossReason::TooManyPipelined, sink),
+            _ if is_full || self.pending.is_beyond() => {
+                self.lose(request.err().unwrap_or(LossReason::TooManyPipelined), sink);
+                self.pending.push_beyond(request.ok().map(|line| line.method));
+            }
             Ok(line) => self.pending.push_request(line, beginning.mark(), self.options.path_bytes_max),
             Err(reason) => {
                 self.lose(reason, sink);
@@ -273,7 +297,7 @@ impl Connection {
         self.request.state = RequestState::Unsure;
         match self.pending.back() {
             Some(back) if back.end.is_none() => {}
-            None if self.recognition == Recognition::Undecided => {
+            None if self.recognition() == Recognition::Undecided => {
                 self.lose(LossReason::StartedBeforeCapture, sink);
                 self.pending.push(Pending::placeholder(beginning.mark()));
             }
@@ -407,8 +431,4 @@ fn believe<'b>(parsed: Parsed<RequestLine<'b>>, beginning: &Beginning) -> Parsed
         }
         parsed => parsed,
     }
-}
-
-fn cursor_mark(cursor: &Cursor<'_>) -> Mark {
-    Mark { position: cursor.position, at_ns: cursor.at_ns }
 }

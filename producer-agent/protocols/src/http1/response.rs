@@ -2,17 +2,20 @@
 //!
 //! In: segments in order, and gaps. Out: the answers of the exchanges in the queue, complete exchanges, and losses.
 
-use super::body::{Body, Cursor, Progress};
-use super::connection::{Beginning, Connection, Growth, PartialHead, RequestState, ResponseState};
-use super::exchanges::{Mark, Pending};
+use super::body::{Body, Progress};
+use super::exchanges::Pending;
 use super::framing::Framing;
-use super::head::{self, Parsed, StatusLine};
+use super::head::{self, Parsed, StatusLine, skip_line_ends};
 use super::method::Method;
-use crate::{Direction, LossReason, Position, Recognition, Sink};
+use super::state::{Http1, RequestState, ResponseState};
+use crate::cursor::Cursor;
+use crate::partial::{Beginning, Growth, PartialHead};
+use crate::stream::Mark;
+use crate::{Direction, Kind, LossReason, Position, Recognition, Sink};
 
 const SWITCHING_PROTOCOLS: u16 = 101;
 
-impl Connection {
+impl Http1 {
     pub(super) fn take_response(&mut self, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
         while !cursor.is_done() {
             match &mut self.response.state {
@@ -34,11 +37,12 @@ impl Connection {
 
     fn begin_response(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) {
         if !self.response_presumed {
-            cursor.skip_line_ends();
+            skip_line_ends(cursor);
         }
         if cursor.is_done() {
             return;
         }
+        self.drop_endless_request(sink);
         if self.pending.is_empty() {
             // A server may answer a head that it never gets whole.
             self.cut_partial_request(sink);
@@ -101,14 +105,14 @@ impl Connection {
         sink: &mut Sink<'_>,
     ) {
         match parsed {
-            Parsed::Complete { line: StatusLine { status }, framing, length } => {
+            Parsed::Complete { line: StatusLine { status, kind }, framing, length } => {
                 self.confirm_response_begin(sink);
                 cursor.skip(length.saturating_sub(before));
                 if is_interim(status) {
                     self.response.state = ResponseState::Boundary;
                     return;
                 }
-                self.begin_final_response(beginning, status, sink);
+                self.begin_final_response(beginning, status, kind, sink);
                 let head_end = Mark { position: cursor.position, at_ns: cursor.at_ns };
                 if self.takes_over(status) {
                     self.upgrade(head_end, sink);
@@ -117,7 +121,7 @@ impl Connection {
                     self.begin_response_body(framing, head_end, sink);
                 }
             }
-            Parsed::Partial(Some(StatusLine { status })) => {
+            Parsed::Partial(Some(StatusLine { status, kind })) => {
                 self.confirm_response_begin(sink);
                 if status == SWITCHING_PROTOCOLS {
                     self.lose_front(cut_reason, sink);
@@ -128,7 +132,7 @@ impl Connection {
                     // Where the final response begins behind it is not known.
                     self.lose_front(cut_reason, sink);
                 }
-                self.begin_final_response(beginning, status, sink);
+                self.begin_final_response(beginning, status, kind, sink);
                 self.response_end_unknown(sink);
             }
             Parsed::Partial(None) => {
@@ -186,13 +190,13 @@ impl Connection {
     }
 
     /// The first byte of the final response tells where the request has ended, if nothing else does.
-    fn begin_final_response(&mut self, beginning: &Beginning, status: u16, sink: &mut Sink<'_>) {
+    fn begin_final_response(&mut self, beginning: &Beginning, status: u16, kind: Kind, sink: &mut Sink<'_>) {
         let reached = self.request.reached();
         let tail_missing = self.request.tail_missing;
         let unsure = matches!(self.request.state, RequestState::Unsure) && self.pending.len() == 1;
         let Some(front) = self.pending.front_mut() else { return };
         if let Some(answer) = &mut front.answer {
-            answer.status = Some(status);
+            (answer.status, answer.kind) = (Some(status), kind);
         }
         if unsure && front.end.is_none() {
             front.end = Some(reached);
@@ -236,7 +240,16 @@ impl Connection {
     fn response_end_unknown(&mut self, sink: &mut Sink<'_>) {
         self.response.state = ResponseState::UntilTurn;
         if self.pending.len() > 1 {
-            self.give_up(sink);
+            return self.give_up(sink);
+        }
+        let request_ends = !matches!(self.request.state, RequestState::Unsure);
+        if let Some(front) = self.pending.front_mut()
+            && front.end.is_none()
+            && !request_ends
+        {
+            // It was answered early, and neither end is known.
+            front.end = Some(front.start);
+            self.lose_front(LossReason::Ambiguous, sink);
         }
     }
 
@@ -248,11 +261,11 @@ impl Connection {
 
     /// Bytes that answer no request known here.
     fn take_unsolicited(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) {
-        if self.discarding || self.awaits(Direction::Request) {
-            // They answer a request that was not kept, or one that hid behind a presumed end.
+        if self.awaits(Direction::Request) {
+            // They answer a request that hid behind a presumed end.
             return self.give_up(sink);
         }
-        let reason = match self.recognition {
+        let reason = match self.recognition() {
             Recognition::Undecided => LossReason::StartedBeforeCapture,
             // A request may have come whose head was not captured.
             _ if matches!(self.request.state, RequestState::Unsure) => LossReason::HeadNotCaptured,
@@ -262,7 +275,7 @@ impl Connection {
             Parsed::Complete { .. } | Parsed::Partial(Some(_)) | Parsed::Malformed => self.recognise(sink),
             // The server speaks first, and it is not HTTP.
             Parsed::OddLine | Parsed::Foreign
-                if cursor.position == Position::START && self.recognition == Recognition::Undecided =>
+                if cursor.position == Position::START && self.recognition() == Recognition::Undecided =>
             {
                 return self.become_foreign_after(cursor);
             }
@@ -308,6 +321,17 @@ impl Connection {
     fn become_foreign_after(&mut self, cursor: &mut Cursor<'_>) {
         cursor.skip_rest();
         self.become_foreign();
+    }
+
+    /// The head that is only there in part will not get longer: takes what is known of it.
+    pub(super) fn cut_partial_response(&mut self) {
+        if let ResponseState::Head(partial) = &self.response.state
+            && let Parsed::Partial(Some(line)) = head::parse_response(&partial.bytes, None)
+            && !is_interim(line.status)
+            && let Some(answer) = self.pending.front_mut().and_then(|front| front.answer.as_mut())
+        {
+            (answer.status, answer.kind) = (Some(line.status), line.kind);
+        }
     }
 
     /// The bytes up to `to` will not be seen.

@@ -1,8 +1,8 @@
 //! Bytes that were not copied, and events that went missing.
 
-use headwater_protocols::{CloseReason, LossReason, Side};
+use headwater_protocols::{LossReason, Side};
 
-use crate::wire::Wire;
+use crate::wire::{FINISHED, RESET, Wire};
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
 const OK_5: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -30,14 +30,14 @@ fn an_uncaptured_chunk_header_is_bridged_by_the_next_turn() {
 #[test]
 fn the_close_ends_what_no_turn_has_ended() {
     let mut wire = server();
-    wire.request(GET).response_captured(OK_CHUNKED, 56).close(CloseReason::Finished);
+    wire.request(GET).response_captured(OK_CHUNKED, 56).close(FINISHED);
     wire.expect(&["GET /a 200"]).expect_losses(&[]);
     assert_eq!(wire.last().response_bytes, OK_CHUNKED.len() as u64);
     assert_eq!((wire.last().response_ended_ns, wire.last().completed_ns), (Some(20), 30));
 
     // The second request never gets an answer; that the first one ended before it is not contradicted.
     let mut wire = server();
-    wire.request(GET).response_captured(OK_CHUNKED, 56).request(GET).close(CloseReason::Finished);
+    wire.request(GET).response_captured(OK_CHUNKED, 56).request(GET).close(FINISHED);
     wire.expect(&["GET /a 200", "GET /a no_response"]).expect_losses(&[]);
 }
 
@@ -66,7 +66,7 @@ fn a_request_head_that_is_cut_ends_where_the_response_begins() {
     wire.expect(&["GET /a 200"]).expect_losses(&[(LossReason::Ambiguous, 1)]);
 
     let mut wire = server();
-    wire.request_captured(post, 24).response(OK_5).close(CloseReason::Reset);
+    wire.request_captured(post, 24).response(OK_5).close(RESET);
     wire.expect(&["POST /p 200"]).expect_losses(&[]);
 }
 
@@ -77,7 +77,7 @@ fn both_heads_cut_and_an_interim_response() {
         wire.request_captured("PUT /p HTTP/1.1\r\nExpect: 100-continue\r\n\r\n", 20);
         wire.response("HTTP/1.1 100 Continue\r\n\r\n").request_captured("the body", 2).response_captured(OK_5, 15);
     }
-    wire.close(CloseReason::Finished);
+    wire.close(FINISHED);
     wire.expect(&["PUT /p 200"; 3]).expect_losses(&[]);
     assert!(wire.output.exchanges.iter().all(|seen| seen.request_bytes == 49 && seen.response_bytes == 25 + 43));
 }
@@ -212,7 +212,7 @@ fn a_request_in_pieces_on_a_connection_seen_from_its_middle_on() {
 fn a_cut_head_on_a_connection_that_pipelines_may_hide_another() {
     let mut wire = server();
     wire.request(GET.repeat(2)).response(OK_5.repeat(2)).request_captured(GET, 20).response(OK_5).request(GET);
-    wire.close(CloseReason::Finished);
+    wire.close(FINISHED);
     wire.expect(&["GET /a 200"; 2]).expect_losses(&[(LossReason::Ambiguous, 2)]);
 }
 

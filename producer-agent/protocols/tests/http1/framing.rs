@@ -1,9 +1,9 @@
 //! Where messages end when everything is captured.
 
-use headwater_protocols::http1::{Connection, Options};
-use headwater_protocols::{CloseReason, LossReason, Side};
+use headwater_protocols::http1;
+use headwater_protocols::{Kind, LossReason, Options, Outcome, Parser, Side};
 
-use crate::wire::{Seen, Wire};
+use crate::wire::{FINISHED, Seen, Wire};
 
 const GET: &str = "GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n";
 const OK_5: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -30,6 +30,8 @@ fn one_exchange_says_all_it_should() {
         response_started_ns: Some(20),
         response_ended_ns: Some(30),
         completed_ns: 30,
+        kind: Kind::Call,
+        outcome: Outcome::Ok,
         failure: None,
     };
     assert_eq!(wire.output.exchanges, [expected]);
@@ -262,7 +264,7 @@ fn an_answer_before_the_whole_request_waits_for_its_end() {
 fn an_answer_to_half_a_head_is_matched_with_it() {
     let mut wire = server();
     wire.request("GET /slow HTTP/1.1\r\nHost:").response("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
-    wire.close(CloseReason::Finished);
+    wire.close(FINISHED);
     wire.expect(&["GET /slow 408"]).expect_losses(&[]);
     assert_eq!(wire.last().request_bytes, 25);
 }
@@ -271,7 +273,7 @@ fn an_answer_to_half_a_head_is_matched_with_it() {
 fn a_response_that_nobody_asked_for() {
     let mut wire = server();
     wire.request(GET).response(OK_5).response("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n");
-    wire.close(CloseReason::Finished);
+    wire.close(FINISHED);
     wire.expect(&["GET /a 200"]).expect_losses(&[(LossReason::UnsolicitedResponse, 1)]);
 }
 
@@ -293,11 +295,11 @@ fn other_protocols_are_left_alone() {
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\x04"),
     ] {
         let mut wire = server();
-        wire.request(request).response(response).request(GET).response(OK_0).close(CloseReason::Finished);
+        wire.request(request).response(response).request(GET).response(OK_0).close(FINISHED);
         wire.expect(&[]).expect_losses(&[]);
         assert!(wire.is_foreign());
         let mut wire = Wire::in_the_middle(Side::Server);
-        wire.request(request).response(response).request(request).response(response).close(CloseReason::Finished);
+        wire.request(request).response(response).request(request).response(response).close(FINISHED);
         wire.expect(&[]).expect_losses(&[]);
     }
     let mut wire = server();
@@ -322,11 +324,25 @@ fn heads_that_come_byte_by_byte() {
 
 #[test]
 fn memory_is_bounded() {
-    let options = Options { head_bytes_max: 256, pending_exchanges_max: 2, ..Options::default() };
+    let http1 = http1::Options { head_bytes_max: 256, pending_exchanges_max: 2, ..Default::default() };
+    let options = Options { http1, ..Options::default() };
     let mut wire = Wire::with_options(Side::Server, options);
-    // Three at once: the third is counted, and so is the one behind it.
+    // Three at once: the third is counted, and so is the one behind it. Then the bound is not reached any more.
     wire.request(GET.repeat(3)).request(GET).response(OK_5.repeat(4));
     wire.expect(&["GET /a 200"; 2]).expect_losses(&[(LossReason::TooManyPipelined, 2)]);
+    wire.request(GET.repeat(2)).response(OK_5.repeat(2)).request(GET).response(OK_5);
+    wire.expect(&["GET /a 200"; 5]).expect_losses(&[(LossReason::TooManyPipelined, 2)]);
+
+    // Where the end of a response cannot be told, what follows is counted.
+    let mut wire = Wire::with_options(Side::Server, options);
+    wire.request(GET.repeat(2))
+        .request("HEAD /a HTTP/1.1\r\n\r\n")
+        .request(GET)
+        .response(OK_5.repeat(2))
+        .response(OK_5);
+    wire.request(GET.repeat(3)).close(FINISHED);
+    let losses = [(LossReason::Ambiguous, 3), (LossReason::TooManyPipelined, 2)];
+    wire.expect(&["GET /a 200"; 2]).expect_losses(&losses);
 
     // The request line fits: the exchange is found by its turn.
     let mut wire = Wire::with_options(Side::Server, options);
@@ -353,13 +369,31 @@ fn memory_is_bounded() {
     wire.expect(&["GET /a 200"; 2]).expect_losses(&[(LossReason::HeadTooLarge, 1)]);
 
     // A long path is cut.
-    let mut wire = Wire::with_options(Side::Server, Options { path_bytes_max: 5, ..options });
+    let mut wire =
+        Wire::with_options(Side::Server, Options { http1: http1::Options { path_bytes_max: 5, ..http1 }, ..options });
     wire.request("GET /long/é/path HTTP/1.1\r\n\r\n").response(OK_0);
     wire.expect(&["GET /long 200"]);
 }
 
 #[test]
+fn what_is_allocated_is_told_and_given_back() {
+    let mut wire = server();
+    assert_eq!(wire.connection.heap_bytes(), 0);
+    wire.request(format!("GET /{} HTTP/1.1\r\n", "p".repeat(1000)));
+    assert!(wire.connection.heap_bytes() >= 1000);
+    wire.request("\r\n").request(GET.repeat(20));
+    assert!(wire.connection.heap_bytes() >= 20 * GET.len());
+    wire.response(OK_0.repeat(21));
+    assert!(wire.connection.heap_bytes() <= 256, "{}", wire.connection.heap_bytes());
+    // What is held until the other direction catches up.
+    wire.miss_request(GET).response(OK_5);
+    assert!(wire.connection.heap_bytes() >= OK_5.len());
+    wire.close(FINISHED);
+    assert_eq!(wire.connection.heap_bytes(), 0);
+}
+
+#[test]
 fn an_idle_connection_is_small() {
-    let bytes = size_of::<Connection>();
+    let bytes = size_of::<Parser>();
     assert!(bytes <= 512, "{bytes}");
 }

@@ -9,5 +9,6 @@ mod order;
 mod plan;
 mod properties;
 mod random;
+mod streams;
 mod syntax;
 mod wire;

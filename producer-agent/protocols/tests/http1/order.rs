@@ -1,9 +1,8 @@
 //! Events that overtake each other.
 
-use headwater_protocols::http1::Options;
-use headwater_protocols::{CloseReason, Direction, LossReason, Side};
+use headwater_protocols::{Direction, LossReason, Options, OrderOptions, Side};
 
-use crate::wire::Wire;
+use crate::wire::{FINISHED, Wire};
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
 const OK_5: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -39,7 +38,7 @@ fn a_writer_may_see_the_answer_before_it_reports() {
                 wire.feed(&response).feed(&request);
             }
         }
-        wire.close(CloseReason::Finished);
+        wire.close(FINISHED);
         wire.expect(&["GET /a 200"; 3]).expect_losses(&[]);
     }
 }
@@ -86,8 +85,8 @@ fn an_early_response_to_something_unseen_is_not_matched() {
 
 #[test]
 fn early_segments_are_bounded_by_number_and_by_bytes() {
-    let few = Options { early_segments_max: 4, ..Options::default() };
-    let small = Options { early_bytes_max: 100, ..Options::default() };
+    let few = Options { order: OrderOptions { early_segments_max: 4, ..Default::default() }, ..Options::default() };
+    let small = Options { order: OrderOptions { early_bytes_max: 100, ..Default::default() }, ..Options::default() };
     for (options, released) in [(few, 1), (small, 0)] {
         let mut wire = Wire::with_options(Side::Client, options);
         wire.request(GET).response(OK_5);
@@ -118,6 +117,6 @@ fn early_segments_leave_with_the_close() {
     let request = wire.segment(Direction::Request, GET, usize::MAX);
     wire.response(OK_5).expect_losses(&[]);
     assert!(!wire.connection.is_idle());
-    wire.close(CloseReason::Finished).feed(&request);
+    wire.close(FINISHED).feed(&request);
     wire.expect(&[]).expect_losses(&[(LossReason::StartedBeforeCapture, 1)]);
 }

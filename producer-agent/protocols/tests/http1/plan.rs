@@ -1,6 +1,6 @@
 //! Plans of connections: what is said, in which order, how it is cut, and what must come out.
 
-use headwater_protocols::Direction;
+use headwater_protocols::{Direction, Kind, Outcome};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -239,6 +239,8 @@ pub fn script(turns: &[Turn], runs: Runs, cuts: &Cuts) -> Script {
             response_started_ns: Some(time_of(Direction::Response, final_start)),
             response_ended_ns: Some(response_ended_ns),
             completed_ns: request_ended_ns.max(response_ended_ns),
+            kind: Kind::Call,
+            outcome: if turn.status < 400 { Outcome::Ok } else { Outcome::ServerError },
             failure: None,
         }
     });

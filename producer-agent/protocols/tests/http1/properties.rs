@@ -1,20 +1,19 @@
 //! The same streams, cut, captured, reordered and thinned out in arbitrary ways.
 
-use headwater_protocols::http1::{Connection, Options};
-use headwater_protocols::{CloseReason, Direction, Side};
+use headwater_protocols::{Direction, Options, Parser, Side};
 use proptest::prelude::*;
 
 use crate::plan::{Cuts, Script, Turn, cuts, in_turn, pipelined, script, turns};
-use crate::wire::{Output, OwnedSegment, Seen};
+use crate::wire::{FINISHED, Output, OwnedSegment, Seen};
 
 fn run(side: Side, segments: &[OwnedSegment]) -> Output {
-    let mut connection = Connection::new(side, Options::default());
+    let mut connection = Parser::new(side, &Options::default());
     let mut output = Output::default();
     for segment in segments {
         segment.feed(&mut connection, &mut output);
     }
     let end_ns = segments.len() as u64 * 10 + 1_000;
-    connection.close(end_ns, CloseReason::Finished, &mut |event| output.take(event));
+    connection.close(end_ns, FINISHED, &mut |event| output.take(event));
     let completed: Vec<u64> = output.exchanges.iter().map(|seen| seen.completed_ns).collect();
     assert!(completed.is_sorted(), "{completed:?}");
     output

@@ -1,8 +1,8 @@
 //! What servers understand and the standard does not, and what only begins like HTTP/1.
 
-use headwater_protocols::{CloseReason, LossReason, Recognition, Side};
+use headwater_protocols::{LossReason, Recognition, Side};
 
-use crate::wire::Wire;
+use crate::wire::{FINISHED, Wire};
 
 const AFTER: &str = "GET /after HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK_3: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n";
@@ -51,7 +51,7 @@ fn a_line_that_is_not_understood_is_counted_and_ends_nothing() {
                 wire.request(AFTER).response(OK_3);
             }
             wire.request(odd).response("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-            wire.request(AFTER).response(OK_3).close(CloseReason::Finished);
+            wire.request(AFTER).response(OK_3).close(FINISHED);
             wire.expect(&["GET /after 200"; 2][..before + 1]).expect_losses(&[(LossReason::MalformedRequest, 1)]);
         }
     }
@@ -92,7 +92,7 @@ fn any_token_is_a_method() {
                     expected.push(format!("{method} {path} 200"));
                 }
             }
-            wire.close(CloseReason::Finished);
+            wire.close(FINISHED);
             let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
             if captured == usize::MAX || run[0].0 != "x-any!1" {
                 wire.expect(&expected).expect_losses(&[]);
@@ -123,7 +123,7 @@ fn what_only_begins_like_http_is_another_protocol() {
             }
             wire.request(request).response(response);
             assert_eq!(wire.connection.recognition(), Recognition::Foreign, "{request}");
-            wire.request(AFTER).response(OK_3).close(CloseReason::Finished);
+            wire.request(AFTER).response(OK_3).close(FINISHED);
             wire.expect(&[]).expect_losses(&[]);
         }
     }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use headwater_protocols::http1::{Connection, Options};
 use headwater_protocols::{
-    CloseReason, Direction, Event, Exchange, Failure, LossReason, Position, Recognition, Segment, Side,
+    CloseReason, Direction, Event, Exchange, Failure, Kind, LossReason, Options, Outcome, Parser, Position,
+    Recognition, Segment, Side,
 };
+
+/// As most connections end, whatever their protocol.
+pub const FINISHED: CloseReason = CloseReason::Finished { by: Side::Server };
+pub const RESET: CloseReason = CloseReason::Reset { by: Side::Server };
 
 /// An exchange with its own strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub struct Seen {
     pub response_started_ns: Option<u64>,
     pub response_ended_ns: Option<u64>,
     pub completed_ns: u64,
+    pub kind: Kind,
+    pub outcome: Outcome,
     pub failure: Option<Failure>,
 }
 
@@ -40,6 +46,8 @@ impl From<Exchange<'_>> for Seen {
             response_started_ns: exchange.response_started_ns,
             response_ended_ns: exchange.response_ended_ns,
             completed_ns: exchange.completed_ns,
+            kind: exchange.kind,
+            outcome: exchange.outcome,
             failure: exchange.failure,
         }
     }
@@ -77,7 +85,7 @@ pub struct OwnedSegment {
 }
 
 impl OwnedSegment {
-    pub fn feed(&self, connection: &mut Connection, output: &mut Output) {
+    pub fn feed(&self, connection: &mut Parser, output: &mut Output) {
         let segment = Segment {
             position: Position(self.position),
             length: self.length,
@@ -90,7 +98,7 @@ impl OwnedSegment {
 }
 
 pub struct Wire {
-    pub connection: Connection,
+    pub connection: Parser,
     pub output: Output,
     request_position: u64,
     response_position: u64,
@@ -104,7 +112,7 @@ impl Wire {
 
     pub fn with_options(side: Side, options: Options) -> Self {
         Self {
-            connection: Connection::new(side, options),
+            connection: Parser::new(side, &options),
             output: Output::default(),
             request_position: 0,
             response_position: 0,
@@ -179,6 +187,22 @@ impl Wire {
         self.clock_ns += 10;
         let output = &mut self.output;
         self.connection.close(self.clock_ns, how, &mut |event| output.take(event));
+        self
+    }
+
+    /// The server's stream has ended, and all of it was seen.
+    pub fn end_of_response(&mut self, by: Side) -> &mut Self {
+        self.clock_ns += 10;
+        let output = &mut self.output;
+        self.connection.end_of_stream(Direction::Response, self.clock_ns, by, &mut |event| output.take(event));
+        self
+    }
+
+    /// The client has ended its stream, and the server has read it to its end.
+    pub fn end_of_request(&mut self) -> &mut Self {
+        let output = &mut self.output;
+        let by = Side::Client;
+        self.connection.end_of_stream(Direction::Request, self.clock_ns, by, &mut |event| output.take(event));
         self
     }
 

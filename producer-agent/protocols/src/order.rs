@@ -8,42 +8,19 @@
 //! bytes of the other direction that have not been seen here. Either they come, or something behind them does, or the
 //! bound is reached: then they are missing.
 
-use super::body::Cursor;
-use super::connection::{Connection, RequestState, ResponseState};
-use super::early::Early;
+use crate::connection::Connection;
+use crate::cursor::Cursor;
+use crate::early::Early;
+use crate::protocol::Protocol;
 use crate::{Direction, Position, Recognition, Segment, Sink};
 
-impl Connection {
-    /// Takes the bytes that one system call moved.
-    pub fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
-        if self.recognition == Recognition::Foreign || segment.length == 0 {
-            return;
-        }
-        self.now_ns = self.now_ns.max(segment.at_ns);
-        if self.early.is_none() && !self.is_early(direction, segment.other_position) {
-            self.process(direction, segment, sink);
-        } else {
-            self.reorder(direction, segment, sink);
-        }
-    }
-
-    /// The bytes of a direction up to `to` were moved, and what has not been seen of them will not be.
-    pub fn unseen(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
-        if self.recognition == Recognition::Foreign || self.position(direction).is_some_and(|position| position >= to) {
-            return;
-        }
-        self.release_early(sink);
-        if self.position(direction).is_none_or(|position| position < to) {
-            self.gap(direction, to, sink);
-        }
-    }
-
+impl<P: Protocol> Connection<P> {
     /// Speaks of bytes of the other direction that have not been seen.
-    fn is_early(&self, direction: Direction, other_position: Position) -> bool {
+    pub(crate) fn is_early(&self, direction: Direction, other_position: Position) -> bool {
         other_position > self.position(direction.opposite()).unwrap_or(Position::START)
     }
 
-    fn reorder(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+    pub(crate) fn reorder(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
         loop {
             let (held_at, waits_for) = match &self.early {
                 Some(early) if early.direction() == direction => return self.hold_early(direction, segment, sink),
@@ -96,7 +73,7 @@ impl Connection {
     }
 
     /// Gives up waiting: what the held segments speak of is missing.
-    pub(super) fn release_early(&mut self, sink: &mut Sink<'_>) {
+    pub(crate) fn release_early(&mut self, sink: &mut Sink<'_>) {
         while self.early.is_some() {
             self.release_first_early(sink);
         }
@@ -126,8 +103,8 @@ impl Connection {
     }
 
     /// Reads a segment whose turn it is: cuts off what was read before, and notes what is missing before it.
-    fn process(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
-        if self.recognition == Recognition::Foreign {
+    pub(crate) fn process(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+        if self.protocol.recognition() == Recognition::Foreign {
             return;
         }
         let mut cursor = Cursor::new(segment);
@@ -142,42 +119,24 @@ impl Connection {
         }
         let other = self.position(direction.opposite()).unwrap_or(Position::START);
         cursor.other_position = cursor.other_position.min(other);
-        match direction {
-            Direction::Request => self.take_request(cursor, sink),
-            Direction::Response => self.take_response(cursor, sink),
-        }
+        self.protocol.read(direction, cursor, sink);
     }
 
     /// The bytes up to `to` will not be seen.
-    fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
-        match self.position(direction) {
-            None => self.locate_once(direction, to),
-            Some(_) if direction == Direction::Request => self.request_gap(to, sink),
-            Some(_) => self.response_gap(to, sink),
+    pub(crate) fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
+        match self.protocol.position(direction) {
+            None => self.protocol.begin(direction, to),
+            Some(_) => self.protocol.gap(direction, to, sink),
         }
     }
 
-    /// Where a direction stands when the first thing is heard of it. Only at 0 is it known what comes next.
     fn locate_once(&mut self, direction: Direction, position: Position) {
-        match direction {
-            _ if self.position(direction).is_some() => {}
-            Direction::Request => {
-                self.request.position = Some(position);
-                self.request.state =
-                    if position == Position::START { RequestState::Boundary } else { RequestState::Unsure };
-            }
-            Direction::Response => {
-                self.response.position = Some(position);
-                self.response.state = ResponseState::Boundary;
-                self.response_presumed = position != Position::START;
-            }
+        if self.protocol.position(direction).is_none() {
+            self.protocol.begin(direction, position);
         }
     }
 
     fn position(&self, direction: Direction) -> Option<Position> {
-        match direction {
-            Direction::Request => self.request.position,
-            Direction::Response => self.response.position,
-        }
+        self.protocol.position(direction)
     }
 }

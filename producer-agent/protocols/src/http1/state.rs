@@ -1,49 +1,32 @@
 //! The state of one connection, and how its exchanges leave it.
 //!
-//! This is what the other files stand on, and knows none of them: `order.rs` brings the segments of both directions into the order
-//! in which the bytes were moved, `request.rs` and `response.rs` read them, `close.rs` ends what is open. What they find meets in
-//! the queue of `exchanges.rs`.
+//! This is what the other files stand on, and knows none of them: `request.rs` and `response.rs` read the bytes, `close.rs` ends what is
+//! open. What they find meets in the queue of `exchanges.rs`.
 
 use super::Options;
-use super::body::{Body, Cursor};
-use super::early::Early;
-use super::exchanges::{Mark, Pending, Pipeline};
-use crate::{Direction, Event, Failure, Loss, LossReason, Position, Recognition, Side, Sink};
+use super::body::Body;
+use super::exchanges::{Pending, Pipeline};
+use crate::losses::Losses;
+use crate::partial::PartialHead;
+use crate::stream::Stream;
+use crate::{Direction, Event, Failure, LossReason, Recognition, Sink};
 
-/// One connection, followed from one of its sides.
+/// HTTP/1 of one connection.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Http1 {
     pub(super) options: Options,
-    pub(super) side: Side,
-    pub(super) recognition: Recognition,
+    pub(super) losses: Losses,
     /// Two requests have been open at once. Turns then prove nothing.
     pub(super) pipelined: bool,
-    /// More requests than the bound: they are read, counted and not kept.
-    pub(super) discarding: bool,
     /// The next response has to begin where the stream stands, since a turn ended the one before it there.
     pub(super) response_presumed: bool,
     /// The newest time that was fed.
     pub(super) now_ns: u64,
-    /// Counted before it was clear that this is HTTP.
-    deferred: Option<Loss>,
     pub(super) request: Stream<RequestState>,
     pub(super) response: Stream<ResponseState>,
     pub(super) pending: Pipeline,
     /// Complete if a presumed end is right. There is at most one.
     unconfirmed: Option<Box<Unconfirmed>>,
-    pub(super) early: Option<Box<Early>>,
-}
-
-/// One direction.
-#[derive(Debug)]
-pub(super) struct Stream<S> {
-    /// The position up to which it has been read; None before its first segment.
-    pub position: Option<Position>,
-    /// The time of the newest segment.
-    pub last_ns: u64,
-    /// The bytes just before `position` were never seen, so the time of the last of them is not known.
-    pub tail_missing: bool,
-    pub state: S,
 }
 
 #[derive(Debug)]
@@ -73,99 +56,44 @@ pub(super) enum ResponseState {
 }
 
 #[derive(Debug)]
-pub(super) struct PartialHead {
-    pub bytes: Vec<u8>,
-    pub beginning: Beginning,
-}
-
-/// What a segment added to a [`PartialHead`].
-pub(super) struct Growth {
-    /// Bytes that were there before.
-    pub known: usize,
-    /// All that was captured found room.
-    pub fits: bool,
-    /// Nothing of the segment is missing from the head.
-    pub whole: bool,
-}
-
-impl PartialHead {
-    /// Adds what was captured of a segment, up to `bytes_max` in all. The cursor stays where it is.
-    pub fn grow(&mut self, cursor: &Cursor<'_>, bytes_max: u32) -> Growth {
-        let known = self.bytes.len();
-        let room = (bytes_max as usize).saturating_sub(known);
-        let added = cursor.captured.len().min(room);
-        self.bytes.extend_from_slice(&cursor.captured[..added]);
-        let fits = added == cursor.captured.len();
-        Growth { known, fits, whole: fits && cursor.captured_whole() }
-    }
-}
-
-/// Where and when a message began.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Beginning {
-    pub position: Position,
-    pub at_ns: u64,
-    /// The position of the opposite direction at that time.
-    pub other_position: Position,
-    /// It is the first byte of a segment.
-    pub at_segment_start: bool,
-    /// The message before it is known to end here.
-    pub certain: bool,
-}
-
-impl Beginning {
-    pub fn mark(&self) -> Mark {
-        Mark { position: self.position, at_ns: self.at_ns }
-    }
-}
-
-#[derive(Debug)]
 struct Unconfirmed {
     pending: Pending,
     /// The direction whose next message has to begin where this one is presumed to end.
     awaits: Direction,
 }
 
-impl Connection {
-    pub fn new(side: Side, options: Options) -> Self {
+impl Http1 {
+    pub fn new(options: Options) -> Self {
         Self {
             options,
-            side,
-            recognition: Recognition::Undecided,
+            losses: Losses::new(),
             pipelined: false,
-            discarding: false,
             response_presumed: false,
             now_ns: 0,
-            deferred: None,
             request: Stream::new(RequestState::Boundary),
             response: Stream::new(ResponseState::Boundary),
             pending: Pipeline::default(),
             unconfirmed: None,
-            early: None,
         }
     }
 
-    pub fn recognition(&self) -> Recognition {
-        self.recognition
+    pub(super) fn recognition(&self) -> Recognition {
+        self.losses.recognition()
     }
 
-    /// Nothing is open or buffered: dropping the connection now would lose nothing.
-    pub fn is_idle(&self) -> bool {
+    /// Nothing is open or buffered.
+    pub(super) fn has_nothing_open(&self) -> bool {
         self.pending.iter().all(|pending| pending.lost)
             && self.unconfirmed.is_none()
-            && self.early.is_none()
             && !matches!(self.request.state, RequestState::Head(_))
     }
 
-    /// What is allocated for it, without the connection itself.
-    pub fn heap_bytes(&self) -> usize {
-        let of_head = |head: &PartialHead| size_of::<PartialHead>() + head.bytes.capacity();
-        let request = if let RequestState::Head(head) = &self.request.state { of_head(head) } else { 0 };
-        let response = if let ResponseState::Head(head) = &self.response.state { of_head(head) } else { 0 };
+    pub(super) fn heap_bytes_of_parts(&self) -> usize {
+        let request = if let RequestState::Head(head) = &self.request.state { head.heap_bytes() } else { 0 };
+        let response = if let ResponseState::Head(head) = &self.response.state { head.heap_bytes() } else { 0 };
         let unconfirmed =
-            self.unconfirmed.as_ref().map_or(0, |it| size_of::<Unconfirmed>() + it.pending.path.capacity());
-        let early = self.early.as_ref().map_or(0, |early| early.heap_bytes());
-        request + response + unconfirmed + early + self.pending.heap_bytes()
+            self.unconfirmed.as_ref().map_or(0, |held| size_of::<Unconfirmed>() + held.pending.path.capacity());
+        request + response + unconfirmed + self.pending.heap_bytes()
     }
 
     /// The front's request and response are both at their end.
@@ -229,29 +157,22 @@ impl Connection {
     }
 
     pub(super) fn lose_back(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
-        // While discarding, the newest request is not the back: it has been counted.
-        if !self.discarding && self.pending.back_mut().is_some_and(|back| !std::mem::replace(&mut back.lost, true)) {
+        // A newest request that is beyond the bound has been counted.
+        if !self.pending.is_beyond()
+            && self.pending.back_mut().is_some_and(|back| !std::mem::replace(&mut back.lost, true))
+        {
             self.lose(reason, sink);
         }
     }
 
     /// Counts one lost exchange, as soon as it is known that this is HTTP.
     pub(super) fn lose(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
-        if self.recognition == Recognition::Recognised {
-            sink(Event::Loss(Loss { reason, count: 1 }));
-        } else {
-            self.deferred.get_or_insert(Loss { reason, count: 0 }).count += 1;
-        }
+        self.losses.lose(reason, sink);
     }
 
     /// A first line of HTTP/1 has been seen.
     pub(super) fn recognise(&mut self, sink: &mut Sink<'_>) {
-        if self.recognition == Recognition::Undecided {
-            self.recognition = Recognition::Recognised;
-            if let Some(loss) = self.deferred.take() {
-                sink(Event::Loss(loss));
-            }
-        }
+        self.losses.recognise(sink);
     }
 
     /// Unanswered requests and an unknown end came together: gives the connection up, with all that is open.
@@ -264,6 +185,7 @@ impl Connection {
 
     pub(super) fn lose_all(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
         self.refute(reason, sink);
+        self.pending.forget_uncounted();
         while let Some(mut pending) = self.pending.pop() {
             self.lose_pending(&mut pending, reason, sink);
             self.pending.recycle(pending);
@@ -272,29 +194,10 @@ impl Connection {
 
     /// What follows is not HTTP/1: frees everything and takes no more.
     pub(super) fn become_foreign(&mut self) {
-        self.deferred = None;
-        self.recognition = Recognition::Foreign;
+        self.losses.become_foreign();
         self.request.state = RequestState::GivenUp;
         self.response.state = ResponseState::GivenUp;
         self.pending = Pipeline::default();
         self.unconfirmed = None;
-        self.early = None;
-    }
-}
-
-impl<S> Stream<S> {
-    fn new(state: S) -> Self {
-        Self { position: None, last_ns: 0, tail_missing: false, state }
-    }
-
-    /// The end of what has been read.
-    pub fn reached(&self) -> Mark {
-        Mark { position: self.position.unwrap_or(Position::START), at_ns: self.last_ns }
-    }
-
-    pub fn read(&mut self, cursor: &Cursor<'_>) {
-        self.position = Some(cursor.end);
-        self.last_ns = cursor.at_ns;
-        self.tail_missing = false;
     }
 }

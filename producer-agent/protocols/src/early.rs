@@ -8,7 +8,7 @@ use crate::{Direction, Position, Segment};
 
 /// Segments that wait for the other direction; all are of the same one.
 #[derive(Debug)]
-pub(super) struct Early {
+pub struct Early {
     direction: Direction,
     segments: VecDeque<HeldSegment>,
     bytes: usize,
@@ -16,7 +16,7 @@ pub(super) struct Early {
 
 /// A segment with its own bytes.
 #[derive(Debug)]
-pub(super) struct HeldSegment {
+pub struct HeldSegment {
     pub position: Position,
     pub other_position: Position,
     length: u64,

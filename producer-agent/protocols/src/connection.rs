@@ -1,0 +1,116 @@
+//! One connection, followed from one of its sides in one protocol.
+//!
+//! In: segments as their events come, the ends of streams, the close. Out: what the protocol makes of them. `order.rs` brings the segments
+//! into the order in which the bytes were moved.
+//!
+//! Bounds: [`Options`], and those of the protocol.
+
+use crate::early::Early;
+use crate::protocol::{Interest, Protocol};
+use crate::{CloseReason, Direction, Position, Recognition, Segment, Side, Sink};
+
+/// The bounds of what waits for its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Segments that are held since they speak of bytes of the other direction whose event is still to come.
+    pub early_segments_max: u32,
+    /// What is kept of all that was captured of the held segments.
+    pub early_bytes_max: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { early_segments_max: 32, early_bytes_max: 32 * 1024 }
+    }
+}
+
+/// Follows one connection in one protocol.
+#[derive(Debug)]
+pub struct Connection<P> {
+    pub(crate) options: Options,
+    pub(crate) side: Side,
+    now_ns: u64,
+    pub(crate) early: Option<Box<Early>>,
+    pub(crate) protocol: P,
+}
+
+impl<P: Protocol> Connection<P> {
+    pub fn new(side: Side, options: Options, protocol: P) -> Self {
+        Self { options, side, now_ns: 0, early: None, protocol }
+    }
+
+    /// Takes the bytes that one system call moved.
+    pub fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+        if self.recognition() == Recognition::Foreign || segment.length == 0 {
+            return;
+        }
+        self.set_time(segment.at_ns);
+        if self.early.is_none() && !self.is_early(direction, segment.other_position) {
+            self.process(direction, segment, sink);
+        } else {
+            self.reorder(direction, segment, sink);
+        }
+        self.forget_early_of_foreign();
+    }
+
+    /// The bytes of a direction up to `to` were moved, and what no segment has told of will not be seen: before the connection ends,
+    /// this tells what was answered past the capture from what was not answered.
+    pub fn unseen(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
+        let is_missing = |protocol: &P| protocol.position(direction).is_none_or(|position| position < to);
+        if self.recognition() == Recognition::Foreign || !is_missing(&self.protocol) {
+            return;
+        }
+        self.release_early(sink);
+        if is_missing(&self.protocol) {
+            self.gap(direction, to, sink);
+        }
+    }
+
+    /// A side has ended its stream, and all that it said was seen. `by` is the side that ended its own first.
+    pub fn end_of_stream(&mut self, direction: Direction, at_ns: u64, by: Side, sink: &mut Sink<'_>) {
+        self.set_time(at_ns);
+        self.release_early(sink);
+        self.protocol.end_of_stream(direction, by, sink);
+        self.forget_early_of_foreign();
+    }
+
+    /// Ends the connection: what is still open leaves as failed exchanges or as losses. Closing twice is harmless.
+    pub fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>) {
+        self.set_time(at_ns);
+        self.release_early(sink);
+        self.protocol.close(how, sink);
+    }
+
+    pub fn recognition(&self) -> Recognition {
+        self.protocol.recognition()
+    }
+
+    /// What would be of use next in this direction. More does no harm.
+    pub fn interest(&self, direction: Direction) -> Interest {
+        match self.recognition() {
+            Recognition::Foreign => Interest::Off,
+            _ => self.protocol.interest(direction),
+        }
+    }
+
+    /// Nothing is open or buffered: dropping the connection now would lose nothing.
+    pub fn is_idle(&self) -> bool {
+        self.early.is_none() && self.protocol.is_idle()
+    }
+
+    /// What is allocated for it, without the connection itself. It is bounded by the options.
+    pub fn heap_bytes(&self) -> usize {
+        self.early.as_ref().map_or(0, |early| early.heap_bytes()) + self.protocol.heap_bytes()
+    }
+
+    fn set_time(&mut self, at_ns: u64) {
+        self.now_ns = self.now_ns.max(at_ns);
+        self.protocol.set_time(self.now_ns);
+    }
+
+    fn forget_early_of_foreign(&mut self) {
+        if self.recognition() == Recognition::Foreign {
+            self.early = None;
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Losses of a connection of which it is not known yet whether the protocol is spoken at all.
+
+use crate::{Event, Loss, LossReason, Recognition, Sink};
+
+/// Counts losses, and holds them back until the protocol was recognised.
+#[derive(Debug)]
+pub struct Losses {
+    recognition: Recognition,
+    deferred: Option<Loss>,
+}
+
+impl Losses {
+    pub fn new() -> Self {
+        Self { recognition: Recognition::Undecided, deferred: None }
+    }
+
+    pub fn recognition(&self) -> Recognition {
+        self.recognition
+    }
+
+    /// Counts one lost exchange, as soon as it is known that the protocol is spoken.
+    pub fn lose(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
+        if self.recognition == Recognition::Recognised {
+            sink(Event::Loss(Loss { reason, count: 1 }));
+        } else {
+            self.deferred.get_or_insert(Loss { reason, count: 0 }).count += 1;
+        }
+    }
+
+    /// Something was seen that only this protocol says.
+    pub fn recognise(&mut self, sink: &mut Sink<'_>) {
+        if self.recognition == Recognition::Undecided {
+            self.recognition = Recognition::Recognised;
+            if let Some(loss) = self.deferred.take() {
+                sink(Event::Loss(loss));
+            }
+        }
+    }
+
+    /// What follows is not this protocol. If it never was, nothing was lost.
+    pub fn become_foreign(&mut self) {
+        self.deferred = None;
+        self.recognition = Recognition::Foreign;
+    }
+}

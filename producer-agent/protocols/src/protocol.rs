@@ -1,0 +1,59 @@
+//! What a protocol is to all that protocols share.
+
+use crate::cursor::Cursor;
+use crate::{CloseReason, Direction, Position, Recognition, Side, Sink};
+
+/// The state of one protocol on one connection: one folder of this crate.
+///
+/// It is fed by [`Connection`](crate::Connection), which brings the segments of both directions into the order in which the bytes were
+/// moved. Each direction stands for itself: who speaks first, and whether they take turns, is the protocol's own.
+///
+/// It promises that an exchange that it gives is right, that what it could not follow is counted, that it never panics, and that its
+/// memory has a bound, whatever the bytes are.
+pub trait Protocol {
+    /// As it stands in records.
+    const NAME: &'static str;
+
+    fn recognition(&self) -> Recognition;
+
+    /// Up to where a direction has been read, or given up as missing; None before [`begin`](Self::begin).
+    fn position(&self, direction: Direction) -> Option<Position>;
+
+    /// The first that is heard of a direction is that it stands here. Only at [`Position::START`] is it certain what comes next.
+    fn begin(&mut self, direction: Direction, position: Position);
+
+    /// The time of what was fed last. It never decreases.
+    fn set_time(&mut self, now_ns: u64);
+
+    /// Reads bytes that follow those before without a gap, to the end of the cursor.
+    fn read(&mut self, direction: Direction, cursor: Cursor<'_>, sink: &mut Sink<'_>);
+
+    /// The bytes up to `to` will not be seen.
+    fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>);
+
+    /// No bytes follow in this direction, and all of them were seen. `by` is the side that ended its own stream first.
+    fn end_of_stream(&mut self, direction: Direction, by: Side, sink: &mut Sink<'_>);
+
+    /// Nothing follows. What is open leaves as failed exchanges or as losses; after that it is foreign.
+    fn close(&mut self, how: CloseReason, sink: &mut Sink<'_>);
+
+    /// Nothing is open or buffered.
+    fn is_idle(&self) -> bool;
+
+    /// What is allocated for it.
+    fn heap_bytes(&self) -> usize;
+
+    /// What would be of use next in this direction.
+    fn interest(&self, direction: Direction) -> Interest;
+}
+
+/// What a protocol wants to see of the bytes to come in one direction. More than that does no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// The first bytes of each call, so many.
+    Heads(u32),
+    /// Nothing before this position.
+    SkipTo(Position),
+    /// Nothing any more.
+    Off,
+}

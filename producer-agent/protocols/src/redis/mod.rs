@@ -1,0 +1,259 @@
+//! Redis and what speaks like it (RESP2 and RESP3) on one connection.
+//!
+//! In: the bytes of both directions. Out: each command with its reply, in any depth of pipelining, or a counted loss.
+//!
+//! A connection is recognised by both directions: a command that is an array of strings, as all clients send it, and a value that
+//! answers it. Replies come in the order of their commands; what a server pushes in between (RESP3) answers none. An operation is the
+//! command, with its second word where that says what is done (`CONFIG GET`). Keys and values are never looked at.
+//!
+//! Where something was missed, nothing is known until a turn: a call begins with a command after all that was asked has been answered
+//! as far as can be seen. What is asked until then is counted as lost, at least once.
+//!
+//! After SUBSCRIBE, MONITOR and the like the server speaks as it likes, so the connection is another protocol's from there on.
+//!
+//! Limits: commands typed as plain lines are not recognised, and no [`Parser`](crate::Parser) picks this protocol yet. Bounds: [`Options`]; nothing is allocated by what a length claims.
+
+mod replies;
+mod resp;
+
+use std::collections::VecDeque;
+
+use crate::cursor::Cursor;
+use crate::losses::Losses;
+use crate::protocol::{Interest, Protocol};
+use crate::stream::{Mark, Stream};
+use crate::{CloseReason, Direction, LossReason, Position, Recognition, Side, Sink};
+use replies::Pending;
+use resp::{Progress, Reader};
+
+/// The bounds of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Commands that wait for their replies. Those beyond it are counted, and their replies passed over.
+    pub pending_exchanges_max: u32,
+    /// How much of each call is of use: a command and its first words.
+    pub head_bytes: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { pending_exchanges_max: 1024, head_bytes: 16 * 1024 }
+    }
+}
+
+/// Redis on one connection.
+#[derive(Debug)]
+pub struct Redis {
+    options: Options,
+    losses: Losses,
+    /// Each direction stands where its reader says.
+    synced: bool,
+    /// Bytes of a reply came after the newest bytes of a command.
+    answered: bool,
+    now_ns: u64,
+    request: Stream<Reader>,
+    response: Stream<Reader>,
+    /// Where the command begins that is being read.
+    command_start: Option<Mark>,
+    pending: VecDeque<Pending>,
+    /// Commands behind those, beyond the bound.
+    beyond: u64,
+}
+
+impl Redis {
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            losses: Losses::new(),
+            synced: true,
+            answered: false,
+            now_ns: 0,
+            request: Stream::new(Reader::default()),
+            response: Stream::new(Reader::default()),
+            command_start: None,
+            pending: VecDeque::new(),
+            beyond: 0,
+        }
+    }
+
+    fn read_commands(&mut self, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
+        if !self.synced && !self.sync(&cursor, sink) {
+            self.answered = false;
+            return;
+        }
+        self.answered = false;
+        while !cursor.is_done() {
+            let start = *self.command_start.get_or_insert(cursor.mark());
+            match self.request.state.read(&mut cursor) {
+                Progress::More => {}
+                Progress::Complete if self.request.state.kind == b'*' => self.take_command(start, cursor.mark(), sink),
+                Progress::Complete | Progress::Malformed if self.recognition() == Recognition::Undecided => {
+                    return self.become_foreign();
+                }
+                Progress::Complete | Progress::Malformed => {
+                    self.losses.lose(LossReason::MalformedRequest, sink);
+                    return self.unsync(LossReason::Ambiguous, sink);
+                }
+                Progress::Blind => {
+                    self.losses.lose(LossReason::HeadNotCaptured, sink);
+                    return self.unsync(LossReason::Ambiguous, sink);
+                }
+            }
+        }
+    }
+
+    fn take_command(&mut self, start: Mark, end: Mark, sink: &mut Sink<'_>) {
+        self.command_start = None;
+        let words = self.request.state.words;
+        let Some(command) = words[0].command() else {
+            if self.recognition() == Recognition::Undecided {
+                return self.become_foreign();
+            }
+            self.losses.lose(LossReason::HeadNotCaptured, sink);
+            return self.push(Pending::lost(start, end), sink);
+        };
+        self.push(Pending::of(command, &words[1], start, end), sink);
+    }
+
+    fn push(&mut self, pending: Pending, sink: &mut Sink<'_>) {
+        if self.beyond > 0 || self.pending.len() >= self.options.pending_exchanges_max as usize {
+            if !pending.is_lost {
+                self.losses.lose(LossReason::TooManyPipelined, sink);
+            }
+            self.beyond += 1;
+        } else {
+            self.pending.push_back(pending);
+        }
+    }
+
+    /// Whether a call begins with a command after all before it was answered: then both directions stand where a value begins.
+    fn sync(&mut self, cursor: &Cursor<'_>, sink: &mut Sink<'_>) -> bool {
+        let begins = match cursor.captured {
+            [b'*', b'1'..=b'9', rest @ ..] => rest.iter().find(|byte| !byte.is_ascii_digit()) == Some(&b'\r'),
+            _ => false,
+        };
+        if !begins {
+            return false;
+        }
+        if !self.answered || self.response.position.is_some_and(|position| position != cursor.other_position) {
+            self.losses.lose(LossReason::StartedBeforeCapture, sink);
+            return false;
+        }
+        (self.request.state, self.response.state) = Default::default();
+        self.synced = true;
+        true
+    }
+
+    /// Nothing is known of where the directions stand.
+    fn unsync(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
+        self.lose_all(reason, sink);
+        self.synced = false;
+        self.command_start = None;
+    }
+
+    fn lose_all(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
+        for pending in std::mem::take(&mut self.pending) {
+            if !pending.is_lost {
+                self.losses.lose(reason, sink);
+            }
+        }
+        self.beyond = 0;
+    }
+
+    fn become_foreign(&mut self) {
+        self.losses.become_foreign();
+        self.command_start = None;
+        self.pending = VecDeque::new();
+        self.beyond = 0;
+    }
+}
+
+impl Protocol for Redis {
+    const NAME: &'static str = "redis";
+
+    fn recognition(&self) -> Recognition {
+        self.losses.recognition()
+    }
+
+    fn position(&self, direction: Direction) -> Option<Position> {
+        match direction {
+            Direction::Request => self.request.position,
+            Direction::Response => self.response.position,
+        }
+    }
+
+    fn begin(&mut self, direction: Direction, position: Position) {
+        match direction {
+            Direction::Request => self.request.position = Some(position),
+            Direction::Response => self.response.position = Some(position),
+        }
+        self.synced &= position == Position::START;
+    }
+
+    fn set_time(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+    }
+
+    fn read(&mut self, direction: Direction, cursor: Cursor<'_>, sink: &mut Sink<'_>) {
+        let (end, at_ns) = (cursor.end, cursor.at_ns);
+        match direction {
+            Direction::Request => {
+                self.read_commands(cursor, sink);
+                self.request.reach(end, at_ns);
+            }
+            Direction::Response => {
+                self.read_replies(cursor, sink);
+                self.response.reach(end, at_ns);
+            }
+        }
+    }
+
+    fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
+        let stream = match direction {
+            Direction::Request => &mut self.request,
+            Direction::Response => &mut self.response,
+        };
+        stream.position = Some(to);
+        stream.tail_missing = true;
+        // What lies within a string is passed over.
+        if self.synced && stream.state.string_end().is_none_or(|end| to > end) {
+            if direction == Direction::Request || self.pending.is_empty() {
+                self.losses.lose(LossReason::Gap, sink);
+            }
+            self.unsync(LossReason::Gap, sink);
+        }
+    }
+
+    fn end_of_stream(&mut self, direction: Direction, by: Side, sink: &mut Sink<'_>) {
+        if direction == Direction::Response {
+            self.close(CloseReason::Finished { by }, sink);
+        }
+    }
+
+    fn close(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
+        if self.synced && self.command_start.is_some() {
+            self.losses.lose(LossReason::Unfinished, sink);
+        }
+        self.close_pending(how, sink);
+        self.become_foreign();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && (!self.synced || self.command_start.is_none())
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.pending.capacity() * size_of::<Pending>()
+    }
+
+    fn interest(&self, direction: Direction) -> Interest {
+        let reader = match direction {
+            Direction::Request => &self.request.state,
+            Direction::Response => &self.response.state,
+        };
+        match reader.string_end() {
+            Some(end) if self.synced => Interest::SkipTo(end),
+            _ => Interest::Heads(self.options.head_bytes),
+        }
+    }
+}

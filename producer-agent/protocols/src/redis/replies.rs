@@ -1,0 +1,196 @@
+//! Commands that wait for their replies, and what a reply says of them.
+
+use super::Redis;
+use super::resp::{Progress, Word};
+use crate::cursor::Cursor;
+use crate::protocol::Protocol;
+use crate::stream::Mark;
+use crate::{CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Side, Sink};
+
+/// Commands whose second word says what is done.
+const CONTAINERS: [&str; 12] = [
+    "ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "FUNCTION", "LATENCY", "MEMORY", "OBJECT", "SCRIPT", "XGROUP",
+    "XINFO",
+];
+/// After these the server speaks as it likes.
+const TAKES_OVER: [&str; 7] = ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR", "SYNC", "PSYNC", "CLIENT REPLY"];
+/// Codes of errors that are no fault of who asked.
+const SERVER_ERRORS: [&str; 11] = [
+    "LOADING",
+    "BUSY",
+    "OOM",
+    "MISCONF",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "READONLY",
+    "UNKILLABLE",
+    "IOERR",
+];
+/// Codes that say where to ask instead.
+const REDIRECTIONS: [&str; 2] = ["MOVED", "ASK"];
+
+/// One command, from its first byte on.
+#[derive(Debug)]
+pub(super) struct Pending {
+    command: Word,
+    start: Mark,
+    end: Mark,
+    /// Where its reply begins.
+    reply_start: Option<Mark>,
+    /// Counted as lost already: it will not be emitted.
+    pub is_lost: bool,
+}
+
+impl Pending {
+    pub fn of(mut command: Word, second: &Word, start: Mark, end: Mark) -> Self {
+        if CONTAINERS.contains(&command.as_str())
+            && let Some(second) = second.command()
+        {
+            command.join(&second);
+        }
+        Self { command, start, end, reply_start: None, is_lost: false }
+    }
+
+    /// Keeps the place of a command that has been counted as lost.
+    pub fn lost(start: Mark, end: Mark) -> Self {
+        Self { command: Word::default(), start, end, reply_start: None, is_lost: true }
+    }
+}
+
+impl Redis {
+    pub(super) fn read_replies(&mut self, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
+        self.answered = true;
+        if !self.synced {
+            // It answers what was asked before.
+            if self.recognition() == Recognition::Undecided && self.request.last_ns == 0 {
+                self.losses.lose(LossReason::StartedBeforeCapture, sink);
+            }
+            return;
+        }
+        while !cursor.is_done() {
+            let mark = cursor.mark();
+            if self.response.state.is_at_start()
+                && let Some(front) = self.pending.front_mut()
+            {
+                front.reply_start = Some(mark);
+            }
+            match self.response.state.read(&mut cursor) {
+                Progress::More => {}
+                // A push answers nothing.
+                Progress::Complete if self.response.state.kind == b'>' => {}
+                Progress::Complete => {
+                    self.take_reply(cursor.mark(), sink);
+                    if !self.synced || self.recognition() == Recognition::Foreign {
+                        return;
+                    }
+                }
+                Progress::Malformed if self.recognition() == Recognition::Undecided => return self.become_foreign(),
+                Progress::Malformed => return self.unsync(LossReason::MalformedResponse, sink),
+                Progress::Blind => return self.unsync(LossReason::HeadNotCaptured, sink),
+            }
+        }
+    }
+
+    fn take_reply(&mut self, end: Mark, sink: &mut Sink<'_>) {
+        let Some(pending) = self.pending.pop_front() else {
+            if self.beyond > 0 {
+                self.beyond -= 1;
+            } else if self.recognition() == Recognition::Undecided {
+                self.become_foreign();
+            } else {
+                self.losses.lose(LossReason::UnsolicitedResponse, sink);
+                self.unsync(LossReason::Ambiguous, sink);
+            }
+            return;
+        };
+        self.losses.recognise(sink);
+        let (code, outcome) = match self.response.state.kind {
+            b'-' | b'!' => of_error(&self.response.state.words[0]),
+            _ => (Code::default(), Outcome::Ok),
+        };
+        let takes_over = TAKES_OVER.contains(&pending.command.as_str()) && outcome == Outcome::Ok;
+        self.emit(&pending, Some(end), (code, outcome), None, sink);
+        if takes_over {
+            self.lose_all(LossReason::Upgraded, sink);
+            self.become_foreign();
+        }
+    }
+
+    pub(super) fn close_pending(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
+        self.beyond = 0;
+        for pending in std::mem::take(&mut self.pending) {
+            let begun = pending.reply_start.is_some();
+            let failure = match how {
+                CloseReason::Unobserved => {
+                    if !pending.is_lost {
+                        self.losses.lose(LossReason::Unfinished, sink);
+                    }
+                    continue;
+                }
+                CloseReason::TimedOut => Failure::TimedOut,
+                CloseReason::Finished { by: Side::Client } | CloseReason::Reset { by: Side::Client } if begun => {
+                    Failure::ClientLeft
+                }
+                CloseReason::Reset { .. } => Failure::Reset,
+                CloseReason::Finished { .. } if begun => Failure::ResponseIncomplete,
+                CloseReason::Finished { .. } => Failure::NoResponse,
+            };
+            let outcome = match (failure, begun) {
+                (Failure::ClientLeft, _) => Outcome::Unknown,
+                (_, true) => Outcome::ServerError,
+                (_, false) => Outcome::Unanswered,
+            };
+            // Before it was recognised there is nothing to tell.
+            if self.recognition() == Recognition::Recognised {
+                self.emit(&pending, None, (Code::default(), outcome), Some(failure), sink);
+            }
+        }
+    }
+
+    fn emit(
+        &self,
+        pending: &Pending,
+        end: Option<Mark>,
+        (code, outcome): (Code, Outcome),
+        failure: Option<Failure>,
+        sink: &mut Sink<'_>,
+    ) {
+        if pending.is_lost {
+            return;
+        }
+        let end = pending.reply_start.map(|start| (start, end.unwrap_or(self.response.reached())));
+        sink(Event::Exchange(Exchange {
+            request_position: pending.start.position,
+            response_position: end.map(|(start, _)| start.position),
+            method: pending.command.as_str(),
+            path: "",
+            path_truncated: false,
+            status: None,
+            request_bytes: pending.end.position.since(pending.start.position),
+            response_bytes: end.map_or(0, |(start, end)| end.position.since(start.position)),
+            request_started_ns: pending.start.at_ns,
+            request_ended_ns: pending.end.at_ns,
+            response_started_ns: end.map(|(start, _)| start.at_ns),
+            response_ended_ns: end.map(|(_, end)| end.at_ns),
+            completed_ns: self.now_ns,
+            protocol: Redis::NAME,
+            kind: Kind::Call,
+            outcome,
+            code,
+            failure,
+        }));
+    }
+}
+
+/// The first word of an error is its code.
+fn of_error(line: &Word) -> (Code, Outcome) {
+    let code = Code::new(line.as_str().as_bytes());
+    let outcome = match code.as_str() {
+        code if SERVER_ERRORS.contains(&code) => Outcome::ServerError,
+        code if REDIRECTIONS.contains(&code) => Outcome::Ok,
+        _ => Outcome::ClientError,
+    };
+    (code, outcome)
+}

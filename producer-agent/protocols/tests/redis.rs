@@ -1,0 +1,332 @@
+//! Redis of one connection, through the public interface.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use headwater_protocols::redis::{Options, Redis};
+use headwater_protocols::{
+    CloseReason, Connection, Direction, Event, Failure, Interest, OrderOptions, Outcome, Position, Recognition,
+    Segment, Side,
+};
+use headwater_testing::Random;
+
+const FINISHED: CloseReason = CloseReason::Finished { by: Side::Client };
+
+struct Wire {
+    connection: Connection<Redis>,
+    /// `COMMAND outcome code`, one for each exchange.
+    seen: Vec<String>,
+    times_ns: Vec<(u64, u64)>,
+    losses: BTreeMap<&'static str, u64>,
+    positions: [u64; 2],
+    now_ns: u64,
+}
+
+impl Wire {
+    fn new(options: Options) -> Wire {
+        Wire {
+            connection: Connection::new(Side::Server, OrderOptions::default(), Redis::new(options)),
+            seen: Vec::new(),
+            times_ns: Vec::new(),
+            losses: BTreeMap::new(),
+            positions: [0; 2],
+            now_ns: 0,
+        }
+    }
+
+    fn started() -> Wire {
+        Wire::new(Options::default())
+    }
+
+    fn in_the_middle() -> Wire {
+        Wire { positions: [5_000, 9_000], ..Wire::started() }
+    }
+
+    fn request(&mut self, bytes: impl AsRef<[u8]>) -> &mut Wire {
+        self.say(Direction::Request, bytes.as_ref(), usize::MAX)
+    }
+
+    fn response(&mut self, bytes: impl AsRef<[u8]>) -> &mut Wire {
+        self.say(Direction::Response, bytes.as_ref(), usize::MAX)
+    }
+
+    fn miss(&mut self, direction: Direction, bytes: impl AsRef<[u8]>) -> &mut Wire {
+        self.now_ns += 10;
+        self.positions[direction as usize] += bytes.as_ref().len() as u64;
+        self
+    }
+
+    fn say(&mut self, direction: Direction, bytes: &[u8], captured: usize) -> &mut Wire {
+        self.now_ns += 10;
+        let segment = Segment {
+            position: Position(self.positions[direction as usize]),
+            length: bytes.len() as u64,
+            captured: &bytes[..captured.min(bytes.len())],
+            at_ns: self.now_ns,
+            other_position: Position(self.positions[direction.opposite() as usize]),
+        };
+        self.positions[direction as usize] += bytes.len() as u64;
+        let Wire { connection, seen, times_ns, losses, .. } = self;
+        connection.segment(direction, &segment, &mut |event| take(event, seen, times_ns, losses));
+        self
+    }
+
+    fn close(&mut self, how: CloseReason) -> &mut Wire {
+        self.now_ns += 10;
+        let Wire { connection, seen, times_ns, losses, now_ns, .. } = self;
+        connection.close(*now_ns, how, &mut |event| take(event, seen, times_ns, losses));
+        self
+    }
+
+    #[track_caller]
+    fn expect(&self, seen: &[&str], losses: &[(&'static str, u64)]) {
+        assert_eq!(self.seen, seen, "{:?}", self.losses);
+        assert_eq!(self.losses, losses.iter().copied().collect(), "{:?}", self.seen);
+    }
+}
+
+fn take(
+    event: Event<'_>,
+    seen: &mut Vec<String>,
+    times_ns: &mut Vec<(u64, u64)>,
+    losses: &mut BTreeMap<&'static str, u64>,
+) {
+    match event {
+        Event::Exchange(exchange) => {
+            let what = exchange.failure.map_or(format!("{:?}", exchange.outcome), |failure| failure.as_str().into());
+            seen.push(format!("{} {what} {}", exchange.method, exchange.code.as_str()).trim_end().to_owned());
+            times_ns.push((exchange.request_started_ns, exchange.response_ended_ns.unwrap_or_default()));
+            let failed = exchange.failure.is_some_and(|failure| failure != Failure::ClientLeft);
+            assert_eq!(exchange.outcome.is_error(), failed || exchange.outcome == Outcome::ServerError);
+        }
+        Event::Loss(loss) => *losses.entry(loss.reason.as_str()).or_default() += loss.count,
+    }
+}
+
+fn command(words: &[&str]) -> String {
+    let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    format!("*{}\r\n{words}", words.matches("\r\n").count() / 2)
+}
+
+/// Cases: redis-pipeline.
+#[test]
+fn a_hundred_commands_in_one_write_one_of_them_wrong() {
+    let (mut commands, mut replies) = (String::new(), String::new());
+    let mut expected = vec!["SET Ok"; 100];
+    for at in 0..100 {
+        let wrong = at == 49;
+        commands += &if wrong { command(&["INCR", "text"]) } else { command(&["set", "k", "some value\r\n+OK"]) };
+        replies += if wrong { "-ERR value is not an integer or out of range\r\n" } else { "+OK\r\n" };
+    }
+    expected[49] = "INCR ClientError ERR";
+    for cut in [1, 7, 100, 1_000, replies.len()] {
+        let mut wire = Wire::started();
+        wire.request(&commands);
+        for piece in replies.as_bytes().chunks(cut) {
+            wire.response(piece);
+        }
+        wire.close(FINISHED).expect(&expected, &[]);
+    }
+}
+
+/// Cases: redis-pipeline.
+#[test]
+fn an_answer_to_what_was_asked_before_the_capture_is_counted() {
+    let mut wire = Wire::in_the_middle();
+    wire.response("*2\r\n$1\r\nk\r\n$1\r\nv\r\n");
+    for _ in 0..2 {
+        wire.request(command(&["BLPOP", "k", "30"])).response("*-1\r\n");
+    }
+    wire.close(FINISHED).expect(&["BLPOP Ok"; 2], &[("started_before_capture", 1)]);
+}
+
+#[test]
+fn replies_of_every_type_in_any_pieces() {
+    let replies = [
+        "+OK\r\n",
+        ":7\r\n",
+        "$-1\r\n",
+        "$0\r\n\r\n",
+        "$6\r\n+a\r\n:1\r\n",
+        "*-1\r\n",
+        "*0\r\n",
+        "*2\r\n*1\r\n+a\r\n*2\r\n$1\r\nb\r\n_\r\n",
+        "%1\r\n+a\r\n~2\r\n#t\r\n,1.5\r\n",
+        ">2\r\n+message\r\n+pushed\r\n(12345678901234567890\r\n",
+        "|1\r\n+ttl\r\n:1\r\n=7\r\ntxt:abc\r\n",
+    ];
+    let commands: Vec<String> = replies.iter().map(|_| command(&["EVAL", "return 1", "0"])).collect();
+    let (commands, replies) = (commands.concat(), replies.concat());
+    for cut in 1..replies.len() {
+        let mut wire = Wire::started();
+        for piece in commands.as_bytes().chunks(cut) {
+            wire.request(piece);
+        }
+        wire.response(&replies[..cut]).response(&replies[cut..]);
+        wire.expect(&["EVAL Ok"; 11], &[]);
+        assert!(wire.connection.is_idle());
+    }
+}
+
+#[test]
+fn errors_by_whose_fault_they_are_and_commands_by_what_they_do() {
+    let mut wire = Wire::started();
+    for (words, reply) in [
+        (&["config", "get", "maxmemory"][..], "-NOAUTH Authentication required.\r\n"),
+        (&["get", "secret-key"], "-WRONGTYPE Operation against a key\r\n"),
+        (&["GET", "k"], "-LOADING Redis is loading\r\n"),
+        (&["GET", "k"], "!10\r\nOOM no mem\r\n"),
+        (&["GET", "k"], "-MOVED 3999 127.0.0.1:6381\r\n"),
+        (&["JSON.GET", "k"], "_\r\n"),
+    ] {
+        wire.request(command(words)).response(reply);
+    }
+    wire.expect(
+        &[
+            "CONFIG GET ClientError NOAUTH",
+            "GET ClientError WRONGTYPE",
+            "GET ServerError LOADING",
+            "GET ServerError OOM",
+            "GET Ok MOVED",
+            "JSON.GET Ok",
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn values_need_not_be_captured() {
+    let large = "x".repeat(5_000);
+    let mut wire = Wire::started();
+    let set = command(&["SET", "k", &large]);
+    wire.say(Direction::Request, set.as_bytes()[..4_000].as_ref(), 40);
+    assert!(matches!(wire.connection.interest(Direction::Request), Interest::SkipTo(_)));
+    wire.say(Direction::Request, set.as_bytes()[4_000..].as_ref(), 0).response("+OK\r\n");
+    wire.request(command(&["GET", "k"]));
+    wire.say(Direction::Response, format!("$5000\r\n{large}\r\n").as_bytes(), 7);
+    wire.request(command(&["GET", "k"])).response("_\r\n");
+    wire.expect(&["SET Ok", "GET Ok", "GET Ok"], &[]);
+    assert_eq!(wire.times_ns[0], (10, 30));
+}
+
+#[test]
+fn what_is_missing_is_counted_and_the_next_turn_is_followed() {
+    let get = command(&["GET", "k"]);
+    for direction in [Direction::Request, Direction::Response] {
+        let mut wire = Wire::started();
+        wire.request(&get).response("$1\r\na\r\n");
+        let (asked, answered) = (get.as_str(), "$1\r\nb\r\n");
+        match direction {
+            Direction::Request => wire.miss(direction, asked).response(answered),
+            Direction::Response => wire.request(asked).miss(direction, answered),
+        };
+        // It is not known what was answered, so a turn has to be seen first.
+        wire.request(&get).response("$1\r\nc\r\n").request(&get).response("$1\r\nd\r\n").close(FINISHED);
+        assert!(wire.seen.len() >= 2 && wire.seen.iter().all(|seen| seen == "GET Ok"), "{:?}", wire.seen);
+        assert!(wire.losses.values().sum::<u64>() >= 1, "{:?}", wire.losses);
+        assert!(wire.seen.len() as u64 + wire.losses.values().sum::<u64>() >= 4, "{:?} {:?}", wire.seen, wire.losses);
+    }
+}
+
+#[test]
+fn what_is_open_at_the_end() {
+    for (how, outcome) in [
+        (FINISHED, "GET no_response"),
+        (CloseReason::Reset { by: Side::Server }, "GET reset"),
+        (CloseReason::TimedOut, "GET timed_out"),
+    ] {
+        let mut wire = Wire::started();
+        wire.request(command(&["PING"])).response("+PONG\r\n").request(command(&["GET", "k"])).close(how);
+        wire.expect(&["PING Ok", outcome], &[]);
+    }
+    let mut wire = Wire::started();
+    wire.request(command(&["PING"]))
+        .response("+PONG\r\n")
+        .request(command(&["GET", "k"]))
+        .close(CloseReason::Unobserved);
+    wire.expect(&["PING Ok"], &[("unfinished", 1)]);
+}
+
+#[test]
+fn more_commands_than_the_bound_are_counted_and_the_rest_is_followed() {
+    let mut wire = Wire::new(Options { pending_exchanges_max: 2, ..Options::default() });
+    wire.request(command(&["GET", "k"]).repeat(5)).response("_\r\n".repeat(5));
+    wire.request(command(&["PING"])).response("+PONG\r\n");
+    wire.expect(&["GET Ok", "GET Ok", "PING Ok"], &[("too_many_pipelined", 3)]);
+}
+
+#[test]
+fn a_subscription_ends_the_parsing() {
+    let mut wire = Wire::started();
+    wire.request(command(&["SUBSCRIBE", "news"])).response("*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    wire.response("*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$2\r\nhi\r\n").close(FINISHED);
+    wire.expect(&["SUBSCRIBE Ok"], &[]);
+}
+
+/// Cases: lengths-not-believed.
+#[test]
+fn other_protocols_and_lengths_that_cannot_be() {
+    for (request, response) in [
+        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"),
+        ("\u{16}\u{3}\u{1}", "\u{16}"),
+        ("*1\r\n$4\r\n\0\0\0\0\r\n", "+OK\r\n"),
+        ("*1\r\n$4\r\nPING\r\n", "HTTP/1.1 400 Bad Request\r\n"),
+        ("*99999999999999999999\r\n", ""),
+        ("*1\r\n$99999999999999999999\r\n", ""),
+    ] {
+        let mut wire = Wire::started();
+        wire.request(request).response(response);
+        assert_eq!(wire.connection.recognition(), Recognition::Foreign, "{request:?}");
+        wire.close(FINISHED).expect(&[], &[]);
+    }
+    for length in ["2147483647", "4294967295", "9223372036854775807"] {
+        for head in [format!("*{length}\r\n$4\r\nPING\r\n"), format!("*2\r\n$3\r\nGET\r\n${length}\r\n")] {
+            let mut wire = Wire::started();
+            wire.request(head).request("x".repeat(100)).response("+OK\r\n").close(FINISHED);
+            assert_eq!(wire.seen, Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn random_bytes_break_nothing() {
+    const WORDS: [&str; 14] = [
+        "*1\r\n",
+        "*2\r\n",
+        "$4\r\n",
+        "PING\r\n",
+        "+OK\r\n",
+        "-ERR x\r\n",
+        "$-1\r\n",
+        "%1\r\n",
+        ">1\r\n",
+        "|1\r\n",
+        "\r\n",
+        "9",
+        "_\r\n",
+        "*1\r\n$4\r\nPING\r\n",
+    ];
+    let mut random = Random::new(7);
+    let mut exchanges = 0;
+    for _ in 0..30_000 {
+        let mut wire = if random.one_in(4) { Wire::in_the_middle() } else { Wire::started() };
+        for _ in 0..random.index(20) {
+            let direction = if random.one_in(2) { Direction::Request } else { Direction::Response };
+            let bytes: String = match (random.index(8), direction) {
+                (0, _) => (0..=random.index(4)).map(|_| WORDS[random.index(WORDS.len())]).collect(),
+                (_, Direction::Request) => command(&["GET", "k"]).repeat(random.index(2) + 1),
+                (_, Direction::Response) => "$1\r\na\r\n".repeat(random.index(2) + 1),
+            };
+            match random.index(10) {
+                0 => wire.miss(direction, &bytes),
+                1 => wire.say(direction, bytes.as_bytes(), random.index(bytes.len())),
+                _ => wire.say(direction, bytes.as_bytes(), usize::MAX),
+            };
+        }
+        wire.close(FINISHED);
+        assert!(wire.connection.is_idle());
+        exchanges += wire.seen.len();
+    }
+    assert!(exchanges > 1_000, "the input is too random to test anything: {exchanges} exchanges");
+}
