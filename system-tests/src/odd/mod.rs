@@ -8,7 +8,11 @@ mod ends;
 mod fast_open;
 mod relay;
 mod roles;
+mod streams;
+mod syntax;
 mod threads;
+
+pub use syntax::REQUESTS as ODD_REQUESTS;
 
 use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -31,6 +35,10 @@ pub fn play(name: &str) -> Result<()> {
         "role-after-fin" => roles::play(),
         "fast-open" => fast_open::play(),
         "two-writers" => threads::play(),
+        "odd-syntax" => syntax::play(),
+        "endless-stream" => streams::endless(),
+        "download-cut" => streams::download_cut(),
+        "server-leaves" => streams::server_leaves(),
         _ => bail!("there is no conversation `{name}`"),
     }
 }

@@ -5,4 +5,5 @@
 
 mod ends;
 mod places;
+mod requests;
 mod seen;

@@ -8,7 +8,7 @@ use headwater_agent::clock::{Clock, monotonic_ns};
 use headwater_agent::observe::{Interest, Observer, ObserverOptions, Output, Paths};
 use headwater_probe_loader::{Interests, Options, Probes, types::count};
 use headwater_process::{Cgroup, Launch, wait_for};
-use headwater_schemas::records::{FlowState, Side};
+use headwater_schemas::records::{FlowState, Kind, Side};
 
 /// What a conversation may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -19,6 +19,8 @@ pub struct Request {
     pub position: i64,
     pub path: String,
     pub status: i32,
+    pub kind: Kind,
+    pub error: bool,
     pub failure: Option<String>,
 }
 
@@ -115,6 +117,8 @@ impl Seen {
                 position: request.request_position,
                 path: request.path.into(),
                 status: request.status,
+                kind: request.kind,
+                error: request.error,
                 failure: request.failure.map(str::to_owned),
             }),
             Output::Flow(flow, _) => self.flows.push(Flow {
@@ -153,7 +157,7 @@ impl Seen {
 
     fn print(&self) {
         println!("{} requests, dropped {:?}, {:?}", self.requests.len(), self.dropped, self.counts);
-        for Request { connection, side, position, path, status, failure } in self.requests.iter().take(30) {
+        for Request { connection, side, position, path, status, failure, .. } in self.requests.iter().take(30) {
             println!("  {connection} {side:?} {position} {path} {status} {failure:?}");
         }
         for flow in self.flows.iter().take(20) {

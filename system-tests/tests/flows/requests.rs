@@ -1,0 +1,59 @@
+//! Requests of odd syntax, and answers that somebody cuts off.
+
+use headwater_schemas::records::{Kind, Side};
+use headwater_system_tests::odd::ODD_REQUESTS;
+
+use crate::seen;
+
+const SIDES: [Side; 2] = [Side::Client, Side::Server];
+
+/// ../shared/cases: http-refused-syntax, http-methods.
+#[test]
+fn what_a_server_serves_is_seen_whatever_its_syntax() {
+    let seen = seen::of("odd-syntax");
+    for side in SIDES {
+        let of_side = seen.requests_of(side);
+        assert_eq!(of_side.len(), ODD_REQUESTS, "{side:?}");
+        assert!(of_side.iter().all(|request| request.status == 200 && !request.error), "{side:?}");
+    }
+    assert_eq!(seen.missing(), 0);
+}
+
+/// ../shared/cases: http-endless-stream.
+#[test]
+fn a_stream_that_its_clients_leave_is_no_error_on_either_side() {
+    let seen = seen::of("endless-stream");
+    for side in SIDES {
+        let of_side = seen.requests_of(side);
+        assert_eq!(of_side.len(), 2, "{side:?}");
+        for request in of_side {
+            assert_eq!((request.status, request.error, request.kind), (200, false, Kind::Stream), "{side:?}");
+            assert_eq!(request.failure.as_deref(), Some("client_left"), "{side:?}");
+        }
+    }
+    assert_eq!(seen.missing(), 0);
+}
+
+/// ../shared/cases: http-endless-stream.
+#[test]
+fn a_download_that_its_reader_cuts_is_no_error_on_either_side() {
+    let seen = seen::of("download-cut");
+    for side in SIDES {
+        let of_side = seen.requests_of(side);
+        assert_eq!(of_side.len(), 1, "{side:?}");
+        assert_eq!((of_side[0].status, of_side[0].error), (200, false), "{side:?}");
+        assert_eq!(of_side[0].failure.as_deref(), Some("client_left"), "{side:?}");
+    }
+    assert_eq!(seen.missing(), 0);
+}
+
+#[test]
+fn an_answer_that_its_server_cuts_is_its_error_on_both_sides() {
+    let seen = seen::of("server-leaves");
+    for side in SIDES {
+        let of_side = seen.requests_of(side);
+        assert_eq!(of_side.len(), 1, "{side:?}");
+        assert_eq!((of_side[0].status, of_side[0].error), (200, true), "{side:?}");
+        assert_eq!(of_side[0].failure.as_deref(), Some("response_incomplete"), "{side:?}");
+    }
+}
