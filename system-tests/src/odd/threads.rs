@@ -10,7 +10,9 @@ use anyhow::{Context, Result};
 use super::{begin, connect, get, listen, read_answer, serve};
 
 const WRITERS: usize = 3;
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 60;
+/// Requests that each writes in a round, one behind the other.
+const BURST: usize = 10;
 const CONNECTIONS: usize = 4;
 const ALONE: usize = 20;
 
@@ -38,9 +40,11 @@ fn write_together(stream: &TcpStream, connection: usize) -> Result<()> {
                 scope.spawn(move || -> Result<()> {
                     for round in 0..ROUNDS {
                         barrier.wait();
-                        let path = format!("/writers/{connection}/{writer}/{round:05}");
-                        let mut stream = stream;
-                        stream.write_all(get(&path).as_bytes()).context("ask")?;
+                        for number in round * BURST..(round + 1) * BURST {
+                            let path = format!("/writers/{connection}/{writer}/{number:05}");
+                            let mut stream = stream;
+                            stream.write_all(get(&path).as_bytes()).context("ask")?;
+                        }
                         barrier.wait();
                     }
                     Ok(())
@@ -49,7 +53,7 @@ fn write_together(stream: &TcpStream, connection: usize) -> Result<()> {
             .collect();
         for _ in 0..ROUNDS {
             barrier.wait();
-            for _ in 0..WRITERS {
+            for _ in 0..WRITERS * BURST {
                 read_answer(&mut reading.try_clone()?)?;
             }
             barrier.wait();

@@ -7,8 +7,8 @@ use headwater_schemas::records::Side;
 use crate::seen::{self, Seen};
 
 const RELAYED: i64 = 20;
-/// By three threads in each of 200 rounds, then by one, on each of four connections.
-const WRITTEN: usize = 4 * (3 * 200 + 20);
+/// By three threads in bursts of ten, then by one, on each of four connections.
+const WRITTEN: usize = 4 * (3 * 600 + 20);
 
 /// No two sides call different requests by the same name, and no side calls one by the name of another.
 fn no_pair_is_wrong(seen: &Seen) {
