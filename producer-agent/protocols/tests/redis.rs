@@ -111,7 +111,7 @@ fn command(words: &[&str]) -> String {
 
 /// Cases: redis-pipeline.
 #[test]
-fn a_hundred_commands_in_one_write_one_of_them_wrong() {
+fn redis_pipeline() {
     let (mut commands, mut replies) = (String::new(), String::new());
     let mut expected = vec!["SET Ok"; 100];
     for at in 0..100 {
@@ -132,7 +132,7 @@ fn a_hundred_commands_in_one_write_one_of_them_wrong() {
 
 /// Cases: redis-pipeline.
 #[test]
-fn an_answer_to_what_was_asked_before_the_capture_is_counted() {
+fn redis_pipeline_that_began_before_the_capture() {
     let mut wire = Wire::in_the_middle();
     wire.response("*2\r\n$1\r\nk\r\n$1\r\nv\r\n");
     for _ in 0..2 {

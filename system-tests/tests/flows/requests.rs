@@ -9,7 +9,7 @@ const SIDES: [Side; 2] = [Side::Client, Side::Server];
 
 /// ../shared/cases: http-refused-syntax, http-methods.
 #[test]
-fn what_a_server_serves_is_seen_whatever_its_syntax() {
+fn http_refused_syntax_and_http_methods() {
     let seen = seen::of("odd-syntax");
     for side in SIDES {
         let of_side = seen.requests_of(side);
@@ -21,7 +21,7 @@ fn what_a_server_serves_is_seen_whatever_its_syntax() {
 
 /// ../shared/cases: http-endless-stream.
 #[test]
-fn a_stream_that_its_clients_leave_is_no_error_on_either_side() {
+fn http_endless_stream() {
     let seen = seen::of("endless-stream");
     for side in SIDES {
         let of_side = seen.requests_of(side);
@@ -36,7 +36,7 @@ fn a_stream_that_its_clients_leave_is_no_error_on_either_side() {
 
 /// ../shared/cases: http-endless-stream.
 #[test]
-fn a_download_that_its_reader_cuts_is_no_error_on_either_side() {
+fn http_endless_stream_that_is_a_download() {
     let seen = seen::of("download-cut");
     for side in SIDES {
         let of_side = seen.requests_of(side);

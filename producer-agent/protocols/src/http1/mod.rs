@@ -30,6 +30,7 @@ mod body;
 mod close;
 mod exchanges;
 mod framing;
+mod gaps;
 mod head;
 mod method;
 mod request;

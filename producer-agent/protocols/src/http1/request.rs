@@ -10,7 +10,7 @@ use super::state::{Http1, RequestState, ResponseState};
 use crate::cursor::Cursor;
 use crate::partial::{Beginning, Growth, PartialHead};
 use crate::stream::Mark;
-use crate::{Direction, LossReason, Position, Recognition, Sink};
+use crate::{Direction, LossReason, Recognition, Sink};
 
 impl Http1 {
     pub(super) fn take_request(&mut self, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
@@ -161,7 +161,7 @@ impl Http1 {
         }
     }
 
-    fn end_request(&mut self, end: Mark, sink: &mut Sink<'_>) {
+    pub(super) fn end_request(&mut self, end: Mark, sink: &mut Sink<'_>) {
         self.request.state = RequestState::Boundary;
         if self.pending.is_beyond() {
             return;
@@ -175,7 +175,7 @@ impl Http1 {
     }
 
     /// The newest request ends somewhere behind this: where, its response will tell.
-    fn request_end_unknown(&mut self, sink: &mut Sink<'_>) {
+    pub(super) fn request_end_unknown(&mut self, sink: &mut Sink<'_>) {
         if self.pending.is_beyond() {
             self.request.state = RequestState::GivenUp;
             return;
@@ -306,7 +306,7 @@ impl Http1 {
     }
 
     /// A request went on, or may have gone on, behind its presumed end.
-    fn refute_request_end(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
+    pub(super) fn refute_request_end(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
         if self.awaits(Direction::Request) {
             self.refute(reason, sink);
         }
@@ -358,58 +358,6 @@ impl Http1 {
             self.lose(LossReason::Ambiguous, sink);
             rest = behind;
         }
-    }
-
-    /// The bytes up to `to` will not be seen.
-    pub(super) fn request_gap(&mut self, to: Position, sink: &mut Sink<'_>) {
-        let last_ns = self.request.last_ns;
-        match std::mem::replace(&mut self.request.state, RequestState::Unsure) {
-            RequestState::Body(Body::Length { end }) if to < end => {
-                self.request.state = RequestState::Body(Body::Length { end });
-            }
-            RequestState::Body(Body::Length { end }) => {
-                // When its last byte was moved is not known.
-                self.lose_back(LossReason::Gap, sink);
-                self.end_request(Mark { position: end, at_ns: last_ns }, sink);
-                if to > end {
-                    self.miss_requests(to, sink);
-                }
-            }
-            RequestState::Body(Body::Chunked(_)) => self.request_end_unknown(sink),
-            RequestState::Head(partial) if partial.beginning.certain => self.miss_request(to, sink),
-            RequestState::Boundary => self.miss_requests(to, sink),
-            RequestState::Unsure | RequestState::Head(_) => self.refute_request_end(LossReason::Gap, sink),
-            RequestState::GivenUp => self.request.state = RequestState::GivenUp,
-        }
-        self.request.position = Some(to);
-        self.request.tail_missing = true;
-    }
-
-    /// At least one request lies in a gap that ends at `to`.
-    fn miss_requests(&mut self, to: Position, sink: &mut Sink<'_>) {
-        let seen_by_its_response = self.pending.back().is_some_and(|back| back.method.is_none() && back.end.is_none());
-        if seen_by_its_response {
-            self.request.state = RequestState::Unsure;
-        } else {
-            self.miss_request(to, sink);
-        }
-    }
-
-    /// A request lies in a gap that ends at `to`, in whole or in part.
-    fn miss_request(&mut self, to: Position, sink: &mut Sink<'_>) {
-        self.lose(LossReason::Gap, sink);
-        if self.pipelined {
-            return self.give_up(sink);
-        }
-        self.request.state = RequestState::Unsure;
-        let mut unseen = Pending::placeholder(Mark { position: to, at_ns: self.now_ns });
-        if !self.pending.is_empty() {
-            // Whether the open ones were answered before is not known, so any of them may be answered next.
-            self.lose_all(LossReason::Gap, sink);
-            self.response.state = ResponseState::UntilTurn;
-            unseen.begin_answer(self.response.position.unwrap_or(Position::START), self.now_ns);
-        }
-        self.pending.push(unseen);
     }
 }
 

@@ -209,7 +209,7 @@ impl Http1 {
         }
     }
 
-    fn end_response(&mut self, end: Mark, sink: &mut Sink<'_>) {
+    pub(super) fn end_response(&mut self, end: Mark, sink: &mut Sink<'_>) {
         self.response.state = ResponseState::Boundary;
         let Some(front) = self.pending.front_mut() else { return };
         if let Some(answer) = &mut front.answer {
@@ -237,7 +237,7 @@ impl Http1 {
     }
 
     /// The bytes that say where the response ends were not captured.
-    fn response_end_unknown(&mut self, sink: &mut Sink<'_>) {
+    pub(super) fn response_end_unknown(&mut self, sink: &mut Sink<'_>) {
         self.response.state = ResponseState::UntilTurn;
         if self.pending.len() > 1 {
             return self.give_up(sink);
@@ -288,7 +288,7 @@ impl Http1 {
     }
 
     /// Keeps the place of a request that was not seen, and whose response is being read.
-    fn push_unseen(&mut self, position: Position, at_ns: u64) {
+    pub(super) fn push_unseen(&mut self, position: Position, at_ns: u64) {
         let mut unseen = Pending::placeholder(self.request.reached());
         unseen.begin_answer(position, at_ns);
         self.pending.push(unseen);
@@ -332,54 +332,6 @@ impl Http1 {
         {
             (answer.status, answer.kind) = (Some(line.status), line.kind);
         }
-    }
-
-    /// The bytes up to `to` will not be seen.
-    pub(super) fn response_gap(&mut self, to: Position, sink: &mut Sink<'_>) {
-        let last_ns = self.response.last_ns;
-        match std::mem::replace(&mut self.response.state, ResponseState::UntilTurn) {
-            ResponseState::Body(Body::Length { end }) if to < end => {
-                self.response.state = ResponseState::Body(Body::Length { end });
-            }
-            ResponseState::Body(Body::Length { end }) => {
-                // When its last byte was moved is not known.
-                self.lose_front(LossReason::Gap, sink);
-                self.end_response(Mark { position: end, at_ns: last_ns }, sink);
-                if to > end {
-                    self.miss_response(end, sink);
-                }
-            }
-            ResponseState::Body(Body::Chunked(_)) => self.response_end_unknown(sink),
-            ResponseState::Boundary | ResponseState::Head(_) => {
-                let position = self.response.position.unwrap_or(to);
-                self.miss_response(position, sink);
-            }
-            state @ (ResponseState::UntilClose | ResponseState::UntilTurn | ResponseState::GivenUp) => {
-                self.response.state = state;
-            }
-        }
-        self.response.position = Some(to);
-        self.response.tail_missing = true;
-    }
-
-    /// The head of a response, or part of it, lies in a gap.
-    fn miss_response(&mut self, position: Position, sink: &mut Sink<'_>) {
-        if self.pending.is_empty() {
-            self.cut_partial_request(sink);
-        }
-        self.refute(LossReason::Gap, sink);
-        self.response_presumed = false;
-        let now_ns = self.now_ns;
-        match self.pending.front_mut() {
-            Some(front) if front.answer_is_complete() => return self.give_up(sink),
-            Some(front) => front.begin_answer(position, now_ns),
-            None => {
-                self.lose(LossReason::Gap, sink);
-                self.push_unseen(position, now_ns);
-            }
-        }
-        self.lose_front(LossReason::Gap, sink);
-        self.response_end_unknown(sink);
     }
 }
 

@@ -16,7 +16,7 @@ const LEAVES: [CloseReason; 2] = [CloseReason::Reset { by: Side::Client }, Close
 
 /// Cases: http-endless-stream.
 #[test]
-fn a_stream_that_its_client_leaves_has_not_failed() {
+fn http_endless_stream() {
     for side in [Side::Client, Side::Server] {
         for how in LEAVES {
             let mut wire = Wire::new(side);
@@ -31,7 +31,7 @@ fn a_stream_that_its_client_leaves_has_not_failed() {
 
 /// Cases: http-endless-stream.
 #[test]
-fn a_download_that_its_reader_cuts_has_not_failed() {
+fn http_endless_stream_that_is_a_download() {
     // The client has read less than the head; the server has sent much more.
     for (side, read) in [(Side::Client, &DOWNLOAD[..20]), (Side::Client, &DOWNLOAD[..14]), (Side::Server, DOWNLOAD)] {
         for how in LEAVES {

@@ -23,7 +23,7 @@ const SERVED: [(&[u8], &str); 10] = [
 
 /// Cases: http-refused-syntax.
 #[test]
-fn what_a_server_serves_is_published() {
+fn http_refused_syntax() {
     for (odd, path) in SERVED {
         let seen = format!("GET {path} 200");
         for side in [Side::Client, Side::Server] {
@@ -73,7 +73,7 @@ fn answers_with_odd_header_lines_are_understood() {
 
 /// Cases: http-methods.
 #[test]
-fn any_token_is_a_method() {
+fn http_methods() {
     let request = |method: &str, path: &str| format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n");
     let runs: [&[(&str, &str, usize)]; 4] = [
         &[("PROPFIND", "/dav/f", 17), ("GET", "/x", 10)],
@@ -106,7 +106,7 @@ fn any_token_is_a_method() {
 
 /// Cases: flow-not-http.
 #[test]
-fn what_only_begins_like_http_is_another_protocol() {
+fn flow_not_http() {
     let nats = "CONNECT {\"verbose\":false,\"lang\":\"go\"}\r\nPING\r\n";
     for (greeting, request, response) in [
         ("INFO {\"server_id\":\"x\",\"version\":\"2.10.0\"}\r\n", nats, "PONG\r\n"),
