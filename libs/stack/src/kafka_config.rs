@@ -58,6 +58,9 @@ share.coordinator.state.topic.min.isr={min_in_sync}
 "
         );
         text.push_str(FIXED);
+        if nodes == 1 {
+            text.push_str(ALONE);
+        }
         if self.sasl_port.is_some() {
             self.write_sasl(&mut text);
         }
@@ -108,11 +111,19 @@ log.retention.check.interval.ms=60000
 log.cleaner.dedupe.buffer.size=8388608
 ";
 
-/// Log4j's settings: at most three files of 10 MB.
+/// The same for a node without others.
+const ALONE: &str = "\
+# Nobody could take its partitions over. In an orderly handing-over they would be without a leader while requests are still served, and
+# the end of a transaction that comes then finds partitions that it takes for deleted (KAFKA-20734): its offsets stay pending for ever.
+controlled.shutdown.enable=false
+";
+
+/// Log4j's settings: at most three files of 10 MB. What is said while the node stops is written as well.
 pub fn log4j_properties(log: &Path) -> String {
     let log = log.display();
     format!(
         "status=error
+shutdownHook=disable
 appender.file.type=RollingFile
 appender.file.name=file
 appender.file.fileName={log}
