@@ -16,8 +16,12 @@ use crate::settings::Settings;
 use crate::terminal::{Colour, colours_wanted, paint, print};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The tracepoints of the capture path came with 6.3.
-const KERNEL_MIN: (u32, u32) = (6, 3);
+/// The two tracepoints of sockets came with 6.3.
+const TRACEPOINTS_SINCE: (u32, u32) = (6, 3);
+/// Reading the registers of a system call came with 5.15.
+const KERNEL_MIN: (u32, u32) = (5, 15);
+/// What a kernel with function tracing has, by which programs are attached to functions.
+const FUNCTION_TRACING: &str = " register_ftrace_direct";
 
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
@@ -104,15 +108,29 @@ fn render(findings: &[Finding], json: bool) -> Result<String> {
     Ok(text)
 }
 
+/// The kernel, and by which hook the agent is going to see the calls of sockets (docs/capture.md).
 fn kernel() -> Outcome {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
-    match version(&release) {
-        Some(version) if version >= KERNEL_MIN => Ok(format!("Linux {release}")),
-        Some(_) => Err((
-            format!("Linux {release}"),
-            "run the agent on Linux 6.3 or later: its tracepoints came with that".into(),
+    // The addresses are hidden from most users, the names from none.
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    match hook(version(&release), symbols.contains(FUNCTION_TRACING)) {
+        Some(hook) => Ok(format!("Linux {release}, calls of sockets are seen by {hook}")),
+        None => Err((
+            format!("Linux {release}, without function tracing"),
+            "run the agent on Linux 6.3 or later, or on 5.15 or later with CONFIG_FUNCTION_TRACER".into(),
         )),
-        None => Err((format!("an unknown kernel `{release}`"), "run the agent on Linux 6.3 or later".into())),
+    }
+}
+
+/// What `capture.hook = auto` comes to.
+fn hook(version: Option<(u32, u32)>, has_function_tracing: bool) -> Option<&'static str> {
+    let version = version?;
+    if has_function_tracing && version >= KERNEL_MIN {
+        Some("fexit")
+    } else if version >= TRACEPOINTS_SINCE {
+        Some("tracepoint")
+    } else {
+        None
     }
 }
 
@@ -260,6 +278,9 @@ mod tests {
     fn the_kernel_s_files_are_understood() {
         assert_eq!(version("6.18.0-rc1+"), Some((6, 18)));
         assert_eq!(version("unknown"), None);
+        assert_eq!(hook(Some((6, 1)), true), Some("fexit"));
+        assert_eq!(hook(Some((6, 18)), false), Some("tracepoint"));
+        assert_eq!(hook(Some((6, 1)), false), None);
         assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(0x1ff_ffff_ffff));
         let mounts = "none /sys/fs/bpf bpf rw 0 0\ntracefs /sys/kernel/tracing tracefs rw 0 0\n";
         assert_eq!(mount_of(mounts, "tracefs").as_deref(), Some("/sys/kernel/tracing"));

@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use core::ffi::c_void;
-use headwater_probe_types::{CAPTURE_BYTES_MAX, DataEvent, count};
+use headwater_probe_types::{CAPTURE_BYTES_MAX, DataEvent, ROOMS, count};
 
 use crate::globals;
 
@@ -24,10 +24,10 @@ static COUNTS: PerCpuArray<u64, { count::LEN as usize }> = PerCpuArray::new();
 #[btf_map]
 static CAPTURING: Array<u32, 1> = Array::new();
 
-/// Two for each processor, one a direction: the two programs do not interrupt themselves, but one could interrupt the other.
+/// [`ROOMS`] for each processor, one a program: a program does not interrupt itself, but one could interrupt another.
 /// A plain array, since the kernel bounds the values of per-CPU ones to 32 KiB. The loader sets the number of entries.
 #[btf_map]
-static ROOM: Array<Room, 2> = Array::new();
+static ROOM: Array<Room, { ROOMS }> = Array::new();
 
 /// Wide enough for a few events of common size, so that one of them falls into it.
 const WAKE_SPAN_BYTES: u64 = 2048;
@@ -46,10 +46,10 @@ pub fn capturing() -> bool {
 }
 
 #[inline(always)]
-pub fn room(direction: u32) -> *mut Room {
+pub fn room(direction: u32, of: u32) -> *mut Room {
     // SAFETY: a helper without preconditions.
     let processor = unsafe { bpf_get_smp_processor_id() } as u32;
-    ROOM.get_ptr_mut(2 * processor + direction).unwrap_or(core::ptr::null_mut())
+    ROOM.get_ptr_mut(ROOMS as u32 * processor + 2 * of + direction).unwrap_or(core::ptr::null_mut())
 }
 
 /// Adds to a counter; see `headwater_probe_types::count`.

@@ -26,13 +26,13 @@ const MSG_ERRQUEUE: i32 = 0x2000;
 
 /// A call on a socket has ended.
 #[inline(always)]
-pub fn call(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Source) {
+pub fn call<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S) {
     moved(sock, result, flags, way, bytes);
     lifecycle::used(sock);
 }
 
 #[inline(always)]
-fn moved(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Source) {
+fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S) {
     if result < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 || !buffers::capturing() {
         return;
     }
@@ -66,7 +66,7 @@ fn moved(sock: *const u8, result: i32, flags: i32, way: u32, bytes: impl Source)
     if !look && (!asks || state.head.len >= Head::BYTES_MAX) {
         return;
     }
-    let room = buffers::room(way);
+    let room = buffers::room(way, S::ROOM);
     // SAFETY: null, or this processor's room for this direction, which no other program writes while this one runs.
     let Some(room) = (unsafe { room.as_mut() }) else { return };
     let wanted = if flags & MSG_TRUNC != 0 || !place.is_certain {

@@ -48,8 +48,21 @@ globals! {
     TP_TOTAL_RETRANS: u32 = 0, tp_total_retrans;
     TP_SRTT_US: u32 = 0, tp_srtt_us;
     TP_RTT_MIN: u32 = 0, tp_rtt_min;
-    /// struct socket
+    /// struct socket, and the way from a process to it: struct task_struct, files_struct and fdtable
     SOCKET_SK: u32 = 0, socket_sk;
+    SOCKET_FILE: u32 = 0, socket_file;
+    SK_SOCKET: u32 = 0, sk_socket;
+    TASK_FILES: u32 = 0, task_files;
+    FILES_FDT: u32 = 0, files_fdt;
+    FDT_FD: u32 = 0, fdt_fd;
+    FDT_MAX: u32 = 0, fdt_max;
+    /// struct msghdr and struct iov_iter; the kernel's numbers of its kinds, of which none is u32::MAX
+    MSG_ITER: u32 = 0, msg_iter;
+    ITER_TYPE: u32 = 0, iter_type;
+    ITER_OFFSET: u32 = 0, iter_offset;
+    ITER_BUFFER: u32 = 0, iter_buffer;
+    ITER_UBUF: u32 = u32::MAX, iter_ubuf;
+    ITER_IOVEC: u32 = u32::MAX, iter_iovec;
     /// struct cgroup and struct kernfs_node
     CGROUP_KN: u32 = 0, cgroup_kn;
     CGROUP_LEVEL: u32 = 0, cgroup_level;
@@ -79,23 +92,28 @@ globals! {
     MM_EXE_FILE: u32 = 0, mm_exe_file;
     FILE_DENTRY: u32 = 0, file_dentry;
     DENTRY_NAME: u32 = 0, dentry_name;
-    /// struct pt_regs: the system call's number and its arguments 2 and 3 (buffer and length, or vector and count)
+    /// struct pt_regs: the system call's number, its result, and its arguments: the file descriptor, then buffer and length, or
+    /// vector and count
     REGS_SYSCALL: u32 = 0, regs_syscall;
+    REGS_RESULT: u32 = 0, regs_result;
+    REGS_ARG1: u32 = 0, regs_arg1;
     REGS_ARG2: u32 = 0, regs_arg2;
     REGS_ARG3: u32 = 0, regs_arg3;
+    /// 1 if the result is the first argument while the call runs
+    RESULT_IS_ARG1: u32 = 0, result_is_arg1;
     /// System call numbers whose argument 2 is the buffer
-    SYS_READ: u64 = u64::MAX, sys_read;
-    SYS_WRITE: u64 = u64::MAX, sys_write;
-    SYS_RECVFROM: u64 = u64::MAX, sys_recvfrom;
-    SYS_SENDTO: u64 = u64::MAX, sys_sendto;
+    SYS_READ: u32 = u32::MAX, sys_read;
+    SYS_WRITE: u32 = u32::MAX, sys_write;
+    SYS_RECVFROM: u32 = u32::MAX, sys_recvfrom;
+    SYS_SENDTO: u32 = u32::MAX, sys_sendto;
     /// System call numbers whose argument 2 is a vector of buffers
-    SYS_READV: u64 = u64::MAX, sys_readv;
-    SYS_WRITEV: u64 = u64::MAX, sys_writev;
-    SYS_PREADV2: u64 = u64::MAX, sys_preadv2;
-    SYS_PWRITEV2: u64 = u64::MAX, sys_pwritev2;
+    SYS_READV: u32 = u32::MAX, sys_readv;
+    SYS_WRITEV: u32 = u32::MAX, sys_writev;
+    SYS_PREADV2: u32 = u32::MAX, sys_preadv2;
+    SYS_PWRITEV2: u32 = u32::MAX, sys_pwritev2;
     /// System call numbers whose argument 2 is a struct msghdr
-    SYS_RECVMSG: u64 = u64::MAX, sys_recvmsg;
-    SYS_SENDMSG: u64 = u64::MAX, sys_sendmsg;
+    SYS_RECVMSG: u32 = u32::MAX, sys_recvmsg;
+    SYS_SENDMSG: u32 = u32::MAX, sys_sendmsg;
     /// The agent's own thread group.
     OWN_PID: u32 = 0, own_pid;
     /// A hierarchy of version 1 in which containers are told apart where version 2 is not in use, and the index of its controller

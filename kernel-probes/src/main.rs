@@ -1,8 +1,11 @@
 //! The probes: what the kernel sees of TCP sockets, as events in one ring buffer and counters on each socket.
 //!
-//! Hooks, and why these (kernel 6.3 and later; one run a socket call, none for files):
-//! - `tp_btf/sock_send_length`, `tp_btf/sock_recv_length`: a call moved bytes. In: the socket and the length; the bytes are
-//!   read from the program's own buffer. Out: [`DataEvent`]s for sockets in which user space has an interest.
+//! Hooks, and why these (one run a socket call, none for files). The loader takes one of the first two:
+//! - `fexit` of `tcp_sendmsg` and `tcp_recvmsg`: a call moved bytes. In: the socket, the message with the exact buffer, and the
+//!   result. `tcp_sendpage` (before 6.5) and `tcp_splice_read` beside them, which move pages past both.
+//! - `tp_btf/sock_send_length`, `tp_btf/sock_recv_length` (6.3 and later) where the kernel has no function tracing. In: the socket
+//!   and the length; the buffer is the one that the system call names.
+//!   Out of either: [`DataEvent`]s for sockets in which user space has an interest.
 //! - `tp_btf/inet_sock_set_state`: a connection opened, closed or failed. Out: [`SocketEvent`]s.
 //! - `tp_btf/tcp_destroy_sock`: a program let go of a socket whose connection had ended before. Out: [`SocketEvent`]s.
 //! - `tp_btf/cgroup_mkdir`, `cgroup_rename`, `cgroup_rmdir`: whose sockets are in which cgroup. Out: [`CgroupEvent`]s.
@@ -26,21 +29,69 @@ mod socket;
 mod source;
 mod state;
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, fexit},
+    programs::{BtfTracePointContext, FExitContext},
+};
 use core::ffi::c_void;
 use headwater_probe_types::{change, direction};
 
-use crate::source::SystemCall;
+use crate::source::{Message, Pages, SystemCall};
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn on_send(ctx: BtfTracePointContext) -> i32 {
-    capture::call(ctx.arg(0), ctx.arg(1), ctx.arg(2), direction::SEND, SystemCall);
+    let source = SystemCall { sock: ctx.arg(0), way: direction::SEND };
+    capture::call(ctx.arg(0), ctx.arg(1), 0, direction::SEND, source);
     0
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn on_receive(ctx: BtfTracePointContext) -> i32 {
-    capture::call(ctx.arg(0), ctx.arg(1), ctx.arg(2), direction::RECEIVE, SystemCall);
+    let source = SystemCall { sock: ctx.arg(0), way: direction::RECEIVE };
+    capture::call(ctx.arg(0), ctx.arg(1), ctx.arg(2), direction::RECEIVE, source);
+    0
+}
+
+/// Arguments: sk, msg, size; then the result.
+#[fexit(function = "tcp_sendmsg")]
+pub fn on_tcp_send(ctx: FExitContext) -> i32 {
+    capture::call(ctx.arg(0), ctx.arg(3), 0, direction::SEND, Message(ctx.arg(1)));
+    0
+}
+
+/// Arguments: sk, msg, len, flags; then the result.
+#[fexit(function = "tcp_recvmsg")]
+pub fn on_tcp_receive(ctx: FExitContext) -> i32 {
+    capture::call(ctx.arg(0), ctx.arg(4), ctx.arg(3), direction::RECEIVE, Message(ctx.arg(1)));
+    0
+}
+
+/// In most kernels from 5.19 on. Arguments: sk, msg, len, flags, addr_len; then the result.
+#[fexit(function = "tcp_recvmsg")]
+pub fn on_tcp_receive_of_five(ctx: FExitContext) -> i32 {
+    capture::call(ctx.arg(0), ctx.arg(5), ctx.arg(3), direction::RECEIVE, Message(ctx.arg(1)));
+    0
+}
+
+/// Before 5.19. Arguments: sk, msg, len, nonblock, flags, addr_len; then the result.
+#[fexit(function = "tcp_recvmsg")]
+pub fn on_tcp_receive_of_six(ctx: FExitContext) -> i32 {
+    capture::call(ctx.arg(0), ctx.arg(6), ctx.arg(4), direction::RECEIVE, Message(ctx.arg(1)));
+    0
+}
+
+/// Before 6.5. Arguments: sk, page, offset, size, flags; then the result.
+#[fexit(function = "tcp_sendpage")]
+pub fn on_tcp_send_page(ctx: FExitContext) -> i32 {
+    capture::call(ctx.arg(0), ctx.arg(5), 0, direction::SEND, Pages);
+    0
+}
+
+/// Arguments: sock, ppos, pipe, len, flags; then the result.
+#[fexit(function = "tcp_splice_read")]
+pub fn on_tcp_splice(ctx: FExitContext) -> i32 {
+    let socket: *const u8 = ctx.arg(0);
+    capture::call(socket::of(socket), ctx.arg(5), 0, direction::RECEIVE, Pages);
     0
 }
 

@@ -39,6 +39,13 @@ unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> T {
     unsafe { *base.add(offset as usize).cast::<T>() }
 }
 
+/// The `struct sock` of a `struct socket`.
+#[inline(always)]
+pub fn of(socket: *const u8) -> *const u8 {
+    // SAFETY: the caller gives a socket that the verifier types.
+    unsafe { load(socket, globals::socket_sk()) }
+}
+
 impl Sock {
     /// The TCP view; `None` for other protocols and for sockets that only wait (time-wait, request).
     #[inline(always)]

@@ -3,67 +3,196 @@
 //! In: how many bytes a call moved, and how many are wanted. Out: the first of them in the [`Room`]; fewer where they cannot be
 //! read, which is counted.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs,
+};
 use core::ffi::c_void;
-use headwater_probe_types::{CAPTURE_BYTES_MAX, count};
+use headwater_probe_types::{CAPTURE_BYTES_MAX, count, direction};
 
 use crate::{
     buffers::{self, Room},
     globals,
+    owner::read_kernel,
 };
 
 /// Buffers of one vector that are looked at; what lies beyond counts as not captured.
 const VECTOR_MAX: u64 = 40;
 
+/// Segments of one vector that are walked back to find where a call began: the most that the kernel takes (UIO_MAXIOV).
+const SEGMENTS_MAX: u64 = 1024;
+
+/// What a system call leaves in its result's register while it runs, on x86 (entry_64.S).
+const NO_RESULT: u64 = -38_i64 as u64;
+
 /// The bytes that a call moved.
 pub trait Source {
+    /// Which of the processor's rooms its program uses, beside the direction: 1 for programs that another one of the same
+    /// direction could be interrupted by.
+    const ROOM: u32 = 0;
+
     /// Copies up to `wanted` of the `moved` bytes, from the first on, into the room. Returns how many.
     fn copy(&self, room: &mut Room, wanted: u32, moved: u32) -> u32;
 }
 
-/// The buffer that the current system call names in its arguments.
-pub struct SystemCall;
+/// The buffer that the current system call names in its arguments, if it is shown that the bytes are this call's.
+///
+/// Other work may run behind a call: what io_uring completes when a call returns, or in a thread that a call has made. So the call must be
+/// under way, in the same direction, and its file descriptor must be this very socket.
+pub struct SystemCall {
+    pub sock: *const u8,
+    pub way: u32,
+}
 
 impl Source for SystemCall {
     #[inline(always)]
     fn copy(&self, room: &mut Room, wanted: u32, _moved: u32) -> u32 {
-        copy(room, wanted)
-    }
-}
-
-/// Copies up to `wanted` bytes of the current system call's buffer into the room. Returns how many.
-#[inline(always)]
-fn copy(room: &mut Room, wanted: u32) -> u32 {
-    // SAFETY: helpers without preconditions; loads from the registers are typed by the verifier.
-    let (number, arg2, arg3) = unsafe {
-        let task = bpf_get_current_task_btf();
-        let regs = bpf_task_pt_regs(task) as *const u8;
-        let reg = |offset: u32| *regs.add(offset as usize).cast::<u64>();
-        (reg(globals::regs_syscall()), reg(globals::regs_arg2()), reg(globals::regs_arg3()))
-    };
-    if number == globals::sys_read()
-        || number == globals::sys_write()
-        || number == globals::sys_recvfrom()
-        || number == globals::sys_sendto()
-    {
-        return copy_buffer(room, arg2, wanted);
-    }
-    if number == globals::sys_readv()
-        || number == globals::sys_writev()
-        || number == globals::sys_preadv2()
-        || number == globals::sys_pwritev2()
-    {
-        return copy_vector(room, arg2, arg3, wanted);
-    }
-    if number == globals::sys_recvmsg() || number == globals::sys_sendmsg() {
+        // SAFETY: helpers without preconditions; loads from the registers are typed by the verifier.
+        let (task, regs) = unsafe {
+            let task: *const u8 = bpf_get_current_task_btf().cast_const().cast();
+            (task, bpf_task_pt_regs(task.cast_mut().cast()) as *const u8)
+        };
+        // SAFETY: members of struct pt_regs, at offsets from the kernel's BTF.
+        let reg = |offset: u32| unsafe { *regs.add(offset as usize).cast::<u64>() };
+        // Four bytes on arm64, with something else behind them.
+        // SAFETY: as above.
+        let number = unsafe { *regs.add(globals::regs_syscall() as usize).cast::<u32>() };
+        let descriptor = reg(globals::regs_arg1());
+        let result = reg(globals::regs_result());
+        // arm64 keeps the first argument in the result's register until there is a result.
+        let is_under_way = if globals::result_is_arg1() != 0 { result == descriptor } else { result == NO_RESULT };
+        let receives = self.way == direction::RECEIVE;
+        let pick = |receive: u32, send: u32| if receives { receive } else { send };
+        let is_plain = number == pick(globals::sys_read(), globals::sys_write())
+            || number == pick(globals::sys_recvfrom(), globals::sys_sendto());
+        let is_vector = number == pick(globals::sys_readv(), globals::sys_writev())
+            || number == pick(globals::sys_preadv2(), globals::sys_pwritev2());
+        let is_message = number == pick(globals::sys_recvmsg(), globals::sys_sendmsg());
+        if !(is_plain || is_vector || is_message) {
+            return 0;
+        }
+        if !is_under_way || !self.is_at(task, descriptor as u32) {
+            buffers::add(count::OTHER_CALL, 1);
+            return 0;
+        }
+        let (arg2, arg3) = (reg(globals::regs_arg2()), reg(globals::regs_arg3()));
+        if is_plain {
+            return copy_buffer(room, arg2, wanted);
+        }
+        if is_vector {
+            return copy_vector::<false>(room, Vector { at: arg2, segments: arg3, skip: 0 }, wanted);
+        }
         // struct user_msghdr: name, name length, vector, count; eight bytes each.
         let mut header = [0_u64; 4];
         if read_user(header.as_mut_ptr().cast(), 32, arg2) {
-            return copy_vector(room, header[2], header[3], wanted);
+            return copy_vector::<false>(room, Vector { at: header[2], segments: header[3], skip: 0 }, wanted);
         }
         buffers::add(count::UNREADABLE, 1);
+        0
     }
-    0
+}
+
+impl SystemCall {
+    /// Whether the process has this socket at the file descriptor.
+    #[inline(always)]
+    fn is_at(&self, task: *const u8, descriptor: u32) -> bool {
+        // SAFETY: typed loads along members of kernel structs at offsets from the kernel's BTF; the kernel turns a fault into a zero.
+        let (file, files, descriptors) = unsafe {
+            let socket = *self.sock.add(globals::sk_socket() as usize).cast::<*const u8>();
+            if socket.is_null() {
+                return false;
+            }
+            let file = *socket.add(globals::socket_file() as usize).cast::<*const u8>();
+            let files = *task.add(globals::task_files() as usize).cast::<*const u8>();
+            if files.is_null() {
+                return false;
+            }
+            let table = *files.add(globals::files_fdt() as usize).cast::<*const u8>();
+            if table.is_null() {
+                return false;
+            }
+            let descriptors = *table.add(globals::fdt_max() as usize).cast::<u32>();
+            (file as u64, *table.add(globals::fdt_fd() as usize).cast::<u64>(), descriptors)
+        };
+        if file == 0 || descriptor >= descriptors {
+            return false;
+        }
+        let found: u64 = read_kernel((files + 8 * descriptor as u64) as *const u8, 0);
+        found == file
+    }
+}
+
+/// The iterator of a message (`msg_iter`) after the call: it stands behind the bytes that were moved.
+pub struct Message(pub *const u8);
+
+impl Source for Message {
+    #[inline(always)]
+    fn copy(&self, room: &mut Room, wanted: u32, moved: u32) -> u32 {
+        // SAFETY: typed loads of members of the message's iterator, which the hook gave.
+        let (kind, inside) = unsafe {
+            let iterator = self.0.add(globals::msg_iter() as usize);
+            (*iterator.add(globals::iter_type() as usize), *iterator.add(globals::iter_offset() as usize).cast::<u64>())
+        };
+        // A member of a union, whose other members have other types: not read by a typed load.
+        let buffer: u64 = read_kernel(self.0, globals::msg_iter() + globals::iter_buffer());
+        let kind = kind as u32;
+        if kind == globals::iter_ubuf() {
+            return copy_buffer(room, buffer.wrapping_add(inside).wrapping_sub(moved as u64), wanted);
+        }
+        if kind != globals::iter_iovec() {
+            buffers::add(count::KERNEL_MEMORY, 1);
+            return 0;
+        }
+        match walk_back(buffer, inside, moved as u64) {
+            Some(vector) => copy_vector::<true>(room, vector, wanted),
+            None => {
+                buffers::add(count::UNREADABLE, 1);
+                0
+            }
+        }
+    }
+}
+
+/// Pages of the kernel that were moved without a copy (sendfile, splice). They are no program's memory and are not read.
+pub struct Pages;
+
+impl Source for Pages {
+    const ROOM: u32 = 1;
+
+    #[inline(always)]
+    fn copy(&self, _room: &mut Room, _wanted: u32, _moved: u32) -> u32 {
+        buffers::add(count::KERNEL_MEMORY, 1);
+        0
+    }
+}
+
+/// A part of an array of struct iovec.
+struct Vector {
+    at: u64,
+    segments: u64,
+    /// Bytes of the first segment that are not part of it.
+    skip: u64,
+}
+
+/// Goes back by `moved` bytes from the byte `inside` of a segment. None if the array would have more segments than the kernel takes.
+#[inline(always)]
+fn walk_back(segment: u64, inside: u64, moved: u64) -> Option<Vector> {
+    if moved <= inside {
+        return Some(Vector { at: segment, segments: 1, skip: inside - moved });
+    }
+    let mut left = moved - inside;
+    let mut at = segment;
+    for _ in 0..SEGMENTS_MAX {
+        at = at.wrapping_sub(16);
+        let length: u64 = read_kernel(at as *const u8, 8);
+        if left <= length {
+            // Without the box the count would be that of the rounds, which the verifier knows, and it would look at each count apart.
+            let at = core::hint::black_box(at);
+            let segments = (segment.wrapping_sub(at) >> 4) + 1;
+            return Some(Vector { at, segments, skip: length - left });
+        }
+        left -= length;
+    }
+    None
 }
 
 #[inline(always)]
@@ -77,36 +206,49 @@ fn copy_buffer(room: &mut Room, from: u64, wanted: u32) -> u32 {
     }
 }
 
+/// Copies from the segments of a vector, which lies in the kernel's memory or in the program's.
 #[inline(always)]
-fn copy_vector(room: &mut Room, vector: u64, buffers_in_vector: u64, wanted: u32) -> u32 {
+fn copy_vector<const IN_KERNEL: bool>(room: &mut Room, vector: Vector, wanted: u32) -> u32 {
     let mut copied: u32 = 0;
+    let mut skip = vector.skip;
     // Two of struct iovec: base, length. A read costs as much as all that it copies, and servers write head and body together.
     let mut pair = [0_u64; 4];
     for i in 0..VECTOR_MAX {
-        if i >= buffers_in_vector || copied >= wanted || copied >= CAPTURE_BYTES_MAX as u32 {
+        if i >= vector.segments || copied >= wanted || copied >= CAPTURE_BYTES_MAX as u32 {
             break;
         }
         if i % 2 == 0 {
-            let bytes = if i + 1 < buffers_in_vector { 32 } else { 16 };
-            if !read_user(pair.as_mut_ptr().cast(), bytes, vector + i * 16) {
+            let bytes = if i + 1 < vector.segments { 32 } else { 16 };
+            let from = vector.at.wrapping_add(i * 16);
+            let target: *mut c_void = pair.as_mut_ptr().cast();
+            let is_read = if IN_KERNEL { read_segments(target, bytes, from) } else { read_user(target, bytes, from) };
+            if !is_read {
                 buffers::add(count::UNREADABLE, 1);
                 break;
             }
         }
         let entry = if i % 2 == 0 { [pair[0], pair[1]] } else { [pair[2], pair[3]] };
+        let (from, length) = (entry[0].wrapping_add(skip), entry[1].wrapping_sub(skip));
+        skip = 0;
         // An empty buffer is read as well, of no bytes: a branch here would double the verifier's work with each round.
-        let bytes = (entry[1].min((wanted - copied) as u64) as u32).min(CAPTURE_BYTES_MAX as u32);
+        let bytes = (length.min((wanted - copied) as u64) as u32).min(CAPTURE_BYTES_MAX as u32);
         // The compiler knows that the mask changes nothing and would leave it out; the verifier does not know it.
         let at = core::hint::black_box(copied) as usize & (CAPTURE_BYTES_MAX - 1);
         // SAFETY: at < CAPTURE_BYTES_MAX and bytes <= CAPTURE_BYTES_MAX, and the room is twice that.
         let target = unsafe { room.bytes.as_mut_ptr().add(at) };
-        if !read_user(target.cast(), bytes, entry[0]) {
+        if !read_user(target.cast(), bytes, from) {
             buffers::add(count::UNREADABLE, 1);
             break;
         }
         copied += bytes;
     }
     copied
+}
+
+#[inline(always)]
+fn read_segments(target: *mut c_void, bytes: u32, from: u64) -> bool {
+    // SAFETY: the helper checks the source; the caller gives a target of at least `bytes`, which the verifier checks.
+    unsafe { bpf_probe_read_kernel(target.cast(), bytes, from as *const c_void) == 0 }
 }
 
 #[inline(always)]

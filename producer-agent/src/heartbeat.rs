@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_probe_loader::{CAPTURE_PATH, types::count};
+use headwater_probe_loader::{Hook, types::count};
 use headwater_schemas::records::Agent;
 
 use crate::ledger::{Ledger, Stream};
@@ -13,6 +13,7 @@ pub struct About {
     pub node: String,
     pub agent_started_at_us: i64,
     pub kernel: String,
+    pub hook: Hook,
 }
 
 /// What is known at one moment beside the ledger.
@@ -51,7 +52,7 @@ impl Heartbeats {
             observed_at_us: moment.observed_at_us,
             version: env!("CARGO_PKG_VERSION").into(),
             kernel: self.about.kernel.clone(),
-            capture_path: CAPTURE_PATH.into(),
+            capture_path: self.about.hook.name().into(),
             is_final: moment.is_final,
             captured: by_stream(&|stream| ledger.counts(stream).captured),
             published: by_stream(&|stream| ledger.counts(stream).published - in_flight(ledger, moment, stream)),

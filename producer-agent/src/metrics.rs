@@ -27,6 +27,12 @@ headwater_telemetry::metrics! {
         &["reason"],
         "Records that were dropped, by topic and reason such as requests/gap"
     );
+    CAPTURE_HOOK = Metric::gauge(
+        "headwater_agent_capture_hook",
+        Unit::Count,
+        &["hook"],
+        "1 for the way in which the calls of sockets are seen: fexit or tracepoint"
+    );
     COUNTERS = Metric::gauge(
         "headwater_agent_counter",
         Unit::Count,

@@ -25,6 +25,7 @@ use crate::clock::{Clock, monotonic_ns};
 use crate::heartbeat::{self, About, Heartbeats, Moment};
 use crate::ledger::{Ledger, Stream};
 use crate::losses::{Losses, Seen};
+use crate::metrics;
 use crate::naming::{IdentityRecords, Naming};
 use crate::observe::{Interest, Observer};
 use crate::publish::Outlet;
@@ -52,7 +53,10 @@ const STALLS_AFTER: Duration = Duration::from_secs(60);
 pub fn run(settings: &Settings, stop: &AtomicBool, health: &Health) -> Result<()> {
     let health = health.part("pipeline", STALLS_AFTER);
     let mut pipeline = Pipeline::start(settings)?;
-    info!(node = settings.observer.node, "capturing");
+    let hook = pipeline.probes.hook().name();
+    metrics::CAPTURE_HOOK.set(&[hook], 1.0);
+    let not_fexit_because = pipeline.probes.not_fexit_because();
+    info!(node = settings.observer.node, hook, not_fexit_because, "capturing");
     while !stop.load(Ordering::Relaxed) {
         health.beat();
         pipeline.turn()?;
@@ -96,6 +100,7 @@ impl<'s> Pipeline<'s> {
         let clock = Clock::measure();
         let started_at_us = clock.epoch_us(capture_began_ns);
         let node = || settings.observer.node.clone();
+        let hook = probes.hook();
         let at = At { now: Instant::now(), day_us: started_at_us };
         Ok(Pipeline {
             settings,
@@ -110,6 +115,7 @@ impl<'s> Pipeline<'s> {
                 node: node(),
                 agent_started_at_us: started_at_us,
                 kernel: settings.kernel.clone(),
+                hook,
             }),
             identities: IdentityRecords {
                 node: node(),

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use headwater_kafka::KafkaSettings;
-use headwater_probe_loader::Options as CaptureOptions;
+use headwater_probe_loader::{Hook, Options as CaptureOptions};
 use headwater_settings::{Key, Values};
 use headwater_telemetry::TelemetrySettings;
 use headwater_workload::runtimes::Roots;
@@ -21,6 +21,11 @@ pub const KEYS: &[Key] = &[
     ),
     Key::optional("capture.pid", "Captures only these processes: ids separated by commas"),
     Key::new("capture.ring_bytes", "8MiB", "Size of the ring buffer between kernel and agent; a power of two"),
+    Key::new(
+        "capture.hook",
+        "auto",
+        "How the calls of sockets are seen: fexit or tracepoint; auto takes fexit where the kernel does",
+    ),
     Key::new("capture.poll_ms", "50ms", "How long the agent sleeps while little is waiting"),
     Key::new(
         "capture.connections_max",
@@ -98,6 +103,8 @@ impl Settings {
                 Err(_) => values.problem("capture.pid", format!("`{text}` is not the id of a process")),
             }
         }
+        let hooks = [("auto", None), ("fexit", Some(Hook::Fexit)), ("tracepoint", Some(Hook::Tracepoint))];
+        let hook = values.choice("capture.hook", &hooks);
         let name_wait = values.duration_ms("names.wait_ms", 0..=10_000);
         let node = values.optional("node.name");
         let kubernetes =
@@ -116,7 +123,7 @@ impl Settings {
         Settings {
             kafka: KafkaSettings::read(values),
             telemetry: TelemetrySettings::read(values),
-            capture: CaptureOptions { cgroups, pids, ring_bytes },
+            capture: CaptureOptions { cgroups, pids, ring_bytes, hook },
             observer: ObserverOptions {
                 node: node.clone().unwrap_or_else(|| kernel_text("hostname")),
                 paths: values.choice("http.paths", &[("templated", Paths::Templated), ("full", Paths::Full)]),

@@ -6,6 +6,7 @@ mod bench;
 mod cluster;
 #[cfg(test)]
 mod deny;
+mod guest;
 mod needs;
 mod run;
 mod setup;
@@ -53,6 +54,8 @@ enum Task {
     },
     /// A real Kubernetes cluster on this machine, for tests
     Cluster(cluster::Cluster),
+    /// Run a command on another kernel, in an emulated machine with this machine's files
+    Guest(guest::Guest),
     /// Measure what the agent costs and what the processors achieve, in alternating runs
     Bench {
         #[command(flatten)]
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Task::Up { arguments } => up::run(arguments),
         Task::Test { consent, all, quick, only } => test::run(&test::Options { yes: consent.yes, all, quick, only }),
         Task::Cluster(cluster) => cluster::run(cluster),
+        Task::Guest(guest) => guest::run(guest),
         Task::Bench { consent, part, json } => bench::run(consent.yes, part, json),
     };
     // Printed here, since what is missing on a machine is no bug whose backtrace anyone wants.

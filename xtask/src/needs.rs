@@ -235,6 +235,13 @@ pub const NEEDS: &[Need] = &[
         "install Redis",
     ),
     package(
+        "QEMU and the tools for its first file system, for tests on other kernels",
+        Purpose::Slow,
+        || all(&["qemu-system-x86_64", "depmod", "xz"]) && cluster::has_static_busybox(),
+        &["qemu-system-x86", "kmod", "xz-utils", "busybox-static"],
+        "install qemu-system-x86_64, depmod and xz, and a busybox that needs no shared libraries as /bin/busybox",
+    ),
+    package(
         "Go 1.24 or later, which builds Kubernetes and a collector of OpenTelemetry once",
         Purpose::Cluster,
         go,

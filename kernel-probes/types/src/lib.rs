@@ -274,7 +274,11 @@ pub mod count {
     pub const UNDECIDED: u32 = 13;
     /// Calls whose bytes have no place that can be told: several threads used the same direction of a socket at the same time.
     pub const UNPLACED: u32 = 14;
-    pub const LEN: u32 = 15;
+    /// Bytes that were moved behind another call than the one that the program waits for, so that no buffer is known.
+    pub const OTHER_CALL: u32 = 15;
+    /// Bytes that were moved from or to the kernel's own memory, which is not read.
+    pub const KERNEL_MEMORY: u32 = 16;
+    pub const LEN: u32 = 17;
 
     /// Names for metrics, in order.
     pub const NAMES: [&str; LEN as usize] = [
@@ -293,11 +297,16 @@ pub mod count {
         "adopted",
         "undecided",
         "unplaced",
+        "other_call",
+        "kernel_memory",
     ];
 }
 
 /// Most bytes that are copied of one call.
 pub const CAPTURE_BYTES_MAX: usize = 16 * 1024;
+
+/// Rooms of each processor in which data events are put together: one for each direction, of programs that copy and of those that do not.
+pub const ROOMS: usize = 4;
 
 /// Most bytes that are copied of one turn, which is what one side says before the other answers.
 pub const TURN_BYTES_MAX: u32 = 64 * 1024;

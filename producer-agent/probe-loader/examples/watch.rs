@@ -3,11 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use headwater_probe_loader::{Event, LoadError, Options, Probes, types};
+use headwater_probe_loader::{Event, Hook, LoadError, Options, Probes, types};
+
+/// What the variable HOOK asks for.
+fn hook() -> Option<Hook> {
+    let asked = std::env::var("HOOK").unwrap_or_default();
+    [Hook::Fexit, Hook::Tracepoint].into_iter().find(|hook| hook.name() == asked)
+}
 
 fn main() -> Result<(), LoadError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mut options = Options { cgroups: vec![], pids: vec![], ring_bytes: 1 << 20 };
+    let mut options = Options { cgroups: vec![], pids: vec![], ring_bytes: 1 << 20, hook: hook() };
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--cgroup", path, ..] => options.cgroups.push(path.into()),
         ["--pid", pid, ..] => options.pids.push(pid.parse().unwrap_or(0)),
@@ -18,7 +24,7 @@ fn main() -> Result<(), LoadError> {
     }
     let seconds = arguments.get(2).and_then(|text| text.parse().ok()).unwrap_or(10);
     let mut probes = Probes::load(&options)?;
-    println!("loaded");
+    println!("loaded: {} {:?}", probes.hook().name(), probes.not_fexit_because());
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
         probes.wait(Duration::from_millis(100));

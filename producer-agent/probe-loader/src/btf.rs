@@ -1,6 +1,6 @@
 //! Finds where the members of kernel structs are, from the kernel's own BTF.
 //!
-//! In: the bytes of `/sys/kernel/btf/vmlinux`. Out: offsets in bytes. Only as much of the format as that needs; all reads are
+//! In: the bytes of `/sys/kernel/btf/vmlinux`. Out: offsets in bytes, a few numbers and arguments of functions. Only as much of the format as that needs; all reads are
 //! checked, so that a damaged file gives an error. Source: Documentation/bpf/btf.rst of the kernel.
 
 use std::collections::HashMap;
@@ -15,6 +15,7 @@ const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -24,6 +25,11 @@ const KIND_ENUM64: u32 = 19;
 /// Types that stand between a member and its struct without changing where it is: typedef, volatile, const, type tag.
 const TRANSPARENT_KINDS: [u32; 4] = [8, 9, 10, 18];
 
+// What is kept of names that the kernel has by tens of thousands.
+const CONTROLLER_SUFFIX: &str = "_cgrp_id";
+const ITERATOR_PREFIX: &str = "ITER_";
+const FUNCTION_PREFIX: &str = "tcp_";
+
 /// How deep structs without a name may nest.
 const DEPTH_MAX: u32 = 8;
 
@@ -31,8 +37,10 @@ const DEPTH_MAX: u32 = 8;
 pub struct KernelTypes {
     types: Vec<Type>,
     by_name: HashMap<String, u32>,
-    /// Indices of the controllers of cgroups, by the names in the kernel's enum.
-    controllers: HashMap<String, u32>,
+    /// Values of enums, of those that are asked for: controllers of cgroups and kinds of iterators.
+    constants: HashMap<String, u32>,
+    /// Names of the arguments of functions, of those that are asked for.
+    functions: HashMap<String, Vec<String>>,
 }
 
 struct Type {
@@ -67,7 +75,17 @@ impl KernelTypes {
 
     /// The kernel's index of a cgroup controller such as `pids`.
     pub fn controller(&self, name: &str) -> Option<u32> {
-        self.controllers.get(&format!("{name}_cgrp_id")).copied()
+        self.constant(&format!("{name}{CONTROLLER_SUFFIX}"))
+    }
+
+    /// The value of an enum's name, if it is one of [`ITERATOR_PREFIX`].
+    pub fn constant(&self, name: &str) -> Option<u32> {
+        self.constants.get(name).copied()
+    }
+
+    /// Names of the arguments of a function, if the kernel has it and its name has [`FUNCTION_PREFIX`].
+    pub fn arguments(&self, function: &str) -> Option<&[String]> {
+        self.functions.get(function).map(Vec::as_slice)
     }
 
     /// Offset in bytes of a member, given as a path such as `sk_cgrp_data.cgroup`, from the start of a struct.
@@ -114,7 +132,9 @@ impl KernelTypes {
 fn parse_types(section: &[u8], strings: &[u8]) -> Result<KernelTypes, LoadError> {
     let mut reader = Reader { bytes: section, at: 0 };
     let mut types = Vec::new();
-    let (mut by_name, mut controllers) = (HashMap::new(), HashMap::new());
+    let (mut by_name, mut constants) = (HashMap::new(), HashMap::new());
+    // Types of the functions by name, and where the arguments of such types are.
+    let (mut functions, mut prototypes) = (HashMap::new(), HashMap::new());
     while reader.at < section.len() {
         let (name, info, target) = (reader.u32()?, reader.u32()?, reader.u32()?);
         let (kind, count, bit_fields) = (info >> 24 & 0x1f, info & 0xffff, info >> 31 == 1);
@@ -133,12 +153,21 @@ fn parse_types(section: &[u8], strings: &[u8]) -> Result<KernelTypes, LoadError>
                 for _ in 0..count {
                     let (name, value) = (reader.u32()?, reader.u32()?);
                     let name = string(strings, name);
-                    if name.ends_with("_cgrp_id") {
-                        controllers.insert(name, value);
+                    if name.ends_with(CONTROLLER_SUFFIX) || name.starts_with(ITERATOR_PREFIX) {
+                        constants.insert(name, value);
                     }
                 }
             }
-            KIND_FUNC_PROTO => reader.skip(8 * count as usize)?,
+            KIND_FUNC => {
+                let name = string(strings, name);
+                if name.starts_with(FUNCTION_PREFIX) {
+                    functions.insert(name, target);
+                }
+            }
+            KIND_FUNC_PROTO => {
+                prototypes.insert(types.len() as u32 + 1, (reader.at, count));
+                reader.skip(8 * count as usize)?;
+            }
             KIND_DATASEC | KIND_ENUM64 => reader.skip(12 * count as usize)?,
             _ => {}
         }
@@ -147,7 +176,18 @@ fn parse_types(section: &[u8], strings: &[u8]) -> Result<KernelTypes, LoadError>
             by_name.entry(string(strings, name)).or_insert(types.len() as u32);
         }
     }
-    Ok(KernelTypes { types, by_name, controllers })
+    let functions = functions.into_iter().map(|(name, prototype)| {
+        let (at, count) = prototypes.get(&prototype).copied().unwrap_or_default();
+        let mut reader = Reader { bytes: section, at };
+        let mut arguments = Vec::new();
+        for _ in 0..count {
+            arguments.push(string(strings, reader.u32()?));
+            reader.skip(4)?;
+        }
+        Ok((name, arguments))
+    });
+    let functions = functions.collect::<Result<_, LoadError>>()?;
+    Ok(KernelTypes { types, by_name, constants, functions })
 }
 
 fn string(strings: &[u8], offset: u32) -> String {
@@ -208,5 +248,8 @@ mod tests {
         assert!(types.controller("cpu").is_some() && types.controller("no_such").is_none());
         assert!(types.offset("tcp_sock", "no_such_member").is_err());
         assert!(types.offset("no_such_struct", "x").is_err());
+        assert!(types.constant("ITER_IOVEC") != types.constant("ITER_BVEC"));
+        assert_eq!(types.arguments("tcp_sendmsg").unwrap(), ["sk", "msg", "size"]);
+        assert_eq!(types.arguments("tcp_no_such_function"), None);
     }
 }

@@ -17,8 +17,14 @@ pub enum LoadError {
     NoBtf { path: String, source: io::Error },
     #[error("the kernel's BTF {0}; this kernel is not supported, please report it with `uname -r`")]
     Btf(String),
-    #[error("the kernel has no tracepoint {0}: Headwater needs Linux 6.3 or later")]
+    #[error("the kernel has no tracepoint {0}")]
     NoTracepoint(&'static str),
+    #[error(
+        "the kernel has none of the two hooks: its functions cannot be traced ({0}), and it is older than 6.3, which has tracepoints; use a kernel with CONFIG_FUNCTION_TRACER or Linux 6.3 or later"
+    )]
+    NoHook(String),
+    #[error("tcp_sendmsg or tcp_recvmsg of this kernel has arguments that the probes do not know")]
+    OtherFunctions,
     #[error("the kernel refused the probe {name}: {message}")]
     Refused { name: &'static str, message: String },
     #[error("the probes' object cannot be loaded: {0}")]

@@ -6,7 +6,7 @@ use crate::LoadError;
 use crate::btf::KernelTypes;
 
 /// Global, struct, member.
-const MEMBERS: [(&str, &str, &str); 49] = [
+const MEMBERS: &[(&str, &str, &str)] = &[
     ("SKC_FAMILY", "sock_common", "skc_family"),
     ("SKC_STATE", "sock_common", "skc_state"),
     ("SKC_DADDR", "sock_common", "skc_daddr"),
@@ -32,6 +32,15 @@ const MEMBERS: [(&str, &str, &str); 49] = [
     // struct minmax: the newest of three samples comes first, a time and a value in four bytes each.
     ("TP_RTT_MIN", "tcp_sock", "rtt_min"),
     ("SOCKET_SK", "socket", "sk"),
+    ("SOCKET_FILE", "socket", "file"),
+    ("SK_SOCKET", "sock", "sk_socket"),
+    ("TASK_FILES", "task_struct", "files"),
+    ("FILES_FDT", "files_struct", "fdt"),
+    ("FDT_FD", "fdtable", "fd"),
+    ("FDT_MAX", "fdtable", "max_fds"),
+    ("MSG_ITER", "msghdr", "msg_iter"),
+    ("ITER_TYPE", "iov_iter", "iter_type"),
+    ("ITER_OFFSET", "iov_iter", "iov_offset"),
     ("CGROUP_KN", "cgroup", "kn"),
     ("CGROUP_LEVEL", "cgroup", "level"),
     ("CGROUP_ANCESTORS", "cgroup", "ancestors"),
@@ -56,13 +65,50 @@ const MEMBERS: [(&str, &str, &str); 49] = [
     ("MM_EXE_FILE", "mm_struct", "exe_file"),
     ("FILE_DENTRY", "file", "f_path.dentry"),
     ("DENTRY_NAME", "dentry", "d_name.name"),
-    ("REGS_SYSCALL", "pt_regs", SYSCALL_REGISTER),
 ];
 
-#[cfg(target_arch = "x86_64")]
-const SYSCALL_REGISTER: &str = "orig_ax";
-#[cfg(target_arch = "aarch64")]
-const SYSCALL_REGISTER: &str = "syscallno";
+/// How the registers of a system call are kept (struct pt_regs).
+#[derive(Debug, Clone, Copy)]
+pub enum Machine {
+    /// System V ABI: the number in rax, arguments in rdi, rsi, rdx, the result in rax.
+    X86,
+    /// AAPCS64: the number in x8, arguments in x0, x1, x2, the result in x0, of which the first value is kept.
+    Arm64,
+}
+
+impl Machine {
+    /// The one that this program runs on.
+    #[cfg(target_arch = "x86_64")]
+    pub const HERE: Machine = Machine::X86;
+    #[cfg(target_arch = "aarch64")]
+    pub const HERE: Machine = Machine::Arm64;
+
+    /// Globals and their values.
+    fn registers(self, types: &KernelTypes) -> Result<[(&'static str, u32); 6], LoadError> {
+        let at = |member| types.offset("pt_regs", member);
+        Ok(match self {
+            Machine::X86 => [
+                ("REGS_SYSCALL", at("orig_ax")?),
+                ("REGS_RESULT", at("ax")?),
+                ("REGS_ARG1", at("di")?),
+                ("REGS_ARG2", at("si")?),
+                ("REGS_ARG3", at("dx")?),
+                ("RESULT_IS_ARG1", 0),
+            ],
+            Machine::Arm64 => {
+                let regs = at("regs")?;
+                [
+                    ("REGS_SYSCALL", at("syscallno")?),
+                    ("REGS_RESULT", regs),
+                    ("REGS_ARG1", at("orig_x0")?),
+                    ("REGS_ARG2", regs + 8),
+                    ("REGS_ARG3", regs + 16),
+                    ("RESULT_IS_ARG1", 1),
+                ]
+            }
+        })
+    }
+}
 
 /// Global, system call.
 const SYSTEM_CALLS: [(&str, libc::c_long); 10] = [
@@ -81,30 +127,23 @@ const SYSTEM_CALLS: [(&str, libc::c_long); 10] = [
 /// Values of the globals.
 pub struct Layout {
     pub offsets: Vec<(&'static str, u32)>,
-    pub system_calls: Vec<(&'static str, u64)>,
+    pub system_calls: Vec<(&'static str, u32)>,
 }
 
-/// Looks everything up in the kernel's types.
-pub fn of_kernel(types: &KernelTypes) -> Result<Layout, LoadError> {
+/// Looks everything up in the types of a kernel for a machine.
+pub fn of_kernel(types: &KernelTypes, machine: Machine) -> Result<Layout, LoadError> {
     let mut offsets = Vec::new();
-    for (global, struct_name, member) in MEMBERS {
+    for &(global, struct_name, member) in MEMBERS {
         let value_offset = if global == "TP_RTT_MIN" { 4 } else { 0 };
         offsets.push((global, types.offset(struct_name, member)? + value_offset));
     }
-    for (global, offset) in [("REGS_ARG2", argument(types, 1)?), ("REGS_ARG3", argument(types, 2)?)] {
-        offsets.push((global, offset));
+    offsets.extend(machine.registers(types)?);
+    // Renamed in 6.4; it shares its place with the address of a single buffer (6.0 and later).
+    let segments = types.offset("iov_iter", "__iov").or_else(|_| types.offset("iov_iter", "iov"))?;
+    offsets.push(("ITER_BUFFER", segments));
+    // A kernel without the kind never makes such an iterator.
+    for (global, name) in [("ITER_UBUF", "ITER_UBUF"), ("ITER_IOVEC", "ITER_IOVEC")] {
+        offsets.push((global, types.constant(name).unwrap_or(u32::MAX)));
     }
-    Ok(Layout { offsets, system_calls: SYSTEM_CALLS.map(|(global, number)| (global, number as u64)).to_vec() })
-}
-
-/// Where the system call's argument is among the saved registers (System V ABI: rdi, rsi, rdx).
-#[cfg(target_arch = "x86_64")]
-fn argument(types: &KernelTypes, index: usize) -> Result<u32, LoadError> {
-    types.offset("pt_regs", ["di", "si", "dx"][index])
-}
-
-/// Where the system call's argument is among the saved registers (AAPCS64: x0, x1, x2).
-#[cfg(target_arch = "aarch64")]
-fn argument(types: &KernelTypes, index: usize) -> Result<u32, LoadError> {
-    Ok(types.offset("pt_regs", "regs")? + 8 * index as u32)
+    Ok(Layout { offsets, system_calls: SYSTEM_CALLS.map(|(global, number)| (global, number as u32)).to_vec() })
 }

@@ -7,6 +7,7 @@ mod btf;
 mod cgroups;
 mod error;
 mod event;
+mod hook;
 mod interests;
 mod layout;
 mod walk;
@@ -17,14 +18,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, Iter};
+use aya::programs::Iter;
 use aya::{Btf, Ebpf, EbpfLoader};
 pub use cgroups::Hierarchy;
 pub use error::LoadError;
 pub use event::Event;
 pub use headwater_probe_types as types;
 use headwater_probe_types::{FILTER_PATH_BYTES, count};
+pub use hook::Hook;
 pub use interests::Interests;
+pub use layout::Machine;
 pub use walk::Walk;
 use walk::walk_failed;
 
@@ -34,9 +37,7 @@ const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Program in the object, tracepoint.
-const TRACEPOINTS: [(&str, &str); 7] = [
-    ("on_send", "sock_send_length"),
-    ("on_receive", "sock_recv_length"),
+const TRACEPOINTS: [(&str, &str); 5] = [
     ("on_state", "inet_sock_set_state"),
     ("on_destroyed", "tcp_destroy_sock"),
     ("on_cgroup_made", "cgroup_mkdir"),
@@ -54,9 +55,6 @@ const WAKE_BYTES: u64 = 256 * 1024;
 /// The clock is read so rarely: an event is a microsecond's work.
 const EVENTS_PER_LOOK_AT_THE_CLOCK: u64 = 16;
 
-/// The path of capture that is in use, as `agents` names it.
-pub const CAPTURE_PATH: &str = "tp_btf";
-
 /// Which sockets to capture, and how much may wait.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -66,6 +64,13 @@ pub struct Options {
     pub pids: Vec<u32>,
     /// Size of the ring buffer: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// How the calls of sockets are seen; none for the best that the kernel takes.
+    pub hook: Option<Hook>,
+}
+
+/// What the probes would be told on a kernel with this BTF: names of globals and their values.
+pub fn globals_for(btf: &[u8], machine: Machine) -> Result<Vec<(&'static str, u32)>, LoadError> {
+    Ok(layout::of_kernel(&btf::KernelTypes::parse(btf)?, machine)?.offsets)
 }
 
 /// The loaded probes.
@@ -75,6 +80,8 @@ pub struct Probes {
     counts: PerCpuArray<MapData, u64>,
     hierarchies: Vec<Hierarchy>,
     interests: Option<Interests>,
+    hook: Hook,
+    not_fexit_because: Option<String>,
     unknown_events: u64,
 }
 
@@ -102,7 +109,8 @@ impl Probes {
         sees_all_processes()?;
         let btf_bytes = fs::read(KERNEL_BTF).map_err(|source| LoadError::NoBtf { path: KERNEL_BTF.into(), source })?;
         let types = btf::KernelTypes::parse(&btf_bytes)?;
-        let layout = layout::of_kernel(&types)?;
+        let layout = layout::of_kernel(&types, layout::Machine::HERE)?;
+        let functions = hook::Functions::of_kernel(&types);
         let (hierarchies, v1_subsys) = cgroups::hierarchies(&types);
         let v1_hierarchy = hierarchies.iter().map(|hierarchy| hierarchy.number).max().unwrap_or(0);
         drop((types, btf_bytes));
@@ -119,7 +127,7 @@ impl Probes {
         loader
             .btf(Some(&btf))
             .map_max_entries("EVENTS", options.ring_bytes)
-            .map_max_entries("ROOM", 2 * processors as u32)
+            .map_max_entries("ROOM", (types::ROOMS * processors) as u32)
             .map_max_entries("PATH_ROOM", processors as u32)
             .map_max_entries("WORDS_ROOM", processors as u32);
         for (global, offset) in &layout.offsets {
@@ -140,18 +148,31 @@ impl Probes {
         let mut ebpf = loader.load(object).map_err(object_error)?;
         set_filters(&mut ebpf, options, &hierarchies)?;
         load_iterator(&mut ebpf, &btf)?;
-        attach_tracepoints(&mut ebpf, &btf)?;
+        for (name, tracepoint) in TRACEPOINTS {
+            hook::attach_tracepoint(&mut ebpf, &btf, name, tracepoint)?;
+        }
+        let (hook, not_fexit_because) = hook::attach(&mut ebpf, &btf, &functions, options.hook)?;
 
         let ring = take_map(&mut ebpf, "EVENTS")?;
         let ring = RingBuf::try_from(ring).map_err(map_error)?;
         let counts = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTS")?).map_err(map_error)?;
         let interests = Some(Interests::map(&take_map(&mut ebpf, "INTERESTS")?)?);
-        Ok(Probes { ebpf, ring, counts, hierarchies, interests, unknown_events: 0 })
+        Ok(Probes { ebpf, ring, counts, hierarchies, interests, hook, not_fexit_because, unknown_events: 0 })
     }
 
     /// Where to say what is wanted of each connection. None if it was taken already.
     pub fn take_interests(&mut self) -> Option<Interests> {
         self.interests.take()
+    }
+
+    /// How the calls of sockets are seen.
+    pub fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    /// Why it is not [`Hook::Fexit`], in the kernel's words.
+    pub fn not_fexit_because(&self) -> Option<&str> {
+        self.not_fexit_because.as_deref()
     }
 
     /// The hierarchies of cgroups whose paths [`Event::Cgroup`] tells from now on; those that exist already are in their mounts.
@@ -224,7 +245,9 @@ impl Probes {
 
     /// Runs that the kernel left out since the same program was running on that processor.
     pub fn missed_runs(&self) -> Result<u64, LoadError> {
-        self.ebpf.programs().map(|(_, program)| missed_runs(program)).sum()
+        // Those of the other hook, and of other kernels, are not loaded.
+        let loaded = self.ebpf.programs().filter(|(_, program)| program.fd().is_ok());
+        loaded.map(|(_, program)| missed_runs(program)).sum()
     }
 }
 
@@ -243,15 +266,6 @@ fn missed_runs(program: &aya::programs::Program) -> Result<u64, LoadError> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).map_err(failed)?;
     let missed = info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok());
     missed.ok_or_else(|| failed(std::io::Error::other("there is no number of recursion_misses")))
-}
-
-fn attach_tracepoints(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
-    for (name, tracepoint) in TRACEPOINTS {
-        let program: &mut BtfTracePoint = program(ebpf, name)?;
-        program.load(tracepoint, btf).map_err(|error| refused(name, tracepoint, error))?;
-        program.attach().map_err(|error| refused(name, tracepoint, error))?;
-    }
-    Ok(())
 }
 
 fn set_capturing(ebpf: &mut Ebpf, value: u32) -> Result<(), LoadError> {

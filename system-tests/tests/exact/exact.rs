@@ -15,11 +15,13 @@ use headwater_system_tests::client::Outcome;
 use headwater_system_tests::lab::{Lab, Load, stop, wait_for, wait_for_port, wait_for_window};
 use headwater_system_tests::topics::{self, SeenRequest};
 
+/// Of each server; the variable EXACT_REQUESTS asks for fewer, where the machine is emulated.
 const EACH: u64 = 5_000;
 const EARLY: u64 = 50;
 
 #[test]
 fn ten_thousand_requests_are_seen_exactly() {
+    let each = std::env::var("EXACT_REQUESTS").map_or(EACH, |text| text.parse().unwrap());
     let lab = Lab::start().unwrap();
     let nginx_port = Port::free().unwrap();
     let nginx_address = nginx_port.address();
@@ -31,7 +33,7 @@ fn ten_thousand_requests_are_seen_exactly() {
         server,
         label,
         seed,
-        requests: EACH,
+        requests: each,
         early: EARLY,
         threads: 4,
         pause_us: 0,
@@ -48,21 +50,25 @@ fn ten_thousand_requests_are_seen_exactly() {
     wait_for_window(10_000_000).unwrap();
     clients.iter_mut().for_each(|client| client.go().unwrap());
     let outcomes: Vec<Outcome> = clients.into_iter().flat_map(|client| client.finish().unwrap()).collect();
-    assert_eq!(outcomes.len() as u64, 2 * EACH);
+    assert_eq!(outcomes.len() as u64, 2 * each);
 
     // The edges of the load's last window come behind all of its records.
     let in_edges = || topics::edges(&lab.settings).unwrap_or_default().iter().map(|edge| edge.requests).sum::<i64>();
-    let all_came = wait_for("all requests in the edges", || Ok(in_edges() >= 2 * EACH as i64));
+    let all_came = wait_for("all requests in the edges", || Ok(in_edges() >= 2 * each as i64));
     stop(&mut agent).unwrap();
     let last = || topics::agents(&lab.settings).unwrap().pop().unwrap();
     wait_for("the last heartbeat", || Ok(last().is_final)).unwrap();
     let dropped = last().dropped;
-    println!("agent: {dropped:?}");
+    println!("agent: by {}, {dropped:?}", last().capture_path);
+    // Where a kernel is known to take a hook, its absence is a failure.
+    if let Ok(hook) = std::env::var("EXACT_HOOK") {
+        assert_eq!(last().capture_path, hook);
+    }
     let missed_runs = dropped.get("requests/probe_run_missed").copied().unwrap_or(0);
     let requests = topics::requests(&lab.settings).unwrap();
     let found = check_requests(&outcomes, &requests, missed_runs as usize);
     if missed_runs == 0 {
-        all_came.unwrap_or_else(|error| panic!("{error}: {} of {} came", in_edges(), 2 * EACH));
+        all_came.unwrap_or_else(|error| panic!("{error}: {} of {} came", in_edges(), 2 * each));
     }
     check_edges(&topics::edges(&lab.settings).unwrap(), &outcomes, &found, missed_runs);
 }
@@ -176,6 +182,8 @@ fn check_percentiles(http: &[&Edge], outcomes: &[Outcome], found: &Found<'_>, cu
     let mut recorded: Vec<i64> =
         found.iter().filter_map(|[client, server]| client.or(*server)).map(|one| one.duration_ns).collect();
     recorded.sort_unstable();
+    // What the client's own instructions take between its looks at the clock and its calls; on an emulated processor much more.
+    let client_us = std::env::var("EXACT_CLIENT_US").map_or(50.0, |text| text.parse().unwrap());
     for q in [0.5, 0.95, 0.99] {
         let rank = |of: usize| ((q * of as f64).ceil() as usize).max(1) - 1;
         let seen_us = merged.quantile(q) / 1e3;
@@ -186,7 +194,7 @@ fn check_percentiles(http: &[&Edge], outcomes: &[Outcome], found: &Found<'_>, cu
         let (low, high) = (latencies[at.saturating_sub(cut)], latencies[(at + cut).min(latencies.len() - 1)]);
         let (low_us, high_us) = (low as f64 / 1e3, high as f64 / 1e3);
         println!("p{}: client {low_us:.1} to {high_us:.1} us, edges {seen_us:.1} us", q * 100.0);
-        let allowed_us = |us: f64| (us * 0.02).max(50.0);
+        let allowed_us = |us: f64| (us * 0.02).max(client_us);
         let range = low_us - allowed_us(low_us)..=high_us + allowed_us(high_us);
         assert!(range.contains(&seen_us), "p{}", q * 100.0);
     }

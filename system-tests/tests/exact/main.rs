@@ -13,3 +13,4 @@ mod odd;
 mod overload;
 mod own_traffic;
 mod soak;
+mod uring;

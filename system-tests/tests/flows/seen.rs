@@ -63,7 +63,7 @@ pub fn of(conversation: &str) -> Seen {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.take_stdout().unwrap()));
     assert_eq!(lines.next().unwrap().unwrap(), "ready");
 
-    let options = Options { cgroups: vec![cgroup.path().to_owned()], pids: vec![], ring_bytes: 1 << 24 };
+    let options = Options { cgroups: vec![cgroup.path().to_owned()], pids: vec![], ring_bytes: 1 << 24, hook: None };
     let mut probes = Probes::load(&options).unwrap();
     let options = ObserverOptions {
         node: "odd".into(),

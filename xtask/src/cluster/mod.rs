@@ -27,6 +27,7 @@ use clap::{Args, Subcommand};
 
 use crate::run;
 
+pub use build::cache_root;
 pub use images::has_static_busybox;
 pub use node::CNI_FOLDERS;
 

@@ -62,6 +62,8 @@ pub const RULES: &[Rule] = &[
     rule("settings::", Class::Pure),
     rule("processors::exact::", Class::Pure),
     rule("manifests::", Class::Pure),
+    // It fetches a kernel.
+    rule("probe-loader::arm64::", Class::Waits).slow().takes(30),
     // Helm is built from its sources, which takes minutes.
     rule("manifests::chart::", Class::Pure).slow(),
     // A Docker engine with images that are made first. All containers together get as much of the processors as one process beside them.
@@ -113,16 +115,44 @@ pub struct Extra {
 pub enum Work {
     /// A test that each run has, once more with other variables.
     Again(&'static str),
+    /// A test that each run has, on another kernel in an emulated machine: the kernel's release and the test.
+    InGuest(&'static str, &'static str),
     /// A command, in the root of the repository.
     Command(&'static [&'static str]),
 }
 
+const EXACT: &str = "system-tests::exact::exact::ten_thousand_requests_are_seen_exactly";
+const URING: &str = "system-tests::exact::uring::what_completes_behind_another_call_is_not_read_from_its_buffer";
+/// What the exact test does in an emulated machine, so that it takes minutes, and what it expects there.
+const FEW: &[(&str, &str)] = &[("EXACT_REQUESTS", "1000"), ("EXACT_HOOK", "fexit"), ("EXACT_CLIENT_US", "15000")];
+const GUEST_LIMIT: Duration = Duration::from_secs(1200);
 const CHAOS: &str = "system-tests::chaos::any_process_killed_at_ten_random_moments";
 const CHAOS_LIMIT: Duration = Duration::from_secs(480);
 /// Half of a step's limit is for the build.
 const FUZZ_LIMIT: Duration = Duration::from_secs(900);
 
 pub const EXTRAS: &[Extra] = &[
+    Extra {
+        name: "exact on Linux 6.1",
+        work: Work::InGuest("6.1", EXACT),
+        class: Class::Alone,
+        variables: FEW,
+        limit: GUEST_LIMIT,
+    },
+    Extra {
+        name: "exact on Linux 6.12",
+        work: Work::InGuest("6.12", EXACT),
+        class: Class::Alone,
+        variables: FEW,
+        limit: GUEST_LIMIT,
+    },
+    Extra {
+        name: "io_uring on Linux 6.1",
+        work: Work::InGuest("6.1", URING),
+        class: Class::Alone,
+        variables: FEW,
+        limit: GUEST_LIMIT,
+    },
     Extra {
         name: "chaos with seed 11",
         work: Work::Again(CHAOS),

@@ -161,6 +161,10 @@ fn extras(plan: &mut Plan, cases: &[Case], options: &Options) {
                 // A name that is no test's any more must not go unnoticed.
                 None => Job::background(extra.name, &["false"], extra.limit),
             },
+            Work::InGuest(kernel, id) => match cases.iter().find(|case| case.id == id) {
+                Some(case) => guest_job(kernel, test_job(case.clone(), &rule_of(id, case.is_unit)), extra.limit),
+                None => Job::background(extra.name, &["false"], extra.limit),
+            },
         };
         (job.id, job.step) = (extra.name.to_owned(), "what only --all runs".to_owned());
         (job.turn, job.limit) = (Turn::Test(extra.class), extra.limit);
@@ -168,6 +172,16 @@ fn extras(plan: &mut Plan, cases: &[Case], options: &Options) {
         job.variables.extend(extra.variables.iter().map(owned));
         plan.jobs.push(job);
     }
+}
+
+/// The same job on another kernel.
+fn guest_job(kernel: &str, job: Job, limit: Duration) -> Job {
+    // The guest is ended before the job is, so that it says why.
+    let limit_s = limit.as_secs().saturating_sub(30).to_string();
+    let xtask = env::current_exe().unwrap_or_else(|_| "cargo-xtask".into());
+    let guest = [&xtask.to_string_lossy(), "guest", "run", "--kernel", kernel, "--limit-s", &limit_s, "--"];
+    let line = guest.iter().map(|&word| word.to_owned()).chain(job.line).collect();
+    Job { line, ..job }
 }
 
 fn test_job(case: Case, rule: &classes::Rule) -> Job {
@@ -249,6 +263,13 @@ mod tests {
         assert!(all.left_out.is_empty());
         let chaos = all.jobs.iter().find(|job| job.id == "chaos with seed 11");
         assert!(chaos.is_some_and(|job| job.line == ["false"]), "a test that is not there any more fails");
+    }
+
+    #[test]
+    fn a_test_on_another_kernel_is_the_same_test_in_a_guest() {
+        let job = guest_job("6.1", test_job(case("x::y::z"), &rule_of("x::y::z", false)), Duration::from_secs(90));
+        let line = job.line.join(" ");
+        assert!(line.contains(" guest run --kernel 6.1 --limit-s 60 -- /t/x --nocapture"), "{line}");
     }
 
     #[test]
