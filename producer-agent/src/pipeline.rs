@@ -92,8 +92,9 @@ struct Pipeline<'s> {
 
 impl<'s> Pipeline<'s> {
     fn start(settings: &'s Settings) -> Result<Pipeline<'s>> {
-        let outlet = Outlet::open(settings)?;
+        // The agent's own connections are known by their beginning: one that is older could look like somebody else's from its other end.
         let mut probes = Probes::load(&settings.capture).context("load the probes")?;
+        let outlet = Outlet::open(settings)?;
         let interests = probes.take_interests().context("say what is wanted of connections")?;
         let capture_began_ns = monotonic_ns();
         let naming = Naming::start(&settings.naming, probes.hierarchies())?;
