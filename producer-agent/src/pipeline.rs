@@ -9,8 +9,8 @@
 //! One thread does all of it in turn, without waiting for Kafka. It sleeps on the ring buffer, for a fixed time or until much
 //! is waiting, so that a busy server is not interrupted for each of its requests.
 //!
-//! Promise: a turn takes a fraction of a second whatever arrives ([`DRAIN_MAX`], [`WALK_MAX`]), and each turn does what is due by the
-//! [`Schedule`]. What does not fit stays in the ring buffer, which holds the watermarks back, and is lost and counted by the probes when
+//! Promise: a turn takes a fraction of a second whatever arrives (`DRAIN_MAX`, `WALK_MAX`), and each turn does what is due by the
+//! `Schedule`. What does not fit stays in the ring buffer, which holds the watermarks back, and is lost and counted by the probes when
 //! that is full.
 
 use std::sync::atomic::{AtomicBool, Ordering};

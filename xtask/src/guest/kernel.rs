@@ -103,8 +103,8 @@ fn fetch_into(partial: &Path, release: Release) -> Result<()> {
     let newest = newest.with_context(|| format!("{package} depends on no kernel: `{depends}`"))?;
     let newest = newest.split(':').next().unwrap_or(newest);
     apt.run("apt-get", &["download", "-qq", &format!("linux-image-{newest}:{architecture}")])?;
-    let package = fs::read_dir(partial)?.flatten().map(|entry| entry.path());
-    let package = package.filter(|path| path.extension().is_some_and(|extension| extension == "deb")).next();
+    let mut files = fs::read_dir(partial)?.flatten().map(|entry| entry.path());
+    let package = files.find(|path| path.extension().is_some_and(|extension| extension == "deb"));
     let package = package.context("apt-get download left no package")?;
     let root = partial.join("root");
     let unpack = ["-x", &package.to_string_lossy(), &root.to_string_lossy()].map(str::to_owned);
