@@ -23,6 +23,20 @@ pub fn cargo() -> String {
     env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
+/// This program's file. A build that the task itself starts may have put a newer one into its place meanwhile, so that the kernel calls the old one
+/// deleted.
+pub fn this_program() -> Result<PathBuf> {
+    let path = env::current_exe().context("find the program of this task")?;
+    Ok(without_deleted(path))
+}
+
+fn without_deleted(path: PathBuf) -> PathBuf {
+    match path.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+        Some(path) => PathBuf::from(path),
+        None => path,
+    }
+}
+
 /// Runs to the end with its output shown; fails when it fails.
 pub fn checked(line: &[&str]) -> Result<()> {
     let (program, arguments) = line.split_first().context("there is no command to run")?;
@@ -57,4 +71,16 @@ pub fn is_root() -> bool {
 
 pub fn is_ci() -> bool {
     env::var("CI").is_ok_and(|value| value == "true" || value == "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_built_again_is_where_it_was() {
+        let path = PathBuf::from("/home/target/debug/xtask");
+        assert_eq!(without_deleted(PathBuf::from("/home/target/debug/xtask (deleted)")), path);
+        assert_eq!(without_deleted(path.clone()), path);
+    }
 }

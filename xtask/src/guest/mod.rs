@@ -97,7 +97,7 @@ fn script(command: &[String]) -> Result<String> {
     let ports = shared_ports(env::vars());
     if !ports.is_empty() {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let xtask = env::current_exe().context("find the program of this task")?;
+        let xtask = run::this_program()?;
         script += &format!("{} guest forward {} &\n", quoted(&xtask.to_string_lossy()), ports.join(" "));
     }
     let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();

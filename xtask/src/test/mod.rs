@@ -178,7 +178,7 @@ fn extras(plan: &mut Plan, cases: &[Case], options: &Options) {
 fn guest_job(kernel: &str, job: Job, limit: Duration) -> Job {
     // The guest is ended before the job is, so that it says why.
     let limit_s = limit.as_secs().saturating_sub(30).to_string();
-    let xtask = env::current_exe().unwrap_or_else(|_| "cargo-xtask".into());
+    let xtask = run::this_program().unwrap_or_else(|_| "cargo-xtask".into());
     let guest = [&xtask.to_string_lossy(), "guest", "run", "--kernel", kernel, "--limit-s", &limit_s, "--"];
     let line = guest.iter().map(|&word| word.to_owned()).chain(job.line).collect();
     Job { line, ..job }
