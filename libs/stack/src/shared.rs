@@ -6,7 +6,9 @@
 //! Promise: nobody stops what is shared before its users have ended. A test that kills Kafka, fills its disk or counts all
 //! of its topics starts a [`Stack`] of its own.
 
+use std::collections::hash_map::RandomState;
 use std::env;
+use std::hash::BuildHasher as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -55,9 +57,12 @@ impl Shared {
         })
     }
 
-    /// A prefix for the topics of one test, different from that of every other test of this run.
+    /// A prefix for the topics of one test, different from that of every other test of this run. Tests in guests with another kernel use the
+    /// same Kafka, and their processes have the same numbers: so it is drawn by lot.
     pub fn prefix(name: &str) -> String {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        format!("{name}-{}-{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+        static LOT: OnceLock<u32> = OnceLock::new();
+        let lot = LOT.get_or_init(|| RandomState::new().hash_one(std::process::id()) as u32);
+        format!("{name}-{lot:08x}-{}.", NUMBER.fetch_add(1, Ordering::Relaxed))
     }
 }
