@@ -6,7 +6,7 @@ use headwater_histogram::Histogram;
 
 use crate::records::{
     Agent, Alert, AlertState, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Kind, Latency, Missing,
-    Partial, PartitionClosed, Request, Side, Watermark, Workload,
+    Partial, PartitionClosed, Request, Side, Sums, Watermark, Workload,
 };
 
 pub fn request() -> Request<'static> {
@@ -28,7 +28,13 @@ pub fn request() -> Request<'static> {
         failure: Some("reset"),
         request_bytes: 512,
         response_bytes: 70_000,
-        weight: 3,
+        weight: 4,
+        sums: Some(Box::new(Sums {
+            from_position: (1 << 40) - 2048,
+            request_bytes: 2048,
+            response_bytes: 280_000,
+            duration_ns: histogram(),
+        })),
         node: "node-a",
         cluster: "east",
         namespace: "shop",

@@ -165,6 +165,7 @@ fn request<'a>(id: &'a str, side: Side, position: i64, at_us: i64, workload: &'a
         request_bytes: 100 + position,
         response_bytes: 200,
         weight: 1,
+        sums: None,
         node: "a",
         cluster: "",
         namespace: "",

@@ -133,6 +133,7 @@ fn request<'a>(id: &'a str, number: u64, side: Side, at_us: i64) -> Request<'a> 
         request_bytes: 200,
         response_bytes: 900,
         weight: 1,
+        sums: None,
         node: "bench",
         cluster: "",
         namespace: "",

@@ -94,6 +94,7 @@ impl Raw {
                     error: i == 0,
                     failure: None,
                     weight: 1,
+                    sums: None,
                     node: NODE,
                     workload: if side == Side::Client { "raw-client" } else { "raw-server" },
                     ..samples::request()

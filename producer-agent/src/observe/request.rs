@@ -167,6 +167,7 @@ fn record(
         request_bytes: exchange.request_bytes as i64,
         response_bytes: exchange.response_bytes as i64,
         weight: 1,
+        sums: None,
         node: &options.node,
         cluster: "",
         namespace: "",

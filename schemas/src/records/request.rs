@@ -1,3 +1,4 @@
+use headwater_histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// Which end of a TCP connection. The client is the one that opened it.
@@ -67,8 +68,12 @@ pub struct Request<'a> {
     pub request_bytes: i64,
     /// Head and body on the wire, interim responses included, in bytes.
     pub response_bytes: i64,
-    /// How many requests this record stands for; more than 1 only under a rate limit.
+    /// How many exchanges this record stands for, at least 1. Count with it, not with records.
     pub weight: i64,
+    /// Totals over all `weight` exchanges; `None` in a record of one exchange. All have this record's operation, protocol, kind,
+    /// status and error, and were completed no later than `completed_at_us` and within the same whole second. The other fields
+    /// describe the last of them. Boxed, since few records have it.
+    pub sums: Option<Box<Sums>>,
     /// Host on which this side runs.
     pub node: &'a str,
     /// The cluster of this side's workload; empty outside of one, or where it has no name.
@@ -93,6 +98,20 @@ pub struct Request<'a> {
     pub remote_address: &'a str,
     /// The other side's TCP port, as this side sees it.
     pub remote_port: i32,
+}
+
+/// Totals over all exchanges of a record that stands for several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sums {
+    /// `request_position` of the first exchange counted; the record's own is the last one's. Exchanges of other operations or
+    /// statuses may lie between, in records of their own.
+    pub from_position: i64,
+    /// Heads and bodies of the requests on the wire, in bytes.
+    pub request_bytes: i64,
+    /// Heads and bodies of the responses on the wire, interim responses included, in bytes.
+    pub response_bytes: i64,
+    /// What [`Request::latency_ns`] is of each: `weight` values.
+    pub duration_ns: Histogram,
 }
 
 record!(Request<'_>, "Request", "request");

@@ -288,6 +288,7 @@ fn encode(world: &World, fact: Fact, node: usize, codec: &Codec) -> (Stream, usi
                 request_bytes: exchange.request_bytes,
                 response_bytes: exchange.response_bytes,
                 weight: 1,
+                sums: None,
                 node: &node,
                 cluster: &workload.cluster,
                 namespace: &workload.namespace,
