@@ -169,16 +169,23 @@ fn request(r: &Request<'_>) -> String {
         Some(failure) => failure.to_owned(),
         None => r.status.to_string(),
     };
+    let (latency_ns, request_bytes, response_bytes, several) = match &r.sums {
+        None => (r.latency_ns() as f64, r.request_bytes, r.response_bytes, String::new()),
+        Some(sums) => {
+            let several = format!("  {} requests, half of them within that time", r.weight);
+            (sums.duration_ns.quantile(0.5), sums.request_bytes, sums.response_bytes, several)
+        }
+    };
     format!(
-        "{}  {:<18} {:<6}  {:<40} {:>4}  {:>7}  {:>8} out {:>8} back  {}:{}",
+        "{}  {:<18} {:<6}  {:<40} {:>4}  {:>7}  {:>8} out {:>8} back  {}:{}{several}",
         rfc3339_ms(r.started_at_us),
         r.workload,
         side(r.side),
         r.operation,
         result,
-        latency(r.latency_ns() as f64 / 1e3),
-        bytes(r.request_bytes as f64),
-        bytes(r.response_bytes as f64),
+        latency(latency_ns / 1e3),
+        bytes(request_bytes as f64),
+        bytes(response_bytes as f64),
         r.remote_address,
         r.remote_port,
     )

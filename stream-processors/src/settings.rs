@@ -9,7 +9,7 @@ use crate::windows::Windows;
 
 /// Settings of this program alone.
 pub const KEYS: &[Key] = &[
-    Key::new("join.window_ms", "10s", "Length of the windows, aligned to the epoch"),
+    Key::new("join.window_ms", "10s", "Length of the windows in whole seconds, aligned to the epoch"),
     Key::new("join.slack_ms", "2s", "How far watermarks must pass the end of a window before it closes"),
     Key::new("join.grace_ms", "15s", "How long a node that lags is waited for after that"),
     Key::new("join.node_timeout_ms", "1m", "A node that lags by more than this is not waited for"),
@@ -19,6 +19,8 @@ pub const KEYS: &[Key] = &[
         "Name of this instance, different for each; a new one for each start if absent",
     ),
 ];
+
+const SECOND_US: i64 = 1_000_000;
 
 /// All key tables of the processors.
 pub const ALL_KEYS: &[&[Key]] = &[KEYS, KafkaSettings::KEYS, TelemetrySettings::KEYS];
@@ -40,7 +42,7 @@ impl Settings {
     pub fn read(values: &mut Values) -> Settings {
         // The bounds keep it far below what fits.
         let mut us = |name, bounds_ms| values.duration_ms(name, bounds_ms).as_micros() as i64;
-        let window_us = us("join.window_ms", 1000..=3_600_000);
+        let window_us = us("join.window_ms", SECOND_US as u64 / 1000..=3_600_000);
         let join = JoinSettings {
             windows: Windows::of_ms(window_us / 1000),
             slack_us: us("join.slack_ms", 0..=60_000),
@@ -49,6 +51,10 @@ impl Settings {
             connections_max: values.number("join.connections_max", 1000..=100_000_000),
             ..JoinSettings::default()
         };
+        if window_us % SECOND_US != 0 {
+            let why = "a record may stand for all exchanges of a second, which belong to one window";
+            values.problem("join.window_ms", format!("it must be whole seconds: {why}"));
+        }
         let kafka = KafkaSettings::read(values);
         Settings {
             raw_prefix: kafka.prefix.clone(),
@@ -65,4 +71,24 @@ fn new_instance() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     format!("{}-{}-{}", host.trim(), std::process::id(), since_epoch.map_or(0, |time| time.as_millis()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn windows_are_whole_seconds() {
+        let problems = |window: &str| {
+            let arguments = ["processor", "--join-window-ms", window].map(Into::into);
+            let loaded = headwater_settings::load(clap::Command::new("processor"), ALL_KEYS, arguments, Vec::new());
+            let (_, mut values) = loaded.unwrap();
+            Settings::read(&mut values);
+            values.finish().err().map(|problems| problems.to_string()).unwrap_or_default()
+        };
+        assert_eq!(problems("3s"), "");
+        let refused = problems("2500ms");
+        assert!(refused.contains("--join-window-ms") && refused.contains("whole seconds"), "{refused}");
+    }
 }

@@ -31,12 +31,20 @@ pub struct SeenRequest {
     pub remote: String,
 }
 
-/// All requests that were published.
+/// All requests that were published, each by itself.
+///
+/// # Errors
+/// If a record stands for several: each is held against the path that it asked for, so the agent must tell of each.
 pub fn requests(settings: &KafkaSettings) -> Result<Vec<SeenRequest>> {
     let mut seen = Vec::new();
     each(settings, Topic::Requests, |cache, value| {
         let (schema, datum) = cache.open(value)?;
         let request: Request<'_> = schema.decode(datum)?;
+        let Request { connection_id, weight, path, .. } = request;
+        anyhow::ensure!(
+            request.sums.is_none() && weight == 1,
+            "a record of connection {connection_id} stands for {weight} requests, the last one of {path}: let the agent tell of each"
+        );
         seen.push(SeenRequest {
             connection_id: request.connection_id.to_owned(),
             side: request.side,

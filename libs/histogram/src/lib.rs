@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 /// Buckets an octave, as a power of two.
 pub const SCALE: i32 = 5;
 const BUCKETS_PER_OCTAVE: i32 = 1 << SCALE;
+/// Where the value 0 stands among the buckets: below that of 1, which is the first.
+const ZERO_PLACE: i32 = -2;
 
 /// A mergeable histogram. Its fields are those of the Avro record `Histogram`.
 ///
@@ -80,6 +82,32 @@ impl Histogram {
         Ok(())
     }
 
+    /// Takes out as many values as `other` holds: for each of them one of the bucket that is nearest to its own, of two the lower.
+    ///
+    /// For values that somebody else measured a little differently. The count that is left is exact. The sum shrinks by that of
+    /// `other` and the extremes stay while anything is left, so they are no more than near to what is left.
+    pub fn take_nearest(&mut self, other: &Histogram) {
+        let wanted = std::iter::once((ZERO_PLACE, other.zero_count())).chain(other.buckets());
+        for (place, mut count) in wanted {
+            while count > 0 {
+                let Some(nearest) = self.nearest_place(place) else {
+                    break;
+                };
+                let held = match nearest {
+                    ZERO_PLACE => &mut self.zero_count,
+                    index => &mut self.counts[(index - self.offset) as usize],
+                };
+                let taken = count.min(*held as u64);
+                *held -= taken as i64;
+                count -= taken;
+            }
+        }
+        self.sum = self.sum.saturating_sub(other.sum).max(0);
+        if self.is_empty() {
+            *self = Histogram::default();
+        }
+    }
+
     /// How many values were counted; stops at `i64::MAX`.
     pub fn count(&self) -> u64 {
         self.counts.iter().fold(self.zero_count, |count, n| count.saturating_add(*n)) as u64
@@ -145,6 +173,13 @@ impl Histogram {
             }
         }
         self.max as f64
+    }
+
+    /// The bucket that is nearest to a place of those that hold anything.
+    fn nearest_place(&self, place: i32) -> Option<i32> {
+        let zero = (self.zero_count > 0).then_some(ZERO_PLACE);
+        let held = zero.into_iter().chain(self.buckets().map(|(index, _)| index));
+        held.min_by_key(|index| index.abs_diff(place))
     }
 
     fn widen_extremes(&mut self, min: i64, max: i64) {
@@ -309,6 +344,22 @@ mod tests {
         sum.merge(&full).unwrap();
         assert_eq!(sum.count(), i64::MAX as u64);
         assert!(sum.quantile(1.0) <= 2.0);
+    }
+
+    #[test]
+    fn what_is_taken_out_is_nearest_and_the_count_stays_exact() {
+        let of = |values: &[u64]| {
+            let mut histogram = Histogram::default();
+            values.iter().for_each(|&value| histogram.record(value));
+            histogram
+        };
+        let mut histogram = of(&[0, 1_000, 1_000, 50_000, 1 << 40]);
+        histogram.take_nearest(&of(&[1_100, 45_000]));
+        assert_eq!((histogram.count(), histogram.zero_count()), (3, 1));
+        assert_eq!(histogram.buckets().map(|(_, count)| count).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!((histogram.count_up_to_power(11), histogram.sum()), (2, 52_000 + (1 << 40) - 46_100));
+        histogram.take_nearest(&of(&[1, 1, 1, 1]));
+        assert_eq!(histogram, Histogram::default());
     }
 
     proptest! {

@@ -48,7 +48,7 @@ pub struct Flow<'a> {
     pub received_bytes: i64,
     /// Segments that this side sent again.
     pub retransmits: i64,
-    /// Exchanges completed, counted before any rate limit.
+    /// Exchanges completed.
     pub requests: i64,
     /// Of these, the ones with an error.
     pub errors: i64,

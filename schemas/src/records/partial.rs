@@ -26,7 +26,8 @@ pub struct Partial {
     pub requests: i64,
     /// Of the requests, those that the server failed.
     pub errors: i64,
-    /// Of the requests, those seen from both sides.
+    /// Of the requests, those seen from both sides. Where a record stood for several, which it does not name, as many as both
+    /// sides can have seen.
     pub both_sides: i64,
     /// Heads and bodies of the requests on the wire, in bytes.
     pub request_bytes: i64,

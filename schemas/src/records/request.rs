@@ -68,7 +68,7 @@ pub struct Request<'a> {
     pub request_bytes: i64,
     /// Head and body on the wire, interim responses included, in bytes.
     pub response_bytes: i64,
-    /// How many exchanges this record stands for, at least 1. Count with it, not with records.
+    /// How many exchanges this record stands for: 1 if `sums` is `None`. Count with it, not with records.
     pub weight: i64,
     /// Totals over all `weight` exchanges; `None` in a record of one exchange. All have this record's operation, protocol, kind,
     /// status and error, and were completed no later than `completed_at_us` and within the same whole second. The other fields

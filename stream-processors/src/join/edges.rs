@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::exchanges::Exchange;
 use super::items::FlowItem;
+use super::summed::Summed;
 use super::symbols::{Symbol, Symbols};
 use crate::processor::Counters;
 use crate::sums::{Sum, add};
@@ -61,22 +62,32 @@ impl Edges {
     }
 
     pub fn add_exchange(&mut self, key: Key, exchange: &Exchange, symbols: &Symbols) {
-        let Some(counts) = exchange.client.or(exchange.server) else {
+        let Some(counts) = exchange.item() else {
             return;
         };
+        self.asked_by(key, exchange, symbols);
+        let is_of_both = exchange.client.is_some() && (exchange.server.is_some() || exchange.is_in_servers_sum);
+        let sum = self.sum(key);
+        add(&mut sum.requests, 1);
+        add(&mut sum.errors, i64::from(counts.error));
+        add(&mut sum.both_sides, i64::from(is_of_both));
+        add(&mut sum.request_bytes, counts.request_bytes);
+        add(&mut sum.response_bytes, counts.response_bytes);
+        sum.duration_ns.record(counts.duration_ns);
+        if let Some(server) = exchange.server {
+            sum.server_duration_ns.record(server.duration_ns);
+        }
+    }
+
+    /// Adds what records tell that stand for several exchanges.
+    pub fn add_summed(&mut self, key: Key, summed: &Summed, symbols: &Symbols) {
+        self.asked_by(key, &summed.ends, symbols);
+        self.sum(key).add(&summed.sum);
+    }
+
+    fn asked_by(&mut self, key: Key, exchange: &Exchange, symbols: &Symbols) {
         if let Some(client) = exchange.client {
             self.asked(key, client.remote_address, client.remote_port, symbols);
-        }
-        let weight = i64::from(counts.weight);
-        let sum = self.sum(key);
-        add(&mut sum.requests, weight);
-        add(&mut sum.errors, if counts.error { weight } else { 0 });
-        add(&mut sum.both_sides, if exchange.client.is_some() && exchange.server.is_some() { weight } else { 0 });
-        add(&mut sum.request_bytes, counts.request_bytes.saturating_mul(weight));
-        add(&mut sum.response_bytes, counts.response_bytes.saturating_mul(weight));
-        sum.duration_ns.record_many(counts.duration_ns, counts.weight);
-        if let Some(server) = exchange.server {
-            sum.server_duration_ns.record_many(server.duration_ns, counts.weight);
         }
     }
 

@@ -1,16 +1,18 @@
 //! Brings the two sides' records of an exchange together, and sees that each exchange counts once.
 //!
 //! In: the records of one window, what was read of later windows, what was counted lately. Out: the exchanges that count in this
-//! window. An exchange counts where its client's record is, or where its server's is if the client's is not known when that
-//! window closes. Bounded: of the exchanges whose other side is still to come, the oldest are cut off.
+//! window, and the sums of those of which a record tells that stands for several ([`super::summed`]). An exchange counts where its
+//! client's record is, or where its server's is if the client's is not known when that window closes. Bounded: of the exchanges
+//! whose other side is still to come, the oldest are cut off.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use headwater_schemas::ids::{ConnectionId, StreamPosition};
 use headwater_schemas::records::Side;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::items::RequestItem;
+use super::counted::{Counted, Name};
+use super::items::{RequestItem, SumItem, Told};
+use super::summed::{Summed, settle};
 use crate::processor::Counters;
 use crate::windows::Window;
 
@@ -19,83 +21,53 @@ use crate::windows::Window;
 pub struct Exchange {
     pub client: Option<RequestItem>,
     pub server: Option<RequestItem>,
+    /// Its server told of it too, in a record of several.
+    pub is_in_servers_sum: bool,
 }
 
-/// Connection and position: what names an exchange.
-type Name = (ConnectionId, StreamPosition);
+/// Records of windows that are still open.
+pub type Later = BTreeMap<Window, Vec<Told>>;
 
-/// Exchanges that were counted from one side alone, in case the other side's record comes later.
-pub struct Counted {
-    names: FxHashMap<Name, ()>,
-    by_window: VecDeque<(Window, Vec<Name>)>,
-    names_max: usize,
+/// What counts in a window.
+pub struct Paired {
+    pub exchanges: Vec<Exchange>,
+    pub summed: Vec<Summed>,
 }
 
-impl Counted {
-    pub fn new(names_max: usize) -> Counted {
-        Counted { names: FxHashMap::default(), by_window: VecDeque::new(), names_max }
-    }
-
-    pub fn len(&self) -> usize {
-        self.names.len()
-    }
-
-    /// Forgets windows before this one, and then the oldest ones until the bound holds. Says how many were cut off.
-    pub fn forget(&mut self, before: Window) -> u64 {
-        let mut cut_off = 0;
-        while let Some((window, names)) = self.by_window.front() {
-            let expired = *window < before;
-            if !expired && self.names.len() <= self.names_max {
-                break;
-            }
-            if !expired {
-                cut_off += names.len() as u64;
-            }
-            names.iter().for_each(|name| {
-                self.names.remove(name);
-            });
-            self.by_window.pop_front();
-        }
-        cut_off
-    }
-
-    fn remember(&mut self, window: Window, names: Vec<Name>) {
-        self.names.extend(names.iter().map(|name| (*name, ())));
-        self.by_window.push_back((window, names));
-    }
-
-    fn contains(&self, name: &Name) -> bool {
-        self.names.contains_key(name)
-    }
-}
-
-/// The exchanges of the window whose records `items` are.
+/// What counts in the window whose records `items` are.
 ///
 /// `later` are the records read of later windows, as far as the join looks ahead. A server's record whose client's is there moves to that window; a server's
-/// record there whose client's is here is used here and counts no more (its weight becomes 0).
+/// record there whose client's is here is used here and counts no more.
 pub fn pair(
     window: Window,
-    items: &[RequestItem],
-    later: &mut BTreeMap<Window, Vec<RequestItem>>,
+    items: Vec<Told>,
+    later: &mut Later,
     later_to: Window,
     counted: &mut Counted,
     counters: &mut Counters,
-) -> Vec<Exchange> {
-    let mut exchanges = match_within(items, counters);
+) -> Paired {
+    let (singles, sums) = apart(items, counters);
+    let mut exchanges = match_within(&singles, counters);
     if counted.len() > 0 {
         let all = exchanges.len();
         exchanges.retain(|exchange| !counted.contains(&exchange.name()));
         counters.add("late_side", (all - exchanges.len()) as u64);
     }
     match_later(&mut exchanges, later, later_to);
-    let one_sided = exchanges.iter().filter(|exchange| exchange.is_one_sided()).map(Exchange::name).collect();
-    counted.remember(window, one_sided);
-    exchanges
+    let (summed, sums) = settle(sums, &mut exchanges, later, later_to, counted, counters);
+    let one_sided = exchanges.iter().filter(|exchange| exchange.is_one_sided()).filter_map(Exchange::item);
+    counted.remember(window, one_sided, sums);
+    Paired { exchanges, summed }
 }
 
 impl Exchange {
+    /// Whose view of it counts.
+    pub fn item(&self) -> Option<&RequestItem> {
+        self.client.as_ref().or(self.server.as_ref())
+    }
+
     fn name(&self) -> Name {
-        self.client.or(self.server).map(|item| (item.connection, item.position)).unwrap_or_default()
+        self.item().map(|item| (item.connection, item.position)).unwrap_or_default()
     }
 
     fn is_one_sided(&self) -> bool {
@@ -110,11 +82,31 @@ impl Exchange {
     }
 }
 
+/// Records of one exchange, and those of several, each once.
+fn apart(items: Vec<Told>, counters: &mut Counters) -> (Vec<RequestItem>, Vec<SumItem>) {
+    let (mut singles, mut sums) = (Vec::with_capacity(items.len()), Vec::new());
+    let mut seen: FxHashSet<(Name, Side)> = FxHashSet::default();
+    for told in items {
+        match told {
+            Told::One(item) => singles.push(item),
+            Told::Several(sum) if sum.last.is_used => {}
+            Told::Several(sum) => {
+                if seen.insert(((sum.last.connection, sum.last.position), sum.last.side)) {
+                    sums.push(*sum);
+                } else {
+                    counters.add("duplicates", 1);
+                }
+            }
+        }
+    }
+    (singles, sums)
+}
+
 fn match_within(items: &[RequestItem], counters: &mut Counters) -> Vec<Exchange> {
     let mut exchanges: Vec<Exchange> = Vec::with_capacity(items.len());
     let mut places: FxHashMap<Name, usize> = FxHashMap::with_capacity_and_hasher(items.len(), Default::default());
     let mut duplicates = 0;
-    for item in items.iter().filter(|item| item.weight > 0) {
+    for item in items.iter().filter(|item| !item.is_used) {
         let place = *places.entry((item.connection, item.position)).or_insert_with(|| {
             exchanges.push(Exchange::default());
             exchanges.len() - 1
@@ -131,7 +123,7 @@ fn match_within(items: &[RequestItem], counters: &mut Counters) -> Vec<Exchange>
 }
 
 /// Finds the other side of one-sided exchanges among the records of later windows.
-fn match_later(exchanges: &mut Vec<Exchange>, later: &mut BTreeMap<Window, Vec<RequestItem>>, later_to: Window) {
+fn match_later(exchanges: &mut Vec<Exchange>, later: &mut Later, later_to: Window) {
     let mut lonely: FxHashMap<Name, usize> = FxHashMap::default();
     if later.is_empty() {
         return;
@@ -144,15 +136,17 @@ fn match_later(exchanges: &mut Vec<Exchange>, later: &mut BTreeMap<Window, Vec<R
         if lonely.is_empty() {
             break;
         }
-        for item in items.iter_mut().filter(|item| item.weight > 0) {
-            let Some(&place) = lonely.get(&(item.connection, item.position)) else {
+        for told in items {
+            let Told::One(item) = told else { continue };
+            let name = (item.connection, item.position);
+            let Some(&place) = lonely.get(&name).filter(|_| !item.is_used) else {
                 continue;
             };
             let exchange = &mut exchanges[place];
             match (item.side, exchange.client, exchange.server) {
                 (Side::Server, Some(_), None) => {
                     exchange.server = Some(*item);
-                    item.weight = 0;
+                    item.is_used = true;
                 }
                 (Side::Client, None, Some(server)) => {
                     moved.push((*window, server));
@@ -160,11 +154,11 @@ fn match_later(exchanges: &mut Vec<Exchange>, later: &mut BTreeMap<Window, Vec<R
                 }
                 _ => continue,
             }
-            lonely.remove(&(item.connection, item.position));
+            lonely.remove(&name);
         }
     }
-    exchanges.retain(|exchange| exchange.client.is_some() || exchange.server.is_some());
+    exchanges.retain(|exchange| exchange.item().is_some());
     for (window, server) in moved {
-        later.entry(window).or_default().push(server);
+        later.entry(window).or_default().push(Told::One(server));
     }
 }

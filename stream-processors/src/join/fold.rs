@@ -13,6 +13,7 @@ use super::edges::{Edges, Key};
 use super::exchanges::Exchange;
 use super::items::FlowItem;
 use super::names::Names;
+use super::summed::Summed;
 use super::symbols::{Symbol, Symbols};
 use crate::processor::Counters;
 use crate::windows::{Window, Windows};
@@ -34,21 +35,32 @@ pub struct Fold<'a> {
 impl Fold<'_> {
     pub fn exchanges(&mut self, exchanges: &[Exchange]) {
         for exchange in exchanges {
-            let Some(item) = exchange.client.or(exchange.server) else {
-                continue;
-            };
-            let client = self.name(item.connection, Side::Client, exchange.client.map(|client| client.workload));
-            let server = self.name(item.connection, Side::Server, exchange.server.map(|server| server.workload));
-            let server =
-                self.or_address(server, exchange.client.map(|client| (client.remote_address, client.remote_port)));
-            // The client's view holds, but an operation that only the server understood is better than none.
-            let operation = match exchange.server {
-                Some(server) if !item.operation.is_known() => server.operation,
-                _ => item.operation,
-            };
-            let key = Key { client, server, protocol: item.protocol, operation, status_class: item.status_class };
-            self.edges.add_exchange(key, exchange, self.symbols);
+            if let Some(key) = self.key(exchange) {
+                self.edges.add_exchange(key, exchange, self.symbols);
+            }
         }
+    }
+
+    /// What records tell that stand for several exchanges.
+    pub fn summed(&mut self, summed: &[Summed]) {
+        for summed in summed {
+            if let Some(key) = self.key(&summed.ends) {
+                self.edges.add_summed(key, summed, self.symbols);
+            }
+        }
+    }
+
+    fn key(&mut self, exchange: &Exchange) -> Option<Key> {
+        let item = exchange.item()?;
+        let client = self.name(item.connection, Side::Client, exchange.client.map(|client| client.workload));
+        let server = self.name(item.connection, Side::Server, exchange.server.map(|server| server.workload));
+        let server = self.or_address(server, exchange.client.map(|client| (client.remote_address, client.remote_port)));
+        // The client's view holds, but an operation that only the server understood is better than none.
+        let operation = match exchange.server {
+            Some(server) if !item.operation.is_known() => server.operation,
+            _ => item.operation,
+        };
+        Some(Key { client, server, protocol: item.protocol, operation, status_class: item.status_class })
     }
 
     pub fn flows(&mut self, flows: &[FlowItem], counters: &mut Counters) {

@@ -2,9 +2,11 @@
 //!
 //! In: records as their agents wrote them, which may be anything. Out: items that are safe to add up, or why not.
 
+use headwater_schemas::Histogram;
 use headwater_schemas::ids::{ConnectionId, StreamPosition};
-use headwater_schemas::records::{Flow, FlowState, Request, Side, status_class};
+use headwater_schemas::records::{Flow, FlowState, Request, Side, Sums, status_class};
 
+use super::ranges::Range;
 use super::symbols::{Symbol, Symbols};
 use crate::plausible::{plausible_time, within};
 use crate::processor::BadInput;
@@ -13,6 +15,32 @@ use crate::processor::BadInput;
 const COUNT_MAX: i64 = 1 << 50;
 const DURATION_NS_MAX: i64 = 365 * 86_400 * 1_000_000_000;
 const WEIGHT_MAX: i64 = 1_000_000_000;
+
+/// What a record of `requests` tells of.
+#[derive(Debug, Clone)]
+pub enum Told {
+    One(RequestItem),
+    Several(Box<SumItem>),
+}
+
+/// One side's record of several exchanges.
+#[derive(Debug, Clone)]
+pub struct SumItem {
+    /// The last of them.
+    pub last: RequestItem,
+    /// Where the request of the first one starts.
+    pub from: StreamPosition,
+    pub amount: Amount,
+}
+
+/// How many exchanges, and their totals.
+#[derive(Debug, Clone, Default)]
+pub struct Amount {
+    pub count: u32,
+    pub request_bytes: i64,
+    pub response_bytes: i64,
+    pub duration_ns: Histogram,
+}
 
 /// One side's record of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +52,8 @@ pub struct RequestItem {
     pub duration_ns: u64,
     pub request_bytes: i64,
     pub response_bytes: i64,
-    /// 0 once it was counted with the other side's record.
-    pub weight: u32,
+    /// It was used in another window, with the other side's record.
+    pub is_used: bool,
     pub side: Side,
     pub error: bool,
     pub remote_port: u16,
@@ -58,7 +86,7 @@ pub struct FlowItem {
 }
 
 /// What the two kinds of items have in common.
-pub trait Item: Copy {
+pub trait Item {
     fn at_us(&self) -> i64;
     fn connection(&self) -> ConnectionId;
     fn side(&self) -> Side;
@@ -68,27 +96,28 @@ pub trait Item: Copy {
     fn symbols(&self) -> [Symbol; 6];
 }
 
-impl Item for RequestItem {
+impl Item for Told {
     fn at_us(&self) -> i64 {
-        self.at_us
+        self.last().at_us
     }
     fn connection(&self) -> ConnectionId {
-        self.connection
+        self.last().connection
     }
     fn side(&self) -> Side {
-        self.side
+        self.last().side
     }
     fn workload(&self) -> Symbol {
-        self.workload
+        self.last().workload
     }
     fn node(&self) -> Symbol {
-        self.node
+        self.last().node
     }
     fn protocol(&self) -> Symbol {
-        self.protocol
+        self.last().protocol
     }
     fn symbols(&self) -> [Symbol; 6] {
-        [self.remote_address, self.protocol, self.operation, self.status_class, self.workload, self.node]
+        let last = self.last();
+        [last.remote_address, last.protocol, last.operation, last.status_class, last.workload, last.node]
     }
 }
 
@@ -116,12 +145,94 @@ impl Item for FlowItem {
     }
 }
 
+impl Told {
+    /// # Errors
+    /// If no honest agent can mean it. Then it leaves no trace.
+    pub fn of(mut request: Request<'_>, timestamp_us: Option<i64>, symbols: &mut Symbols) -> Result<Told, BadInput> {
+        let Some(sums) = request.sums.take() else {
+            within("weight of a record without sums", request.weight, 1, 1)?;
+            return RequestItem::of(&request, timestamp_us, symbols).map(Told::One);
+        };
+        let from = StreamPosition(sums.from_position);
+        let amount = Amount::of(&request, *sums)?;
+        let last = RequestItem::of(&request, timestamp_us, symbols)?;
+        Ok(Told::Several(Box::new(SumItem { last, from, amount })))
+    }
+
+    /// The exchange that it tells of, or the last one.
+    pub fn last(&self) -> &RequestItem {
+        match self {
+            Told::One(item) => item,
+            Told::Several(sum) => &sum.last,
+        }
+    }
+
+    /// Where the exchanges that it tells of lie.
+    pub fn range(&self) -> Range {
+        match self {
+            Told::One(item) => item.range(),
+            Told::Several(sum) => sum.range(),
+        }
+    }
+}
+
+impl SumItem {
+    pub fn range(&self) -> Range {
+        Range { from: self.from, ..self.last.range() }
+    }
+}
+
+impl Amount {
+    /// What a record stands for, checked with its positions.
+    fn of(request: &Request<'_>, sums: Sums) -> Result<Amount, BadInput> {
+        let count = within("weight", request.weight, 1, WEIGHT_MAX)?;
+        within("request_position", request.request_position, 0, i64::MAX)?;
+        // Each request has a byte at least.
+        let from = within("sums.from_position", sums.from_position, 0, request.request_position)?;
+        within("weight", count, 1, (request.request_position - from).saturating_add(1))?;
+        let duration_ns = sums.duration_ns;
+        duration_ns.check().map_err(|error| BadInput(format!("sums.duration_ns: {error}")))?;
+        within("longest of sums.duration_ns", duration_ns.max() as i64, 0, DURATION_NS_MAX)?;
+        if duration_ns.count() != count as u64 {
+            return Err(BadInput(format!("weight is {count}, but sums.duration_ns holds {}", duration_ns.count())));
+        }
+        Ok(Amount {
+            count: count as u32,
+            request_bytes: within("sums.request_bytes", sums.request_bytes, 0, COUNT_MAX)?,
+            response_bytes: within("sums.response_bytes", sums.response_bytes, 0, COUNT_MAX)?,
+            duration_ns,
+        })
+    }
+
+    /// What one exchange is.
+    pub fn one(request_bytes: i64, response_bytes: i64, duration_ns: u64) -> Amount {
+        let mut amount = Amount { count: 1, request_bytes, response_bytes, ..Amount::default() };
+        amount.duration_ns.record(duration_ns);
+        amount
+    }
+
+    /// Takes the exchanges that both sides told of out of both: all of the one that has fewer. Gives how many.
+    ///
+    /// Both sides see the same bytes. A duration is measured by each side, so what is left of the durations is near to the truth only.
+    pub fn take_common(&mut self, other: &mut Amount) -> u32 {
+        let (fewer, more) = if self.count <= other.count { (self, other) } else { (other, self) };
+        let common = std::mem::take(fewer);
+        more.count -= common.count;
+        more.request_bytes = (more.request_bytes - common.request_bytes).max(0);
+        more.response_bytes = (more.response_bytes - common.response_bytes).max(0);
+        more.duration_ns.take_nearest(&common.duration_ns);
+        common.count
+    }
+}
+
 impl RequestItem {
-    pub fn of(
-        request: &Request<'_>,
-        timestamp_us: Option<i64>,
-        symbols: &mut Symbols,
-    ) -> Result<RequestItem, BadInput> {
+    /// Where it lies.
+    pub fn range(&self) -> Range {
+        let RequestItem { position, operation, status_class, .. } = *self;
+        Range { from: position, to: position, operation, status_class }
+    }
+
+    fn of(request: &Request<'_>, timestamp_us: Option<i64>, symbols: &mut Symbols) -> Result<RequestItem, BadInput> {
         plausible_time("completed_at_us", request.completed_at_us, timestamp_us)?;
         Ok(RequestItem {
             connection: connection(request.connection_id)?,
@@ -130,7 +241,7 @@ impl RequestItem {
             duration_ns: within("duration_ns", request.latency_ns(), 0, DURATION_NS_MAX)? as u64,
             request_bytes: within("request_bytes", request.request_bytes, 0, COUNT_MAX)?,
             response_bytes: within("response_bytes", request.response_bytes, 0, COUNT_MAX)?,
-            weight: within("weight", request.weight, 1, WEIGHT_MAX)? as u32,
+            is_used: false,
             side: request.side,
             error: request.error,
             remote_port: port(request.remote_port)?,

@@ -4,6 +4,7 @@
 //! closed. A window closes once both partitions sealed it; what counts in it is decided by what stands before the two seals,
 //! so by the two logs alone. The state is what the last [`MEMORY_WINDOWS`] windows hold: it is never stored, but read again.
 
+mod counted;
 mod credits;
 mod edges;
 mod exchanges;
@@ -12,6 +13,8 @@ mod items;
 mod lane;
 mod names;
 mod progress;
+mod ranges;
+mod summed;
 mod symbols;
 
 use std::collections::VecDeque;
@@ -20,11 +23,12 @@ use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Flow, PartitionClosed, Request, Watermark};
 use headwater_schemas::topics::Topic;
 
+use self::counted::Counted;
 use self::credits::Credits;
 use self::edges::Edges;
-use self::exchanges::{Counted, pair};
+use self::exchanges::pair;
 use self::fold::Fold;
-use self::items::{FlowItem, RequestItem};
+use self::items::{FlowItem, Item, Told};
 use self::lane::{Event, Lane, Shared};
 use self::names::Names;
 use self::progress::{Coverage, Progress};
@@ -83,7 +87,7 @@ pub struct Join {
     counted: Counted,
     credits: Credits,
     flows: Lane<FlowItem>,
-    requests: Lane<RequestItem>,
+    requests: Lane<Told>,
     /// The oldest open window.
     open: Option<Window>,
     /// Windows up to here are published.
@@ -158,11 +162,11 @@ impl Join {
                 }
             }
             (Kind::Value, _) => {
-                let item = RequestItem::of(&read::<Request<'_>>(schema, datum)?, timestamp_us, &mut self.symbols)?;
-                if self.is_before_memory(item.at_us) {
+                let told = Told::of(read::<Request<'_>>(schema, datum)?, timestamp_us, &mut self.symbols)?;
+                if self.is_before_memory(told.at_us()) {
                     self.requests.skip(offset);
                 } else {
-                    self.request(offset, Event::Item(item));
+                    self.request(offset, Event::Item(told));
                 }
             }
         }
@@ -176,7 +180,7 @@ impl Join {
         }
     }
 
-    fn request(&mut self, offset: Offset, event: Event<RequestItem>) {
+    fn request(&mut self, offset: Offset, event: Event<Told>) {
         let (_, requests, mut shared) = self.lanes();
         if requests.push(offset, event, &mut shared) {
             self.advance();
@@ -208,8 +212,7 @@ impl Join {
         let flows = self.flows.close(window, &self.settings);
         let requests = self.requests.close(window, &self.settings);
         let ahead = windows.moved(window, MEMORY_WINDOWS);
-        let exchanges =
-            pair(window, &requests, &mut self.requests.buckets, ahead, &mut self.counted, &mut self.counters);
+        let paired = pair(window, requests, &mut self.requests.buckets, ahead, &mut self.counted, &mut self.counters);
         let mut fold = Fold {
             window,
             windows,
@@ -220,7 +223,8 @@ impl Join {
             symbols: &mut self.symbols,
             edges: Edges::default(),
         };
-        fold.exchanges(&exchanges);
+        fold.exchanges(&paired.exchanges);
+        fold.summed(&paired.summed);
         fold.flows(&flows, &mut self.counters);
         let edges = fold.edges;
         self.publish(window, edges, coverage);
@@ -267,7 +271,8 @@ impl Join {
         self.counters.add("credits_cut_off", cut_off);
         self.complete.retain(|window| *window >= since);
         if self.symbols.wants_sweep() {
-            let in_use = self.flows.symbols().chain(self.requests.symbols()).chain(self.names.symbols());
+            let read = self.flows.symbols().chain(self.requests.symbols());
+            let in_use = read.chain(self.names.symbols()).chain(self.counted.symbols());
             self.symbols.sweep(in_use);
         }
     }
@@ -318,7 +323,7 @@ impl Join {
         known.into_iter().flatten().min()
     }
 
-    fn lanes(&mut self) -> (&mut Lane<FlowItem>, &mut Lane<RequestItem>, Shared<'_>) {
+    fn lanes(&mut self) -> (&mut Lane<FlowItem>, &mut Lane<Told>, Shared<'_>) {
         let shared = Shared {
             settings: &self.settings,
             names: &mut self.names,

@@ -15,7 +15,9 @@ use proptest::prelude::*;
 
 use crate::config;
 use crate::drive::{Committed, Pace, Schemas, drive};
+
 use crate::logs::{Codec, Logs, connection_id, connection_of, server_address, workload};
+use crate::sums::check_sums;
 use crate::world::{Fact, Plan, SECOND, WINDOW_US, World};
 
 /// Everything that the join needs to read.
@@ -52,9 +54,9 @@ pub fn join(logs: &Logs, partition: usize, pace: Pace) -> Committed {
 }
 
 /// What one join said, by window.
-struct Said<'a> {
-    closed: BTreeMap<i64, &'a PartitionClosed>,
-    partials: Vec<&'a Partial>,
+pub struct Said<'a> {
+    pub closed: BTreeMap<i64, &'a PartitionClosed>,
+    pub partials: Vec<&'a Partial>,
     seals: &'a [(Window, Offset, Offset)],
 }
 
@@ -82,31 +84,31 @@ impl<'a> Said<'a> {
         said
     }
 
-    fn is_complete(&self, window_us: i64) -> bool {
+    pub fn is_complete(&self, window_us: i64) -> bool {
         self.closed.get(&window_us).is_some_and(|marker| marker.missing.is_empty())
     }
 
-    fn request_seal(&self, window_us: i64) -> Option<Offset> {
+    pub fn request_seal(&self, window_us: i64) -> Option<Offset> {
         self.seals.iter().find(|(sealed, ..)| sealed.start_us() == window_us).map(|(.., offset)| *offset)
     }
 }
 
 /// Offsets in one partition of requests: of the records, and of the first watermark of each run.
-struct Places {
-    records: HashMap<(usize, Side), Offset>,
-    announced: HashMap<usize, Offset>,
+pub struct Places {
+    pub records: HashMap<(usize, Side), Offset>,
+    pub announced: HashMap<usize, Offset>,
 }
 
 impl Places {
-    fn of(logs: &Logs, partition: usize) -> Places {
+    pub fn of(logs: &Logs, partition: usize) -> Places {
         let mut places = Places { records: HashMap::new(), announced: HashMap::new() };
         for entry in &logs.requests[partition] {
-            match entry.fact {
-                Some(Fact::Exchange(index, side)) => {
+            if entry.facts.is_empty() {
+                places.announced.entry(entry.run).or_insert(entry.offset);
+            }
+            for fact in &entry.facts {
+                if let Fact::Exchange(index, side) = *fact {
                     places.records.insert((index, side), entry.offset);
-                }
-                _ => {
-                    places.announced.entry(entry.run).or_insert(entry.offset);
                 }
             }
         }
@@ -114,7 +116,7 @@ impl Places {
     }
 }
 
-fn window_of(time_us: i64) -> i64 {
+pub fn window_of(time_us: i64) -> i64 {
     time_us.div_euclid(WINDOW_US) * WINDOW_US
 }
 
@@ -182,7 +184,7 @@ fn check_exchanges(world: &World, logs: &Logs, partition: usize, said: &Said<'_>
 }
 
 /// Nobody is named who is not at this connection.
-fn check_names(partial: &Partial, connection: usize) {
+pub fn check_names(partial: &Partial, connection: usize) {
     let address = Workload::local(ADDRESS, &asked(connection));
     let clients = [workload(connection, Side::Client), Workload::unknown()];
     let servers = [workload(connection, Side::Server), address, Workload::unknown()];
@@ -279,7 +281,7 @@ fn announces_late(world: &World, logs: &Logs, partition: usize, said: &Said<'_>,
         return true;
     };
     let mut first: HashMap<usize, Offset> = HashMap::new();
-    for entry in logs.flows[partition].iter().filter(|entry| entry.fact.is_none()) {
+    for entry in logs.flows[partition].iter().filter(|entry| entry.facts.is_empty()) {
         first.entry(entry.run).or_insert(entry.offset);
     }
     let was_up = |run: &usize| world.local_us(world.runs[*run].node, world.runs[*run].from_us) < window_us + WINDOW_US;
@@ -290,7 +292,10 @@ fn check(world: &World, logs: &Logs, all_is_well: bool) {
     for partition in 0..logs.flows.len() {
         let committed = join(logs, partition, Pace::STEADY);
         let said = Said::of(&committed);
-        check_exchanges(world, logs, partition, &said);
+        match world.plan.sums {
+            true => check_sums(world, logs, partition, &said, all_is_well),
+            false => check_exchanges(world, logs, partition, &said),
+        }
         check_connections(world, logs, partition, &said, all_is_well);
         if all_is_well {
             let open_us = window_of(world.end_us() - 4 * SECOND);
@@ -303,8 +308,9 @@ fn check(world: &World, logs: &Logs, all_is_well: bool) {
 }
 
 pub fn plan() -> impl Strategy<Value = Plan> {
-    (any::<u64>(), 1usize..5, 1i32..4, 1usize..40, 5i64..70).prop_map(
-        |(seed, nodes, partitions, connections, seconds)| Plan {
+    (any::<u64>(), 1usize..5, 1i32..4, 1usize..40, 5i64..70, any::<bool>()).prop_map(
+        |(seed, nodes, partitions, connections, seconds, sums)| Plan {
+            sums,
             seed,
             nodes,
             partitions,
@@ -388,6 +394,7 @@ fn the_worlds_are_worth_looking_at() {
             stalls: true,
             kills: true,
             stops: true,
+            sums: seed % 2 == 1,
         };
         let world = World::of(&plan);
         let logs = logs(&world);
@@ -401,12 +408,13 @@ fn the_worlds_are_worth_looking_at() {
             ("both", said.partials.iter().any(|partial| partial.both_sides > 0)),
             ("one side", said.partials.iter().any(|partial| partial.requests > partial.both_sides)),
             ("late", committed.counters.get("late") > 0),
+            ("several", world.plan.sums && committed.counters.get("late_side") > 0),
             ("late side", committed.counters.get("late_side") > 0),
             ("crash", committed.crashes > 0),
         ] {
             seen.extend(is_there.then_some(name));
         }
     }
-    let all = ["both", "complete", "crash", "late", "late side", "no-data", "one side", "queue_full"];
+    let all = ["both", "complete", "crash", "late", "late side", "no-data", "one side", "queue_full", "several"];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), all);
 }

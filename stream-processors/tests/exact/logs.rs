@@ -3,19 +3,20 @@
 //! In: a [`World`]. Out: the logs of all partitions of flows and requests, as bytes. The watermarks are those of the agent's own
 //! ledger. What is dropped, or dies with its agent, is known by its absence from the logs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use headwater_agent::ledger::{Ledger, Stream};
+use headwater_histogram::Histogram;
 use headwater_kafka::partition_of;
 use headwater_processors::processor::Kind;
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{
-    ADDRESS, CLIENT_LEFT, Flow, FlowState, Kind as RequestKind, Record, Request, Side, Watermark, Workload,
+    ADDRESS, CLIENT_LEFT, Flow, FlowState, Kind as RequestKind, Record, Request, Side, Sums, Watermark, Workload,
 };
 use headwater_schemas::wire::{Encoder, split};
 use serde::Serialize;
 
-use crate::world::{End, Fact, Run, SECOND, World};
+use crate::world::{End, Exchange, Fact, Run, SECOND, World, is_plain};
 use headwater_testing::Random;
 
 const POLL_US: i64 = 50_000;
@@ -28,7 +29,8 @@ pub struct Entry {
     pub timestamp_us: i64,
     pub kind: Kind,
     pub datum: Vec<u8>,
-    pub fact: Option<Fact>,
+    /// What it tells of: several exchanges if it is their sum.
+    pub facts: Vec<Fact>,
     /// The run of an agent that wrote it.
     pub run: usize,
 }
@@ -51,7 +53,7 @@ struct Sent {
     partition: Partition,
     kind: Kind,
     datum: Vec<u8>,
-    fact: Option<Fact>,
+    facts: Vec<Fact>,
 }
 
 /// How one run of an agent delivers.
@@ -95,16 +97,15 @@ impl Logs {
         let partitions = world.plan.partitions as usize;
         let mut logs = [vec![Log::new(); partitions], vec![Log::new(); partitions]];
         let mut delivered = HashSet::new();
-        for Sent { run, emitted_us, stream, partition, kind, datum, fact, .. } in sent {
+        for Sent { run, emitted_us, stream, partition, kind, datum, facts, .. } in sent {
             let log = &mut logs[stream as usize][partition.0 as usize];
             // Offsets have gaps where transactions end.
             let offset = log.last().map_or(0, |last: &Entry| last.offset.0 + 1 + i64::from(random.chance(5)));
-            log.push(Entry { offset: Offset(offset), timestamp_us: emitted_us, kind, datum, fact, run });
-            match fact {
-                Some(Fact::Exchange(index, side)) => delivered.insert((side as u8, index)),
-                Some(Fact::Progress(index)) => delivered.insert((2, index)),
-                None => true,
-            };
+            delivered.extend(facts.iter().map(|fact| match *fact {
+                Fact::Exchange(index, side) => (side as u8, index),
+                Fact::Progress(index) => (2, index),
+            }));
+            log.push(Entry { offset: Offset(offset), timestamp_us: emitted_us, kind, datum, facts, run });
         }
         let [requests, flows] = logs;
         Logs { flows, requests, delivered }
@@ -127,38 +128,51 @@ fn deliver(world: &World, run: usize, codec: &Codec) -> Vec<Sent> {
     let began_us = world.local_us(node, from_us);
     let mut ledger = Ledger::new(format!("node-{node}"), began_us, began_us);
     let mut facts = world.captured[run].iter().peekable();
+    let mut summing = Summing::default();
     let mut sent = Vec::new();
     let mut watermark_at_us = from_us + SECOND;
     let mut now_us = from_us;
     loop {
         now_us = (now_us + POLL_US).min(to_us);
         let stopping = now_us == to_us;
-        let drained = |at_us: i64| at_us < now_us || (stopping && end == End::Stopped);
+        let is_last_word = stopping && end == End::Stopped;
+        let drained = |at_us: i64| at_us < now_us || is_last_word;
+        let mut told: Vec<Vec<Fact>> = Vec::new();
         while let Some((_, fact)) = facts.next_if(|(at_us, _)| drained(*at_us)) {
-            let (stream, connection, datum) = encode(world, *fact, node, codec);
+            match summing.add(world, *fact) {
+                Some(before) => told.extend(before),
+                None => told.push(vec![*fact]),
+            }
+        }
+        // A watermark vouches for what was counted before it.
+        if now_us >= watermark_at_us || is_last_word {
+            told.extend(summing.flush());
+        }
+        for facts in told {
+            let (stream, connection, datum) = encode(world, &facts, node, codec);
             let partition = partition_of(connection_id(connection).as_bytes(), partitions);
             if delivery.finds_queue_full(now_us) {
-                ledger.dropped(stream, "queue_full", 1);
+                ledger.dropped(stream, "queue_full", facts.len() as u64);
                 continue;
             }
-            ledger.published(stream);
+            facts.iter().for_each(|_| ledger.published(stream));
             let arrives_us = delivery.arrives_us(stream, partition, now_us);
-            let (kind, fact) = (Kind::Value, Some(*fact));
-            sent.push(Sent { arrives_us, run, emitted_us: now_us, stream, partition, kind, datum, fact });
+            let kind = Kind::Value;
+            sent.push(Sent { arrives_us, run, emitted_us: now_us, stream, partition, kind, datum, facts });
         }
-        if now_us >= watermark_at_us || (stopping && end == End::Stopped) {
+        if now_us >= watermark_at_us || is_last_word {
             watermark_at_us = now_us + SECOND;
             let local_us = world.local_us(node, now_us);
             let up_to_us = (local_us - SETTLED_US).max(began_us);
-            let watermarks = ledger.watermarks(up_to_us, local_us, stopping && end == End::Stopped);
+            let watermarks = ledger.watermarks(up_to_us, local_us, is_last_word);
             for (stream, watermark) in Stream::ALL.into_iter().zip(&watermarks) {
                 for partition in (0..partitions).map(Partition) {
                     if delivery.finds_queue_full(now_us) {
                         continue;
                     }
                     let arrives_us = delivery.arrives_us(stream, partition, now_us);
-                    let (kind, datum) = (Kind::Control, datum(&codec.watermark, watermark));
-                    sent.push(Sent { arrives_us, run, emitted_us: now_us, stream, partition, kind, datum, fact: None });
+                    let (kind, datum, facts) = (Kind::Control, datum(&codec.watermark, watermark), Vec::new());
+                    sent.push(Sent { arrives_us, run, emitted_us: now_us, stream, partition, kind, datum, facts });
                 }
             }
         }
@@ -170,6 +184,34 @@ fn deliver(world: &World, run: usize, codec: &Codec) -> Vec<Sent> {
         sent.retain(|record| record.arrives_us <= to_us);
     }
     sent
+}
+
+/// Exchanges that are being summed: of one second of the clock, by connection, side, operation and status.
+#[derive(Default)]
+struct Summing {
+    second: i64,
+    sums: BTreeMap<(usize, Side, String, bool), Vec<Fact>>,
+}
+
+impl Summing {
+    /// Counts an exchange if its side sums it. Gives what ends with the second before, in that case.
+    fn add(&mut self, world: &World, fact: Fact) -> Option<Vec<Vec<Fact>>> {
+        let Fact::Exchange(index, side) = fact else { return None };
+        let exchange = &world.exchanges[index];
+        let second = exchange.seen[side as usize].unwrap().0.div_euclid(SECOND);
+        if !world.is_summed(index, side, second) {
+            return None;
+        }
+        let before = if second == self.second { Vec::new() } else { self.flush() };
+        self.second = second;
+        let name = (exchange.connection, side, world.operation(index), exchange.error);
+        self.sums.entry(name).or_default().push(fact);
+        Some(before)
+    }
+
+    fn flush(&mut self) -> Vec<Vec<Fact>> {
+        std::mem::take(&mut self.sums).into_values().collect()
+    }
 }
 
 impl Delivery {
@@ -248,26 +290,55 @@ pub fn server_address(connection: usize) -> String {
     format!("10.1.{}.{}", connection / 256, connection % 256)
 }
 
-fn encode(world: &World, fact: Fact, node: usize, codec: &Codec) -> (Stream, usize, Vec<u8>) {
+/// How long whoever asked had to wait, as one side measures it.
+pub fn waited_ns(exchange: &Exchange, side: Side) -> i64 {
+    exchange.duration_ns + if side == Side::Client { 5_000 } else { 0 }
+}
+
+/// What a record says beside its last exchange, if it stands for several.
+fn sums_of(world: &World, facts: &[Fact]) -> Option<Box<Sums>> {
+    let exchanges = facts.iter().filter_map(|fact| match *fact {
+        Fact::Exchange(index, side) => Some((index, side)),
+        Fact::Progress(_) => None,
+    });
+    let (first, side) = exchanges.clone().next()?;
+    let second = world.exchanges[first].seen[side as usize].unwrap().0.div_euclid(SECOND);
+    let mut sums = Sums {
+        from_position: world.exchanges[first].position,
+        request_bytes: 0,
+        response_bytes: 0,
+        duration_ns: Histogram::default(),
+    };
+    for (index, side) in exchanges {
+        let exchange = &world.exchanges[index];
+        sums.request_bytes += exchange.request_bytes;
+        sums.response_bytes += exchange.response_bytes;
+        sums.duration_ns.record(waited_ns(exchange, side) as u64);
+    }
+    world.is_summed(first, side, second).then(|| Box::new(sums))
+}
+
+fn encode(world: &World, facts: &[Fact], node: usize, codec: &Codec) -> (Stream, usize, Vec<u8>) {
     let node = format!("node-{node}");
     // Through NAT the server sees another address than its client has.
     let addresses = |connection: usize, side: Side| match side {
         Side::Client => ("10.0.0.1".to_owned(), 40_000, server_address(connection), 80),
         Side::Server => ("192.168.0.1".to_owned(), 8080, "172.16.0.1".to_owned(), 50_000),
     };
-    match fact {
+    match *facts.last().unwrap() {
         Fact::Exchange(index, side) => {
             let exchange = &world.exchanges[index];
             let at_us = exchange.seen[side as usize].unwrap().0;
             let (local_address, local_port, remote_address, remote_port) = addresses(exchange.connection, side);
             let workload = workload(exchange.connection, side);
-            let waited_ns = exchange.duration_ns + if side == Side::Client { 5_000 } else { 0 };
+            let waited_ns = waited_ns(exchange, side);
             // Nobody waits for the end of a stream, or of what its client cut off.
             let (kind, failure) = match index % 11 {
                 0 => (RequestKind::Stream, None),
                 1 => (RequestKind::Call, Some(CLIENT_LEFT)),
                 _ => (RequestKind::Call, None),
             };
+            assert_eq!(is_plain(index), kind == RequestKind::Call && failure.is_none());
             let has_end = kind == RequestKind::Call && failure.is_none();
             let request = Request {
                 connection_id: &connection_id(exchange.connection),
@@ -281,14 +352,14 @@ fn encode(world: &World, fact: Fact, node: usize, codec: &Codec) -> (Stream, usi
                 kind,
                 method: "GET",
                 path: "/",
-                operation: &format!("op-{index}"),
+                operation: &world.operation(index),
                 status: if exchange.error { 500 } else { 200 },
                 error: exchange.error,
                 failure,
                 request_bytes: exchange.request_bytes,
                 response_bytes: exchange.response_bytes,
-                weight: 1,
-                sums: None,
+                weight: facts.len() as i64,
+                sums: sums_of(world, facts),
                 node: &node,
                 cluster: &workload.cluster,
                 namespace: &workload.namespace,

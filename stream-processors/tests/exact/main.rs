@@ -8,6 +8,7 @@ mod join;
 mod logs;
 mod merge;
 mod nodes;
+mod sums;
 mod traffic;
 mod world;
 

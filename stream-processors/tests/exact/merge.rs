@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use crate::config;
 use crate::drive::{Committed, Pace, Schemas, drive};
 use crate::join::{join, logs, pace, plan, troubled_plan};
-use crate::logs::{Entry, Log, datum, workload};
+use crate::logs::{Entry, Log, datum, waited_ns, workload};
 use crate::world::{Plan, WINDOW_US, World};
 use headwater_testing::Random;
 
@@ -35,7 +35,7 @@ fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
     let mut put = |partition: Partition, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
         let log: &mut Log = &mut logs[partition.0 as usize];
         let offset = log.last().map_or(Offset::FIRST, |last| last.offset.next());
-        log.push(Entry { offset, timestamp_us, kind, datum, fact: None, run: 0 });
+        log.push(Entry { offset, timestamp_us, kind, datum, facts: Vec::new(), run: 0 });
     };
     loop {
         let ready: Vec<usize> = (0..sources.len()).filter(|&source| places[source] < sources[source].len()).collect();
@@ -188,10 +188,10 @@ fn check_percentiles(world: &World, edges: &BTreeMap<(i64, String), Edge>) {
         let [client, server] = exchange.seen;
         let Some((at_us, _)) = client.or(server) else { continue };
         let window_us = at_us.div_euclid(WINDOW_US) * WINDOW_US;
-        let more_ns = if client.is_some() { 5_000 } else { 0 };
-        let end = workload(exchange.connection, if client.is_some() { Side::Client } else { Side::Server });
+        let side = if client.is_some() { Side::Client } else { Side::Server };
+        let end = workload(exchange.connection, side);
         let histogram = histograms.entry((window_us, end)).or_default();
-        histogram.record((exchange.duration_ns + more_ns) as u64);
+        histogram.record(waited_ns(exchange, side) as u64);
     }
     for edge in edges.values().filter(|edge| edge.requests > 0) {
         let end = if edge.client.is_known() { &edge.client } else { &edge.server };

@@ -36,6 +36,8 @@ pub struct Plan {
     pub kills: bool,
     /// Agents that stop in order, and most of them started again.
     pub stops: bool,
+    /// Sides that now and then tell of several exchanges in one record. Then operations have more than one exchange.
+    pub sums: bool,
 }
 
 /// One run of an agent, in true time.
@@ -162,7 +164,8 @@ impl World {
         let closed_us = (opened_us + length_us).min(BEGIN_US + traffic_us).max(opened_us + 1_000);
         // Of some connections only flows tell: their protocol is not understood.
         let is_understood = random.chance(60);
-        let count = random.between(1, if is_long { 20 } else { 4 });
+        let busy = if self.plan.sums { 10 } else { 1 };
+        let count = random.between(1, busy * if is_long { 20 } else { 4 });
         let mut times: Vec<i64> = (0..count).map(|_| random.between(opened_us, closed_us)).collect();
         for time_us in &mut times {
             // The two sides of some exchanges are in different windows.
@@ -249,9 +252,34 @@ impl World {
         }
     }
 
+    /// How agents call what an exchange did.
+    pub fn operation(&self, index: usize) -> String {
+        match self.plan.sums {
+            true => format!("op-{}-{}", self.exchanges[index].connection, index % 3),
+            false => format!("op-{index}"),
+        }
+    }
+
+    /// Whether a side sums what it sees in a second: for some seconds on end, and never what is not plain.
+    pub fn is_summed(&self, index: usize, side: Side, second: i64) -> bool {
+        let of = |number: u64| Random::new(self.plan.seed ^ number.wrapping_mul(0x5ca1_ab1e) ^ (side as u64 + 1) << 60);
+        let connection = self.exchanges[index].connection as u64 + 1;
+        let seconds_on_end = of(connection).between(1, 12);
+        let stretch = (second / seconds_on_end) as u64;
+        self.plan.sums
+            && is_plain(index)
+            && of(index as u64 + (1 << 32)).chance(85)
+            && of(connection << 40 ^ stretch).chance(60)
+    }
+
     fn run_at(&self, node: usize, true_us: i64) -> Option<usize> {
         self.runs.iter().position(|run| run.node == node && (run.from_us..run.to_us).contains(&true_us))
     }
+}
+
+/// Whether it is an exchange like most: no stream, and nobody left in its middle.
+pub fn is_plain(index: usize) -> bool {
+    index % 11 > 1
 }
 
 /// True times at which an agent with this clock walks over the sockets.
