@@ -33,8 +33,16 @@ fn registers_and_members_are_found_in_debians_kernel() {
 }
 
 fn image_path() -> String {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let output = Command::new(cargo).args(["xtask", "guest", "arm64"]).output().unwrap();
+    // `cargo xtask test` says where it is itself.
+    let mut command = match std::env::var_os("XTASK") {
+        Some(xtask) => Command::new(xtask),
+        None => {
+            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            cargo.arg("xtask");
+            cargo
+        }
+    };
+    let output = command.args(["guest", "arm64"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     text.lines().last().unwrap().to_owned()

@@ -178,10 +178,14 @@ fn extras(plan: &mut Plan, cases: &[Case], options: &Options) {
 fn guest_job(kernel: &str, job: Job, limit: Duration) -> Job {
     // The guest is ended before the job is, so that it says why.
     let limit_s = limit.as_secs().saturating_sub(30).to_string();
-    let xtask = run::this_program().unwrap_or_else(|_| "cargo-xtask".into());
-    let guest = [&xtask.to_string_lossy(), "guest", "run", "--kernel", kernel, "--limit-s", &limit_s, "--"];
+    let xtask = this_program();
+    let guest = [&xtask, "guest", "run", "--kernel", kernel, "--limit-s", &limit_s, "--"];
     let line = guest.iter().map(|&word| word.to_owned()).chain(job.line).collect();
     Job { line, ..job }
+}
+
+fn this_program() -> String {
+    run::this_program().map_or_else(|_| "cargo-xtask".to_owned(), |path| path.to_string_lossy().into_owned())
 }
 
 fn test_job(case: Case, rule: &classes::Rule) -> Job {
@@ -200,6 +204,8 @@ fn test_job(case: Case, rule: &classes::Rule) -> Job {
         variables: vec![
             ("CARGO_MANIFEST_DIR".to_owned(), case.folder.to_string_lossy().into_owned()),
             ("CARGO".to_owned(), run::cargo()),
+            // Another `cargo xtask` would wait for the checks that build beside the tests.
+            ("XTASK".to_owned(), this_program()),
         ],
         folder: case.folder,
         typical_s: rule.typical_s,
