@@ -70,7 +70,12 @@ fn every_pod_is_as_restricted_as_it_can_be() {
         // A pod that names a profile is refused where the kernel has no AppArmor; without one it gets the runtime's own where there is.
         assert!(agent["template"]["spec"]["securityContext"]["appArmorProfile"].is_null(), "{overlay}");
         assert_eq!(agent["updateStrategy"]["rollingUpdate"]["maxUnavailable"], "10%");
-        assert_eq!(agent["template"]["spec"]["priorityClassName"], "headwater-agent");
+        let pod = &agent["template"]["spec"];
+        assert_eq!(pod["priorityClassName"], "headwater-agent");
+        // Its spool is bounded by itself, to 512 MiB; a pod that takes more than its volume's limit is evicted.
+        let named = |list: &Value| list.as_array().unwrap().iter().find(|one| one["name"] == "spool").unwrap().clone();
+        assert_eq!(named(&pod["volumes"])["emptyDir"], json!({"sizeLimit": "640Mi"}), "{overlay}");
+        assert_eq!(named(&pod["containers"][0]["volumeMounts"])["mountPath"], "/var/lib/headwater/spool", "{overlay}");
     }
 }
 

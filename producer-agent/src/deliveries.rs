@@ -33,15 +33,20 @@ impl Deliveries {
         self.told_at.is_some()
     }
 
-    pub fn look(&mut self, waiting: usize, delivered: u64, now: Instant) -> Option<News> {
+    /// For how long something has waited and nothing was delivered, by what was looked at.
+    pub fn stuck(&mut self, waiting: usize, delivered: u64, now: Instant) -> Option<Duration> {
         if waiting == 0 || delivered > self.delivered {
             self.delivered = delivered;
             self.stuck_since = (waiting > 0).then_some(now);
-            return self.told_at.take().map(|_| News::Again);
+            return None;
         }
-        let stuck = now.saturating_duration_since(*self.stuck_since.get_or_insert(now));
-        let is_due = self.told_at.is_none_or(|at| now.saturating_duration_since(at) >= TOLD_EVERY);
-        if stuck < STALLED_AFTER || !is_due {
+        Some(now.saturating_duration_since(*self.stuck_since.get_or_insert(now)))
+    }
+
+    pub fn look(&mut self, waiting: usize, delivered: u64, now: Instant) -> Option<News> {
+        let stuck = self.stuck(waiting, delivered, now).filter(|stuck| *stuck >= STALLED_AFTER);
+        let Some(stuck) = stuck else { return self.told_at.take().map(|_| News::Again) };
+        if self.told_at.is_some_and(|at| now.saturating_duration_since(at) < TOLD_EVERY) {
             return None;
         }
         self.told_at = Some(now);
@@ -68,5 +73,19 @@ mod tests {
         assert_eq!(look(80, 12, 28), Some(News::Again));
         assert_eq!(look(85, 0, 40), None);
         assert_eq!(look(300, 0, 40), None, "an idle node stalls nothing");
+    }
+
+    #[test]
+    fn it_is_known_at_once_for_how_long_nothing_was_delivered() {
+        let start = Instant::now();
+        let mut deliveries = Deliveries::default();
+        let mut stuck = |ms: u64, waiting, delivered| {
+            deliveries.stuck(waiting, delivered, start + Duration::from_millis(ms)).map(|time| time.as_millis())
+        };
+        assert_eq!(stuck(0, 3, 0), Some(0));
+        assert_eq!(stuck(100, 4, 0), Some(100));
+        assert_eq!(stuck(200, 4, 1), None);
+        assert_eq!(stuck(250, 4, 1), Some(50), "it waits again since the last delivery");
+        assert_eq!(stuck(900, 0, 1), None);
     }
 }

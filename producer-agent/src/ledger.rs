@@ -70,15 +70,15 @@ impl Ledger {
         *counts.dropped_since.entry(reason).or_default() += count;
     }
 
-    /// A record that had been handed to the producer was not delivered after all.
-    pub fn not_delivered(&mut self, stream: Stream, count: u64) {
+    /// Records that had been taken were not delivered after all, for this reason.
+    pub fn not_delivered(&mut self, stream: Stream, reason: &'static str, count: u64) {
         if count == 0 {
             return;
         }
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.of(stream).captured -= count;
         self.of(stream).published -= count;
-        self.dropped(stream, "not_delivered", count as u64);
+        self.dropped(stream, reason, count as u64);
     }
 
     /// Closes the time up to `up_to_us`: what the agent had of it is published or named as dropped. One for each stream.
@@ -157,7 +157,7 @@ mod tests {
             ledger.published(Stream::Flows);
         }
         ledger.dropped(Stream::Flows, "queue_full", 3);
-        ledger.not_delivered(Stream::Flows, 2);
+        ledger.not_delivered(Stream::Flows, "not_delivered", 2);
         let counts = ledger.counts(Stream::Flows);
         assert_eq!((counts.captured, counts.published), (8, 3));
         assert_eq!(counts.dropped.values().sum::<i64>(), 5);

@@ -19,7 +19,25 @@ headwater_telemetry::metrics! {
         "headwater_agent_in_flight",
         Unit::Count,
         &["record"],
-        "Records that were handed to the producer and are not acknowledged yet, by topic"
+        "Records that were handed to the producer or wait in the spool, and are not acknowledged yet, by topic"
+    );
+    SPOOL_BYTES = Metric::gauge(
+        "headwater_agent_spool_bytes",
+        Unit::Bytes,
+        &[],
+        "What the spool takes on the disk; 0 while Kafka takes everything"
+    );
+    SPOOL_OLDEST_AGE = Metric::gauge(
+        "headwater_agent_spool_oldest_seconds",
+        Unit::Seconds,
+        &[],
+        "Since when the oldest part of the spool waits; 0 if nothing does"
+    );
+    SPOOL_EVICTED = Metric::counter(
+        "headwater_agent_spool_evicted_total",
+        Unit::Count,
+        &["record", "reason"],
+        "Records that the spool did not take or has lost, by topic and reason; unknown for a damaged part of an earlier run's files"
     );
     DROPPED = Metric::counter(
         "headwater_agent_dropped_total",

@@ -1,7 +1,7 @@
 //! The agent's pipeline, wired in one place:
 //!
 //! ```text
-//! probes --ring buffer--> observer --records--> outlet --bounded queue--> Kafka
+//! probes --ring buffer--> observer --records--> outlet --bounded queue, spool--> Kafka
 //!    \--counters, walk over sockets--/   |          \--ledger--> watermarks, heartbeats
 //!                                  naming thread (names of workloads)
 //! ```
@@ -338,6 +338,7 @@ impl<'s> Pipeline<'s> {
             ("operations_evicted", operations.evicted as i64),
             ("events_unknown", self.probes.unknown_events() as i64),
         ]);
+        counters.extend(self.outlet.spool_counters(self.at().day_us));
         counters
     }
 

@@ -1,6 +1,7 @@
 //! The agent's settings, checked.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use headwater_kafka::KafkaSettings;
@@ -65,6 +66,16 @@ pub const KEYS: &[Key] = &[
     Key::optional("kubernetes.labels", "Keys of labels of pods that go into the records, separated by commas"),
     Key::new("identities.interval_ms", "10s", "How often the agent says who owns which address of Kubernetes' pods"),
     Key::optional("cluster.name", "Name of the Kubernetes cluster in all records; `kubernetes` if absent"),
+    Key::new(
+        "spool.bytes",
+        "512MiB",
+        "Bytes on the disk for what Kafka does not take; past that records are dropped and counted. 0 keeps them in memory alone",
+    ),
+    Key::new(
+        "spool.path",
+        "/var/lib/headwater/spool",
+        "Folder of the spool; one agent for each prefix of topics may use it",
+    ),
     Key::new("stop.flush_ms", "5s", "How long the agent waits at its end for its last records to be delivered"),
 ];
 
@@ -75,6 +86,8 @@ pub const ALL_KEYS: &[&[Key]] = &[KEYS, KafkaSettings::KEYS, TelemetrySettings::
 #[derive(Debug)]
 pub struct Settings {
     pub kafka: KafkaSettings,
+    /// Absent if nothing is to be written to the disk.
+    pub spool: Option<SpoolSettings>,
     pub telemetry: TelemetrySettings,
     pub capture: CaptureOptions,
     pub observer: ObserverOptions,
@@ -87,6 +100,33 @@ pub struct Settings {
     pub watermark_interval: Duration,
     pub flush_timeout: Duration,
     pub requests_per_second_max: NonZeroU32,
+}
+
+/// Where records wait on the disk, and how many bytes they may take there.
+#[derive(Debug)]
+pub struct SpoolSettings {
+    pub path: PathBuf,
+    pub bytes_max: u64,
+}
+
+impl SpoolSettings {
+    /// A file of the spool is an eighth of it at most, and has the schemas at its head.
+    const BYTES_MIN: u64 = 1 << 20;
+
+    fn read(values: &mut Values) -> Option<SpoolSettings> {
+        let bytes_max = values.bytes("spool.bytes", 0..=1u64 << 40);
+        let path = PathBuf::from(values.text("spool.path"));
+        if bytes_max == 0 {
+            return None;
+        }
+        if bytes_max < SpoolSettings::BYTES_MIN {
+            values.problem("spool.bytes", format!("{bytes_max} is too little: 0 for none, or at least 1MiB"));
+        }
+        if !path.is_absolute() {
+            values.problem("spool.path", format!("`{}` does not begin with /", path.display()));
+        }
+        Some(SpoolSettings { path, bytes_max })
+    }
 }
 
 impl Settings {
@@ -122,6 +162,7 @@ impl Settings {
         let cgroups = values.list("capture.cgroup").into_iter().map(Into::into).collect();
         Settings {
             kafka: KafkaSettings::read(values),
+            spool: SpoolSettings::read(values),
             telemetry: TelemetrySettings::read(values),
             capture: CaptureOptions { cgroups, pids, ring_bytes, hook },
             observer: ObserverOptions {

@@ -72,8 +72,21 @@ impl Lab {
 
     /// The same with settings of its own: several agents may look at the same processes under different prefixes.
     pub fn agent_with(&self, settings: &KafkaSettings) -> Result<Child> {
+        self.once_ready(settings, || self.spawn_agent_with(settings))
+    }
+
+    /// The same with nothing but its memory to keep what Kafka does not take.
+    pub fn agent_without_spool(&self, settings: &KafkaSettings) -> Result<Child> {
+        self.once_ready(settings, || {
+            let mut command = self.agent_command(settings)?;
+            command.args(["--spool-bytes", "0"]);
+            Ok(self.agent_launched(settings, command).spawn()?)
+        })
+    }
+
+    fn once_ready(&self, settings: &KafkaSettings, spawn: impl FnOnce() -> Result<Child>) -> Result<Child> {
         let before = topics::agents(settings).map_or(0, |agents| agents.len());
-        let agent = self.spawn_agent_with(settings)?;
+        let agent = spawn()?;
         wait_for("the agent's heartbeat", || Ok(topics::agents(settings).is_ok_and(|all| all.len() > before)))?;
         Ok(agent)
     }
@@ -112,7 +125,7 @@ impl Lab {
         command
             .args(kafka_arguments(settings))
             .args(["--capture-cgroup", &self.cgroup.path().to_string_lossy(), "--node-name", NODE])
-            .args(["--http-paths", "full"]);
+            .args(["--http-paths", "full", "--spool-path", &self.folder.path().join("spool").to_string_lossy()]);
         Ok(command)
     }
 

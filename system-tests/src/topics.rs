@@ -1,11 +1,12 @@
 //! Reads topics into owned values.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headwater_kafka::{KafkaSettings, Message, SchemaCache, Start, TopicReader};
-use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed, Record, Request, Side};
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_kafka::{KafkaSettings, Message, Partition, SchemaCache, Start, TopicReader};
+use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed, Record, Request, Side, Watermark};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
 use serde::de::DeserializeOwned;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -66,6 +67,33 @@ pub fn requests(settings: &KafkaSettings) -> Result<Vec<SeenRequest>> {
         Ok(())
     })?;
     Ok(seen)
+}
+
+/// What stands in a partition of `requests`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InOrder {
+    Request { completed_at_us: i64, path: String, side: Side },
+    Watermark { run: i64, sequence: i64, up_to_us: i64 },
+}
+
+/// Requests and watermarks as they stand in each partition.
+pub fn requests_in_order(settings: &KafkaSettings) -> Result<BTreeMap<Partition, Vec<InOrder>>> {
+    let mut cache = SchemaCache::new(settings);
+    let mut all: BTreeMap<Partition, Vec<InOrder>> = BTreeMap::new();
+    read(settings, Topic::Requests, |message| {
+        let found = if let Some(header) = message.header(WATERMARK_HEADER) {
+            let (schema, datum) = cache.open(header)?;
+            let mark: Watermark = schema.decode(datum)?;
+            InOrder::Watermark { run: mark.agent_started_at_us, sequence: mark.sequence, up_to_us: mark.up_to_us }
+        } else {
+            let (schema, datum) = cache.open(message.value().context("neither value nor watermark")?)?;
+            let Request { completed_at_us, path, side, .. } = schema.decode(datum)?;
+            InOrder::Request { completed_at_us, path: path.to_owned(), side }
+        };
+        all.entry(message.partition()).or_default().push(found);
+        Ok(())
+    })?;
+    Ok(all)
 }
 
 /// All edges that readers of committed records see.

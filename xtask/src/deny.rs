@@ -11,7 +11,12 @@ use spdx::{Expression, LicenseReq, ParseMode};
 
 use crate::run;
 
-const WORKSPACES: [&str; 3] = ["Cargo.toml", "kernel-probes/Cargo.toml", "producer-agent/protocols/fuzz/Cargo.toml"];
+const WORKSPACES: [&str; 4] = [
+    "Cargo.toml",
+    "kernel-probes/Cargo.toml",
+    "producer-agent/protocols/fuzz/Cargo.toml",
+    "producer-agent/spool/fuzz/Cargo.toml",
+];
 
 #[derive(Deserialize)]
 struct Rules {

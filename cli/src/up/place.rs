@@ -99,6 +99,11 @@ impl Place {
         }
     }
 
+    /// Where the agent keeps what Kafka does not take. Root's, as the agent is, and gone with this session, as its Kafka may be.
+    pub fn spool(&self) -> PathBuf {
+        self.folder.path().join("spool")
+    }
+
     /// Where the sample system makes its own folder.
     pub fn shop_folder(&self) -> Result<PathBuf> {
         self.subfolder("shop", self.shop.as_ref().map(|(user, _)| *user))

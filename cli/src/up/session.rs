@@ -103,7 +103,8 @@ impl Session {
             cgroups.push(demo.cgroup().to_owned());
         }
         say.step("Starting the agent");
-        let flags = capture_flags(&cgroups, &options.args.pid);
+        let mut flags = capture_flags(&cgroups, &options.args.pid);
+        flags.extend(["--spool-path".into(), place.spool().into_os_string()]);
         let agent = program("headwater-agent", programs.folder.join("headwater-agent"), flags);
         let root = place.root();
         let agent = Kept::start(move || root(agent.launch()))?;

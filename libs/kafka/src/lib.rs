@@ -26,7 +26,7 @@ pub use lag::MemberState;
 pub use message::Message;
 pub use partitioner::partition_of;
 pub use place::{Commit, Kept, TopicPartition};
-pub use publisher::{PublishError, Publisher};
+pub use publisher::{PublishError, Publisher, Tag};
 pub use reader::{Next, Start, TopicReader};
 pub use registry::{Registry, SchemaCache};
 pub use settings::{KafkaSettings, Secret, Security};

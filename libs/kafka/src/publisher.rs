@@ -5,8 +5,8 @@
 //! delivery timeout: what was taken is delivered however long the brokers are away. Delivery reports wait until the caller takes
 //! them ([`Publisher::take_reports`]): a thread for them would cost an eighth of the agent's time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -52,10 +52,45 @@ impl PublishError {
     }
 }
 
+/// What a message is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag {
+    /// Less than [`Tag::NUMBERS`]; [`Publisher::reported`] names it.
+    pub number: u64,
+    /// [`Publisher::reported`] is to name it once its fate is known.
+    pub is_reported: bool,
+    /// It is a record that is counted among those of its topic.
+    pub is_counted: bool,
+}
+
+impl Tag {
+    /// Bound of the numbers.
+    pub const NUMBERS: u64 = 1 << 56;
+
+    const TOPICS: usize = 64;
+
+    /// What librdkafka keeps of a message of the topic with this index.
+    fn opaque(self, topic: usize) -> usize {
+        let flags = usize::from(self.is_counted) | usize::from(self.is_reported) << 1;
+        (self.number % Tag::NUMBERS) as usize * 256 | (topic % Tag::TOPICS) << 2 | flags
+    }
+
+    fn of(opaque: usize) -> (Tag, usize) {
+        let tag = Tag { number: (opaque / 256) as u64, is_reported: opaque & 2 != 0, is_counted: opaque & 1 != 0 };
+        (tag, opaque >> 2 & (Tag::TOPICS - 1))
+    }
+}
+
 /// Delivery reports, by topic.
 struct Reports {
     complaints: Complaints,
     counts: Arc<Vec<Counts>>,
+    reported: Mutex<Vec<u64>>,
+}
+
+/// What is in it holds whatever a thread that panicked did.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What became of the messages of a topic. Those without value, which carry headers alone, are no records: they are counted apart.
@@ -69,11 +104,6 @@ struct Counts {
 struct Outcomes {
     delivered: AtomicU64,
     failed: AtomicU64,
-}
-
-/// What a delivery report is told of its message: the topic's index, and whether it is a record.
-fn opaque(topic: usize, is_record: bool) -> usize {
-    topic << 1 | usize::from(is_record)
 }
 
 impl ClientContext for Reports {
@@ -90,8 +120,12 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
-        let Some(counts) = self.counts.get(opaque >> 1) else { return };
-        let outcomes = if opaque & 1 == 1 { &counts.records } else { &counts.others };
+        let (tag, topic) = Tag::of(opaque);
+        let Some(counts) = self.counts.get(topic) else { return };
+        if tag.is_reported {
+            lock(&self.reported).push(tag.number);
+        }
+        let outcomes = if tag.is_counted { &counts.records } else { &counts.others };
         let outcome = if result.is_err() { &outcomes.failed } else { &outcomes.delivered };
         let before = outcome.fetch_add(1, Ordering::Relaxed);
         // Ever more rarely, since whole queues fail for one reason.
@@ -120,7 +154,7 @@ impl Publisher {
             .set("message.timeout.ms", "0")
             .set("queue.buffering.max.kbytes", queue_kbytes)
             .set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX)
-            .create_with_context(Reports { complaints: Complaints::default(), counts })
+            .create_with_context(Reports { complaints: Complaints::default(), counts, reported: Mutex::default() })
             .map_err(KafkaError::client("make a Kafka producer"))?;
         Ok(Publisher { producer, topics })
     }
@@ -163,10 +197,42 @@ impl Publisher {
         headers: &[(&str, &[u8])],
         timestamp_ms: Option<i64>,
     ) -> Result<(), PublishError> {
+        let tag = Tag { number: 0, is_reported: false, is_counted: value.is_some() };
+        self.hand_over(topic, partition, key, value, headers, timestamp_ms, tag)
+    }
+
+    /// Hands over a record, or a message without value that carries headers alone, which is known by a tag.
+    pub fn publish_tagged(
+        &self,
+        topic: usize,
+        partition: Partition,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+        tag: Tag,
+    ) -> Result<(), PublishError> {
+        self.hand_over(topic, partition, key, value, headers, None, tag)
+    }
+
+    /// Numbers of the tagged messages whose fate has become known since the last call: a broker has acknowledged them, or they were given
+    /// up for good, which is counted. [`Publisher::take_reports`] learns of them.
+    pub fn reported(&self) -> Vec<u64> {
+        std::mem::take(&mut lock(&self.producer.context().reported))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the whole of a message, which callers above name in part")]
+    fn hand_over(
+        &self,
+        topic: usize,
+        partition: Partition,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+        timestamp_ms: Option<i64>,
+        tag: Tag,
+    ) -> Result<(), PublishError> {
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
-            BaseRecord::with_opaque_to(&self.topics[topic], opaque(topic, value.is_some()))
-                .partition(partition.0)
-                .key(key);
+            BaseRecord::with_opaque_to(&self.topics[topic], tag.opaque(topic)).partition(partition.0).key(key);
         if let Some(value) = value {
             record = record.payload(value);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use headwater_kafka::{
     Assignment, Commit, GroupEvent, GroupMember, KafkaError, KafkaSettings, Next, Offset, Partition, PublishError,
-    Publisher, RecordError, Registry, SchemaCache, Start, TopicPartition, TopicReader, Transactions, admin,
+    Publisher, RecordError, Registry, SchemaCache, Start, Tag, TopicPartition, TopicReader, Transactions, admin,
     connect_check,
 };
 use headwater_schemas::records::{DeadLetter, Record};
@@ -441,15 +441,21 @@ fn what_fails_without_being_a_record_counts_as_none() {
     admin::ensure_topics(&settings, &[Topic::Agents]).unwrap();
     let publisher = Publisher::start(&settings, vec![Topic::Agents.name(&settings.prefix)]).unwrap();
     // The topic has fewer partitions, which only the delivery can tell.
-    publisher.publish(0, Partition(99), b"a", Some(b"a record"), &[]).unwrap();
+    let tag = |number| Tag { number, is_reported: true, is_counted: true };
+    publisher.publish_tagged(0, Partition(99), b"a", Some(b"a record"), &[], tag(Tag::NUMBERS - 1)).unwrap();
     publisher.publish(0, Partition(99), b"b", None, &[("h", b"headers alone")]).unwrap();
-    publisher.publish(0, Partition(0), b"c", None, &[("h", b"headers alone")]).unwrap();
+    let uncounted = Tag { is_counted: false, ..tag(7) };
+    publisher.publish_tagged(0, Partition(0), b"c", None, &[("h", b"headers alone")], uncounted).unwrap();
     until("all is reported", || {
         publisher.take_reports();
         publisher.delivered(0) + publisher.failed(0) == 3
     });
     assert_eq!((publisher.delivered(0), publisher.failed(0)), (1, 2));
     assert_eq!((publisher.records_delivered(0), publisher.records_failed(0)), (0, 1));
+    let mut reported = publisher.reported();
+    reported.sort_unstable();
+    assert_eq!(reported, [7, Tag::NUMBERS - 1], "what has a tag is named, whatever became of it");
+    assert!(publisher.reported().is_empty(), "each is named once");
 }
 
 #[test]

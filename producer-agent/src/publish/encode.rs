@@ -5,6 +5,7 @@ use headwater_schemas::records::{Agent, Flow, Identity, Record, Request, Waterma
 use headwater_schemas::wire::{Encoder, WireError, WriterSchema, split};
 use serde::Serialize;
 
+use super::message::Message;
 use crate::ledger::Stream;
 
 /// No registry was asked: the sender writes the id in.
@@ -41,6 +42,28 @@ impl Encoders {
         self.streams[stream as usize].encode_into(record, value)
     }
 
+    /// What must be known to read values of this version: the text of their schemas, by stream, then that of the watermark.
+    pub fn note() -> Vec<u8> {
+        [Request::SCHEMA, Flow::SCHEMA, Watermark::SCHEMA].join("\0").into_bytes()
+    }
+
+    /// Appends to `value` what an older version has encoded, as this version does it. Says whether it could be read.
+    pub fn convert(&self, older: &Older, message: Message, bytes: &[u8], value: &mut Vec<u8>) -> bool {
+        let Ok((_, datum)) = split(bytes) else { return false };
+        let [requests, flows, watermark] = &older.schemas;
+        match message {
+            Message::Record(Stream::Requests) => requests
+                .decode::<Request<'_>>(datum)
+                .is_ok_and(|request| self.encode(Stream::Requests, &request, value).is_ok()),
+            Message::Record(Stream::Flows) => {
+                flows.decode::<Flow<'_>>(datum).is_ok_and(|flow| self.encode(Stream::Flows, &flow, value).is_ok())
+            }
+            Message::Watermark(_) => watermark
+                .decode::<Watermark>(datum)
+                .is_ok_and(|watermark| self.watermark.encode_into(&watermark, value).is_ok()),
+        }
+    }
+
     /// What was encoded here as a request.
     pub fn request<'a>(&self, value: &'a [u8]) -> Option<Request<'a>> {
         self.schemas[Stream::Requests as usize].decode(split(value).ok()?.1).ok()
@@ -49,5 +72,62 @@ impl Encoders {
     /// What was encoded here as a flow.
     pub fn flow<'a>(&self, value: &'a [u8]) -> Option<Flow<'a>> {
         self.schemas[Stream::Flows as usize].decode(split(value).ok()?.1).ok()
+    }
+}
+
+/// The schemas of another version.
+pub struct Older {
+    schemas: [WriterSchema; 3],
+}
+
+impl Older {
+    /// Reads what [`Encoders::note`] said there.
+    pub fn read(note: &[u8]) -> Option<Older> {
+        let mut texts = std::str::from_utf8(note).ok()?.split('\0');
+        let mut next = || WriterSchema::parse(texts.next()?).ok();
+        Some(Older { schemas: [next()?, next()?, next()?] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn watermark() -> Watermark {
+        Watermark {
+            node: "n".into(),
+            agent_started_at_us: 1,
+            sequence: 2,
+            covers_from_us: 3,
+            up_to_us: 4,
+            is_final: false,
+            published: 5,
+            dropped: vec![],
+        }
+    }
+
+    #[test]
+    fn what_an_older_version_wrote_is_read_with_its_schemas_and_written_with_ours() {
+        let encoders = Encoders::new().unwrap();
+        let message = Message::Watermark(Stream::Flows);
+        let ours = encoders.watermark.encode(&watermark()).unwrap();
+        let mut value = Vec::new();
+        assert!(encoders.convert(&Older::read(&Encoders::note()).unwrap(), message, &ours, &mut value));
+        assert_eq!(value, ours);
+
+        // Its numbers stood in another order.
+        let fields = [r#"{"name": "node", "type": "string"},"#, r#"{"name": "sequence", "type": "long", "#];
+        let text = String::from_utf8(Encoders::note()).unwrap();
+        let note = text.replace(fields[0], "").replace(fields[1], &format!("{} {}", fields[0], fields[1]));
+        assert_ne!(note, text, "the schema looks different today");
+        // The node's name comes behind the start.
+        let theirs = [&ours[..5], &ours[7..8], &ours[5..7], &ours[8..]].concat();
+        value.clear();
+        assert!(encoders.convert(&Older::read(note.as_bytes()).unwrap(), message, &theirs, &mut value));
+        assert_eq!(value, ours);
+
+        assert!(!encoders.convert(&Older::read(note.as_bytes()).unwrap(), message, &ours[..7], &mut value));
+        assert!(Older::read(b"not a schema").is_none() && Older::read(&[0xff]).is_none());
     }
 }

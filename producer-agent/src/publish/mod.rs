@@ -1,13 +1,16 @@
-//! Encodes records and hands them to Kafka, in three parts: encoder (`encode.rs`), backlog (`backlog.rs`), sender (`sender.rs`), which
-//! opens the way to Kafka by itself (`opening.rs`).
+//! Encodes records and hands them to Kafka, in three parts: encoder (`encode.rs`), log (the crate `headwater-spool`), sender (`sender.rs`),
+//! which opens the way to Kafka by itself (`opening.rs`), sends on it (`route.rs`) and empties the log into it (`drain.rs`).
 //!
-//! In: records of the observer, watermarks, heartbeats. Out: messages in the producer's bounded queue, and a line in the
-//! [`Ledger`] for each. Never blocks: a record that finds the queue full is dropped and counted, a watermark waits. A record whose
+//! In: records of the observer, watermarks, heartbeats. Out: messages in the producer's bounded queue or in the log, and a line in the
+//! [`Ledger`] for each. Never waits for Kafka: a record that finds no room is dropped and counted, a watermark waits. A record whose
 //! workload has no name yet is held; see [`Held`].
 
-mod backlog;
+mod drain;
 mod encode;
+mod evictions;
+mod message;
 mod opening;
+mod route;
 mod sender;
 
 use std::rc::Rc;
@@ -20,6 +23,7 @@ use serde::Serialize;
 
 use crate::held::Held;
 use crate::ledger::{Ledger, Stream};
+use crate::metrics;
 use crate::naming::{Named, Owner};
 use crate::observe::Output;
 use crate::settings::Settings;
@@ -45,7 +49,7 @@ impl Outlet {
     pub fn open(settings: &Settings) -> Result<Outlet> {
         Ok(Outlet {
             encoders: Encoders::new()?,
-            sender: Sender::start(&settings.kafka)?,
+            sender: Sender::start(&settings.kafka, settings.spool.as_ref())?,
             requests_limit: RateLimiter::direct(Quota::per_second(settings.requests_per_second_max)),
             buffer: Vec::with_capacity(1024),
             held: Held::new(settings.memory_bytes / HELD_PART),
@@ -58,7 +62,7 @@ impl Outlet {
     /// # Errors
     /// If Kafka cannot be reached, however long one waits.
     pub fn advance(&mut self) -> Result<bool> {
-        self.sender.advance()
+        self.sender.advance(&self.encoders)
     }
 
     /// Whether Kafka has been reached.
@@ -117,7 +121,7 @@ impl Outlet {
     pub fn watermarks(&mut self, watermarks: &[Watermark; 2]) -> Result<()> {
         let [requests, flows] = watermarks;
         let encoded = [self.encoders.watermark.encode(requests)?, self.encoders.watermark.encode(flows)?];
-        self.sender.watermarks(&requests.node, encoded);
+        self.sender.watermarks(&requests.node, encoded, &self.encoders);
         Ok(())
     }
 
@@ -150,8 +154,9 @@ impl Outlet {
         for stream in Stream::ALL {
             let failed = self.sender.failed(stream);
             let booked = std::mem::replace(&mut self.failed[stream as usize], failed);
-            ledger.not_delivered(stream, failed - booked);
+            ledger.not_delivered(stream, "not_delivered", failed - booked);
         }
+        self.sender.book_evictions(ledger);
     }
 
     /// Records of a stream that a broker has acknowledged.
@@ -159,9 +164,27 @@ impl Outlet {
         self.sender.delivered(stream)
     }
 
-    /// Delivers what is left.
+    /// What the heartbeat says of the spool. Sets its metrics to the same numbers.
+    pub fn spool_counters(&self, now_us: i64) -> [(&'static str, i64); 4] {
+        let (spool, evictions, [requests, flows]) = self.sender.spool();
+        let (on_disk, in_memory) = spool.bytes();
+        let age_us = spool.oldest_us().map_or(0, |oldest_us| now_us.saturating_sub(oldest_us as i64).max(0));
+        metrics::SPOOL_BYTES.set(&[], on_disk as f64);
+        metrics::SPOOL_OLDEST_AGE.set(&[], age_us as f64 / 1e6);
+        for (record, reason, count) in evictions.totals() {
+            metrics::SPOOL_EVICTED.set_total(&[record, reason], count);
+        }
+        [
+            ("spool_bytes", on_disk as i64),
+            ("spool_memory_bytes", in_memory as i64),
+            ("spool_requests_of_earlier_runs", requests as i64),
+            ("spool_flows_of_earlier_runs", flows as i64),
+        ]
+    }
+
+    /// Delivers what is left, or leaves it in the spool for the next run.
     pub fn close(self, timeout: Duration) -> Result<()> {
-        self.sender.close(timeout)
+        self.sender.close(&self.encoders, timeout)
     }
 
     fn request<'a>(&mut self, mut request: Request<'a>, named: &'a Named, ledger: &mut Ledger) {

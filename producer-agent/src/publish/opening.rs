@@ -10,6 +10,8 @@ use anyhow::{Context, Result, anyhow};
 use headwater_kafka::{KafkaError, KafkaSettings, Publisher, Registry, admin, connect_check};
 use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
 
+use super::route::Route;
+
 /// Topics by their index in the publisher: those of the streams as `Stream as usize`, then the others.
 pub const TOPICS: [Topic; 4] = [Topic::Requests, Topic::Flows, Topic::Agents, Topic::Identities];
 pub const AGENTS: usize = 2;
@@ -19,14 +21,10 @@ pub const IDENTITIES: usize = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Everything that it takes to send.
-pub struct Route {
-    pub publisher: Publisher,
-    /// Partitions of the streams' topics.
-    pub partitions: [i32; 2],
-    /// Ids of the schemas, by topic.
-    pub schema_ids: [u32; 4],
-    pub watermark_schema_id: u32,
+/// What the registry calls the schemas.
+pub struct SchemaIds {
+    pub by_topic: [u32; 4],
+    pub watermark: u32,
 }
 
 /// A way that is being opened.
@@ -84,15 +82,18 @@ fn open(settings: &KafkaSettings) -> Result<Route, KafkaError> {
     connect_check(settings, CONNECT_TIMEOUT)?;
     let partitions = admin::ensure_topics(settings, &TOPICS)?;
     let of = |topic| partitions.get(&topic).copied().unwrap_or(1);
-    let registry = Registry::new(settings);
-    let mut schema_ids = [0; 4];
-    for (id, topic) in schema_ids.iter_mut().zip(TOPICS) {
-        *id = registry.register_topic(topic)?;
-    }
     Ok(Route {
         partitions: [of(Topic::Requests), of(Topic::Flows)],
-        schema_ids,
-        watermark_schema_id: registry.register_header(WATERMARK_HEADER)?,
+        schema_ids: register(settings)?,
         publisher: Publisher::start(settings, TOPICS.map(|topic| topic.name(&settings.prefix)).to_vec())?,
     })
+}
+
+fn register(settings: &KafkaSettings) -> Result<SchemaIds, KafkaError> {
+    let registry = Registry::new(settings);
+    let mut by_topic = [0; 4];
+    for (id, topic) in by_topic.iter_mut().zip(TOPICS) {
+        *id = registry.register_topic(topic)?;
+    }
+    Ok(SchemaIds { by_topic, watermark: registry.register_header(WATERMARK_HEADER)? })
 }

@@ -1,20 +1,29 @@
-//! The last of the three parts of publishing: hands encoded records to the producer, once the way to Kafka is open. Until then they wait
-//! in the [`Backlog`].
+//! The last of the three parts of publishing: hands encoded records to the producer. While the way to Kafka is not open, or the producer's
+//! queue is full, they wait in the spool. It also keeps a copy of what the producer has, until a broker has acknowledged it. All of that is
+//! in memory, and is written to the disk once nothing was delivered for [`SPOOL_AFTER`], the queue is full or memory has no room.
 //!
-//! Promise: what goes to one partition goes in the order in which it was given here. Never blocks.
+//! Promise: what goes to one partition goes in the order in which it was given here, also what an earlier run left on disk. Watermarks go
+//! the same way, behind their records. Never waits for Kafka. A record goes once while the process lives; after a kill those go twice
+//! that a broker had taken and that the disk did not know of.
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use headwater_kafka::{KafkaSettings, Partition, partition_of};
-use headwater_schemas::topics::WATERMARK_HEADER;
-use headwater_schemas::wire::set_schema_id;
+use headwater_kafka::{KafkaSettings, PublishError, Tag};
+use headwater_spool::{Options, Spool};
 
-use super::backlog::Backlog;
-use super::opening::{AGENTS, IDENTITIES, News, Opening, Route};
+use super::drain::Drain;
+use super::encode::Encoders;
+use super::evictions::Evictions;
+use super::message::Message;
+use super::opening::{AGENTS, IDENTITIES, News, Opening};
+use super::route::Route;
 use crate::deliveries;
-use crate::ledger::Stream;
+use crate::ledger::{Ledger, Stream};
+use crate::settings::SpoolSettings;
+
+/// For so long nothing is delivered before what waits goes to the disk. A broker that is restarted in good order is back before this.
+const SPOOL_AFTER: Duration = Duration::from_secs(5);
 
 /// How often it is said that the way is not open.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -22,57 +31,51 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Sends what the outlet has encoded.
 pub struct Sender {
     way: Way,
-    backlog: Backlog,
-    waiting: Waiting,
+    spool: Spool,
+    drain: Drain,
+    /// Whether what waits goes to the disk.
+    is_writing: bool,
+    evictions: Evictions,
+    /// Watermarks that found no room. Bounded: one for each stream.
+    watermarks: Vec<Watermark>,
     deliveries: deliveries::Deliveries,
+    writing_told_at: Option<Instant>,
+    disk_told_at: Option<Instant>,
 }
 
 /// The way to Kafka.
 enum Way {
-    Opening { opening: Opening, since: Instant, told_at: Option<Instant>, refused: u64 },
+    Opening { opening: Opening, since: Instant, told_at: Option<Instant> },
     Open(Box<Route>),
 }
 
-/// Watermarks that found the queue full. Bounded: one for each partition.
-#[derive(Default)]
-struct Waiting(Vec<WaitingWatermark>);
-
-/// One watermark for one partition, encoded.
-struct WaitingWatermark {
+struct Watermark {
     stream: Stream,
-    partition: Partition,
-    node: Rc<str>,
-    bytes: Rc<[u8]>,
-}
-
-impl Waiting {
-    fn add(&mut self, stream: Stream, partitions: i32, node: &str, bytes: &Rc<[u8]>) {
-        let node: Rc<str> = node.into();
-        let waiting = |partition| WaitingWatermark {
-            stream,
-            partition: Partition(partition),
-            node: Rc::clone(&node),
-            bytes: Rc::clone(bytes),
-        };
-        self.0.extend((0..partitions).map(waiting));
-    }
-
-    /// What a watermark says stays true, so one that waits is late and nothing else.
-    fn hand_over(&mut self, mut publish: impl FnMut(&WaitingWatermark) -> bool) -> bool {
-        self.0.retain(|waiting| !publish(waiting));
-        self.0.is_empty()
-    }
+    node: String,
+    bytes: Vec<u8>,
+    /// The next partition.
+    next: i32,
 }
 
 impl Sender {
-    /// Begins to open the way.
-    pub fn start(settings: &KafkaSettings) -> Result<Sender> {
-        let opening = Opening::start(settings)?;
+    /// Begins to open the way. What an earlier run left in the spool comes first.
+    pub fn start(kafka: &KafkaSettings, spool: Option<&SpoolSettings>) -> Result<Sender> {
+        let options = Options {
+            bytes_max: spool.map_or(0, |spool| spool.bytes_max),
+            memory_bytes_max: kafka.queue_bytes as usize,
+            note: Encoders::note(),
+        };
+        let spool = spool.map_or_else(|| Spool::in_memory(&options), |settings| open_spool(settings, kafka, &options));
         Ok(Sender {
-            way: Way::Opening { opening, since: Instant::now(), told_at: None, refused: 0 },
-            backlog: Backlog::new(settings.queue_bytes as usize),
-            waiting: Waiting::default(),
+            way: Way::Opening { opening: Opening::start(kafka)?, since: Instant::now(), told_at: None },
+            is_writing: spool.has_files(),
+            spool,
+            drain: Drain::new(),
+            evictions: Evictions::default(),
+            watermarks: Vec::new(),
             deliveries: deliveries::Deliveries::default(),
+            writing_told_at: None,
+            disk_told_at: None,
         })
     }
 
@@ -80,48 +83,40 @@ impl Sender {
     ///
     /// # Errors
     /// If the way cannot be opened, however long one waits.
-    pub fn advance(&mut self) -> Result<bool> {
+    pub fn advance(&mut self, encoders: &Encoders) -> Result<bool> {
         let mut has_opened = false;
-        if let Way::Opening { opening, since, told_at, refused } = &mut self.way {
+        if let Way::Opening { opening, since, told_at } = &mut self.way {
             match opening.look()? {
                 News::Nothing => {}
                 News::InTheWay(what) => {
                     if told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
                         *told_at = Some(Instant::now());
+                        let (on_disk, in_memory) = self.spool.bytes();
                         tracing::warn!(
-                            waiting = self.backlog.len(),
-                            dropped = *refused,
+                            on_disk,
+                            in_memory,
                             "Kafka has not been reached for {} s: {what}. The capture goes on; records wait (kafka.queue_bytes bounds \
-                             them), and further ones are dropped and counted",
+                             them in memory, spool.bytes on disk), and further ones are dropped and counted",
                             since.elapsed().as_secs(),
                         );
                     }
                 }
                 News::Open(route) => {
-                    let (waited, dropped) = (self.backlog.len(), *refused);
-                    tracing::info!(waited, dropped, "Kafka is reached after {:.1} s", since.elapsed().as_secs_f64());
+                    let (on_disk, in_memory) = self.spool.bytes();
+                    tracing::info!(on_disk, in_memory, "Kafka is reached after {:.1} s", since.elapsed().as_secs_f64());
                     self.way = Way::Open(route);
                     has_opened = true;
                 }
             }
         }
-        if let Way::Open(route) = &self.way {
-            route.publisher.take_reports();
-            if !self.backlog.is_empty() {
-                let mut value = Vec::new();
-                self.backlog.hand_over(|record| {
-                    value.clear();
-                    value.extend_from_slice(record.value());
-                    route.send(record.stream, record.key(), &mut value).is_ok()
-                });
-            }
-        }
+        self.hand_over(encoders);
+        self.write_out();
         Ok(has_opened)
     }
 
     /// Whether Kafka has been reached.
     pub fn is_open(&self) -> bool {
-        matches!(self.way, Way::Open(_))
+        self.route().is_some()
     }
 
     /// Why nothing is delivered, if that is so: the end of a sentence.
@@ -138,38 +133,42 @@ impl Sender {
     /// # Errors
     /// The reason why it was not taken.
     pub fn record(&mut self, stream: Stream, key: &[u8], value: &mut [u8]) -> Result<(), &'static str> {
-        if let (Way::Open(route), true) = (&self.way, self.backlog.is_empty()) {
-            return route.send(stream, key, value);
+        if let (Way::Open(route), true) = (&self.way, self.spool.is_read()) {
+            let is_kept = self.spool.has_folder();
+            let tag = Tag { number: self.spool.next_position(), is_reported: is_kept, is_counted: true };
+            match route.record(stream, key, value, tag) {
+                Ok(()) => {
+                    if is_kept {
+                        self.spool.handed(Message::Record(stream).kind(), key, value);
+                    }
+                    return Ok(());
+                }
+                Err(PublishError::QueueFull) if is_kept => {}
+                Err(error) => return Err(error.reason()),
+            }
         }
-        if self.backlog.push(stream, key, value) {
-            return Ok(());
-        }
-        if let Way::Opening { refused, .. } = &mut self.way {
-            *refused += 1;
-        }
-        Err("queue_full")
+        self.spool_message(Message::Record(stream), key, value)
     }
 
-    /// Puts watermarks into every partition of their topics, behind all records that were taken so far. Those that find the queue full
-    /// wait. To be called only if [`Sender::watermarks_are_out`].
-    pub fn watermarks(&mut self, node: &str, mut watermarks: [Vec<u8>; 2]) {
-        let Way::Open(route) = &self.way else { return };
-        for (stream, watermark) in Stream::ALL.into_iter().zip(&mut watermarks) {
-            set_schema_id(watermark, route.watermark_schema_id);
-            self.waiting.add(stream, route.partitions[stream as usize], node, &Rc::from(watermark.as_slice()));
+    /// Puts watermarks into every partition of their topics, behind all records that were taken so far. Those that find no room wait. To
+    /// be called only if [`Sender::watermarks_are_out`].
+    pub fn watermarks(&mut self, node: &str, watermarks: [Vec<u8>; 2], encoders: &Encoders) {
+        for (stream, bytes) in Stream::ALL.into_iter().zip(watermarks) {
+            self.watermarks.push(Watermark { stream, node: node.to_owned(), bytes, next: 0 });
         }
         self.watermarks_are_out();
+        // What comes behind them goes its usual way again.
+        self.hand_over(encoders);
     }
 
     /// Hands over the watermarks that wait, as far as there is room. Says whether nothing waits that must come before a new one. Until then
     /// there must be none: what is dropped meanwhile is told by the next one, so that no drop is forgotten with a watermark.
     pub fn watermarks_are_out(&mut self) -> bool {
-        let Way::Open(route) = &self.way else { return false };
-        self.backlog.is_empty()
-            && self.waiting.hand_over(|WaitingWatermark { stream, partition, node, bytes }| {
-                let headers = [(WATERMARK_HEADER, &**bytes)];
-                route.publisher.publish(*stream as usize, *partition, node.as_bytes(), None, &headers).is_ok()
-            })
+        let mut waiting = std::mem::take(&mut self.watermarks);
+        // What a watermark says stays true, so one that waits is late and nothing else.
+        waiting.retain_mut(|watermark| !self.take_watermark(watermark));
+        self.watermarks = waiting;
+        self.watermarks.is_empty()
     }
 
     /// Publishes a heartbeat. One that finds no room is left out: the next one says the same and more.
@@ -179,22 +178,20 @@ impl Sender {
     pub fn heartbeat(&mut self, node: &str, value: &mut [u8], dropped: i64) -> Result<()> {
         let Way::Open(route) = &self.way else { return Ok(()) };
         route.other(AGENTS, node.as_bytes(), value);
-        let publisher = &route.publisher;
-        let waiting = publisher.waiting();
-        let delivered = (0..=IDENTITIES).map(|topic| publisher.delivered(topic)).sum();
-        match self.deliveries.look(waiting, delivered, Instant::now()) {
+        let waiting = route.publisher.waiting();
+        match self.deliveries.look(waiting, delivered(route), Instant::now()) {
             Some(deliveries::News::Stalled(time)) => tracing::warn!(
                 waiting,
                 dropped,
-                reason = publisher.complaint(),
-                "Kafka has taken nothing for {} s: records wait in the queue (kafka.queue_bytes), and once it is full they are \
-                 dropped and counted; check the brokers and their disks",
+                reason = route.publisher.complaint(),
+                "Kafka has taken nothing for {} s: records wait in the queue (kafka.queue_bytes) and on the disk (spool.bytes), and once \
+                 these are full they are dropped and counted; check the brokers and their disks",
                 time.as_secs()
             ),
             Some(deliveries::News::Again) => tracing::info!(waiting, dropped, "Kafka takes records again"),
             None => {}
         }
-        publisher.check().context("the agent can deliver nothing any more")
+        route.publisher.check().context("the agent can deliver nothing any more")
     }
 
     /// Publishes who owns an address. One that finds no room is left out: the next interval says the same and more.
@@ -204,89 +201,163 @@ impl Sender {
         }
     }
 
-    /// Records of a stream that were given up after they had been taken.
+    /// Records of this run and a stream that were given up after they had been handed to the producer.
     pub fn failed(&self, stream: Stream) -> u64 {
-        self.count(|route| route.publisher.records_failed(stream as usize))
+        self.route().map_or(0, |route| route.publisher.records_failed(stream as usize))
     }
 
-    /// Records of a stream that a broker has acknowledged.
+    /// Records of this run and a stream that a broker has acknowledged.
     pub fn delivered(&self, stream: Stream) -> u64 {
-        self.count(|route| route.publisher.records_delivered(stream as usize))
+        self.route().map_or(0, |route| route.publisher.records_delivered(stream as usize))
     }
 
-    /// Delivers what is left.
+    /// Takes back what the ledger counts as published and the spool has lost.
+    pub fn book_evictions(&mut self, ledger: &mut Ledger) {
+        self.evictions.book(ledger);
+    }
+
+    /// The spool, what it did not take, and how many records of earlier runs were handed over.
+    pub fn spool(&self) -> (&Spool, &Evictions, [u64; 2]) {
+        (&self.spool, &self.evictions, self.drain.recovered)
+    }
+
+    /// Delivers what is left, or leaves it in the spool for the next run.
     ///
     /// # Errors
-    /// If that is not possible in this time: what is left is lost.
-    pub fn close(mut self, timeout: Duration) -> Result<()> {
+    /// If neither is possible in this time: what is left is lost.
+    pub fn close(mut self, encoders: &Encoders, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
-        while !(self.is_open() && self.backlog.is_empty()) && Instant::now() < deadline {
-            self.advance()?;
+        let may_wait = |sender: &Sender| sender.is_open() || !sender.spool.has_folder();
+        while !(self.is_open() && self.spool.is_read()) && may_wait(&self) && Instant::now() < deadline {
+            self.advance(encoders)?;
             std::thread::sleep(Duration::from_millis(5));
         }
-        match &self.way {
-            Way::Open(route) if self.backlog.is_empty() => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                route.publisher.flush(left).context("stop the agent in order")
+        if let (Way::Open(route), true) = (&self.way, self.spool.is_read()) {
+            let flushed = route.publisher.flush(deadline.saturating_duration_since(Instant::now()));
+            self.acknowledge();
+            if flushed.is_ok() || !self.spool.has_folder() {
+                return flushed.context("stop the agent in order");
             }
-            Way::Opening { .. } if self.backlog.is_empty() => Ok(()),
-            _ => bail!(
-                "stop the agent in order: the last {} records are lost, since Kafka did not take them",
-                self.backlog.len()
+        }
+        if !self.spool.has_folder() {
+            return match self.spool.bytes() {
+                (_, 0) => Ok(()),
+                (_, bytes) => bail!(
+                    "stop the agent in order: the last {bytes} bytes of records are lost, since Kafka did not take them"
+                ),
+            };
+        }
+        self.spool.write_out();
+        match (self.spool.bytes(), self.spool.failure()) {
+            ((bytes, 0), _) => {
+                if bytes > 0 {
+                    tracing::info!(bytes, "records that Kafka did not take wait in the spool for the next start");
+                }
+                Ok(())
+            }
+            ((_, bytes), failure) => bail!(
+                "stop the agent in order: the last {bytes} bytes of records are lost, since neither Kafka nor the spool took them{}",
+                failure.map_or_else(|| ": it is full (spool.bytes)".into(), |error| format!(": {error}"))
             ),
         }
     }
 
-    fn count(&self, of: impl Fn(&Route) -> u64) -> u64 {
+    fn route(&self) -> Option<&Route> {
         match &self.way {
-            Way::Opening { .. } => 0,
-            Way::Open(route) => of(route),
+            Way::Opening { .. } => None,
+            Way::Open(route) => Some(route),
+        }
+    }
+
+    fn spool_message(&mut self, message: Message, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        let taken = self.spool.push(message.kind(), key, value);
+        taken.map_err(|refused| self.evictions.refused(message, refused, self.spool.has_folder()))
+    }
+
+    fn take_watermark(&mut self, watermark: &mut Watermark) -> bool {
+        let Watermark { stream, node, bytes, next } = watermark;
+        if let (Way::Open(route), true, false) = (&self.way, self.spool.is_read(), self.spool.has_folder()) {
+            let tag = Tag { number: 0, is_reported: false, is_counted: false };
+            return route.watermark(*stream, node.as_bytes(), bytes, tag, next);
+        }
+        self.spool_message(Message::Watermark(*stream), node.as_bytes(), bytes).is_ok()
+    }
+
+    fn acknowledge(&mut self) {
+        let reported = self.route().map(|route| route.publisher.reported()).unwrap_or_default();
+        reported.into_iter().for_each(|position| self.spool.acknowledge(position));
+        self.spool.settle();
+    }
+
+    fn hand_over(&mut self, encoders: &Encoders) {
+        if let Way::Open(route) = &self.way {
+            route.publisher.take_reports();
+        }
+        self.acknowledge();
+        if let Way::Open(route) = &self.way {
+            self.drain.run(&mut self.spool, route, encoders, &mut self.evictions);
+        }
+    }
+
+    /// Writes to the disk what the producer has no room for, and what has waited for long enough.
+    fn write_out(&mut self) {
+        let was_writing = self.is_writing;
+        self.is_writing = match &self.way {
+            Way::Opening { since, .. } => was_writing || since.elapsed() >= SPOOL_AFTER,
+            Way::Open(route) => {
+                let stuck = self.deliveries.stuck(route.publisher.waiting(), delivered(route), Instant::now());
+                !self.spool.is_read() || stuck.is_some_and(|time| time >= SPOOL_AFTER)
+            }
+        };
+        if self.is_writing && !was_writing && self.spool.has_folder() {
+            let is_due = self.writing_told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY);
+            if is_due {
+                self.writing_told_at = Some(Instant::now());
+                tracing::info!("records go to the disk until Kafka takes them (spool.path, spool.bytes)");
+            }
+        }
+        if !self.is_writing {
+            return;
+        }
+        self.spool.write_out();
+        if let Some(error) = self.spool.failure()
+            && self.disk_told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY)
+        {
+            self.disk_told_at = Some(Instant::now());
+            tracing::error!(
+                %error,
+                "the spool cannot be written: records wait in memory (kafka.queue_bytes), and once it is full they are dropped and counted; \
+                 check the disk of spool.path"
+            );
         }
     }
 }
 
-impl Route {
-    /// Hands a record of a stream to the producer.
-    fn send(&self, stream: Stream, key: &[u8], value: &mut [u8]) -> Result<(), &'static str> {
-        let topic = stream as usize;
-        set_schema_id(value, self.schema_ids[topic]);
-        let partition = partition_of(key, self.partitions[topic]);
-        self.publisher.publish(topic, partition, key, Some(value), &[]).map_err(|error| error.reason())
-    }
-
-    /// Hands over a record of a topic that has one partition.
-    fn other(&self, topic: usize, key: &[u8], value: &mut [u8]) {
-        set_schema_id(value, self.schema_ids[topic]);
-        let _ = self.publisher.publish(topic, Partition(0), key, Some(value), &[]);
-    }
+/// Messages that were delivered on a way, of all topics.
+fn delivered(route: &Route) -> u64 {
+    (0..=IDENTITIES).map(|topic| route.publisher.delivered(topic)).sum()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_watermark_that_finds_the_queue_full_goes_out_later_to_the_partitions_that_lack_it() {
-        let mut waiting = Waiting::default();
-        waiting.add(Stream::Requests, 3, "n", &Rc::from(*b"r"));
-        waiting.add(Stream::Flows, 2, "n", &Rc::from(*b"f"));
-        let (mut sent, mut room) = (Vec::new(), 2);
-        let place = |one: &WaitingWatermark| (one.stream, one.partition.0, one.bytes.to_vec());
-        assert!(!waiting.hand_over(|one| {
-            let taken = room > 0;
-            if taken {
-                room -= 1;
-                sent.push(place(one));
+/// The spool in its folder; in memory alone if the folder cannot be used.
+fn open_spool(settings: &SpoolSettings, kafka: &KafkaSettings, options: &Options) -> Spool {
+    // What was captured for other topics does not belong into these.
+    let path = settings.path.join(format!("topics-{}", kafka.prefix));
+    match Spool::open(&path, options) {
+        Ok(spool) => {
+            let (bytes, _) = spool.bytes();
+            if bytes > 0 {
+                tracing::info!(bytes, path = %path.display(), "records of an earlier run wait in the spool and come first");
             }
-            taken
-        }));
-        assert!(!waiting.hand_over(|_| false));
-        assert!(waiting.hand_over(|one| {
-            sent.push(place(one));
-            true
-        }));
-        let requests = (0..3).map(|partition| (Stream::Requests, partition, b"r".to_vec()));
-        let flows = (0..2).map(|partition| (Stream::Flows, partition, b"f".to_vec()));
-        assert_eq!(sent, requests.chain(flows).collect::<Vec<_>>());
+            spool
+        }
+        Err(error) => {
+            tracing::error!(
+                %error,
+                "the spool {} cannot be used: while Kafka is away, records wait in memory alone (kafka.queue_bytes); set spool.path to a \
+                 folder that this agent may write to, or spool.bytes to 0",
+                path.display()
+            );
+            Spool::in_memory(options)
+        }
     }
 }

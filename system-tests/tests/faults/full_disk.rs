@@ -159,13 +159,22 @@ fn what_kafka_s_full_disk_takes_away_is_counted_and_the_agent_goes_on() {
     check(&outcomes, &topics::requests(&lab.settings).unwrap(), &last);
 }
 
-/// With the smallest queue, so that an outage of seconds fills it.
+/// With the smallest queue and no spool, so that an outage of seconds fills it.
 fn spawn_agent(lab: &Lab) -> Child {
     let mut command = ours("headwater-agent").unwrap();
     command
         .args(["--kafka-brokers", &lab.settings.brokers, "--registry-url", &lab.settings.registry_url])
         .args(["--capture-cgroup", &lab.cgroup.path().to_string_lossy(), "--node-name", "oracle-node"])
-        .args(["--http-paths", "full", "--kafka-queue-bytes", "1048576", "--stop-flush-ms", "30000"]);
+        .args([
+            "--http-paths",
+            "full",
+            "--kafka-queue-bytes",
+            "1048576",
+            "--stop-flush-ms",
+            "30000",
+            "--spool-bytes",
+            "0",
+        ]);
     Launch::new("agent", command, lab.folder.path().join("agent.log")).spawn().unwrap()
 }
 

@@ -102,12 +102,13 @@ fn agent_without_kafka(kafka_port: &Port, registry_port: &Port) -> (Lab, Child) 
     (lab, agent)
 }
 
-/// With the smallest queue.
+/// With the smallest queue, and nothing else to keep records in.
 fn spawn(lab: &Lab, settings: &KafkaSettings) -> Child {
     let mut command = ours("headwater-agent").unwrap();
     command
         .args(["--kafka-brokers", &settings.brokers, "--registry-url", &settings.registry_url])
         .args(["--kafka-prefix", &settings.prefix, "--kafka-queue-bytes", "1048576", "--stop-flush-ms", "10000"])
+        .args(["--spool-bytes", "0"])
         .args([
             "--capture-cgroup",
             &lab.cgroup.path().to_string_lossy(),

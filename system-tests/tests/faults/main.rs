@@ -1,8 +1,9 @@
 //! What Headwater does and says where something is wrong: its settings or its surroundings, records that are none, disks that are
-//! full, a Kafka that comes late. One program, so that it is linked once.
+//! full, a Kafka that comes late or goes away. One program, so that it is linked once.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failed test shows them")]
 
 mod bad_input;
 mod bad_records;
 mod full_disk;
 mod late_kafka;
+mod spool;

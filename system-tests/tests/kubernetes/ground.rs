@@ -65,6 +65,7 @@ impl Ground {
             .args(lab::kafka_arguments(&self.lab.settings))
             .args(["--capture-cgroup", &self.cluster.node_cgroup()?.to_string_lossy(), "--node-name", "node1"])
             .args(["--kubernetes-enabled", "on", "--cluster-name", "test", "--http-paths", "full"])
+            .args(["--spool-path", &self.lab.folder.path().join("spool").to_string_lossy()])
             // Often enough that no pod lives between two looks.
             .args(["--identities-interval-ms", "1000"]);
         let log = self.lab.folder.path().join(format!("agent-{number}.log"));

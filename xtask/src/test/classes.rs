@@ -97,6 +97,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::faults::bad_records::", Class::Waits).takes(80),
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
     rule("system-tests::faults::late_kafka::", Class::Waits).takes(70),
+    rule("system-tests::faults::spool::", Class::Waits).takes(70),
     // They compare what the machine has before and after; the first one may have to build Kubernetes.
     rule("xtask::kubernetes::", Class::Alone).slow().takes(60).at_most_minutes(25),
     rule("xtask::kubernetes::dev::", Class::Alone).slow().takes(240).at_most_minutes(25),
@@ -183,6 +184,24 @@ pub const EXTRAS: &[Extra] = &[
         ]),
         class: Class::Pure,
         // The sanitizers' flags are not stable; the code is compiled with the same compiler all the same.
+        variables: &[("RUSTC_BOOTSTRAP", "1")],
+        limit: FUZZ_LIMIT,
+    },
+    Extra {
+        name: "a minute of fuzzing the spool's files",
+        work: Work::Command(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "producer-agent/spool/fuzz",
+            "files",
+            "--",
+            "-max_total_time=60",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]),
+        class: Class::Pure,
         variables: &[("RUSTC_BOOTSTRAP", "1")],
         limit: FUZZ_LIMIT,
     },
