@@ -22,6 +22,15 @@ pub struct Ground {
     folder: tempfile::TempDir,
 }
 
+/// How much an agent tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// As it is by default: plain exchanges of hot connections are added up.
+    Default,
+    /// A record of each exchange.
+    Full,
+}
+
 /// An agent under measurement.
 pub struct Agent {
     pub process: Child,
@@ -59,7 +68,7 @@ impl Ground {
     }
 
     /// Starts an agent that sees one cgroup, and waits for its first heartbeat.
-    pub fn agent(&self, sees: &Path, prefix: &str) -> Result<Agent> {
+    pub fn agent(&self, sees: &Path, prefix: &str, detail: Detail) -> Result<Agent> {
         let mut settings = KafkaSettings::local(&self.stack.bootstrap(), &self.stack.registry().url());
         prefix.clone_into(&mut settings.prefix);
         let mut command = Command::new(program("headwater-agent")?);
@@ -71,6 +80,9 @@ impl Ground {
             "--log-level",
             "warn",
         ]);
+        if detail == Detail::Full {
+            command.args(["--capture-sums", "off"]);
+        }
         let launch = Launch::new("headwater-agent", command, self.folder.path().join(format!("{prefix}agent.log")));
         let mut process = launch.ending_softly().spawn()?;
         let topic = Topic::Agents.name(prefix);

@@ -11,7 +11,7 @@ use headwater_probe_loader::types::interest;
 use headwater_probe_loader::{Event, Options, Probes};
 use headwater_process::cpu_time;
 
-use crate::ground::Ground;
+use crate::ground::{Detail, Ground};
 use crate::load::{self, Speed};
 use crate::report::{Report, median};
 use crate::servers::{ANSWERS, Nginx, Redis};
@@ -35,11 +35,13 @@ enum Step {
     NobodyReads,
     /// It is read, and nothing is done with it.
     Read,
-    /// The agent.
+    /// The agent, with a record of each exchange.
     Everything,
+    /// Instead of that, the agent as it is by default.
+    Summed,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step::Nothing,
     Step::KafkaIdle,
     Step::SwitchedOff,
@@ -48,6 +50,7 @@ const STEPS: [Step; 8] = [
     Step::NobodyReads,
     Step::Read,
     Step::Everything,
+    Step::Summed,
 ];
 
 /// Loads: a name, and what runs.
@@ -97,8 +100,9 @@ fn run(ground: &Ground, step: Step, prefix: &str, load: &dyn Fn() -> Result<Spee
     match step {
         Step::Nothing => ground.with_stack_standing_still(|| measured(ground, None, load)),
         Step::KafkaIdle => measured(ground, None, load),
-        Step::Everything => {
-            let agent = ground.agent(ground.load_cgroup(), prefix)?;
+        Step::Summed | Step::Everything => {
+            let detail = if step == Step::Summed { Detail::Default } else { Detail::Full };
+            let agent = ground.agent(ground.load_cgroup(), &format!("{prefix}{detail:?}."), detail)?;
             measured(ground, Some(agent.process.pid()), load)
         }
         _ => with_probes(ground, step, || measured(ground, Some(std::process::id()), load)),

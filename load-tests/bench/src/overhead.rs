@@ -9,9 +9,9 @@ use anyhow::Result;
 use headwater_process::{cpu_time, rss_bytes};
 use headwater_schemas::topics::Topic;
 
-use crate::ground::Ground;
+use crate::ground::{Detail, Ground};
 use crate::load::{self, Speed};
-use crate::paced;
+use crate::paced::{self, Paced};
 use crate::report::{Report, median};
 use crate::servers::{Nginx, Redis};
 
@@ -27,10 +27,11 @@ enum Observed {
     Nothing,
     /// An agent is attached, and sees none of it.
     Elsewhere,
-    Load,
+    Load(Detail),
 }
 
-const VARIANTS: [Observed; 3] = [Observed::Nothing, Observed::Elsewhere, Observed::Load];
+const VARIANTS: [Observed; 4] =
+    [Observed::Nothing, Observed::Elsewhere, Observed::Load(Detail::Default), Observed::Load(Detail::Full)];
 
 /// One run.
 struct Run {
@@ -45,7 +46,7 @@ pub fn measure(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> 
     let (nginx, redis) = (Nginx::start(ground)?, Redis::start(ground)?);
     let of_nginx = || load::wrk(ground, &nginx.url("/"), CONNECTIONS, FULL_SPEED_SECONDS);
     let runs = compare(ground, "nginx", rounds, of_nginx)?;
-    let ratio = |runs: &[[Run; 3]], of: fn(&Run) -> f64, variant: usize| {
+    let ratio = |runs: &[[Run; VARIANTS.len()]], of: fn(&Run) -> f64, variant: usize| {
         median(&runs.iter().map(|run| of(&run[variant]) / of(&run[0])).collect::<Vec<_>>())
     };
     let throughput = |run: &Run| run.speed.requests_per_second;
@@ -54,10 +55,12 @@ pub fn measure(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> 
     let added = |variant: usize| {
         median(&runs.iter().map(|run| run[variant].machine_us - run[0].machine_us).collect::<Vec<_>>())
     };
-    report.add("machine_us_per_request_full", added(2), "us");
+    report.add("nginx_throughput_ratio_full", ratio(&runs, throughput, 3), "ratio");
+    report.add("machine_us_per_request", added(2), "us");
+    report.add("machine_us_per_request_full", added(3), "us");
     report.add("machine_us_per_request_floor", added(1), "us");
     // Both sides of each request are read.
-    let sides: Vec<f64> = runs.iter().map(|run| 2.0 * 1e6 / run[2].agent_us).collect();
+    let sides: Vec<f64> = runs.iter().map(|run| 2.0 * 1e6 / run[3].agent_us).collect();
     report.add("agent_rps_per_core", median(&sides), "1/s");
     let of_redis = || load::redis(ground, redis.port(), CONNECTIONS, REDIS_REQUESTS);
     let runs = compare(ground, "redis", rounds, of_redis)?;
@@ -70,19 +73,24 @@ pub fn measure(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> 
 }
 
 /// Each variant in each round, in an order that turns.
-fn compare(ground: &Ground, name: &str, rounds: u32, load: impl Fn() -> Result<Speed>) -> Result<Vec<[Run; 3]>> {
+fn compare(
+    ground: &Ground,
+    name: &str,
+    rounds: u32,
+    load: impl Fn() -> Result<Speed>,
+) -> Result<Vec<[Run; VARIANTS.len()]>> {
     println!(
-        "{name} at full speed, {rounds} rounds: without an agent, with one that sees nothing of it, with one that sees it"
+        "{name} at full speed, {rounds} rounds: without an agent, with one that sees nothing of it, with one that sees it, and in full detail"
     );
     let mut all = Vec::new();
     for round in 0..rounds as usize {
-        let mut runs = [None, None, None];
+        let mut runs = [None, None, None, None];
         for turn in 0..VARIANTS.len() {
             let at = (turn + round) % VARIANTS.len();
             runs[at] = Some(run(ground, VARIANTS[at], &format!("{name}{round}{at}."), &load)?);
         }
-        let [Some(without), Some(elsewhere), Some(with)] = runs else { continue };
-        let runs = [without, elsewhere, with];
+        let [Some(without), Some(elsewhere), Some(with), Some(full)] = runs else { continue };
+        let runs = [without, elsewhere, with, full];
         let texts = runs.iter().map(|run| {
             format!("{:.0}/s {:.1} us p99 {:.0} us", run.speed.requests_per_second, run.machine_us, run.speed.p99_us)
         });
@@ -95,8 +103,8 @@ fn compare(ground: &Ground, name: &str, rounds: u32, load: impl Fn() -> Result<S
 fn run(ground: &Ground, observed: Observed, prefix: &str, load: &impl Fn() -> Result<Speed>) -> Result<Run> {
     let agent = match observed {
         Observed::Nothing => None,
-        Observed::Elsewhere => Some(ground.agent(ground.empty_cgroup(), prefix)?),
-        Observed::Load => Some(ground.agent(ground.load_cgroup(), prefix)?),
+        Observed::Elsewhere => Some(ground.agent(ground.empty_cgroup(), prefix, Detail::Default)?),
+        Observed::Load(detail) => Some(ground.agent(ground.load_cgroup(), prefix, detail)?),
     };
     let agent_cpu = || agent.as_ref().map_or(Ok(Duration::ZERO), |agent| cpu_time(agent.process.pid()));
     let before = (ground.load_cpu()?, ground.stack_cpu()?, agent_cpu()?);
@@ -110,40 +118,64 @@ fn run(ground: &Ground, observed: Observed, prefix: &str, load: &impl Fn() -> Re
     Ok(Run { speed, machine_us: us(all), agent_us: us(agent_time) })
 }
 
-/// At a rate that leaves the machine room: latency, processor time and memory of the agent, bytes on the broker.
+/// At a rate that leaves the machine room: latency and memory as it is by default; processor time of the agent and bytes on the broker in
+/// full detail.
 fn steady(ground: &Ground, nginx: &Nginx, rounds: u32, report: &mut Report) -> Result<()> {
-    println!("nginx at {STEADY_RATE} requests/s, {rounds} times {STEADY:?} without and with the agent");
+    println!(
+        "nginx at {STEADY_RATE} requests/s, {rounds} times {STEADY:?} without the agent, with it, and in full detail"
+    );
     let _stats = BpfStats::enable()?;
     let (mut core_percent, mut rss_mib, mut p99, mut bytes) = (vec![], vec![], vec![], vec![]);
     for round in 0..rounds {
         let without = paced::run(nginx.port(), STEADY_RATE, STEADY, ground)?;
-        let agent = ground.agent(ground.load_cgroup(), &format!("steady{round}."))?;
-        let pid = agent.process.pid();
-        let (cpu_before, probes_before) = (cpu_time(pid)?, probe_time(pid));
-        let with = paced::run(nginx.port(), STEADY_RATE, STEADY, ground)?;
-        std::thread::sleep(Duration::from_secs(1));
-        let own = (cpu_time(pid)? - cpu_before).as_secs_f64();
-        let probes = (probe_time(pid) - probes_before).as_secs_f64();
-        let per_request_us = |seconds: f64| seconds * 1e6 / with.requests;
-        let on_disk = ground.log_bytes(&agent, Topic::Requests)? as f64 / (2.0 * with.requests);
+        let with = steady_with(ground, nginx, &format!("steady{round}."), Detail::Default)?;
+        let full = steady_with(ground, nginx, &format!("full{round}."), Detail::Full)?;
         println!(
-            "  round {round}: agent {:.2} us and probes {:.2} us a request, p99 {:.0} and {:.0} us, {on_disk:.1} bytes a record",
-            per_request_us(own),
-            per_request_us(probes),
+            "  round {round}: p99 {:.0} us, {:.0} us and {:.0} us; agent and probes {:.2} us and {:.2} us a request; {:.1} bytes a side",
             without.p99_us,
-            with.p99_us,
+            with.speed.p99_us,
+            full.speed.p99_us,
+            with.agent_us + with.probes_us,
+            full.agent_us + full.probes_us,
+            full.bytes,
         );
         // Both sides are seen; the figure is of one. At 10,000 requests/s, a microsecond a request is one percent of a core.
-        core_percent.push(per_request_us(own + probes) / 2.0);
-        rss_mib.push(rss_bytes(pid)? as f64 / f64::from(1 << 20));
-        p99.push(with.p99_us / without.p99_us);
-        bytes.push(on_disk);
+        core_percent.push((full.agent_us + full.probes_us) / 2.0);
+        rss_mib.push(with.rss_mib.max(full.rss_mib));
+        p99.push(with.speed.p99_us / without.p99_us);
+        bytes.push(full.bytes);
     }
     report.add("nginx_p99_ratio", median(&p99), "ratio");
     report.add("agent_core_percent_at_10k_rps", median(&core_percent), "percent");
     report.add("agent_rss_mib", median(&rss_mib), "MiB");
     report.add("bytes_per_request", median(&bytes), "bytes");
     Ok(())
+}
+
+/// A run at a steady rate with an agent, for each request.
+struct Steady {
+    speed: Paced,
+    agent_us: f64,
+    probes_us: f64,
+    /// On the broker, for each side.
+    bytes: f64,
+    rss_mib: f64,
+}
+
+fn steady_with(ground: &Ground, nginx: &Nginx, prefix: &str, detail: Detail) -> Result<Steady> {
+    let agent = ground.agent(ground.load_cgroup(), prefix, detail)?;
+    let pid = agent.process.pid();
+    let (cpu_before, probes_before) = (cpu_time(pid)?, probe_time(pid));
+    let speed = paced::run(nginx.port(), STEADY_RATE, STEADY, ground)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let us = |time: Duration| time.as_secs_f64() * 1e6 / speed.requests;
+    Ok(Steady {
+        agent_us: us(cpu_time(pid)? - cpu_before),
+        probes_us: us(probe_time(pid) - probes_before),
+        bytes: ground.log_bytes(&agent, Topic::Requests)? as f64 / (2.0 * speed.requests),
+        rss_mib: rss_bytes(pid)? as f64 / f64::from(1 << 20),
+        speed,
+    })
 }
 
 /// Time that the kernel spent in the agent's probes, as it shows it with their file descriptors.
