@@ -9,6 +9,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use headwater_probe_types::{
     CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, count, direction, flag, interest, kind, role,
     sniff::{Head, Verdict},
+    sums::ANSWER_BYTES,
 };
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     socket::{Sock, TcpSock, tcp_state},
     source::Source,
     state,
+    sums::{self, Part},
 };
 
 const MSG_OOB: i32 = 0x1;
@@ -48,9 +50,17 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     let state = state::of_moving(sock, tcp, moved, way);
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
-    let place = position::advance(sock, tcp, state, moved, way);
+    let mut place = position::advance(sock, tcp, state, moved, way);
+    // These were thrown away, not written into the buffer.
+    place.is_certain &= flags & MSG_TRUNC == 0;
     table::update(state);
     if state.interest == interest::COUNTERS {
+        return;
+    }
+    let asks = (state.role == role::CLIENT) == (way == direction::SEND);
+    let may_be_summed = state.interest == interest::SUMS || state.open.cell != 0;
+    let part = if may_be_summed { sums::part(sock, tcp, state, &place, moved, way, asks) } else { Part::NONE };
+    if part == Part::COUNTED {
         return;
     }
     let turn = way + 1;
@@ -60,7 +70,6 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         state.head = Head::default();
     }
     let undecided = state.interest == interest::UNDECIDED;
-    let asks = (state.role == role::CLIENT) == (way == direction::SEND);
     let look = !undecided || may_look(state, way);
     // A request of HTTP/1 is found after any number of other turns, as after a long answer that was under way when the capture began.
     if !look && (!asks || state.head.len >= Head::BYTES_MAX) {
@@ -69,12 +78,18 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     let room = buffers::room(way, S::ROOM);
     // SAFETY: null, or this processor's room for this direction, which no other program writes while this one runs.
     let Some(room) = (unsafe { room.as_mut() }) else { return };
-    let wanted = if flags & MSG_TRUNC != 0 || !place.is_certain {
-        0
-    } else {
-        moved.min(state.budget_bytes).min(CAPTURE_BYTES_MAX as u32)
-    };
-    let captured = if wanted == 0 { 0 } else { bytes.copy(room, wanted, moved) };
+    let most = if part == Part::ANSWER { ANSWER_BYTES } else { state.budget_bytes };
+    let wanted = if !place.is_certain { 0 } else { moved.min(most).min(CAPTURE_BYTES_MAX as u32) };
+    // The verifier would go through the copy once for each way that leads here, and through what follows once for each way out of it.
+    let hidden = core::hint::black_box((part, undecided, look, asks, wanted));
+    let (part, undecided, look, asks, wanted) = hidden;
+    let captured = core::hint::black_box(if wanted == 0 { 0 } else { bytes.copy(room, wanted, moved) });
+    if part == Part::ANSWER {
+        return sums::answer(state, room, captured);
+    }
+    if part == Part::REQUEST && sums::begin(state, &place, moved, way, room, captured) {
+        return;
+    }
     if undecided {
         state.undecided_bytes[(way & 1) as usize] += captured;
         if asks {
@@ -98,10 +113,19 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         // Also where its own event is still to come or its run was missed: what has been answered must never look unanswered.
         other_position: position::end(sock, tcp, state, way ^ 1),
         length: place.bytes,
-        direction: way as u16,
+        direction: way as u8,
+        resumes: resumes(state),
         role: state.role as u16,
     };
     publish(room, captured);
+}
+
+/// Whether all before was added up; told once.
+#[inline(always)]
+fn resumes(state: &mut SocketState) -> u8 {
+    let resumes = state.flags & flag::SUMMED != 0;
+    state.flags &= !flag::SUMMED;
+    resumes as u8
 }
 
 /// Whether bytes of this direction are still copied of a connection of which nothing is known.
@@ -146,12 +170,13 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
     let Some(state) = (unsafe { state.as_mut() }) else { return };
     let sends = way == direction::SEND;
     if state.flags & flag::IGNORED != 0
-        || state.interest != interest::HEADS
+        || !matches!(state.interest, interest::HEADS | interest::SUMS)
         || sends != (state.role == role::SERVER)
         || !(sends || position::is_read_to_its_end(sock, tcp, state))
     {
         return;
     }
+    sums::finish(state, true);
     let room = buffers::reserve(size_of::<DataEvent>() as u64).cast::<DataEvent>();
     // SAFETY: the reserved room has the event's size and eight bytes of alignment, and is ours until it is submitted.
     let Some(event) = (unsafe { room.as_mut() }) else {
@@ -175,7 +200,8 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
         position: position::end(sock, tcp, state, way),
         other_position: position::end(sock, tcp, state, way ^ 1),
         length: client_ended_first as u32,
-        direction: way as u16,
+        direction: way as u8,
+        resumes: resumes(state),
         role: state.role as u16,
     };
     buffers::submit((&raw mut *event).cast());

@@ -7,7 +7,7 @@ use headwater_probe_types::{SocketEvent, SocketRecord, SocketState, count, direc
 use crate::{
     buffers, globals, owner, position,
     socket::{Sock, TcpSock},
-    state,
+    state, sums,
 };
 
 /// Tells the loader of a socket. Returns false if the ring buffer was full.
@@ -62,6 +62,7 @@ pub fn dump_socket(ctx: *mut c_void) {
         return;
     }
     let Some(tcp) = sock.tcp() else { return };
+    sums::finish_if_silent(state);
     // SAFETY: a record of integers, for which zeroes are a value.
     let mut record: SocketRecord = unsafe { core::mem::zeroed() };
     fill(&mut record, sock, tcp, state, sock.state());
@@ -93,7 +94,7 @@ fn fill(record: &mut SocketRecord, sock: Sock, tcp: TcpSock, state: &SocketState
     record.remote_port = sock.remote_port();
     record.family = sock.family();
     record.role = state.role as u16;
-    record.flags = state.flags;
+    record.flags = state.flags | if state.open.cell != 0 { flag::EXCHANGE_OPEN } else { 0 };
     record.pid = state.pid;
     record.tcp_state = tcp_state;
     // The verifier wants one load for each kind of pointer: the compiler would choose the pointer, and load once.

@@ -14,7 +14,7 @@ use headwater_probe_types::{SocketState, direction, flag, kind, role};
 use crate::{
     buffers, capture, events, globals, owner, position,
     socket::{Sock, TcpSock, tcp_state},
-    state,
+    state, sums,
 };
 
 /// Why a connection ended that its own program reset: by closing it with bytes unread, or so that no FIN was sent.
@@ -168,6 +168,7 @@ fn waits_for_its_program(sock: Sock, tcp: TcpSock, state: &SocketState) -> bool 
 #[inline(always)]
 fn tell_end(sock: Sock, tcp: TcpSock, state: &mut SocketState) {
     if state.flags & flag::IGNORED == 0 {
+        sums::finish(state, true);
         events::socket(kind::CLOSE, sock, tcp, state, state.closed_from);
         state.flags |= flag::IGNORED;
     }

@@ -15,7 +15,10 @@
 //! Nothing here parses a protocol. What cannot be delivered is counted (`headwater_probe_types::count`).
 #![no_std]
 #![no_main]
+// The instructions of atomic.rs.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod atomic;
 mod buffers;
 mod capture;
 mod events;
@@ -28,6 +31,7 @@ mod position;
 mod socket;
 mod source;
 mod state;
+mod sums;
 
 use aya_ebpf::{
     macros::{btf_tracepoint, fexit},

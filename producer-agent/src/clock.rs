@@ -22,6 +22,11 @@ impl Clock {
         Clock { offset_ns }
     }
 
+    /// How far the time of day is ahead of CLOCK_MONOTONIC.
+    pub fn offset_ns(&self) -> i64 {
+        self.offset_ns
+    }
+
     /// Microseconds since the epoch for a time of CLOCK_MONOTONIC.
     pub fn epoch_us(&self, monotonic_ns: u64) -> i64 {
         (monotonic_ns as i64).saturating_add(self.offset_ns).div_euclid(1000)

@@ -27,7 +27,7 @@ use crate::ledger::{Ledger, Stream};
 use crate::losses::{Losses, Seen};
 use crate::metrics;
 use crate::naming::{IdentityRecords, Naming};
-use crate::observe::{Interest, Observer};
+use crate::observe::{Cells, Interest, Observer};
 use crate::publish::Outlet;
 use crate::schedule::{At, Duty, Progress, Schedule};
 use crate::settings::Settings;
@@ -99,6 +99,9 @@ impl<'s> Pipeline<'s> {
         let capture_began_ns = monotonic_ns();
         let naming = Naming::start(&settings.naming, probes.hierarchies())?;
         let clock = Clock::measure();
+        let mut sums = probes.take_sums().context("find the cells of sums")?;
+        sums.set_day_offset(clock.offset_ns());
+        let cells = settings.sums.then(|| Box::new(sums) as Box<dyn Cells>);
         let started_at_us = clock.epoch_us(capture_began_ns);
         let node = || settings.observer.node.clone();
         let hook = probes.hook();
@@ -108,7 +111,7 @@ impl<'s> Pipeline<'s> {
             probes,
             interests,
             naming,
-            observer: Observer::new(settings.observer.clone(), clock),
+            observer: Observer::new(settings.observer.clone(), cells, clock),
             outlet,
             ledger: Ledger::new(node(), started_at_us, started_at_us),
             losses: Losses::default(),
@@ -156,6 +159,11 @@ impl<'s> Pipeline<'s> {
                 Duty::Walk => {
                     self.begin_walk();
                     self.walk_on(WALK_MAX);
+                    true
+                }
+                Duty::Sums => {
+                    let Pipeline { observer, outlet, ledger, .. } = self;
+                    observer.take_sums(monotonic_ns(), &mut |output| outlet.take(output, ledger));
                     true
                 }
                 Duty::Watermark => self.watermark(false)?,
@@ -292,6 +300,9 @@ impl<'s> Pipeline<'s> {
         self.outlet.book_failed_deliveries(&mut self.ledger);
         let settled_ns = self.progress.complete_to_ns().saturating_sub(SETTLED.as_nanos() as u64);
         let settled_us = self.clock.epoch_us(settled_ns).max(self.started_at_us);
+        // What is still being added up comes behind this watermark; at the end, all of it has been taken.
+        let summed_us = self.observer.sums_taken_to_us().filter(|_| !is_final);
+        let settled_us = summed_us.map_or(settled_us, |summed_us| settled_us.min(summed_us - 1));
         // What is held comes behind this watermark.
         let up_to_us = self.outlet.held_since_us().map_or(settled_us, |held_us| settled_us.min(held_us - 1));
         // What was drained or lost is older than this moment.
@@ -325,6 +336,7 @@ impl<'s> Pipeline<'s> {
         let (held, overflows) = self.outlet.held();
         let operations = self.observer.operations();
         let (memory_bytes, memory_evicted) = self.observer.memory();
+        let (cells, without_cell) = self.observer.cells();
         let mut counters = self.naming.counters();
         counters.extend([
             ("names_held_records", held as i64),
@@ -333,6 +345,8 @@ impl<'s> Pipeline<'s> {
             ("memory_parsers_bytes", memory_bytes as i64),
             ("memory_held_bytes", self.outlet.held_bytes() as i64),
             ("memory_evicted", memory_evicted as i64),
+            ("sums_cells", cells as i64),
+            ("sums_without_cell", without_cell as i64),
             ("operations_known", operations.known as i64),
             ("operations_other", operations.other as i64),
             ("operations_evicted", operations.evicted as i64),

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// counted in that window.
 const WALK_LEAD_US: i64 = 250_000;
 
+/// Runs of the probes that have begun in a second are over so long behind it.
+const SUMS_LAG_US: i64 = 50_000;
+
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -19,6 +22,8 @@ pub enum Duty {
     Clock,
     /// Begin to walk over all sockets.
     Walk,
+    /// Take what the probes have added up in the second before.
+    Sums,
     /// Say up to when the records are complete.
     Watermark,
     /// Say how the agent is.
@@ -39,6 +44,7 @@ pub struct Schedule {
     flows_interval: Duration,
     watermark_interval: Duration,
     walk_at_us: i64,
+    sums_at_us: i64,
     clock_at: Instant,
     watermark_at: Instant,
     heartbeat_at: Instant,
@@ -51,6 +57,7 @@ impl Schedule {
             flows_interval,
             watermark_interval,
             walk_at_us: next_walk(at.day_us, flows_interval),
+            sums_at_us: next_sums(at.day_us),
             clock_at: at.now + CLOCK_INTERVAL,
             watermark_at: at.now + watermark_interval,
             heartbeat_at: at.now,
@@ -62,6 +69,7 @@ impl Schedule {
         [
             (Duty::Clock, at.now >= self.clock_at),
             (Duty::Walk, at.day_us >= self.walk_at_us),
+            (Duty::Sums, at.day_us >= self.sums_at_us),
             (Duty::Watermark, at.now >= self.watermark_at),
             (Duty::Heartbeat, at.now >= self.heartbeat_at),
         ]
@@ -74,6 +82,7 @@ impl Schedule {
         match duty {
             Duty::Clock => self.clock_at = at.now + CLOCK_INTERVAL,
             Duty::Walk => self.walk_at_us = next_walk(at.day_us, self.flows_interval),
+            Duty::Sums => self.sums_at_us = next_sums(at.day_us),
             Duty::Watermark => self.watermark_at = at.now + self.watermark_interval,
             Duty::Heartbeat => self.heartbeat_at = at.now + HEARTBEAT_INTERVAL,
         }
@@ -84,6 +93,7 @@ impl Schedule {
         match duty {
             Duty::Clock => self.clock_at = at.now,
             Duty::Walk => self.walk_at_us = at.day_us,
+            Duty::Sums => self.sums_at_us = at.day_us,
             Duty::Watermark => self.watermark_at = at.now,
             Duty::Heartbeat => self.heartbeat_at = at.now,
         }
@@ -92,8 +102,9 @@ impl Schedule {
     /// How long there is nothing to do, at most `most`.
     pub fn pause(&self, at: At, most: Duration) -> Duration {
         let until = |instant: Instant| instant.saturating_duration_since(at.now);
-        let walk = Duration::from_micros((self.walk_at_us - at.day_us).max(0).unsigned_abs());
-        let next = [until(self.clock_at), walk, until(self.watermark_at), until(self.heartbeat_at)];
+        let until_day = |day_us: i64| Duration::from_micros((day_us - at.day_us).max(0).unsigned_abs());
+        let (walk, sums) = (until_day(self.walk_at_us), until_day(self.sums_at_us));
+        let next = [until(self.clock_at), walk, sums, until(self.watermark_at), until(self.heartbeat_at)];
         next.into_iter().fold(most, Duration::min)
     }
 }
@@ -129,6 +140,11 @@ fn next_walk(day_us: i64, interval: Duration) -> i64 {
     ((day_us + WALK_LEAD_US).div_euclid(interval_us) + 1) * interval_us - WALK_LEAD_US
 }
 
+/// When to take sums next: when the second's last exchanges have been added.
+fn next_sums(day_us: i64) -> i64 {
+    ((day_us - SUMS_LAG_US).div_euclid(1_000_000) + 1) * 1_000_000 + SUMS_LAG_US
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +165,7 @@ mod tests {
         let at = |ms: u64| At { now: start + Duration::from_millis(ms), day_us: (ms * 1000).cast_signed() };
         for turn_ms in [7, 50, 400, 2_500] {
             let mut schedule = Schedule::new(FLOWS, WATERMARK, at(0));
-            let mut counts = [0_u64; 4];
+            let mut counts = [0_u64; 5];
             for turn in 0..60_000 / turn_ms {
                 let at = at(turn * turn_ms);
                 for duty in schedule.due(at) {
@@ -157,10 +173,11 @@ mod tests {
                     schedule.done(duty, at);
                 }
             }
-            let [clocks, walks, watermarks, heartbeats] = counts;
+            let [clocks, walks, sums, watermarks, heartbeats] = counts;
             assert!((5..=6).contains(&clocks) && (5..=6).contains(&walks), "{counts:?} with turns of {turn_ms} ms");
             let most = 60_000 / (1_000_u64.div_ceil(turn_ms) * turn_ms);
             assert!((most - 1..=most).contains(&watermarks), "{counts:?} with turns of {turn_ms} ms");
+            assert!((most - 1..=60).contains(&sums), "{counts:?} with turns of {turn_ms} ms");
             assert!((8..=12).contains(&heartbeats), "{counts:?} with turns of {turn_ms} ms");
         }
     }
@@ -168,7 +185,8 @@ mod tests {
     #[test]
     fn what_could_not_be_done_stays_due_and_what_was_missed_is_not_made_up_for() {
         let start = Instant::now();
-        let at = |ms: u64| At { now: start + Duration::from_millis(ms), day_us: 0 };
+        // The time of day stands still, far from what is done by it.
+        let at = |ms: u64| At { now: start + Duration::from_millis(ms), day_us: 60_000 };
         let mut schedule = Schedule::new(FLOWS, WATERMARK, at(0));
         schedule.done(Duty::Heartbeat, at(0));
         assert_eq!(schedule.due(at(999)).count(), 0);

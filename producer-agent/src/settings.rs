@@ -27,6 +27,11 @@ pub const KEYS: &[Key] = &[
         "auto",
         "How the calls of sockets are seen: fexit or tracepoint; auto takes fexit where the kernel does",
     ),
+    Key::new(
+        "capture.sums",
+        "auto",
+        "auto has the probes add up the plain exchanges of hot connections, one record a second for each operation; off has a record of each exchange",
+    ),
     Key::new("capture.poll_ms", "50ms", "How long the agent sleeps while little is waiting"),
     Key::new(
         "capture.connections_max",
@@ -93,6 +98,8 @@ pub struct Settings {
     pub observer: ObserverOptions,
     pub naming: naming::Settings,
     pub kernel: String,
+    /// Plain exchanges of hot connections are added up.
+    pub sums: bool,
     /// Bytes that parsers and held records may keep together.
     pub memory_bytes: usize,
     pub poll_interval: Duration,
@@ -190,6 +197,7 @@ impl Settings {
                 }),
             },
             kernel: kernel_text("osrelease"),
+            sums: values.choice("capture.sums", &[("auto", true), ("off", false)]),
             memory_bytes,
             poll_interval: values.duration_ms("capture.poll_ms", 1..=1000),
             flows_interval: values.duration_ms("flows.interval_ms", 500..=600_000),

@@ -98,6 +98,20 @@ impl Lab {
         Ok(self.agent_launched(&self.settings, launch).spawn()?)
     }
 
+    /// The same as it is by default, where exchanges are added up and no path stands as it was asked for.
+    pub fn agent_of_users(&self) -> Result<Child> {
+        let mut command = Command::new(program("headwater-agent")?);
+        command.args(kafka_arguments(&self.settings)).args([
+            "--capture-cgroup",
+            &self.cgroup.path().to_string_lossy(),
+            "--node-name",
+            NODE,
+        ]);
+        let agent = self.agent_launched(&self.settings, command).spawn()?;
+        wait_for("the agent's heartbeat", || Ok(topics::agents(&self.settings).is_ok_and(|all| !all.is_empty())))?;
+        Ok(agent)
+    }
+
     /// Starts the agent without waiting.
     pub fn spawn_agent(&self) -> Result<Child> {
         self.spawn_agent_with(&self.settings)

@@ -32,6 +32,15 @@ pub struct SeenRequest {
     pub remote: String,
 }
 
+/// Gives every record of requests as it is, with what it stands for.
+pub fn each_request(settings: &KafkaSettings, mut to: impl FnMut(Request<'_>)) -> Result<()> {
+    each(settings, Topic::Requests, |cache, value| {
+        let (schema, datum) = cache.open(value)?;
+        to(schema.decode(datum)?);
+        Ok(())
+    })
+}
+
 /// All requests that were published, each by itself.
 ///
 /// # Errors

@@ -8,6 +8,8 @@
 pub const UNDECIDED: u32 = 0;
 /// It speaks in turns, each of which begins with a head: up to [`crate::TURN_BYTES_MAX`] of each turn are copied.
 pub const HEADS: u32 = 1;
+/// As [`HEADS`]; but exchanges that fit a cell of theirs are added up there ([`crate::sums`]), and make no event.
+pub const SUMS: u32 = 3;
 /// Nothing but counters: no call of the socket makes an event any more.
 pub const COUNTERS: u32 = 2;
 

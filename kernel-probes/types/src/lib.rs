@@ -3,9 +3,11 @@
 //! All types are `repr(C)` with fixed widths and no padding; no bool, no Option, no enum read from bytes. Sizes are asserted
 //! at compile time. The logic here is pure and is tested on the host.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod interest;
 pub mod sniff;
+pub mod sums;
 
 /// Kinds of events in the ring buffer: the first 32 bits of each.
 pub mod kind {
@@ -22,6 +24,8 @@ pub mod kind {
     pub const CGROUP: u32 = 5;
     /// [`crate::ProcessEvent`] and its words behind it: a program uses a socket for the first time since its exec(2).
     pub const PROCESS: u32 = 6;
+    /// [`crate::sums::ExchangeEvent`]: an exchange that was to be added up and did not fit.
+    pub const EXCHANGE: u32 = 7;
 }
 
 /// What happened to a cgroup.
@@ -72,6 +76,10 @@ pub mod flag {
     pub const SHARED_RECEIVE: u32 = 4096;
     /// The program closed the socket with bytes unread, so that the kernel sent a reset instead of a FIN.
     pub const ABORTED: u32 = 8192;
+    /// The last exchanges were added up ([`sums`](crate::sums)): all that lies before the next position that is told of has been told.
+    pub const SUMMED: u32 = 16384;
+    /// An exchange is under way that is to be added up.
+    pub const EXCHANGE_OPEN: u32 = 32768;
 }
 
 /// A send or receive call moved bytes. The captured bytes follow it in the ring buffer.
@@ -91,7 +99,9 @@ pub struct DataEvent {
     /// Bytes that the call moved. Where its bytes' place cannot be told, this is how far the direction went on, maybe 0, and
     /// nothing is captured.
     pub length: u32,
-    pub direction: u16,
+    pub direction: u8,
+    /// 1 if all exchanges before these positions were added up: this is the beginning of the next one, or the end.
+    pub resumes: u8,
     pub role: u16,
 }
 
@@ -233,12 +243,13 @@ pub struct SocketState {
     pub reserved: u32,
     /// The first bytes of the current turn, for [`sniff`].
     pub head: sniff::Head,
+    pub open: sums::Open,
 }
 
 const _: () = assert!(size_of::<DataEvent>() == 48);
 const _: () = assert!(size_of::<SocketRecord>() == 168);
 const _: () = assert!(size_of::<SocketEvent>() == 176);
-const _: () = assert!(size_of::<SocketState>() == 208);
+const _: () = assert!(size_of::<SocketState>() == 288);
 const _: () = assert!(size_of::<CgroupEvent>() == 24);
 const _: () = assert!(size_of::<ProcessEvent>() == 112);
 

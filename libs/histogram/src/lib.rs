@@ -57,6 +57,21 @@ impl Histogram {
         }
     }
 
+    /// A histogram of values that were counted elsewhere: `counts` of neighbouring buckets from `first` on, and the sum of all values. The
+    /// extremes are the ends of the outermost buckets.
+    pub fn of_buckets(first: i32, counts: &[u32], sum: u64) -> Histogram {
+        let mut histogram = Histogram::default();
+        let used = |count: &u32| *count > 0;
+        let (Some(from), Some(to)) = (counts.iter().position(used), counts.iter().rposition(used)) else {
+            return histogram;
+        };
+        histogram.offset = first + from as i32;
+        histogram.counts = counts[from..=to].iter().map(|count| i64::from(*count)).collect();
+        histogram.sum = i64::try_from(sum).unwrap_or(i64::MAX);
+        (histogram.min, histogram.max) = (bucket_end(histogram.offset - 1) + 1, bucket_end(first + to as i32));
+        histogram
+    }
+
     /// Adds all counts of another histogram.
     ///
     /// # Errors
@@ -276,6 +291,17 @@ fn bucket_index(value: u64) -> i32 {
     }
     let shifted = value << value.leading_zeros();
     octave * BUCKETS_PER_OCTAVE + BOUNDS.partition_point(|&bound| shifted > bound) as i32
+}
+
+/// The largest value of a bucket.
+fn bucket_end(index: i32) -> i64 {
+    let (octave, within) = (index.div_euclid(BUCKETS_PER_OCTAVE), index.rem_euclid(BUCKETS_PER_OCTAVE) as usize);
+    match BOUNDS.get(within) {
+        _ if octave < 0 => 0,
+        Some(bound) => (bound >> (63 - octave)) as i64,
+        None if octave >= 62 => i64::MAX,
+        None => 1 << (octave + 1),
+    }
 }
 
 /// `floor(2^(63 + k/32))` for k in 1..=31: where the buckets of one octave end, for values shifted to 64 bits.

@@ -1,5 +1,6 @@
 //! What comes out of the ring buffer, as references into it.
 
+use headwater_probe_types::sums::ExchangeEvent;
 use headwater_probe_types::{CgroupEvent, DataEvent, ProcessEvent, SocketEvent, SocketRecord, kind};
 
 /// One event of the probes.
@@ -9,6 +10,8 @@ pub enum Event<'a> {
     Data(DataEvent, &'a [u8]),
     /// No more bytes follow in this direction: the program read the end of the stream, or ended the one that it writes.
     EndOfStream(DataEvent),
+    /// An exchange that was to be added up and did not fit.
+    Exchange(ExchangeEvent),
     Open(SocketRecord),
     Close(SocketRecord),
     /// A cgroup was made, renamed or removed; with its path.
@@ -22,6 +25,7 @@ impl Event<'_> {
     pub fn at_ns(&self) -> Option<u64> {
         match self {
             Event::Data(event, _) | Event::EndOfStream(event) => Some(event.at_ns),
+            Event::Exchange(event) => Some(event.exchange.completed_ns),
             Event::Open(socket) | Event::Close(socket) => Some(socket.at_ns),
             Event::Cgroup(..) | Event::Process(..) => None,
         }
@@ -36,6 +40,7 @@ impl Event<'_> {
                 let captured = bytes.get(size_of::<DataEvent>()..)?.get(..event.captured_bytes as usize)?;
                 Some(if kind == kind::DATA { Event::Data(event, captured) } else { Event::EndOfStream(event) })
             }
+            kind::EXCHANGE => Some(Event::Exchange(read(bytes)?)),
             kind::OPEN => Some(Event::Open(read::<SocketEvent>(bytes)?.socket)),
             kind::CLOSE => Some(Event::Close(read::<SocketEvent>(bytes)?.socket)),
             kind::CGROUP => {
@@ -66,6 +71,8 @@ unsafe impl Plain for DataEvent {}
 unsafe impl Plain for SocketEvent {}
 // SAFETY: as above.
 unsafe impl Plain for SocketRecord {}
+// SAFETY: as above.
+unsafe impl Plain for ExchangeEvent {}
 // SAFETY: as above.
 unsafe impl Plain for CgroupEvent {}
 // SAFETY: as above.

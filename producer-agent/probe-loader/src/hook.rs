@@ -7,7 +7,7 @@ use aya::programs::{BtfTracePoint, FExit, ProgramError};
 use aya::{Btf, Ebpf};
 
 use crate::btf::KernelTypes;
-use crate::{LoadError, chain, program, refused};
+use crate::{LoadError, chain, message, program, refused};
 
 /// How the calls of sockets are seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +136,7 @@ fn attach_function(ebpf: &mut Ebpf, btf: &Btf, name: &str, function: &str) -> Re
 
 /// Not called a lack of rights, also where the kernel does: the tracepoints of the sockets' states were attached before.
 fn refused_function(name: &'static str, error: &ProgramError) -> LoadError {
-    LoadError::Refused { name, message: chain(error) }
+    LoadError::Refused { name, message: message(&chain(error)) }
 }
 
 #[cfg(test)]

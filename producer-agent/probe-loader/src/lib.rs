@@ -10,6 +10,8 @@ mod event;
 mod hook;
 mod interests;
 mod layout;
+mod mapped;
+mod sums;
 mod walk;
 
 use std::fs;
@@ -28,6 +30,7 @@ use headwater_probe_types::{FILTER_PATH_BYTES, count};
 pub use hook::Hook;
 pub use interests::Interests;
 pub use layout::Machine;
+pub use sums::{Fits, SumTable, Taken};
 pub use walk::Walk;
 use walk::walk_failed;
 
@@ -80,6 +83,7 @@ pub struct Probes {
     counts: PerCpuArray<MapData, u64>,
     hierarchies: Vec<Hierarchy>,
     interests: Option<Interests>,
+    sums: Option<SumTable>,
     hook: Hook,
     not_fexit_because: Option<String>,
     unknown_events: u64,
@@ -157,12 +161,18 @@ impl Probes {
         let ring = RingBuf::try_from(ring).map_err(map_error)?;
         let counts = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTS")?).map_err(map_error)?;
         let interests = Some(Interests::map(&take_map(&mut ebpf, "INTERESTS")?)?);
-        Ok(Probes { ebpf, ring, counts, hierarchies, interests, hook, not_fexit_because, unknown_events: 0 })
+        let sums = Some(SumTable::map(&take_map(&mut ebpf, "CELLS_OF_SUMS")?, &take_map(&mut ebpf, "DAY_OFFSET")?)?);
+        Ok(Probes { ebpf, ring, counts, hierarchies, interests, sums, hook, not_fexit_because, unknown_events: 0 })
     }
 
     /// Where to say what is wanted of each connection. None if it was taken already.
     pub fn take_interests(&mut self) -> Option<Interests> {
         self.interests.take()
+    }
+
+    /// Where plain exchanges are added up. None if it was taken already.
+    pub fn take_sums(&mut self) -> Option<SumTable> {
+        self.sums.take()
     }
 
     /// How the calls of sockets are seen.
@@ -320,7 +330,13 @@ fn refused(name: &'static str, tracepoint: &'static str, error: aya::programs::P
     if matches!(error, aya::programs::ProgramError::Btf(_)) {
         return LoadError::NoTracepoint(tracepoint);
     }
-    not_permitted(&error).unwrap_or_else(|| LoadError::Refused { name, message: chain(&error) })
+    not_permitted(&error).unwrap_or_else(|| LoadError::Refused { name, message: message(&chain(&error)) })
+}
+
+/// aya names the verifier's output also where there is none.
+fn message(chain: &str) -> String {
+    let chain = chain.trim_end();
+    chain.strip_suffix("Verifier output:").unwrap_or(chain).trim_end().to_owned()
 }
 
 fn object_error(error: aya::EbpfError) -> LoadError {

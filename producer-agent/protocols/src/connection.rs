@@ -66,6 +66,20 @@ impl<P: Protocol> Connection<P> {
         }
     }
 
+    /// All exchanges before these positions were told of elsewhere: the next one begins here. What is open all the same is lost.
+    pub fn resume(&mut self, request: Position, response: Position, sink: &mut Sink<'_>) {
+        if self.recognition() != Recognition::Recognised {
+            return;
+        }
+        let resumed = self.protocol.resumed(request, response);
+        if !self.is_idle() {
+            self.close(self.now_ns, CloseReason::Unobserved, sink);
+        }
+        self.early = None;
+        self.protocol = resumed;
+        self.protocol.set_time(self.now_ns);
+    }
+
     /// A side has ended its stream, and all that it said was seen. `by` is the side that ended its own first.
     pub fn end_of_stream(&mut self, direction: Direction, at_ns: u64, by: Side, sink: &mut Sink<'_>) {
         self.set_time(at_ns);

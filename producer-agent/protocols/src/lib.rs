@@ -69,6 +69,13 @@ impl Parser {
         }
     }
 
+    /// All exchanges before these positions were told of elsewhere: the next one begins here. What is open all the same is lost.
+    pub fn resume(&mut self, request: Position, response: Position, sink: &mut Sink<'_>) {
+        match self {
+            Self::Http1(connection) => connection.resume(request, response, sink),
+        }
+    }
+
     /// A side has ended its stream, and all that it said was seen. `by` is the side that ended its own first.
     pub fn end_of_stream(&mut self, direction: Direction, at_ns: u64, by: Side, sink: &mut Sink<'_>) {
         match self {

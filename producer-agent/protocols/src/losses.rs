@@ -14,6 +14,11 @@ impl Losses {
         Self { recognition: Recognition::Undecided, deferred: None }
     }
 
+    /// Of a connection that is known to speak the protocol.
+    pub fn recognised() -> Self {
+        Self { recognition: Recognition::Recognised, deferred: None }
+    }
+
     pub fn recognition(&self) -> Recognition {
         self.recognition
     }

@@ -22,6 +22,10 @@ pub trait Protocol {
     /// The first that is heard of a direction is that it stands here. Only at [`Position::START`] is it certain what comes next.
     fn begin(&mut self, direction: Direction, position: Position);
 
+    /// The same connection, recognised, at a place where the next exchange begins: what was before has been told of elsewhere.
+    #[must_use]
+    fn resumed(&self, request: Position, response: Position) -> Self;
+
     /// The time of what was fed last. It never decreases.
     fn set_time(&mut self, now_ns: u64);
 

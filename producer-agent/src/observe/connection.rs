@@ -9,6 +9,8 @@ use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
 use headwater_workload::names::CgroupKey;
 
+use super::SocketKey;
+use super::sums::Heat;
 use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
 
@@ -22,6 +24,10 @@ pub struct Connection {
     /// Exchanges since the last flow record, and those of them that failed.
     pub requests: i64,
     pub errors: i64,
+    /// Whether its exchanges are, or will be, added up.
+    pub heat: Heat,
+    /// An exchange was under way at the last walk that is to be added up.
+    pub is_open_in_probes: bool,
     /// What the parser had allocated when that was last booked.
     pub kept_bytes: usize,
     /// The number of the last walk over all sockets during or after which something was seen of it.
@@ -49,6 +55,7 @@ impl Service {
 
 /// What stays the same, as the records spell it.
 pub struct Identity {
+    pub socket: SocketKey,
     pub connection_id: String,
     pub side: Side,
     pub owner: Rc<Owner>,
@@ -78,6 +85,7 @@ impl Connection {
             if is_client { (Side::Client, ProtocolSide::Client) } else { (Side::Server, ProtocolSide::Server) };
         Connection {
             identity: Identity {
+                socket: (socket.connection_id, socket.role),
                 connection_id: published_id(socket.connection_id).to_string(),
                 side,
                 owner: owners.of(socket),
@@ -98,6 +106,8 @@ impl Connection {
             },
             requests: 0,
             errors: 0,
+            heat: Heat::default(),
+            is_open_in_probes: false,
             kept_bytes: 0,
             seen_in_walk: walk,
             walked_in: 0,
@@ -114,7 +124,7 @@ impl Connection {
             Recognition::Undecided => None,
             Recognition::Recognised => {
                 self.protocol = Some(self.parser.protocol());
-                Some(interest::HEADS)
+                Some(if self.heat.has_cells() { interest::SUMS } else { interest::HEADS })
             }
             Recognition::Foreign => Some(interest::COUNTERS),
         }

@@ -9,6 +9,7 @@ mod failed;
 mod flow;
 mod pressure;
 mod request;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -17,17 +18,22 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use headwater_probe_loader::Event;
-use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, role};
+use headwater_probe_loader::types::sums::ExchangeEvent;
+use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, interest, role};
 use headwater_protocols::operation::{Bounds, Counts as OperationCounts, Operations};
-use headwater_protocols::{CloseReason, Direction, Options, Position, Segment, Side as ProtocolSide};
+use headwater_protocols::{CloseReason, Direction, Options, Parser, Position, Segment, Side as ProtocolSide, Sink};
 use headwater_schemas::records::{Flow, Request, Side};
 use rustc_hash::FxHashMap;
 
 use crate::clock::Clock;
 use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
-use connection::{Connection, Service};
+use connection::Connection;
 use failed::Failed;
+use request::Shared;
+use sums::Summaries;
+
+pub use sums::Cells;
 
 /// What comes out of the observer.
 pub enum Output<'a> {
@@ -81,34 +87,38 @@ const UNSEEN_WALKS_MAX: u64 = 12;
 
 /// The state of all connections under capture.
 pub struct Observer {
-    options: ObserverOptions,
+    shared: Shared,
     connections: FxHashMap<SocketKey, Connection>,
     owners: Owners,
-    operations: Operations<Service>,
     failed: Failed,
     shares: Shares,
     /// Connections whose open exchanges were given up for want of memory.
     evicted: u64,
     /// What others keep of `memory_bytes`.
     kept_elsewhere_bytes: usize,
-    clock: Clock,
     /// The number of the newest walk over all sockets; 0 before the first.
     walk: u64,
     interests: Vec<Interest>,
 }
 
 impl Observer {
-    pub fn new(options: ObserverOptions, clock: Clock) -> Observer {
+    /// Without cells, each exchange is a record.
+    pub fn new(options: ObserverOptions, cells: Option<Box<dyn Cells>>, clock: Clock) -> Observer {
+        let bounds = Bounds { names_max: options.operations_max, ..Bounds::default() };
         Observer {
             connections: FxHashMap::default(),
             owners: Owners::new(options.name_wait),
-            operations: Operations::new(Bounds { names_max: options.operations_max, ..Bounds::default() }),
-            options,
+            shared: Shared {
+                options,
+                operations: Operations::new(bounds),
+                sums: Summaries::new(cells),
+                clock,
+                hot: Vec::new(),
+            },
             failed: Failed::default(),
             shares: Shares::default(),
             evicted: 0,
             kept_elsewhere_bytes: 0,
-            clock,
             walk: 0,
             interests: Vec::new(),
         }
@@ -121,7 +131,8 @@ impl Observer {
 
     /// Takes over a newly measured offset between the clocks.
     pub fn set_clock(&mut self, clock: Clock) {
-        self.clock = clock;
+        self.shared.clock = clock;
+        self.shared.sums.set_day_offset(clock.offset_ns());
     }
 
     /// The owners of the connections' sockets.
@@ -136,7 +147,7 @@ impl Observer {
 
     /// How many operations are known, and how many had no room.
     pub fn operations(&self) -> OperationCounts {
-        self.operations.counts()
+        self.shared.operations.counts()
     }
 
     /// Takes one event.
@@ -144,6 +155,7 @@ impl Observer {
         match event {
             Event::Data(data, captured) => self.data(&data, captured, out),
             Event::EndOfStream(data) => self.end_of_stream(&data, out),
+            Event::Exchange(exchange) => self.single(&exchange, out),
             Event::Open(socket) => {
                 self.connection(&socket, out);
             }
@@ -155,10 +167,11 @@ impl Observer {
 
     /// Takes one socket of a walk over all, which publishes what its connection did since the last one.
     pub fn walked(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
-        let (walk, clock) = (self.walk, self.clock);
-        let node = self.options.node.clone();
+        let (walk, clock) = (self.walk, self.shared.clock);
+        let node = self.shared.options.node.clone();
         let Some(connection) = self.connection(socket, out) else { return };
         connection.seen_in_walk = walk;
+        connection.is_open_in_probes = socket.flags & flag::EXCHANGE_OPEN != 0;
         // A socket that several processes hold comes several times.
         if std::mem::replace(&mut connection.walked_in, walk) != walk {
             flow::progress(connection, socket, &node, clock, out);
@@ -172,13 +185,16 @@ impl Observer {
 
     /// Ends a walk: connections of which nothing was seen for long are given up.
     pub fn end_walk(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
-        let (walk, clock) = (self.walk, self.clock);
-        let (options, operations, shares) = (&self.options, &mut self.operations, &mut self.shares);
+        let walk = self.walk;
+        let (shared, shares) = (&mut self.shared, &mut self.shares);
         self.connections.retain(|_, connection| {
             let keep = walk.saturating_sub(connection.seen_in_walk) <= UNSEEN_WALKS_MAX;
             if !keep {
                 connection.book_end(shares);
-                request::close(connection, now_ns, CloseReason::Unobserved, options, operations, clock, out);
+                end_sums(connection, shared, out);
+                request::feed(connection, shared, out, |parser, sink| {
+                    parser.close(now_ns, CloseReason::Unobserved, sink);
+                });
                 out(Output::FlowsDropped("close_missed", 1));
             }
             keep
@@ -189,17 +205,58 @@ impl Observer {
     /// Ends all parsers, since the capture ends: what is open is counted.
     pub fn finish(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         self.tell_failed(now_ns, out);
-        let clock = self.clock;
         for connection in self.connections.values_mut() {
-            request::close(
-                connection,
-                now_ns,
-                CloseReason::Unobserved,
-                &self.options,
-                &mut self.operations,
-                clock,
-                out,
-            );
+            end_sums(connection, &mut self.shared, out);
+            if connection.is_open_in_probes {
+                out(Output::RequestsDropped("unfinished", 1));
+            }
+            request::feed(connection, &mut self.shared, out, |parser, sink| {
+                parser.close(now_ns, CloseReason::Unobserved, sink);
+            });
+        }
+    }
+
+    /// Publishes what was added up in seconds of the day before this time's.
+    pub fn take_sums(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
+        let second = self.shared.clock.epoch_us(now_ns).div_euclid(1_000_000).unsigned_abs();
+        let takings = self.shared.sums.take(second);
+        for (socket, summed) in takings.summed {
+            match self.connections.get_mut(&socket) {
+                Some(connection) => request::sums(connection, &summed, &self.shared, out),
+                None => out(Output::RequestsDropped("connection_unknown", summed.exchanges)),
+            }
+        }
+        for ((connection_id, role), key) in takings.cold {
+            let Some(connection) = self.connections.get_mut(&(connection_id, role)) else { continue };
+            connection.heat.cool(key);
+            if !connection.heat.has_cells() {
+                self.interests.push(Interest { connection_id, role: u32::from(role), interest: interest::HEADS });
+            }
+        }
+    }
+
+    /// Up to this time (microseconds since the epoch) all that was added up has been published; none if nothing is.
+    pub fn sums_taken_to_us(&self) -> Option<i64> {
+        Some((self.shared.sums.taken_to_second()? as i64).saturating_mul(1_000_000))
+    }
+
+    /// Cells in use, and how often an operation found none.
+    pub fn cells(&self) -> (usize, u64) {
+        (self.shared.sums.count(), self.shared.sums.without_cell)
+    }
+
+    /// An exchange that was to be added up and did not fit.
+    fn single(&mut self, event: &ExchangeEvent, out: &mut impl FnMut(Output<'_>)) {
+        let socket = (event.connection_id, event.role as u16);
+        let Some(connection) = self.connections.get_mut(&socket) else {
+            out(Output::RequestsDropped("connection_unknown", 1));
+            return;
+        };
+        connection.seen_in_walk = self.walk;
+        if request::single(connection, event, &mut self.shared, out) {
+            self.shared.sums.not_plain(&mut connection.heat);
+            let (connection_id, role) = (event.connection_id, event.role);
+            self.interests.push(Interest { connection_id, role, interest: interest::HEADS });
         }
     }
 
@@ -223,7 +280,14 @@ impl Observer {
             other_position: Position(event.other_position),
         };
         let (way, before) = (direction_of(event), connection.parser.recognition());
-        request::segment(connection, way, &segment, &self.options, &mut self.operations, self.clock, out);
+        if event.resumes != 0 {
+            let [request, response] = positions(event);
+            request::feed(connection, &mut self.shared, out, |parser, sink| parser.resume(request, response, sink));
+        }
+        request::feed(connection, &mut self.shared, out, |parser, sink| parser.segment(way, &segment, sink));
+        for (connection_id, role) in self.shared.hot.drain(..) {
+            self.interests.push(Interest { connection_id, role: u32::from(role), interest: interest::SUMS });
+        }
         if let Some(interest) = connection.decide(before) {
             self.interests.push(Interest { connection_id: event.connection_id, role: u32::from(event.role), interest });
         }
@@ -238,11 +302,13 @@ impl Observer {
             return;
         }
         if let Some(connection) = self.connections.get_mut(&(event.connection_id, event.role)) {
-            let positions =
-                [(Direction::Request, Position(event.other_position)), (Direction::Response, Position(event.position))];
-            request::reached(connection, positions, &self.options, &mut self.operations, self.clock, out);
+            let [request, response] = positions(event);
             let by = if event.length == 0 { ProtocolSide::Server } else { ProtocolSide::Client };
-            request::end_of_response(connection, event.at_ns, by, &self.options, &mut self.operations, self.clock, out);
+            let resumes = event.resumes != 0;
+            request::feed(connection, &mut self.shared, out, |parser, sink| {
+                reach(parser, [request, response], resumes, sink);
+                parser.end_of_stream(Direction::Response, event.at_ns, by, sink);
+            });
             connection.book_memory(&mut self.shares);
         }
     }
@@ -257,12 +323,15 @@ impl Observer {
             Side::Client => (socket.sent_bytes, socket.received_bytes),
             Side::Server => (socket.received_bytes, socket.sent_bytes),
         };
-        let positions = [(Direction::Request, Position(to_server)), (Direction::Response, Position(to_client))];
-        request::reached(&mut connection, positions, &self.options, &mut self.operations, self.clock, out);
+        end_sums(&mut connection, &mut self.shared, out);
         connection.book_end(&mut self.shares);
+        let resumes = socket.flags & flag::SUMMED != 0;
         let reason = flow::close_reason(socket);
-        request::close(&mut connection, socket.at_ns, reason, &self.options, &mut self.operations, self.clock, out);
-        flow::last(&mut connection, socket, 1, &self.options.node, self.clock, out);
+        request::feed(&mut connection, &mut self.shared, out, |parser, sink| {
+            reach(parser, [Position(to_server), Position(to_client)], resumes, sink);
+            parser.close(socket.at_ns, reason, sink);
+        });
+        flow::last(&mut connection, socket, 1, &self.shared.options.node, self.shared.clock, out);
     }
 
     fn never_established(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
@@ -289,15 +358,15 @@ impl Observer {
         owner: &Rc<Owner>,
         out: &mut impl FnMut(Output<'_>),
     ) {
-        let mut connection = Connection::new(socket, self.walk, &mut self.owners, &self.options.protocols);
-        connection.identity.connection_id = failed::name(&self.options.node, socket).to_string();
+        let mut connection = Connection::new(socket, self.walk, &mut self.owners, &self.shared.options.protocols);
+        connection.identity.connection_id = failed::name(&self.shared.options.node, socket).to_string();
         connection.identity.owner = Rc::clone(owner);
-        flow::last(&mut connection, socket, count, &self.options.node, self.clock, out);
+        flow::last(&mut connection, socket, count, &self.shared.options.node, self.shared.clock, out);
     }
 
     /// The connection of a socket, made if it is new and there is room.
     fn connection(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) -> Option<&mut Connection> {
-        let full = self.connections.len() >= self.options.connections_max;
+        let full = self.connections.len() >= self.shared.options.connections_max;
         match self.connections.entry((socket.connection_id, socket.role)) {
             Entry::Occupied(entry) => {
                 let connection = entry.into_mut();
@@ -309,10 +378,37 @@ impl Observer {
                 None
             }
             Entry::Vacant(entry) => {
-                let protocols = &self.options.protocols;
+                let protocols = &self.shared.options.protocols;
                 Some(entry.insert(Connection::new(socket, self.walk, &mut self.owners, protocols)))
             }
         }
+    }
+}
+
+/// Publishes what was added up of a connection that has ended.
+fn end_sums(connection: &mut Connection, shared: &mut Shared, out: &mut impl FnMut(Output<'_>)) {
+    let mut all = Vec::new();
+    shared.sums.end(&mut connection.heat, |summed| all.push(summed));
+    for summed in all {
+        request::sums(connection, &summed, shared, out);
+    }
+}
+
+/// How far both directions got, where a connection ends. What was moved past the hooks is known to be missing, but not what was added up.
+fn reach(parser: &mut Parser, [request, response]: [Position; 2], was_summed: bool, sink: &mut Sink<'_>) {
+    if was_summed {
+        return parser.resume(request, response, sink);
+    }
+    parser.unseen(Direction::Request, request, sink);
+    parser.unseen(Direction::Response, response, sink);
+}
+
+/// Where request and response stand before an event.
+fn positions(event: &DataEvent) -> [Position; 2] {
+    let (own, other) = (Position(event.position), Position(event.other_position));
+    match direction_of(event) {
+        Direction::Request => [own, other],
+        Direction::Response => [other, own],
     }
 }
 

@@ -24,7 +24,7 @@ impl Observer {
 
     /// Gives up as much as is too much.
     pub(super) fn keep_to_memory(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
-        let bytes_max = self.options.memory_bytes.saturating_sub(self.kept_elsewhere_bytes);
+        let bytes_max = self.shared.options.memory_bytes.saturating_sub(self.kept_elsewhere_bytes);
         if self.shares.total_bytes() <= bytes_max {
             return;
         }
@@ -45,12 +45,12 @@ impl Observer {
     fn give_up(&mut self, key: SocketKey, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         self.evicted += 1;
-        request::give_up(connection, now_ns, &self.options, &mut self.operations, self.clock, out);
+        request::give_up(connection, now_ns, &mut self.shared, out);
         let side = match connection.identity.side {
             Side::Client => ProtocolSide::Client,
             Side::Server => ProtocolSide::Server,
         };
-        connection.parser = Parser::new(side, &self.options.protocols);
+        connection.parser = Parser::new(side, &self.shared.options.protocols);
         connection.book_memory(&mut self.shares);
     }
 }

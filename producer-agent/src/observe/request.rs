@@ -1,120 +1,56 @@
-//! Feeds a connection's parser and turns its exchanges into [`Request`] records.
+//! Feeds a connection's parser, and turns its exchanges and those that the probes added up into [`Request`] records.
 
+use headwater_probe_loader::types::sums::{ExchangeEvent, Last, reason};
 use headwater_protocols::operation::{Asked, Operations};
-use headwater_protocols::{
-    CloseReason, Direction, Event, Exchange, Failure, Kind, LossReason, Outcome, Position, Segment, Side,
-};
-use headwater_schemas::records::{self, Request};
+use headwater_protocols::{CloseReason, Event, Exchange, Failure, Kind, LossReason, Outcome, Parser, Sink};
+use headwater_schemas::records::{self, Request, Sums};
 
 use super::connection::{Connection, Identity, Service};
-use super::{ObserverOptions, Output, Paths};
+use super::sums::{Heat, Single, Summaries, Summed};
+use super::{ObserverOptions, Output, Paths, SocketKey};
 use crate::clock::Clock;
 
-/// What an exchange carries beside itself.
-struct Context<'a> {
-    identity: &'a Identity,
-    protocol: &'static str,
-    options: &'a ObserverOptions,
-    clock: Clock,
+const SECOND_US: i64 = 1_000_000;
+
+/// What all connections share.
+pub struct Shared {
+    pub options: ObserverOptions,
+    pub operations: Operations<Service>,
+    pub sums: Summaries,
+    pub clock: Clock,
+    /// Connections whose exchanges are to be added up from now on.
+    pub hot: Vec<SocketKey>,
 }
 
-/// Bytes of a connection.
-pub fn segment(
+/// Feeds the parser of a connection; what it finds goes out.
+pub fn feed(
     connection: &mut Connection,
-    way: Direction,
-    segment: &Segment<'_>,
-    options: &ObserverOptions,
-    operations: &mut Operations<Service>,
-    clock: Clock,
+    shared: &mut Shared,
     out: &mut impl FnMut(Output<'_>),
+    with: impl FnOnce(&mut Parser, &mut Sink<'_>),
 ) {
-    let Connection { identity, parser, requests, errors, .. } = connection;
-    let context = Context { identity, protocol: parser.protocol(), options, clock };
-    parser.segment(way, segment, &mut |event| publish(&event, &context, operations, requests, errors, out));
-}
-
-/// How far both directions got, where a connection ends: what was moved past the hooks is known to be missing.
-pub fn reached(
-    connection: &mut Connection,
-    positions: [(Direction, Position); 2],
-    options: &ObserverOptions,
-    operations: &mut Operations<Service>,
-    clock: Clock,
-    out: &mut impl FnMut(Output<'_>),
-) {
-    let Connection { identity, parser, requests, errors, .. } = connection;
-    let context = Context { identity, protocol: parser.protocol(), options, clock };
-    for (direction, to) in positions {
-        parser.unseen(direction, to, &mut |event| publish(&event, &context, operations, requests, errors, out));
-    }
-}
-
-/// The end of the server's stream, all of which was seen; `by` ended its own first.
-pub fn end_of_response(
-    connection: &mut Connection,
-    at_ns: u64,
-    by: Side,
-    options: &ObserverOptions,
-    operations: &mut Operations<Service>,
-    clock: Clock,
-    out: &mut impl FnMut(Output<'_>),
-) {
-    let Connection { identity, parser, requests, errors, .. } = connection;
-    let context = Context { identity, protocol: parser.protocol(), options, clock };
-    parser.end_of_stream(Direction::Response, at_ns, by, &mut |event| {
-        publish(&event, &context, operations, requests, errors, out);
-    });
-}
-
-/// The end of a connection, or of its capture.
-pub fn close(
-    connection: &mut Connection,
-    at_ns: u64,
-    reason: CloseReason,
-    options: &ObserverOptions,
-    operations: &mut Operations<Service>,
-    clock: Clock,
-    out: &mut impl FnMut(Output<'_>),
-) {
-    let Connection { identity, parser, requests, errors, .. } = connection;
-    let context = Context { identity, protocol: parser.protocol(), options, clock };
-    parser.close(at_ns, reason, &mut |event| publish(&event, &context, operations, requests, errors, out));
-}
-
-/// What is open on a connection has no room any more: it is missing.
-pub fn give_up(
-    connection: &mut Connection,
-    at_ns: u64,
-    options: &ObserverOptions,
-    operations: &mut Operations<Service>,
-    clock: Clock,
-    out: &mut impl FnMut(Output<'_>),
-) {
-    close(connection, at_ns, CloseReason::Unobserved, options, operations, clock, &mut |output| match output {
-        Output::RequestsDropped(_, count) => out(Output::RequestsDropped("memory_full", count)),
-        other => out(other),
-    });
-}
-
-fn publish(
-    event: &Event<'_>,
-    context: &Context<'_>,
-    operations: &mut Operations<Service>,
-    requests: &mut i64,
-    errors: &mut i64,
-    out: &mut impl FnMut(Output<'_>),
-) {
-    match event {
+    let Connection { identity, parser, requests, errors, heat, .. } = connection;
+    let protocol = parser.protocol();
+    with(parser, &mut |event| match event {
         Event::Exchange(exchange) => {
             *requests += 1;
             *errors += i64::from(exchange.outcome.is_error());
-            record(exchange, context, operations, out);
+            record(&exchange, identity, protocol, heat, shared, out);
         }
         Event::Loss(loss) if is_missing_request(loss.reason) => {
             out(Output::RequestsDropped(loss.reason.as_str(), loss.count));
         }
         Event::Loss(_) => {}
-    }
+    });
+}
+
+/// What is open on a connection has no room any more: it is missing.
+pub fn give_up(connection: &mut Connection, at_ns: u64, shared: &mut Shared, out: &mut impl FnMut(Output<'_>)) {
+    let mut out = |output: Output<'_>| match output {
+        Output::RequestsDropped(_, count) => out(Output::RequestsDropped("memory_full", count)),
+        other => out(other),
+    };
+    feed(connection, shared, &mut out, |parser, sink| parser.close(at_ns, CloseReason::Unobserved, sink));
 }
 
 /// Whether a loss means that a request happened of which there will be no record.
@@ -133,11 +69,13 @@ fn kind(exchange: &Exchange<'_>) -> records::Kind {
 
 fn record(
     exchange: &Exchange<'_>,
-    context: &Context<'_>,
-    operations: &mut Operations<Service>,
+    identity: &Identity,
+    protocol: &'static str,
+    heat: &mut Heat,
+    shared: &mut Shared,
     out: &mut impl FnMut(Output<'_>),
 ) {
-    let Context { identity, protocol, options, clock } = context;
+    let Shared { options, operations, sums, clock, hot } = shared;
     let started_ns = exchange.request_started_ns;
     let ended_ns = exchange.response_ended_ns.filter(|_| exchange.failure.is_none()).unwrap_or(exchange.completed_ns);
     let since_start = |at_ns: u64| at_ns.saturating_sub(started_ns) as i64;
@@ -148,9 +86,8 @@ fn record(
         at_ns: exchange.completed_ns,
     };
     let operation = operations.of(&Service { protocol, ..identity.service }, &asked);
+    let path = if options.paths == Paths::Full { exchange.path } else { operation.path };
     let request = Request {
-        connection_id: &identity.connection_id,
-        side: identity.side,
         request_position: exchange.request_position.0 as i64,
         started_at_us: clock.epoch_us(started_ns),
         completed_at_us: clock.epoch_us(exchange.completed_ns),
@@ -159,16 +96,143 @@ fn record(
         protocol,
         kind: kind(exchange),
         method: exchange.method,
-        path: if options.paths == Paths::Full { exchange.path } else { operation.path },
+        path,
         operation: operation.name,
         status: exchange.status.map_or(0, i32::from),
         error: exchange.outcome.is_error(),
         failure: exchange.failure.map(Failure::as_str),
         request_bytes: exchange.request_bytes as i64,
         response_bytes: exchange.response_bytes as i64,
+        ..of_connection(identity, &options.node)
+    };
+    out(Output::Request(request, &identity.owner));
+    // A path that is published as it is cannot stand for others.
+    if options.paths == Paths::Templated && sums.told(heat, identity.socket, exchange, path, operation.name) {
+        hot.push(identity.socket);
+    }
+}
+
+/// An exchange that the probes told of themselves. Says whether their connection was not plain after all.
+pub fn single(
+    connection: &mut Connection,
+    event: &ExchangeEvent,
+    shared: &mut Shared,
+    out: &mut impl FnMut(Output<'_>),
+) -> bool {
+    let last = &event.exchange;
+    let known = Summaries::single(&connection.heat, event.key, event.status, last.response_bytes);
+    match (event.reason, known) {
+        (reason::UNFIT, Some(single)) => publish(connection, &single, last, None, shared, out),
+        (reason::AT_END, Some(single)) if single.is_of_its_size => {
+            publish(connection, &single, last, None, shared, out);
+        }
+        (reason::UNANSWERED, Some(single)) => {
+            publish(connection, &single, last, Some(Failure::NoResponse), shared, out);
+        }
+        // Whether its answer was whole is not known.
+        (reason::AT_END, _) => out(Output::RequestsDropped(LossReason::Unfinished.as_str(), 1)),
+        (reason::OVERTAKEN, _) => out(Output::RequestsDropped("overtaken", 2)),
+        _ => out(Output::RequestsDropped("not_plain", 1)),
+    }
+    event.reason == reason::NOT_PLAIN
+}
+
+fn publish(
+    connection: &mut Connection,
+    single: &Single,
+    last: &Last,
+    failure: Option<Failure>,
+    shared: &Shared,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    let error = failure.is_some() || single.status >= 500;
+    connection.requests += 1;
+    connection.errors += i64::from(error);
+    let identity = &connection.identity;
+    let common = &single.common;
+    let request = Request {
+        protocol: common.protocol,
+        method: &common.method,
+        path: &common.path,
+        operation: &common.operation,
+        status: i32::from(single.status),
+        error,
+        failure: failure.map(Failure::as_str),
+        ..of_last(last, identity, shared)
+    };
+    out(Output::Request(request, &identity.owner));
+}
+
+/// What was added up of one operation in one second.
+pub fn sums(connection: &mut Connection, summed: &Summed, shared: &Shared, out: &mut impl FnMut(Output<'_>)) {
+    let exchanges = i64::try_from(summed.exchanges).unwrap_or(i64::MAX);
+    let common = &summed.common;
+    let error = common.status >= 500;
+    connection.requests += exchanges;
+    connection.errors += if error { exchanges } else { 0 };
+    let identity = &connection.identity;
+    let last = of_last(&summed.last, identity, shared);
+    let second_us = (summed.second as i64).saturating_mul(SECOND_US);
+    let request = Request {
+        // The clock may have been measured anew since the probes chose the second.
+        completed_at_us: last.completed_at_us.clamp(second_us, second_us + SECOND_US - 1),
+        protocol: common.protocol,
+        method: &common.method,
+        path: &common.path,
+        operation: &common.operation,
+        status: i32::from(common.status),
+        error,
+        weight: exchanges,
+        sums: Some(Box::new(Sums {
+            from_position: summed.first_position as i64,
+            request_bytes: summed.request_bytes as i64,
+            response_bytes: summed.response_bytes as i64,
+            duration_ns: summed.duration_ns.clone(),
+        })),
+        ..last
+    };
+    out(Output::Request(request, &identity.owner));
+}
+
+/// The fields that the probes know of an exchange.
+fn of_last<'a>(last: &Last, identity: &'a Identity, shared: &'a Shared) -> Request<'a> {
+    let ended_ns = if last.answered_ns == 0 { last.completed_ns } else { last.ended_ns };
+    let since_start = |at_ns: u64| at_ns.saturating_sub(last.started_ns) as i64;
+    Request {
+        request_position: last.position as i64,
+        started_at_us: shared.clock.epoch_us(last.started_ns),
+        completed_at_us: shared.clock.epoch_us(last.completed_ns),
+        duration_ns: since_start(ended_ns),
+        time_to_first_byte_ns: if last.answered_ns == 0 { -1 } else { since_start(last.answered_ns) },
+        request_bytes: last.request_bytes as i64,
+        response_bytes: last.response_bytes as i64,
+        ..of_connection(identity, &shared.options.node)
+    }
+}
+
+/// The fields that are the connection's; those of an exchange are still to be filled in.
+fn of_connection<'a>(identity: &'a Identity, node: &'a str) -> Request<'a> {
+    Request {
+        connection_id: &identity.connection_id,
+        side: identity.side,
+        request_position: 0,
+        started_at_us: 0,
+        completed_at_us: 0,
+        duration_ns: 0,
+        time_to_first_byte_ns: -1,
+        protocol: "",
+        kind: records::Kind::Call,
+        method: "",
+        path: "",
+        operation: "",
+        status: 0,
+        error: false,
+        failure: None,
+        request_bytes: 0,
+        response_bytes: 0,
         weight: 1,
         sums: None,
-        node: &options.node,
+        node,
         cluster: "",
         namespace: "",
         workload_kind: "",
@@ -180,6 +244,5 @@ fn record(
         local_port: i32::from(identity.local_port),
         remote_address: &identity.remote_address,
         remote_port: i32::from(identity.remote_port),
-    };
-    out(Output::Request(request, &identity.owner));
+    }
 }

@@ -34,7 +34,7 @@ impl Bench {
             name_wait: Duration::from_secs(1),
             protocols: Options::default(),
         };
-        Bench { observer: Observer::new(options, Clock::measure()), seen: Vec::new() }
+        Bench { observer: Observer::new(options, None, Clock::measure()), seen: Vec::new() }
     }
 
     fn event(&mut self, event: Event<'_>) {
@@ -94,7 +94,8 @@ fn data(role: u32, direction: u32, at_ns: u64, length: usize, other: usize) -> D
         position: 0,
         other_position: other as u64,
         length: length as u32,
-        direction: direction as u16,
+        direction: direction as u8,
+        resumes: 0,
         role: role as u16,
     }
 }

@@ -78,8 +78,8 @@ impl Outlet {
     /// Takes what the observer gives.
     pub fn take(&mut self, output: Output<'_>, ledger: &mut Ledger) {
         match output {
-            Output::Request(..) if self.requests_limit.check().is_err() => {
-                ledger.dropped(Stream::Requests, "rate_limited", 1);
+            Output::Request(request, _) if self.requests_limit.check().is_err() => {
+                ledger.dropped(Stream::Requests, "rate_limited", request.weight.unsigned_abs());
             }
             Output::Request(request, owner) => match owner.named() {
                 Some(named) => self.request(request, &named, ledger),
@@ -189,12 +189,13 @@ impl Outlet {
 
     fn request<'a>(&mut self, mut request: Request<'a>, named: &'a Named, ledger: &mut Ledger) {
         named.fill_request(&mut request);
-        self.record(Stream::Requests, request.connection_id, &request, ledger);
+        let weight = request.weight.unsigned_abs();
+        self.record(Stream::Requests, request.connection_id, &request, weight, ledger);
     }
 
     fn flow<'a>(&mut self, mut flow: Flow<'a>, named: &'a Named, ledger: &mut Ledger) {
         named.fill_flow(&mut flow);
-        self.record(Stream::Flows, flow.connection_id, &flow, ledger);
+        self.record(Stream::Flows, flow.connection_id, &flow, 1, ledger);
     }
 
     /// Keeps a record until its owner is named, as the bytes that it would have without names.
@@ -243,15 +244,23 @@ impl Outlet {
         }
     }
 
-    fn record<R: Record + Serialize>(&mut self, stream: Stream, connection_id: &str, record: &R, ledger: &mut Ledger) {
+    /// Hands over a record that stands for so many.
+    fn record<R: Record + Serialize>(
+        &mut self,
+        stream: Stream,
+        connection_id: &str,
+        record: &R,
+        weight: u64,
+        ledger: &mut Ledger,
+    ) {
         self.buffer.clear();
         if let Err(error) = self.encoders.encode(stream, record, &mut self.buffer) {
             tracing::error!(%error, "a record cannot be encoded");
-            return ledger.dropped(stream, "not_encoded", 1);
+            return ledger.dropped(stream, "not_encoded", weight);
         }
         match self.sender.record(stream, connection_id.as_bytes(), &mut self.buffer) {
             Ok(()) => ledger.published(stream),
-            Err(reason) => ledger.dropped(stream, reason, 1),
+            Err(reason) => ledger.dropped(stream, reason, weight),
         }
     }
 }

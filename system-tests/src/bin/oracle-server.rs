@@ -20,6 +20,7 @@ async fn main() -> Result<()> {
     println!("{}", listener.local_addr()?);
     let routes = Router::new()
         .route("/ok/{id}", get(|| async { "ok\n" }))
+        .route("/ok/{id}/{number}", get(|| async { "ok\n" }))
         .route("/status/{status}/{id}", get(status))
         .route("/slow/{ms}/{id}", get(slow))
         .route("/size/{bytes}/{id}", get(|Path((bytes, _)): Path<(usize, String)>| async move { vec![b's'; bytes] }))

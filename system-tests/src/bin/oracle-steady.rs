@@ -62,7 +62,7 @@ fn ask(address: SocketAddr, label: &str, stop: &AtomicBool, answered: &mpsc::Sen
     let mut connection = Connection::open(address)?;
     let mut outcomes = Vec::new();
     while !stop.load(Ordering::Relaxed) && outcomes.len() < REQUESTS_MAX {
-        let path = format!("/ok/{label}-{}", outcomes.len());
+        let path = format!("/ok/{label}/{}", outcomes.len());
         let planned = Planned { method: "GET", path, body: Body::None, closes: false, expected_status: 200 };
         connection.run(&Session { transport: Transport::Plain, requests: vec![planned] }, &mut outcomes)?;
         if outcomes.len() == 1 {

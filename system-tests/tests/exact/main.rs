@@ -13,4 +13,5 @@ mod odd;
 mod overload;
 mod own_traffic;
 mod soak;
+mod sums;
 mod uring;

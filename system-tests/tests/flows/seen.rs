@@ -74,7 +74,7 @@ pub fn of(conversation: &str) -> Seen {
         name_wait: Duration::from_secs(1),
         protocols: headwater_protocols::Options::default(),
     };
-    let mut observer = Observer::new(options, Clock::measure());
+    let mut observer = Observer::new(options, None, Clock::measure());
     let mut interests = probes.take_interests().unwrap();
     let mut seen = Seen { pid: child.pid().cast_signed(), ..Seen::default() };
     std::io::Write::write_all(&mut stdin, b"go\n").unwrap();

@@ -87,6 +87,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::hostile::", Class::Alone).takes(40),
     // It needs a load that the agent cannot take.
     rule("system-tests::exact::overload::", Class::Alone).takes(50),
+    // Its connections must be hot.
+    rule("system-tests::exact::sums::", Class::Alone).takes(25),
     // Minutes of load, for what happens once in ten thousand connections.
     rule("system-tests::exact::soak::", Class::Alone).slow().takes(150),
     // The demo's windows must be shown within seconds of their end.

@@ -92,6 +92,10 @@ impl Protocol for Http1 {
         }
     }
 
+    fn resumed(&self, request: Position, response: Position) -> Self {
+        Http1::at_boundary(self.options, request, response)
+    }
+
     fn set_time(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
     }

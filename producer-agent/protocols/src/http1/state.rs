@@ -9,7 +9,7 @@ use super::exchanges::{Pending, Pipeline};
 use crate::losses::Losses;
 use crate::partial::PartialHead;
 use crate::stream::Stream;
-use crate::{Direction, Event, Failure, LossReason, Recognition, Sink};
+use crate::{Direction, Event, Failure, LossReason, Position, Recognition, Sink};
 
 /// HTTP/1 of one connection.
 #[derive(Debug)]
@@ -75,6 +75,13 @@ impl Http1 {
             pending: Pipeline::default(),
             unconfirmed: None,
         }
+    }
+
+    /// A connection that is known to speak HTTP/1 and stands where the next request and its response begin.
+    pub(super) fn at_boundary(options: Options, request: Position, response: Position) -> Self {
+        let mut http1 = Self { losses: Losses::recognised(), ..Self::new(options) };
+        (http1.request.position, http1.response.position) = (Some(request), Some(response));
+        http1
     }
 
     pub(super) fn recognition(&self) -> Recognition {

@@ -190,6 +190,12 @@ impl Protocol for Redis {
         self.synced &= position == Position::START;
     }
 
+    fn resumed(&self, request: Position, response: Position) -> Self {
+        let mut redis = Self { losses: Losses::recognised(), ..Self::new(self.options) };
+        (redis.request.position, redis.response.position) = (Some(request), Some(response));
+        redis
+    }
+
     fn set_time(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
     }

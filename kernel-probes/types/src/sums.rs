@@ -1,0 +1,430 @@
+//! What the probes add up of plain exchanges instead of telling of each one.
+//!
+//! User space names what is plain: a [`Cell`] for one operation of one end of one connection, with the answer that it gives as a rule. An
+//! exchange that fits its cell in all that the probes look at is added to the sums of the second in which it was known to be over; any other
+//! one is told of as ever. So what is added up is as exact as what is told.
+//!
+//! The cells lie in a table that both map. A cell's place follows from its key, and user space alone writes keys: the probes never wait.
+
+/// Cells in the table.
+pub const CELLS: usize = 1024;
+
+/// Seconds whose sums are kept apart: user space takes those of one while the next one is added up.
+pub const SECONDS: usize = 2;
+
+/// Durations are counted in buckets of the histograms in records: this many an octave.
+pub const BUCKETS_PER_OCTAVE: usize = 32;
+/// The buckets begin behind 2^this nanoseconds, and end at 2^that; exchanges outside of them are told of one by one.
+pub const OCTAVE_FIRST: u32 = 10;
+pub const OCTAVE_END: u32 = 33;
+pub const BUCKETS: usize = BUCKETS_PER_OCTAVE * (OCTAVE_END - OCTAVE_FIRST) as usize;
+
+/// Bytes of a request in which its operation must end.
+pub const HEAD_BYTES: usize = 128;
+/// Bytes of an answer that tell its status.
+pub const ANSWER_BYTES: u32 = 16;
+
+/// One operation of one end of one connection, as it is as a rule.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    /// See [`key`]; 0 if the cell is free.
+    pub key: u64,
+    /// What its requests have in bytes. A request of another size may be two.
+    pub request_bytes_min: u32,
+    pub request_bytes_max: u32,
+    /// See [`status`].
+    pub status: u32,
+    pub reserved: u32,
+    pub sums: [Sums; SECONDS],
+}
+
+/// The exchanges of one second.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Sums {
+    /// Of the time of day.
+    pub second: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub duration_ns: u64,
+    /// The request's position of the first exchange and of the last one.
+    pub first_position: u64,
+    pub last: Last,
+    /// Added last: with it, an exchange is in.
+    pub exchanges: u32,
+    pub reserved: u32,
+    pub counts: [u32; BUCKETS],
+}
+
+/// The last exchange that was added.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Last {
+    pub position: u64,
+    /// CLOCK_MONOTONIC: first byte of the request, first and last byte of the answer, and when it was known to be over.
+    pub started_ns: u64,
+    pub answered_ns: u64,
+    pub ended_ns: u64,
+    pub completed_ns: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+}
+
+/// The exchange of a socket that is to be added up.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    /// The cell's key, by which user space knows it should the cell be gone.
+    pub key: u64,
+    pub exchange: Last,
+    /// The cell's place plus 1; 0 if no exchange is open, [`MUTED`] if what is under way is not told of at all.
+    pub cell: u64,
+    /// Of its answer; 0 if there is none yet.
+    pub status: u32,
+    pub reserved: u32,
+}
+
+/// In place of a cell: user space was told that what is under way could not be followed.
+pub const MUTED: u64 = u32::MAX as u64;
+
+/// An exchange that was to be added up and did not fit, all that is known of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeEvent {
+    pub kind: u32,
+    /// See [`reason`].
+    pub reason: u32,
+    pub connection_id: u64,
+    pub role: u32,
+    pub status: u32,
+    pub key: u64,
+    pub exchange: Last,
+}
+
+/// Why an exchange is told of that was to be added up.
+pub mod reason {
+    /// It is whole, and has another status or duration than is added up, or its cell is gone.
+    pub const UNFIT: u32 = 0;
+    /// The connection has ended behind it: whether the answer was whole is for user space to say.
+    pub const AT_END: u32 = 1;
+    /// The connection has ended without an answer.
+    pub const UNANSWERED: u32 = 2;
+    /// It was not plain: it is lost.
+    pub const NOT_PLAIN: u32 = 3;
+    /// The next request was told of before the answer of another thread: it is lost, and the next one with it.
+    pub const OVERTAKEN: u32 = 4;
+}
+
+/// Names an operation of one end of a connection.
+#[inline(always)]
+pub fn key(connection_id: u64, role: u32, operation: u64) -> u64 {
+    let mixed = (connection_id ^ operation ^ ((role as u64) << 33)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 31)) | 1
+}
+
+/// The two places where the cell of a key may be.
+#[inline(always)]
+pub fn places(key: u64) -> [u32; 2] {
+    let first = (key >> 40) as u32 & (CELLS as u32 - 1);
+    [first, first ^ 1]
+}
+
+/// The three digits of a status, from the first bytes of an answer of HTTP/1; 0 if that is not what they are.
+#[inline(always)]
+pub fn status(first: u64, second: u64) -> u32 {
+    // Digits of a version may stand in the eighth byte only: `HTTP/1.1 200`.
+    const MASK: u64 = 0x00ff_ffff_ffff_ffff;
+    let is_http1 = first & MASK == u64::from_le_bytes(*b"HTTP/1.\0") && second as u8 == b' ';
+    if is_http1 { (second >> 8) as u32 & 0x00ff_ffff } else { 0 }
+}
+
+/// The same of a number.
+pub fn status_of(number: u16) -> u32 {
+    let digit = |value: u16| u32::from(b'0') + u32::from(value % 10);
+    digit(number / 100) | digit(number / 10) << 8 | digit(number) << 16
+}
+
+/// The number of a status; 0 if it has none.
+pub fn number_of(status: u32) -> u16 {
+    let digits = [status as u8, (status >> 8) as u8, (status >> 16) as u8];
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return 0;
+    }
+    digits.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
+}
+
+/// The bucket of a duration, counted from the first that is kept; [`BUCKETS`] or more if none is its own.
+///
+/// Bucket i holds values in (2^(i/32), 2^((i+1)/32)], as in the histograms of records: a power of two ends one.
+#[inline(always)]
+pub fn bucket(duration_ns: u64) -> u32 {
+    if duration_ns <= 1 << OCTAVE_FIRST || duration_ns > 1 << OCTAVE_END {
+        return BUCKETS as u32;
+    }
+    let octave = opaque(63 - leading_zeros(duration_ns - 1));
+    // Only a power of two loses its highest bit, where it would be the first of the next octave and not the end of this one.
+    let shifted = duration_ns << ((63 - octave) & 63);
+    let within = either(is_zero(shifted >> 1), BUCKETS_PER_OCTAVE as u64 - 1, partition(shifted));
+    (octave.wrapping_sub(OCTAVE_FIRST as u64) * BUCKETS_PER_OCTAVE as u64 + within) as u32
+}
+
+/// Without branches, as [`Operation`]: the machine of the probes has no such instruction.
+#[inline(always)]
+fn leading_zeros(value: u64) -> u64 {
+    let mut value = value;
+    let mut zeros = 63;
+    let mut step = 32;
+    while step > 0 {
+        let fits = (1 - is_zero(value >> step)) * step;
+        value >>= fits & 63;
+        zeros -= fits;
+        step /= 2;
+    }
+    zeros
+}
+
+/// How many of the bounds are less than this.
+#[inline(always)]
+fn partition(shifted: u64) -> u64 {
+    let mut at = 0;
+    let mut step = 16;
+    while step > 0 {
+        let bound = BOUNDS[((at + step - 1) & 31) as usize];
+        // Hacker's Delight, 2-12: the borrow of bound - shifted.
+        let borrow = (!bound & shifted) | ((!bound | shifted) & bound.wrapping_sub(shifted));
+        at += opaque(borrow >> 63) * step;
+        step /= 2;
+    }
+    at
+}
+
+/// `floor(2^(63 + k/32))` for k in 1..=31: where the buckets of one octave end, for values shifted to 64 bits.
+static BOUNDS: [u64; 32] = [
+    0x82cd8698ac2ba1d7,
+    0x85aac367cc487b14,
+    0x88980e8092da8527,
+    0x8b95c1e3ea8bd6e6,
+    0x8ea4398b45cd53c0,
+    0x91c3d373ab11c336,
+    0x94f4efa8fef70961,
+    0x9837f0518db8a96f,
+    0x9b8d39b9d54e5538,
+    0x9ef5326091a111ad,
+    0xa27043030c496818,
+    0xa5fed6a9b15138ea,
+    0xa9a15ab4ea7c0ef8,
+    0xad583eea42a14ac6,
+    0xb123f581d2ac258f,
+    0xb504f333f9de6484,
+    0xb8fbaf4762fb9ee9,
+    0xbd08a39f580c36be,
+    0xc12c4cca66709456,
+    0xc5672a115506dadd,
+    0xc9b9bd866e2f27a2,
+    0xce248c151f8480e3,
+    0xd2a81d91f12ae45a,
+    0xd744fccad69d6af4,
+    0xdbfbb797daf23755,
+    0xe0ccdeec2a94e111,
+    0xe5b906e77c8348a8,
+    0xeac0c6e7dd24392e,
+    0xefe4b99bdcdaf5cb,
+    0xf5257d152486cc2c,
+    0xfa83b2db722a033a,
+    u64::MAX,
+];
+
+/// What names the operation of a request, built byte by byte from its first line: method and path, up to the query. Segments that are numbers
+/// are one as good as the other, as they are in records. The same hash means the same operation.
+///
+/// FNV-1a. Whoever wants two of his own operations to meet can have that; the key of a cell holds his connection.
+///
+/// It has next to no branches: the verifier would look at each way through them, for each byte. It does so too (Linux 6.19 and later) where a
+/// mask of all ones or none meets a known number, so what is so or not is 1 or 0 here, and is multiplied with.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation {
+    hash: u64,
+    /// The hash with a number in place of the segment.
+    with_number: u64,
+    /// 1 if the segment has had digits alone, if it has had any, and if the method is over.
+    is_number: u64,
+    has_digits: u64,
+    in_target: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    More,
+    /// The operation's hash.
+    Done(u64),
+    /// No path that is taken as it stands.
+    Unfit,
+}
+
+impl Default for Operation {
+    #[inline(always)]
+    fn default() -> Self {
+        Operation { hash: 0xcbf2_9ce4_8422_2325, with_number: 0, is_number: 0, has_digits: 0, in_target: 0 }
+    }
+}
+
+impl Operation {
+    #[inline(always)]
+    pub fn push(&mut self, byte: u8) -> Step {
+        let byte = byte as u64;
+        let is = |sign: u8| is_zero(byte ^ sign as u64);
+        let (is_space, is_slash) = (is(b' '), is(b'/'));
+        let is_digit = lies_within(byte, b'0', b'9');
+        // The hash so far, with a number in its last segment as any other.
+        let ended = either(self.is_number & self.has_digits, self.with_number, self.hash);
+        let ends = (is_space | is(b'?') | is(b'#')) & self.in_target;
+        let is_fit = is_space | lies_within(byte, 0x21, 0x7e);
+        if opaque(ends | (1 - is_fit)) != 0 {
+            return if is_fit != 0 { Step::Done(ended) } else { Step::Unfit };
+        }
+        self.hash = mixed(either(is_slash, ended, self.hash), byte);
+        self.with_number = either(is_slash, mixed(self.hash, 0xff), self.with_number);
+        self.is_number = either(is_slash, self.in_target, self.is_number & is_digit);
+        self.has_digits = is_digit;
+        self.in_target |= is_space;
+        Step::More
+    }
+}
+
+/// 1 if a number below 2^63 is. It is hidden from the compiler, which would compare and branch.
+#[inline(always)]
+fn is_zero(value: u64) -> u64 {
+    opaque(value.wrapping_sub(1)) >> 63
+}
+
+/// 1 if a byte is none of those before and none of those behind.
+#[inline(always)]
+fn lies_within(byte: u64, first: u8, last: u8) -> u64 {
+    let outside = byte.wrapping_sub(first as u64) | (last as u64).wrapping_sub(byte);
+    opaque(outside) >> 63 ^ 1
+}
+
+/// `one` for 1, `other` for 0.
+#[inline(always)]
+fn either(bit: u64, one: u64, other: u64) -> u64 {
+    other ^ (one ^ other).wrapping_mul(bit)
+}
+
+/// Hides from the compiler what it knows of a number: it would make branches of it again.
+#[inline(always)]
+fn opaque(value: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    let value = {
+        let mut value = value;
+        // SAFETY: it moves a register into itself.
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags)) };
+        value
+    };
+    value
+}
+
+#[inline(always)]
+fn mixed(hash: u64, byte: u64) -> u64 {
+    (hash ^ byte).wrapping_mul(0x100_0000_01b3)
+}
+
+/// The hash of a request whose method and path are known; none if the probes find none.
+pub fn operation(method: &str, path: &str) -> Option<u64> {
+    let mut operation = Operation::default();
+    let line = method.bytes().chain([b' ']).chain(path.bytes()).chain([b' ']);
+    for byte in line.take(HEAD_BYTES) {
+        match operation.push(byte) {
+            Step::More => {}
+            Step::Done(hash) => return Some(hash),
+            Step::Unfit => return None,
+        }
+    }
+    None
+}
+
+const _: () = assert!(size_of::<Last>() == 56);
+const _: () = assert!(size_of::<Open>() == 80);
+const _: () = assert!(size_of::<ExchangeEvent>() == 88);
+const _: () = assert!(size_of::<Sums>() == 104 + 4 * BUCKETS);
+const _: () = assert!(size_of::<Cell>() == 24 + SECONDS * size_of::<Sums>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_a_path_are_one_as_good_as_the_other_and_nothing_else_is() {
+        let of = |path| operation("GET", path).unwrap();
+        assert_eq!(of("/carts/17/items/4"), of("/carts/231/items/99"));
+        assert_eq!(of("/17"), of("/4"));
+        for (one, other) in [
+            ("/carts/17", "/carts/17/"),
+            ("/carts/", "/carts/1"),
+            ("/v1/a", "/v2/a"),
+            ("/1a", "/2a"),
+            ("/a1", "/a2"),
+            ("/a/b", "/ab"),
+            ("/1/2", "/1"),
+            ("/1.5", "/2.5"),
+        ] {
+            assert_ne!(of(one), of(other), "{one} {other}");
+        }
+        assert_ne!(operation("GET", "/a"), operation("PUT", "/a"));
+        assert_eq!(operation("GET", "/caf\u{e9}"), None);
+        assert_eq!(operation("GET", &"/long".repeat(40)), None);
+    }
+
+    #[test]
+    fn the_operation_ends_where_the_query_begins() {
+        let mut operation = Operation::default();
+        let mut steps = b"GET /a/1?b=/2 HTTP/1.1".iter().map(|byte| operation.push(*byte));
+        let hash = steps.find_map(|step| match step {
+            Step::Done(hash) => Some(hash),
+            _ => None,
+        });
+        assert_eq!(hash, super::operation("GET", "/a/7"));
+    }
+
+    #[test]
+    fn a_status_is_read_from_the_first_bytes_of_an_answer() {
+        let of = |text: &[u8; 16]| {
+            let half = |at: usize| u64::from_le_bytes(*text[at..].first_chunk().unwrap());
+            number_of(status(half(0), half(8)))
+        };
+        assert_eq!(of(b"HTTP/1.1 200 OK\r"), 200);
+        assert_eq!(of(b"HTTP/1.0 503 Bus"), 503);
+        for other in [b"HTTP/2.0 200 OK\r", b"HTTP/1.1  200 OK", b"-ERR unknown com", b"HTTP/1.1 2x0 OK\r"] {
+            assert_eq!(of(other), 0);
+        }
+        assert_eq!(number_of(status_of(404)), 404);
+        assert_eq!(number_of(0), 0);
+    }
+
+    #[test]
+    fn bounds_fall_into_the_buckets_that_they_end() {
+        for octave in OCTAVE_FIRST..OCTAVE_END {
+            let first = (octave - OCTAVE_FIRST) * BUCKETS_PER_OCTAVE as u32;
+            assert_eq!(bucket((1 << octave) + 1), first, "{octave}");
+            assert_eq!(bucket(1 << (octave + 1)), first + 31, "{octave}");
+            for (at, bound) in BOUNDS[..31].iter().enumerate() {
+                let end = bound >> (63 - octave);
+                if end > 1 << octave {
+                    assert_eq!(bucket(end), first + at as u32, "{octave} {at}");
+                    assert!(bucket(end + 1) > first + at as u32, "{octave} {at}");
+                }
+            }
+        }
+        assert_eq!(bucket(1 << OCTAVE_FIRST), BUCKETS as u32);
+        assert_eq!(bucket((1 << OCTAVE_END) + 1), BUCKETS as u32);
+        assert_eq!(bucket(u64::MAX), BUCKETS as u32);
+    }
+
+    #[test]
+    fn a_cell_has_two_places() {
+        let key = key(7, 1, 9);
+        let [one, other] = places(key);
+        assert!(one != other && (one as usize) < CELLS && (other as usize) < CELLS);
+        assert_ne!(key, super::key(7, 2, 9));
+    }
+}

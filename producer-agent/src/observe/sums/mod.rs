@@ -1,0 +1,369 @@
+//! Which exchanges the probes add up instead of telling of each one, and what becomes of the sums.
+//!
+//! In: exchanges that were told of, the exchanges that were added up and those that did not fit. Out: records that stand for many, and what is
+//! wanted of connections from now on. An exchange is added up where its connection is hot and plain, and its operation has a cell: one of a
+//! table of fixed size. Bounded: that table, and the operations that are remembered of a connection.
+
+#[cfg(test)]
+mod tests;
+
+use std::rc::Rc;
+
+use headwater_histogram::Histogram;
+use headwater_probe_loader::types::sums::{
+    BUCKETS_PER_OCTAVE, CELLS, Last, OCTAVE_FIRST, key, number_of, operation, places, status_of,
+};
+use headwater_probe_loader::{Fits, SumTable, Taken};
+use headwater_protocols::{Exchange, Kind, Outcome};
+
+use super::SocketKey;
+
+/// A connection is hot that has so many exchanges within a second.
+pub const HOT_PER_SECOND: u32 = 32;
+/// A cell is given up that has had fewer in each of [`COLD_SECONDS`].
+const COLD_PER_SECOND: u64 = 8;
+const COLD_SECONDS: u32 = 3;
+/// Runs of the probes that are under way when a cell is given up are over by then.
+const DRAINING_SECONDS: u64 = 2;
+/// Operations of one connection that are remembered.
+const KNOWN_MAX: usize = 64;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Where the probes add up.
+pub trait Cells {
+    /// How far the time of day is ahead of CLOCK_MONOTONIC.
+    fn set_day_offset(&mut self, offset_ns: i64);
+    fn open(&mut self, place: u32, fits: Fits);
+    fn close(&mut self, place: u32);
+    /// Takes out what was added up in seconds before this one.
+    fn take(&mut self, place: u32, before_second: u64, to: &mut dyn FnMut(Taken));
+}
+
+impl Cells for SumTable {
+    fn set_day_offset(&mut self, offset_ns: i64) {
+        SumTable::set_day_offset(self, offset_ns);
+    }
+
+    fn open(&mut self, place: u32, fits: Fits) {
+        SumTable::open(self, place, fits);
+    }
+
+    fn close(&mut self, place: u32) {
+        SumTable::close(self, place);
+    }
+
+    fn take(&mut self, place: u32, before_second: u64, to: &mut dyn FnMut(Taken)) {
+        SumTable::take(self, place, before_second, to);
+    }
+}
+
+/// What the exchanges of a cell have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Common {
+    pub protocol: &'static str,
+    pub method: String,
+    /// As it is published.
+    pub path: String,
+    pub operation: String,
+    pub status: u16,
+}
+
+/// An operation of a connection.
+#[derive(Debug)]
+struct Known {
+    key: u64,
+    common: Rc<Common>,
+    /// Of the exchanges that were told of.
+    request_bytes: [u32; 2],
+    response_bytes: [u64; 2],
+    /// Its cell, if it has one.
+    place: Option<u32>,
+}
+
+/// What is remembered of a connection: nothing that takes room before it is hot.
+#[derive(Debug, Default)]
+pub struct Heat {
+    since_ns: u64,
+    exchanges: u32,
+    last_completed_ns: u64,
+    /// It was not plain once.
+    is_cold_for_ever: bool,
+    known: Vec<Known>,
+}
+
+/// One exchange that the probes knew themselves.
+#[derive(Debug, Clone)]
+pub struct Single {
+    pub common: Rc<Common>,
+    pub status: u16,
+    /// The answer has the size that such answers have.
+    pub is_of_its_size: bool,
+}
+
+/// All that was added up of one operation in one second.
+#[derive(Debug, Clone)]
+pub struct Summed {
+    pub common: Rc<Common>,
+    pub second: u64,
+    pub exchanges: u64,
+    pub first_position: u64,
+    pub last: Last,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub duration_ns: Histogram,
+}
+
+/// What was taken out of all cells.
+#[derive(Debug, Default)]
+pub struct Takings {
+    pub summed: Vec<(SocketKey, Summed)>,
+    /// Cells that were given up, by socket and key.
+    pub cold: Vec<(SocketKey, u64)>,
+}
+
+struct Used {
+    socket: SocketKey,
+    key: u64,
+    common: Rc<Common>,
+    cold_seconds: u32,
+    /// It takes nothing any more since this second.
+    closed_in: Option<u64>,
+}
+
+/// The cells and who has them.
+pub struct Summaries {
+    /// None if each exchange is to be told of.
+    cells: Option<Box<dyn Cells>>,
+    used: Vec<Option<Used>>,
+    /// Places in use.
+    count: usize,
+    /// The second that runs.
+    second: u64,
+    /// Operations that found both their places taken.
+    pub without_cell: u64,
+}
+
+impl Summaries {
+    pub fn new(cells: Option<Box<dyn Cells>>) -> Summaries {
+        let places = if cells.is_some() { CELLS } else { 0 };
+        Summaries {
+            cells,
+            used: std::iter::repeat_with(|| None).take(places).collect(),
+            count: 0,
+            second: 0,
+            without_cell: 0,
+        }
+    }
+
+    /// The offset between the clocks was measured anew.
+    pub fn set_day_offset(&mut self, offset_ns: i64) {
+        if let Some(cells) = &mut self.cells {
+            cells.set_day_offset(offset_ns);
+        }
+    }
+
+    /// Cells in use.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Everything that ended before this second of the day has been taken, if there are sums at all.
+    pub fn taken_to_second(&self) -> Option<u64> {
+        (self.count > 0).then_some(self.second)
+    }
+
+    /// An exchange was told of. Says whether its connection is to be added up from now on.
+    pub fn told(
+        &mut self,
+        heat: &mut Heat,
+        socket: SocketKey,
+        exchange: &Exchange<'_>,
+        path: &str,
+        operation_name: &str,
+    ) -> bool {
+        let Some(cells) = &mut self.cells else { return false };
+        if exchange.completed_ns.saturating_sub(heat.since_ns) > SECOND_NS {
+            (heat.since_ns, heat.exchanges) = (exchange.completed_ns, 0);
+        }
+        heat.exchanges += 1;
+        let follows = exchange.request_started_ns >= heat.last_completed_ns;
+        heat.last_completed_ns = exchange.completed_ns;
+        if heat.exchanges < HOT_PER_SECOND || heat.is_cold_for_ever || !follows {
+            return false;
+        }
+        let Some((key, status, size)) = plain(socket, exchange) else { return false };
+        let answer = exchange.response_bytes;
+        let at = heat.known.iter().position(|known| known.key == key);
+        let known = match at {
+            Some(at) => &mut heat.known[at],
+            None if heat.known.len() >= KNOWN_MAX => return false,
+            None => {
+                heat.known.push(Known {
+                    key,
+                    common: Rc::new(Common {
+                        protocol: exchange.protocol,
+                        method: exchange.method.to_owned(),
+                        path: path.to_owned(),
+                        operation: operation_name.to_owned(),
+                        status,
+                    }),
+                    request_bytes: [size; 2],
+                    response_bytes: [answer; 2],
+                    place: None,
+                });
+                let last = heat.known.len() - 1;
+                &mut heat.known[last]
+            }
+        };
+        if known.common.status != status {
+            // What is told of beside the rule stays so.
+            return false;
+        }
+        widen(&mut known.response_bytes, answer);
+        let before = known.request_bytes;
+        widen(&mut known.request_bytes, size);
+        let fits = Fits {
+            key,
+            request_bytes_min: known.request_bytes[0],
+            // Two requests in one would have twice the size at least.
+            request_bytes_max: known.request_bytes[1].min(known.request_bytes[0].saturating_mul(2) - 1),
+            status: status_of(status),
+        };
+        match known.place {
+            Some(place) => {
+                if before != known.request_bytes {
+                    cells.open(place, fits);
+                }
+                false
+            }
+            None => {
+                let free = places(key).into_iter().find(|place| self.used[*place as usize].is_none());
+                let Some(place) = free else {
+                    self.without_cell += 1;
+                    return false;
+                };
+                self.used[place as usize] =
+                    Some(Used { socket, key, common: Rc::clone(&known.common), cold_seconds: 0, closed_in: None });
+                self.count += 1;
+                known.place = Some(place);
+                cells.open(place, fits);
+                true
+            }
+        }
+    }
+
+    /// What is known of an exchange that the probes told of themselves.
+    pub fn single(heat: &Heat, key: u64, status: u32, response_bytes: u64) -> Option<Single> {
+        let known = heat.known.iter().find(|known| known.key == key)?;
+        let [least, most] = known.response_bytes;
+        let status = number_of(status);
+        Some(Single {
+            common: Rc::clone(&known.common),
+            status,
+            is_of_its_size: status == known.common.status && (least..=most).contains(&response_bytes),
+        })
+    }
+
+    /// A connection was not plain: its exchanges are told of from now on.
+    pub fn not_plain(&mut self, heat: &mut Heat) {
+        heat.is_cold_for_ever = true;
+        for known in &mut heat.known {
+            if let (Some(place), Some(cells)) = (known.place.take(), &mut self.cells) {
+                cells.close(place);
+                if let Some(used) = &mut self.used[place as usize] {
+                    used.closed_in = Some(self.second);
+                }
+            }
+        }
+    }
+
+    /// A second of the day has begun: takes what was added up before, and says which connections have lost a cell, by its key.
+    pub fn take(&mut self, second: u64) -> Takings {
+        self.second = self.second.max(second);
+        let mut takings = Takings::default();
+        let Some(cells) = &mut self.cells else { return takings };
+        if self.count == 0 {
+            return takings;
+        }
+        for (place, entry) in self.used.iter_mut().enumerate() {
+            let Some(used) = entry else { continue };
+            let mut exchanges = 0;
+            cells.take(place as u32, second, &mut |taken| {
+                exchanges += taken.exchanges;
+                takings.summed.push((used.socket, summed(&used.common, taken)));
+            });
+            used.cold_seconds = if exchanges < COLD_PER_SECOND { used.cold_seconds + 1 } else { 0 };
+            match used.closed_in {
+                None if used.cold_seconds >= COLD_SECONDS => {
+                    cells.close(place as u32);
+                    used.closed_in = Some(second);
+                    takings.cold.push((used.socket, used.key));
+                }
+                Some(closed_in) if second > closed_in + DRAINING_SECONDS => {
+                    *entry = None;
+                    self.count -= 1;
+                }
+                _ => {}
+            }
+        }
+        takings
+    }
+
+    /// A connection has ended: takes all that was added up of it.
+    pub fn end(&mut self, heat: &mut Heat, mut to: impl FnMut(Summed)) {
+        for known in heat.known.drain(..) {
+            let (Some(place), Some(cells)) = (known.place, &mut self.cells) else { continue };
+            cells.close(place);
+            cells.take(place, u64::MAX, &mut |taken| to(summed(&known.common, taken)));
+            self.used[place as usize] = None;
+            self.count -= 1;
+        }
+    }
+}
+
+impl Heat {
+    /// A cell was given up.
+    pub fn cool(&mut self, key: u64) {
+        if let Some(known) = self.known.iter_mut().find(|known| known.key == key) {
+            known.place = None;
+        }
+    }
+
+    /// Whether any of its operations has a cell.
+    pub fn has_cells(&self) -> bool {
+        self.known.iter().any(|known| known.place.is_some())
+    }
+}
+
+/// The key, the status and the request's size of an exchange that could be added up.
+fn plain(socket: SocketKey, exchange: &Exchange<'_>) -> Option<(u64, u16, u32)> {
+    let is_plain = exchange.kind == Kind::Call
+        && exchange.failure.is_none()
+        && exchange.outcome != Outcome::Unknown
+        && !exchange.path_truncated
+        && exchange.response_started_ns >= Some(exchange.request_ended_ns)
+        && exchange.method != "CONNECT";
+    let status = exchange.status.filter(|status| is_plain && *status >= 200)?;
+    let (connection_id, role) = socket;
+    let key = key(connection_id, u32::from(role), operation(exchange.method, exchange.path)?);
+    Some((key, status, u32::try_from(exchange.request_bytes).ok()?))
+}
+
+fn widen<T: Ord + Copy>(range: &mut [T; 2], value: T) {
+    range[0] = range[0].min(value);
+    range[1] = range[1].max(value);
+}
+
+fn summed(common: &Rc<Common>, taken: Taken) -> Summed {
+    let first = (OCTAVE_FIRST as usize * BUCKETS_PER_OCTAVE) as i32;
+    Summed {
+        common: Rc::clone(common),
+        second: taken.second,
+        exchanges: taken.exchanges,
+        first_position: taken.first_position,
+        last: taken.last,
+        request_bytes: taken.request_bytes,
+        response_bytes: taken.response_bytes,
+        duration_ns: Histogram::of_buckets(first, &taken.counts[..], taken.duration_ns),
+    }
+}

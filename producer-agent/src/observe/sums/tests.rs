@@ -1,0 +1,206 @@
+#![allow(clippy::unwrap_used)]
+//! Which exchanges get a cell, and which lose it again, without a kernel.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use headwater_probe_loader::types::sums::BUCKETS;
+use headwater_protocols::{Code, Position};
+
+use super::*;
+
+const SOCKET: SocketKey = (7, 1);
+
+/// Cells in the test's hands: what is open, and what waits to be taken.
+#[derive(Default, Clone)]
+struct Hand {
+    open: Rc<RefCell<BTreeMap<u32, Fits>>>,
+    waiting: Rc<RefCell<BTreeMap<u32, Vec<Taken>>>>,
+}
+
+impl Cells for Hand {
+    fn set_day_offset(&mut self, _offset_ns: i64) {}
+
+    fn open(&mut self, place: u32, fits: Fits) {
+        self.open.borrow_mut().insert(place, fits);
+    }
+
+    fn close(&mut self, place: u32) {
+        self.open.borrow_mut().remove(&place);
+    }
+
+    fn take(&mut self, place: u32, before_second: u64, to: &mut dyn FnMut(Taken)) {
+        let mut waiting = self.waiting.borrow_mut();
+        let all = waiting.remove(&place).unwrap_or_default();
+        let (taken, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|taken| taken.second < before_second);
+        taken.into_iter().for_each(to);
+        waiting.insert(place, left);
+    }
+}
+
+impl Hand {
+    fn adds(&self, place: u32, second: u64, exchanges: u32) {
+        let mut counts = Box::new([0; BUCKETS]);
+        counts[100] = exchanges;
+        self.waiting.borrow_mut().entry(place).or_default().push(Taken {
+            second,
+            exchanges: u64::from(exchanges),
+            request_bytes: 0,
+            response_bytes: 0,
+            duration_ns: u64::from(exchanges) * 10_000,
+            first_position: 0,
+            last: Last::default(),
+            counts,
+        });
+    }
+
+    fn only(&self) -> (u32, Fits) {
+        let open = self.open.borrow();
+        assert_eq!(open.len(), 1, "{open:?}");
+        open.iter().next().map(|(place, fits)| (*place, *fits)).unwrap()
+    }
+}
+
+struct Bench {
+    hand: Hand,
+    sums: Summaries,
+    heat: Heat,
+    now_ns: u64,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let hand = Hand::default();
+        let sums = Summaries::new(Some(Box::new(hand.clone())));
+        Bench { hand, sums, heat: Heat::default(), now_ns: 1_000 }
+    }
+
+    /// An exchange that takes a millisecond, behind the one before.
+    fn told(&mut self, path: &str, status: u16, bytes: u64) -> bool {
+        self.told_from(path, status, bytes, self.now_ns + 1)
+    }
+
+    fn told_from(&mut self, path: &str, status: u16, bytes: u64, started_ns: u64) -> bool {
+        self.now_ns += 1_000_000;
+        let exchange = Exchange {
+            request_position: Position(self.now_ns),
+            response_position: Some(Position(self.now_ns)),
+            method: "GET",
+            path,
+            path_truncated: false,
+            status: Some(status),
+            request_bytes: bytes,
+            response_bytes: 100,
+            request_started_ns: started_ns,
+            request_ended_ns: started_ns,
+            response_started_ns: Some(self.now_ns),
+            response_ended_ns: Some(self.now_ns),
+            completed_ns: self.now_ns,
+            protocol: "http",
+            kind: Kind::Call,
+            outcome: Outcome::Ok,
+            code: Code::of_status(status),
+            failure: None,
+        };
+        self.sums.told(&mut self.heat, SOCKET, &exchange, "/a/{id}", "GET /a/{id}")
+    }
+
+    fn heat_up(&mut self) {
+        for _ in 1..HOT_PER_SECOND {
+            assert!(!self.told("/a/1", 200, 80), "cold as yet");
+        }
+    }
+}
+
+#[test]
+fn a_hot_operation_gets_a_cell_and_its_sizes() {
+    let mut bench = Bench::new();
+    bench.heat_up();
+    assert!(bench.told("/a/17", 200, 80));
+    let (_, fits) = bench.hand.only();
+    assert_eq!(fits.key, key(7, 1, operation("GET", "/a/4").unwrap()));
+    assert_eq!((fits.request_bytes_min, fits.request_bytes_max, number_of(fits.status)), (80, 80, 200));
+    assert!(!bench.told("/a/2", 200, 90), "once");
+    assert!(!bench.told("/a/2", 200, 300));
+    let (_, fits) = bench.hand.only();
+    assert_eq!((fits.request_bytes_min, fits.request_bytes_max), (80, 159), "two requests of 80 bytes never fit");
+    assert!(!bench.told("/a/2", 404, 80), "the cell stays with the status that it has");
+    assert_eq!(number_of(bench.hand.only().1.status), 200);
+}
+
+#[test]
+fn what_is_slow_or_overlaps_gets_none() {
+    let mut bench = Bench::new();
+    for _ in 0..200 {
+        bench.now_ns += SECOND_NS / u64::from(HOT_PER_SECOND - 1);
+        assert!(!bench.told("/a/1", 200, 80));
+    }
+    let mut bench = Bench::new();
+    bench.heat_up();
+    for _ in 0..50 {
+        let before_the_last_answer = bench.now_ns - 1;
+        assert!(!bench.told_from("/a/1", 200, 80, before_the_last_answer), "pipelined");
+    }
+    assert!(bench.hand.open.borrow().is_empty());
+}
+
+#[test]
+fn sums_go_to_their_connection_and_a_cold_cell_is_given_up() {
+    let mut bench = Bench::new();
+    bench.heat_up();
+    assert!(bench.told("/a/1", 200, 80));
+    let (place, _) = bench.hand.only();
+    bench.hand.adds(place, 10, 40);
+    bench.hand.adds(place, 11, 3);
+    let takings = bench.sums.take(11);
+    assert_eq!((takings.summed.len(), takings.cold.len()), (1, 0), "the second 11 is not over");
+    let (socket, summed) = &takings.summed[0];
+    assert_eq!((*socket, summed.exchanges, summed.second, &*summed.common.path), (SOCKET, 40, 10, "/a/{id}"));
+    assert_eq!((summed.duration_ns.count(), summed.duration_ns.sum()), (40, 400_000));
+    assert_eq!(bench.sums.taken_to_second(), Some(11));
+    let mut lost = Vec::new();
+    for second in 12..15 {
+        lost.extend(bench.sums.take(second).cold);
+    }
+    assert_eq!(lost, [(SOCKET, bench.heat.known[0].key)]);
+    bench.heat.cool(lost[0].1);
+    assert!(bench.hand.open.borrow().is_empty() && !bench.heat.has_cells());
+    bench.hand.adds(place, 14, 1);
+    let late: u64 =
+        (15..19).flat_map(|second| bench.sums.take(second).summed).map(|(_, summed)| summed.exchanges).sum();
+    assert_eq!((late, bench.sums.count()), (1, 0), "what was under way is not lost, and the place is free");
+    bench.now_ns += 2 * SECOND_NS;
+    bench.heat_up();
+    assert!(bench.told("/a/1", 200, 80), "hot again");
+}
+
+#[test]
+fn a_connection_that_was_not_plain_is_told_of_for_ever() {
+    let mut bench = Bench::new();
+    bench.heat_up();
+    assert!(bench.told("/a/1", 200, 80));
+    bench.sums.not_plain(&mut bench.heat);
+    assert!(bench.hand.open.borrow().is_empty());
+    for _ in 0..200 {
+        assert!(!bench.told("/a/1", 200, 80));
+    }
+}
+
+#[test]
+fn the_end_takes_everything_and_what_did_not_fit_is_known_by_its_key() {
+    let mut bench = Bench::new();
+    bench.heat_up();
+    assert!(bench.told("/a/1", 200, 80));
+    let (place, fits) = bench.hand.only();
+    let single = |status, bytes| Summaries::single(&bench.heat, fits.key, status_of(status), bytes).unwrap();
+    assert!(single(200, 100).is_of_its_size);
+    assert!(!single(200, 101).is_of_its_size && !single(503, 100).is_of_its_size);
+    assert_eq!((single(503, 9).status, &*single(503, 9).common.operation), (503, "GET /a/{id}"));
+    assert!(Summaries::single(&bench.heat, 1, status_of(200), 1).is_none());
+    bench.hand.adds(place, 10, 5);
+    bench.hand.adds(place, 11, 6);
+    let mut exchanges = 0;
+    bench.sums.end(&mut bench.heat, |summed| exchanges += summed.exchanges);
+    assert_eq!((exchanges, bench.sums.count()), (11, 0));
+    assert!(bench.hand.open.borrow().is_empty());
+}
