@@ -72,7 +72,7 @@ impl Tag {
     /// What librdkafka keeps of a message of the topic with this index.
     fn opaque(self, topic: usize) -> usize {
         let flags = usize::from(self.is_counted) | usize::from(self.is_reported) << 1;
-        (self.number % Tag::NUMBERS) as usize * 256 | (topic % Tag::TOPICS) << 2 | flags
+        ((self.number % Tag::NUMBERS) as usize * 256) | ((topic % Tag::TOPICS) << 2) | flags
     }
 
     fn of(opaque: usize) -> (Tag, usize) {

@@ -114,8 +114,15 @@ impl Counted {
         self.windows.push_back(Remembered { window, names, sums });
     }
 
-    pub fn contains(&self, name: &Name) -> bool {
-        self.singles.contains_key(name)
+    /// An exchange is told of by itself. Says whether it has counted; then it is in no record of several that comes later.
+    pub fn tells(&mut self, name: &Name) -> bool {
+        match self.singles.get_mut(name) {
+            Some(single) => {
+                single.is_used = true;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Where what clients summed lies.

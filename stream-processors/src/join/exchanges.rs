@@ -50,7 +50,7 @@ pub fn pair(
     let mut exchanges = match_within(&singles, counters);
     if counted.len() > 0 {
         let all = exchanges.len();
-        exchanges.retain(|exchange| !counted.contains(&exchange.name()));
+        exchanges.retain(|exchange| !counted.tells(&exchange.name()));
         counters.add("late_side", (all - exchanges.len()) as u64);
     }
     match_later(&mut exchanges, later, later_to);

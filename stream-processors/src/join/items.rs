@@ -146,6 +146,14 @@ impl Item for FlowItem {
 }
 
 impl Told {
+    /// What it tells of, added up.
+    pub fn into_amount(self) -> Amount {
+        match self {
+            Told::One(one) => Amount::one(one.request_bytes, one.response_bytes, one.duration_ns),
+            Told::Several(sum) => sum.amount,
+        }
+    }
+
     /// # Errors
     /// If no honest agent can mean it. Then it leaves no trace.
     pub fn of(mut request: Request<'_>, timestamp_us: Option<i64>, symbols: &mut Symbols) -> Result<Told, BadInput> {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{Missing, Watermark};
+use headwater_schemas::records::{Missing, Side, Watermark};
 
 use super::items::Item;
 use super::names::Names;
@@ -44,6 +44,9 @@ pub struct Lane<T> {
     /// For each remembered window, the oldest record that the watermarks' state needed when it became the oldest open one: what was
     /// known of a node then may be forgotten by now, and is needed to close the window again.
     needed: VecDeque<(Window, Offset)>,
+    /// What clients told of windows that had closed, since the last one closed: it counts no more, and may have counted from its server's side.
+    /// Bounded as the records of one window are.
+    pub late: Vec<T>,
     /// Records of a window past the bound, by window.
     cut_off: BTreeMap<Window, i64>,
     applied_offset: Offset,
@@ -75,6 +78,7 @@ impl<T: Item> Lane<T> {
             known_seals: checkpoint.map(|c| c.memo.seals.iter().copied().collect()).unwrap_or_default(),
             first_offsets: BTreeMap::new(),
             needed: checkpoint.into_iter().filter_map(|c| Some((c.memo.seals.first()?.0, c.needed_from))).collect(),
+            late: Vec::new(),
             cut_off: BTreeMap::new(),
             applied_offset: checkpoint.map_or(Offset::BEFORE_ALL, |c| c.needed_from.before()),
             next_offset: checkpoint.map_or(Offset::FIRST, |c| c.needed_from),
@@ -190,7 +194,7 @@ impl<T: Item> Lane<T> {
             Event::Item(item) => Some(item),
             Event::Watermark(_) => None,
         });
-        self.buckets.values().flatten().chain(waiting).flat_map(Item::symbols)
+        self.buckets.values().flatten().chain(&self.late).chain(waiting).flat_map(Item::symbols)
     }
 
     /// Whether it must wait for the other lane: at a seal, or for the first window to be known.
@@ -221,6 +225,9 @@ impl<T: Item> Lane<T> {
         shared.names.mention(&item, shared.symbols);
         if shared.open.is_some_and(|open| window < open) {
             self.count_late(offset, window, shared);
+            if item.side() == Side::Client && self.late.len() < shared.settings.records_per_window_max {
+                self.late.push(item);
+            }
             return;
         }
         let bucket = self.buckets.entry(window).or_default();

@@ -20,7 +20,7 @@ mod symbols;
 use std::collections::VecDeque;
 
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Flow, PartitionClosed, Request, Watermark};
+use headwater_schemas::records::{Flow, Missing, PartitionClosed, Request, Watermark};
 use headwater_schemas::topics::Topic;
 
 use self::counted::Counted;
@@ -32,6 +32,7 @@ use self::items::{FlowItem, Item, Told};
 use self::lane::{Event, Lane, Shared};
 use self::names::Names;
 use self::progress::{Coverage, Progress};
+use self::summed::take_out_what_is_late;
 use self::symbols::Symbols;
 use crate::missing::{coalesce, honest};
 use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, Replay, read};
@@ -207,11 +208,24 @@ impl Join {
 
     fn close(&mut self, window: Window) {
         let windows = self.settings.windows;
-        let coverage =
+        let mut coverage =
             both(self.flows.coverage(window, &self.settings), self.requests.coverage(window, &self.settings));
         let flows = self.flows.close(window, &self.settings);
         let requests = self.requests.close(window, &self.settings);
         let ahead = windows.moved(window, MEMORY_WINDOWS);
+        self.flows.late.clear();
+        let unclear = take_out_what_is_late(std::mem::take(&mut self.requests.late), &mut self.counted);
+        if unclear > 0 {
+            let kept = requests.len() as f64;
+            coverage.completeness = honest(coverage.completeness * kept / (kept + unclear as f64), true);
+            coverage.missing.push(Missing {
+                node: "unknown".to_owned(),
+                reason: "told-late".to_owned(),
+                count: i64::try_from(unclear).unwrap_or(i64::MAX),
+                from_us: window.start_us(),
+                to_us: windows.end_us(window),
+            });
+        }
         let paired = pair(window, requests, &mut self.requests.buckets, ahead, &mut self.counted, &mut self.counters);
         let mut fold = Fold {
             window,

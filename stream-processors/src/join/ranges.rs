@@ -74,9 +74,15 @@ impl<T: Copy> Ranges<T> {
 
     /// What of those that may tell of the same exchanges, of which `names` are all names that this side uses.
     pub fn alike(&self, with: Range, names: &Names) -> impl Iterator<Item = T> {
+        self.alike_where(with, names, |_| true)
+    }
+
+    /// The same, of those of which this holds.
+    pub fn alike_where(&self, with: Range, names: &Names, holds: impl Fn(&Range) -> bool) -> impl Iterator<Item = T> {
         let is_named_alike = names.contains(&with.name());
         let is_alike = move |range: &Range| {
-            range.status_class == with.status_class && (range.operation == with.operation || !is_named_alike)
+            let is_named = range.operation == with.operation || !is_named_alike;
+            range.status_class == with.status_class && is_named && holds(range)
         };
         self.overlapping(with).filter(move |(range, _)| is_alike(range)).map(|(_, of)| of)
     }

@@ -72,6 +72,46 @@ pub fn settle(
     (window.finish(), remembered)
 }
 
+/// What clients tell of windows that have closed counts no more. It may have counted from its server's side: then no later record tells of it,
+/// and it must not be taken out of one. Gives how many exchanges that may be: where two records of several overlap in part, which of them are in
+/// both is not certain then, so that this window must not be called complete.
+pub fn take_out_what_is_late(mut late: Vec<Told>, counted: &mut Counted) -> u64 {
+    if late.is_empty() || counted.len() == 0 {
+        return 0;
+    }
+    late.sort_by_key(|told| (told.connection(), told.range().from));
+    let mut alone: FxHashMap<ConnectionId, Ranges<Place>> = FxHashMap::default();
+    for told in &late {
+        alone.entry(told.connection()).or_default();
+    }
+    for (place, stretch) in counted.servers_sums() {
+        if let Some(ranges) = alone.get_mut(&stretch.connection) {
+            ranges.push(stretch.range, place);
+        }
+    }
+    for (id, side, range, place) in counted.singles_of(|connection| alone.contains_key(&connection)).collect::<Vec<_>>()
+    {
+        if let (Side::Server, Some(ranges)) = (side, alone.get_mut(&id)) {
+            ranges.push(range, place);
+        }
+    }
+    alone.values_mut().for_each(Ranges::sort);
+    let mut unclear = 0;
+    for told in late {
+        let Some(ranges) = alone.get(&told.connection()) else { continue };
+        let range = told.range();
+        let its_name = Names::from_iter([range.name()]);
+        let mut amount = told.into_amount();
+        unclear += if ranges.names().next().is_some() { u64::from(amount.count) } else { 0 };
+        let (singles, stretches): (Vec<Place>, Vec<Place>) =
+            ranges.alike(range, &its_name).partition(|place| matches!(place, Place::Single(_)));
+        for place in singles.into_iter().chain(stretches) {
+            counted.take_common(place, &mut amount);
+        }
+    }
+    unclear
+}
+
 /// A connection of which a record tells that stands for several exchanges, or told lately.
 #[derive(Default)]
 struct Connection {
@@ -153,6 +193,13 @@ impl Connection {
         self.later.sort();
         self.before.sort();
         self.alone.sort();
+    }
+
+    /// What counted from its server's side alone and may be what its client tells now. What the client has a name of its own for is that.
+    fn counted_alike(&self, client: Range) -> impl Iterator<Item = Place> {
+        self.alone.alike_where(client, &self.server_names, move |server| {
+            server.name() == client.name() || !self.client_names.contains(&server.name())
+        })
     }
 
     /// Whether its client told of anything within a range.
@@ -262,7 +309,7 @@ impl Settling<'_> {
             let (Some(client), None) = (&exchange.client, &exchange.server) else { continue };
             let Some(connection) = self.hot.get(&client.connection) else { continue };
             let mut one = Amount::one(client.request_bytes, client.response_bytes, client.duration_ns);
-            for place in connection.alone.alike(client.range(), &connection.server_names) {
+            for place in connection.counted_alike(client.range()) {
                 if one.count > 0 && counted.take_common(place, &mut one) > 0 {
                     (*is_gone, self.late_side) = (true, self.late_side + 1);
                 }
@@ -272,7 +319,7 @@ impl Settling<'_> {
         in_order.sort_by_key(|client| client.sum.from);
         for client in in_order {
             let Some(connection) = self.hot.get(&client.sum.last.connection) else { continue };
-            let places = || connection.alone.alike(client.sum.range(), &connection.server_names);
+            let places = || connection.counted_alike(client.sum.range());
             let (singles, stretches): (Vec<Place>, Vec<Place>) =
                 places().partition(|place| matches!(place, Place::Single(_)));
             for place in singles.into_iter().chain(stretches) {

@@ -418,3 +418,35 @@ fn the_worlds_are_worth_looking_at() {
     let all = ["both", "complete", "crash", "late", "late side", "no-data", "one side", "queue_full", "several"];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), all);
 }
+
+/// A world in which only some connections of one partition have sums.
+fn of_seed(seed: u64, connections: usize, skew_ms: i64) -> Plan {
+    Plan {
+        seed,
+        nodes: 4,
+        partitions: 1,
+        connections,
+        seconds: 11,
+        skew_ms,
+        late_closes: true,
+        drops: false,
+        stalls: false,
+        kills: false,
+        stops: false,
+        sums: true,
+    }
+}
+
+/// A server's exchange that had counted alone was taken out of the sum of another operation, which was the first of its client's to lie around it.
+#[test]
+fn what_counted_alone_is_taken_out_of_its_own_operation() {
+    let world = World::of(&Plan { stops: true, ..of_seed(14180666100885318609, 26, 2610) });
+    check(&world, &logs(&world), false);
+}
+
+/// A server's exchange that had counted alone was taken out of a client's sum around it, though the client told of it by itself.
+#[test]
+fn what_is_told_by_itself_is_taken_out_of_no_other_record() {
+    let world = World::of(&Plan { stalls: true, ..of_seed(11888771784645260260, 11, 3614) });
+    check(&world, &logs(&world), false);
+}
