@@ -23,7 +23,7 @@ static CELLS_OF_SUMS: Array<Cell, CELLS, { BPF_F_MMAPABLE as usize }> = Array::n
 #[btf_map]
 static DAY_OFFSET: Array<u64, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
-/// Silence after which an answer is taken for whole.
+/// Silence after which an exchange is told of, so that it does not wait for the next one.
 const SILENCE_NS: u64 = 1_000_000_000;
 
 /// What a call means for the sums. A number, which can be hidden from the verifier.
@@ -59,7 +59,9 @@ pub fn part(
         return if may_be_added { Part::REQUEST } else { Part::NONE };
     }
     if state.open.cell == 0 {
-        return Part::NONE;
+        // What goes on after it was taken for over was told of as far as it was known.
+        let goes_on = !asks && state.flags & flag::SUMMED != 0;
+        return if goes_on { Part::COUNTED } else { Part::NONE };
     }
     state.turn = way + 1;
     if state.open.cell == MUTED {
@@ -181,14 +183,14 @@ pub fn finish(state: &mut SocketState, is_at_end: bool) {
     }
 }
 
-/// Both sides have been silent since the answer's last bytes.
+/// Both sides have been silent since the answer's last bytes. Whether it is whole is for user space to say.
 #[inline(always)]
 pub fn finish_if_silent(state: &mut SocketState) {
     // SAFETY: a helper without preconditions.
     let now_ns = unsafe { bpf_ktime_get_ns() };
     let ended_ns = state.open.exchange.ended_ns;
     if state.open.cell != 0 && ended_ns != 0 && now_ns.saturating_sub(ended_ns) > SILENCE_NS {
-        finish(state, false);
+        finish(state, true);
     }
 }
 

@@ -106,7 +106,7 @@ pub struct ExchangeEvent {
 pub mod reason {
     /// It is whole, and has another status or duration than is added up, or its cell is gone.
     pub const UNFIT: u32 = 0;
-    /// The connection has ended behind it: whether the answer was whole is for user space to say.
+    /// The connection has ended behind it, or has been silent since: whether the answer was whole is for user space to say.
     pub const AT_END: u32 = 1;
     /// The connection has ended without an answer.
     pub const UNANSWERED: u32 = 2;
