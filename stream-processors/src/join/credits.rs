@@ -76,6 +76,9 @@ impl Credits {
             return rest;
         };
         let since = windows.moved(window, -CREDIT_WINDOWS);
+        if account.given.iter().any(|(given_in, credit)| *given_in >= since && credit.ended) {
+            rest.state = FlowState::Open;
+        }
         if flow.opened > 0 {
             let mut sum = Credit::default();
             let given = std::mem::take(&mut account.given);

@@ -66,6 +66,9 @@ impl Fold<'_> {
     pub fn flows(&mut self, flows: &[FlowItem], counters: &mut Counters) {
         let mut seen: FxHashSet<(ConnectionId, Side, i64)> = FxHashSet::default();
         let mut without_bytes = Vec::new();
+        // A connection ends once, though each side tells of it.
+        let ends = |flow: &&FlowItem| flow.side == Side::Client && flow.state != FlowState::Open;
+        let ended: FxHashSet<ConnectionId> = flows.iter().filter(ends).map(|flow| flow.connection).collect();
         for flow in flows {
             if !seen.insert((flow.connection, flow.side, flow.at_us)) {
                 counters.add("duplicates", 1);
@@ -76,6 +79,7 @@ impl Fold<'_> {
                     self.retransmits_of_server(flow);
                     continue;
                 }
+                Side::Server if ended.contains(&flow.connection) => FlowItem { state: FlowState::Open, ..*flow },
                 Side::Server => *flow,
                 Side::Client => self.credits.claim(self.window, flow, self.windows),
             };

@@ -275,7 +275,8 @@ impl Settling<'_> {
         }
     }
 
-    /// Uses here what servers tell in later windows of what their clients sum here. Gives what they sum there of it.
+    /// Uses here what servers tell in later windows of what their clients sum here. Gives what they sum there of it, and of nothing else that
+    /// their clients tell.
     fn look_ahead(&mut self, later: &mut Later, later_to: Window) -> Vec<SumItem> {
         let mut sums = Vec::new();
         let servers = later.range_mut(..=later_to).flat_map(|(_, items)| items);
@@ -289,6 +290,8 @@ impl Settling<'_> {
                     self.clients[place].server_duration_ns.record(server.duration_ns);
                     server.is_used = true;
                 }
+                // Most of it belongs there if its client tells of it there, too.
+                (Told::Several(_), _) if connection.later.alike(range, names).next().is_some() => {}
                 (Told::Several(sum), of_sums) => {
                     if of_sums.is_some() || connection.singles.alike(range, names).next().is_some() {
                         sums.push((**sum).clone());

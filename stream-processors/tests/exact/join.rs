@@ -450,3 +450,11 @@ fn what_is_told_by_itself_is_taken_out_of_no_other_record() {
     let world = World::of(&Plan { stalls: true, ..of_seed(11888771784645260260, 11, 3614) });
     check(&world, &logs(&world), false);
 }
+
+/// The end of a connection counted twice where its server's side counted since its client's agent was not expected any more.
+#[test]
+fn a_connection_ends_once() {
+    let plan = of_seed(2273705373555508967, 10, 0);
+    let world = World::of(&Plan { partitions: 3, seconds: 18, stalls: true, stops: true, sums: false, ..plan });
+    check(&world, &logs(&world), false);
+}

@@ -255,6 +255,20 @@ fn no_more_are_seen_from_both_sides_than_either_side_tells_of() {
     assert_eq!(bench.close(1), Seen { both_sides: 1 + 5, server_durations: 2 + 9, late_side: 1, ..requests(1 + 5) });
 }
 
+/// The server knows a little later that an exchange is over: at each border of windows its sum begins with one that its client counted before.
+#[test]
+fn a_servers_sum_across_a_border_stays_where_most_of_it_is() {
+    let mut bench = Bench::new();
+    bench.sum(0, Side::Client, 0..=40, 5, "GET /");
+    bench.sum(0, Side::Server, 0..=30, 4, "GET /");
+    bench.sum(1, Side::Client, 50..=90, 5, "GET /");
+    bench.sum(1, Side::Server, 40..=90, 6, "GET /");
+    let first = bench.close(0);
+    assert_eq!((first.requests, first.both_sides, first.server_durations), (5, 4, 4));
+    let second = bench.close(1);
+    assert_eq!((second.requests, second.both_sides, second.server_durations), (5, 5, 6));
+}
+
 #[test]
 fn the_same_record_twice_counts_once() {
     let mut bench = Bench::new();
