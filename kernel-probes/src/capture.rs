@@ -58,7 +58,8 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         return;
     }
     let asks = (state.role == role::CLIENT) == (way == direction::SEND);
-    let may_be_summed = state.interest == interest::SUMS || state.open.cell != 0;
+    // Also of what goes on behind the last exchange that was added up, when user space wants to be told of all again.
+    let may_be_summed = state.interest == interest::SUMS || state.open.cell != 0 || state.flags & flag::SUMMED != 0;
     let part = if may_be_summed { sums::part(sock, tcp, state, &place, moved, way, asks) } else { Part::NONE };
     if part == Part::COUNTED {
         return;

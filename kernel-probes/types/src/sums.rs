@@ -169,7 +169,8 @@ pub fn bucket(duration_ns: u64) -> u32 {
     (octave.wrapping_sub(OCTAVE_FIRST as u64) * BUCKETS_PER_OCTAVE as u64 + within) as u32
 }
 
-/// Without branches, as [`Operation`]: the machine of the probes has no such instruction.
+/// Without branches: the verifier would look at each way through them, and it does so too (Linux 6.19 and later) where a mask of all ones or
+/// none meets a known number. The machine of the probes has no such instruction.
 #[inline(always)]
 fn leading_zeros(value: u64) -> u64 {
     let mut value = value;
@@ -240,17 +241,22 @@ static BOUNDS: [u64; 32] = [
 ///
 /// FNV-1a. Whoever wants two of his own operations to meet can have that; the key of a cell holds his connection.
 ///
-/// It has next to no branches: the verifier would look at each way through them, for each byte. It does so too (Linux 6.19 and later) where a
-/// mask of all ones or none meets a known number, so what is so or not is 1 or 0 here, and is multiplied with.
 #[derive(Clone, Copy, Debug)]
 pub struct Operation {
     hash: u64,
     /// The hash with a number in place of the segment.
     with_number: u64,
-    /// 1 if the segment has had digits alone, if it has had any, and if the method is over.
-    is_number: u64,
-    has_digits: u64,
-    in_target: u64,
+    segment: Segment,
+    /// The method is over.
+    in_target: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Segment {
+    /// It stands as it is.
+    Word,
+    Empty,
+    Number,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,30 +271,38 @@ pub enum Step {
 impl Default for Operation {
     #[inline(always)]
     fn default() -> Self {
-        Operation { hash: 0xcbf2_9ce4_8422_2325, with_number: 0, is_number: 0, has_digits: 0, in_target: 0 }
+        Operation { hash: 0xcbf2_9ce4_8422_2325, with_number: 0, segment: Segment::Word, in_target: false }
     }
 }
 
 impl Operation {
     #[inline(always)]
     pub fn push(&mut self, byte: u8) -> Step {
-        let byte = byte as u64;
-        let is = |sign: u8| is_zero(byte ^ sign as u64);
-        let (is_space, is_slash) = (is(b' '), is(b'/'));
-        let is_digit = lies_within(byte, b'0', b'9');
-        // The hash so far, with a number in its last segment as any other.
-        let ended = either(self.is_number & self.has_digits, self.with_number, self.hash);
-        let ends = (is_space | is(b'?') | is(b'#')) & self.in_target;
-        let is_fit = is_space | lies_within(byte, 0x21, 0x7e);
-        if opaque(ends | (1 - is_fit)) != 0 {
-            return if is_fit != 0 { Step::Done(ended) } else { Step::Unfit };
+        match byte {
+            b'0'..=b'9' => {
+                if self.segment == Segment::Empty {
+                    self.segment = Segment::Number;
+                }
+            }
+            b'/' => {
+                self.hash = mixed(self.ended(), byte);
+                self.with_number = mixed(self.hash, 0xff);
+                self.segment = if self.in_target { Segment::Empty } else { Segment::Word };
+                return Step::More;
+            }
+            b' ' | b'?' | b'#' if self.in_target => return Step::Done(self.ended()),
+            b' ' => self.in_target = true,
+            0x21..=0x7e => self.segment = Segment::Word,
+            _ => return Step::Unfit,
         }
-        self.hash = mixed(either(is_slash, ended, self.hash), byte);
-        self.with_number = either(is_slash, mixed(self.hash, 0xff), self.with_number);
-        self.is_number = either(is_slash, self.in_target, self.is_number & is_digit);
-        self.has_digits = is_digit;
-        self.in_target |= is_space;
+        self.hash = mixed(self.hash, byte);
         Step::More
+    }
+
+    /// The hash so far, with a number in its last segment as any other.
+    #[inline(always)]
+    fn ended(&self) -> u64 {
+        if self.segment == Segment::Number { self.with_number } else { self.hash }
     }
 }
 
@@ -296,13 +310,6 @@ impl Operation {
 #[inline(always)]
 fn is_zero(value: u64) -> u64 {
     opaque(value.wrapping_sub(1)) >> 63
-}
-
-/// 1 if a byte is none of those before and none of those behind.
-#[inline(always)]
-fn lies_within(byte: u64, first: u8, last: u8) -> u64 {
-    let outside = byte.wrapping_sub(first as u64) | (last as u64).wrapping_sub(byte);
-    opaque(outside) >> 63 ^ 1
 }
 
 /// `one` for 1, `other` for 0.
@@ -325,8 +332,8 @@ fn opaque(value: u64) -> u64 {
 }
 
 #[inline(always)]
-fn mixed(hash: u64, byte: u64) -> u64 {
-    (hash ^ byte).wrapping_mul(0x100_0000_01b3)
+fn mixed(hash: u64, byte: u8) -> u64 {
+    (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3)
 }
 
 /// The hash of a request whose method and path are known; none if the probes find none.

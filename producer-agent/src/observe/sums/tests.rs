@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use headwater_probe_loader::types::sums::BUCKETS;
+use headwater_probe_loader::types::sums::{BUCKETS, OCTAVE_END, bucket};
 use headwater_protocols::{Code, Position};
 
 use super::*;
@@ -203,4 +203,25 @@ fn the_end_takes_everything_and_what_did_not_fit_is_known_by_its_key() {
     bench.sums.end(&mut bench.heat, |summed| exchanges += summed.exchanges);
     assert_eq!((exchanges, bench.sums.count()), (11, 0));
     assert!(bench.hand.open.borrow().is_empty());
+}
+
+/// The probes' buckets and those of the records are drawn apart, for machines that share no code.
+#[test]
+fn the_probes_count_durations_as_the_records_do() {
+    let first = (OCTAVE_FIRST as usize * BUCKETS_PER_OCTAVE) as i32;
+    let mut duration_ns = 1_025_u64;
+    while duration_ns <= 1 << OCTAVE_END {
+        for near in [duration_ns - 1, duration_ns, duration_ns + 1, duration_ns.next_power_of_two()] {
+            if near <= 1 << OCTAVE_FIRST || near > 1 << OCTAVE_END {
+                continue;
+            }
+            let mut counts = [0; BUCKETS];
+            counts[bucket(near) as usize] = 1;
+            let mut recorded = Histogram::default();
+            recorded.record(near);
+            let counted = Histogram::of_buckets(first, &counts, near);
+            assert!(counted.buckets().eq(recorded.buckets()), "{near} ns");
+        }
+        duration_ns += duration_ns / 97 + 1;
+    }
 }
