@@ -2,11 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use headwater_kafka::{KafkaSettings, Next, Start, TopicReader};
-use headwater_process::{Cgroup, Child, Launch, program};
+use headwater_process::{Cgroup, Child, Launch, cpu_time, program};
 use headwater_schemas::topics::Topic;
 use headwater_stack::{Stack, StackOptions};
 
@@ -35,6 +35,27 @@ pub enum Detail {
 pub struct Agent {
     pub process: Child,
     pub prefix: String,
+}
+
+/// So long must a process have done next to nothing. What was added up in a second leaves the agent in the next one.
+const REST: Duration = Duration::from_millis(1200);
+const REST_CPU_MAX: Duration = Duration::from_millis(30);
+const REST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Waits until a process has done what it had to do: what is in its buffers still belongs to the load before. Asking Kafka for its heartbeat
+/// would cost what is measured.
+pub fn until_at_rest(pid: u32) -> Result<()> {
+    let deadline = Instant::now() + REST_TIMEOUT;
+    let mut used = cpu_time(pid)?;
+    while Instant::now() < deadline {
+        std::thread::sleep(REST);
+        let now = cpu_time(pid)?;
+        if now - used <= REST_CPU_MAX {
+            return Ok(());
+        }
+        used = now;
+    }
+    bail!("process {pid} did not come to rest within {REST_TIMEOUT:?} after the load")
 }
 
 impl Ground {

@@ -11,7 +11,7 @@ use headwater_probe_loader::types::interest;
 use headwater_probe_loader::{Event, Options, Probes};
 use headwater_process::cpu_time;
 
-use crate::ground::{Detail, Ground};
+use crate::ground::{Detail, Ground, until_at_rest};
 use crate::load::{self, Speed};
 use crate::report::{Report, median};
 use crate::servers::{ANSWERS, Nginx, Redis};
@@ -111,12 +111,13 @@ fn run(ground: &Ground, step: Step, prefix: &str, load: &dyn Fn() -> Result<Spee
 
 /// Processor time of the load, of Kafka and of whoever observes, for a request.
 fn measured(ground: &Ground, observer: Option<u32>, load: &dyn Fn() -> Result<Speed>) -> Result<f64> {
-    let observer = || observer.map_or(Ok(Duration::ZERO), cpu_time);
-    let before = (ground.load_cpu()?, ground.stack_cpu()?, observer()?);
+    let observer_cpu = || observer.map_or(Ok(Duration::ZERO), cpu_time);
+    let before = (ground.load_cpu()?, ground.stack_cpu()?, observer_cpu()?);
     let speed = load()?;
-    // What is still in the agent's buffers belongs to the load.
-    std::thread::sleep(Duration::from_secs(1));
-    let all = (ground.load_cpu()? - before.0) + (ground.stack_cpu()? - before.1) + (observer()? - before.2);
+    if let Some(pid) = observer {
+        until_at_rest(pid)?;
+    }
+    let all = (ground.load_cpu()? - before.0) + (ground.stack_cpu()? - before.1) + (observer_cpu()? - before.2);
     Ok(all.as_secs_f64() * 1e6 / speed.requests)
 }
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use headwater_process::{cpu_time, rss_bytes};
 use headwater_schemas::topics::Topic;
 
-use crate::ground::{Detail, Ground};
+use crate::ground::{Detail, Ground, until_at_rest};
 use crate::load::{self, Speed};
 use crate::paced::{self, Paced};
 use crate::report::{Report, median};
@@ -109,8 +109,9 @@ fn run(ground: &Ground, observed: Observed, prefix: &str, load: &impl Fn() -> Re
     let agent_cpu = || agent.as_ref().map_or(Ok(Duration::ZERO), |agent| cpu_time(agent.process.pid()));
     let before = (ground.load_cpu()?, ground.stack_cpu()?, agent_cpu()?);
     let speed = load()?;
-    // What is still in the agent's buffers belongs to the load.
-    std::thread::sleep(Duration::from_secs(1));
+    if let Some(agent) = &agent {
+        until_at_rest(agent.process.pid())?;
+    }
     let after = (ground.load_cpu()?, ground.stack_cpu()?, agent_cpu()?);
     let agent_time = after.2 - before.2;
     let all = (after.0 - before.0) + (after.1 - before.1) + agent_time;
@@ -167,7 +168,7 @@ fn steady_with(ground: &Ground, nginx: &Nginx, prefix: &str, detail: Detail) -> 
     let pid = agent.process.pid();
     let (cpu_before, probes_before) = (cpu_time(pid)?, probe_time(pid));
     let speed = paced::run(nginx.port(), STEADY_RATE, STEADY, ground)?;
-    std::thread::sleep(Duration::from_secs(1));
+    until_at_rest(pid)?;
     let us = |time: Duration| time.as_secs_f64() * 1e6 / speed.requests;
     Ok(Steady {
         agent_us: us(cpu_time(pid)? - cpu_before),
