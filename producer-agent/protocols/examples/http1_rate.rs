@@ -6,8 +6,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use headwater_protocols::http1::Http1;
 use headwater_protocols::operation::{Asked, Bounds, Operations};
-use headwater_protocols::{Direction, Event, Options, Parser, Position, Segment, Side};
+use headwater_protocols::{Connection, Direction, Event, Options, Parser, Position, Segment, Side};
 
 const REQUEST: &[u8] = b"GET /api/v1/users/12345?fields=name,email HTTP/1.1\r\n\
     Host: shop.example.org\r\n\
@@ -38,7 +39,7 @@ fn main() {
     let (head, rest) = REQUEST.split_at(100);
     let split = [(head, 100), (rest, rest.len() as u64), (RESPONSE, with_body)];
     measure("a request head in two pieces", run_for, &split, None);
-    println!("{} bytes for an idle connection", size_of::<Parser>());
+    println!("{} bytes for an idle connection", size_of::<Parser>() + size_of::<Connection<Http1>>());
 }
 
 /// Exchanges one after another on one kept-alive connection. All segments but the last are of the request.

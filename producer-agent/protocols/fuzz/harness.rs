@@ -17,7 +17,7 @@ const ORDER: OrderOptions = OrderOptions { early_segments_max: 3, early_bytes_ma
 pub fn run(input: &[u8]) -> u64 {
     let Some((settings, mut rest)) = input.split_first() else { return 0 };
     let side = if settings & 1 == 0 { Side::Client } else { Side::Server };
-    let mut parser = Parser::new(side, &AllOptions { order: ORDER, http1: OPTIONS });
+    let mut parser = Parser::new(side, &AllOptions { order: ORDER, http1: OPTIONS, ..AllOptions::default() });
     let mut checks = Checks::default();
     // Starting near the end of what a position can be must not overflow.
     let base = [0, 0, 5_000, u64::MAX - 500][usize::from(settings >> 1 & 3)];

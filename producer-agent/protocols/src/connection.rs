@@ -5,6 +5,8 @@
 //!
 //! Bounds: [`Options`], and those of the protocol.
 
+use std::fmt::Debug;
+
 use crate::early::Early;
 use crate::protocol::{Interest, Protocol};
 use crate::{CloseReason, Direction, Position, Recognition, Segment, Side, Sink};
@@ -34,13 +36,62 @@ pub struct Connection<P> {
     pub(crate) protocol: P,
 }
 
-impl<P: Protocol> Connection<P> {
+/// A [`Connection`] in any protocol.
+pub trait Follow: Debug {
+    /// The protocol's, as it stands in records.
+    fn name(&self) -> &'static str;
+
+    fn recognition(&self) -> Recognition;
+
+    /// Takes the bytes that one system call moved.
+    fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>);
+
+    /// The bytes of a direction up to `to` were moved, and what no segment has told of will not be seen: before the connection ends,
+    /// this tells what was answered past the capture from what was not answered.
+    fn unseen(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>);
+
+    /// All exchanges before these positions were told of elsewhere: the next one begins here. What is open all the same is lost.
+    fn resume(&mut self, request: Position, response: Position, sink: &mut Sink<'_>);
+
+    /// A side has ended its stream, and all that it said was seen. `by` is the side that ended its own first.
+    fn end_of_stream(&mut self, direction: Direction, at_ns: u64, by: Side, sink: &mut Sink<'_>);
+
+    /// Ends the connection: what is still open leaves as failed exchanges or as losses. Closing twice is harmless.
+    fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>);
+
+    /// What would be of use next in this direction. More does no harm.
+    fn interest(&self, direction: Direction) -> Interest;
+
+    /// Nothing is open or buffered: dropping the connection now would lose nothing.
+    fn is_idle(&self) -> bool;
+
+    /// What is allocated for it, without the connection itself. It is bounded by the options.
+    fn heap_bytes(&self) -> usize;
+}
+
+impl<P: Protocol + Debug> Connection<P> {
     pub fn new(side: Side, options: Options, protocol: P) -> Self {
         Self { options, side, now_ns: 0, early: None, protocol }
     }
 
-    /// Takes the bytes that one system call moved.
-    pub fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+    fn set_time(&mut self, at_ns: u64) {
+        self.now_ns = self.now_ns.max(at_ns);
+        self.protocol.set_time(self.now_ns);
+    }
+
+    fn forget_early_of_foreign(&mut self) {
+        if self.recognition() == Recognition::Foreign {
+            self.early = None;
+        }
+    }
+}
+
+impl<P: Protocol + Debug> Follow for Connection<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
         if self.recognition() == Recognition::Foreign || segment.length == 0 {
             return;
         }
@@ -53,9 +104,7 @@ impl<P: Protocol> Connection<P> {
         self.forget_early_of_foreign();
     }
 
-    /// The bytes of a direction up to `to` were moved, and what no segment has told of will not be seen: before the connection ends,
-    /// this tells what was answered past the capture from what was not answered.
-    pub fn unseen(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
+    fn unseen(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
         let is_missing = |protocol: &P| protocol.position(direction).is_none_or(|position| position < to);
         if self.recognition() == Recognition::Foreign || !is_missing(&self.protocol) {
             return;
@@ -66,8 +115,7 @@ impl<P: Protocol> Connection<P> {
         }
     }
 
-    /// All exchanges before these positions were told of elsewhere: the next one begins here. What is open all the same is lost.
-    pub fn resume(&mut self, request: Position, response: Position, sink: &mut Sink<'_>) {
+    fn resume(&mut self, request: Position, response: Position, sink: &mut Sink<'_>) {
         if self.recognition() != Recognition::Recognised {
             return;
         }
@@ -80,51 +128,35 @@ impl<P: Protocol> Connection<P> {
         self.protocol.set_time(self.now_ns);
     }
 
-    /// A side has ended its stream, and all that it said was seen. `by` is the side that ended its own first.
-    pub fn end_of_stream(&mut self, direction: Direction, at_ns: u64, by: Side, sink: &mut Sink<'_>) {
+    fn end_of_stream(&mut self, direction: Direction, at_ns: u64, by: Side, sink: &mut Sink<'_>) {
         self.set_time(at_ns);
         self.release_early(sink);
         self.protocol.end_of_stream(direction, by, sink);
         self.forget_early_of_foreign();
     }
 
-    /// Ends the connection: what is still open leaves as failed exchanges or as losses. Closing twice is harmless.
-    pub fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>) {
+    fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>) {
         self.set_time(at_ns);
         self.release_early(sink);
         self.protocol.close(how, sink);
     }
 
-    pub fn recognition(&self) -> Recognition {
+    fn recognition(&self) -> Recognition {
         self.protocol.recognition()
     }
 
-    /// What would be of use next in this direction. More does no harm.
-    pub fn interest(&self, direction: Direction) -> Interest {
+    fn interest(&self, direction: Direction) -> Interest {
         match self.recognition() {
             Recognition::Foreign => Interest::Off,
             _ => self.protocol.interest(direction),
         }
     }
 
-    /// Nothing is open or buffered: dropping the connection now would lose nothing.
-    pub fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.early.is_none() && self.protocol.is_idle()
     }
 
-    /// What is allocated for it, without the connection itself. It is bounded by the options.
-    pub fn heap_bytes(&self) -> usize {
+    fn heap_bytes(&self) -> usize {
         self.early.as_ref().map_or(0, |early| early.heap_bytes()) + self.protocol.heap_bytes()
-    }
-
-    fn set_time(&mut self, at_ns: u64) {
-        self.now_ns = self.now_ns.max(at_ns);
-        self.protocol.set_time(self.now_ns);
-    }
-
-    fn forget_early_of_foreign(&mut self) {
-        if self.recognition() == Recognition::Foreign {
-            self.early = None;
-        }
     }
 }

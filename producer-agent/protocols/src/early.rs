@@ -49,15 +49,9 @@ impl Early {
     /// Keeps a segment. Bytes that find no room are bytes that were not captured: the segment itself is not lost.
     pub fn hold(&mut self, segment: &Segment<'_>, bytes_max: usize) {
         let room = bytes_max.saturating_sub(self.bytes);
-        let captured = &segment.captured[..segment.captured.len().min(room)];
-        self.bytes += captured.len();
-        self.segments.push_back(HeldSegment {
-            position: segment.position,
-            other_position: segment.other_position,
-            length: segment.length,
-            captured: captured.into(),
-            at_ns: segment.at_ns,
-        });
+        let held = HeldSegment::of(segment, room);
+        self.bytes += held.captured.len();
+        self.segments.push_back(held);
     }
 
     pub fn pop(&mut self) -> Option<HeldSegment> {
@@ -68,6 +62,17 @@ impl Early {
 }
 
 impl HeldSegment {
+    /// Keeps at most so many of its bytes.
+    pub fn of(segment: &Segment<'_>, bytes_max: usize) -> Self {
+        Self {
+            position: segment.position,
+            other_position: segment.other_position,
+            length: segment.length,
+            captured: segment.captured[..segment.captured.len().min(bytes_max)].into(),
+            at_ns: segment.at_ns,
+        }
+    }
+
     pub fn segment(&self) -> Segment<'_> {
         Segment {
             position: self.position,

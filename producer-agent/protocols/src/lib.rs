@@ -7,11 +7,12 @@
 //! here does I/O, reads a clock or panics on bad input; the same segments give the same events. Every buffer has a
 //! bound, set in the options of the protocol.
 //!
-//! A protocol is a folder that implements [`Protocol`], and one variant of [`Parser`]. What all of them share stands beside and knows
-//! none of them: the input in `segment.rs`, the order of the segments in `order.rs`, the rest of a segment in `cursor.rs`, heads in
+//! A protocol is a folder that implements [`Protocol`], and one line in `choice.rs`, which finds out by first bytes what a connection
+//! speaks. What all of them share stands beside and knows none of them: the input in `segment.rs`, the order of the segments in `order.rs`, the rest of a segment in `cursor.rs`, heads in
 //! pieces in `partial.rs`, losses that are held back in `losses.rs`, the output in `exchange.rs`, the names of operations in
 //! [`operation`].
 
+mod choice;
 mod connection;
 mod cursor;
 mod early;
@@ -26,7 +27,10 @@ pub mod redis;
 mod segment;
 mod stream;
 
-pub use connection::{Connection, Options as OrderOptions};
+use choice::{Guess, Waiting};
+
+pub use choice::{Opening, Verdict};
+pub use connection::{Connection, Follow, Options as OrderOptions};
 pub use cursor::Cursor;
 pub use exchange::{Code, Event, Exchange, Failure, Kind, Loss, LossReason, Outcome, Sink};
 pub use protocol::{Interest, Protocol};
@@ -37,6 +41,7 @@ pub use segment::{CloseReason, Direction, Position, Segment, Side};
 pub struct Options {
     pub order: OrderOptions,
     pub http1: http1::Options,
+    pub redis: redis::Options,
 }
 
 /// Whether a connection speaks the protocol that its parser understands.
@@ -51,84 +56,168 @@ pub enum Recognition {
     Foreign,
 }
 
-/// Follows one connection in whichever protocol it speaks. HTTP/1 is the one known so far.
+/// Follows one connection in whichever protocol it speaks.
 #[derive(Debug)]
-pub enum Parser {
-    Http1(Connection<http1::Http1>),
+pub struct Parser {
+    side: Side,
+    options: Options,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// What was seen so far may become one of several protocols.
+    Waiting(Waiting),
+    /// One protocol is tried.
+    Guessed(Guess),
+    /// It speaks this one.
+    Followed(Box<dyn Follow>),
+    /// This one was the last that it spoke.
+    Foreign(&'static str),
 }
 
 impl Parser {
     pub fn new(side: Side, options: &Options) -> Self {
-        Self::Http1(Connection::new(side, options.order, http1::Http1::new(options.http1)))
+        Self { side, options: *options, state: State::Waiting(Waiting::new()) }
     }
 
     /// Takes the bytes that one system call moved.
     pub fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
-        match self {
-            Self::Http1(connection) => connection.segment(direction, segment, sink),
+        if let State::Followed(connection) = &mut self.state {
+            connection.segment(direction, segment, sink);
+        } else if segment.length > 0 {
+            self.choose(direction, segment, sink);
+        }
+        self.forget_foreign();
+    }
+
+    fn choose(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+        let context = (self.side, &self.options);
+        match &mut self.state {
+            State::Waiting(waiting) => {
+                if let Some(guess) = waiting.segment(direction, segment, context) {
+                    self.guess(guess, sink);
+                }
+            }
+            State::Guessed(guess) => guess.segment(direction, segment, context, sink),
+            State::Followed(_) | State::Foreign(_) => {}
+        }
+        if let State::Guessed(guess) = &self.state
+            && guess.connection.recognition() != Recognition::Undecided
+            && let State::Guessed(guess) = std::mem::replace(&mut self.state, State::Foreign(""))
+        {
+            self.state = State::Followed(guess.connection);
+        }
+    }
+
+    /// Feeds what has waited for the choice.
+    fn guess(&mut self, mut guess: Guess, sink: &mut Sink<'_>) {
+        if let State::Waiting(waiting) = &mut self.state {
+            for (direction, held) in std::mem::replace(waiting, Waiting::new()).into_segments() {
+                guess.segment(direction, &held.segment(), (self.side, &self.options), sink);
+            }
+        }
+        self.state = State::Guessed(guess);
+    }
+
+    /// No more bytes will come to choose by.
+    fn connection(&mut self, sink: &mut Sink<'_>) -> Option<&mut Box<dyn Follow>> {
+        if matches!(self.state, State::Waiting(_)) {
+            self.guess(Guess::last(self.side, &self.options), sink);
+        }
+        match &mut self.state {
+            State::Guessed(guess) => Some(&mut guess.connection),
+            State::Followed(connection) => Some(connection),
+            State::Waiting(_) | State::Foreign(_) => None,
+        }
+    }
+
+    fn followed(&self) -> Option<&dyn Follow> {
+        match &self.state {
+            State::Guessed(guess) => Some(&*guess.connection),
+            State::Followed(connection) => Some(&**connection),
+            State::Waiting(_) | State::Foreign(_) => None,
+        }
+    }
+
+    /// What is foreign needs no state.
+    fn forget_foreign(&mut self) {
+        if let Some(followed) = self.followed()
+            && followed.recognition() == Recognition::Foreign
+        {
+            self.state = State::Foreign(followed.name());
         }
     }
 
     /// All exchanges before these positions were told of elsewhere: the next one begins here. What is open all the same is lost.
     pub fn resume(&mut self, request: Position, response: Position, sink: &mut Sink<'_>) {
-        match self {
-            Self::Http1(connection) => connection.resume(request, response, sink),
+        if let State::Followed(connection) = &mut self.state {
+            connection.resume(request, response, sink);
         }
     }
 
     /// A side has ended its stream, and all that it said was seen. `by` is the side that ended its own first.
     pub fn end_of_stream(&mut self, direction: Direction, at_ns: u64, by: Side, sink: &mut Sink<'_>) {
-        match self {
-            Self::Http1(connection) => connection.end_of_stream(direction, at_ns, by, sink),
+        if let Some(connection) = self.connection(sink) {
+            connection.end_of_stream(direction, at_ns, by, sink);
         }
+        self.forget_foreign();
     }
 
     /// Ends the connection: what is still open leaves as failed exchanges or as losses. Closing twice is harmless.
     pub fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>) {
-        match self {
-            Self::Http1(connection) => connection.close(at_ns, how, sink),
+        if let Some(connection) = self.connection(sink) {
+            connection.close(at_ns, how, sink);
         }
+        self.forget_foreign();
     }
 
     /// Nothing is open or buffered: dropping the parser now would lose nothing.
     pub fn is_idle(&self) -> bool {
-        match self {
-            Self::Http1(connection) => connection.is_idle(),
+        match &self.state {
+            State::Waiting(waiting) => waiting.is_empty(),
+            _ => self.followed().is_none_or(Follow::is_idle),
         }
     }
 
     pub fn recognition(&self) -> Recognition {
-        match self {
-            Self::Http1(connection) => connection.recognition(),
+        match &self.state {
+            State::Waiting(_) => Recognition::Undecided,
+            State::Foreign(_) => Recognition::Foreign,
+            _ => self.followed().map_or(Recognition::Undecided, Follow::recognition),
         }
     }
 
     /// The bytes of a direction up to `to` were moved, and what no segment has told of will not be seen: before the connection ends,
     /// this tells what was answered past the capture from what was not answered.
     pub fn unseen(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
-        match self {
-            Self::Http1(connection) => connection.unseen(direction, to, sink),
+        if let Some(connection) = self.connection(sink) {
+            connection.unseen(direction, to, sink);
         }
     }
 
-    /// What is allocated for the connection, without the parser itself. It is bounded by the options of its protocol.
+    /// What is allocated for the connection beyond the fixed state of its protocol. It is bounded by the options of that.
     pub fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Http1(connection) => connection.heap_bytes(),
+        match &self.state {
+            State::Waiting(waiting) => waiting.heap_bytes(),
+            _ => self.followed().map_or(0, Follow::heap_bytes),
         }
     }
 
     /// What would be of use next in this direction. More does no harm.
     pub fn interest(&self, direction: Direction) -> Interest {
-        match self {
-            Self::Http1(connection) => connection.interest(direction),
+        match &self.state {
+            State::Waiting(_) => Interest::Heads(choice::OPENING_BYTES_MAX as u32),
+            _ => self.followed().map_or(Interest::Off, |followed| followed.interest(direction)),
         }
     }
 
-    /// The protocol's name, as it stands in records.
+    /// The name of the protocol that it speaks, or spoke last, as it stands in records; empty while that is not known.
     pub fn protocol(&self) -> &'static str {
-        match self {
-            Self::Http1(_) => http1::Http1::NAME,
+        match &self.state {
+            State::Followed(connection) => connection.name(),
+            State::Foreign(name) => name,
+            State::Waiting(_) | State::Guessed(_) => "",
         }
     }
 }

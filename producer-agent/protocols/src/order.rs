@@ -8,13 +8,15 @@
 //! bytes of the other direction that have not been seen here. Either they come, or something behind them does, or the
 //! bound is reached: then they are missing.
 
+use std::fmt::Debug;
+
 use crate::connection::Connection;
 use crate::cursor::Cursor;
 use crate::early::Early;
 use crate::protocol::Protocol;
 use crate::{Direction, Position, Recognition, Segment, Sink};
 
-impl<P: Protocol> Connection<P> {
+impl<P: Protocol + Debug> Connection<P> {
     /// Speaks of bytes of the other direction that have not been seen.
     pub(crate) fn is_early(&self, direction: Direction, other_position: Position) -> bool {
         other_position > self.position(direction.opposite()).unwrap_or(Position::START)

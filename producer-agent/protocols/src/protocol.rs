@@ -1,7 +1,8 @@
 //! What a protocol is to all that protocols share.
 
+use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
-use crate::{CloseReason, Direction, Position, Recognition, Side, Sink};
+use crate::{CloseReason, Direction, Options, Position, Recognition, Side, Sink};
 
 /// The state of one protocol on one connection: one folder of this crate.
 ///
@@ -13,6 +14,13 @@ use crate::{CloseReason, Direction, Position, Recognition, Side, Sink};
 pub trait Protocol {
     /// As it stands in records.
     const NAME: &'static str;
+
+    /// Whether a connection that begins like this, or goes on like this, speaks the protocol. What [`Verdict::Yes`] says at the
+    /// start is final; in the middle of a connection it stands until the protocol says itself that it is foreign.
+    fn judge(opening: &Opening<'_>) -> Verdict;
+
+    /// The state of a connection of which nothing was seen yet.
+    fn open(options: &Options) -> Self;
 
     fn recognition(&self) -> Recognition;
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use headwater_protocols::redis::{Options, Redis};
 use headwater_protocols::{
-    CloseReason, Connection, Direction, Event, Failure, Interest, OrderOptions, Outcome, Position, Recognition,
+    CloseReason, Connection, Direction, Event, Failure, Follow, Interest, OrderOptions, Outcome, Position, Recognition,
     Segment, Side,
 };
 use headwater_testing::Random;

@@ -30,12 +30,11 @@ pub fn feed(
     with: impl FnOnce(&mut Parser, &mut Sink<'_>),
 ) {
     let Connection { identity, parser, requests, errors, heat, .. } = connection;
-    let protocol = parser.protocol();
     with(parser, &mut |event| match event {
         Event::Exchange(exchange) => {
             *requests += 1;
             *errors += i64::from(exchange.outcome.is_error());
-            record(&exchange, identity, protocol, heat, shared, out);
+            record(&exchange, identity, heat, shared, out);
         }
         Event::Loss(loss) if is_missing_request(loss.reason) => {
             out(Output::RequestsDropped(loss.reason.as_str(), loss.count));
@@ -70,7 +69,6 @@ fn kind(exchange: &Exchange<'_>) -> records::Kind {
 fn record(
     exchange: &Exchange<'_>,
     identity: &Identity,
-    protocol: &'static str,
     heat: &mut Heat,
     shared: &mut Shared,
     out: &mut impl FnMut(Output<'_>),
@@ -85,7 +83,7 @@ fn record(
         succeeded: exchange.outcome == Outcome::Ok,
         at_ns: exchange.completed_ns,
     };
-    let operation = operations.of(&Service { protocol, ..identity.service }, &asked);
+    let operation = operations.of(&Service { protocol: exchange.protocol, ..identity.service }, &asked);
     let path = if options.paths == Paths::Full { exchange.path } else { operation.path };
     let request = Request {
         request_position: exchange.request_position.0 as i64,
@@ -93,7 +91,7 @@ fn record(
         completed_at_us: clock.epoch_us(exchange.completed_ns),
         duration_ns: since_start(ended_ns),
         time_to_first_byte_ns: exchange.response_started_ns.map_or(-1, since_start),
-        protocol,
+        protocol: exchange.protocol,
         kind: kind(exchange),
         method: exchange.method,
         path,

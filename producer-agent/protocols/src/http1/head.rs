@@ -12,8 +12,8 @@ use memchr::{memchr, memrchr};
 
 use super::framing::{Fields, Framing};
 use super::method::{self, Method};
-use crate::Kind;
 use crate::cursor::Cursor;
+use crate::{Direction, Kind};
 
 /// RFC 9110, 9.1 leaves methods open; the longest registered one has 17 letters.
 const METHOD_BYTES_MAX: usize = 32;
@@ -78,6 +78,14 @@ pub(super) fn parse_response(bytes: &[u8], method: Option<&Method>) -> Parsed<St
             None => Parsed::Malformed,
         },
         None => Parsed::Partial(Some(line)),
+    }
+}
+
+/// Whether bytes begin with a first line that nothing else begins with.
+pub(super) fn is_unmistakable(direction: Direction, bytes: &[u8]) -> bool {
+    match direction {
+        Direction::Request => request_line(bytes).is_ok_and(|(line, ..)| line.is_unmistakable()),
+        Direction::Response => status_line(bytes).is_ok(),
     }
 }
 

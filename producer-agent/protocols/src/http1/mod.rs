@@ -39,6 +39,7 @@ mod state;
 
 pub use state::Http1;
 
+use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::protocol::{Interest, Protocol};
 use crate::{CloseReason, Direction, Position, Recognition, Side, Sink};
@@ -65,6 +66,20 @@ impl Default for Options {
 
 impl Protocol for Http1 {
     const NAME: &'static str = "http";
+
+    /// At the start of a connection it looks for itself what this is: servers take more for HTTP/1 than can be told by first bytes.
+    fn judge(opening: &Opening<'_>) -> Verdict {
+        match opening.bytes {
+            [] => Verdict::Maybe,
+            _ if opening.is_start => Verdict::Yes,
+            bytes if head::is_unmistakable(opening.direction, bytes) => Verdict::Yes,
+            _ => Verdict::No,
+        }
+    }
+
+    fn open(options: &crate::Options) -> Self {
+        Self::new(options.http1)
+    }
 
     fn recognition(&self) -> Recognition {
         self.losses.recognition()

@@ -11,13 +11,14 @@
 //!
 //! After SUBSCRIBE, MONITOR and the like the server speaks as it likes, so the connection is another protocol's from there on.
 //!
-//! Limits: commands typed as plain lines are not recognised, and no [`Parser`](crate::Parser) picks this protocol yet. Bounds: [`Options`]; nothing is allocated by what a length claims.
+//! Limits: commands typed as plain lines are not recognised. Bounds: [`Options`]; nothing is allocated by what a length claims.
 
 mod replies;
 mod resp;
 
 use std::collections::VecDeque;
 
+use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::losses::Losses;
 use crate::protocol::{Interest, Protocol};
@@ -128,11 +129,7 @@ impl Redis {
 
     /// Whether a call begins with a command after all before it was answered: then both directions stand where a value begins.
     fn sync(&mut self, cursor: &Cursor<'_>, sink: &mut Sink<'_>) -> bool {
-        let begins = match cursor.captured {
-            [b'*', b'1'..=b'9', rest @ ..] => rest.iter().find(|byte| !byte.is_ascii_digit()) == Some(&b'\r'),
-            _ => false,
-        };
-        if !begins {
+        if resp::begins_command(cursor.captured) != Verdict::Yes {
             return false;
         }
         if !self.answered || self.response.position.is_some_and(|position| position != cursor.other_position) {
@@ -170,6 +167,19 @@ impl Redis {
 
 impl Protocol for Redis {
     const NAME: &'static str = "redis";
+
+    fn judge(opening: &Opening<'_>) -> Verdict {
+        match opening.direction {
+            Direction::Request => resp::begins_command(opening.bytes),
+            // A server speaks first only to send somebody away.
+            Direction::Response if opening.is_start => Verdict::No,
+            Direction::Response => resp::begins_reply(opening.bytes),
+        }
+    }
+
+    fn open(options: &crate::Options) -> Self {
+        Self::new(options.redis)
+    }
 
     fn recognition(&self) -> Recognition {
         self.losses.recognition()

@@ -4,12 +4,16 @@
 //! that they need not be captured; lengths are claims, and nothing is allocated for them.
 
 use crate::Position;
+use crate::choice::Verdict;
 use crate::cursor::Cursor;
 
 /// Longer than any command or code.
 const WORD_BYTES_MAX: usize = 32;
 /// Digits and a sign, of a length or of a number of values.
 const LENGTH_BYTES_MAX: usize = 20;
+
+/// Digits of what tells the protocol: enough for any array that is a command.
+const FIRST_DIGITS_MAX: usize = 10;
 
 /// Reads one value after another.
 #[derive(Debug, Default)]
@@ -202,6 +206,42 @@ impl Reader {
             State::String { end } => Some(end),
             _ => None,
         }
+    }
+}
+
+/// Whether bytes begin with an array of strings: `*2`, `$3`.
+pub(super) fn begins_command(bytes: &[u8]) -> Verdict {
+    match line(bytes, b"*") {
+        Err(verdict) => verdict,
+        Ok(rest) => match rest.first() {
+            None => Verdict::Maybe,
+            Some(b'$') => Verdict::Yes,
+            Some(_) => Verdict::No,
+        },
+    }
+}
+
+/// Whether bytes begin with a whole first line of a reply that nothing else says.
+pub(super) fn begins_reply(bytes: &[u8]) -> Verdict {
+    let word = |word: &[u8]| bytes.starts_with(word).then_some(Verdict::Yes);
+    let known =
+        [b"+OK\r\n" as &[u8], b"+PONG\r\n", b"+QUEUED\r\n", b"-ERR ", b"-WRONGTYPE ", b"$-1\r\n", b"*-1\r\n", b"_\r\n"];
+    known.iter().find_map(|known| word(known)).unwrap_or_else(|| match line(bytes, b"$*:%~") {
+        Ok(_) => Verdict::Yes,
+        Err(verdict) => verdict,
+    })
+}
+
+/// What stands behind a first line of one of these types and a number.
+fn line<'a>(bytes: &'a [u8], types: &[u8]) -> Result<&'a [u8], Verdict> {
+    let Some((first, rest)) = bytes.split_first() else { return Err(Verdict::Maybe) };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match &rest[digits..] {
+        _ if !types.contains(first) || digits > FIRST_DIGITS_MAX => Err(Verdict::No),
+        [] | [b'\r'] if digits > 0 => Err(Verdict::Maybe),
+        [b'\r', b'\n', behind @ ..] if digits > 0 => Ok(behind),
+        [] => Err(Verdict::Maybe),
+        _ => Err(Verdict::No),
     }
 }
 

@@ -1,0 +1,132 @@
+//! Which protocol is followed, by the first bytes of a connection or of its segments.
+
+use headwater_protocols::{CloseReason, Direction, Event, Options, Parser, Position, Recognition, Segment, Side};
+
+const PING: &str = "*1\r\n$4\r\nPING\r\n";
+const GET: &str = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+
+struct Wire {
+    parser: Parser,
+    seen: Vec<String>,
+    lost: u64,
+    positions: [u64; 2],
+    now_ns: u64,
+}
+
+impl Wire {
+    fn at(positions: [u64; 2]) -> Wire {
+        let parser = Parser::new(Side::Server, &Options::default());
+        Wire { parser, seen: Vec::new(), lost: 0, positions, now_ns: 0 }
+    }
+
+    fn request(&mut self, bytes: impl AsRef<[u8]>) -> &mut Wire {
+        let other = self.positions[1];
+        self.say(Direction::Request, bytes.as_ref(), other)
+    }
+
+    fn response(&mut self, bytes: impl AsRef<[u8]>) -> &mut Wire {
+        let other = self.positions[0];
+        self.say(Direction::Response, bytes.as_ref(), other)
+    }
+
+    fn say(&mut self, direction: Direction, bytes: &[u8], other: u64) -> &mut Wire {
+        self.now_ns += 2_000_000_000;
+        let position = &mut self.positions[direction as usize];
+        let segment = Segment {
+            position: Position(*position),
+            length: bytes.len() as u64,
+            captured: bytes,
+            at_ns: self.now_ns,
+            other_position: Position(other),
+        };
+        *position += bytes.len() as u64;
+        let Wire { parser, seen, lost, .. } = self;
+        parser.segment(direction, &segment, &mut |event| take(event, seen, lost));
+        self
+    }
+
+    fn close(&mut self) -> &mut Wire {
+        let Wire { parser, seen, lost, now_ns, .. } = self;
+        parser.close(*now_ns, CloseReason::Finished { by: Side::Client }, &mut |event| take(event, seen, lost));
+        assert!(parser.is_idle());
+        assert_eq!(parser.heap_bytes(), 0);
+        self
+    }
+}
+
+fn take(event: Event<'_>, seen: &mut Vec<String>, lost: &mut u64) {
+    match event {
+        Event::Exchange(exchange) => seen.push(format!("{} {}{}", exchange.protocol, exchange.method, exchange.path)),
+        Event::Loss(loss) => *lost += loss.count,
+    }
+}
+
+#[test]
+fn first_bytes_in_any_pieces_tell_the_protocol() {
+    for (asked, answered, expected) in [(PING, "+PONG\r\n", "redis PING"), (GET, OK, "http GET/a")] {
+        for size in 1..asked.len() {
+            let mut wire = Wire::at([0, 0]);
+            for piece in asked.as_bytes().chunks(size) {
+                wire.request(piece);
+            }
+            wire.response(answered);
+            assert_eq!(wire.seen, [expected], "in pieces of {size}");
+            assert_eq!((wire.parser.recognition(), wire.lost), (Recognition::Recognised, 0));
+            assert_eq!(expected.split(' ').next(), Some(wire.parser.protocol()));
+            wire.close();
+        }
+    }
+}
+
+#[test]
+fn an_answer_whose_event_comes_first_waits_for_what_it_answers() {
+    let mut wire = Wire::at([0, 0]);
+    wire.say(Direction::Response, b"+PONG\r\n", PING.len() as u64);
+    assert!(wire.parser.heap_bytes() > 0 && !wire.parser.is_idle());
+    wire.say(Direction::Request, PING.as_bytes(), 0).close();
+    assert_eq!((wire.seen.as_slice(), wire.lost), (&["redis PING".to_owned()][..], 0));
+}
+
+#[test]
+fn what_is_none_of_them_is_foreign_and_keeps_nothing() {
+    for bytes in ["\u{16}\u{3}\u{1}\u{2}", "*1\r\n+PING\r\n", "SSH-2.0-x\r\n", "*12345678901\r\n$1\r\n", "GET k\r\n"] {
+        let mut wire = Wire::at([0, 0]);
+        wire.request(bytes).response("+OK\r\n");
+        wire.response("+OK\r\n".repeat(100)).close();
+        assert_eq!((wire.seen.len(), wire.parser.recognition()), (0, Recognition::Foreign), "{bytes:?}");
+    }
+    let mut wire = Wire::at([0, 0]);
+    wire.response("SSH-2.0-x\r\n");
+    assert_eq!(wire.parser.recognition(), Recognition::Foreign);
+}
+
+#[test]
+fn what_waits_has_a_bound() {
+    let mut wire = Wire::at([0, 0]);
+    for _ in 0..1_000 {
+        wire.say(Direction::Response, &[b'x'; 4_000], 10);
+        assert!(wire.parser.heap_bytes() < 80 * 1024, "{}", wire.parser.heap_bytes());
+    }
+}
+
+#[test]
+fn in_the_middle_a_segment_tells_that_no_other_begins() {
+    let mut wire = Wire::at([5_000, 9_000]);
+    wire.response("$2\r\nhi\r\n");
+    for _ in 0..2 {
+        wire.request(PING).response("+PONG\r\n");
+    }
+    assert_eq!((wire.seen.first().map(String::as_str), wire.parser.protocol()), (Some("redis PING"), "redis"));
+}
+
+/// A body may look like anything, and what was guessed by it has to be given up.
+#[test]
+fn a_body_that_looks_like_another_protocol_is_still_a_body() {
+    let mut wire = Wire::at([5_000, 9_000]);
+    wire.response("$2\r\nhi\r\n").request(GET).response(OK).request(GET).response(OK).close();
+    assert_eq!(wire.seen, ["http GET/a", "http GET/a"]);
+    let mut wire = Wire::at([5_000, 9_000]);
+    wire.request(PING).response(OK).request(GET).response(OK).request(GET).response(OK).close();
+    assert_eq!(wire.seen, ["http GET/a", "http GET/a"]);
+}
