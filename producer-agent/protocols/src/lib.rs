@@ -22,9 +22,11 @@ mod losses;
 pub mod operation;
 mod order;
 mod partial;
+pub mod postgres;
 mod protocol;
 pub mod redis;
 mod segment;
+pub mod sql;
 mod stream;
 
 use choice::{Guess, Waiting};

@@ -1,0 +1,270 @@
+//! Names of SQL statements: the statement's shape, without what it was asked with.
+//!
+//! In: the first bytes of a statement, possibly cut. Out: one line in which each literal, number and parameter is `?`, lists of them are
+//! one `?`, comments are gone, white space is one space, key words are in capitals, and identifiers stand as they were. Of several
+//! statements it is the first. A name that does not tell all of the statement ends in [`CUT`].
+//!
+//! Promises: no literal comes out, whatever the bytes are. Where two readings of a string are possible (a backslash before its closing
+//! quote is a matter of the session's settings), the name ends there. Values that `SET` takes without quotes count as literals.
+//!
+//! Bound: [`NAME_BYTES_MAX`]. Words are told apart here rather than by a parser of the grammar (`sqlparser`), since that takes whole and
+//! valid statements of a dialect that it knows, and what is seen are the heads of any.
+
+mod tokens;
+
+use tokens::{Token, Tokens};
+
+/// The longest name.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// Ends a name that does not tell all of its statement.
+pub const CUT: &str = "...";
+
+/// Of a text without a statement in it.
+pub const EMPTY: &str = "EMPTY";
+
+/// Stands for a literal, a number or a parameter.
+const VALUE: &str = "?";
+
+/// Words that are no names of anything: in capitals, `select` and `SELECT` are the same statement.
+const KEY_WORDS: [&str; 94] = [
+    "ADD", "ALL", "ALTER", "ANALYZE", "AND", "ANY", "ARRAY", "AS", "ASC", "BEGIN", "BETWEEN", "BY", "CALL", "CASE",
+    "CAST", "CLOSE", "COMMIT", "CONFLICT", "COPY", "CREATE", "CROSS", "DEALLOCATE", "DECLARE", "DEFAULT", "DELETE",
+    "DESC", "DISCARD", "DISTINCT", "DO", "DROP", "ELSE", "END", "EXECUTE", "EXISTS", "EXPLAIN", "FALSE", "FETCH",
+    "FOR", "FROM", "FULL", "FUNCTION", "GRANT", "GROUP", "HAVING", "IF", "ILIKE", "IN", "INDEX", "INNER", "INSERT",
+    "INTO", "IS", "JOIN", "LATERAL", "LEFT", "LIKE", "LIMIT", "LISTEN", "LOCK", "MERGE", "NOT", "NOTHING", "NOTIFY",
+    "NULL", "OFFSET", "ON", "OR", "ORDER", "OUTER", "OVER", "PARTITION", "PREPARE", "RELEASE", "RETURNING",
+    "REVOKE", "RIGHT", "ROLLBACK", "SAVEPOINT", "SELECT", "SET", "SHOW", "START", "TABLE", "THEN", "TO", "TRUE",
+    "TRUNCATE", "UNION", "UPDATE", "USING", "VALUES", "WHEN", "WHERE", "WITH",
+];
+
+/// The name of a statement. `is_cut`: the statement goes on behind these bytes.
+pub fn name(statement: &[u8], is_cut: bool) -> String {
+    let mut name = Name { text: String::new(), last: Last::Start, is_setting: false };
+    let mut tokens = Tokens::new(statement, is_cut);
+    let mut is_whole = true;
+    let mut spaced = false;
+    loop {
+        match tokens.next() {
+            Token::Space => {
+                spaced = true;
+                continue;
+            }
+            Token::Semicolon if name.last == Last::Start => {}
+            Token::Semicolon | Token::End => break,
+            Token::Cut => {
+                is_whole = false;
+                break;
+            }
+            token => {
+                let before = name.text.len();
+                name.push(token, spaced);
+                if name.text.len() > NAME_BYTES_MAX - CUT.len() - 1 {
+                    name.text.truncate(before);
+                    is_whole = false;
+                    break;
+                }
+            }
+        }
+        spaced = false;
+    }
+    let mut text = name.text;
+    if !is_whole {
+        text.truncate(text.trim_end().len());
+        text.push_str(if text.is_empty() { CUT } else { " ..." });
+    } else if text.is_empty() {
+        text.push_str(EMPTY);
+    }
+    text
+}
+
+/// What stands at the end of a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Start,
+    /// An identifier or something like it.
+    Name,
+    KeyWord,
+    Value,
+    /// Nothing but a value can come next.
+    Operator,
+    Comma,
+    Open,
+    Close,
+    /// What follows belongs to what was before it: `.` and `::`.
+    Joint,
+}
+
+struct Name {
+    text: String,
+    last: Last,
+    /// `SET x = ...`: the words behind the sign are values.
+    is_setting: bool,
+}
+
+impl Name {
+    fn push(&mut self, token: Token<'_>, spaced: bool) {
+        match token {
+            Token::Word(word) => self.push_word(word),
+            Token::QuotedName(name) => {
+                let on_one_line = String::from_utf8_lossy(name).replace(char::is_control, " ");
+                self.push_text(&on_one_line, Last::Name);
+            }
+            Token::Value => self.push_value(),
+            Token::Operator(sign) => self.push_operator(sign),
+            Token::Comma => {
+                self.text.push_str(", ");
+                self.last = Last::Comma;
+            }
+            Token::Open(bracket) => {
+                let is_call = self.last == Last::Name && !spaced;
+                if !is_call && !matches!(self.last, Last::Start | Last::Open | Last::Comma | Last::Joint) {
+                    self.space();
+                }
+                self.text.push(char::from(bracket));
+                self.last = Last::Open;
+            }
+            Token::Close(bracket) => {
+                self.text.push(char::from(bracket));
+                self.last = Last::Close;
+                // Rows of values are one row.
+                if let Some(before) = self.text.strip_suffix("(?), (?)") {
+                    self.text.truncate(before.len() + "(?)".len());
+                }
+            }
+            Token::Space | Token::Semicolon | Token::End | Token::Cut => {}
+        }
+    }
+
+    fn push_word(&mut self, word: &[u8]) {
+        let text = String::from_utf8_lossy(word);
+        let upper = text.to_ascii_uppercase();
+        let is_first = self.last == Last::Start;
+        let is_constant = matches!(upper.as_str(), "NULL" | "TRUE" | "FALSE")
+            && matches!(self.last, Last::Open | Last::Comma | Last::Operator);
+        if is_constant || (self.is_setting && matches!(self.last, Last::Operator | Last::Comma | Last::Value)) {
+            return self.push_value();
+        }
+        let starts_value = self.is_setting && upper == "TO";
+        if self.last != Last::Joint && KEY_WORDS.contains(&upper.as_str()) {
+            self.push_text(&upper, if starts_value { Last::Operator } else { Last::KeyWord });
+        } else {
+            self.push_text(&text, Last::Name);
+        }
+        self.is_setting |= upper == "SET" && (is_first || self.text.starts_with("ALTER "));
+    }
+
+    fn push_value(&mut self) {
+        match self.last {
+            // A sign before a number belongs to it, lists of values are one value.
+            Last::Comma if self.text.ends_with("?, ") => self.text.truncate(self.text.len() - 2),
+            Last::Value if self.text.ends_with(VALUE) => {}
+            _ => self.push_text(VALUE, Last::Value),
+        }
+        self.last = Last::Value;
+    }
+
+    fn push_operator(&mut self, sign: &[u8]) {
+        let sign = String::from_utf8_lossy(sign);
+        if matches!(&*sign, "." | "::") {
+            self.text.push_str(&sign);
+            self.last = Last::Joint;
+            return;
+        }
+        let is_sign_of_number = matches!(&*sign, "-" | "+")
+            && matches!(self.last, Last::Operator | Last::Comma | Last::Open | Last::KeyWord);
+        if !is_sign_of_number {
+            self.push_text(&sign, Last::Operator);
+        }
+    }
+
+    fn push_text(&mut self, text: &str, last: Last) {
+        if !matches!(self.last, Last::Start | Last::Open | Last::Comma | Last::Joint) {
+            self.space();
+        }
+        self.text.push_str(text);
+        self.last = last;
+    }
+
+    fn space(&mut self) {
+        if !self.text.ends_with(' ') {
+            self.text.push(' ');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(statement: &str, expected: &str) {
+        assert_eq!(name(statement.as_bytes(), false), expected, "{statement}");
+    }
+
+    #[test]
+    fn literals_become_one_sign() {
+        check("select 1", "SELECT ?");
+        check("SELECT * FROM t WHERE a='x''y' and b = -1.5e+10 AND c=$3", "SELECT * FROM t WHERE a = ? AND b = ? AND c = ?");
+        check(r"SELECT E'it\'s secret', U&'d\0061t', X'1F', B'01', N'n'", "SELECT ?");
+        check("SELECT $$ secret $$ , $tag$ it's $$ secret $tag$ FROM a", "SELECT ? FROM a");
+        check("SELECT DATE '2020-01-01' + interval '1 day'", "SELECT DATE ? + interval ?");
+        check("SELECT 'a' 'b'", "SELECT ?");
+        check("SELECT 0x1F, 1_000, .5, 5.", "SELECT ?");
+        check("UPDATE t SET a = NULL, b = true, c = -x WHERE d IS NULL", "UPDATE t SET a = ?, b = ?, c = x WHERE d IS NULL");
+        check("SELECT a-1, a - b", "SELECT a - ?, a - b");
+    }
+
+    #[test]
+    fn lists_of_values_are_one() {
+        check("select a from t where b in (1, 2,3)", "SELECT a FROM t WHERE b IN (?)");
+        check("INSERT INTO t(a,b) VALUES (1,'x'),( 2 , 'y' )", "INSERT INTO t(a, b) VALUES (?)");
+        check("SELECT ARRAY[1,2]::int[], f(1, a, 2)", "SELECT ARRAY [?]::int[], f(?, a, ?)");
+    }
+
+    #[test]
+    fn white_space_and_comments_do_not_count() {
+        check("  -- secret\n/* a /* nested secret */ b */select\t1 ;\n", "SELECT ?");
+        check("SELECT a,b FROM x.\"Y z\" WHERE a=b", "SELECT a, b FROM x.\"Y z\" WHERE a = b");
+        check("BEGIN; UPDATE t SET a = 1", "BEGIN");
+        check(";;select 1", "SELECT ?");
+        for empty in ["", " ; ", "-- secret"] {
+            check(empty, EMPTY);
+        }
+    }
+
+    #[test]
+    fn values_without_quotes_are_values_all_the_same() {
+        check("SET app.token = hunter2", "SET app.token = ?");
+        check("set app.token to hunter2, secret", "SET app.token TO ?");
+        check("ALTER ROLE bob SET app.token TO hunter2", "ALTER ROLE bob SET app.token TO ?");
+        check("ALTER ROLE bob PASSWORD 'hunter2'", "ALTER ROLE bob PASSWORD ?");
+    }
+
+    #[test]
+    fn what_is_cut_says_so_and_ends_before_it() {
+        for (statement, expected) in [
+            ("SELECT a FROM orde", "SELECT a FROM ..."),
+            ("SELECT a FROM t WHERE b = 'sec", "SELECT a FROM t WHERE b = ? ..."),
+            ("SELECT 12", "SELECT ? ..."),
+            ("SELECT \"na", "SELECT ..."),
+            ("SELECT $ta", "SELECT ..."),
+            ("SELECT $$sec", "SELECT ? ..."),
+            ("/* sec", "..."),
+            ("SELECT a ", "SELECT a ..."),
+            ("S", "..."),
+        ] {
+            assert_eq!(name(statement.as_bytes(), true), expected, "{statement}");
+        }
+        assert_eq!(name(b"SELECT a; SELECT", true), "SELECT a");
+        let long = format!("SELECT {}", "column_of_a_table, ".repeat(100));
+        assert!(name(long.as_bytes(), false).len() <= NAME_BYTES_MAX);
+        assert!(name(long.as_bytes(), false).ends_with(" ..."));
+    }
+
+    #[test]
+    fn a_string_that_can_be_read_in_two_ways_ends_the_name() {
+        check(r"SELECT 'it\'s secret' FROM t", "SELECT ? ...");
+        check(r"SELECT 'C:\dir' FROM t", "SELECT ? FROM t");
+    }
+}
