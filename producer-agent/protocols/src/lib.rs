@@ -44,6 +44,7 @@ pub struct Options {
     pub order: OrderOptions,
     pub http1: http1::Options,
     pub redis: redis::Options,
+    pub postgres: postgres::Options,
 }
 
 /// Whether a connection speaks the protocol that its parser understands.

@@ -130,3 +130,19 @@ fn a_body_that_looks_like_another_protocol_is_still_a_body() {
     wire.request(PING).response(OK).request(GET).response(OK).request(GET).response(OK).close();
     assert_eq!(wire.seen, ["http GET/a", "http GET/a"]);
 }
+
+#[test]
+fn postgresql_is_known_by_its_startup_and_in_the_middle_by_whole_messages() {
+    let startup = b"\0\0\0\x12\0\x03\0\0user\0bob\0\0";
+    let (query, answer) = (b"Q\0\0\0\x0dSELECT 1\0", b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I");
+    for cut in 1..startup.len() {
+        let mut wire = Wire::at([0, 0]);
+        wire.request(&startup[..cut]).request(&startup[cut..]).response(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I");
+        wire.request(query).response(answer);
+        assert_eq!((wire.parser.protocol(), wire.lost), ("postgresql", 0), "{cut}");
+        assert_eq!(wire.seen.len(), 1, "{:?}", wire.seen);
+    }
+    let mut wire = Wire::at([5_000, 9_000]);
+    wire.request(query).response(answer).request(query).response(answer);
+    assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("postgresql", 1, 1), "{:?}", wire.seen);
+}

@@ -157,9 +157,9 @@ fn tail(bytes: &[u8]) -> Option<(Outcome, Code, bool)> {
     let is_outside = *state == b'I';
     let begins = |start: &usize, kind: u8| {
         before[*start] == kind
-            && before[start + 1..].split_first_chunk::<4>().is_some_and(|(length, _)| {
-                u64::from(u32::from_be_bytes(*length)) + 1 == (before.len() - start) as u64
-            })
+            && before[start + 1..]
+                .split_first_chunk::<4>()
+                .is_some_and(|(length, _)| u64::from(u32::from_be_bytes(*length)) + 1 == (before.len() - start) as u64)
     };
     let is_tag = |tag: &[u8]| {
         tag.split_last().is_some_and(|(zero, tag)| {

@@ -104,7 +104,7 @@ pub(super) fn judge(opening: &Opening<'_>) -> Verdict {
 /// Whole messages, of which the last one ends what was asked or answered.
 fn is_unmistakable(mut bytes: &[u8], direction: Direction) -> bool {
     let (speaker, last_kinds) = match direction {
-        Direction::Request => (Speaker::Client, &b"QSX"[..]),
+        Direction::Request => (Speaker::Client, &b"QS"[..]),
         Direction::Response => (Speaker::Server, &b"Z"[..]),
     };
     let mut is_last = false;

@@ -69,7 +69,7 @@ impl Postgres {
 
     /// Takes one of the messages that come before there are letters.
     fn take_first(&mut self, message: &Message<'_>, sink: &mut Sink<'_>) {
-        let Some((code, _)) = message.body.split_first_chunk::<4>() else { return self.become_foreign() };
+        let Some((code, parameters)) = message.body.split_first_chunk::<4>() else { return self.become_foreign() };
         let length = message.end.position.since(message.start.position);
         match (u32::from_be_bytes(*code), length) {
             (SSL_REQUEST | GSS_REQUEST, 8) => self.phase = Phase::EncryptionAsked,
@@ -78,7 +78,7 @@ impl Postgres {
                 self.emit_cancel(message, sink);
                 self.become_foreign();
             }
-            (version, 9..) if version >> 16 == VERSION_3 => {
+            (version, _) if is_startup(version, parameters) => {
                 self.phase = Phase::Messages;
                 self.push(What::Startup, message, sink);
             }
@@ -171,7 +171,7 @@ impl Postgres {
 
 /// Whether the client's first bytes are those of a message without a letter.
 pub(super) fn judge_first(bytes: &[u8]) -> Verdict {
-    let Some(([length @ .., a, b, c, d], _)) = bytes.split_first_chunk::<8>() else {
+    let Some(([length @ .., a, b, c, d], parameters)) = bytes.split_first_chunk::<8>() else {
         return if bytes.first().is_none_or(|first| *first == 0) { Verdict::Maybe } else { Verdict::No };
     };
     let length = u32::from_be_bytes(*length);
@@ -179,9 +179,15 @@ pub(super) fn judge_first(bytes: &[u8]) -> Verdict {
     let is_first = match code {
         SSL_REQUEST | GSS_REQUEST => length == 8,
         CANCEL_REQUEST => CANCEL_LENGTHS.contains(&u64::from(length)),
-        _ => code >> 16 == VERSION_3 && length > 8 && is_plausible(0, length, Speaker::NewClient),
+        _ if code >> 16 == VERSION_3 && parameters.is_empty() => return Verdict::Maybe,
+        _ => is_startup(code, parameters) && is_plausible(0, length, Speaker::NewClient),
     };
     if is_first { Verdict::Yes } else { Verdict::No }
+}
+
+/// Behind the version stands the name of a parameter. A first request of Kafka can look the same up to there.
+fn is_startup(version: u32, parameters: &[u8]) -> bool {
+    version >> 16 == VERSION_3 && parameters.first().is_some_and(|first| first.is_ascii_lowercase() || *first == b'_')
 }
 
 /// The name of a statement whose first bytes these are.

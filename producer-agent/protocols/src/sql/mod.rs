@@ -27,16 +27,32 @@ pub const EMPTY: &str = "EMPTY";
 const VALUE: &str = "?";
 
 /// Words that are no names of anything: in capitals, `select` and `SELECT` are the same statement.
-const KEY_WORDS: [&str; 94] = [
-    "ADD", "ALL", "ALTER", "ANALYZE", "AND", "ANY", "ARRAY", "AS", "ASC", "BEGIN", "BETWEEN", "BY", "CALL", "CASE",
-    "CAST", "CLOSE", "COMMIT", "CONFLICT", "COPY", "CREATE", "CROSS", "DEALLOCATE", "DECLARE", "DEFAULT", "DELETE",
-    "DESC", "DISCARD", "DISTINCT", "DO", "DROP", "ELSE", "END", "EXECUTE", "EXISTS", "EXPLAIN", "FALSE", "FETCH",
-    "FOR", "FROM", "FULL", "FUNCTION", "GRANT", "GROUP", "HAVING", "IF", "ILIKE", "IN", "INDEX", "INNER", "INSERT",
-    "INTO", "IS", "JOIN", "LATERAL", "LEFT", "LIKE", "LIMIT", "LISTEN", "LOCK", "MERGE", "NOT", "NOTHING", "NOTIFY",
-    "NULL", "OFFSET", "ON", "OR", "ORDER", "OUTER", "OVER", "PARTITION", "PREPARE", "RELEASE", "RETURNING",
-    "REVOKE", "RIGHT", "ROLLBACK", "SAVEPOINT", "SELECT", "SET", "SHOW", "START", "TABLE", "THEN", "TO", "TRUE",
-    "TRUNCATE", "UNION", "UPDATE", "USING", "VALUES", "WHEN", "WHERE", "WITH",
+const KEY_WORDS_OF_LETTER: [(u8, &str); 21] = [
+    (b'A', "ADD ALL ALTER ANALYZE AND ANY ARRAY AS ASC"),
+    (b'B', "BEGIN BETWEEN BY"),
+    (b'C', "CALL CASE CAST CLOSE COMMIT CONFLICT COPY CREATE CROSS"),
+    (b'D', "DEALLOCATE DECLARE DEFAULT DELETE DESC DISCARD DISTINCT DO DROP"),
+    (b'E', "ELSE END EXECUTE EXISTS EXPLAIN"),
+    (b'F', "FALSE FETCH FOR FROM FULL FUNCTION"),
+    (b'G', "GRANT GROUP"),
+    (b'H', "HAVING"),
+    (b'I', "IF ILIKE IN INDEX INNER INSERT INTO IS"),
+    (b'J', "JOIN"),
+    (b'L', "LATERAL LEFT LIKE LIMIT LISTEN LOCK"),
+    (b'M', "MERGE"),
+    (b'N', "NOT NOTHING NOTIFY NULL"),
+    (b'O', "OFFSET ON OR ORDER OUTER OVER"),
+    (b'P', "PARTITION PREPARE"),
+    (b'R', "RELEASE RETURNING REVOKE RIGHT ROLLBACK"),
+    (b'S', "SAVEPOINT SELECT SET SHOW START"),
+    (b'T', "TABLE THEN TO TRUE TRUNCATE"),
+    (b'U', "UNION UPDATE USING"),
+    (b'V', "VALUES"),
+    (b'W', "WHEN WHERE WITH"),
 ];
+
+/// Longer words are no key words.
+const KEY_WORD_BYTES_MAX: usize = 10;
 
 /// The name of a statement. `is_cut`: the statement goes on behind these bytes.
 pub fn name(statement: &[u8], is_cut: bool) -> String {
@@ -138,16 +154,17 @@ impl Name {
 
     fn push_word(&mut self, word: &[u8]) {
         let text = String::from_utf8_lossy(word);
-        let upper = text.to_ascii_uppercase();
+        let mut room = [0; KEY_WORD_BYTES_MAX];
+        let upper = key_word(word, &mut room).unwrap_or_default();
         let is_first = self.last == Last::Start;
-        let is_constant = matches!(upper.as_str(), "NULL" | "TRUE" | "FALSE")
+        let is_constant = matches!(upper, "NULL" | "TRUE" | "FALSE")
             && matches!(self.last, Last::Open | Last::Comma | Last::Operator);
         if is_constant || (self.is_setting && matches!(self.last, Last::Operator | Last::Comma | Last::Value)) {
             return self.push_value();
         }
         let starts_value = self.is_setting && upper == "TO";
-        if self.last != Last::Joint && KEY_WORDS.contains(&upper.as_str()) {
-            self.push_text(&upper, if starts_value { Last::Operator } else { Last::KeyWord });
+        if self.last != Last::Joint && !upper.is_empty() {
+            self.push_text(upper, if starts_value { Last::Operator } else { Last::KeyWord });
         } else {
             self.push_text(&text, Last::Name);
         }
@@ -193,6 +210,16 @@ impl Name {
     }
 }
 
+/// The word in capitals, if it is a key word.
+fn key_word<'r>(word: &[u8], room: &'r mut [u8; KEY_WORD_BYTES_MAX]) -> Option<&'r str> {
+    let upper = room.get_mut(..word.len())?;
+    upper.copy_from_slice(word);
+    upper.make_ascii_uppercase();
+    let upper = str::from_utf8(upper).ok()?;
+    let (_, words) = KEY_WORDS_OF_LETTER.iter().find(|(letter, _)| upper.as_bytes().first() == Some(letter))?;
+    words.split(' ').any(|known| known == upper).then_some(upper)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,13 +232,19 @@ mod tests {
     #[test]
     fn literals_become_one_sign() {
         check("select 1", "SELECT ?");
-        check("SELECT * FROM t WHERE a='x''y' and b = -1.5e+10 AND c=$3", "SELECT * FROM t WHERE a = ? AND b = ? AND c = ?");
+        check(
+            "SELECT * FROM t WHERE a='x''y' and b = -1.5e+10 AND c=$3",
+            "SELECT * FROM t WHERE a = ? AND b = ? AND c = ?",
+        );
         check(r"SELECT E'it\'s secret', U&'d\0061t', X'1F', B'01', N'n'", "SELECT ?");
         check("SELECT $$ secret $$ , $tag$ it's $$ secret $tag$ FROM a", "SELECT ? FROM a");
         check("SELECT DATE '2020-01-01' + interval '1 day'", "SELECT DATE ? + interval ?");
         check("SELECT 'a' 'b'", "SELECT ?");
         check("SELECT 0x1F, 1_000, .5, 5.", "SELECT ?");
-        check("UPDATE t SET a = NULL, b = true, c = -x WHERE d IS NULL", "UPDATE t SET a = ?, b = ?, c = x WHERE d IS NULL");
+        check(
+            "UPDATE t SET a = NULL, b = true, c = -x WHERE d IS NULL",
+            "UPDATE t SET a = ?, b = ?, c = x WHERE d IS NULL",
+        );
         check("SELECT a-1, a - b", "SELECT a - ?, a - b");
     }
 

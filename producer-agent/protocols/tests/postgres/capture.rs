@@ -1,6 +1,6 @@
 //! Bytes that were not copied, and events that went missing.
 
-use headwater_protocols::{CloseReason, Direction, Follow, Side};
+use headwater_protocols::{CloseReason, Direction, Side};
 
 use crate::wire::*;
 
@@ -118,7 +118,9 @@ fn what_is_missing_is_counted_and_the_next_unit_is_followed() {
     // Within a message that is passed over nothing is lost.
     let mut wire = Wire::started();
     let row = message(b'D', [b'x'; 9_000]);
-    wire.request(query("SELECT a")).say(Direction::Response, &row[..100], HEAD).miss(Direction::Response, &row[100..200]);
+    wire.request(query("SELECT a"))
+        .say(Direction::Response, &row[..100], HEAD)
+        .miss(Direction::Response, &row[100..200]);
     wire.response(&row[200..]).response([complete("SELECT 1"), ready(b'I')].concat()).expect(&["SELECT a: Ok"], &[]);
 }
 
@@ -159,7 +161,10 @@ fn a_connection_that_is_first_seen_in_its_middle() {
     // Other protocols do not look like it.
     let mut wire = Wire::in_the_middle();
     for _ in 0..5 {
-        wire.request("GET / HTTP/1.1\r\n\r\n").response("HTTP/1.1 200 OK\r\n\r\n").request("Q").response("Z\0\0\0\x05I");
+        wire.request("GET / HTTP/1.1\r\n\r\n")
+            .response("HTTP/1.1 200 OK\r\n\r\n")
+            .request("Q")
+            .response("Z\0\0\0\x05I");
     }
     wire.close(CloseReason::Reset { by: Side::Server }).expect(&[], &[]);
 }

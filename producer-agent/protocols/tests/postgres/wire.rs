@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use headwater_protocols::postgres::{Options, Postgres};
 use headwater_protocols::{
-    CloseReason, Connection, Direction, Event, Exchange, Failure, Follow, Kind, OrderOptions, Outcome, Position, Segment,
-    Side,
+    CloseReason, Connection, Direction, Event, Exchange, Failure, Follow, Kind, OrderOptions, Outcome, Position,
+    Segment, Side,
 };
 
 pub const FINISHED: CloseReason = CloseReason::Finished { by: Side::Client };
@@ -25,7 +25,7 @@ pub fn untyped(body: &[u8]) -> Vec<u8> {
 
 /// What a server says to a client that it knows.
 pub fn welcome() -> Vec<u8> {
-    [message(b'R', [0; 4]), message(b'S', b"server_version\015\0"), message(b'K', [7; 8]), ready(b'I')].concat()
+    [message(b'R', [0; 4]), message(b'S', b"server_version\0v15\0"), message(b'K', [7; 8]), ready(b'I')].concat()
 }
 
 pub fn ready(state: u8) -> Vec<u8> {
