@@ -87,8 +87,10 @@ pub struct Postgres {
     on_probation: bool,
     /// Bytes of an answer came after the newest bytes of a request.
     answered: bool,
-    /// Something was asked before the unit before was answered.
+    /// Something was asked before the unit before was answered. It may be so again.
     pipelined: bool,
+    /// While nothing is known: the call of the client before this one was a whole unit.
+    asked_unit: bool,
     now_ns: u64,
     request: Stream<Reader>,
     response: Stream<Reader>,
@@ -122,6 +124,7 @@ impl Postgres {
             on_probation: false,
             answered: false,
             pipelined: false,
+            asked_unit: false,
             now_ns: 0,
             request: Stream::new(Reader::default()),
             response: Stream::new(Reader::default()),

@@ -3,7 +3,8 @@
 //! In: what is asked and answered while nothing is known. Out: losses, until a whole unit shows where both directions stand: a call of
 //! the client is whole messages, of which the last one ends a unit and no other does, after all that was asked has been answered as far
 //! as can be seen; and the answer is whole messages of the kinds that these steps have, from the beginning of a call to the end of one,
-//! before anything else is asked. Until then the unit is on probation, and its exchanges are held.
+//! before anything else is asked. Until then the unit is on probation, and its exchanges are held. A client that was seen to ask before
+//! it was answered may have more open than shows: there this begins only after a second of silence.
 
 use super::message::{Reader, Speaker, is_plausible};
 use super::statements::Names;
@@ -13,6 +14,9 @@ use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::protocol::Protocol;
 use crate::{Direction, LossReason, Recognition, Sink};
+
+/// So long nothing was said, where more may be open than shows.
+const REST_NS: u64 = 1_000_000_000;
 
 /// What a call of the client looks like if it begins with a message.
 struct Call {
@@ -26,13 +30,17 @@ impl Postgres {
     pub(super) fn regain(&mut self, cursor: &Cursor<'_>, was_answered: bool, sink: &mut Sink<'_>) -> bool {
         let Some(call) = look(cursor) else { return false };
         let is_read_up = self.response.position.is_none_or(|position| position == cursor.other_position);
-        if !(call.is_unit && was_answered && is_read_up) {
+        let silent_ns = cursor.at_ns.saturating_sub(self.response.last_ns.max(self.request.last_ns));
+        self.pipelined |= !was_answered && self.request.last_ns > 0 && call.is_unit && self.asked_unit;
+        self.asked_unit = call.is_unit;
+        let is_at_rest = was_answered && is_read_up && (!self.pipelined || silent_ns >= REST_NS);
+        if !(call.is_unit && is_at_rest) {
             for _ in 0..call.executed {
                 self.losses.lose(LossReason::StartedBeforeCapture, sink);
             }
             return false;
         }
-        (self.synced, self.on_probation, self.pipelined) = (true, true, false);
+        (self.synced, self.on_probation) = (true, true);
         true
     }
 
@@ -80,6 +88,7 @@ impl Postgres {
         self.held = Vec::new();
         self.presumed = None;
         self.phase = Phase::Messages;
+        self.asked_unit = false;
     }
 
     pub(super) fn become_foreign(&mut self) {

@@ -141,8 +141,9 @@ impl Postgres {
             }
             return;
         }
-        self.pipelined |= self.steps.iter().next_back().is_some_and(Step::ends_unit) && !self.copies_in;
-        if self.on_probation && self.pipelined {
+        let is_ahead = self.steps.iter().next_back().is_some_and(Step::ends_unit) && !self.copies_in;
+        self.pipelined |= is_ahead;
+        if self.on_probation && is_ahead {
             return self.lose_track(LossReason::Ambiguous, sink);
         }
         if !step.ends_unit() {
