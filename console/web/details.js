@@ -30,8 +30,11 @@ function edgeFigures(edge) {
     ["p95 at the server", format.latency(requests.server_p95_us)],
     ["seen from both sides", format.share(edge.both_sides_share)],
   ];
+  // Who answered stands above; a Service's address, for example, is what its clients asked for instead.
+  const asked = edge.asked.length === 0 ? [] : [["asked for", edge.asked.map((address) => (address === "{more}" ? "and more" : address)).join(", ")]];
   return [
     ...calls,
+    ...asked,
     ["bytes to server", format.bytesPerSecond(edge.to_server_bytes_per_s)],
     ["bytes to client", format.bytesPerSecond(edge.to_client_bytes_per_s)],
     ["round-trip time", edge.rtt_us === null ? "–" : format.latency(edge.rtt_us)],

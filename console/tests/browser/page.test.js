@@ -85,9 +85,16 @@ async function checkSelection(page, shot) {
   await page.locator("#details h2").filter({ hasText: "shop-orders → shop-payments" }).waitFor();
   await page.locator("#details .chart rect.volume").nth(5).waitFor();
   assert.deepEqual(await page.locator("#operations tbody td:first-child").allTextContents(), ["POST /payments"]);
+  const figure = page.locator("#details .figures div").filter({ has: page.locator("dt", { hasText: /^asked for$/ }) });
+  assert.equal(await figure.locator("dd").textContent(), "10.96.0.10:80, [fd00::10]:80, and more", "what was asked for, beside who answered");
   await shot("edge");
   await page.keyboard.press("Escape");
   await page.locator("#details").waitFor({ state: "hidden" });
+  await page.locator(".edge[data-key='//unit/shop-catalog>//unit/postgres/tcp']").focus();
+  await page.keyboard.press("Enter");
+  await page.locator("#details h2").filter({ hasText: "shop-catalog → postgres" }).waitFor();
+  assert.equal(await figure.count(), 0, "no client's side told");
+  await page.keyboard.press("Escape");
   await page.locator(".node[data-key='//unit/shop-catalog']").click();
   await page.locator("#details h2").filter({ hasText: "shop-catalog" }).waitFor();
   assert.equal(await page.locator("#operations tbody tr").count(), 2);

@@ -302,6 +302,8 @@ pub fn write_shop(writer: &Writer, windows: i64, from_us: i64) {
             if hurt { 31_000.0 } else { 2_600.0 },
         );
         let orders = http(start_us, "nginx", "shop-orders", n(8.2), if hurt { n(0.2) } else { 0 }, 7_300.0);
+        let asked = ["10.96.0.10:80", "[fd00::10]:80", "{more}"].map(str::to_owned).to_vec();
+        let payments = Edge { asked, ..payments };
         let catalog = http(start_us, "nginx", "shop-catalog", n(21.4), 0, 1_150.0);
         let shipping = http(start_us, "nginx", "shop-shipping", n(2.9), 0, 3_900.0);
         for edge in [
