@@ -68,7 +68,7 @@ pub const KEYS: &[Key] = &[
         "auto",
         "on names workloads from Kubernetes, off does not; auto does in a pod that has a service account",
     ),
-    Key::optional("kubernetes.labels", "Keys of labels of pods that go into the records, separated by commas"),
+    Key::optional("kubernetes.labels", "Keys of labels of pods that go into the topic identities, separated by commas"),
     Key::new("identities.interval_ms", "10s", "How often the agent says who owns which address of Kubernetes' pods"),
     Key::optional("cluster.name", "Name of the Kubernetes cluster in all records; `kubernetes` if absent"),
     Key::new(

@@ -60,6 +60,8 @@ impl Identities {
             });
             // The clock may be set back: a claim never shrinks.
             claim.until_us = claim.until_us.max(now_us);
+            // Unlike owner and name, labels change while a pod lives.
+            claim.pod.labels.clone_from(&pod.labels);
             claims.push(claim.clone());
         }
         claims
@@ -95,6 +97,19 @@ mod tests {
         assert_eq!(words(&identities.look([&b].into_iter(), 40)), ["10.0.0.7 b 40-40"]);
         assert_eq!(words(&identities.look([].into_iter(), 50)), ["10.0.0.7 b 40-40 ended"]);
         assert!(identities.look([].into_iter(), 60).is_empty());
+    }
+
+    #[test]
+    fn a_label_that_changes_is_told_anew() {
+        let mut identities = Identities::default();
+        let labelled = |version: &str| Pod {
+            labels: BTreeMap::from([("version".to_owned(), version.to_owned())]),
+            ..pod("a", &["10.0.0.7"])
+        };
+        let (old, new) = (labelled("1"), labelled("2"));
+        assert_eq!(identities.look([&old].into_iter(), 10)[0].pod.labels, old.labels);
+        let claims = identities.look([&new].into_iter(), 20);
+        assert_eq!((words(&claims), &claims[0].pod.labels), (vec!["10.0.0.7 a 10-20".to_owned()], &new.labels));
     }
 
     proptest! {
