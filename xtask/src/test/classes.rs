@@ -66,6 +66,8 @@ pub const RULES: &[Rule] = &[
     rule("probe-loader::arm64::", Class::Waits).slow().takes(30),
     // Helm is built from its sources, which takes minutes.
     rule("manifests::chart::", Class::Pure).slow(),
+    // Go fetches and compiles Grafana's schema, the first time for a minute.
+    rule("manifests::grafana::", Class::Pure).slow().takes(20),
     // A Docker engine with images that are made first. All containers together get as much of the processors as one process beside them.
     rule("system-tests::containers::", Class::Alone).takes(300).at_most_minutes(20).slow(),
     // Each has a cluster of its own; the first one may have to build Kubernetes.
