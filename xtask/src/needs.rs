@@ -54,8 +54,8 @@ pub struct Need {
 
 const BPF_LINKER: &str = "0.10.1";
 const CARGO_FUZZ: &str = "0.13.2";
-/// The oldest compiler that knows edition 2024.
-const PROBE_COMPILER_MINOR: u32 = 85;
+/// The oldest compiler that all crates of the probes and of their build take.
+const PROBE_COMPILER_MINOR: u32 = 91;
 const JAVA_MAJOR: u32 = 17;
 /// The oldest that builds Kubernetes.
 const GO_MINOR: u32 = 24;
@@ -271,6 +271,13 @@ pub const NEEDS: &[Need] = &[
         "install iproute2, nftables and iptables",
     ),
     package("openssl, for the cluster's keys", Purpose::Cluster, || all(&["openssl"]), &["openssl"], "install openssl"),
+    package(
+        "Python 3 with pip, which fetches a newer Java for the definitions of Strimzi",
+        Purpose::Cluster,
+        || run::succeeds("python3", &["-m", "pip", "--version"]),
+        &["python3-pip"],
+        "install Python 3.10 or later with pip",
+    ),
     package(
         "a static busybox, for the images of tests",
         Purpose::Cluster,

@@ -6,6 +6,7 @@
 //! of pods) ends with their processes, and those end together. Bound: 16 clusters of 2 nodes a machine.
 
 mod build;
+mod cache;
 mod cgroups;
 mod control_plane;
 mod files;
@@ -13,6 +14,7 @@ mod images;
 mod names;
 mod network;
 mod node;
+mod operators;
 mod own_images;
 mod part;
 mod pki;
@@ -27,7 +29,7 @@ use clap::{Args, Subcommand};
 
 use crate::run;
 
-pub use build::cache_root;
+pub use cache::root as cache_root;
 pub use images::has_static_busybox;
 pub use node::CNI_FOLDERS;
 
@@ -64,6 +66,12 @@ enum Action {
     },
     /// Build this repository's programs and load them, Kafka and the sample as headwater:dev, headwater-kafka:dev and headwater-sample:dev
     Images,
+    /// Have the API server know the objects of KEDA, of the Prometheus operator and of Strimzi; the operators do not run
+    Operators {
+        /// Install what is missing without asking (also with CI=true)
+        #[arg(long)]
+        yes: bool,
+    },
     /// End one part of the control plane or of a node, for example kube-apiserver or node1-kubelet
     Stop { part: String },
     /// Start a part again that was stopped
@@ -79,6 +87,7 @@ pub fn run(cluster: Cluster) -> Result<()> {
         Action::Up { nodes, yes } => start::up(name, nodes, yes),
         Action::Down => stop::down(name),
         Action::Image { image, source, command } => images::load_source(name, &image, &source, &command),
+        Action::Operators { yes } => operators::define(name, yes),
         Action::Images => own_images::load(name),
         Action::Stop { part } => part::stop(&plan::Plan::load(name)?, &part),
         Action::Start { part } => part::start_again(&plan::Plan::load(name)?, &part),

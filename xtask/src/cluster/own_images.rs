@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use super::images::{self, Image};
 use super::plan::Plan;
-use super::{build, files};
+use super::{cache, files};
 use crate::run;
 
 const NOBODY: &str = "65534:65534";
@@ -104,7 +104,7 @@ fn stack_folder() -> Result<PathBuf> {
     let mut command = run::command("sh");
     command.arg("-c").arg(format!("cat {} | sha256sum", STACK_FILES.join(" ")));
     let sum = files::output_of(&mut command)?;
-    let folder = build::cache_root()?.join(format!("stack-{}", sum.get(..12).unwrap_or_default()));
+    let folder = cache::root()?.join(format!("stack-{}", sum.get(..12).unwrap_or_default()));
     if !folder.is_dir() {
         bail!(
             "Kafka and the registry are not in {}: `cargo xtask up` fetches them, it can be ended once it runs",

@@ -104,6 +104,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::faults::spool::", Class::Waits).takes(70),
     // They compare what the machine has before and after; the first one may have to build Kubernetes.
     rule("xtask::kubernetes::", Class::Alone).slow().takes(60).at_most_minutes(25),
+    // The first run fetches the operators' definitions.
+    rule("xtask::kubernetes::operators::", Class::Alone).slow().takes(60).at_most_minutes(25),
     rule("xtask::kubernetes::dev::", Class::Alone).slow().takes(240).at_most_minutes(25),
 ];
 

@@ -5,6 +5,7 @@
 
 mod dev;
 mod machine;
+mod operators;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
