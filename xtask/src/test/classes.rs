@@ -57,6 +57,7 @@ impl Rule {
 /// An id is `package::program::name`; unit tests have no program.
 pub const RULES: &[Rule] = &[
     // These in `tests` folders need nothing of the outside world.
+    rule("protocols::postgres_real::", Class::Waits).takes(6),
     rule("protocols::", Class::Pure),
     rule("schemas::", Class::Pure),
     rule("settings::", Class::Pure),
@@ -190,6 +191,24 @@ pub const EXTRAS: &[Extra] = &[
         ]),
         class: Class::Pure,
         // The sanitizers' flags are not stable; the code is compiled with the same compiler all the same.
+        variables: &[("RUSTC_BOOTSTRAP", "1")],
+        limit: FUZZ_LIMIT,
+    },
+    Extra {
+        name: "two minutes of fuzzing postgres",
+        work: Work::Command(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "producer-agent/protocols/fuzz",
+            "postgres",
+            "--",
+            "-max_total_time=120",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]),
+        class: Class::Pure,
         variables: &[("RUSTC_BOOTSTRAP", "1")],
         limit: FUZZ_LIMIT,
     },

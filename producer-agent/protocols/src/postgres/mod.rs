@@ -46,6 +46,9 @@ use steps::Steps;
 /// The operation of a statement that is not known.
 pub const UNKNOWN: &str = "unknown";
 
+/// How much of a call is of use that moves data to the server.
+const COPY_HEAD_BYTES: u32 = 256;
+
 /// The bounds of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -55,13 +58,20 @@ pub struct Options {
     pub pending_bytes_max: u32,
     /// Prepared statements whose operation is known; the one used longest ago makes room. Of portals, a quarter as many.
     pub statements_max: u32,
-    /// How much of each call is of use.
-    pub head_bytes: u32,
+    /// How much of each call is of use, of the client's and of the server's. A pipeline asks for much in one call.
+    pub request_head_bytes: u32,
+    pub response_head_bytes: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { pending_messages_max: 4096, pending_bytes_max: 128 * 1024, statements_max: 256, head_bytes: 1024 }
+        Self {
+            pending_messages_max: 4096,
+            pending_bytes_max: 128 * 1024,
+            statements_max: 256,
+            request_head_bytes: 4096,
+            response_head_bytes: 1024,
+        }
     }
 }
 
@@ -245,14 +255,16 @@ impl Protocol for Postgres {
     }
 
     fn interest(&self, direction: Direction) -> Interest {
-        let stream = match direction {
-            Direction::Request => &self.request,
-            Direction::Response => &self.response,
+        let (stream, bytes) = match direction {
+            // Of data only its end matters.
+            Direction::Request if self.copies_in => (&self.request, COPY_HEAD_BYTES),
+            Direction::Request => (&self.request, self.options.request_head_bytes),
+            Direction::Response => (&self.response, self.options.response_head_bytes),
         };
         let position = stream.position.unwrap_or(Position::START);
         match stream.state.passes_over_to(position) {
             Some(end) if self.synced && self.blind.is_none() => Interest::SkipTo(end),
-            _ => Interest::Heads(self.options.head_bytes),
+            _ => Interest::Heads(bytes),
         }
     }
 }

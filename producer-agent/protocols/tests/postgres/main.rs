@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod capture;
+#[path = "../../fuzz/messages.rs"]
+mod messages;
 mod properties;
 mod sessions;
 mod wire;

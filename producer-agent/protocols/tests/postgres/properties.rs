@@ -346,3 +346,15 @@ fn random_bytes_break_nothing() {
     }
     assert!(exchanges > 10_000, "the input is too random to test anything: {exchanges} exchanges");
 }
+
+#[test]
+fn messages_in_any_order_break_nothing() {
+    let mut random = Random::new(11);
+    let exchanges: u64 = (0..150_000)
+        .map(|_| {
+            let input: Vec<u8> = (0..random.index(200)).map(|_| random.byte()).collect();
+            crate::messages::run(&input)
+        })
+        .sum();
+    assert!(exchanges > 1_000, "the input is too random to test anything: {exchanges} exchanges");
+}

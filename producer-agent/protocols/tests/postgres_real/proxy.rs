@@ -1,0 +1,146 @@
+//! Passes connections on, and tells the parser of each call before its bytes go on.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use headwater_protocols::postgres::{Options, Postgres};
+use headwater_protocols::{
+    CloseReason, Connection, Direction, Event, Follow, OrderOptions, Outcome, Position, Segment, Side,
+};
+
+/// What was found on all connections.
+#[derive(Default)]
+pub struct Found {
+    /// Operation, outcome and code.
+    pub exchanges: Vec<(String, Outcome, String)>,
+    pub losses: BTreeMap<&'static str, u64>,
+}
+
+impl Found {
+    pub fn lost(&self) -> u64 {
+        self.losses.values().sum()
+    }
+
+    fn take(&mut self, event: Event<'_>) {
+        match event {
+            Event::Exchange(exchange) => {
+                assert_eq!((exchange.protocol, exchange.failure), ("postgresql", None));
+                self.exchanges.push((exchange.method.into(), exchange.outcome, exchange.code.as_str().into()));
+            }
+            Event::Loss(loss) => *self.losses.entry(loss.reason.as_str()).or_default() += loss.count,
+        }
+    }
+}
+
+pub struct Proxy {
+    port: u16,
+    connections: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    found: Arc<Mutex<Found>>,
+}
+
+/// One connection, as both of its threads see it.
+struct Observed {
+    parser: Connection<Postgres>,
+    positions: [u64; 2],
+    calls: usize,
+    begun: Instant,
+}
+
+impl Proxy {
+    pub fn start(server: u16, captured_max: usize, hidden_calls: usize) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::new(Mutex::new(Vec::new()));
+        let found = Arc::new(Mutex::new(Found::default()));
+        let (all, into) = (Arc::clone(&connections), Arc::clone(&found));
+        // It ends with the process: nobody connects any more then.
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, into) = (client.unwrap(), Arc::clone(&into));
+                let serve = move || pass_on(client, server, captured_max, hidden_calls, &into);
+                all.lock().unwrap().push(std::thread::spawn(serve));
+            }
+        });
+        Proxy { port, connections, found }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Waits for the ends of all connections.
+    pub fn finish(self) -> Found {
+        loop {
+            let Some(connection) = self.connections.lock().unwrap().pop() else { break };
+            connection.join().unwrap();
+        }
+        std::mem::take(&mut self.found.lock().unwrap())
+    }
+}
+
+fn pass_on(client: TcpStream, server: u16, captured_max: usize, hidden_calls: usize, found: &Arc<Mutex<Found>>) {
+    let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
+    let observed = Arc::new(Mutex::new(Observed {
+        parser: Connection::new(Side::Server, OrderOptions::default(), Postgres::new(Options::default())),
+        positions: [0; 2],
+        calls: 0,
+        begun: Instant::now(),
+    }));
+    let back = {
+        let (from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        let (observed, found) = (Arc::clone(&observed), Arc::clone(found));
+        std::thread::spawn(move || {
+            one_way(Direction::Response, from, to, (captured_max, hidden_calls), &observed, &found)
+        })
+    };
+    one_way(Direction::Request, client, server, (captured_max, hidden_calls), &observed, found);
+    back.join().unwrap();
+    let mut observed = observed.lock().unwrap();
+    let at_ns = observed.begun.elapsed().as_nanos() as u64;
+    let how = CloseReason::Finished { by: Side::Client };
+    observed.parser.close(at_ns, how, &mut |event| found.lock().unwrap().take(event));
+    assert!(observed.parser.is_idle());
+}
+
+fn one_way(
+    direction: Direction,
+    mut from: TcpStream,
+    mut to: TcpStream,
+    (captured_max, hidden_calls): (usize, usize),
+    observed: &Mutex<Observed>,
+    found: &Mutex<Found>,
+) {
+    let mut bytes = vec![0; 8192];
+    loop {
+        // A side that has gone with bytes unread has ended, too.
+        let length = from.read(&mut bytes).unwrap_or(0);
+        if length == 0 {
+            let _ = to.shutdown(Shutdown::Write);
+            return;
+        }
+        {
+            let mut observed = observed.lock().unwrap();
+            observed.calls += 1;
+            let segment = Segment {
+                position: Position(observed.positions[direction as usize]),
+                length: length as u64,
+                captured: &bytes[..length.min(captured_max)],
+                at_ns: observed.begun.elapsed().as_nanos() as u64,
+                other_position: Position(observed.positions[direction.opposite() as usize]),
+            };
+            observed.positions[direction as usize] += length as u64;
+            if observed.calls > hidden_calls {
+                observed.parser.segment(direction, &segment, &mut |event| found.lock().unwrap().take(event));
+            }
+        }
+        if to.write_all(&bytes[..length]).is_err() {
+            return;
+        }
+    }
+}
