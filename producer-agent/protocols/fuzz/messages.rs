@@ -79,7 +79,7 @@ const RIGHT: [&[usize]; 17] = [
 
 /// Reads the input as: a byte of settings, then four for each call. Returns how many exchanges came out.
 pub fn run(input: &[u8]) -> u64 {
-    let _ = sql::name(input, input.len() % 2 == 0);
+    let _ = sql::name(input, input.len().is_multiple_of(2));
     let Some((settings, mut rest)) = input.split_first() else { return 0 };
     let side = if settings & 1 == 0 { Side::Client } else { Side::Server };
     let order = OrderOptions { early_segments_max: 3, early_bytes_max: 300 };
