@@ -168,6 +168,13 @@ pub const NEEDS: &[Need] = &[
             "npm ci --prefix console/tests/browser",
         )
     },
+    package(
+        "psycopg 3, a driver of PostgreSQL that pipelines",
+        Purpose::Test,
+        || Path::new("/usr/lib/python3/dist-packages/psycopg").exists(),
+        &["python3-psycopg"],
+        "install Debian's python3-psycopg",
+    ),
     package("ip, for network namespaces", Purpose::Test, || all(&["ip"]), &["iproute2"], "install iproute2"),
     package(
         "nft and iptables, for address translation",

@@ -102,6 +102,44 @@ fn what_pgbench_asks_in_every_mode_is_found_as_often() {
     }
 }
 
+/// Cases: sql-postgres-one-write.
+#[test]
+fn what_a_pipelining_driver_asks_is_found_and_what_is_skipped_is_not() {
+    const SCRIPT: &str = r#"
+import psycopg, sys
+with psycopg.connect(sys.argv[1], autocommit=True) as connection:
+    for round in range(20):
+        try:
+            with connection.pipeline():
+                for at in range(1, 51):
+                    statement = "select 1/0 as mark_zero" if at == 20 else f"select 1 as mark_{at}"
+                    connection.execute(statement, prepare=False)
+        except psycopg.Error as error:
+            assert error.sqlstate == "22012", error
+    with connection.pipeline():
+        rows = [(at, "secret") for at in range(1000)]
+        connection.execute("create temporary table mark_table (a int, b text)")
+        connection.cursor().executemany("insert into mark_table values (%s, %s)", rows)
+    for at in range(250):
+        connection.execute(f"select {at} as mark_prepared_{at % 120}", prepare=True)
+    # More than the driver keeps prepared: it gives up the oldest.
+    for at in range(250):
+        connection.execute("select %s as mark_again", [at], prepare=True)
+"#;
+    let found = Server::start().python(SCRIPT, 8_192);
+    let seen = marks(&found);
+    let times = |mark: &str| seen.get(&(mark.to_owned(), Outcome::Ok, String::new())).copied().unwrap_or_default();
+    for at in 1..=50 {
+        assert_eq!(times(&format!("mark_{at}")), if at < 20 { 20 } else { 0 }, "mark_{at}, losses: {:?}", found.losses);
+    }
+    assert_eq!(seen[&("mark_zero".to_owned(), Outcome::ClientError, "22012".to_owned())], 20);
+    // One is the table itself.
+    assert_eq!((times("mark_table"), times("mark_again")), (1_001, 250), "{:?}", found.losses);
+    assert_eq!((0..120).map(|at| times(&format!("mark_prepared_{at}"))).sum::<usize>(), 250);
+    assert_eq!(found.lost(), 0, "{:?}", found.losses);
+    assert!(!found.exchanges.iter().any(|(operation, ..)| operation.contains("secret")));
+}
+
 #[test]
 fn what_begins_before_the_capture_is_right_or_counted() {
     const TRANSACTIONS: usize = 200;

@@ -97,6 +97,15 @@ impl Server {
         })
     }
 
+    /// Runs a script of Python, with Debian's own interpreter, whose first argument says where the server is.
+    pub fn python(&self, script: &str, captured_max: usize) -> Found {
+        self.observe(captured_max, |port| {
+            let mut python = Command::new("/usr/bin/python3");
+            python.args(["-c", script, &format!("host=127.0.0.1 port={port} user=tester dbname=postgres")]);
+            run(python);
+        })
+    }
+
     fn observe(&self, captured_max: usize, ask: impl FnOnce(u16)) -> Found {
         let proxy = Proxy::start(self.port, captured_max, self.hidden_calls);
         ask(proxy.port());
