@@ -321,6 +321,8 @@ impl Postgres {
         if self.steps.is_empty() {
             self.losses.lose(LossReason::UnsolicitedResponse, sink);
         }
+        // The next request came before the answer was over.
+        self.pipelined |= self.presumed.is_some();
         self.lose_track(if self.on_probation { LossReason::Ambiguous } else { LossReason::MalformedResponse }, sink);
     }
 }

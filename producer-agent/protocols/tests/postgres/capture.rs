@@ -43,11 +43,26 @@ fn a_long_answer_is_over_when_the_next_request_is_answered() {
 #[test]
 fn what_stands_where_the_next_answer_should_begin_refutes_the_end() {
     let answer = selected(200, 100);
+    let row = message(b'D', [0; 106]).len();
+    // In the middle of a row, and where one begins.
+    for cut in [8_000, rows(0, 0).len() + 70 * row] {
+        let mut wire = Wire::started();
+        wire.request(query("SELECT a")).say(Direction::Response, &answer[..cut], HEAD);
+        wire.request(query("SELECT b")).say(Direction::Response, &answer[cut..], HEAD);
+        wire.response(selected(1, 1)).request(query("SELECT c")).response(selected(1, 1));
+        wire.expect(&[], &[("malformed_response", 2), ("started_before_capture", 1)]).now_ns += 1_000_000_000;
+        wire.request(query("SELECT d")).response(selected(1, 1));
+        wire.expect(&["SELECT d: Ok"], &[("malformed_response", 2), ("started_before_capture", 1)]);
+    }
+}
+
+#[test]
+fn who_asks_ahead_does_not_tell_the_end_of_a_long_answer() {
     let mut wire = Wire::started();
-    wire.request(query("SELECT a")).say(Direction::Response, &answer[..8000], HEAD);
-    wire.request(query("SELECT b")).say(Direction::Response, &answer[8000..], HEAD);
-    wire.response(selected(1, 1)).request(query("SELECT c")).response(selected(1, 1));
-    wire.expect(&["SELECT c: Ok"], &[("malformed_response", 2)]);
+    wire.request(query("SELECT a").repeat(2)).response(selected(1, 1).repeat(2));
+    wire.request(query("SELECT b")).say(Direction::Response, &selected(200, 100), HEAD);
+    wire.request(query("SELECT c")).response(selected(1, 1)).close(FINISHED);
+    wire.expect(&["SELECT a: Ok", "SELECT a: Ok"], &[("head_not_captured", 1), ("started_before_capture", 1)]);
 }
 
 #[test]
@@ -156,6 +171,12 @@ fn a_connection_that_is_first_seen_in_its_middle() {
     let mut wire = Wire::in_the_middle();
     wire.response("x").request(query("SELECT a")).response(&ok).request(query("UPDATE b SET c = 1")).response(&ok);
     wire.expect(&["UPDATE b SET c = ?: Ok"], &[("started_before_capture", 2)]);
+    // Another answer stands behind it.
+    let mut wire = Wire::in_the_middle();
+    wire.response("x").request(query("SELECT a")).response(selected(1, 1).repeat(2));
+    wire.request(query("SELECT b"))
+        .response(selected(1, 1))
+        .expect(&["SELECT b: Ok"], &[("started_before_capture", 2)]);
     // More is asked before the answer is there.
     let mut wire = Wire::in_the_middle();
     wire.response("x").request(query("SELECT a")).request(query("SELECT b")).response(selected(1, 1));
