@@ -42,8 +42,13 @@ impl Names {
 
     /// From now on the name stands for this.
     pub fn insert(&mut self, name: &Name, operation: Operation) {
-        self.remove(name);
-        let Some(operation) = operation else { return };
+        let Some(operation) = operation else { return self.remove(name) };
+        self.clock += 1;
+        if let Some(entry) = self.known.get_mut(name) {
+            self.bytes = self.bytes - entry.operation.len() + operation.len();
+            *entry = Entry { operation, used: self.clock };
+            return;
+        }
         if self.known.len() >= self.max {
             let oldest = self.known.iter().min_by_key(|(_, entry)| entry.used).map(|(name, _)| name.clone());
             match oldest {
@@ -51,7 +56,6 @@ impl Names {
                 None => return,
             }
         }
-        self.clock += 1;
         self.bytes += entry_bytes(name, &operation);
         self.known.insert(name.clone(), Entry { operation, used: self.clock });
     }

@@ -56,7 +56,7 @@ const KEY_WORD_BYTES_MAX: usize = 10;
 
 /// The name of a statement. `is_cut`: the statement goes on behind these bytes.
 pub fn name(statement: &[u8], is_cut: bool) -> String {
-    let mut name = Name { text: String::new(), last: Last::Start, is_setting: false };
+    let mut name = Name { text: String::with_capacity(NAME_BYTES_MAX), last: Last::Start, is_setting: false };
     let mut tokens = Tokens::new(statement, is_cut);
     let mut is_whole = true;
     let mut spaced = false;
