@@ -216,6 +216,8 @@ impl Protocol for Postgres {
         };
         stream.position = Some(to);
         stream.tail_missing = true;
+        // What was asked in it was not answered before.
+        self.answered &= direction == Direction::Response;
         let lies_within = stream.state.end().is_some_and(|end| to < end) && self.blind.is_none();
         // What lies within a message is passed over.
         if self.synced && !lies_within {

@@ -143,6 +143,16 @@ fn what_is_missing_is_counted_and_the_next_unit_is_followed() {
 }
 
 #[test]
+fn the_rest_of_a_unit_whose_beginning_was_missed_is_not_taken_for_a_unit() {
+    let mut wire = Wire::started();
+    wire.request(query("SELECT a")).response(selected(1, 1));
+    wire.miss(Direction::Request, all_of("SELECT 1 / 0")).request([all_of("SELECT b"), sync()].concat());
+    wire.response([message(b'1', ""), message(b'2', ""), error("22012"), ready(b'I')].concat());
+    wire.request(query("SELECT c")).response(selected(1, 1));
+    wire.expect(&["SELECT a: Ok", "SELECT c: Ok"], &[("gap", 1), ("started_before_capture", 1)]);
+}
+
+#[test]
 fn what_names_stand_for_is_forgotten_with_what_was_missed() {
     let mut wire = Wire::started();
     wire.request([parse("s1", "SELECT a"), sync()].concat()).response([message(b'1', ""), ready(b'I')].concat());
