@@ -300,4 +300,47 @@ mod tests {
         check(r"SELECT 'it\'s secret' FROM t", "SELECT ? ...");
         check(r"SELECT 'C:\dir' FROM t", "SELECT ? FROM t");
     }
+
+    /// Each of these hides `hunter2` where a literal may stand.
+    #[test]
+    fn no_literal_comes_out_wherever_it_is_cut() {
+        for statement in [
+            "SELECT 'hunter2'",
+            "SELECT 'it''s hunter2' || 'hunter2' FROM a",
+            r"SELECT E'\'hunter2', e'\\', 'hunter2'",
+            r"SELECT 'a\' hunter2 ', 1",
+            r"SELECT '\\' hunter2 '\' hunter2 '",
+            "SELECT U&'hunter2' UESCAPE '!', N'hunter2', B'hunter2', X'hunter2'",
+            "SELECT $$hunter2$$, $a$ $$ hunter2 $$ $b$ hunter2 $a$, $_1$hunter2$_1$",
+            "SELECT 1 /* hunter2 /* hunter2 */ hunter2 */ + 2 -- hunter2\n, 3",
+            "/* hunter2 */ SELECT 1 --hunter2",
+            "SELECT 'a'\n'hunter2'",
+            "INSERT INTO a VALUES (1, 'hunter2', -1e5), (2, 'hunter2', $1)",
+            "ALTER ROLE bob WITH ENCRYPTED PASSWORD 'hunter2' VALID UNTIL 'hunter2'",
+            "CREATE USER bob PASSWORD 'hunter2'",
+            "CREATE USER MAPPING FOR bob SERVER a OPTIONS (user 'hunter2', password 'hunter2')",
+            "CREATE SUBSCRIPTION a CONNECTION 'host=b password=hunter2' PUBLICATION c",
+            "SET app.secret = hunter2",
+            "SET SESSION app.secret TO hunter2, 'hunter2'",
+            "ALTER SYSTEM SET a.b = hunter2",
+            "ALTER DATABASE a SET b.c TO hunter2",
+            "COPY a FROM PROGRAM 'curl -u bob:hunter2 x'",
+            "NOTIFY a, 'hunter2'",
+            "DO $do$ BEGIN PERFORM 'hunter2'; END $do$ LANGUAGE plpgsql",
+            "SELECT dblink('password=hunter2', $q$SELECT 'hunter2'$q$)",
+            "SELECT a->>'hunter2', a #> '{hunter2}', a @> '[\"hunter2\"]'::jsonb",
+            "SELECT a FROM b WHERE c LIKE '%hunter2%' ESCAPE '!' AND d = ANY('{hunter2}')",
+            "EXECUTE a('hunter2')",
+            "SELECT timestamp with time zone'hunter2', interval'hunter2'",
+            "SELECT 1;SELECT 'hunter2' hunter2",
+            "SELECT '\0 hunter2'",
+        ] {
+            for end in 0..=statement.len() {
+                for is_cut in [true, false] {
+                    let name = name(&statement.as_bytes()[..end], is_cut);
+                    assert!(!name.contains("hu"), "{name} of {}", &statement[..end]);
+                }
+            }
+        }
+    }
 }
