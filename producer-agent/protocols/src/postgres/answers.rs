@@ -4,6 +4,7 @@
 
 use super::exchanges::{Done, Failed};
 use super::message::{Message, Progress, Reader, Speaker, split_string, sqlstate as code_of};
+use super::statements::Names;
 use super::steps::{Step, What};
 use super::{Phase, Postgres, sqlstate};
 use crate::cursor::Cursor;
@@ -113,7 +114,7 @@ impl Postgres {
             && (matches!(message.kind, b'D' | b'd') || (message.kind == b'Z' && front.is_executed()));
         let is_expected = effect != Effect::Wrong
             && !is_doubtful
-            && !(self.on_probation && message.kind == b'C' && !tag_fits(front, message));
+            && !(self.on_probation && message.kind == b'C' && !tag_fits(front, &mut self.portals, message));
         if !is_expected {
             self.misread(sink);
             return false;
@@ -353,8 +354,13 @@ fn tag<'m>(message: &Message<'m>) -> Option<&'m [u8]> {
 }
 
 /// Whether the server says that it did what the statement asks for. Only of statements that are always called alike.
-fn tag_fits(step: &Step, message: &Message<'_>) -> bool {
-    let (What::Query(Some(operation)), Some(tag)) = (&step.what, tag(message)) else { return true };
+fn tag_fits(step: &Step, portals: &mut Names, message: &Message<'_>) -> bool {
+    let operation = match &step.what {
+        What::Query(operation) => operation.clone(),
+        What::Execute { portal: Some(portal) } => portals.get(portal),
+        _ => None,
+    };
+    let (Some(operation), Some(tag)) = (operation, tag(message)) else { return true };
     let verb = operation.split(' ').next().unwrap_or_default();
     let is_plain = matches!(verb, "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "BEGIN");
     !is_plain || tag.starts_with(verb.as_bytes())

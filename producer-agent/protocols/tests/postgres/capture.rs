@@ -181,6 +181,11 @@ fn a_connection_that_is_first_seen_in_its_middle() {
     let mut wire = Wire::in_the_middle();
     wire.response("x").request(query("SELECT a")).response(&ok).request(query("UPDATE b SET c = 1")).response(&ok);
     wire.expect(&["UPDATE b SET c = ?: Ok"], &[("started_before_capture", 2)]);
+    let mut wire = Wire::in_the_middle();
+    let updated = [message(b'1', ""), message(b'2', ""), message(b'n', ""), ok.clone()].concat();
+    wire.response("x").request([all_of("SELECT a"), sync()].concat()).response(&updated);
+    wire.request([all_of("UPDATE b SET c = 1"), sync()].concat()).response(&updated);
+    wire.expect(&["UPDATE b SET c = ?: Ok"], &[("started_before_capture", 2)]);
     // Another answer stands behind it.
     let mut wire = Wire::in_the_middle();
     wire.response("x").request(query("SELECT a")).response(selected(1, 1).repeat(2));
