@@ -30,7 +30,7 @@ const HELD_SEGMENTS_MAX: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening<'a> {
     pub direction: Direction,
-    /// At most [`OPENING_BYTES_MAX`] of a connection's first bytes; of a later segment, all that was captured.
+    /// At most `OPENING_BYTES_MAX` of a connection's first bytes; of a later segment, all that was captured.
     pub bytes: &'a [u8],
     /// These are the first bytes of the connection. Otherwise a segment begins with them, and may begin anywhere.
     pub is_start: bool,
