@@ -2,7 +2,8 @@
 //! target and a test on the stable toolchain share it.
 
 use headwater_protocols::{
-    CloseReason, Code, Direction, Event, Exchange, Kind, Options, Outcome, Parser, Position, Recognition, Segment, Side,
+    CloseReason, Code, Direction, Event, Exchange, Kind, Messages, Options, Outcome, Parser, Position, Recognition,
+    Segment, Side,
 };
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PURGE", "x-any!1"];
@@ -217,6 +218,7 @@ impl Wire {
                 },
                 code: Code::new(turn.status.to_string().as_bytes()),
                 failure: None,
+                messages: Messages::default(),
             }
         };
         turns.iter().map(exchange).collect()

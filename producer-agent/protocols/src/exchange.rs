@@ -23,7 +23,7 @@ pub struct Exchange<'a> {
     pub request_position: Position,
     /// Position of the first byte of the response, interim responses included. None if no byte came.
     pub response_position: Option<Position>,
-    /// What is asked for: a method, a command.
+    /// What is asked for: a method, a command. Empty where that is always the same and the path alone says it.
     pub method: &'a str,
     /// The target's path without query and fragment; `*` and the authority of a CONNECT stand as they are.
     pub path: &'a str,
@@ -56,6 +56,19 @@ pub struct Exchange<'a> {
     pub code: Code,
     /// Why there is no complete response, if there is none.
     pub failure: Option<Failure>,
+    /// What was said within it, where its protocol carries messages of its own.
+    pub messages: Messages,
+}
+
+/// The messages within one exchange, such as those of a gRPC call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Messages {
+    /// How many the client sent; None if that is not known or the protocol has none.
+    pub request: Option<u32>,
+    /// How many the server sent, likewise.
+    pub response: Option<u32>,
+    /// Time of the call that moved the first byte of the server's first one.
+    pub first_response_ns: Option<u64>,
 }
 
 /// What became of an exchange. Each protocol says what counts as what.
@@ -159,7 +172,7 @@ impl Failure {
     }
 }
 
-/// So many exchanges were not emitted, for this reason.
+/// So many exchanges were not emitted, or not in full, for this reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
     pub reason: LossReason,
@@ -188,10 +201,12 @@ pub enum LossReason {
     Upgraded,
     /// Still open when the connection was no longer watched, or cut off in the middle of its head.
     Unfinished,
+    /// Emitted all the same, without a value that stands in a table whose beginning was not seen.
+    ValueUnknown,
 }
 
 impl LossReason {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::StartedBeforeCapture,
         Self::UnsolicitedResponse,
         Self::Gap,
@@ -203,6 +218,7 @@ impl LossReason {
         Self::Ambiguous,
         Self::Upgraded,
         Self::Unfinished,
+        Self::ValueUnknown,
     ];
 
     /// The name in records and metrics.
@@ -219,6 +235,7 @@ impl LossReason {
             Self::Ambiguous => "ambiguous",
             Self::Upgraded => "upgraded",
             Self::Unfinished => "unfinished",
+            Self::ValueUnknown => "value_unknown",
         }
     }
 }

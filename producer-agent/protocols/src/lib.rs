@@ -18,10 +18,12 @@ mod cursor;
 mod early;
 mod exchange;
 pub mod http1;
+pub mod http2;
 mod losses;
 pub mod operation;
 mod order;
 mod partial;
+mod path;
 pub mod postgres;
 mod protocol;
 pub mod redis;
@@ -34,7 +36,7 @@ use choice::{Guess, Waiting};
 pub use choice::{Opening, Verdict};
 pub use connection::{Connection, Follow, Options as OrderOptions};
 pub use cursor::Cursor;
-pub use exchange::{Code, Event, Exchange, Failure, Kind, Loss, LossReason, Outcome, Sink};
+pub use exchange::{Code, Event, Exchange, Failure, Kind, Loss, LossReason, Messages, Outcome, Sink};
 pub use protocol::{Interest, Protocol};
 pub use segment::{CloseReason, Direction, Position, Segment, Side};
 
@@ -43,6 +45,7 @@ pub use segment::{CloseReason, Direction, Position, Segment, Side};
 pub struct Options {
     pub order: OrderOptions,
     pub http1: http1::Options,
+    pub http2: http2::Options,
     pub redis: redis::Options,
     pub postgres: postgres::Options,
 }

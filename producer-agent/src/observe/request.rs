@@ -54,8 +54,8 @@ pub fn give_up(connection: &mut Connection, at_ns: u64, shared: &mut Shared, out
 
 /// Whether a loss means that a request happened of which there will be no record.
 fn is_missing_request(reason: LossReason) -> bool {
-    // Nothing was asked in these: a response without request, bytes of another protocol.
-    !matches!(reason, LossReason::UnsolicitedResponse | LossReason::Upgraded)
+    // Nothing was asked in these: a response without request, bytes of another protocol. Of the last there is a record.
+    !matches!(reason, LossReason::UnsolicitedResponse | LossReason::Upgraded | LossReason::ValueUnknown)
 }
 
 fn kind(exchange: &Exchange<'_>) -> records::Kind {

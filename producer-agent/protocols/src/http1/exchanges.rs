@@ -8,15 +8,15 @@ use std::collections::VecDeque;
 use super::Http1;
 use super::head::{RequestLine, path_of};
 use super::method::Method;
+use crate::path::push_path;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
-use crate::{Code, Exchange, Failure, Kind, Outcome, Position};
+use crate::{Code, Exchange, Failure, Kind, Messages, Outcome, Position};
 
 /// Paths up to this size leave their room to the next exchange; a larger one is freed.
 const SPARE_PATH_BYTES_MAX: usize = 256;
 /// The longest character. So much is read beyond a bound that may lie within one.
 const UTF8_BYTES_MAX: usize = 4;
-const HEX_DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
 
 /// One exchange, from the first byte of its request on.
 #[derive(Debug)]
@@ -111,6 +111,7 @@ impl Pending {
             outcome: outcome(status, failure),
             code: status.map(Code::of_status).unwrap_or_default(),
             failure,
+            messages: Messages::default(),
         }
     }
 }
@@ -123,16 +124,6 @@ fn outcome(status: Option<u16>, failure: Option<Failure>) -> Outcome {
         (None | Some(Failure::ClientLeft), None) => Outcome::Unknown,
         (_, Some(_)) => Outcome::ServerError,
         (Some(_), None) => Outcome::Unanswered,
-    }
-}
-
-/// Adds a path as text. What is no text is written as `%E9`, as it should have been sent.
-fn push_path(path: &mut String, bytes: &[u8]) {
-    for chunk in bytes.utf8_chunks() {
-        path.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            path.extend(['%', HEX_DIGITS[usize::from(byte >> 4)], HEX_DIGITS[usize::from(byte & 15)]]);
-        }
     }
 }
 

@@ -85,12 +85,18 @@ impl<K: Hash + Eq + Clone> Operations<K> {
     pub fn of(&mut self, key: &K, asked: &Asked<'_>) -> Operation<'_> {
         self.name.clear();
         self.name.push_str(asked.method);
-        self.name.push(' ');
-        template::push(&mut self.name, template::without_query(asked.path));
+        // Some protocols have no paths, and to some all methods are one.
+        if !asked.method.is_empty() && !asked.path.is_empty() {
+            self.name.push(' ');
+        }
+        let path_at = self.name.len();
+        if !asked.path.is_empty() {
+            template::push(&mut self.name, template::without_query(asked.path));
+        }
         let is_taken = self.admit(key, asked.succeeded, asked.at_ns);
         self.counts.other += u64::from(!is_taken);
         let name = if is_taken { &self.name } else { OTHER };
-        Operation { name, path: &self.name[asked.method.len() + 1..] }
+        Operation { name, path: &self.name[path_at..] }
     }
 
     pub fn counts(&self) -> Counts {
@@ -218,6 +224,20 @@ mod tests {
     /// Four letters that no rule takes for an identifier.
     fn word(number: usize) -> String {
         (0..4).map(|at| char::from(b'a' + (number / 26_usize.pow(at) % 26) as u8)).collect()
+    }
+
+    #[test]
+    fn what_has_no_path_or_no_method_is_named_by_the_other() {
+        let mut operations = Operations::new(Bounds::default());
+        for (method, path, name, template) in [
+            ("GET", "", "GET", ""),
+            ("", "/shop.v1.Carts/Add", "/shop.v1.Carts/Add", "/shop.v1.Carts/Add"),
+            ("GET", "unknown", "GET unknown", "unknown"),
+            ("unknown", "/users/7", "unknown /users/{id}", "/users/{id}"),
+        ] {
+            let asked = Asked { method, path, succeeded: true, at_ns: 1 };
+            assert_eq!(operations.of(&1, &asked), Operation { name, path: template });
+        }
     }
 
     #[test]

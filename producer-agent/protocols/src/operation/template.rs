@@ -87,7 +87,7 @@ enum Segment<'a> {
 /// Appends the template of a path without its query.
 pub fn push(template: &mut String, path: &str) {
     let Some(relative) = path.strip_prefix('/') else {
-        return template.push_str(if path == "*" { path } else { AUTHORITY });
+        return template.push_str(if path == "*" || path == super::UNKNOWN { path } else { AUTHORITY });
     };
     for (at, segment) in relative.split('/').enumerate() {
         template.push('/');

@@ -8,7 +8,9 @@ use super::steps::{Step, What};
 use super::{Postgres, UNKNOWN};
 use crate::protocol::Protocol;
 use crate::stream::Mark;
-use crate::{CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Side, Sink};
+use crate::{
+    CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Messages, Outcome, Recognition, Side, Sink,
+};
 
 /// Exchanges of one unit that wait for it to pass.
 const HELD_EXCHANGES_MAX: usize = 256;
@@ -117,6 +119,7 @@ impl Postgres {
             outcome: done.outcome,
             code: done.code,
             failure: done.failure,
+            messages: Messages::default(),
         }));
     }
 

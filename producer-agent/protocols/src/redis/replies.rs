@@ -5,7 +5,9 @@ use super::resp::{Progress, Word};
 use crate::cursor::Cursor;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
-use crate::{CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Side, Sink};
+use crate::{
+    CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Messages, Outcome, Recognition, Side, Sink,
+};
 
 /// Commands whose second word says what is done.
 const CONTAINERS: [&str; 12] = [
@@ -180,6 +182,7 @@ impl Redis {
             outcome,
             code,
             failure,
+            messages: Messages::default(),
         }));
     }
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use headwater_probe_loader::types::sums::{BUCKETS, OCTAVE_END, bucket};
-use headwater_protocols::{Code, Position};
+use headwater_protocols::{Code, Messages, Position};
 
 use super::*;
 
@@ -101,6 +101,7 @@ impl Bench {
             outcome: Outcome::Ok,
             code: Code::of_status(status),
             failure: None,
+            messages: Messages::default(),
         };
         self.sums.told(&mut self.heat, SOCKET, &exchange, "/a/{id}", "GET /a/{id}")
     }

@@ -1,0 +1,142 @@
+//! The few header fields that exchanges tell of, and nothing of the others.
+
+use std::sync::Arc;
+
+/// One field, without what nobody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    Method(Text),
+    /// Without query and fragment. `is_cut`: it was longer than the bound.
+    Path {
+        path: Text,
+        is_cut: bool,
+    },
+    Status(u16),
+    /// The content type is one of gRPC's.
+    IsGrpc(bool),
+    /// [`GRPC_STATUS_NONE`] if it is no number.
+    GrpcStatus(u16),
+    /// Another of those that begin a request.
+    OfRequest,
+    Other,
+}
+
+pub const GRPC_STATUS_NONE: u16 = u16::MAX;
+
+/// What a name says of its field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    Method,
+    Path,
+    Status,
+    ContentType,
+    GrpcStatus,
+    OfRequest,
+    Other,
+}
+
+/// A short text, shared where it is not one of the well-known ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    Static(&'static str),
+    Shared(Arc<str>),
+}
+
+impl Text {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Static(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Static(_) => 0,
+            // Two counts of references stand before the text.
+            Self::Shared(text) => text.len() + 2 * size_of::<usize>(),
+        }
+    }
+}
+
+impl Name {
+    pub fn of(name: &[u8]) -> Self {
+        match name {
+            b":method" => Self::Method,
+            b":path" => Self::Path,
+            b":status" => Self::Status,
+            b"content-type" => Self::ContentType,
+            b"grpc-status" => Self::GrpcStatus,
+            b":scheme" | b":authority" | b":protocol" => Self::OfRequest,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Field {
+    pub fn name(&self) -> Name {
+        match self {
+            Self::Method(_) => Name::Method,
+            Self::Path { .. } => Name::Path,
+            Self::Status(_) => Name::Status,
+            Self::IsGrpc(_) => Name::ContentType,
+            Self::GrpcStatus(_) => Name::GrpcStatus,
+            Self::OfRequest => Name::OfRequest,
+            Self::Other => Name::Other,
+        }
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Method(text) | Self::Path { path: text, .. } => text.heap_bytes(),
+            _ => 0,
+        }
+    }
+}
+
+/// What one header block says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    pub method: Option<Text>,
+    pub path: Option<Text>,
+    pub path_is_cut: bool,
+    pub status: Option<u16>,
+    pub is_grpc: Option<bool>,
+    pub grpc_status: Option<u16>,
+    /// A field of those that begin a request.
+    pub is_request: bool,
+    /// There are fields of which not even the name is known.
+    pub has_hidden: bool,
+    /// One of them may be of those that stand first, whose names begin with a colon.
+    pub has_hidden_first: bool,
+    has_regular: bool,
+}
+
+impl Fields {
+    pub fn add(&mut self, field: &Field) {
+        match field {
+            Field::Method(method) => _ = self.method.get_or_insert_with(|| method.clone()),
+            Field::Path { path, is_cut } => {
+                if self.path.is_none() {
+                    (self.path, self.path_is_cut) = (Some(path.clone()), *is_cut);
+                }
+            }
+            Field::Status(status) => _ = self.status.get_or_insert(*status),
+            Field::IsGrpc(is_grpc) => _ = self.is_grpc.get_or_insert(*is_grpc),
+            Field::GrpcStatus(status) => _ = self.grpc_status.get_or_insert(*status),
+            Field::OfRequest | Field::Other => {}
+        }
+        self.is_request |= matches!(field, Field::Method(_) | Field::Path { .. } | Field::OfRequest);
+        self.has_regular |= matches!(field, Field::IsGrpc(_) | Field::GrpcStatus(_) | Field::Other);
+    }
+
+    pub fn hide(&mut self) {
+        self.has_hidden = true;
+        self.has_hidden_first |= !self.has_regular;
+    }
+
+    /// Whether such a field may be there and was not seen. There is no more than one of each.
+    pub fn may_have(&self, is_first: bool) -> bool {
+        if is_first { self.has_hidden_first } else { self.has_hidden }
+    }
+}
