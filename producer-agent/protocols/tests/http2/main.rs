@@ -5,4 +5,6 @@
 mod capture;
 mod cases;
 mod grpc;
+mod oracle;
+mod session;
 mod wire;
