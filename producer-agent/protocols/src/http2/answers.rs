@@ -56,7 +56,8 @@ impl Http2 {
         if self.streams.len() >= self.options.streams_max as usize {
             return self.losses.lose(LossReason::TooManyPipelined, sink);
         }
-        let is_request = fields.method.is_some() || fields.may_have(true);
+        let is_connect = fields.method.as_ref().is_some_and(|method| method.as_str() == "CONNECT");
+        let is_request = fields.may_have(true) || (fields.method.is_some() && (fields.path.is_some() || is_connect));
         if !is_request {
             self.losses.lose(LossReason::MalformedRequest, sink);
         }

@@ -88,6 +88,13 @@ mod tests {
         // A second one begins unseen.
         counter.take(b"", 10, 2);
         assert_eq!((counter.total(), counter.is_many()), (None, true));
+        // What follows it may look like the beginning of one.
+        counter.take(b"\0\0\0\0\0", 5, 3);
+        assert_eq!(counter.total(), None);
+        let mut counter = Counter::default();
+        counter.take(b"", 5, 1);
+        counter.take(b"\0\0\0\0\0", 5, 2);
+        assert_eq!((counter.total(), counter.is_many()), (None, false));
         // One that does not end where the stream does.
         let mut counter = first;
         counter.take(b"\0\xff\xff\xff\xff", 5, 2);

@@ -54,6 +54,21 @@ fn a_capture_that_begins_in_the_middle_knows_what_was_added_since() {
     wire.close(FINISHED).expect(&expected, &[("started_before_capture", 1), ("value_unknown", 1)]);
 }
 
+/// How large the table may be stands in settings that were not seen.
+#[test]
+fn a_table_from_before_the_capture_may_have_any_size() {
+    let mut wire = Wire::in_the_middle();
+    wire.request(&[&frame(HEADERS, ALL, 101, &get("/a"))]).response(&[&frame(HEADERS, ALL, 101, b"\x88")]);
+    let long = added("x-long", &"l".repeat(120)).repeat(40);
+    wire.request(&[&frame(HEADERS, ALL, 103, &[&get("/b"), &long[..]].concat())]);
+    wire.request(&[&frame(HEADERS, ALL, 105, b"\x82\x86\xff\x2d")]);
+    wire.response(&[&frame(HEADERS, ALL, 103, b"\x88"), &frame(HEADERS, ALL, 105, b"\x88")]);
+    wire.close(FINISHED).expect(
+        &["http2 GET /b Ok 200", "http2 GET unknown Ok 200"],
+        &[("started_before_capture", 1), ("value_unknown", 1)],
+    );
+}
+
 #[test]
 fn a_header_block_that_was_cut_makes_the_table_unknown() {
     let mut wire = Wire::started();

@@ -1,7 +1,7 @@
 //! Exchanges whose bytes are all there.
 
 use headwater_protocols::http2::Options;
-use headwater_protocols::{CloseReason, Direction, Follow, Interest, Recognition, Side};
+use headwater_protocols::{CloseReason, Direction, Follow, Interest, Kind, Recognition, Side};
 use headwater_testing::Random;
 
 use crate::wire::*;
@@ -194,4 +194,15 @@ fn streams_beyond_the_bound_are_counted() {
     }
     let expected = ["http2 GET /3 Ok 200", "http2 GET /1 Ok 200"];
     wire.close(FINISHED).expect(&expected, &[("too_many_pipelined", 1)]);
+}
+
+#[test]
+fn a_tunnel_has_no_path_and_every_other_request_has_one() {
+    let mut wire = Wire::started();
+    let connect = [literal(0, ":method", "CONNECT"), literal(0, ":authority", "db.example:5432")].concat();
+    wire.request(&[&frame(HEADERS, END_HEADERS, 1, &connect)]).response(&[&frame(HEADERS, END_HEADERS, 1, b"\x88")]);
+    wire.request(&[&frame(DATA, END_STREAM, 1, b"hello")]).response(&[&frame(DATA, END_STREAM, 1, b"")]);
+    assert_eq!(wire.details[0].kind, Kind::Stream);
+    wire.request(&[&frame(HEADERS, ALL, 3, b"\x82\x86")]).response(&[&frame(HEADERS, ALL, 3, b"\x88")]);
+    wire.close(FINISHED).expect(&["http2 CONNECT Ok 200"], &[("malformed_request", 1)]);
 }

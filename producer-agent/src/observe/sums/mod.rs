@@ -14,7 +14,8 @@ use headwater_probe_loader::types::sums::{
     BUCKETS_PER_OCTAVE, CELLS, Last, OCTAVE_FIRST, key, number_of, operation, places, status_of,
 };
 use headwater_probe_loader::{Fits, SumTable, Taken};
-use headwater_protocols::{Exchange, Kind, Outcome};
+use headwater_protocols::http1::Http1;
+use headwater_protocols::{Exchange, Kind, Outcome, Protocol};
 
 use super::SocketKey;
 
@@ -337,7 +338,9 @@ impl Heat {
 
 /// The key, the status and the request's size of an exchange that could be added up.
 fn plain(socket: SocketKey, exchange: &Exchange<'_>) -> Option<(u64, u16, u32)> {
-    let is_plain = exchange.kind == Kind::Call
+    // The probes know heads of HTTP/1 alone.
+    let is_plain = exchange.protocol == Http1::NAME
+        && exchange.kind == Kind::Call
         && exchange.failure.is_none()
         && exchange.outcome != Outcome::Unknown
         && !exchange.path_truncated

@@ -91,11 +91,9 @@ impl Table {
     pub fn add(&mut self, field: Option<Field>, name_bytes: usize, value_bytes: usize) {
         let text_bytes = name_bytes.saturating_add(value_bytes);
         let size_bytes = u32::try_from(text_bytes).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD_BYTES);
-        if self.size_bytes_max.is_some_and(|max| size_bytes > max) {
-            return self.evict(0);
-        }
         self.size_bytes = self.size_bytes.saturating_add(size_bytes);
         self.entries.push_front(Entry { field, name_bytes, size_bytes });
+        // One that is larger than the table leaves as well.
         if let Some(max) = self.size_bytes_max {
             self.evict(max);
         }
