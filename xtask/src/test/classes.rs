@@ -195,6 +195,24 @@ pub const EXTRAS: &[Extra] = &[
         limit: FUZZ_LIMIT,
     },
     Extra {
+        name: "two minutes of fuzzing http2",
+        work: Work::Command(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "producer-agent/protocols/fuzz",
+            "http2",
+            "--",
+            "-max_total_time=120",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]),
+        class: Class::Pure,
+        variables: &[("RUSTC_BOOTSTRAP", "1")],
+        limit: FUZZ_LIMIT,
+    },
+    Extra {
         name: "two minutes of fuzzing postgres",
         work: Work::Command(&[
             "cargo",

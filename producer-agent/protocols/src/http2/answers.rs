@@ -1,6 +1,7 @@
 //! What header blocks say of streams.
 
 use super::Http2;
+use super::frame::HEAD_BYTES;
 use super::hpack::Fields;
 use super::stream::{Answer, Block, Stream};
 use crate::{Direction, LossReason, Recognition, Sink};
@@ -34,6 +35,17 @@ impl Http2 {
         }
         if block.ends_stream {
             self.end_half(direction, block.stream, sink);
+        }
+    }
+
+    /// The head of a frame with data was read.
+    pub(super) fn begin_data(&mut self, direction: Direction, id: u32, at_ns: u64, sink: &mut Sink<'_>) {
+        let Some(stream) = self.streams.find(id) else { return };
+        stream.half(direction).moved(HEAD_BYTES as u64, at_ns);
+        // No response begins with data.
+        let is_malformed = direction == Direction::Response && !stream.is_answered();
+        if is_malformed && !std::mem::replace(&mut stream.is_lost, true) {
+            self.losses.lose(LossReason::MalformedResponse, sink);
         }
     }
 

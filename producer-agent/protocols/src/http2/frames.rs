@@ -114,10 +114,8 @@ impl Http2 {
             numbers_read: 0,
             is_blind: false,
         };
-        if head.kind == kind::DATA
-            && let Some(stream) = self.streams.find(head.stream)
-        {
-            stream.half(direction).moved(HEAD_BYTES as u64, mark.at_ns);
+        if head.kind == kind::DATA {
+            self.begin_data(direction, head.stream, mark.at_ns, sink);
         }
         self.go_on(direction, payload, mark, sink);
     }

@@ -114,6 +114,9 @@ fn lengths_not_believed() {
     wire.response(&[&frame(HEADERS, ALL, 1, &literal(0, "grpc-status", "3"))]);
     // A response without status.
     wire.expect(&[], &[("malformed_response", 1)]);
+    // One that begins with data.
+    wire.request(&[&frame(HEADERS, ALL, 3, &get("/a"))]).response(&[&frame(DATA, END_STREAM, 3, b"x")]);
+    wire.close(FINISHED).expect(&[], &[("malformed_response", 2)]);
 }
 
 /// A session cut at every byte of a direction: nothing that was not said comes out.

@@ -4,6 +4,8 @@
 
 mod capture;
 mod cases;
+#[path = "../../fuzz/frames.rs"]
+mod frames;
 mod grpc;
 mod oracle;
 mod session;

@@ -282,3 +282,15 @@ fn small_bounds_hold_and_are_never_wrong() {
         assert_eq!(output.seen.len() as u64 + output.lost(), right.len() as u64, "{output:?}");
     }
 }
+
+#[test]
+fn frames_in_any_order_break_nothing() {
+    let mut random = Random::new(11);
+    let exchanges: u64 = (0..150_000)
+        .map(|_| {
+            let input: Vec<u8> = (0..random.index(300)).map(|_| random.byte()).collect();
+            crate::frames::run(&input)
+        })
+        .sum();
+    assert!(exchanges > 10_000, "the input is too random to test anything: {exchanges} exchanges");
+}
