@@ -146,3 +146,34 @@ fn postgresql_is_known_by_its_startup_and_in_the_middle_by_whole_messages() {
     wire.request(query).response(answer).request(query).response(answer);
     assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("postgresql", 1, 1), "{:?}", wire.seen);
 }
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+/// `GET /`.
+const HEADERS: &[u8] = b"\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84";
+const STATUS: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
+
+#[test]
+fn http2_is_chosen_by_its_preface_or_by_the_settings_of_a_server_that_speaks_first() {
+    for size in 2..PREFACE.len() {
+        let mut wire = Wire::at([0, 0]);
+        for piece in PREFACE.chunks(size) {
+            wire.request(piece);
+        }
+        wire.response(SETTINGS).request(HEADERS).response(STATUS);
+        assert_eq!((wire.seen.as_slice(), wire.lost), (&["http2 GET/".to_owned()][..], 0), "in pieces of {size}");
+        wire.close();
+    }
+    let mut wire = Wire::at([0, 0]);
+    wire.response(SETTINGS).request(PREFACE).request(HEADERS).response(STATUS);
+    assert_eq!((wire.seen.as_slice(), wire.lost), (&["http2 GET/".to_owned()][..], 0));
+}
+
+#[test]
+fn http2_is_chosen_in_the_middle_by_calls_of_whole_frames() {
+    let mut wire = Wire::at([5_000, 9_000]);
+    wire.response(b"\x07rest of data").request(HEADERS).response(STATUS).request(b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01");
+    wire.request(b"\0\0\x03\x01\x05\0\0\0\x03\x82\x86\x84").response(b"\0\0\x01\x01\x05\0\0\0\x03\x8d");
+    assert_eq!(wire.seen, ["http2 GET/"]);
+    assert_eq!((wire.parser.protocol(), wire.lost), ("http2", 1));
+}

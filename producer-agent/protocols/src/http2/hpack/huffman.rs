@@ -2,6 +2,8 @@
 //!
 //! The code is canonical: within a length, codes follow each other in the order of their symbols, and each length begins where the one
 //! before it ends. So the order of the symbols and how many have each length say all, and decoding is a comparison for each length.
+//!
+//! It is written here since the crates for it bring whole decoders that cannot say that a table is unknown, or tables many times this size.
 
 /// Bits of the shortest code.
 const BITS_MIN: usize = 5;
