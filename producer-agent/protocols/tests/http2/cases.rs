@@ -206,3 +206,21 @@ fn a_tunnel_has_no_path_and_every_other_request_has_one() {
     wire.request(&[&frame(HEADERS, ALL, 3, b"\x82\x86")]).response(&[&frame(HEADERS, ALL, 3, b"\x88")]);
     wire.close(FINISHED).expect(&["http2 CONNECT Ok 200"], &[("malformed_request", 1)]);
 }
+
+/// Whatever is added to a table, no more of it is kept than exchanges tell.
+#[test]
+fn no_credential_is_kept() {
+    let mut wire = Wire::started();
+    let names = ["authorization", "cookie", "x-api-key", "secret-name", ":authority"];
+    let fields: Vec<u8> = names.iter().flat_map(|name| added(name, "secret")).collect();
+    wire.request(&[&frame(HEADERS, END_HEADERS, 1, &[&get("/a?token=secret#secret"), &fields[..]].concat())]);
+    wire.request(&[&frame(DATA, 0, 1, b"secret")]).response(&[&frame(
+        HEADERS,
+        END_HEADERS,
+        1,
+        &added("set-cookie", "secret"),
+    )]);
+    assert!(wire.connection.heap_bytes() > 200, "something is kept");
+    let kept = format!("{:?}", wire.connection);
+    assert!(kept.contains("/a") && !kept.contains("secret") && !kept.contains("token"), "{kept}");
+}
