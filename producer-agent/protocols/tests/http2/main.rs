@@ -7,6 +7,7 @@ mod cases;
 #[path = "../../fuzz/frames.rs"]
 mod frames;
 mod grpc;
+mod nginx;
 mod oracle;
 mod session;
 mod wire;

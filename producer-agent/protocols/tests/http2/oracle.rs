@@ -14,14 +14,14 @@ use crate::wire::FINISHED;
 
 /// What one exchange says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
+pub struct Seen {
     request_position: Position,
     response_position: Option<Position>,
-    protocol: &'static str,
-    method: String,
-    path: String,
+    pub protocol: &'static str,
+    pub method: String,
+    pub path: String,
     outcome: Outcome,
-    code: String,
+    pub code: String,
     kind: Kind,
     bytes: [u64; 2],
     messages: [Option<u32>; 2],
@@ -75,9 +75,9 @@ impl Seen {
 }
 
 #[derive(Default, Debug)]
-struct Output {
-    seen: Vec<Seen>,
-    losses: BTreeMap<&'static str, u64>,
+pub struct Output {
+    pub seen: Vec<Seen>,
+    pub losses: BTreeMap<&'static str, u64>,
     heap_bytes_max: usize,
 }
 
@@ -89,20 +89,20 @@ impl Output {
 
 /// What one call of a peer moved, and how much of it was captured.
 #[derive(Clone, Copy, Debug)]
-struct Piece<'a> {
+pub struct Piece<'a> {
     direction: Direction,
     bytes: &'a [u8],
     captured: usize,
     is_missing: bool,
 }
 
-fn whole(said: &[Said]) -> Vec<Piece<'_>> {
+pub fn whole(said: &[Said]) -> Vec<Piece<'_>> {
     let all = said.iter().map(|said| (said.direction, said.bytes.as_slice()));
     all.map(|(direction, bytes)| Piece { direction, bytes, captured: bytes.len(), is_missing: false }).collect()
 }
 
 /// Feeds pieces from the one of this number on.
-fn run(options: Options, pieces: &[Piece<'_>], from: usize, how: CloseReason) -> Output {
+pub fn run(options: Options, pieces: &[Piece<'_>], from: usize, how: CloseReason) -> Output {
     let mut connection = Connection::new(Side::Server, OrderOptions::default(), Http2::new(options));
     let mut output = Output::default();
     let mut positions = [0u64; 2];

@@ -8,7 +8,7 @@ use h2::client::SendRequest;
 use headwater_protocols::Direction;
 use headwater_testing::Random;
 use http::{HeaderMap, Method, Request, Response};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::sync::Semaphore;
 
 /// What one write of a peer said.
@@ -103,9 +103,10 @@ pub fn record(plan: Plan) -> Vec<Said> {
     })
 }
 
-async fn carry(
-    mut from: ReadHalf<DuplexStream>,
-    mut to: WriteHalf<DuplexStream>,
+/// Passes on what one side says, and keeps it.
+pub async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
     direction: Direction,
     said: Arc<Mutex<Vec<Said>>>,
 ) {
@@ -213,7 +214,7 @@ async fn send_all(body: &mut h2::SendStream<Bytes>, call: &Call, sizes: &[usize]
     }
 }
 
-async fn read_all(body: &mut RecvStream) {
+pub async fn read_all(body: &mut RecvStream) {
     while let Some(data) = body.data().await {
         let bytes = data.unwrap().len();
         body.flow_control().release_capacity(bytes).unwrap();
