@@ -11,7 +11,7 @@ pub use template::IDENTIFIER;
 
 /// Stands for all operations beyond the bounds.
 pub const OTHER: &str = "{other}";
-/// Stands for a method or a path that was sent where it could not be seen.
+/// Stands for an operation, a method or a path that was sent where it could not be seen.
 pub const UNKNOWN: &str = "unknown";
 
 /// What a request asked for, and how that went.

@@ -2,10 +2,11 @@
 //!
 //! In: steps with what was answered. Out: exchanges; those of a unit on probation wait until it has passed.
 
+use super::Postgres;
 use super::message::Message;
 use super::statements::Operation;
 use super::steps::{Step, What};
-use super::{Postgres, UNKNOWN};
+use crate::operation::UNKNOWN;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
 use crate::{

@@ -4,7 +4,7 @@
 //! function, in any depth of pipelining, or a counted loss.
 //!
 //! * **Operation:** the statement's shape ([`sql`](crate::sql)); for an Execute that of the statement that its Bind names, learnt from
-//!   Parse. A statement that was prepared before anybody looked is [`UNKNOWN`]. Several statements in one query are named by the first.
+//!   Parse. A statement that was prepared before anybody looked is [`UNKNOWN`](crate::operation::UNKNOWN). Several statements in one query are named by the first.
 //! * **Outcome:** the SQLSTATE, judged by `sqlstate.rs`. What the server skips after an error, up to the next Sync, was never executed
 //!   and leaves no exchange. An error of Parse, Bind or Describe is one of the Execute that follows in the same group; if none does it is
 //!   an exchange by itself, since it would show nowhere else. A Sync whose commit fails is an exchange of its own, too.
@@ -42,9 +42,6 @@ use exchanges::{Done, Failed};
 use message::Reader;
 use statements::Names;
 use steps::Steps;
-
-/// The operation of a statement that is not known.
-pub const UNKNOWN: &str = "unknown";
 
 /// How much of a call is of use that moves data to the server.
 const COPY_HEAD_BYTES: u32 = 256;
