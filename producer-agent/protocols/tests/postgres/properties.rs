@@ -320,6 +320,36 @@ fn missing_events_make_nothing_wrong() {
 }
 
 #[test]
+fn missing_events_of_who_asks_ahead_make_nothing_wrong() {
+    let (mut seen, mut all) = (0, 0);
+    for seed in 0..6_000 {
+        let mut random = Random::new(seed);
+        let session = Session::random(&mut random, 3);
+        let mut calls = session.cut(&mut random, 9_000, 4_096);
+        // Now and then all is answered, and nothing is said for two seconds.
+        let mut pause_ns = 0;
+        for at in 1..calls.len() {
+            let is_turn = calls[at - 1].direction == Direction::Response && calls[at].direction == Direction::Request;
+            pause_ns += if is_turn && random.one_in(2) { 2_000_000_000 } else { 0 };
+            calls[at].at_ns += pause_ns;
+        }
+        // It is seen to ask ahead before anything is missing.
+        let turns = calls.windows(2).enumerate().filter(|(_, pair)| pair[0].direction != pair[1].direction);
+        let safe = turns.map(|(at, _)| at).nth(3).unwrap_or(calls.len());
+        let kept: Vec<&Said> = calls
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at <= safe || !random.one_in(10))
+            .map(|(_, said)| said)
+            .collect();
+        let (output, expected) = (run(kept.into_iter(), session.lengths), expected(&session, &calls));
+        check_none_wrong(&output, &expected, seed);
+        (seen, all) = (seen + output.exchanges.len(), all + expected.len());
+    }
+    assert!(seen as f64 > 0.2 * all as f64, "{seen} seen of {all}");
+}
+
+#[test]
 fn random_bytes_break_nothing() {
     let mut exchanges = 0;
     for seed in 0..20_000 {
