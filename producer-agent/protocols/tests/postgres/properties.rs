@@ -63,6 +63,32 @@ impl Session {
         session
     }
 
+    /// Always `depth` units are asked that are not answered.
+    fn rolling(random: &mut Random, depth: usize) -> Session {
+        let mut session = Session { prepared: vec![None; 3], ..Session::default() };
+        session.say(Direction::Request, &startup());
+        session.say(Direction::Response, &welcome());
+        let mut units = Vec::new();
+        for number in 0..20 {
+            let (mut asked, mut answered) = (Vec::new(), Vec::new());
+            if random.one_in(2) {
+                session.query(number, random, &mut asked, &mut answered);
+            } else {
+                session.extended(number, random, &mut asked, &mut answered);
+            }
+            session.lengths[0] += asked.len() as u64;
+            session.lengths[1] += answered.len() as u64;
+            units.push((asked, answered));
+        }
+        let asks = units[..depth].iter().map(|(asked, _)| (Direction::Request, asked.clone()));
+        session.runs.extend(asks);
+        for (at, (_, answered)) in units.iter().enumerate() {
+            session.runs.push((Direction::Response, answered.clone()));
+            session.runs.extend(units.get(at + depth).map(|(asked, _)| (Direction::Request, asked.clone())));
+        }
+        session
+    }
+
     fn say(&mut self, direction: Direction, bytes: &[u8]) {
         self.lengths[direction as usize] += bytes.len() as u64;
         self.runs.push((direction, bytes.to_vec()));
@@ -324,13 +350,14 @@ fn missing_events_of_who_asks_ahead_make_nothing_wrong() {
     let (mut seen, mut all) = (0, 0);
     for seed in 0..6_000 {
         let mut random = Random::new(seed);
-        let session = Session::random(&mut random, 3);
+        let is_rolling = random.one_in(2);
+        let session = if is_rolling { Session::rolling(&mut random, 3) } else { Session::random(&mut random, 3) };
         let mut calls = session.cut(&mut random, 9_000, 4_096);
         // Now and then all is answered, and nothing is said for two seconds.
         let mut pause_ns = 0;
         for at in 1..calls.len() {
             let is_turn = calls[at - 1].direction == Direction::Response && calls[at].direction == Direction::Request;
-            pause_ns += if is_turn && random.one_in(2) { 2_000_000_000 } else { 0 };
+            pause_ns += if is_turn && !is_rolling && random.one_in(2) { 2_000_000_000 } else { 0 };
             calls[at].at_ns += pause_ns;
         }
         // It is seen to ask ahead before anything is missing.
@@ -346,7 +373,7 @@ fn missing_events_of_who_asks_ahead_make_nothing_wrong() {
         check_none_wrong(&output, &expected, seed);
         (seen, all) = (seen + output.exchanges.len(), all + expected.len());
     }
-    assert!(seen as f64 > 0.2 * all as f64, "{seen} seen of {all}");
+    assert!(seen as f64 > 0.1 * all as f64, "{seen} seen of {all}");
 }
 
 #[test]
