@@ -4,8 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -19,50 +18,9 @@ use headwater_system_tests::lab::{Lab, Load, cgroup, stop, wait_for};
 use headwater_system_tests::program::{Ended, ours, run};
 use headwater_system_tests::topics;
 
+use crate::disk::Disk;
+
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A file system of this size; it goes with this value.
-struct Disk {
-    folder: tempfile::TempDir,
-}
-
-impl Disk {
-    fn mount(mib: u32) -> Disk {
-        let folder = tempfile::tempdir().unwrap();
-        let status = Command::new("mount")
-            // Writable by root alone, as the root of a disk is: what others may write in is refused as a data folder.
-            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=0755"), "tmpfs"])
-            .arg(folder.path())
-            .status()
-            .unwrap();
-        assert!(status.success(), "mount a file system; run as root");
-        Disk { folder }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Takes all that is left, until the file is removed.
-    fn fill(&self) -> PathBuf {
-        let path = self.path().join("filler");
-        let mut file = File::create(&path).unwrap();
-        let full = loop {
-            if let Err(error) = file.write_all(&[7; 4096]) {
-                break error;
-            }
-        };
-        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull, "{full}");
-        path
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily, since a child that was killed may hold it a moment longer.
-        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
-    }
-}
 
 fn up(args: &[&str], cache: Option<&Path>) -> Ended {
     let mut command = ours("headwater").unwrap();

@@ -103,6 +103,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
     rule("system-tests::faults::late_kafka::", Class::Waits).takes(70),
     rule("system-tests::faults::spool::", Class::Waits).takes(70),
+    // Kafka is away for ten minutes.
+    rule("system-tests::faults::spool::ten_minutes::", Class::Waits).slow().takes(700).at_most_minutes(20),
     // They compare what the machine has before and after; the first one may have to build Kubernetes.
     rule("xtask::kubernetes::", Class::Alone).slow().takes(60).at_most_minutes(25),
     // The first run fetches the operators' definitions.
