@@ -174,6 +174,8 @@ impl<'s> Pipeline<'s> {
             };
             if is_done {
                 self.schedule.done(duty, at);
+            } else {
+                self.schedule.put_off(duty, at);
             }
         }
         Ok(())

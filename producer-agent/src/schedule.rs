@@ -1,7 +1,7 @@
 //! What the agent does beside draining the ring buffer, and when.
 //!
 //! In: the time, and what was done. Out: the duties that are due, in the order in which a turn does them. Promise: a duty that is due is
-//! named in every turn until it is done, however much arrives. Pure: no clock of its own.
+//! named in every turn until it is done or put off for a moment, however much arrives. Pure: no clock of its own.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,10 @@ const SUMS_LAG_US: i64 = 50_000;
 
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What cannot be done now is tried again after this: a watermark waits for minutes where Kafka takes nothing, and turns without a pause
+/// would take a whole processor meanwhile.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Something to do at an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +90,11 @@ impl Schedule {
             Duty::Watermark => self.watermark_at = at.now + self.watermark_interval,
             Duty::Heartbeat => self.heartbeat_at = at.now + HEARTBEAT_INTERVAL,
         }
+    }
+
+    /// A duty could not be done; it is due again in a moment.
+    pub fn put_off(&mut self, duty: Duty, at: At) {
+        self.hasten(duty, At { now: at.now + AGAIN, day_us: at.day_us + AGAIN.as_micros() as i64 });
     }
 
     /// A duty is due at once.
@@ -183,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_done_stays_due_and_what_was_missed_is_not_made_up_for() {
+    fn what_was_not_done_stays_due_and_what_was_missed_is_not_made_up_for() {
         let start = Instant::now();
         // The time of day stands still, far from what is done by it.
         let at = |ms: u64| At { now: start + Duration::from_millis(ms), day_us: 60_000 };
@@ -202,6 +211,30 @@ mod tests {
         assert_eq!(schedule.due(at(4_999)).collect::<Vec<_>>(), [Duty::Clock]);
         schedule.done(Duty::Clock, at(4_999));
         assert_eq!(schedule.due(at(5_000)).collect::<Vec<_>>(), [Duty::Watermark, Duty::Heartbeat]);
+    }
+
+    #[test]
+    fn between_two_tries_of_what_cannot_be_done_is_a_pause() {
+        let start = Instant::now();
+        let at = |ms: u64| At { now: start + Duration::from_millis(ms), day_us: (ms * 1000).cast_signed() };
+        for (duty, first_ms) in [(Duty::Watermark, 1_000), (Duty::Walk, 9_750), (Duty::Heartbeat, 0)] {
+            let mut schedule = Schedule::new(FLOWS, WATERMARK, at(0));
+            let (mut ms, mut tries) = (0, 0);
+            while ms < 10_000 {
+                for due in schedule.due(at(ms)) {
+                    if due == duty {
+                        tries += 1;
+                        schedule.put_off(due, at(ms));
+                    } else {
+                        schedule.done(due, at(ms));
+                    }
+                }
+                let pause = schedule.pause(at(ms), Duration::from_millis(50));
+                assert!(pause >= Duration::from_millis(1), "no pause at {ms} ms where {duty:?} cannot be done");
+                ms += pause.as_millis() as u64;
+            }
+            assert_eq!(tries, (10_000 - first_ms) / AGAIN.as_millis() as u64, "{duty:?}");
+        }
     }
 
     #[test]
