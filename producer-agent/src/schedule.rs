@@ -233,7 +233,7 @@ mod tests {
                 assert!(pause >= Duration::from_millis(1), "no pause at {ms} ms where {duty:?} cannot be done");
                 ms += pause.as_millis() as u64;
             }
-            assert_eq!(tries, (10_000 - first_ms) / AGAIN.as_millis() as u64, "{duty:?}");
+            assert_eq!(tries, (10_000_u64 - first_ms).div_ceil(AGAIN.as_millis() as u64), "{duty:?}");
         }
     }
 
