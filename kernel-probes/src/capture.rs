@@ -14,7 +14,7 @@ use headwater_probe_types::{
 
 use crate::{
     buffers::{self, Room},
-    events, interest as table, lifecycle, position,
+    events, interest as table, lifecycle, position, refused,
     socket::{Sock, TcpSock, tcp_state},
     source::Source,
     state,
@@ -29,6 +29,9 @@ const MSG_ERRQUEUE: i32 = 0x2000;
 /// A call on a socket has ended.
 #[inline(always)]
 pub fn call<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S) {
+    if refused::is_known(Sock(sock)) {
+        return;
+    }
     moved(sock, result, flags, way, bytes);
     lifecycle::used(sock);
 }
@@ -39,7 +42,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         return;
     }
     let sock = Sock(sock);
-    let Some(tcp) = sock.tcp() else { return };
+    let Some(tcp) = sock.tcp() else { return refused::note(sock) };
     if result == 0 {
         if way == direction::RECEIVE {
             end_of_stream(sock, tcp, direction::RECEIVE);

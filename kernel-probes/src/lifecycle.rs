@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns};
 use headwater_probe_types::{SocketState, direction, flag, kind, role};
 
 use crate::{
-    buffers, capture, events, globals, owner, position,
+    buffers, capture, events, globals, owner, position, refused,
     socket::{Sock, TcpSock, tcp_state},
     state, sums,
 };
@@ -23,10 +23,11 @@ const ECONNRESET: u32 = 104;
 /// `inet_sock_set_state`: runs in any context, on loopback also in that of the peer.
 #[inline(always)]
 pub fn changed(sock: *const u8, old: u32, new: u32) {
+    let sock = Sock(sock);
+    refused::forget(sock);
     if !buffers::capturing() {
         return;
     }
-    let sock = Sock(sock);
     let Some(tcp) = sock.tcp() else { return };
     match (old, new) {
         (tcp_state::CLOSE, tcp_state::SYN_SENT) => connect_started(sock),

@@ -28,6 +28,7 @@ mod lifecycle;
 mod names;
 mod owner;
 mod position;
+mod refused;
 mod socket;
 mod source;
 mod state;

@@ -12,7 +12,7 @@ use core::ptr;
 use headwater_probe_types::{SocketState, connection_id, count, direction, flag, role, role_of};
 
 use crate::{
-    buffers, owner,
+    buffers, owner, refused,
     socket::{Sock, TcpSock, tcp_state},
 };
 
@@ -137,6 +137,7 @@ pub fn of_moving(sock: Sock, tcp: TcpSock, moved: u32, way: u32) -> *mut SocketS
         owner::settle(state);
     }
     if state.flags & flag::IGNORED != 0 {
+        refused::note(sock);
         return ptr::null_mut();
     }
     if state.flags & flag::MID_EXCHANGE != 0 {
