@@ -1,7 +1,8 @@
 //! The same two systems as containers, for a machine that has a Docker engine and no Java.
 //!
 //! In: two ports. Out: [`Containers`] whose systems answer there. Promise: a compose project of a name that nobody else has, whose
-//! containers and data are removed when it is dropped; no other project is touched. The images are those of `docker-compose.yml`.
+//! containers and data are removed when it is dropped; no other project is touched. They ask for no password,
+//! which is said. The images are those of `docker-compose.yml`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +15,9 @@ use crate::progress::Progress;
 use crate::registry;
 
 const COMPOSE_FILE: &str = include_str!("../../../docker-compose.yml");
+/// What is true of containers and not of children.
+const OPEN: &str =
+    "Kafka and the registry in containers ask for no password: every user of this machine can read the topics";
 /// The id that the compose file gives the broker.
 const NODE_ID: u16 = 1;
 const START_TIMEOUT: Duration = Duration::from_secs(180);
@@ -63,11 +67,13 @@ impl Containers {
         containers
             .progress
             .say("Starting Kafka and the registry as containers (the first time, their images are fetched)");
+        containers.progress.say(OPEN);
         containers.run(&[&["up", "-d"], services].concat())?;
         let wants = |service| services.contains(&service);
-        containers.await_ready("Kafka", || !wants("kafka") || kafka_probe::is_ready(kafka_port, NODE_ID))?;
-        containers
-            .await_ready("the registry", || !wants("registry") || registry::answers(&containers.registry_url()))?;
+        containers.await_ready("Kafka", || !wants("kafka") || kafka_probe::is_ready(kafka_port, NODE_ID, None))?;
+        containers.await_ready("the registry", || {
+            !wants("registry") || registry::answers(&containers.registry_url(), None)
+        })?;
         Ok(containers)
     }
 

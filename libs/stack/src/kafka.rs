@@ -3,8 +3,10 @@
 //! In: the verified jars and a node's configuration. Out: a [`KafkaNode`] that can be stopped, killed and started
 //! again at the same address with the same data, as tests of failures need it.
 
-use std::fs;
+use std::fs::File;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -58,8 +60,8 @@ impl KafkaNode {
         let process = Mutex::new(None);
         let (folder, logs, progress) = (folder.to_path_buf(), logs.to_path_buf(), progress.clone());
         let node = Self { program, config, folder, logs, progress, process };
-        write(&node.properties(), &node.config.server_properties())?;
-        write(&node.log4j(), &log4j_properties(&node.log()))?;
+        write_private(&node.properties(), &node.config.server_properties())?;
+        write_private(&node.log4j(), &log4j_properties(&node.log()))?;
         if !node.config.data.join("meta.properties").exists() {
             node.format()?;
         }
@@ -71,7 +73,7 @@ impl KafkaNode {
         format!("127.0.0.1:{}", self.config.port)
     }
 
-    /// The port of the listener without a password, on the loopback interface.
+    /// The port of the listener that all have, on the loopback interface: without a password, unless the options close it.
     pub fn port(&self) -> u16 {
         self.config.port
     }
@@ -135,8 +137,9 @@ impl KafkaNode {
                 detail: "it is to be ready but was not started".to_owned(),
             });
         };
-        let (port, id) = (self.config.port, self.config.id);
-        child::await_ready(process, START_TIMEOUT, &self.progress, || kafka_probe::is_ready(port, id))?;
+        child::await_ready(process, START_TIMEOUT, &self.progress, || {
+            kafka_probe::is_ready(self.config.port, self.config.id, self.config.closed_to.as_ref())
+        })?;
         self.progress.say(format!(
             "{} is ready on {} ({:.1} s)",
             self.name(),
@@ -212,6 +215,14 @@ impl KafkaNode {
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), StackError> {
-    fs::write(path, text).map_err(StackError::io("writing", path))
+/// Writes a file that its owner alone can read: it may hold a password.
+pub fn write_private(path: &Path, text: &str) -> Result<(), StackError> {
+    let writing = || StackError::io("writing", path);
+    // One of an earlier start may have been for all to read.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(writing()(error)),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(writing())?;
+    file.write_all(text.as_bytes()).map_err(writing())
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use crate::credentials::Credentials;
 use crate::error::StackError;
 
 /// One combined broker and controller.
@@ -11,7 +12,9 @@ pub struct NodeConfig {
     pub id: u16,
     pub port: u16,
     pub controller_port: u16,
-    /// Set when there are users: the port of the listener that asks for a password.
+    /// With them, every listener asks for SASL PLAIN and lets in nobody else.
+    pub closed_to: Option<Credentials>,
+    /// Set when there are users: the port of one more listener, which asks for their passwords.
     pub sasl_port: Option<u16>,
     pub sasl_users: Vec<(String, String)>,
     /// The port of a listener behind a proxy, and the proxy's port, which is what the listener's clients are told.
@@ -38,15 +41,16 @@ impl NodeConfig {
             Some((port, proxy)) => (format!(",PROXIED://127.0.0.1:{port}"), format!(",PROXIED://127.0.0.1:{proxy}")),
             None => Default::default(),
         };
+        let protocol = if self.closed_to.is_some() { "SASL_PLAINTEXT" } else { "PLAINTEXT" };
         let mut text = format!(
             "process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{sasl_listener}{proxied_listener}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}{sasl_advertised}{proxied_advertised}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,PROXIED:PLAINTEXT
+inter.broker.listener.name=CLIENT
+listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{sasl_listener}{proxied_listener}
+advertised.listeners=CLIENT://127.0.0.1:{port}{sasl_advertised}{proxied_advertised}
+listener.security.protocol.map=CLIENT:{protocol},CONTROLLER:{protocol},SASL:SASL_PLAINTEXT,PROXIED:{protocol}
 log.dirs={data}
 default.replication.factor={replicas}
 min.insync.replicas={min_in_sync}
@@ -61,7 +65,7 @@ share.coordinator.state.topic.min.isr={min_in_sync}
         if nodes == 1 {
             text.push_str(ALONE);
         }
-        if self.sasl_port.is_some() {
+        if self.sasl_port.is_some() || self.closed_to.is_some() {
             self.write_sasl(&mut text);
         }
         text
@@ -69,14 +73,24 @@ share.coordinator.state.topic.min.isr={min_in_sync}
 
     fn write_sasl(&self, text: &mut String) {
         text.push_str("sasl.enabled.mechanisms=PLAIN\n");
-        text.push_str("listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required");
-        for (user, password) in &self.sasl_users {
+        let mut listener = |name: &str, words: &str| {
             // Writing to a String cannot fail.
-            let _ = write!(text, " user_{user}=\"{password}\"");
+            let _ = writeln!(text, "listener.name.{name}.plain.sasl.jaas.config={PLAIN_LOGIN}{words};");
+        };
+        if self.sasl_port.is_some() {
+            let users = self.sasl_users.iter().map(|(user, password)| format!(" user_{user}=\"{password}\""));
+            listener("sasl", &users.collect::<String>());
         }
-        text.push_str(";\n");
+        if let Some(Credentials { user, password }) = &self.closed_to {
+            // The nodes, and each as its own controller, come as the same user.
+            let words = format!(" username=\"{user}\" password=\"{password}\" user_{user}=\"{password}\"");
+            ["client", "controller", "proxied"].into_iter().for_each(|name| listener(name, &words));
+            text.push_str("sasl.mechanism.inter.broker.protocol=PLAIN\nsasl.mechanism.controller.protocol=PLAIN\n");
+        }
     }
 }
+
+const PLAIN_LOGIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required";
 
 /// The same for every node of a small machine.
 const FIXED: &str = "\
@@ -142,9 +156,9 @@ rootLogger.appenderRef.file.ref=file
 }
 
 /// Names and passwords stand in a quoted string inside a properties file; what would need escaping there is refused.
-pub fn check_sasl_users(users: &[(String, String)]) -> Result<(), StackError> {
+pub fn check_sasl_users<'a>(users: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), StackError> {
     let plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.!*".contains(c));
-    match users.iter().find(|(user, password)| !plain(user) || !plain(password)) {
+    match users.into_iter().find(|(user, password)| !plain(user) || !plain(password)) {
         None => Ok(()),
         Some((user, _)) => Err(StackError::Option {
             option: "sasl_users",
@@ -164,6 +178,7 @@ mod tests {
             id: 1,
             port: 9092,
             controller_port: 9093,
+            closed_to: None,
             sasl_port,
             sasl_users: vec![("alice".into(), "secret".into())],
             proxied: None,
@@ -187,25 +202,36 @@ mod tests {
         let without = node(&[(1, 9093)], None).server_properties();
         assert!(!without.contains("secret") && !without.contains("SASL://"));
         let with = node(&[(1, 9093)], Some(9094)).server_properties();
-        assert!(with.contains("advertised.listeners=PLAINTEXT://127.0.0.1:9092,SASL://127.0.0.1:9094\n"));
+        assert!(with.contains("advertised.listeners=CLIENT://127.0.0.1:9092,SASL://127.0.0.1:9094\n"));
         assert!(with.contains(" user_alice=\"secret\";\n"));
+    }
+
+    #[test]
+    fn a_closed_node_has_no_listener_without_a_password() {
+        let credentials = Credentials { user: "headwater".into(), password: "hush".into() };
+        let closed = NodeConfig { closed_to: Some(credentials), ..node(&[(1, 9093)], None) }.server_properties();
+        let line = |key: &str| closed.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or("");
+        let protocols = line("listener.security.protocol.map").split(',');
+        assert!(protocols.clone().count() == 4 && protocols.clone().all(|one| one.ends_with(":SASL_PLAINTEXT")));
+        for name in ["client", "controller"] {
+            let login = line(&format!("listener.name.{name}.plain.sasl.jaas.config"));
+            assert!(login.ends_with(r#" username="headwater" password="hush" user_headwater="hush";"#), "{login}");
+        }
     }
 
     #[test]
     fn clients_behind_a_proxy_are_told_its_port_and_others_are_not() {
         let behind = NodeConfig { proxied: Some((9095, 9096)), ..node(&[(1, 9093)], None) }.server_properties();
         assert!(
-            behind.contains(
-                "listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093,PROXIED://127.0.0.1:9095\n"
-            )
+            behind.contains("listeners=CLIENT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093,PROXIED://127.0.0.1:9095\n")
         );
-        assert!(behind.contains("advertised.listeners=PLAINTEXT://127.0.0.1:9092,PROXIED://127.0.0.1:9096\n"));
+        assert!(behind.contains("advertised.listeners=CLIENT://127.0.0.1:9092,PROXIED://127.0.0.1:9096\n"));
     }
 
     #[test]
     fn a_password_that_would_break_out_of_the_file_is_refused() {
-        assert!(check_sasl_users(&[("alice".into(), "pass-1".into())]).is_ok());
-        assert!(check_sasl_users(&[("alice".into(), "a\" user_root=\"b".into())]).is_err());
-        assert!(check_sasl_users(&[("alice".into(), "a\nb".into())]).is_err());
+        assert!(check_sasl_users([("alice", "pass-1")]).is_ok());
+        assert!(check_sasl_users([("alice", "a\" user_root=\"b")]).is_err());
+        assert!(check_sasl_users([("alice", "a\nb")]).is_err());
     }
 }

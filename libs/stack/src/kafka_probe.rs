@@ -1,33 +1,52 @@
 //! Asks a broker, in Kafka's own protocol, whether it is ready.
 //!
-//! In: an address and a node id. Out: whether the cluster's metadata lists that node. A broker accepts connections and
+//! In: an address, a node id, and who is let in. Out: whether the cluster's metadata lists that node. A broker accepts connections and
 //! answers ApiVersions some time before the controller lets it take part; only then is it in the metadata, so only
-//! then can a producer use it. Two requests of thirty bytes; a client library would be a second way into Kafka.
+//! then can a producer use it. Some requests of thirty bytes; a client library would be a second way into Kafka.
 //! Bound: an answer of more than 1 MiB or later than two seconds counts as not ready.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::credentials::Credentials;
+
 const API_VERSIONS: i16 = 18;
 const METADATA: i16 = 3;
+const SASL_HANDSHAKE: i16 = 17;
+const SASL_AUTHENTICATE: i16 = 36;
 const CORRELATION_ID: i32 = 7;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// True when the broker on this port of the loopback interface answers and `node_id` takes part in its cluster.
-pub fn is_ready(port: u16, node_id: u16) -> bool {
-    live_nodes(port).is_ok_and(|nodes| nodes.contains(&i32::from(node_id)))
+pub fn is_ready(port: u16, node_id: u16, credentials: Option<&Credentials>) -> bool {
+    live_nodes(port, credentials).is_ok_and(|nodes| nodes.contains(&i32::from(node_id)))
 }
 
-fn live_nodes(port: u16) -> io::Result<Vec<i32>> {
+fn live_nodes(port: u16, credentials: Option<&Credentials>) -> io::Result<Vec<i32>> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     ask(&mut stream, API_VERSIONS, 0, &[])?;
+    if let Some(credentials) = credentials {
+        log_in(&mut stream, credentials)?;
+    }
     // An empty list of topics: only the brokers are of interest.
     let answer = ask(&mut stream, METADATA, 1, &0i32.to_be_bytes())?;
     parse_brokers(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the metadata ends too early"))
+}
+
+/// SASL PLAIN. Each of the two answers begins with an error code.
+fn log_in(stream: &mut TcpStream, Credentials { user, password }: &Credentials) -> io::Result<()> {
+    let token = format!("\0{user}\0{password}");
+    let token = [&(token.len() as i32).to_be_bytes(), token.as_bytes()].concat();
+    for (api, version, body) in [(SASL_HANDSHAKE, 1, b"\0\x05PLAIN".as_slice()), (SASL_AUTHENTICATE, 0, &token)] {
+        if !ask(stream, api, version, body)?.starts_with(&[0, 0]) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the broker refuses the password"));
+        }
+    }
+    Ok(())
 }
 
 /// Sends one request and returns the body of its answer.
@@ -112,8 +131,8 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = std::thread::spawn(move || drop(listener.accept().unwrap()));
-        assert!(!is_ready(port, 1));
+        assert!(!is_ready(port, 1, None));
         server.join().unwrap();
-        assert!(!is_ready(port, 1));
+        assert!(!is_ready(port, 1, None));
     }
 }

@@ -13,6 +13,7 @@
 mod artifacts;
 mod checksums;
 mod child;
+mod credentials;
 mod disk;
 mod docker;
 mod error;
@@ -29,6 +30,7 @@ mod stack;
 mod workspace;
 
 pub use artifacts::Artifacts;
+pub use credentials::Credentials;
 pub use error::StackError;
 pub use kafka::KafkaNode;
 pub use progress::Progress;

@@ -9,10 +9,13 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
 use headwater_process::{Child, Launch, User};
 
 use crate::child;
+use crate::credentials::Credentials;
 use crate::error::StackError;
+use crate::kafka::write_private;
 use crate::progress::Progress;
 use crate::stack::StackOptions;
 use crate::workspace::private_folder;
@@ -33,6 +36,7 @@ pub struct Registry {
     progress: Progress,
     cgroup: Option<PathBuf>,
     user: Option<User>,
+    closed_to: Option<Credentials>,
     process: Mutex<Option<Child>>,
 }
 
@@ -46,7 +50,7 @@ impl Registry {
         options: &StackOptions,
     ) -> Result<Self, StackError> {
         private_folder(folder)?;
-        Ok(Self {
+        let registry = Self {
             java: java.to_path_buf(),
             jar: jar.to_path_buf(),
             port,
@@ -55,8 +59,12 @@ impl Registry {
             progress: options.progress.clone(),
             cgroup: options.cgroup.clone(),
             user: options.user,
+            closed_to: options.closed_to.clone(),
             process: Mutex::new(None),
-        })
+        };
+        let lines = registry.properties().into_iter().map(|(key, value)| format!("{key}={value}\n"));
+        write_private(&registry.settings(), &lines.collect::<String>())?;
+        Ok(registry)
     }
 
     /// The root of the Confluent API, without a slash at its end.
@@ -96,7 +104,8 @@ impl Registry {
         // The registry is asked a few times a day: it should start fast and stay small, not run fast.
         command.arg(format!("-Xmx{HEAP_MB}m")).args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
         command.args(["-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]);
-        command.args(self.properties().iter().map(|(key, value)| format!("-D{key}={value}")));
+        // A file, for every user of the machine sees arguments, and there is a password among them.
+        command.arg(format!("-Dquarkus.config.locations={}", self.settings().display()));
         command.arg("-jar").arg(&self.jar).current_dir(&self.folder);
         let launch = Launch::new("the registry", command, self.console());
         let launch = child::placed(launch, self.cgroup.as_deref(), self.user);
@@ -113,7 +122,7 @@ impl Registry {
                 detail: "it is to be ready but was not started".to_owned(),
             });
         };
-        child::await_ready(process, START_TIMEOUT, &self.progress, || answers(&self.url()))?;
+        child::await_ready(process, START_TIMEOUT, &self.progress, || answers(&self.url(), self.closed_to.as_ref()))?;
         self.progress.say(format!(
             "The registry is ready at {} ({:.1} s)",
             self.url(),
@@ -128,22 +137,35 @@ impl Registry {
         }
     }
 
-    fn properties(&self) -> Vec<(&'static str, String)> {
+    fn properties(&self) -> Vec<(String, String)> {
         let database = self.folder.join("registry");
-        vec![
-            ("quarkus.http.host", "127.0.0.1".to_owned()),
-            ("quarkus.http.port", self.port.to_string()),
-            ("apicurio.storage.kind", "sql".to_owned()),
-            ("apicurio.storage.sql.kind", "h2".to_owned()),
-            // WRITE_DELAY=0 writes at each commit: an id that was given out is not given to another schema later.
-            ("apicurio.datasource.url", format!("jdbc:h2:file:{};WRITE_DELAY=0", database.display())),
-            ("apicurio.datasource.jdbc.initial-size", "2".to_owned()),
-            ("apicurio.datasource.jdbc.min-size", "2".to_owned()),
-            ("apicurio.datasource.jdbc.max-size", "8".to_owned()),
-            // The access log would grow with every request.
-            ("quarkus.log.category.\"io.quarkus.http.access-log\".level", "OFF".to_owned()),
-            ("quarkus.http.access-log.enabled", "false".to_owned()),
-        ]
+        let mut properties = Vec::from(
+            [
+                // Above variables of the environment.
+                ("config_ordinal", "500".to_owned()),
+                ("quarkus.http.host", "127.0.0.1".to_owned()),
+                ("quarkus.http.port", self.port.to_string()),
+                ("apicurio.storage.kind", "sql".to_owned()),
+                ("apicurio.storage.sql.kind", "h2".to_owned()),
+                // WRITE_DELAY=0 writes at each commit: an id that was given out is not given to another schema later.
+                ("apicurio.datasource.url", format!("jdbc:h2:file:{};WRITE_DELAY=0", database.display())),
+                ("apicurio.datasource.jdbc.initial-size", "2".to_owned()),
+                ("apicurio.datasource.jdbc.min-size", "2".to_owned()),
+                ("apicurio.datasource.jdbc.max-size", "8".to_owned()),
+                // The access log would grow with every request.
+                ("quarkus.log.category.\"io.quarkus.http.access-log\".level", "OFF".to_owned()),
+                ("quarkus.http.access-log.enabled", "false".to_owned()),
+            ]
+            .map(|(key, value)| (key.to_owned(), value)),
+        );
+        if let Some(Credentials { user, password }) = &self.closed_to {
+            properties.extend(closed(user, password));
+        }
+        properties
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.join("registry.properties")
     }
 
     fn console(&self) -> PathBuf {
@@ -160,8 +182,26 @@ pub fn api_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}/apis/ccompat/v7")
 }
 
+/// What has it ask for HTTP's basic authentication, whatever the path. Its own way, with a server of identities, stays off.
+fn closed(user: &str, password: &str) -> [(String, String); 6] {
+    [
+        ("quarkus.http.auth.basic".to_owned(), "true"),
+        ("quarkus.http.auth.permission.all.paths".to_owned(), "/*"),
+        ("quarkus.http.auth.permission.all.policy".to_owned(), "authenticated"),
+        ("quarkus.security.users.embedded.plain-text".to_owned(), "true"),
+        (format!("quarkus.security.users.embedded.users.{user}"), password),
+        (format!("quarkus.security.users.embedded.roles.{user}"), "sr-admin"),
+    ]
+    .map(|(key, value)| (key, value.to_owned()))
+}
+
 /// True when the API lists its subjects, so its database is up too.
-pub fn answers(url: &str) -> bool {
+pub fn answers(url: &str, credentials: Option<&Credentials>) -> bool {
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(REQUEST_TIMEOUT)).build().into();
-    agent.get(format!("{url}/subjects")).call().is_ok()
+    let mut request = agent.get(format!("{url}/subjects"));
+    if let Some(Credentials { user, password }) = credentials {
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        request = request.header("Authorization", format!("Basic {pair}"));
+    }
+    request.call().is_ok()
 }

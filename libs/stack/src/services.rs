@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use crate::artifacts::Artifacts;
+use crate::credentials::Credentials;
 use crate::docker::{self, Containers};
 use crate::error::StackError;
 use crate::java;
@@ -105,6 +106,8 @@ impl Machine {
 pub struct Services {
     bootstrap: String,
     registry_url: String,
+    kafka_closed_to: Option<Credentials>,
+    registry_closed_to: Option<Credentials>,
     // The order counts: the systems stop before their folder is given up.
     stack: Option<Stack>,
     _containers: Option<Containers>,
@@ -123,11 +126,16 @@ impl Services {
         let mut services = Self {
             bootstrap: String::new(),
             registry_url: String::new(),
+            kafka_closed_to: None,
+            registry_closed_to: None,
             stack: None,
             _containers: None,
             _workspace: None,
         };
         if children.kafka || children.registry {
+            let closed_to = options.closed_to.clone();
+            services.kafka_closed_to = closed_to.clone().filter(|_| children.kafka);
+            services.registry_closed_to = closed_to.filter(|_| children.registry);
             let stack = Stack::start_parts(options, children)?;
             services.take_addresses(children, stack.bootstrap(), stack.registry_url());
             services.stack = Some(stack);
@@ -154,6 +162,16 @@ impl Services {
     /// The root of the registry's Confluent API.
     pub fn registry_url(&self) -> &str {
         &self.registry_url
+    }
+
+    /// Who alone is let into Kafka, if it was started here and closed to others.
+    pub fn kafka_closed_to(&self) -> Option<&Credentials> {
+        self.kafka_closed_to.as_ref()
+    }
+
+    /// The same of the registry.
+    pub fn registry_closed_to(&self) -> Option<&Credentials> {
+        self.registry_closed_to.as_ref()
     }
 
     /// Where data and logs of the children are, if there are children.

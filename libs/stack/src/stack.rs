@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use headwater_process::{Port, Reach, User, program_folder};
 
 use crate::artifacts::Artifacts;
+use crate::credentials::Credentials;
 use crate::disk;
 use crate::error::StackError;
 use crate::java;
@@ -34,6 +35,9 @@ pub struct StackOptions {
     pub brokers: u16,
     /// The heap of each broker.
     pub heap_mb: u32,
+    /// With them, nobody else is let in: each listener of Kafka asks for SASL PLAIN (SASL_PLAINTEXT), the registry for HTTP's basic
+    /// authentication. Without them, both let in every user of the machine.
+    pub closed_to: Option<Credentials>,
     /// With users there is a second listener, which asks for SASL PLAIN: [`KafkaNode::sasl_bootstrap`].
     pub sasl_users: Vec<(String, String)>,
     /// With the port of a proxy the first broker has one more listener, [`KafkaNode::behind_proxy`], whose clients are told to
@@ -56,6 +60,7 @@ impl Default for StackOptions {
             registry_port: None,
             brokers: 1,
             heap_mb: 512,
+            closed_to: None,
             sasl_users: Vec::new(),
             proxy_port: None,
             cgroup: None,
@@ -260,7 +265,9 @@ fn check(options: &StackOptions) -> Result<(), StackError> {
         let detail = format!("{} is not between 1 and {BROKERS_MAX}", options.brokers);
         return Err(StackError::Option { option: "brokers", detail });
     }
-    kafka_config::check_sasl_users(&options.sasl_users)
+    let closed_to = options.closed_to.iter().map(|one| (one.user.as_str(), one.password.as_str()));
+    let users = options.sasl_users.iter().map(|(user, password)| (user.as_str(), password.as_str()));
+    kafka_config::check_sasl_users(users.chain(closed_to))
 }
 
 /// The ports of the nodes go to `held`.
@@ -279,6 +286,7 @@ fn node_configs(options: &StackOptions, held: &mut Vec<Port>) -> Result<Vec<Node
             id,
             port: hold(ports::claim(wanted, "Kafka", "--kafka-port")?),
             controller_port,
+            closed_to: options.closed_to.clone(),
             sasl_port: sasl.then(Port::free).transpose()?.map(&mut hold),
             sasl_users: options.sasl_users.clone(),
             proxied: match options.proxy_port.filter(|_| id == 1) {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use headwater_process::User;
-use headwater_stack::{Progress, Services, Stack, StackError, StackOptions, Wanted};
+use headwater_stack::{Credentials, Progress, Services, Stack, StackError, StackOptions, Wanted};
 use serde_json::{Value, json};
 
 #[test]
@@ -91,7 +91,9 @@ fn a_user_without_rights_runs_a_temporary_stack_and_nothing_of_it_stays() {
 
 #[test]
 fn three_brokers_form_one_cluster_that_outlives_one_of_them() {
-    let stack = Stack::start(StackOptions { brokers: 3, heap_mb: 256, ..Default::default() }).unwrap();
+    // With a password, so that the nodes ask each other for it.
+    let closed_to = Some(Credentials::draw("headwater").unwrap());
+    let stack = Stack::start(StackOptions { brokers: 3, heap_mb: 256, closed_to, ..Default::default() }).unwrap();
     assert_eq!(stack.bootstrap().split(',').count(), 3);
     stack.brokers()[2].stop();
     assert!(!api_versions(stack.kafka().port()).is_empty());
@@ -120,6 +122,64 @@ fn the_second_listener_knows_right_from_wrong_passwords() {
     let said = std::fs::read_to_string(logs.join("kafka-1.log")).unwrap();
     std::fs::remove_dir_all(&logs).unwrap();
     assert!(failed.is_err() && !folder.exists() && said.contains("Kafka"), "{said}");
+}
+
+#[test]
+fn a_closed_stack_lets_in_nobody_without_its_password() {
+    let open = Stack::start(StackOptions::default()).unwrap();
+    assert!(metadata(open.kafka().port()).is_ok(), "the question is asked wrongly");
+    drop(open);
+
+    let folder = tempfile::tempdir().unwrap();
+    let credentials = Credentials::draw("headwater").unwrap();
+    let options = StackOptions {
+        data_dir: Some(folder.path().join("data")),
+        closed_to: Some(credentials.clone()),
+        // Listeners of a stack for tests: this one asks for another password, that of its users.
+        sasl_users: vec![("alice".to_owned(), "right".to_owned())],
+        ..Default::default()
+    };
+    let stack = Stack::start(options).unwrap();
+    let mut ports = listening_ports(stack.kafka().pid().unwrap());
+    ports.sort_unstable();
+    assert_eq!(ports.len(), 3, "a client's, a controller's, and that of the users: {ports:?}");
+    for port in ports {
+        assert!(metadata(port).is_err(), "port {port} answers without a password");
+    }
+    let address = stack.bootstrap();
+    assert_eq!(sasl_plain(&address, "headwater", &credentials.password), 0);
+    assert_eq!(sasl_plain(&address, "headwater", "wrong"), 58);
+    assert_eq!(sasl_plain(&address, "alice", "right"), 58);
+
+    let url = stack.registry().url();
+    let subjects = |url: &str| ureq::get(format!("{url}/subjects")).call().map(|answer| answer.status().as_u16());
+    let refused = subjects(&url);
+    assert!(matches!(refused, Err(ureq::Error::StatusCode(401))), "{refused:?}");
+    let with_password = url.replace("//", &format!("//headwater:{}@", credentials.password));
+    assert!(register(&with_password, "orders-value") > 0);
+    assert!(matches!(subjects(&url.replace("//", "//headwater:wrong@")), Err(ureq::Error::StatusCode(401))));
+
+    // A node that comes again is waited for with the password, too.
+    stack.kafka().kill();
+    stack.kafka().restart().unwrap();
+    stack.registry().restart().unwrap();
+    assert!(register(&with_password, "orders-value") > 0);
+
+    let mut folders = vec![stack.data_dir().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read(&path).unwrap_or_default();
+            let has_it = text.windows(32).any(|text| text == credentials.password.as_bytes());
+            let mode = std::fs::symlink_metadata(&path).unwrap().mode();
+            assert!(!has_it || mode & 0o077 == 0, "{} has the password and the mode {mode:o}", path.display());
+            assert!(!has_it || path.extension().is_some_and(|end| end == "properties"), "{}", path.display());
+        }
+    }
 }
 
 #[test]
@@ -223,4 +283,30 @@ fn ask(stream: &mut TcpStream, api: i16, version: i16, body: &[u8]) -> Vec<u8> {
     let mut answer = vec![0; i32::from_be_bytes(length) as usize];
     stream.read_exact(&mut answer).unwrap();
     answer.split_off(4)
+}
+
+/// Those of one process, of /proc/net/tcp and tcp6.
+fn listening_ports(pid: u32) -> Vec<u16> {
+    let links = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let sockets: Vec<_> = links.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+    let is_its_own = |inode: &str| sockets.iter().any(|link| link.as_os_str() == format!("socket:[{inode}]").as_str());
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap());
+    let ports = tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        // 0A is LISTEN.
+        let is_listener = fields[3] == "0A" && is_its_own(fields[9]);
+        is_listener.then(|| u16::from_str_radix(fields[1].rsplit(':').next().unwrap(), 16).unwrap())
+    });
+    ports.collect()
+}
+
+/// Metadata without a login.
+fn metadata(port: u16) -> std::io::Result<usize> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let request = [3i16.to_be_bytes(), 1i16.to_be_bytes()].concat();
+    let request = [&request, 1i32.to_be_bytes().as_slice(), b"\0\x04test", &(-1i32).to_be_bytes()].concat();
+    stream.write_all(&(request.len() as i32).to_be_bytes())?;
+    stream.write_all(&request)?;
+    stream.read_exact(&mut [0; 8]).map(|()| 8)
 }
