@@ -167,7 +167,9 @@ fn decoded<'v, R: Record + Deserialize<'v> + Serialize>(
 fn request(r: &Request<'_>) -> String {
     let result = match r.failure {
         Some(failure) => failure.to_owned(),
-        None => r.status.to_string(),
+        None if r.status != 0 => r.status.to_string(),
+        None if r.code.is_empty() => "ok".to_owned(),
+        None => r.code.to_owned(),
     };
     let (latency_ns, request_bytes, response_bytes, several) = match &r.sums {
         None => (r.latency_ns() as f64, r.request_bytes, r.response_bytes, String::new()),

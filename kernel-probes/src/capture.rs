@@ -2,8 +2,8 @@
 //!
 //! In: socket, length, flags. Out: a [`DataEvent`] with at most `CAPTURE_BYTES_MAX` bytes.
 //! What a connection speaks is for user space to say: until it does, the first bytes of both directions are copied (`interest.rs`). A turn is
-//! what one side says before the other answers. Where a client's turn begins like a request of HTTP/1, user space would come too late for
-//! the heads that follow, so that each turn's first bytes are copied until it says otherwise.
+//! what one side says before the other answers. Where a client's turn begins like a request of HTTP/1 or a command of Redis, user space would
+//! come too late for the heads that follow, so that each turn's first bytes are copied until it says otherwise.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use headwater_probe_types::{
@@ -149,7 +149,7 @@ fn may_look(state: &mut SocketState, way: u32) -> bool {
     false
 }
 
-/// Whether a client's turn begins like a request of HTTP/1.
+/// Whether a client's turn begins like a request of HTTP/1 or a command of Redis.
 #[inline(always)]
 fn guess(state: &mut SocketState, room: &Room, captured: u32) {
     if captured == 0 {
@@ -158,7 +158,7 @@ fn guess(state: &mut SocketState, room: &Room, captured: u32) {
     // SAFETY: the room's bytes are longer than eight; they need not be aligned.
     let first = unsafe { room.bytes.as_ptr().cast::<u64>().read_unaligned() };
     state.head.push(first, captured);
-    if state.head.http1_request() == Verdict::Yes {
+    if state.head.redis_command() || state.head.http1_request() == Verdict::Yes {
         state.interest = interest::HEADS;
     }
 }

@@ -6,7 +6,7 @@ use headwater_histogram::Histogram;
 
 use crate::records::{
     Agent, Alert, AlertState, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Kind, Latency, Missing,
-    Partial, PartitionClosed, Request, Side, Sums, Watermark, Workload,
+    Outcome, Partial, PartitionClosed, Request, Side, Sums, Watermark, Workload,
 };
 
 pub fn request() -> Request<'static> {
@@ -24,6 +24,8 @@ pub fn request() -> Request<'static> {
         path: "/orders/{id}",
         operation: "POST /orders/{id}",
         status: 503,
+        outcome: Outcome::ServerError,
+        code: "MISCONF",
         error: true,
         failure: Some("reset"),
         request_bytes: 512,

@@ -11,7 +11,9 @@ use headwater_processors::join::{Join, JoinSettings};
 use headwater_processors::processor::{Checkpoint, Input, Kind, Output, Processor};
 use headwater_processors::replay::{Place, Plan};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Dropped, Flow, FlowState, Kind as RequestKind, Record, Request, Side, Watermark};
+use headwater_schemas::records::{
+    Dropped, Flow, FlowState, Kind as RequestKind, Outcome, Record, Request, Side, Watermark,
+};
 use headwater_schemas::wire::{Encoder, WriterSchema, split};
 use headwater_testing::Random;
 use proptest::prelude::*;
@@ -160,6 +162,8 @@ fn request<'a>(id: &'a str, side: Side, position: i64, at_us: i64, workload: &'a
         path: "/",
         operation: if position % 5 == 0 { "GET /a" } else { "GET /b" },
         status: if position % 9 == 0 { 500 } else { 200 },
+        outcome: if position % 9 == 0 { Outcome::ServerError } else { Outcome::Ok },
+        code: "",
         error: position % 9 == 0,
         failure: None,
         request_bytes: 100 + position,

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin, partition_of};
-use headwater_schemas::records::{Dropped, Kind, Request, Side, Watermark};
+use headwater_schemas::records::{Dropped, Kind, Outcome, Request, Side, Watermark};
 use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
 use headwater_schemas::wire::Encoder;
 
@@ -128,6 +128,8 @@ fn request<'a>(id: &'a str, number: u64, side: Side, at_us: i64) -> Request<'a> 
         path,
         operation,
         status: if error { 500 } else { 200 },
+        outcome: if error { Outcome::ServerError } else { Outcome::Ok },
+        code: "",
         error,
         failure: None,
         request_bytes: 200,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use headwater_kafka::KafkaSettings;
-use headwater_process::{Cgroup, Child, Launch, program};
+use headwater_process::{Cgroup, Child, Launch, Port, program};
 use headwater_stack::shared::Shared;
 use headwater_stack::{Stack, StackOptions};
 
@@ -193,6 +193,18 @@ impl Lab {
         // It ends its worker, if it is asked.
         let launch = Launch::new("nginx", command, folder.join("output.log")).ending_softly();
         Ok(launch.in_cgroup(self.cgroup.path()).spawn()?)
+    }
+
+    /// Starts Redis in the cgroup on a free port.
+    pub fn redis(&self) -> Result<(Child, Port)> {
+        let port = Port::free()?;
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.number().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.arg("--dir").arg(self.folder.path());
+        let launch = Launch::new("redis-server", command, self.folder.path().join("redis.log")).ending_softly();
+        let process = launch.in_cgroup(self.cgroup.path()).spawn()?;
+        wait_for_port(port.address())?;
+        Ok((process, port))
     }
 
     /// Starts `oracle-server` in the cgroup on a free port.

@@ -16,7 +16,8 @@ use super::windows::Window;
 const IDLE_US: i64 = 3_600_000_000;
 
 /// What a status class can be; another word counts as the last one.
-pub const STATUS_CLASSES: [&str; 7] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none", "other"];
+pub const STATUS_CLASSES: [&str; 10] =
+    ["1xx", "2xx", "3xx", "4xx", "5xx", "ok", "client_error", "server_error", "none", "other"];
 
 /// The windows of one topic that were counted.
 #[derive(Debug, Clone, Default)]

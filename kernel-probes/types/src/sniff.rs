@@ -1,4 +1,5 @@
-//! Tells from the first bytes of a turn whether they look like a request of HTTP/1, whose heads user space would ask for too late.
+//! Tells from the first bytes of a turn whether they look like a request of HTTP/1 or a command of Redis, whose heads user space would ask for
+//! too late.
 //!
 //! In: the first bytes that a client sends in a turn, in any pieces. Out: yes, no, or more bytes needed. It only decides how many
 //! bytes are copied; the parser in user space decides what they are, and what is copied from then on. Bounded: 8 bytes are kept.
@@ -62,6 +63,22 @@ impl Head {
     }
 }
 
+/// How an array of strings begins whose number has one, two or three digits: what is looked at, and what it must be.
+const ARRAYS: [(u64, u64); 3] = [
+    (0x0000_00ff_ffff_00ff, u64::from_le_bytes(*b"*\0\r\n$\0\0\0")),
+    (0x0000_ffff_ff00_00ff, u64::from_le_bytes(*b"*\0\0\r\n$\0\0")),
+    (0x00ff_ffff_0000_00ff, u64::from_le_bytes(*b"*\0\0\0\r\n$\0")),
+];
+
+impl Head {
+    /// Whether this is the start of an array of up to 999 strings, as commands of Redis are sent.
+    #[inline(always)]
+    pub fn redis_command(&self) -> bool {
+        let is = |(mask, text): (u64, u64)| self.bytes & mask == text;
+        is(ARRAYS[0]) | is(ARRAYS[1]) | is(ARRAYS[2])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +109,17 @@ mod tests {
             assert_eq!(head(&bytes).http1_request(), Verdict::Yes, "{method} byte by byte");
         }
         assert_eq!(head(&[b"\r\nGET / HTTP/1.1"]).http1_request(), Verdict::Yes);
+    }
+
+    #[test]
+    fn commands_of_redis_are_known() {
+        for bytes in [b"*1\r\n$4\r\nPING\r\n" as &[u8], b"*12\r\n$3\r\nDEL", b"*100\r\n$3\r\nDEL"] {
+            assert!(head(&[bytes]).redis_command());
+            assert!(head(&[&bytes[..3], &bytes[3..]]).redis_command());
+        }
+        for bytes in [b"*1\r\n" as &[u8], b"*1\r\n+OK\r\n", b"GET / HTTP/1.1", b"*1000\r\n$3", b""] {
+            assert!(!head(&[bytes]).redis_command(), "{bytes:?}");
+        }
     }
 
     #[test]

@@ -139,6 +139,8 @@ pub enum Kind {
     OneWay,
     /// The answer goes on as long as there is something to tell: its end is nothing that anybody waits for, its first byte is.
     Stream,
+    /// The answer comes when there is something to tell, or when the time is up that was asked for.
+    Wait,
 }
 
 /// Why a request has no complete response.

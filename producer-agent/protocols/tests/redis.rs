@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../fuzz/commands.rs"]
+mod commands;
+
 use std::collections::BTreeMap;
 
 use headwater_protocols::redis::{Options, Redis};
 use headwater_protocols::{
-    CloseReason, Connection, Direction, Event, Failure, Follow, Interest, OrderOptions, Outcome, Position, Recognition,
-    Segment, Side,
+    CloseReason, Connection, Direction, Event, Failure, Follow, Interest, Kind, OrderOptions, Outcome, Position,
+    Recognition, Segment, Side,
 };
 use headwater_testing::Random;
 
@@ -18,9 +21,12 @@ struct Wire {
     /// `COMMAND outcome code`, one for each exchange.
     seen: Vec<String>,
     times_ns: Vec<(u64, u64)>,
+    kinds: Vec<Kind>,
     losses: BTreeMap<&'static str, u64>,
     positions: [u64; 2],
     now_ns: u64,
+    /// From one call to the next.
+    step_ns: u64,
 }
 
 impl Wire {
@@ -29,9 +35,11 @@ impl Wire {
             connection: Connection::new(Side::Server, OrderOptions::default(), Redis::new(options)),
             seen: Vec::new(),
             times_ns: Vec::new(),
+            kinds: Vec::new(),
             losses: BTreeMap::new(),
             positions: [0; 2],
             now_ns: 0,
+            step_ns: 10,
         }
     }
 
@@ -39,7 +47,12 @@ impl Wire {
         Wire::new(Options::default())
     }
 
+    /// Of a connection that falls silent between its calls.
     fn in_the_middle() -> Wire {
+        Wire { step_ns: 2_000_000_000, ..Wire::in_the_middle_of_much() }
+    }
+
+    fn in_the_middle_of_much() -> Wire {
         Wire { positions: [5_000, 9_000], ..Wire::started() }
     }
 
@@ -52,13 +65,13 @@ impl Wire {
     }
 
     fn miss(&mut self, direction: Direction, bytes: impl AsRef<[u8]>) -> &mut Wire {
-        self.now_ns += 10;
+        self.now_ns += self.step_ns;
         self.positions[direction as usize] += bytes.as_ref().len() as u64;
         self
     }
 
     fn say(&mut self, direction: Direction, bytes: &[u8], captured: usize) -> &mut Wire {
-        self.now_ns += 10;
+        self.now_ns += self.step_ns;
         let segment = Segment {
             position: Position(self.positions[direction as usize]),
             length: bytes.len() as u64,
@@ -67,15 +80,15 @@ impl Wire {
             other_position: Position(self.positions[direction.opposite() as usize]),
         };
         self.positions[direction as usize] += bytes.len() as u64;
-        let Wire { connection, seen, times_ns, losses, .. } = self;
-        connection.segment(direction, &segment, &mut |event| take(event, seen, times_ns, losses));
+        let Wire { connection, seen, times_ns, kinds, losses, .. } = self;
+        connection.segment(direction, &segment, &mut |event| take(event, seen, (times_ns, kinds), losses));
         self
     }
 
     fn close(&mut self, how: CloseReason) -> &mut Wire {
-        self.now_ns += 10;
-        let Wire { connection, seen, times_ns, losses, now_ns, .. } = self;
-        connection.close(*now_ns, how, &mut |event| take(event, seen, times_ns, losses));
+        self.now_ns += self.step_ns;
+        let Wire { connection, seen, times_ns, kinds, losses, now_ns, .. } = self;
+        connection.close(*now_ns, how, &mut |event| take(event, seen, (times_ns, kinds), losses));
         self
     }
 
@@ -89,7 +102,7 @@ impl Wire {
 fn take(
     event: Event<'_>,
     seen: &mut Vec<String>,
-    times_ns: &mut Vec<(u64, u64)>,
+    (times_ns, kinds): (&mut Vec<(u64, u64)>, &mut Vec<Kind>),
     losses: &mut BTreeMap<&'static str, u64>,
 ) {
     match event {
@@ -97,6 +110,7 @@ fn take(
             let what = exchange.failure.map_or(format!("{:?}", exchange.outcome), |failure| failure.as_str().into());
             seen.push(format!("{} {what} {}", exchange.method, exchange.code.as_str()).trim_end().to_owned());
             times_ns.push((exchange.request_started_ns, exchange.response_ended_ns.unwrap_or_default()));
+            kinds.push(exchange.kind);
             let failed = exchange.failure.is_some_and(|failure| failure != Failure::ClientLeft);
             assert_eq!(exchange.outcome.is_error(), failed || exchange.outcome == Outcome::ServerError);
         }
@@ -214,7 +228,7 @@ fn values_need_not_be_captured() {
 fn what_is_missing_is_counted_and_the_next_turn_is_followed() {
     let get = command(&["GET", "k"]);
     for direction in [Direction::Request, Direction::Response] {
-        let mut wire = Wire::started();
+        let mut wire = Wire { step_ns: 2_000_000_000, ..Wire::started() };
         wire.request(&get).response("$1\r\na\r\n");
         let (asked, answered) = (get.as_str(), "$1\r\nb\r\n");
         match direction {
@@ -329,4 +343,63 @@ fn random_bytes_break_nothing() {
         exchanges += wire.seen.len();
     }
     assert!(exchanges > 1_000, "the input is too random to test anything: {exchanges} exchanges");
+}
+
+/// Two commands were under way when the capture began, and the client goes on to send before all replies have come.
+#[test]
+fn replies_to_what_was_asked_before_the_capture_are_nobody_elses() {
+    let mut wire = Wire::in_the_middle_of_much();
+    wire.response(":1\r\n");
+    for turn in 0..8 {
+        // What answers the first of two is the reply to a command that was never seen.
+        wire.request(command(&["GET", "k"])).response(":1\r\n");
+        if turn % 3 == 2 {
+            wire.response("$1\r\nv\r\n");
+        }
+    }
+    assert_eq!(wire.seen, Vec::<String>::new(), "{:?}", wire.losses);
+    // From here on it waits for each reply.
+    for _ in 0..40 {
+        wire.request(command(&["GET", "k"])).response("$1\r\nv\r\n");
+    }
+    assert!((20..=30).contains(&wire.seen.len()), "{:?} {:?}", wire.seen, wire.losses);
+    assert_eq!(wire.connection.recognition(), Recognition::Recognised);
+}
+
+#[test]
+fn a_wait_that_was_asked_for_is_no_latency() {
+    let mut wire = Wire::started();
+    wire.request(command(&["blpop", "k", "30"])).response("*-1\r\n").request(command(&["PING"])).response("+PONG\r\n");
+    wire.expect(&["BLPOP Ok", "PING Ok"], &[]);
+    assert_eq!(wire.kinds, [Kind::Wait, Kind::Call]);
+}
+
+#[test]
+fn what_no_server_knows_is_not_told_by_its_name() {
+    let mut wire = Wire::started();
+    wire.request(command(&["hunter2"])).response("-ERR unknown command 'hunter2', with args beginning with: \r\n");
+    wire.request(command(&["CLIENT", "hunter2"])).response("-ERR unknown subcommand 'hunter2'. Try CLIENT HELP.\r\n");
+    wire.expect(&["UNKNOWN ClientError ERR", "CLIENT ClientError ERR"], &[]);
+}
+
+/// The reply that comes first answers something else.
+#[test]
+fn a_client_that_wants_no_replies_is_followed_no_longer() {
+    let mut wire = Wire::started();
+    wire.request(command(&["PING"])).request(command(&["CLIENT", "REPLY", "SKIP"]) + &command(&["SET", "k", "v"]));
+    wire.request(command(&["GET", "k"])).response("+PONG\r\n$1\r\nv\r\n");
+    wire.expect(&["PING Ok"], &[("upgraded", 2)]);
+    assert_eq!(wire.connection.recognition(), Recognition::Foreign);
+}
+
+/// What the fuzz target runs, with a fixed seed.
+#[test]
+fn valid_commands_in_any_pieces_are_seen() {
+    let mut random = Random::new(11);
+    let mut turns = 0;
+    for _ in 0..3_000 {
+        let input: Vec<u8> = (0..random.below(80)).map(|_| random.byte()).collect();
+        turns += commands::run(&input);
+    }
+    assert!(turns > 30_000, "{turns}");
 }

@@ -63,6 +63,27 @@ fn kind(exchange: &Exchange<'_>) -> records::Kind {
         Kind::Call => records::Kind::Call,
         Kind::OneWay => records::Kind::OneWay,
         Kind::Stream => records::Kind::Stream,
+        Kind::Wait => records::Kind::Wait,
+    }
+}
+
+fn outcome(outcome: Outcome) -> records::Outcome {
+    match outcome {
+        Outcome::Ok => records::Outcome::Ok,
+        Outcome::ClientError => records::Outcome::ClientError,
+        Outcome::ServerError => records::Outcome::ServerError,
+        Outcome::Unanswered => records::Outcome::Unanswered,
+        Outcome::Unknown => records::Outcome::Unknown,
+    }
+}
+
+/// What a status says that the probes knew.
+fn outcome_of(status: u16, failure: Option<Failure>) -> records::Outcome {
+    match status {
+        _ if failure.is_some() => records::Outcome::Unanswered,
+        400..500 => records::Outcome::ClientError,
+        500.. => records::Outcome::ServerError,
+        _ => records::Outcome::Ok,
     }
 }
 
@@ -97,6 +118,8 @@ fn record(
         path,
         operation: operation.name,
         status: exchange.status.map_or(0, i32::from),
+        outcome: outcome(exchange.outcome),
+        code: if exchange.status.is_some() { "" } else { exchange.code.as_str() },
         error: exchange.outcome.is_error(),
         failure: exchange.failure.map(Failure::as_str),
         request_bytes: exchange.request_bytes as i64,
@@ -154,6 +177,7 @@ fn publish(
         path: &common.path,
         operation: &common.operation,
         status: i32::from(single.status),
+        outcome: outcome_of(single.status, failure),
         error,
         failure: failure.map(Failure::as_str),
         ..of_last(last, identity, shared)
@@ -179,6 +203,7 @@ pub fn sums(connection: &mut Connection, summed: &Summed, shared: &Shared, out: 
         path: &common.path,
         operation: &common.operation,
         status: i32::from(common.status),
+        outcome: outcome_of(common.status, None),
         error,
         weight: exchanges,
         sums: Some(Box::new(Sums {
@@ -224,6 +249,8 @@ fn of_connection<'a>(identity: &'a Identity, node: &'a str) -> Request<'a> {
         path: "",
         operation: "",
         status: 0,
+        outcome: records::Outcome::Unknown,
+        code: "",
         error: false,
         failure: None,
         request_bytes: 0,

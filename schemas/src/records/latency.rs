@@ -20,7 +20,8 @@ pub struct Latency {
     pub protocol: String,
     /// Method and templated path, of bounded number; `{other}` past the bound.
     pub operation: String,
-    /// `2xx` and the like, `none` without response: see [`status_class`](super::status_class).
+    /// `2xx` and the like; `ok` and the like where the protocol has no status, `none` without response: see
+    /// [`status_class`](super::status_class).
     pub status_class: String,
     /// Requests that were completed in the window.
     pub requests: i64,

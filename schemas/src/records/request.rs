@@ -22,6 +22,25 @@ pub enum Kind {
     OneWay,
     /// The answer goes on as long as there is something to tell: nobody waits for its end.
     Stream,
+    /// The answer comes when there is something to tell, or when the time is up that was asked for: how long that takes is no latency.
+    Wait,
+}
+
+/// What became of an exchange, by the rules of its protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Outcome {
+    /// Its client left before it could be told.
+    #[default]
+    Unknown,
+    /// What was asked for was done.
+    Ok,
+    /// It was asked for what cannot be had.
+    ClientError,
+    /// Whoever was asked has failed.
+    ServerError,
+    /// Nothing came back.
+    Unanswered,
 }
 
 /// [`Request::failure`] where the client closed the connection in the middle of the response.
@@ -46,19 +65,24 @@ pub struct Request<'a> {
     pub duration_ns: i64,
     /// From the first byte of the request to the first byte of the response, in nanoseconds; -1 if there was no response.
     pub time_to_first_byte_ns: i64,
-    /// `http`.
+    /// `http` or `redis`.
     pub protocol: &'a str,
     /// What it is to those who wait for it.
     pub kind: Kind,
-    /// Method of the request.
+    /// Method or command.
     pub method: &'a str,
     /// Without query. Identifiers are replaced by placeholders unless the agent's setting `http.paths` is `full`.
+    /// Empty where the protocol has none.
     pub path: &'a str,
-    /// Method and templated path, of bounded number; `{other}` past the bound, `unknown` if not understood.
+    /// Method and templated path, or the command, of bounded number; `{other}` past the bound, `unknown` if not understood.
     pub operation: &'a str,
-    /// The protocol's status code; 0 if there was no response.
+    /// The protocol's status code; 0 if there was no response, or where the protocol has none.
     pub status: i32,
-    /// The server failed: HTTP status 500 and above, or no whole response unless the client wanted no more of it.
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What the protocol says of the outcome, such as `WRONGTYPE`; empty if it says nothing, or says it in `status`.
+    pub code: &'a str,
+    /// The server failed: [`Outcome::ServerError`] (HTTP status 500 and above), or no whole response unless the client wanted no more of it.
     pub error: bool,
     /// Why there was no whole response: `request_incomplete`, `no_response`, `response_incomplete`, [`CLIENT_LEFT`], `reset` or
     /// `timed_out`.
@@ -71,7 +95,7 @@ pub struct Request<'a> {
     /// How many exchanges this record stands for: 1 if `sums` is `None`. Count with it, not with records.
     pub weight: i64,
     /// Totals over all `weight` exchanges; `None` in a record of one exchange. All have this record's operation, protocol, kind,
-    /// status and error, and were completed no later than `completed_at_us` and within the same whole second. The other fields
+    /// status, outcome and error, and were completed no later than `completed_at_us` and within the same whole second. The other fields
     /// describe the last of them. Boxed, since few records have it.
     pub sums: Option<Box<Sums>>,
     /// Host on which this side runs.
@@ -123,17 +147,27 @@ impl Request<'_> {
         let waits_for_end = self.kind != Kind::Stream && self.failure != Some(CLIENT_LEFT);
         if waits_for_end || self.time_to_first_byte_ns < 0 { self.duration_ns } else { self.time_to_first_byte_ns }
     }
+
+    /// Whether that says anything of whoever answers.
+    pub fn has_latency(&self) -> bool {
+        self.kind != Kind::Wait
+    }
 }
 
-/// The class of a status: `2xx` and the like; `none` for a request without response.
-pub fn status_class(status: i32) -> &'static str {
+/// The class of a status: `2xx` and the like; without a status that of the outcome, and `none` for a request without response.
+pub fn status_class(status: i32, outcome: Outcome) -> &'static str {
     match status {
         100..=199 => "1xx",
         200..=299 => "2xx",
         300..=399 => "3xx",
         400..=499 => "4xx",
         500..=599 => "5xx",
-        0 => "none",
+        0 => match outcome {
+            Outcome::Ok => "ok",
+            Outcome::ClientError => "client_error",
+            Outcome::ServerError => "server_error",
+            Outcome::Unanswered | Outcome::Unknown => "none",
+        },
         _ => "other",
     }
 }

@@ -73,8 +73,10 @@ impl Edges {
         add(&mut sum.both_sides, i64::from(is_of_both));
         add(&mut sum.request_bytes, counts.request_bytes);
         add(&mut sum.response_bytes, counts.response_bytes);
-        sum.duration_ns.record(counts.duration_ns);
-        if let Some(server) = exchange.server {
+        if counts.has_latency {
+            sum.duration_ns.record(counts.duration_ns);
+        }
+        if let Some(server) = exchange.server.filter(|server| server.has_latency) {
             sum.server_duration_ns.record(server.duration_ns);
         }
     }

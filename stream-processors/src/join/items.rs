@@ -50,6 +50,8 @@ pub struct RequestItem {
     pub at_us: i64,
     /// How long whoever asked had to wait.
     pub duration_ns: u64,
+    /// That says something of whoever answers.
+    pub has_latency: bool,
     pub request_bytes: i64,
     pub response_bytes: i64,
     /// It was used in another window, with the other side's record.
@@ -247,6 +249,7 @@ impl RequestItem {
             position: StreamPosition(within("request_position", request.request_position, 0, i64::MAX)?),
             at_us: request.completed_at_us,
             duration_ns: within("duration_ns", request.latency_ns(), 0, DURATION_NS_MAX)? as u64,
+            has_latency: request.has_latency(),
             request_bytes: within("request_bytes", request.request_bytes, 0, COUNT_MAX)?,
             response_bytes: within("response_bytes", request.response_bytes, 0, COUNT_MAX)?,
             is_used: false,
@@ -256,7 +259,7 @@ impl RequestItem {
             remote_address: symbols.intern(request.remote_address),
             protocol: symbols.intern(request.protocol),
             operation: symbols.intern(if request.operation.is_empty() { "unknown" } else { request.operation }),
-            status_class: symbols.intern(status_class(request.status)),
+            status_class: symbols.intern(status_class(request.status, request.outcome)),
             workload: symbols.intern_workload([
                 request.cluster,
                 request.namespace,

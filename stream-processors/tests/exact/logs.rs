@@ -11,7 +11,8 @@ use headwater_kafka::partition_of;
 use headwater_processors::processor::Kind;
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{
-    ADDRESS, CLIENT_LEFT, Flow, FlowState, Kind as RequestKind, Record, Request, Side, Sums, Watermark, Workload,
+    ADDRESS, CLIENT_LEFT, Flow, FlowState, Kind as RequestKind, Outcome, Record, Request, Side, Sums, Watermark,
+    Workload,
 };
 use headwater_schemas::wire::{Encoder, split};
 use serde::Serialize;
@@ -354,6 +355,8 @@ fn encode(world: &World, facts: &[Fact], node: usize, codec: &Codec) -> (Stream,
                 path: "/",
                 operation: &world.operation(index),
                 status: if exchange.error { 500 } else { 200 },
+                outcome: if exchange.error { Outcome::ServerError } else { Outcome::Ok },
+                code: "",
                 error: exchange.error,
                 failure,
                 request_bytes: exchange.request_bytes,

@@ -92,6 +92,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::overload::", Class::Alone).takes(50),
     // Its connections must be hot.
     rule("system-tests::exact::sums::", Class::Alone).takes(25),
+    rule("system-tests::exact::hot::", Class::Alone).takes(30),
+    rule("system-tests::exact::hot::ten_million", Class::Alone).slow().takes(400).at_most_minutes(20),
     // Minutes of load, for what happens once in ten thousand connections.
     rule("system-tests::exact::soak::", Class::Alone).slow().takes(150),
     // The demo's windows must be shown within seconds of their end.
@@ -223,6 +225,24 @@ pub const EXTRAS: &[Extra] = &[
             "--fuzz-dir",
             "producer-agent/protocols/fuzz",
             "postgres",
+            "--",
+            "-max_total_time=120",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]),
+        class: Class::Pure,
+        variables: &[("RUSTC_BOOTSTRAP", "1")],
+        limit: FUZZ_LIMIT,
+    },
+    Extra {
+        name: "two minutes of fuzzing redis",
+        work: Work::Command(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "producer-agent/protocols/fuzz",
+            "redis",
             "--",
             "-max_total_time=120",
             "-timeout=10",

@@ -30,7 +30,7 @@ use crate::setup;
 /// Checks of the sources that run beside the tests.
 const CHECK_LIMIT: Duration = Duration::from_secs(40 * 60);
 /// The programs in `tests` folders that `--quick` builds: those that compute only.
-const PURE_PROGRAMS: &[&str] = &["http1", "contract", "settings", "exact"];
+const PURE_PROGRAMS: &[&str] = &["choice", "http1", "redis", "contract", "settings", "exact"];
 
 pub struct Options {
     pub yes: bool,

@@ -38,7 +38,7 @@ headwater_telemetry::metrics! {
         "headwater_edge_requests_total",
         Unit::Count,
         edge_and!("status_class"),
-        "Requests by class of their status, such as 5xx; none is a request without an answer"
+        "Requests by class of their status, such as 5xx, or by outcome, such as ok; none is a request without an answer"
     );
     ERRORS = Metric::counter(
         "headwater_edge_errors_total",

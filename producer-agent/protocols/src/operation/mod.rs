@@ -28,7 +28,7 @@ pub struct Asked<'a> {
 /// What a request asks for, without its identifiers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operation<'a> {
-    /// `METHOD path`, or [`OTHER`] beyond the bounds.
+    /// `METHOD path`, without a path the method alone, or [`OTHER`] beyond the bounds.
     pub name: &'a str,
     /// The path with placeholders for its identifiers.
     pub path: &'a str,

@@ -7,11 +7,16 @@
 //! command, with its second word where that says what is done (`CONFIG GET`). Keys and values are never looked at.
 //!
 //! Where something was missed, nothing is known until a turn: a call begins with a command after all that was asked has been answered
-//! as far as can be seen. What is asked until then is counted as lost, at least once.
+//! as far as can be seen. Commands that nobody saw may still wait then, and each reply would be taken for the next one's: so that turn
+//! is believed after a silence, or after many turns without a reply too many. What is asked until then is counted as lost.
 //!
 //! After SUBSCRIBE, MONITOR and the like the server speaks as it likes, so the connection is another protocol's from there on.
 //!
-//! Limits: commands typed as plain lines are not recognised. Bounds: [`Options`]; nothing is allocated by what a length claims.
+//! How long a command waits that was asked to wait (BLPOP) is no latency: it is of the kind [`Wait`](crate::Kind::Wait). XREAD and
+//! XREADGROUP are taken for such, whether they wait or not.
+//!
+//! Limits: commands typed as plain lines are not recognised. A client that keeps exactly so many commands under way, all the time and
+//! since before the capture, looks like one that waits for each reply. Bounds: [`Options`]; nothing is allocated by what a length claims.
 
 mod replies;
 mod resp;
@@ -26,6 +31,11 @@ use crate::stream::{Mark, Stream};
 use crate::{CloseReason, Direction, LossReason, Position, Recognition, Side, Sink};
 use replies::Pending;
 use resp::{Progress, Reader};
+
+/// Nobody waits for a reply any more after such a silence, but for commands that were asked to wait.
+const SILENCE_NS: u64 = 1_000_000_000;
+/// Turns after which what was found in the middle of a busy connection is believed.
+const DOUBTS: u8 = 16;
 
 /// The bounds of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +61,8 @@ pub struct Redis {
     synced: bool,
     /// Bytes of a reply came after the newest bytes of a command.
     answered: bool,
+    /// So many more turns have to end with the last reply before what was found in the middle is believed.
+    doubts: u8,
     now_ns: u64,
     request: Stream<Reader>,
     response: Stream<Reader>,
@@ -68,6 +80,7 @@ impl Redis {
             losses: Losses::new(),
             synced: true,
             answered: false,
+            doubts: 0,
             now_ns: 0,
             request: Stream::new(Reader::default()),
             response: Stream::new(Reader::default()),
@@ -136,6 +149,8 @@ impl Redis {
             self.losses.lose(LossReason::StartedBeforeCapture, sink);
             return false;
         }
+        let silent_ns = cursor.at_ns.saturating_sub(self.request.last_ns.max(self.response.last_ns));
+        self.doubts = if silent_ns >= SILENCE_NS { 0 } else { DOUBTS };
         (self.request.state, self.response.state) = Default::default();
         self.synced = true;
         true
@@ -145,6 +160,7 @@ impl Redis {
     fn unsync(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
         self.lose_all(reason, sink);
         self.synced = false;
+        self.answered = false;
         self.command_start = None;
     }
 

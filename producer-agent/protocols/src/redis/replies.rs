@@ -16,6 +16,26 @@ const CONTAINERS: [&str; 12] = [
 ];
 /// After these the server speaks as it likes.
 const TAKES_OVER: [&str; 7] = ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR", "SYNC", "PSYNC", "CLIENT REPLY"];
+/// Commands that are asked to wait, as long as they are told.
+const WAITS: [&str; 12] = [
+    "BLPOP",
+    "BRPOP",
+    "BLMOVE",
+    "BRPOPLPUSH",
+    "BLMPOP",
+    "BZPOPMIN",
+    "BZPOPMAX",
+    "BZMPOP",
+    "WAIT",
+    "WAITAOF",
+    "XREAD",
+    "XREADGROUP",
+];
+/// What these ask for is that nothing answers, themselves included: nothing is told of them.
+const SILENCES: &str = "CLIENT REPLY";
+/// How a server begins that does not know a command. What the word was then is anybody's guess, and may be a secret.
+const UNKNOWN_COMMAND: &str = "ERR unknown command";
+const UNKNOWN_SUBCOMMAND: &str = "ERR unknown subcommand";
 /// Codes of errors that are no fault of who asked.
 const SERVER_ERRORS: [&str; 11] = [
     "LOADING",
@@ -52,7 +72,8 @@ impl Pending {
         {
             command.join(&second);
         }
-        Self { command, start, end, reply_start: None, is_lost: false }
+        let is_lost = command.as_str() == SILENCES;
+        Self { command, start, end, reply_start: None, is_lost }
     }
 
     /// Keeps the place of a command that has been counted as lost.
@@ -96,7 +117,7 @@ impl Redis {
     }
 
     fn take_reply(&mut self, end: Mark, sink: &mut Sink<'_>) {
-        let Some(pending) = self.pending.pop_front() else {
+        let Some(mut pending) = self.pending.pop_front() else {
             if self.beyond > 0 {
                 self.beyond -= 1;
             } else if self.recognition() == Recognition::Undecided {
@@ -112,6 +133,20 @@ impl Redis {
             b'-' | b'!' => of_error(&self.response.state.words[0]),
             _ => (Code::default(), Outcome::Ok),
         };
+        let line = self.response.state.words[0];
+        if outcome == Outcome::ClientError && line.as_str().starts_with(UNKNOWN_COMMAND) {
+            pending.command = Word::of("UNKNOWN");
+        } else if outcome == Outcome::ClientError && line.as_str().starts_with(UNKNOWN_SUBCOMMAND) {
+            pending.command.cut_second();
+        }
+        let is_doubtful = self.doubts > 0;
+        if self.pending.is_empty() && self.beyond == 0 {
+            self.doubts = self.doubts.saturating_sub(1);
+        }
+        if is_doubtful && !pending.is_lost {
+            self.losses.lose(LossReason::StartedBeforeCapture, sink);
+            pending.is_lost = true;
+        }
         let takes_over = TAKES_OVER.contains(&pending.command.as_str()) && outcome == Outcome::Ok;
         self.emit(&pending, Some(end), (code, outcome), None, sink);
         if takes_over {
@@ -144,6 +179,10 @@ impl Redis {
                 (_, true) => Outcome::ServerError,
                 (_, false) => Outcome::Unanswered,
             };
+            if self.doubts > 0 && !pending.is_lost {
+                self.losses.lose(LossReason::StartedBeforeCapture, sink);
+                continue;
+            }
             // Before it was recognised there is nothing to tell.
             if self.recognition() == Recognition::Recognised {
                 self.emit(&pending, None, (Code::default(), outcome), Some(failure), sink);
@@ -178,7 +217,7 @@ impl Redis {
             response_ended_ns: end.map(|(_, end)| end.at_ns),
             completed_ns: self.now_ns,
             protocol: Redis::NAME,
-            kind: Kind::Call,
+            kind: if WAITS.contains(&pending.command.as_str()) { Kind::Wait } else { Kind::Call },
             outcome,
             code,
             failure,

@@ -81,6 +81,18 @@ impl Word {
         is_command.then_some(word)
     }
 
+    pub fn of(text: &str) -> Self {
+        let mut word = Self::default();
+        text.bytes().for_each(|byte| word.push(byte));
+        word
+    }
+
+    /// Leaves the first of two words.
+    pub fn cut_second(&mut self) {
+        let first = self.as_str().find(' ').unwrap_or(usize::from(self.length));
+        self.length = first as u8;
+    }
+
     /// Adds another word behind a space.
     pub fn join(&mut self, other: &Word) {
         self.push(b' ');
