@@ -2,7 +2,7 @@
 
 use headwater_probe_loader::types::sums::{ExchangeEvent, Last, reason};
 use headwater_protocols::operation::{Asked, Operations};
-use headwater_protocols::{CloseReason, Event, Exchange, Failure, Kind, LossReason, Outcome, Parser, Sink};
+use headwater_protocols::{CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Outcome, Parser, Sink};
 use headwater_schemas::records::{self, Request, Sums};
 
 use super::connection::{Connection, Identity, Service};
@@ -119,7 +119,7 @@ fn record(
         operation: operation.name,
         status: exchange.status.map_or(0, i32::from),
         outcome: outcome(exchange.outcome),
-        code: if exchange.status.is_some() { "" } else { exchange.code.as_str() },
+        code: if exchange.status.map(Code::of_status) == Some(exchange.code) { "" } else { exchange.code.as_str() },
         error: exchange.outcome.is_error(),
         failure: exchange.failure.map(Failure::as_str),
         request_bytes: exchange.request_bytes as i64,

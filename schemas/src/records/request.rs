@@ -65,16 +65,16 @@ pub struct Request<'a> {
     pub duration_ns: i64,
     /// From the first byte of the request to the first byte of the response, in nanoseconds; -1 if there was no response.
     pub time_to_first_byte_ns: i64,
-    /// `http` or `redis`.
+    /// `http`, `http2`, `grpc`, `postgresql` or `redis`.
     pub protocol: &'a str,
     /// What it is to those who wait for it.
     pub kind: Kind,
-    /// Method or command.
+    /// Method, command, or shape of a statement.
     pub method: &'a str,
     /// Without query. Identifiers are replaced by placeholders unless the agent's setting `http.paths` is `full`.
     /// Empty where the protocol has none.
     pub path: &'a str,
-    /// Method and templated path, or the command, of bounded number; `{other}` past the bound, `unknown` if not understood.
+    /// Method and templated path, or the command, or the shape of the statement, of bounded number; `{other}` past the bound, `unknown` if not understood.
     pub operation: &'a str,
     /// The protocol's status code; 0 if there was no response, or where the protocol has none.
     pub status: i32,
