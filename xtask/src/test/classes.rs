@@ -92,7 +92,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::overload::", Class::Alone).takes(50),
     // Its connections must be hot.
     rule("system-tests::exact::sums::", Class::Alone).takes(25),
-    rule("system-tests::exact::hot::", Class::Alone).takes(30),
+    rule("system-tests::exact::hot::", Class::Alone).slow().takes(40),
     rule("system-tests::exact::hot::ten_million", Class::Alone).slow().takes(400).at_most_minutes(20),
     // Minutes of load, for what happens once in ten thousand connections.
     rule("system-tests::exact::soak::", Class::Alone).slow().takes(150),
