@@ -1,5 +1,6 @@
 //! The agent: captures what one node's sockets do and publishes it. `pipeline.rs` is the place to start reading.
 
+mod budget;
 pub mod clock;
 mod deliveries;
 mod heartbeat;

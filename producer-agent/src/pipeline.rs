@@ -21,6 +21,7 @@ use headwater_probe_loader::{Interests, Probes, Walk};
 use headwater_telemetry::Health;
 use tracing::{info, warn};
 
+use crate::budget::Budget;
 use crate::clock::{Clock, monotonic_ns};
 use crate::heartbeat::{self, About, Heartbeats, Moment};
 use crate::ledger::{Ledger, Stream};
@@ -83,6 +84,9 @@ struct Pipeline<'s> {
     clock: Clock,
     schedule: Schedule,
     progress: Progress,
+    budget: Budget,
+    /// The last look at the processor time.
+    spent: (Instant, i64),
     /// The walk that goes on.
     walk: Option<Walk>,
     /// The ring buffer was not emptied.
@@ -129,6 +133,8 @@ impl<'s> Pipeline<'s> {
             clock,
             schedule: Schedule::new(settings.flows_interval, settings.watermark_interval, at),
             progress: Progress::new(capture_began_ns),
+            budget: Budget::new(settings.cpu_budget_percent),
+            spent: (Instant::now(), headwater_telemetry::cpu_ms()),
             walk: None,
             is_behind: false,
             started_at_us,
@@ -168,6 +174,7 @@ impl<'s> Pipeline<'s> {
                 }
                 Duty::Watermark => self.watermark(false)?,
                 Duty::Heartbeat => {
+                    self.look_at_budget();
                     self.heartbeat(false)?;
                     true
                 }
@@ -314,6 +321,25 @@ impl<'s> Pipeline<'s> {
         Ok(true)
     }
 
+    /// Gives up detail, or gives it back, by what the agent has taken since the last look. A look is no shorter than a heartbeat's interval: what
+    /// starting takes, and one walk, are no load.
+    fn look_at_budget(&mut self) {
+        const LOOK_MIN: Duration = Duration::from_secs(4);
+        let (now, cpu_ms) = (Instant::now(), headwater_telemetry::cpu_ms());
+        let (since, before_ms) = self.spent;
+        if now - since < LOOK_MIN {
+            return;
+        }
+        self.spent = (now, cpu_ms);
+        let spent = Duration::from_millis((cpu_ms - before_ms).max(0).unsigned_abs());
+        if self.budget.look(spent, now - since) {
+            let hot_per_second = self.budget.hot_per_second();
+            self.observer.set_hot_per_second(hot_per_second);
+            let budget_percent = self.settings.cpu_budget_percent;
+            info!(?spent, in_the_last = ?(now - since), budget_percent, hot_per_second, "the detail follows capture.cpu_budget");
+        }
+    }
+
     fn heartbeat(&mut self, is_final: bool) -> Result<()> {
         let moment = Moment {
             observed_at_us: self.at().day_us,
@@ -347,6 +373,8 @@ impl<'s> Pipeline<'s> {
             ("memory_parsers_bytes", memory_bytes as i64),
             ("memory_held_bytes", self.outlet.held_bytes() as i64),
             ("memory_evicted", memory_evicted as i64),
+            ("cpu_budget_exceeded_looks", self.budget.exceeded_looks as i64),
+            ("sums_hot_per_second", i64::from(self.budget.hot_per_second())),
             ("sums_cells", cells as i64),
             ("sums_without_cell", without_cell as i64),
             ("operations_known", operations.known as i64),

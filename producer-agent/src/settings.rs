@@ -32,6 +32,11 @@ pub const KEYS: &[Key] = &[
         "auto",
         "auto has the probes add up the plain exchanges of hot connections, one record a second for each operation; off has a record of each exchange",
     ),
+    Key::new(
+        "capture.cpu_budget",
+        "0",
+        "Percent of one core that the agent may take; past that it adds up exchanges of ever less busy connections, if capture.sums is auto. 0 for no bound",
+    ),
     Key::new("capture.poll_ms", "50ms", "How long the agent sleeps while little is waiting"),
     Key::new(
         "capture.connections_max",
@@ -100,6 +105,8 @@ pub struct Settings {
     pub kernel: String,
     /// Plain exchanges of hot connections are added up.
     pub sums: bool,
+    /// Percent of one core that the agent may take; 0 for no bound.
+    pub cpu_budget_percent: u32,
     /// Bytes that parsers and held records may keep together.
     pub memory_bytes: usize,
     pub poll_interval: Duration,
@@ -198,6 +205,7 @@ impl Settings {
             },
             kernel: kernel_text("osrelease"),
             sums: values.choice("capture.sums", &[("auto", true), ("off", false)]),
+            cpu_budget_percent: values.number("capture.cpu_budget", 0..=100_000),
             memory_bytes,
             poll_interval: values.duration_ms("capture.poll_ms", 1..=1000),
             flows_interval: values.duration_ms("flows.interval_ms", 500..=600_000),

@@ -216,6 +216,11 @@ impl Observer {
         }
     }
 
+    /// From now on, the exchanges of a connection are added up that has so many within a second.
+    pub fn set_hot_per_second(&mut self, exchanges: u32) {
+        self.shared.sums.set_hot_per_second(exchanges);
+    }
+
     /// Publishes what was added up in seconds of the day before this time's.
     pub fn take_sums(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         let second = self.shared.clock.epoch_us(now_ns).div_euclid(1_000_000).unsigned_abs();

@@ -19,10 +19,10 @@ use headwater_protocols::{Exchange, Kind, Outcome, Protocol};
 
 use super::SocketKey;
 
-/// A connection is hot that has so many exchanges within a second.
+/// A connection is hot that has so many exchanges within a second, as long as nobody says otherwise.
 pub const HOT_PER_SECOND: u32 = 32;
-/// A cell is given up that has had fewer in each of [`COLD_SECONDS`].
-const COLD_PER_SECOND: u64 = 8;
+/// A cell is given up that has had fewer than this part of that in each of [`COLD_SECONDS`].
+const COLD_PART: u32 = 4;
 const COLD_SECONDS: u32 = 3;
 /// Runs of the probes that are under way when a cell is given up are over by then.
 const DRAINING_SECONDS: u64 = 2;
@@ -140,6 +140,8 @@ pub struct Summaries {
     count: usize,
     /// The second that runs.
     second: u64,
+    /// A connection is hot that has so many exchanges within a second.
+    hot_per_second: u32,
     /// Operations that found both their places taken.
     pub without_cell: u64,
 }
@@ -152,6 +154,7 @@ impl Summaries {
             used: std::iter::repeat_with(|| None).take(places).collect(),
             count: 0,
             second: 0,
+            hot_per_second: HOT_PER_SECOND,
             without_cell: 0,
         }
     }
@@ -161,6 +164,11 @@ impl Summaries {
         if let Some(cells) = &mut self.cells {
             cells.set_day_offset(offset_ns);
         }
+    }
+
+    /// From now on, a connection is hot that has so many exchanges within a second.
+    pub fn set_hot_per_second(&mut self, exchanges: u32) {
+        self.hot_per_second = exchanges.max(1);
     }
 
     /// Cells in use.
@@ -189,7 +197,7 @@ impl Summaries {
         heat.exchanges += 1;
         let follows = exchange.request_started_ns >= heat.last_completed_ns;
         heat.last_completed_ns = exchange.completed_ns;
-        if heat.exchanges < HOT_PER_SECOND || heat.is_cold_for_ever || !follows {
+        if heat.exchanges < self.hot_per_second || heat.is_cold_for_ever || !follows {
             return false;
         }
         let Some((key, status, size)) = plain(socket, exchange) else { return false };
@@ -282,6 +290,7 @@ impl Summaries {
     pub fn take(&mut self, second: u64) -> Takings {
         self.second = self.second.max(second);
         let mut takings = Takings::default();
+        let cold_per_second = u64::from((self.hot_per_second / COLD_PART).max(1));
         let Some(cells) = &mut self.cells else { return takings };
         if self.count == 0 {
             return takings;
@@ -293,7 +302,7 @@ impl Summaries {
                 exchanges += taken.exchanges;
                 takings.summed.push((used.socket, summed(&used.common, taken)));
             });
-            used.cold_seconds = if exchanges < COLD_PER_SECOND { used.cold_seconds + 1 } else { 0 };
+            used.cold_seconds = if exchanges < cold_per_second { used.cold_seconds + 1 } else { 0 };
             match used.closed_in {
                 None if used.cold_seconds >= COLD_SECONDS => {
                     cells.close(place as u32);

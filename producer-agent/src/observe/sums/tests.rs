@@ -146,6 +146,34 @@ fn what_is_slow_or_overlaps_gets_none() {
 }
 
 #[test]
+fn what_is_hot_follows_the_budget_and_a_cell_stays_as_long_as_it_pays() {
+    let mut bench = Bench::new();
+    // Ten a second: less than what is hot in full detail.
+    let told = |sums_hot: u32, bench: &mut Bench| {
+        bench.sums.set_hot_per_second(sums_hot);
+        (0..20).any(|_| {
+            bench.now_ns += SECOND_NS / 10;
+            bench.told("/a/1", 200, 80)
+        })
+    };
+    assert!(!told(32, &mut bench) && !told(16, &mut bench));
+    assert!(told(4, &mut bench));
+    let (place, _) = bench.hand.only();
+    for second in 10..20 {
+        bench.hand.adds(place, second, 1);
+        assert!(bench.sums.take(second + 1).cold.is_empty(), "one a second is a quarter of four");
+    }
+    bench.sums.set_hot_per_second(32);
+    let cold: usize = (20..30)
+        .map(|second| {
+            bench.hand.adds(place, second, 1);
+            bench.sums.take(second + 1).cold.len()
+        })
+        .sum();
+    assert_eq!(cold, 1, "it is given back with the detail");
+}
+
+#[test]
 fn sums_go_to_their_connection_and_a_cold_cell_is_given_up() {
     let mut bench = Bench::new();
     bench.heat_up();

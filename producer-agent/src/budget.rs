@@ -1,0 +1,167 @@
+//! How much detail there is for the processor time that the agent may take (`capture.cpu_budget`).
+//!
+//! In: the processor time of the agent, look by look. Out: how many exchanges a second make a connection hot, so that they are added up instead
+//! of told of one by one. Detail goes first where it is most, and counts never go. Pure: no clock of its own.
+//!
+//! Promise: a look changes it by one step at most. Detail that costs too much again after it was given back is given back later the next
+//! time, so that a load between two steps does not make it swing.
+
+use std::time::Duration;
+
+/// How many exchanges a second make a connection hot, from full detail to the least.
+const HOT_PER_SECOND: [u32; 5] = [32, 16, 8, 4, 2];
+
+/// Detail is given back once the agent has taken less than this part of its budget, at so many looks on end.
+const ROOMY: f64 = 0.5;
+const ROOMY_LOOKS_MIN: u32 = 6;
+const ROOMY_LOOKS_MAX: u32 = 96;
+
+/// The budget, and what is given up for it.
+#[derive(Debug)]
+pub struct Budget {
+    /// Of one core; none without a budget.
+    share: Option<f64>,
+    level: usize,
+    /// Looks on end that found room.
+    roomy_looks: u32,
+    /// So many are needed.
+    roomy_looks_needed: u32,
+    /// The last change gave detail back.
+    has_given_back: bool,
+    /// Looks that found too much spent where nothing was left to give up.
+    pub exceeded_looks: u64,
+}
+
+impl Budget {
+    /// A budget in percent of one core; 0 for none.
+    pub fn new(percent: u32) -> Budget {
+        Budget {
+            share: (percent > 0).then_some(f64::from(percent) / 100.0),
+            level: 0,
+            roomy_looks: 0,
+            roomy_looks_needed: ROOMY_LOOKS_MIN,
+            has_given_back: false,
+            exceeded_looks: 0,
+        }
+    }
+
+    /// How many exchanges a second make a connection hot.
+    pub fn hot_per_second(&self) -> u32 {
+        HOT_PER_SECOND[self.level]
+    }
+
+    /// The agent has taken this processor time since the last look. Says whether the detail changes.
+    pub fn look(&mut self, spent: Duration, since_last: Duration) -> bool {
+        let Some(share) = self.share else { return false };
+        let part = spent.as_secs_f64() / (since_last.as_secs_f64() * share).max(f64::MIN_POSITIVE);
+        let before = self.level;
+        if part > 1.0 {
+            self.exceeded();
+        } else if part < ROOMY {
+            self.roomy();
+        } else {
+            self.roomy_looks = 0;
+        }
+        self.level != before
+    }
+
+    fn exceeded(&mut self) {
+        self.roomy_looks = 0;
+        if self.level + 1 == HOT_PER_SECOND.len() {
+            self.exceeded_looks += 1;
+            return;
+        }
+        self.level += 1;
+        if self.has_given_back {
+            self.roomy_looks_needed = (2 * self.roomy_looks_needed).min(ROOMY_LOOKS_MAX);
+            self.has_given_back = false;
+        }
+    }
+
+    fn roomy(&mut self) {
+        self.roomy_looks += 1;
+        if self.roomy_looks < self.roomy_looks_needed {
+            return;
+        }
+        self.roomy_looks = 0;
+        if self.level == 0 {
+            self.roomy_looks_needed = ROOMY_LOOKS_MIN;
+            self.has_given_back = false;
+        } else {
+            self.level -= 1;
+            self.has_given_back = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LOOK: Duration = Duration::from_secs(5);
+
+    fn spends(percent: f64) -> Duration {
+        LOOK.mul_f64(percent / 100.0)
+    }
+
+    #[test]
+    fn without_a_budget_nothing_is_given_up() {
+        let mut budget = Budget::new(0);
+        for _ in 0..100 {
+            assert!(!budget.look(spends(400.0), LOOK));
+        }
+        assert_eq!(budget.hot_per_second(), 32);
+    }
+
+    #[test]
+    fn what_is_too_much_at_the_last_step_is_counted() {
+        let mut budget = Budget::new(10);
+        let told: Vec<u32> = (0..6).map(|_| (budget.look(spends(10.1), LOOK), budget.hot_per_second()).1).collect();
+        assert_eq!((told, budget.exceeded_looks), (vec![16, 8, 4, 2, 2, 2], 2));
+    }
+
+    proptest! {
+        /// Whatever is spent, each look goes one step at most, down only when too much was spent and up only when there was room for long.
+        #[test]
+        fn steps_are_single_and_have_their_reason(spent in proptest::collection::vec(0.0..30.0_f64, 1..500)) {
+            let mut budget = Budget::new(10);
+            let mut roomy = 0;
+            for percent in spent {
+                let before = budget.level;
+                let changed = budget.look(spends(percent), LOOK);
+                roomy = if percent < 5.0 { roomy + 1 } else { 0 };
+                prop_assert_eq!(changed, before != budget.level);
+                prop_assert!(before.abs_diff(budget.level) <= 1);
+                prop_assert!(budget.level <= before || percent > 10.0);
+                prop_assert!(budget.level >= before || roomy >= ROOMY_LOOKS_MIN);
+            }
+        }
+
+        /// All is given back when there is nothing to do any more.
+        #[test]
+        fn detail_comes_back(spent in proptest::collection::vec(0.0..30.0_f64, 0..500)) {
+            let mut budget = Budget::new(10);
+            for percent in spent {
+                budget.look(spends(percent), LOOK);
+            }
+            for _ in 0..HOT_PER_SECOND.len() as u32 * ROOMY_LOOKS_MAX {
+                budget.look(spends(1.0), LOOK);
+            }
+            prop_assert_eq!((budget.level, budget.roomy_looks_needed), (0, ROOMY_LOOKS_MIN));
+        }
+
+        /// Under a load that stays the same, whatever each step spares, it changes a few times at first and then next to never.
+        #[test]
+        fn a_steady_load_does_not_make_it_swing(mut costs in proptest::collection::vec(0.0..60.0_f64, 5)) {
+            costs.sort_by(|one, other| other.total_cmp(one));
+            let mut budget = Budget::new(10);
+            let mut changes = 0;
+            const LOOKS: u32 = 10_000;
+            for _ in 0..LOOKS {
+                changes += u32::from(budget.look(spends(costs[budget.level]), LOOK));
+            }
+            prop_assert!(changes <= 20 + 2 * LOOKS / ROOMY_LOOKS_MAX, "{} changes with {:?}", changes, costs);
+        }
+    }
+}
