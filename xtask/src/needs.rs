@@ -220,6 +220,13 @@ pub const NEEDS: &[Need] = &[
         "install Docker and docker compose",
     ),
     package(
+        "debootstrap, which makes the base of images",
+        Purpose::Slow,
+        || all(&["debootstrap"]),
+        &["debootstrap"],
+        "install debootstrap",
+    ),
+    package(
         "Prometheus and promtool, for metrics and dashboards",
         Purpose::Test,
         || all(&["prometheus", "promtool"]),

@@ -1,4 +1,5 @@
-//! A Docker engine in a network namespace of its own: what it sets up for its networks goes with it.
+//! A Docker engine of the test's own. It runs in a network namespace, with which goes what it sets up for its networks; or it sets up none, and
+//! builds images with the machine's.
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 static ENGINES: AtomicU32 = AtomicU32::new(0);
 
 pub struct Engine {
-    namespace: String,
+    /// None if it uses the machine's network.
+    namespace: Option<String>,
     folder: tempfile::TempDir,
     daemon: Child,
 }
@@ -20,10 +22,20 @@ impl Engine {
         let namespace = format!("hw-docker-{}-{}", std::process::id(), ENGINES.fetch_add(1, Ordering::Relaxed));
         succeed(Command::new("ip").args(["netns", "add", &namespace]));
         succeed(Command::new("ip").args(["-n", &namespace, "link", "set", "lo", "up"]));
+        Engine::start_in(Some(namespace), &[])
+    }
+
+    /// One that reaches what the machine reaches, and changes nothing of its network. Containers have the machine's (`--network host`) or none.
+    pub fn start_without_networks() -> Engine {
+        Engine::start_in(None, &["--bridge=none", "--iptables=false", "--ip-forward=false"])
+    }
+
+    fn start_in(namespace: Option<String>, options: &[&str]) -> Engine {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let log = std::fs::File::create(path("dockerd.log")).unwrap();
-        let mut command = within(&namespace, "dockerd");
+        let mut command = within(namespace.as_deref(), "dockerd");
+        command.args(options);
         command.arg("--data-root").arg(path("data"));
         command.arg("--exec-root").arg(path("exec")).arg("--pidfile").arg(path("pid"));
         command.arg("--host").arg(format!("unix://{}", path("docker.sock").display()));
@@ -37,7 +49,7 @@ impl Engine {
 
     /// A program in the engine's network that finds the engine.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = within(&self.namespace, program);
+        let mut command = within(self.namespace.as_deref(), program);
         command.env("DOCKER_HOST", format!("unix://{}", self.folder.path().join("docker.sock").display()));
         command
     }
@@ -66,7 +78,8 @@ impl Engine {
 
     /// The body of an answer to GET, asked inside the engine's network; none if nothing answers, or not with success.
     pub fn get(&self, address: SocketAddr, path: &str) -> Option<String> {
-        let namespace = std::fs::File::open(Path::new("/run/netns").join(&self.namespace)).unwrap();
+        let namespace = self.namespace.as_deref().expect("only an engine with networks of its own is asked");
+        let namespace = std::fs::File::open(Path::new("/run/netns").join(namespace)).unwrap();
         let url = format!("http://{address}{path}");
         let asked = std::thread::spawn(move || {
             // SAFETY: the descriptor is open, and only this thread, which ends soon, changes its network.
@@ -101,12 +114,15 @@ impl Drop for Engine {
         // SAFETY: the id is that of a child that has not been waited for. It stops its containers and containerd itself.
         unsafe { libc::kill(self.daemon.id() as i32, libc::SIGTERM) };
         let _ = self.daemon.wait();
-        let _ = Command::new("ip").args(["netns", "delete", &self.namespace]).output();
+        if let Some(namespace) = &self.namespace {
+            let _ = Command::new("ip").args(["netns", "delete", namespace]).output();
+        }
     }
 }
 
 /// Not `ip netns exec`, which mounts a /sys of its own, without the hierarchies of cgroups that an engine needs.
-fn within(namespace: &str, program: &str) -> Command {
+fn within(namespace: Option<&str>, program: &str) -> Command {
+    let Some(namespace) = namespace else { return Command::new(program) };
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/run/netns/{namespace}")).arg(program);
     command

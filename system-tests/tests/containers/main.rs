@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod compose;
+mod dockerfile;
 mod engine;
 mod images;
 mod up;
