@@ -114,6 +114,8 @@ impl Drop for Engine {
         // SAFETY: the id is that of a child that has not been waited for. It stops its containers and containerd itself.
         unsafe { libc::kill(self.daemon.id() as i32, libc::SIGTERM) };
         let _ = self.daemon.wait();
+        // It leaves this mount, of the network that containers of `--network host` have, and the folder could not be removed.
+        let _ = Command::new("umount").arg(self.folder.path().join("exec/netns/default")).output();
         if let Some(namespace) = &self.namespace {
             let _ = Command::new("ip").args(["netns", "delete", namespace]).output();
         }
