@@ -3,6 +3,7 @@
 //! It only looks: nothing is mounted, started or created. Exit code 1 if something that is needed is missing.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,6 +23,9 @@ const TRACEPOINTS_SINCE: (u32, u32) = (6, 3);
 const KERNEL_MIN: (u32, u32) = (5, 15);
 /// What a kernel with function tracing has, by which programs are attached to functions.
 const FUNCTION_TRACING: &str = " register_ftrace_direct";
+const TRACEFS: &str = "/sys/kernel/tracing";
+/// Those that the agent's programs are attached to.
+const FUNCTIONS: [&str; 2] = ["tcp_sendmsg", "tcp_recvmsg"];
 
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
@@ -55,21 +59,25 @@ enum State {
 /// A check's outcome: what was found, or what was found and what to do.
 type Outcome = Result<String, (String, String)>;
 
-pub fn run(settings: &Settings, args: &DoctorArgs) -> Result<ExitCode> {
+/// `not_found` says why the Kafka of the `headwater up` that runs here is not taken.
+pub fn run(settings: &Settings, args: &DoctorArgs, not_found: Option<anyhow::Error>) -> Result<ExitCode> {
     let mut findings = vec![
         finding("kernel", "agent", kernel()),
         finding("BTF", "agent", btf()),
         finding("rights", "agent", rights()),
         finding("processes", "agent", processes()),
-        optional("tracefs", "looking at the kernel by hand", mounted("tracefs", "/sys/kernel/tracing")),
+        optional("tracefs", "looking at the kernel by hand", mounted("tracefs", TRACEFS)),
         optional("bpffs", "looking at the probes by hand, with bpftool", mounted("bpf", "/sys/fs/bpf")),
         finding("cgroup2", "agent, where its capture is limited to a cgroup", cgroup2()),
     ];
-    let broker = finding("broker", "all", broker(&settings.kafka));
-    let topics = if broker.state == State::Ok { topics(&settings.kafka) } else { no_broker() };
-    findings.push(broker);
+    let (broker, registry) = match not_found {
+        Some(error) => (Err((error.to_string(), "see what it says".to_owned())), no_broker()),
+        None => (broker(&settings.kafka), registry(&settings.kafka)),
+    };
+    let topics = if broker.is_ok() { topics(&settings.kafka) } else { no_broker() };
+    findings.push(finding("broker", "all", broker));
     findings.push(finding("topics", "all", topics));
-    findings.push(finding("registry", "all", registry(&settings.kafka)));
+    findings.push(finding("registry", "all", registry));
     let healthy = findings.iter().all(|finding| finding.state != State::Missing);
     print(&render(&findings, args.json)?)?;
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -111,9 +119,7 @@ fn render(findings: &[Finding], json: bool) -> Result<String> {
 /// The kernel, and by which hook the agent is going to see the calls of sockets (docs/capture.md).
 fn kernel() -> Outcome {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
-    // The addresses are hidden from most users, the names from none.
-    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    match hook(version(&release), symbols.contains(FUNCTION_TRACING)) {
+    match hook(version(&release), function_tracing()) {
         Some(hook) => Ok(format!("Linux {release}, calls of sockets are seen by {hook}")),
         None => Err((
             format!("Linux {release}, without function tracing"),
@@ -122,15 +128,57 @@ fn kernel() -> Outcome {
     }
 }
 
+/// Whether programs can be attached to functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FunctionTracing {
+    Works,
+    No,
+    /// The kernel is built with it. Only root sees whether it also lets anybody trace.
+    BuiltIn,
+}
+
 /// What `capture.hook = auto` comes to.
-fn hook(version: Option<(u32, u32)>, has_function_tracing: bool) -> Option<&'static str> {
+fn hook(version: Option<(u32, u32)>, tracing: FunctionTracing) -> Option<&'static str> {
     let version = version?;
-    if has_function_tracing && version >= KERNEL_MIN {
-        Some("fexit")
-    } else if version >= TRACEPOINTS_SINCE {
-        Some("tracepoint")
-    } else {
-        None
+    let (functions, tracepoints) = (version >= KERNEL_MIN, version >= TRACEPOINTS_SINCE);
+    match tracing {
+        FunctionTracing::Works if functions => Some("fexit"),
+        FunctionTracing::BuiltIn if tracepoints => {
+            Some("fexit, or by tracepoint if functions cannot be traced, which root alone sees, in tracefs")
+        }
+        FunctionTracing::BuiltIn if functions => {
+            Some("fexit, if functions can be traced, which root alone sees, in tracefs")
+        }
+        _ if tracepoints => Some("tracepoint"),
+        _ => None,
+    }
+}
+
+fn function_tracing() -> FunctionTracing {
+    // The addresses are hidden from most users, the names from none.
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    if !symbols.contains(FUNCTION_TRACING) {
+        return FunctionTracing::No;
+    }
+    let tracefs = Path::new(TRACEFS);
+    let list = fs::read_to_string(tracefs.join("available_filter_functions"));
+    let is_locked_down = || fs::read(tracefs.join("available_tracers")).is_err();
+    traceable(list.as_deref().map_err(io::Error::raw_os_error), is_locked_down)
+}
+
+/// What the list of the functions that can be traced says, or the number of the error with which it is refused.
+fn traceable(list: Result<&str, Option<i32>>, is_locked_down: impl Fn() -> bool) -> FunctionTracing {
+    match list {
+        Ok(list) => {
+            let has = |name| list.lines().any(|line| line.split_whitespace().next() == Some(name));
+            if FUNCTIONS.into_iter().all(has) { FunctionTracing::Works } else { FunctionTracing::No }
+        }
+        // A kernel in lockdown refuses all of tracefs, and still attaches programs.
+        Err(Some(libc::EPERM)) if !is_locked_down() => FunctionTracing::No,
+        // It found an error of its own and has traced nothing since.
+        Err(Some(libc::ENODEV)) => FunctionTracing::No,
+        // Others than root get EACCES, and where tracefs is not mounted there is nothing to read.
+        Err(_) => FunctionTracing::BuiltIn,
     }
 }
 
@@ -278,12 +326,34 @@ mod tests {
     fn the_kernel_s_files_are_understood() {
         assert_eq!(version("6.18.0-rc1+"), Some((6, 18)));
         assert_eq!(version("unknown"), None);
-        assert_eq!(hook(Some((6, 1)), true), Some("fexit"));
-        assert_eq!(hook(Some((6, 18)), false), Some("tracepoint"));
-        assert_eq!(hook(Some((6, 1)), false), None);
         assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(0x1ff_ffff_ffff));
         let mounts = "none /sys/fs/bpf bpf rw 0 0\ntracefs /sys/kernel/tracing tracefs rw 0 0\n";
         assert_eq!(mount_of(mounts, "tracefs").as_deref(), Some("/sys/kernel/tracing"));
         assert_eq!(mount_of(mounts, "cgroup2"), None);
+    }
+
+    #[test]
+    fn a_hook_is_named_only_where_it_is_known() {
+        use FunctionTracing::{BuiltIn, No, Works};
+        assert_eq!(hook(Some((6, 1)), Works), Some("fexit"));
+        assert_eq!(hook(Some((6, 18)), Works), Some("fexit"));
+        assert_eq!(hook(Some((6, 18)), No), Some("tracepoint"));
+        assert_eq!(hook(Some((6, 1)), No), None);
+        assert_eq!(hook(Some((5, 10)), Works), None);
+        assert!(hook(Some((6, 18)), BuiltIn).is_some_and(|said| said.starts_with("fexit, or by tracepoint if")));
+        assert!(hook(Some((6, 1)), BuiltIn).is_some_and(|said| said.starts_with("fexit, if")));
+    }
+
+    #[test]
+    fn a_kernel_that_refuses_its_list_of_functions_traces_none() {
+        use FunctionTracing::{BuiltIn, No, Works};
+        let open = || false;
+        assert_eq!(traceable(Ok("tcp_recvmsg\ntcp_sendmsg\n"), open), Works);
+        assert_eq!(traceable(Ok("tcp_recvmsg [tcp]\ntcp_sendmsg_locked\n"), open), No);
+        assert_eq!(traceable(Err(Some(libc::EPERM)), open), No);
+        assert_eq!(traceable(Err(Some(libc::EPERM)), || true), BuiltIn, "lockdown refuses every file");
+        assert_eq!(traceable(Err(Some(libc::ENODEV)), open), No);
+        assert_eq!(traceable(Err(Some(libc::EACCES)), open), BuiltIn, "not root");
+        assert_eq!(traceable(Err(Some(libc::ENOENT)), open), BuiltIn, "tracefs is not mounted");
     }
 }

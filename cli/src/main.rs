@@ -73,7 +73,11 @@ fn dispatch(matches: &ArgMatches, environment: Environment, unknown: Problems) -
     }
     let given = settings::given(matches, environment.clone());
     let mut settings = Settings::read(matches, environment, unknown)?;
-    settings.take_from_running(&given)?;
+    // The doctor looks at the rest, too.
+    let not_found = match settings.take_from_running(&given) {
+        Err(error) if name != "doctor" => return Err(error),
+        taken => taken.err(),
+    };
     settings.start_logging(name == "console")?;
     match name {
         "map" => map::run(&settings, &parsed(matches)?)?,
@@ -82,7 +86,7 @@ fn dispatch(matches: &ArgMatches, environment: Environment, unknown: Problems) -
         "topics" => topics::run(&settings, &parsed(matches)?)?,
         "console" => console::run(&settings)?,
         // Clap lets no other name pass.
-        _ => return doctor::run(&settings, &parsed(matches)?),
+        _ => return doctor::run(&settings, &parsed(matches)?, not_found),
     }
     Ok(ExitCode::SUCCESS)
 }

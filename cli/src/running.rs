@@ -2,7 +2,8 @@
 //!
 //! In: where the systems of an `up` are. Out: a file for each in one folder, gone with its process. Promises: whoever may use the machine
 //! may read it, and only who started the `up`, or root, can have written it: other users lead nobody to a Kafka of
-//! theirs. Bounds: [`FILE_BYTES_MAX`] of a file; files of processes that are gone count for nothing.
+//! theirs. The password is not in it, but where it is, for those whom Kafka is to let in. Bounds: [`FILE_BYTES_MAX`] of a file;
+//! files of processes that are gone count for nothing.
 
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{Read, Write};
@@ -10,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use headwater_kafka::{KafkaSettings, Security};
 use serde::{Deserialize, Serialize};
 
 /// Only root may write in `/run`.
@@ -27,6 +29,23 @@ pub struct Running {
     pub registry_url: String,
     pub prefix: String,
     pub console_url: String,
+    /// None if neither Kafka nor the registry were started by it, or ask for no password.
+    #[serde(default)]
+    pub access: Option<Access>,
+}
+
+/// Who is let into the Kafka and the registry of an `up`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    pub user: String,
+    /// Who can read it is let in.
+    pub password_file: PathBuf,
+    /// Whether Kafka asks for this password.
+    pub of_kafka: bool,
+    /// Whether the registry does.
+    pub of_registry: bool,
+    /// Settings for other clients of Kafka.
+    pub client_file: Option<PathBuf>,
 }
 
 /// Announced for as long as this lives.
@@ -49,7 +68,11 @@ impl Running {
         let started_ticks = started_ticks(pid).context("look at this process in /proc")?;
         let [brokers, registry_url, prefix, console_url] =
             [brokers, registry_url, prefix, console_url].map(str::to_owned);
-        Ok(Running { pid, started_ticks, brokers, registry_url, prefix, console_url })
+        Ok(Running { pid, started_ticks, brokers, registry_url, prefix, console_url, access: None })
+    }
+
+    pub fn with_access(self, access: Option<Access>) -> Running {
+        Running { access, ..self }
     }
 
     /// Lets the other commands know of it.
@@ -70,8 +93,58 @@ impl Running {
         Ok(Announced { file })
     }
 
+    /// Adds user and password to settings that have its addresses.
+    ///
+    /// # Errors
+    /// If it is another user's.
+    pub fn let_in(&self, kafka: &mut KafkaSettings) -> Result<()> {
+        let Some(access) = &self.access else { return Ok(()) };
+        let password = access.password().with_context(|| {
+            let owner = fs::metadata(&access.password_file).map_or(0, |file| file.uid());
+            let who = if owner == 0 { "root alone".to_owned() } else { format!("root and user {owner} alone") };
+            format!(
+                "the `headwater up` that runs here (process {}) lets {who} into its Kafka and registry: run this with sudo, or name others \
+                 with --kafka-brokers and --registry-url",
+                self.pid
+            )
+        })?;
+        if access.of_kafka {
+            kafka.security = Security::plain(&access.user, &password);
+        }
+        if access.of_registry {
+            kafka.registry_user = Some(access.user.clone());
+            kafka.registry_password = Some(password.into());
+        }
+        Ok(())
+    }
+
     fn is_alive(&self) -> bool {
         started_ticks(self.pid) == Some(self.started_ticks)
+    }
+}
+
+impl Access {
+    /// Of a command that does not find it by itself.
+    pub fn flags(&self) -> String {
+        let (user, file) = (&self.user, self.password_file.display());
+        let mut flags = String::new();
+        if self.of_kafka {
+            flags +=
+                &format!(" --kafka-security-protocol sasl_plaintext --kafka-user {user} --kafka-password-file {file}");
+        }
+        if self.of_registry {
+            flags += &format!(" --registry-user {user} --registry-password-file {file}");
+        }
+        flags
+    }
+
+    fn password(&self) -> Result<String> {
+        let reading = || format!("read {}", self.password_file.display());
+        let options = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).to_owned();
+        let opened = options.open(&self.password_file).with_context(reading)?;
+        let mut text = String::new();
+        opened.take(FILE_BYTES_MAX).read_to_string(&mut text).with_context(reading)?;
+        Ok(text.trim_end().to_owned())
     }
 }
 
@@ -153,6 +226,24 @@ mod tests {
         assert_eq!(fs::metadata(&announced.file).unwrap().mode() & 0o777, 0o644);
         drop(announced);
         assert_eq!(find(&folder), []);
+    }
+
+    #[test]
+    fn the_password_is_taken_from_its_file_and_is_not_in_that_of_the_addresses() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, password_file) = (root.path().join("headwater"), root.path().join("password"));
+        let user = "headwater".to_owned();
+        let access = Access { user, password_file, of_kafka: true, of_registry: false, client_file: None };
+        let closed = Running { access: Some(access), ..running() };
+        let announced = closed.announce(&folder).unwrap();
+        let mut kafka = KafkaSettings::local(&closed.brokers, &closed.registry_url);
+        let error = find(&folder)[0].let_in(&mut kafka).unwrap_err().to_string();
+        assert!(error.contains("run this with sudo"), "{error}");
+        fs::write(root.path().join("password"), "hush\n").unwrap();
+        find(&folder)[0].let_in(&mut kafka).unwrap();
+        assert_eq!((kafka.security.protocol, kafka.security.password), ("sasl_plaintext", Some("hush".into())));
+        assert_eq!(kafka.registry_password, None);
+        assert!(!fs::read_to_string(&announced.file).unwrap().contains("hush"));
     }
 
     #[test]

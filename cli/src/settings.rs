@@ -11,7 +11,7 @@ use headwater_kafka::KafkaSettings;
 use headwater_settings::{CONFIG_KEY, Environment, Key, Problems, Values, from_matches};
 use headwater_telemetry::{Health, TelemetrySettings};
 
-use crate::running;
+use crate::running::{self, Running};
 
 pub const KEYS: &[&[Key]] = &[KafkaSettings::KEYS, ServerSettings::KEYS, TelemetrySettings::KEYS, UP_KEYS];
 const UP_KEYS: &[Key] =
@@ -45,22 +45,31 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Takes Kafka and the registry from the `headwater up` that runs here, where the user named neither.
+    /// Takes Kafka and the registry from the `headwater up` that runs here, where the user named neither; where he named those of one
+    /// that runs here, takes the password from it.
     ///
     /// # Errors
-    /// If several run: which one is meant only the user knows.
+    /// If several run: which one is meant only the user knows. If the one that is meant lets this user not in.
     pub fn take_from_running(&mut self, given: &Values) -> Result<()> {
-        if ["kafka.brokers", "registry.url"].into_iter().any(|name| given.optional(name).is_some()) {
-            return Ok(());
+        let names = |key: &&'static str| given.optional(*key).is_some();
+        let found = running::find(&self.up_folder);
+        if ["kafka.brokers", "registry.url"].iter().any(names) {
+            let is_meant =
+                |one: &&Running| one.brokers == self.kafka.brokers && one.registry_url == self.kafka.registry_url;
+            return match found.iter().find(is_meant) {
+                Some(one) if !["kafka.user", "registry.user"].iter().any(names) => one.let_in(&mut self.kafka),
+                _ => Ok(()),
+            };
         }
-        match running::find(&self.up_folder).as_slice() {
-            [] => {}
+        match found.as_slice() {
+            [] => Ok(()),
             [only] => {
                 self.kafka.brokers.clone_from(&only.brokers);
                 self.kafka.registry_url.clone_from(&only.registry_url);
-                if given.optional("kafka.prefix").is_none() {
+                if !names(&"kafka.prefix") {
                     self.kafka.prefix.clone_from(&only.prefix);
                 }
+                only.let_in(&mut self.kafka)
             }
             several => {
                 let flags = several.iter().map(|one| {
@@ -76,18 +85,16 @@ impl Settings {
                 )
             }
         }
-        Ok(())
     }
 
     /// Settings of Kafka, the registry and logs as variables of the environment for our other programs: what the user gave, and
     /// where Kafka and the registry are.
     pub fn for_children(&self, given: &Values) -> Vec<(String, String)> {
         let mut variables = for_children(given);
-        let mut found = self.kafka.registry_variables();
-        found.push(("HEADWATER_KAFKA_BROKERS".into(), self.kafka.brokers.clone()));
-        found.push(("HEADWATER_KAFKA_PREFIX".into(), self.kafka.prefix.clone()));
-        variables.retain(|(name, _)| found.iter().all(|(other, _)| name != other));
-        variables.extend(found);
+        let prefix = "HEADWATER_KAFKA_PREFIX";
+        variables.retain(|(name, _)| name != prefix);
+        variables.push((prefix.into(), self.kafka.prefix.clone()));
+        variables.extend(self.kafka.connection_variables());
         variables
     }
 
@@ -112,9 +119,11 @@ pub fn logs_json(matches: &ArgMatches, environment: Environment) -> bool {
     given.and_then(|given| given.optional("log.json")).is_some_and(|text| text == "true")
 }
 
-/// What was asked for of Kafka, the registry and logs, as variables of the environment for our other programs.
+/// What was asked for of Kafka and logs, as variables of the environment for our other programs. Where Kafka and the registry are is
+/// not among it: that [`KafkaSettings::connection_variables`] says.
 pub fn for_children(given: &Values) -> Vec<(String, String)> {
-    variables(given, |key| key.name.starts_with("log.") || KafkaSettings::KEYS.contains(key))
+    let of_kafka = |key: &Key| KafkaSettings::KEYS.contains(key) && !KafkaSettings::says_where(key);
+    variables(given, |key| key.name.starts_with("log.") || of_kafka(key))
 }
 
 /// The same of the page and its metrics.

@@ -6,6 +6,7 @@
 //! no root does not run as root.
 //! Bounds: the restarts of a child ([`RESTARTS_MAX`](headwater_process::RESTARTS_MAX)) and each wait.
 
+mod access;
 mod demo;
 mod options;
 mod page;

@@ -4,8 +4,9 @@
 //! root; processors, page, Kafka and registry run as the owner of the data, else as who called `sudo`, else as a number that is nobody's.
 //! The sample system, whose PostgreSQL wants a name, is `nobody`'s in the last case.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, lchown};
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, lchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -64,7 +65,8 @@ impl Place {
             }
             (Some(data_dir), None) => {
                 let logs = data_dir.join("logs");
-                fs::create_dir_all(&logs).with_context(|| format!("make the folder {}", logs.display()))?;
+                let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&logs);
+                made.with_context(|| format!("make the folder {}", logs.display()))?;
                 logs
             }
             (None, _) => place.subfolder("logs", user)?,
@@ -131,6 +133,18 @@ impl Place {
             *value = copy.display().to_string();
         }
         Ok(())
+    }
+
+    /// A file that the user of all programs can read, and nobody but root besides.
+    pub fn private_file(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.folder.path().join(name);
+        let writing = || format!("write {}", path.display());
+        let mut file = File::options().write(true).create_new(true).mode(0o400).open(&path).with_context(writing)?;
+        file.write_all(text.as_bytes()).with_context(writing)?;
+        if let Some(user) = self.user {
+            chown(&path, Some(user.uid), Some(user.gid)).with_context(writing)?;
+        }
+        Ok(path)
     }
 
     fn subfolder(&self, name: &str, owner: Option<User>) -> Result<PathBuf> {

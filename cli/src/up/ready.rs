@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::running::Access;
+
 #[derive(Debug, Serialize)]
 pub struct Ready {
     pub console_url: String,
     pub brokers: String,
     pub registry_url: String,
     pub prefix: String,
+    /// Who is let into that Kafka and registry.
+    pub access: Option<Access>,
     /// Logs of all children; gone at the end unless --data-dir was given.
     pub log_dir: PathBuf,
     /// By program; `headwater` is this one.

@@ -15,6 +15,7 @@ use headwater_kafka::KafkaSettings;
 use headwater_process::{Kept, Seen, tail};
 use headwater_stack::{Progress, Services, StackOptions};
 
+use super::access;
 use super::demo::Demo;
 use super::options::Options;
 use super::page::Page;
@@ -23,7 +24,7 @@ use super::preflight::Programs;
 use super::ready::{DemoReady, Ready};
 use super::say::Say;
 use crate::child::Program;
-use crate::running::{Announced, Running};
+use crate::running::{Access, Announced, Running};
 
 const POLL: Duration = Duration::from_millis(100);
 /// Loading the probes, registering schemas and creating topics takes a few seconds.
@@ -39,6 +40,8 @@ pub struct Session {
     demo: Option<Demo>,
     _services: Services,
     kafka: KafkaSettings,
+    /// Who is let into what was started.
+    access: Option<Access>,
     ready_file: Option<PathBuf>,
     /// So that other commands find this `up` by themselves.
     announced: Option<Announced>,
@@ -72,17 +75,13 @@ impl Session {
             false => None,
         };
         let Some(services) = open_services(options, &place, say, stop)? else { return Ok(None) };
-        let kafka = KafkaSettings {
+        let mut kafka = KafkaSettings {
             brokers: services.bootstrap().to_owned(),
             registry_url: services.registry_url().trim_end_matches('/').to_owned(),
             ..options.settings.kafka.clone()
         };
-        let mut variables = options.for_children.clone();
-        let mut found = kafka.registry_variables();
-        found.push(("HEADWATER_KAFKA_BROKERS".into(), kafka.brokers.clone()));
-        variables.retain(|(name, _)| found.iter().all(|(other, _)| name != other));
-        variables.extend(found);
-
+        let access = access::give(&services, &mut kafka, &place)?;
+        let mut variables = [options.for_children.clone(), kafka.connection_variables()].concat();
         let mut page_variables = [variables.as_slice(), &options.for_page].concat();
         place.readable(&mut variables)?;
         place.readable(&mut page_variables)?;
@@ -123,6 +122,7 @@ impl Session {
             demo,
             _services: services,
             kafka,
+            access,
             ready_file: options.args.ready_file.clone(),
             announced: None,
             place,
@@ -151,15 +151,21 @@ impl Session {
         say.heading(&format!("  The map:   {}", self.page.url()));
         // As it can be typed, wherever this program is.
         let program = std::env::current_exe().unwrap_or_else(|_| "headwater".into());
-        let flags = match self.announced {
-            Some(_) => String::new(),
-            None => format!(" --kafka-brokers {brokers} --registry-url {registry_url}"),
+        let flags = match (&self.announced, &self.access) {
+            (Some(_), _) => String::new(),
+            (None, access) => {
+                let access = access.as_ref().map(Access::flags).unwrap_or_default();
+                format!(" --kafka-brokers {brokers} --registry-url {registry_url}{access}")
+            }
         };
         say.line(&format!("  Terminal:  {} map --watch{flags}", program.display()));
-        say.line(&format!("  Topics:    kcat -b {brokers} -t {prefix}edges -f '%o %k\\n'"));
-        say.line(&format!(
-            "             (with the values, if your kcat was built with Avro: -s value=avro -r {registry_url})"
-        ));
+        let client_file = self.access.as_ref().and_then(|access| access.client_file.as_ref());
+        let reached = client_file.map_or(format!("-b {brokers}"), |file| format!("-F {}", file.display()));
+        say.line(&format!("  Topics:    kcat {reached} -t {prefix}edges -f '%o %k\\n'"));
+        say.line(&format!("  Schemas:   {registry_url}"));
+        if let Some(Access { user, password_file, .. }) = &self.access {
+            say.line(&format!("  Password:  of user {user}, in {}", password_file.display()));
+        }
         if let Some(demo) = &self.demo {
             say.line(&format!("  Captured:  only the sample system, cgroup {}", demo.cgroup().display()));
             say.line(&format!("  Break it:  {}", words(&demo.fault_command()).join(" ")));
@@ -273,7 +279,7 @@ impl Session {
     fn announce(&mut self, folder: &Path, say: &Say) {
         let KafkaSettings { brokers, registry_url, prefix, .. } = &self.kafka;
         let running = Running::this(brokers, registry_url, prefix, self.page.url());
-        match running.and_then(|running| running.announce(folder)) {
+        match running.and_then(|running| running.with_access(self.access.clone()).announce(folder)) {
             Ok(announced) => self.announced = Some(announced),
             Err(error) => say.warn(&format!("Other commands will not find this `up` by themselves: {error:#}")),
         }
@@ -296,6 +302,7 @@ impl Session {
             brokers: self.kafka.brokers.clone(),
             registry_url: self.kafka.registry_url.clone(),
             prefix: self.kafka.prefix.clone(),
+            access: self.access.clone(),
             log_dir: self.place.log_dir.clone(),
             pids,
             demo,
@@ -313,6 +320,7 @@ fn open_services(options: &Options, place: &Place, say: &Say, stop: &Arc<AtomicB
         data_dir: args.data_dir.clone(),
         log_dir: Some(place.log_dir.clone()),
         user: place.user,
+        closed_to: Some(access::credentials()?),
         kafka_port: args.kafka_port,
         registry_port: args.registry_port,
         progress: Progress::new(move |line| lines.step(line)),

@@ -8,4 +8,5 @@ mod logs;
 mod map;
 mod replay;
 mod running;
+mod strangers;
 mod up_demo;

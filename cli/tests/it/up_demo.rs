@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,8 +31,6 @@ type Edge = (String, String, String);
 #[derive(Deserialize)]
 struct Ready {
     console_url: String,
-    brokers: String,
-    registry_url: String,
     pids: BTreeMap<String, i32>,
     demo: Demo,
 }
@@ -70,6 +68,8 @@ fn the_demo_is_seen_breaks_heals_and_stops() {
     let ready_file = folder.path().join("ready.json");
     // Apart from any other that runs on this machine.
     let up_folder = folder.path().join("run");
+    // Others may look into it, as they may into `/run`.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let log = fs::File::create(folder.path().join("up.log")).unwrap();
     let process = headwater()
         .args(["up", "--demo", "--yes", "--console-port", "0", "--ready-file"])
@@ -87,12 +87,16 @@ fn the_demo_is_seen_breaks_heals_and_stops() {
         assert!(up.process.try_wait().unwrap().is_none(), "up ended before it was ready:\n{}", told());
         fs::read_to_string(&ready_file).ok()
     });
-    let ready: Ready =
+    let ready: Value =
         serde_json::from_str(&ready.unwrap_or_else(|| panic!("not ready in time:\n{}", told()))).unwrap();
+    let all_of_ready = ready.clone();
+    let ready: Ready = serde_json::from_value(ready).unwrap();
     let ready_at = Instant::now();
 
     nothing_runs_as_root_but_the_agent(up.process.id(), &ready);
-    the_whole_map_comes(&ready, ready_at);
+    the_whole_map_comes(&ready, &up_folder, ready_at);
+    doctor_names_the_agent_s_hook(&up_folder);
+    crate::strangers::get_nothing(&all_of_ready, &up_folder);
     windows_are_shown_in_time(&ready);
     let windows = || get(&ready.console_url, "/api/map?minutes=5")["span"]["windows"].as_u64();
     let past = wait_for(PAST_WITHIN, || windows().filter(|&windows| windows >= PAST_WINDOWS));
@@ -130,7 +134,7 @@ fn nothing_runs_as_root_but_the_agent(up: u32, ready: &Ready) {
     assert_eq!(owner(ready.pids["headwater"].cast_unsigned()), Some(0));
 }
 
-fn the_whole_map_comes(ready: &Ready, ready_at: Instant) {
+fn the_whole_map_comes(ready: &Ready, up_folder: &Path, ready_at: Instant) {
     let expected = expected_map();
     let mut seen = BTreeSet::new();
     let came = wait_for(MAP_WITHIN.saturating_sub(ready_at.elapsed()), || {
@@ -145,13 +149,26 @@ fn the_whole_map_comes(ready: &Ready, ready_at: Instant) {
     assert!(others.is_empty(), "the map shows what is not there: {others:?}");
 
     // The terminal says the same.
-    let printed = run(headwater().args(["map", "--json", "--minutes", "5"]).args(flags(ready)));
+    let printed = run(headwater().args(["map", "--json", "--minutes", "5", "--up-folder"]).arg(up_folder));
     let lines: Vec<Value> = text(&printed).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let printed: BTreeSet<Edge> = lines.iter().map(names).collect();
     assert!(expected.is_subset(&printed), "`headwater map --json` lacks edges: {printed:?}");
     for field in ["window_start", "requests", "errors", "p50_us", "p95_us", "p99_us", "completeness"] {
         assert!(lines.iter().all(|line| line.get(field).is_some()), "{field}");
     }
+}
+
+fn doctor_names_the_agent_s_hook(up_folder: &Path) {
+    let beat = run(headwater()
+        .args(["tail", "agents", "--from", "-5m", "--count", "1", "--json", "--up-folder"])
+        .arg(up_folder));
+    let beat: Value = serde_json::from_str(text(&beat)).unwrap();
+    let hook = beat["capture_path"].as_str().unwrap_or_else(|| panic!("no capture_path: {beat}"));
+    let findings = run(headwater().args(["doctor", "--json", "--up-folder"]).arg(up_folder));
+    let mut findings = text(&findings).lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let kernel = findings.find(|finding| finding["check"] == "kernel").unwrap();
+    let found = kernel["found"].as_str().unwrap();
+    assert!(found.ends_with(&format!("seen by {hook}")), "the agent captures by {hook}; doctor: {found}");
 }
 
 fn windows_are_shown_in_time(ready: &Ready) {
@@ -218,10 +235,6 @@ fn names(edge: &Value) -> Edge {
 fn carries(edge: &Value) -> bool {
     let requests = edge["requests"]["requests"].as_i64().unwrap();
     requests > 0 || (edge["protocol"] == "tcp" && edge["to_server_bytes_per_s"].as_f64().unwrap() > 0.0)
-}
-
-fn flags(ready: &Ready) -> [&str; 4] {
-    ["--kafka-brokers", &ready.brokers, "--registry-url", &ready.registry_url]
 }
 
 fn get(url: &str, path: &str) -> Value {

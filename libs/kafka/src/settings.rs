@@ -45,6 +45,14 @@ pub struct Security {
     pub ca_file: Option<String>,
 }
 
+impl Security {
+    /// SASL PLAIN without encryption: for a Kafka on the same machine.
+    pub fn plain(user: &str, password: &str) -> Security {
+        let (user, password) = (Some(user.to_owned()), Some(password.into()));
+        Security { protocol: "sasl_plaintext", mechanism: "PLAIN", user, password, ca_file: None }
+    }
+}
+
 /// A password, which no log shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -179,17 +187,36 @@ impl KafkaSettings {
         }
     }
 
-    /// The registry and who asks it, as variables of the environment for a child process of ours.
-    pub fn registry_variables(&self) -> Vec<(String, String)> {
-        let password = self.registry_password.as_ref().map(|password| password.reveal().to_owned());
+    /// Where Kafka and the registry are and who asks them, as variables of the environment for a child process of ours: all of what
+    /// [`Self::says_where`].
+    pub fn connection_variables(&self) -> Vec<(String, String)> {
+        let secret = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
+        let Security { protocol, mechanism, user, password, ca_file } = &self.security;
         [
+            ("kafka.brokers", Some(self.brokers.clone())),
+            ("kafka.security_protocol", Some((*protocol).to_owned())),
+            ("kafka.sasl_mechanism", Some((*mechanism).to_owned())),
+            ("kafka.user", user.clone()),
+            ("kafka.password", secret(password)),
+            ("kafka.ca_file", ca_file.clone()),
             ("registry.url", Some(self.registry_url.clone())),
             ("registry.user", self.registry_user.clone()),
-            ("registry.password", password),
+            ("registry.password", secret(&self.registry_password)),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((Key::optional(name, "").variable(), value?)))
         .collect()
+    }
+
+    /// Whether a setting says where Kafka or the registry is, or who asks it.
+    pub fn says_where(key: &Key) -> bool {
+        let of_kafka =
+            ["brokers", "security_protocol", "sasl_mechanism", "user", "password", "password_file", "ca_file"];
+        match key.name.split_once('.') {
+            Some(("kafka", name)) => of_kafka.contains(&name),
+            Some((section, _)) => section == "registry",
+            None => false,
+        }
     }
 
     /// What every client of librdkafka starts from.
@@ -254,14 +281,28 @@ mod tests {
         assert_eq!((settings.registry_url.as_str(), problems), ("http://r:8081", None));
         assert_eq!(settings.registry_user.as_deref(), Some("ann"));
         assert_eq!(settings.registry_password.as_ref().map(Secret::reveal), Some("hush"));
-        let variables = settings.registry_variables();
-        assert_eq!(variables[0], ("HEADWATER_REGISTRY_URL".into(), "http://r:8081".into()));
-        assert_eq!(variables[2], ("HEADWATER_REGISTRY_PASSWORD".into(), "hush".into()));
+        let variables = settings.connection_variables();
+        assert!(variables.contains(&("HEADWATER_REGISTRY_URL".into(), "http://r:8081".into())));
+        assert!(variables.contains(&("HEADWATER_REGISTRY_PASSWORD".into(), "hush".into())));
         let (_, problems) =
             read(&[], &[("HEADWATER_REGISTRY_URL", "ann:hush@r:8081"), ("HEADWATER_REGISTRY_USER", "b")]);
         let problems = problems.unwrap();
         assert!(problems.contains("`r:8081` does not start with http://") && !problems.contains("hush"), "{problems}");
         assert!(problems.contains("it names a user, and registry.user"), "{problems}");
+    }
+
+    #[test]
+    fn a_child_is_told_all_that_reaches_kafka() {
+        let settings =
+            KafkaSettings { security: Security::plain("ann", "hush"), ..KafkaSettings::local("k:1", "http://r") };
+        let variables = settings.connection_variables();
+        let (again, problems) =
+            read(&[], &variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>());
+        assert_eq!((again.connection_variables(), problems), (variables, None));
+        for key in KafkaSettings::KEYS {
+            let told = settings.connection_variables().iter().any(|(name, _)| *name == key.variable());
+            assert!(!told || KafkaSettings::says_where(key), "{}", key.name);
+        }
     }
 
     #[test]
