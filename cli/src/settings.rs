@@ -51,7 +51,7 @@ impl Settings {
     /// # Errors
     /// If several run: which one is meant only the user knows. If the one that is meant lets this user not in.
     pub fn take_from_running(&mut self, given: &Values) -> Result<()> {
-        let names = |key: &&'static str| given.optional(*key).is_some();
+        let names = |key: &&'static str| given.optional(key).is_some();
         let found = running::find(&self.up_folder);
         if ["kafka.brokers", "registry.url"].iter().any(names) {
             let is_meant =
