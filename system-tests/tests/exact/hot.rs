@@ -53,15 +53,16 @@ fn seen(lab: &Lab) -> [Seen; 2] {
 
 #[test]
 fn exchanges_at_full_speed_are_added_up_as_the_client_got_them() {
-    held_against_the_client(300_000);
+    held_against_the_client(300_000, 200_000);
 }
 
 #[test]
 fn ten_million_exchanges_are_added_up_as_the_client_got_them() {
-    held_against_the_client(10_000_000);
+    held_against_the_client(10_000_000, 9_000_000);
 }
 
-fn held_against_the_client(exchanges: u64) {
+/// Of these at least `summed_min` are to be added up: what comes before the connections are hot is told of one by one.
+fn held_against_the_client(exchanges: u64, summed_min: u64) {
     let lab = Lab::start().unwrap();
     let port = Port::free().unwrap();
     let _nginx = lab.nginx(&[port.address().to_string()], None).unwrap();
@@ -89,7 +90,7 @@ fn held_against_the_client(exchanges: u64) {
         println!("{side:?}: {got:?}, {summed} added up, {records} records, {:.0?} ns", percentiles(duration_ns));
         assert_eq!(*got, client.got, "{side:?}");
         assert_eq!(duration_ns.count(), sent, "{side:?}");
-        assert!(*summed > sent / 10 * 9, "{side:?}: {summed}");
+        assert!(*summed >= summed_min, "{side:?}: {summed}");
         if side == Side::Client {
             for (own, its) in percentiles(duration_ns).into_iter().zip(percentiles(&client.latency_ns)) {
                 assert!((own / its - 1.0).abs() < OFF_MAX, "{own} ns, and the client's {its} ns");
