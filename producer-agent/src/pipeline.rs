@@ -380,6 +380,7 @@ impl<'s> Pipeline<'s> {
             ("operations_known", operations.known as i64),
             ("operations_other", operations.other as i64),
             ("operations_evicted", operations.evicted as i64),
+            ("requests_value_unknown", self.observer.values_unknown() as i64),
             ("events_unknown", self.probes.unknown_events() as i64),
         ]);
         counters.extend(self.outlet.spool_counters(self.at().day_us));

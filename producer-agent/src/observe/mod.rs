@@ -114,6 +114,7 @@ impl Observer {
                 sums: Summaries::new(cells),
                 clock,
                 hot: Vec::new(),
+                values_unknown: 0,
             },
             failed: Failed::default(),
             shares: Shares::default(),
@@ -148,6 +149,11 @@ impl Observer {
     /// How many operations are known, and how many had no room.
     pub fn operations(&self) -> OperationCounts {
         self.shared.operations.counts()
+    }
+
+    /// Exchanges whose records have a value that is `unknown`.
+    pub fn values_unknown(&self) -> u64 {
+        self.shared.values_unknown
     }
 
     /// Takes one event.

@@ -20,6 +20,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Connections whose exchanges are to be added up from now on.
     pub hot: Vec<SocketKey>,
+    /// Exchanges of whose record a value is `unknown`, since it stands in a table whose beginning was not seen.
+    pub values_unknown: u64,
 }
 
 /// Feeds the parser of a connection; what it finds goes out.
@@ -39,6 +41,7 @@ pub fn feed(
         Event::Loss(loss) if is_missing_request(loss.reason) => {
             out(Output::RequestsDropped(loss.reason.as_str(), loss.count));
         }
+        Event::Loss(loss) if loss.reason == LossReason::ValueUnknown => shared.values_unknown += loss.count,
         Event::Loss(_) => {}
     });
 }
@@ -94,7 +97,7 @@ fn record(
     shared: &mut Shared,
     out: &mut impl FnMut(Output<'_>),
 ) {
-    let Shared { options, operations, sums, clock, hot } = shared;
+    let Shared { options, operations, sums, clock, hot, .. } = shared;
     let started_ns = exchange.request_started_ns;
     let ended_ns = exchange.response_ended_ns.filter(|_| exchange.failure.is_none()).unwrap_or(exchange.completed_ns);
     let since_start = |at_ns: u64| at_ns.saturating_sub(started_ns) as i64;

@@ -2,6 +2,7 @@
 //! Events in, records out, without a kernel.
 
 use headwater_probe_loader::types::{flag, interest, kind};
+use headwater_protocols::{Loss, LossReason};
 use headwater_schemas::records::{FlowState, Side};
 
 use super::*;
@@ -288,6 +289,19 @@ fn a_call_whose_bytes_have_no_place_counts_as_a_missing_request() {
     bench.event(Event::Open(socket(role::CLIENT, 7, 0, 0)));
     bench.event(Event::Data(data(role::CLIENT, direction::SEND, 1, 0, 0), &[]));
     assert_eq!(bench.seen, vec![Seen::RequestsDropped("ambiguous")]);
+}
+
+#[test]
+fn a_record_with_a_value_that_is_unknown_is_counted_and_not_dropped() {
+    let mut bench = Bench::new(Paths::Templated, 10);
+    bench.event(Event::Open(socket(role::CLIENT, 7, 0, 0)));
+    let Bench { observer: Observer { connections, shared, .. }, seen } = &mut bench;
+    for connection in connections.values_mut() {
+        request::feed(connection, shared, &mut |output| seen.push(owned(output)), |_, sink| {
+            sink(headwater_protocols::Event::Loss(Loss { reason: LossReason::ValueUnknown, count: 2 }));
+        });
+    }
+    assert_eq!((bench.observer.values_unknown(), bench.seen), (2, vec![]));
 }
 
 #[test]
