@@ -92,6 +92,7 @@ impl Raw {
                     completed_at_us: from_us + i * (1_000_000 / count),
                     status: if i == 0 { 500 } else { 200 },
                     error: i == 0,
+                    code: "",
                     failure: None,
                     weight: 1,
                     sums: None,

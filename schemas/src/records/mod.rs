@@ -29,7 +29,7 @@ pub use flow::{Flow, FlowState};
 pub use identity::Identity;
 pub use latency::{Latency, latency_key};
 pub use partial::{Missing, Partial, PartitionClosed};
-pub use request::{CLIENT_LEFT, Kind, Outcome, Request, Side, Sums, status_class};
+pub use request::{CLIENT_LEFT, Kind, Outcome, Request, Side, Sums};
 pub use watermark::{Dropped, Watermark};
 pub use workload::{ADDRESS, UNKNOWN, Workload, push_key};
 

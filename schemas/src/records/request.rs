@@ -152,22 +152,48 @@ impl Request<'_> {
     pub fn has_latency(&self) -> bool {
         self.kind != Kind::Wait
     }
-}
 
-/// The class of a status: `2xx` and the like; without a status that of the outcome, and `none` for a request without response.
-pub fn status_class(status: i32, outcome: Outcome) -> &'static str {
-    match status {
-        100..=199 => "1xx",
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        500..=599 => "5xx",
-        0 => match outcome {
+    /// The class of the status: `2xx` and the like. Where the protocol has a code of its own or no status, that of the outcome: a call of
+    /// gRPC fails with the status 200. `none` for a request without response.
+    pub fn status_class(&self) -> &'static str {
+        match self.status {
+            0 => {}
+            _ if !self.code.is_empty() => {}
+            100..=199 => return "1xx",
+            200..=299 => return "2xx",
+            300..=399 => return "3xx",
+            400..=499 => return "4xx",
+            500..=599 => return "5xx",
+            _ => return "other",
+        }
+        match self.outcome {
             Outcome::Ok => "ok",
             Outcome::ClientError => "client_error",
             Outcome::ServerError => "server_error",
             Outcome::Unanswered | Outcome::Unknown => "none",
-        },
-        _ => "other",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn a_code_of_its_own_says_more_than_the_status_that_carries_it() {
+        for (status, code, outcome, class) in [
+            (200, "", Outcome::Ok, "2xx"),
+            (404, "", Outcome::ClientError, "4xx"),
+            (200, "OK", Outcome::Ok, "ok"),
+            (200, "UNAVAILABLE", Outcome::ServerError, "server_error"),
+            (200, "NOT_FOUND", Outcome::ClientError, "client_error"),
+            (0, "WRONGTYPE", Outcome::ClientError, "client_error"),
+            (0, "", Outcome::Ok, "ok"),
+            (0, "REFUSED_STREAM", Outcome::Unanswered, "none"),
+        ] {
+            let request = Request { status, code, outcome, ..samples::request() };
+            assert_eq!(request.status_class(), class, "{status} {code}");
+        }
     }
 }

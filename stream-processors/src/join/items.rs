@@ -4,7 +4,7 @@
 
 use headwater_schemas::Histogram;
 use headwater_schemas::ids::{ConnectionId, StreamPosition};
-use headwater_schemas::records::{Flow, FlowState, Request, Side, Sums, status_class};
+use headwater_schemas::records::{Flow, FlowState, Request, Side, Sums};
 
 use super::ranges::Range;
 use super::symbols::{Symbol, Symbols};
@@ -259,7 +259,7 @@ impl RequestItem {
             remote_address: symbols.intern(request.remote_address),
             protocol: symbols.intern(request.protocol),
             operation: symbols.intern(if request.operation.is_empty() { "unknown" } else { request.operation }),
-            status_class: symbols.intern(status_class(request.status, request.outcome)),
+            status_class: symbols.intern(request.status_class()),
             workload: symbols.intern_workload([
                 request.cluster,
                 request.namespace,

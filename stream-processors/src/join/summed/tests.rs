@@ -85,6 +85,7 @@ impl Bench {
             kind: Default::default(),
             operation,
             status,
+            code: "",
             error: status >= 500,
             request_bytes: REQUEST_BYTES,
             response_bytes: RESPONSE_BYTES,
