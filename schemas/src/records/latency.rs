@@ -21,7 +21,7 @@ pub struct Latency {
     /// Method and templated path, of bounded number; `{other}` past the bound.
     pub operation: String,
     /// `2xx` and the like; `ok` and the like where the protocol has no status, `none` without response: see
-    /// [`status_class`](super::status_class).
+    /// [`Request::status_class`](super::Request::status_class).
     pub status_class: String,
     /// Requests that were completed in the window.
     pub requests: i64,
