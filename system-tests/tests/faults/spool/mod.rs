@@ -93,18 +93,22 @@ fn check_each(outcomes: &[Outcome], lab: &Lab, stopped_us: &RangeInclusive<i64>)
     let seen = topics::requests(&lab.settings).unwrap();
     let mut by_name: HashMap<(&str, Side), usize> = HashMap::new();
     seen.iter().for_each(|request| *by_name.entry((&request.path, request.side)).or_default() += 1);
-    let (mut right, mut missing, mut doubled) = (0, 0, Vec::new());
+    let (mut right, mut missing, mut doubled) = (0, Vec::new(), Vec::new());
     for outcome in outcomes {
         for side in [Side::Client, Side::Server] {
             match by_name.remove(&(outcome.path.as_str(), side)) {
-                None => missing += 1,
+                None => missing.push((side, outcome)),
                 Some(1) => right += 1,
                 Some(_) => doubled.push(outcome),
             }
         }
     }
-    println!("{right} right, {missing} missing, {} doubled", doubled.len());
-    assert_eq!((missing, by_name.len()), (0, 0), "{by_name:?} were never sent");
+    println!("{right} right, {} missing, {} doubled", missing.len(), doubled.len());
+    if !missing.is_empty() {
+        missing.iter().take(5).for_each(|missing| println!("  missing {missing:?}"));
+        topics::agents(&lab.settings).unwrap().iter().for_each(|agent| println!("  {agent:?}"));
+    }
+    assert_eq!((missing.len(), by_name.len()), (0, 0), "{by_name:?} were never sent");
     assert!(doubled.iter().all(|outcome| stopped_us.contains(&outcome.received_at_us)), "{stopped_us:?}: {doubled:?}");
 }
 
