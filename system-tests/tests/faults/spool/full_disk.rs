@@ -38,6 +38,7 @@ fn what_a_full_disk_below_the_spool_does_not_take_is_counted_and_the_rest_arrive
     lab.own_stack().kafka().restart().unwrap();
     wait_for("an empty spool", || Ok(value(metrics, "headwater_agent_spool_bytes") == Some(0))).unwrap();
     outcomes.extend(begin(&lab, address, "after", 3, FEW, 0).finish().unwrap());
+    wait_until_captured(metrics, 2 * outcomes.len() as u64);
     stop(&mut agent).unwrap();
 
     let mut by_name: HashMap<(String, Side), usize> = HashMap::new();

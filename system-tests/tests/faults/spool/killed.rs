@@ -52,6 +52,7 @@ fn what_is_captured_while_kafka_is_away_outlives_the_agent_and_arrives_in_its_or
     lab.own_stack().kafka().restart().unwrap();
     wait_for("an empty spool", || Ok(value(metrics, "headwater_agent_spool_bytes") == Some(0))).unwrap();
     outcomes.extend(begin("back", 4, FEW).finish().unwrap());
+    wait_until_captured(metrics, 4 * FEW);
     stop(&mut agent).unwrap();
     let left: Vec<_> = files(&spool);
     assert!(left.is_empty(), "{left:?} are left in an empty spool");
@@ -81,6 +82,7 @@ fn an_agent_that_stops_while_kafka_is_away_leaves_its_last_watermark_in_the_spoo
     wait_for("the agent's heartbeat", || Ok(topics::agents(&lab.settings).is_ok_and(|all| !all.is_empty()))).unwrap();
     let stopped_us = stop_kafka(&lab);
     let mut outcomes = load("first", 1);
+    wait_until_captured(port.address(), 2 * FEW);
     stop(&mut agent).unwrap();
     assert!(agent.log_text().contains("wait in the spool for the next start"), "{}", agent.log_text());
     assert!(!files(&spool).is_empty());
@@ -90,6 +92,7 @@ fn an_agent_that_stops_while_kafka_is_away_leaves_its_last_watermark_in_the_spoo
     wait_for("an empty spool", || Ok(agent.log_text().contains("Kafka is reached") && files(&spool).is_empty()))
         .unwrap();
     outcomes.extend(load("second", 2));
+    wait_until_captured(port.address(), 2 * FEW);
     stop(&mut agent).unwrap();
     check_each(&outcomes, &lab, &stopped_us);
     check_order(&lab, 2);

@@ -53,13 +53,18 @@ fn spawn(lab: &Lab, name: &str, spool: &Path, metrics: SocketAddr, more: &[&str]
     Launch::new(name, command, lab.folder.path().join(format!("{name}.log"))).spawn().unwrap()
 }
 
+/// Waits until the agent has seen the end of so many requests. Where one has chunks, its connection's end is its own, which may come after the
+/// client's program has ended; an agent that is stopped before counts it as unfinished.
+fn wait_until_captured(metrics: SocketAddr, captured: u64) {
+    let all = || value(metrics, "headwater_agent_captured_total{record=\"requests\"}");
+    wait_for("all requests", || Ok(all() >= Some(captured))).unwrap();
+}
+
 /// Waits until so many requests are captured, and all of them are on the disk.
 fn wait_until_spooled(metrics: SocketAddr, spool: &Path, captured: u64) {
-    wait_for("all requests and a disk in use", || {
-        let all = value(metrics, "headwater_agent_captured_total{record=\"requests\"}");
-        Ok(all >= Some(captured) && value(metrics, "headwater_agent_spool_bytes") > Some(100_000))
-    })
-    .unwrap();
+    wait_until_captured(metrics, captured);
+    let on_disk = || value(metrics, "headwater_agent_spool_bytes");
+    wait_for("a disk in use", || Ok(on_disk() > Some(100_000))).unwrap();
     // The next watermark is written behind all that was captured before.
     let before = bytes(spool);
     wait_for("another watermark on the disk", || Ok(bytes(spool) > before)).unwrap();

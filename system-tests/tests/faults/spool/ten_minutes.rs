@@ -44,6 +44,7 @@ fn what_is_captured_while_kafka_is_away_for_ten_minutes_arrives_once_and_in_its_
     println!("empty {} ms after Kafka was back", (time_of_day_us().unwrap() - restarted_us) / 1000);
     client.stop().unwrap();
     let outcomes = client.finish().unwrap();
+    wait_until_captured(metrics, 2 * outcomes.len() as u64);
     stop(&mut agent).unwrap();
 
     check_each(&outcomes, &lab, &stopped_us);
