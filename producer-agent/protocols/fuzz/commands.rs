@@ -2,7 +2,9 @@
 //! requires that each exchange that comes out is one that was made, in order; and all of them where all was captured. The fuzz target and a
 //! test on the stable toolchain share it.
 
-use headwater_protocols::{CloseReason, Direction, Event, Options, Parser, Position, Segment, Side};
+use headwater_protocols::{CloseReason, Direction, Event, Options, Parser, Side};
+
+use crate::calls::Calls;
 
 /// A command, a reply, and the operation with its code.
 const TURNS: [(&str, &str, &str); 9] = [
@@ -59,8 +61,7 @@ pub fn run(input: &[u8]) -> u64 {
 
 struct Wire {
     parser: Parser,
-    positions: [u64; 2],
-    now_ns: u64,
+    calls: Calls,
     hides: bool,
     seen: Vec<(u64, String)>,
     lost: u64,
@@ -69,7 +70,7 @@ struct Wire {
 impl Wire {
     fn new(side: Side, hides: bool) -> Wire {
         let parser = Parser::new(side, &Options::default());
-        Wire { parser, positions: [0; 2], now_ns: 0, hides, seen: Vec::new(), lost: 0 }
+        Wire { parser, calls: Calls::from(0, 0), hides, seen: Vec::new(), lost: 0 }
     }
 
     fn say(&mut self, direction: Direction, mut bytes: &[u8], cuts: &mut impl Iterator<Item = u8>) {
@@ -80,15 +81,7 @@ impl Wire {
             };
             let (piece, rest) = bytes.split_at(longest.min(bytes.len()));
             let hidden = if self.hides { usize::from(cuts.next().unwrap_or_default() % 32) } else { 0 };
-            self.now_ns += 1;
-            let segment = Segment {
-                position: Position(self.positions[direction as usize]),
-                length: piece.len() as u64,
-                captured: &piece[..piece.len().saturating_sub(hidden)],
-                at_ns: self.now_ns,
-                other_position: Position(self.positions[direction.opposite() as usize]),
-            };
-            self.positions[direction as usize] += piece.len() as u64;
+            let segment = self.calls.moved(direction, piece, piece.len().saturating_sub(hidden));
             let Wire { parser, seen, lost, .. } = self;
             parser.segment(direction, &segment, &mut |event| take(&event, seen, lost));
             bytes = rest;
@@ -96,8 +89,8 @@ impl Wire {
     }
 
     fn close(&mut self) {
-        let Wire { parser, seen, lost, .. } = self;
-        parser.close(self.now_ns, CloseReason::Finished { by: Side::Client }, &mut |event| take(&event, seen, lost));
+        let Wire { parser, seen, lost, calls, .. } = self;
+        parser.close(calls.now_ns, CloseReason::Finished { by: Side::Client }, &mut |event| take(&event, seen, lost));
     }
 }
 

@@ -3,12 +3,13 @@
 
 use headwater_protocols::http2::{Http2, Options};
 use headwater_protocols::{
-    CloseReason, Connection, Direction, Event, Follow, OrderOptions, Outcome, Position, Recognition, Segment, Side,
+    CloseReason, Connection, Direction, Event, Follow, OrderOptions, Outcome, Recognition, Side,
 };
 
+use crate::calls::Calls;
+
 /// Small bounds, so that short inputs reach them.
-const OPTIONS: Options =
-    Options { streams_max: 4, block_bytes_max: 100, table_bytes_max: 200, path_bytes_max: 20, head_bytes: 100 };
+const OPTIONS: Options = Options { streams_max: 4, block_bytes_max: 100, table_bytes_max: 200, path_bytes_max: 20 };
 const ORDER: OrderOptions = OrderOptions { early_segments_max: 3, early_bytes_max: 200 };
 /// Four streams and the room for more of them, two tables of entries and values, two blocks, and what is held in `ORDER`.
 const HEAP_BYTES_MAX: usize = 8 * 1024;
@@ -36,10 +37,10 @@ const BLOCKS: [&[u8]; 12] = [
 pub fn run(input: &[u8]) -> u64 {
     let Some((settings, mut rest)) = input.split_first() else { return 0 };
     let side = if settings & 1 == 0 { Side::Client } else { Side::Server };
+    let first = [0, 0, 5_000, u64::MAX - 3_000][usize::from(settings >> 1 & 3)];
     let mut run = Run {
         connection: Connection::new(side, ORDER, Http2::new(OPTIONS)),
-        positions: [[0, 0, 5_000, u64::MAX - 3_000][usize::from(settings >> 1 & 3)]; 2],
-        now_ns: 0,
+        calls: Calls::from(first, first),
         exchanges: 0,
         events: 0,
     };
@@ -71,8 +72,7 @@ pub fn run(input: &[u8]) -> u64 {
             26 => bytes.to_vec(),
             28..=30 => frame(8, 0, id, b"\0\0\x01\0"),
             _ => {
-                let missing = &mut run.positions[direction as usize];
-                *missing = missing.saturating_add(u64::from(more));
+                run.calls.missed(direction, u64::from(more));
                 continue;
             }
         };
@@ -83,32 +83,20 @@ pub fn run(input: &[u8]) -> u64 {
 
 struct Run {
     connection: Connection<Http2>,
-    positions: [u64; 2],
-    now_ns: u64,
+    calls: Calls,
     exchanges: u64,
     events: u64,
 }
 
 impl Run {
     fn say(&mut self, direction: Direction, bytes: &[u8], captured: usize) {
-        self.now_ns += 10;
-        let position = &mut self.positions[direction as usize];
-        let start = Position(*position);
-        *position = position.saturating_add(bytes.len() as u64);
-        let segment = Segment {
-            position: start,
-            length: bytes.len() as u64,
-            captured: &bytes[..captured.min(bytes.len())],
-            at_ns: self.now_ns,
-            other_position: Position(self.positions[direction.opposite() as usize]),
-        };
+        let segment = self.calls.moved(direction, bytes, captured);
         let was_recognised = self.connection.recognition() == Recognition::Recognised;
-        let Self { connection, now_ns, exchanges, events, .. } = self;
-        connection.segment(direction, &segment, &mut |event| check(event, *now_ns, exchanges, events));
+        let Self { connection, calls, exchanges, events } = self;
+        connection.segment(direction, &segment, &mut |event| check(event, calls.now_ns, exchanges, events));
         assert!(!was_recognised || connection.recognition() == Recognition::Recognised);
         let heap_bytes = connection.heap_bytes();
         assert!(heap_bytes <= HEAP_BYTES_MAX, "{heap_bytes} bytes are allocated");
-        connection.interest(direction);
     }
 
     fn end(mut self, settings: u8) -> u64 {
@@ -116,11 +104,11 @@ impl Run {
         let ways =
             [CloseReason::Finished { by }, CloseReason::Reset { by }, CloseReason::TimedOut, CloseReason::Unobserved];
         let how = ways[usize::from(settings >> 6)];
-        let Self { connection, now_ns, exchanges, events, .. } = &mut self;
-        connection.close(*now_ns, how, &mut |event| check(event, *now_ns, exchanges, events));
+        let Self { connection, calls, exchanges, events } = &mut self;
+        connection.close(calls.now_ns, how, &mut |event| check(event, calls.now_ns, exchanges, events));
         assert!(connection.is_idle() && connection.heap_bytes() == 0, "something is left after the close");
         let before = *events;
-        connection.close(*now_ns, how, &mut |event| check(event, *now_ns, exchanges, events));
+        connection.close(calls.now_ns, how, &mut |event| check(event, calls.now_ns, exchanges, events));
         assert_eq!(before, *events, "the second close emitted something");
         self.exchanges
     }

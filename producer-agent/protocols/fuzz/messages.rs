@@ -7,13 +7,7 @@ use headwater_protocols::{
 };
 
 /// Small bounds, so that short inputs reach them.
-const OPTIONS: Options = Options {
-    pending_messages_max: 12,
-    pending_bytes_max: 400,
-    statements_max: 3,
-    request_head_bytes: 300,
-    response_head_bytes: 300,
-};
+const OPTIONS: Options = Options { pending_messages_max: 12, pending_bytes_max: 400, statements_max: 3 };
 
 const ASKED: [&[u8]; 17] = [
     b"\0\0\0\x12\0\x03\0\0user\0bob\0\0",

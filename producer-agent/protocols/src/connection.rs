@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 
 use crate::early::Early;
-use crate::protocol::{Interest, Protocol};
+use crate::protocol::Protocol;
 use crate::{CloseReason, Direction, Position, Recognition, Segment, Side, Sink};
 
 /// The bounds of what waits for its turn.
@@ -59,9 +59,6 @@ pub trait Follow: Debug {
     /// Ends the connection: what is still open leaves as failed exchanges or as losses. Closing twice is harmless.
     fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>);
 
-    /// What would be of use next in this direction. More does no harm.
-    fn interest(&self, direction: Direction) -> Interest;
-
     /// Nothing is open or buffered: dropping the connection now would lose nothing.
     fn is_idle(&self) -> bool;
 
@@ -105,7 +102,7 @@ impl<P: Protocol + Debug> Follow for Connection<P> {
     }
 
     fn unseen(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
-        let is_missing = |protocol: &P| protocol.position(direction).is_none_or(|position| position < to);
+        let is_missing = |protocol: &P| protocol.at()[direction].position.is_none_or(|position| position < to);
         if self.recognition() == Recognition::Foreign || !is_missing(&self.protocol) {
             return;
         }
@@ -119,7 +116,9 @@ impl<P: Protocol + Debug> Follow for Connection<P> {
         if self.recognition() != Recognition::Recognised {
             return;
         }
-        let resumed = self.protocol.resumed(request, response);
+        let mut resumed = self.protocol.resumed();
+        resumed.at_mut().request.position = Some(request);
+        resumed.at_mut().response.position = Some(response);
         if !self.is_idle() {
             self.close(self.now_ns, CloseReason::Unobserved, sink);
         }
@@ -143,13 +142,6 @@ impl<P: Protocol + Debug> Follow for Connection<P> {
 
     fn recognition(&self) -> Recognition {
         self.protocol.recognition()
-    }
-
-    fn interest(&self, direction: Direction) -> Interest {
-        match self.recognition() {
-            Recognition::Foreign => Interest::Off,
-            _ => self.protocol.interest(direction),
-        }
     }
 
     fn is_idle(&self) -> bool {

@@ -8,7 +8,7 @@
 //! bound, set in the options of the protocol.
 //!
 //! A protocol is a folder that implements [`Protocol`], and one line in `choice.rs`, which finds out by first bytes what a connection
-//! speaks. What all of them share stands beside and knows none of them: the input in `segment.rs`, the order of the segments in `order.rs`, the rest of a segment in `cursor.rs`, heads in
+//! speaks. What all of them share stands beside and knows none of them: the input in `segment.rs`, the order of the segments in `order.rs`, the two directions in `stream.rs`, the rest of a segment in `cursor.rs`, heads in
 //! pieces in `partial.rs`, losses that are held back in `losses.rs`, the output in `exchange.rs`, the names of operations in
 //! [`operation`].
 
@@ -37,8 +37,9 @@ pub use choice::{Opening, Verdict};
 pub use connection::{Connection, Follow, Options as OrderOptions};
 pub use cursor::Cursor;
 pub use exchange::{Code, Event, Exchange, Failure, Kind, Loss, LossReason, Messages, Outcome, Sink};
-pub use protocol::{Interest, Protocol};
+pub use protocol::Protocol;
 pub use segment::{CloseReason, Direction, Position, Segment, Side};
+pub use stream::{Both, Mark, Reach};
 
 /// The bounds of every protocol's parser.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -207,14 +208,6 @@ impl Parser {
         match &self.state {
             State::Waiting(waiting) => waiting.heap_bytes(),
             _ => self.followed().map_or(0, Follow::heap_bytes),
-        }
-    }
-
-    /// What would be of use next in this direction. More does no harm.
-    pub fn interest(&self, direction: Direction) -> Interest {
-        match &self.state {
-            State::Waiting(_) => Interest::Heads(choice::OPENING_BYTES_MAX as u32),
-            _ => self.followed().map_or(Interest::Off, |followed| followed.interest(direction)),
         }
     }
 

@@ -121,24 +121,28 @@ impl<P: Protocol + Debug> Connection<P> {
         }
         let other = self.position(direction.opposite()).unwrap_or(Position::START);
         cursor.other_position = cursor.other_position.min(other);
+        let (end, at_ns) = (cursor.end, cursor.at_ns);
         self.protocol.read(direction, cursor, sink);
+        self.protocol.at_mut()[direction].read_to(end, at_ns);
     }
 
     /// The bytes up to `to` will not be seen.
     pub(crate) fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
-        match self.protocol.position(direction) {
-            None => self.protocol.begin(direction, to),
-            Some(_) => self.protocol.gap(direction, to, sink),
+        if self.position(direction).is_none() {
+            return self.locate_once(direction, to);
         }
+        self.protocol.gap(direction, to, sink);
+        self.protocol.at_mut()[direction].miss_to(to);
     }
 
     fn locate_once(&mut self, direction: Direction, position: Position) {
-        if self.protocol.position(direction).is_none() {
+        if self.position(direction).is_none() {
+            self.protocol.at_mut()[direction].position = Some(position);
             self.protocol.begin(direction, position);
         }
     }
 
     fn position(&self, direction: Direction) -> Option<Position> {
-        self.protocol.position(direction)
+        self.protocol.at()[direction].position
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
+use crate::stream::{Both, Reach};
 use crate::{CloseReason, Direction, Options, Position, Recognition, Side, Sink};
 
 /// The state of one protocol on one connection: one folder of this crate.
@@ -24,15 +25,17 @@ pub trait Protocol {
 
     fn recognition(&self) -> Recognition;
 
-    /// Up to where a direction has been read, or given up as missing; None before [`begin`](Self::begin).
-    fn position(&self, direction: Direction) -> Option<Position>;
+    /// How far each direction has been read, which the protocol has but does not change.
+    fn at(&self) -> &Both<Reach>;
+
+    fn at_mut(&mut self) -> &mut Both<Reach>;
 
     /// The first that is heard of a direction is that it stands here. Only at [`Position::START`] is it certain what comes next.
     fn begin(&mut self, direction: Direction, position: Position);
 
     /// The same connection, recognised, at a place where the next exchange begins: what was before has been told of elsewhere.
     #[must_use]
-    fn resumed(&self, request: Position, response: Position) -> Self;
+    fn resumed(&self) -> Self;
 
     /// The time of what was fed last. It never decreases.
     fn set_time(&mut self, now_ns: u64);
@@ -40,7 +43,7 @@ pub trait Protocol {
     /// Reads bytes that follow those before without a gap, to the end of the cursor.
     fn read(&mut self, direction: Direction, cursor: Cursor<'_>, sink: &mut Sink<'_>);
 
-    /// The bytes up to `to` will not be seen.
+    /// The bytes from where it stands up to `to` will not be seen.
     fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>);
 
     /// No bytes follow in this direction, and all of them were seen. `by` is the side that ended its own stream first.
@@ -54,18 +57,4 @@ pub trait Protocol {
 
     /// What is allocated for it.
     fn heap_bytes(&self) -> usize;
-
-    /// What would be of use next in this direction.
-    fn interest(&self, direction: Direction) -> Interest;
-}
-
-/// What a protocol wants to see of the bytes to come in one direction. More than that does no harm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// The first bytes of each call, so many.
-    Heads(u32),
-    /// Nothing before this position.
-    SkipTo(Position),
-    /// Nothing any more.
-    Off,
 }

@@ -1,5 +1,9 @@
 //! Which protocol is followed, by the first bytes of a connection or of its segments.
 
+#[path = "shared/calls.rs"]
+mod calls;
+
+use calls::Calls;
 use headwater_protocols::{CloseReason, Direction, Event, Options, Parser, Position, Recognition, Segment, Side};
 
 const PING: &str = "*1\r\n$4\r\nPING\r\n";
@@ -10,45 +14,36 @@ struct Wire {
     parser: Parser,
     seen: Vec<String>,
     lost: u64,
-    positions: [u64; 2],
-    now_ns: u64,
+    calls: Calls,
 }
 
 impl Wire {
-    fn at(positions: [u64; 2]) -> Wire {
+    fn at([request, response]: [u64; 2]) -> Wire {
         let parser = Parser::new(Side::Server, &Options::default());
-        Wire { parser, seen: Vec::new(), lost: 0, positions, now_ns: 0 }
+        let calls = Calls { step_ns: 2_000_000_000, ..Calls::from(request, response) };
+        Wire { parser, seen: Vec::new(), lost: 0, calls }
     }
 
     fn request(&mut self, bytes: impl AsRef<[u8]>) -> &mut Wire {
-        let other = self.positions[1];
+        let other = self.calls.at.response.0;
         self.say(Direction::Request, bytes.as_ref(), other)
     }
 
     fn response(&mut self, bytes: impl AsRef<[u8]>) -> &mut Wire {
-        let other = self.positions[0];
+        let other = self.calls.at.request.0;
         self.say(Direction::Response, bytes.as_ref(), other)
     }
 
     fn say(&mut self, direction: Direction, bytes: &[u8], other: u64) -> &mut Wire {
-        self.now_ns += 2_000_000_000;
-        let position = &mut self.positions[direction as usize];
-        let segment = Segment {
-            position: Position(*position),
-            length: bytes.len() as u64,
-            captured: bytes,
-            at_ns: self.now_ns,
-            other_position: Position(other),
-        };
-        *position += bytes.len() as u64;
+        let segment = Segment { other_position: Position(other), ..self.calls.moved(direction, bytes, usize::MAX) };
         let Wire { parser, seen, lost, .. } = self;
         parser.segment(direction, &segment, &mut |event| take(event, seen, lost));
         self
     }
 
     fn close(&mut self) -> &mut Wire {
-        let Wire { parser, seen, lost, now_ns, .. } = self;
-        parser.close(*now_ns, CloseReason::Finished { by: Side::Client }, &mut |event| take(event, seen, lost));
+        let Wire { parser, seen, lost, calls } = self;
+        parser.close(calls.now_ns, CloseReason::Finished { by: Side::Client }, &mut |event| take(event, seen, lost));
         assert!(parser.is_idle());
         assert_eq!(parser.heap_bytes(), 0);
         self

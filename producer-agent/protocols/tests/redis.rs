@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "shared/calls.rs"]
+mod calls;
 #[path = "../fuzz/commands.rs"]
 mod commands;
 
 use std::collections::BTreeMap;
 
+use calls::Calls;
 use headwater_protocols::redis::{Options, Redis};
 use headwater_protocols::{
-    CloseReason, Connection, Direction, Event, Failure, Follow, Interest, Kind, OrderOptions, Outcome, Position,
-    Recognition, Segment, Side,
+    CloseReason, Connection, Direction, Event, Failure, Follow, Kind, OrderOptions, Outcome, Recognition, Side,
 };
 use headwater_testing::Random;
 
@@ -23,10 +25,7 @@ struct Wire {
     times_ns: Vec<(u64, u64)>,
     kinds: Vec<Kind>,
     losses: BTreeMap<&'static str, u64>,
-    positions: [u64; 2],
-    now_ns: u64,
-    /// From one call to the next.
-    step_ns: u64,
+    calls: Calls,
 }
 
 impl Wire {
@@ -37,9 +36,7 @@ impl Wire {
             times_ns: Vec::new(),
             kinds: Vec::new(),
             losses: BTreeMap::new(),
-            positions: [0; 2],
-            now_ns: 0,
-            step_ns: 10,
+            calls: Calls::from(0, 0),
         }
     }
 
@@ -49,11 +46,15 @@ impl Wire {
 
     /// Of a connection that falls silent between its calls.
     fn in_the_middle() -> Wire {
-        Wire { step_ns: 2_000_000_000, ..Wire::in_the_middle_of_much() }
+        Wire::silent_between(5_000, 9_000)
+    }
+
+    fn silent_between(request: u64, response: u64) -> Wire {
+        Wire { calls: Calls { step_ns: 2_000_000_000, ..Calls::from(request, response) }, ..Wire::started() }
     }
 
     fn in_the_middle_of_much() -> Wire {
-        Wire { positions: [5_000, 9_000], ..Wire::started() }
+        Wire { calls: Calls::from(5_000, 9_000), ..Wire::started() }
     }
 
     fn request(&mut self, bytes: impl AsRef<[u8]>) -> &mut Wire {
@@ -65,30 +66,20 @@ impl Wire {
     }
 
     fn miss(&mut self, direction: Direction, bytes: impl AsRef<[u8]>) -> &mut Wire {
-        self.now_ns += self.step_ns;
-        self.positions[direction as usize] += bytes.as_ref().len() as u64;
+        self.calls.missed(direction, bytes.as_ref().len() as u64);
         self
     }
 
     fn say(&mut self, direction: Direction, bytes: &[u8], captured: usize) -> &mut Wire {
-        self.now_ns += self.step_ns;
-        let segment = Segment {
-            position: Position(self.positions[direction as usize]),
-            length: bytes.len() as u64,
-            captured: &bytes[..captured.min(bytes.len())],
-            at_ns: self.now_ns,
-            other_position: Position(self.positions[direction.opposite() as usize]),
-        };
-        self.positions[direction as usize] += bytes.len() as u64;
+        let segment = self.calls.moved(direction, bytes, captured);
         let Wire { connection, seen, times_ns, kinds, losses, .. } = self;
         connection.segment(direction, &segment, &mut |event| take(event, seen, (times_ns, kinds), losses));
         self
     }
 
     fn close(&mut self, how: CloseReason) -> &mut Wire {
-        self.now_ns += self.step_ns;
-        let Wire { connection, seen, times_ns, kinds, losses, now_ns, .. } = self;
-        connection.close(*now_ns, how, &mut |event| take(event, seen, (times_ns, kinds), losses));
+        let Wire { connection, seen, times_ns, kinds, losses, calls } = self;
+        connection.close(calls.now_ns + calls.step_ns, how, &mut |event| take(event, seen, (times_ns, kinds), losses));
         self
     }
 
@@ -215,7 +206,6 @@ fn values_need_not_be_captured() {
     let mut wire = Wire::started();
     let set = command(&["SET", "k", &large]);
     wire.say(Direction::Request, set.as_bytes()[..4_000].as_ref(), 40);
-    assert!(matches!(wire.connection.interest(Direction::Request), Interest::SkipTo(_)));
     wire.say(Direction::Request, set.as_bytes()[4_000..].as_ref(), 0).response("+OK\r\n");
     wire.request(command(&["GET", "k"]));
     wire.say(Direction::Response, format!("$5000\r\n{large}\r\n").as_bytes(), 7);
@@ -228,7 +218,7 @@ fn values_need_not_be_captured() {
 fn what_is_missing_is_counted_and_the_next_turn_is_followed() {
     let get = command(&["GET", "k"]);
     for direction in [Direction::Request, Direction::Response] {
-        let mut wire = Wire { step_ns: 2_000_000_000, ..Wire::started() };
+        let mut wire = Wire::silent_between(0, 0);
         wire.request(&get).response("$1\r\na\r\n");
         let (asked, answered) = (get.as_str(), "$1\r\nb\r\n");
         match direction {
@@ -264,7 +254,7 @@ fn what_is_open_at_the_end() {
 
 #[test]
 fn more_commands_than_the_bound_are_counted_and_the_rest_is_followed() {
-    let mut wire = Wire::new(Options { pending_exchanges_max: 2, ..Options::default() });
+    let mut wire = Wire::new(Options { pending_exchanges_max: 2 });
     wire.request(command(&["GET", "k"]).repeat(5)).response("_\r\n".repeat(5));
     wire.request(command(&["PING"])).response("+PONG\r\n");
     wire.expect(&["GET Ok", "GET Ok", "PING Ok"], &[("too_many_pipelined", 3)]);

@@ -2,6 +2,8 @@
 
 #![no_main]
 
+#[path = "../../tests/shared/calls.rs"]
+mod calls;
 #[path = "../frames.rs"]
 mod frames;
 

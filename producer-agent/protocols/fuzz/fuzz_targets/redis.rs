@@ -3,6 +3,8 @@
 
 #![no_main]
 
+#[path = "../../tests/shared/calls.rs"]
+mod calls;
 #[path = "../commands.rs"]
 mod commands;
 #[path = "../harness.rs"]

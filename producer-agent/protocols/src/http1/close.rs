@@ -9,7 +9,7 @@ use crate::{CloseReason, Direction, Failure, LossReason, Side, Sink};
 impl Http1 {
     /// What is still open leaves as failed exchanges or as losses. `server_ended`: the end of the server's stream was seen.
     pub(super) fn end(&mut self, how: CloseReason, server_ended: bool, sink: &mut Sink<'_>) {
-        let request_cut_off = matches!(self.request.state, RequestState::Head(_) | RequestState::Body(_));
+        let request_cut_off = matches!(self.request, RequestState::Head(_) | RequestState::Body(_));
         self.cut_partial_request(sink);
         self.cut_partial_response();
         self.close_unconfirmed(how, sink);
@@ -46,11 +46,11 @@ impl Http1 {
     ) {
         let begun = pending.answer.is_some();
         let is_final = pending.answer.as_ref().is_some_and(|answer| answer.status.is_some())
-            || matches!(self.response.state, ResponseState::Head(_));
+            || matches!(self.response, ResponseState::Head(_));
         let complete = pending.answer_is_complete()
             || (begun
                 && matches!(how, CloseReason::Finished { .. })
-                && match self.response.state {
+                && match self.response {
                     ResponseState::UntilTurn => true,
                     ResponseState::UntilClose => server_ended,
                     _ => false,
@@ -72,14 +72,14 @@ impl Http1 {
             CloseReason::Finished { .. } if request_cut_off => Some(Failure::RequestIncomplete),
             CloseReason::Finished { .. } => Some(Failure::NoResponse),
         };
-        let request_cut = pending.end.is_none() && self.request.tail_missing;
-        let response_cut = pending.answer.is_some() && !pending.answer_is_complete() && self.response.tail_missing;
+        let request_cut = pending.end.is_none() && self.at.request.tail_missing;
+        let response_cut = pending.answer.is_some() && !pending.answer_is_complete() && self.at.response.tail_missing;
         if request_cut || response_cut {
             self.lose_pending(&mut pending, LossReason::Gap, sink);
         }
         self.emit(pending, failure, sink);
         // Those behind it have no response.
-        self.response.state = ResponseState::Boundary;
-        self.response.tail_missing = false;
+        self.response = ResponseState::Boundary;
+        self.at.response.tail_missing = false;
     }
 }

@@ -11,10 +11,10 @@ use crate::{LossReason, Position, Sink};
 impl Http1 {
     /// The bytes up to `to` will not be seen.
     pub(super) fn request_gap(&mut self, to: Position, sink: &mut Sink<'_>) {
-        let last_ns = self.request.last_ns;
-        match std::mem::replace(&mut self.request.state, RequestState::Unsure) {
+        let last_ns = self.at.request.last_ns;
+        match std::mem::replace(&mut self.request, RequestState::Unsure) {
             RequestState::Body(Body::Length { end }) if to < end => {
-                self.request.state = RequestState::Body(Body::Length { end });
+                self.request = RequestState::Body(Body::Length { end });
             }
             RequestState::Body(Body::Length { end }) => {
                 // When its last byte was moved is not known.
@@ -28,17 +28,15 @@ impl Http1 {
             RequestState::Head(partial) if partial.beginning.certain => self.miss_request(to, sink),
             RequestState::Boundary => self.miss_requests(to, sink),
             RequestState::Unsure | RequestState::Head(_) => self.refute_request_end(LossReason::Gap, sink),
-            RequestState::GivenUp => self.request.state = RequestState::GivenUp,
+            RequestState::GivenUp => self.request = RequestState::GivenUp,
         }
-        self.request.position = Some(to);
-        self.request.tail_missing = true;
     }
 
     /// At least one request lies in a gap that ends at `to`.
     fn miss_requests(&mut self, to: Position, sink: &mut Sink<'_>) {
         let seen_by_its_response = self.pending.back().is_some_and(|back| back.method.is_none() && back.end.is_none());
         if seen_by_its_response {
-            self.request.state = RequestState::Unsure;
+            self.request = RequestState::Unsure;
         } else {
             self.miss_request(to, sink);
         }
@@ -50,23 +48,23 @@ impl Http1 {
         if self.pipelined {
             return self.give_up(sink);
         }
-        self.request.state = RequestState::Unsure;
+        self.request = RequestState::Unsure;
         let mut unseen = Pending::placeholder(Mark { position: to, at_ns: self.now_ns });
         if !self.pending.is_empty() {
             // Whether the open ones were answered before is not known, so any of them may be answered next.
             self.lose_all(LossReason::Gap, sink);
-            self.response.state = ResponseState::UntilTurn;
-            unseen.begin_answer(self.response.position.unwrap_or(Position::START), self.now_ns);
+            self.response = ResponseState::UntilTurn;
+            unseen.begin_answer(self.at.response.position.unwrap_or(Position::START), self.now_ns);
         }
         self.pending.push(unseen);
     }
 
     /// The bytes up to `to` will not be seen.
     pub(super) fn response_gap(&mut self, to: Position, sink: &mut Sink<'_>) {
-        let last_ns = self.response.last_ns;
-        match std::mem::replace(&mut self.response.state, ResponseState::UntilTurn) {
+        let last_ns = self.at.response.last_ns;
+        match std::mem::replace(&mut self.response, ResponseState::UntilTurn) {
             ResponseState::Body(Body::Length { end }) if to < end => {
-                self.response.state = ResponseState::Body(Body::Length { end });
+                self.response = ResponseState::Body(Body::Length { end });
             }
             ResponseState::Body(Body::Length { end }) => {
                 // When its last byte was moved is not known.
@@ -78,15 +76,13 @@ impl Http1 {
             }
             ResponseState::Body(Body::Chunked(_)) => self.response_end_unknown(sink),
             ResponseState::Boundary | ResponseState::Head(_) => {
-                let position = self.response.position.unwrap_or(to);
+                let position = self.at.response.position.unwrap_or(to);
                 self.miss_response(position, sink);
             }
             state @ (ResponseState::UntilClose | ResponseState::UntilTurn | ResponseState::GivenUp) => {
-                self.response.state = state;
+                self.response = state;
             }
         }
-        self.response.position = Some(to);
-        self.response.tail_missing = true;
     }
 
     /// The head of a response, or part of it, lies in a gap.

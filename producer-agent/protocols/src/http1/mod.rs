@@ -41,9 +41,9 @@ pub use state::Http1;
 
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
-use crate::protocol::{Interest, Protocol};
+use crate::protocol::Protocol;
+use crate::stream::{Both, Reach};
 use crate::{CloseReason, Direction, Position, Recognition, Side, Sink};
-use body::Body;
 use state::{RequestState, ResponseState};
 
 /// The bounds of one connection.
@@ -85,30 +85,29 @@ impl Protocol for Http1 {
         self.losses.recognition()
     }
 
-    fn position(&self, direction: Direction) -> Option<Position> {
-        match direction {
-            Direction::Request => self.request.position,
-            Direction::Response => self.response.position,
-        }
+    fn at(&self) -> &Both<Reach> {
+        &self.at
+    }
+
+    fn at_mut(&mut self) -> &mut Both<Reach> {
+        &mut self.at
     }
 
     fn begin(&mut self, direction: Direction, position: Position) {
         match direction {
             Direction::Request => {
-                self.request.position = Some(position);
                 let certain = position == Position::START;
-                self.request.state = if certain { RequestState::Boundary } else { RequestState::Unsure };
+                self.request = if certain { RequestState::Boundary } else { RequestState::Unsure };
             }
             Direction::Response => {
-                self.response.position = Some(position);
-                self.response.state = ResponseState::Boundary;
+                self.response = ResponseState::Boundary;
                 self.response_presumed = position != Position::START;
             }
         }
     }
 
-    fn resumed(&self, request: Position, response: Position) -> Self {
-        Http1::at_boundary(self.options, request, response)
+    fn resumed(&self) -> Self {
+        Http1::recognised(self.options)
     }
 
     fn set_time(&mut self, now_ns: u64) {
@@ -146,19 +145,5 @@ impl Protocol for Http1 {
 
     fn heap_bytes(&self) -> usize {
         self.heap_bytes_of_parts()
-    }
-
-    fn interest(&self, direction: Direction) -> Interest {
-        let body = match (direction, &self.request.state, &self.response.state) {
-            (Direction::Request, RequestState::Body(body), _) | (Direction::Response, _, ResponseState::Body(body)) => {
-                body
-            }
-            (Direction::Response, _, ResponseState::UntilClose) => return Interest::Off,
-            _ => return Interest::Heads(self.options.head_bytes_max),
-        };
-        match body {
-            Body::Length { end } => Interest::SkipTo(*end),
-            Body::Chunked(_) => Interest::Heads(self.options.head_bytes_max),
-        }
     }
 }

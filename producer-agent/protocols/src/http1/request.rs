@@ -18,7 +18,7 @@ impl Http1 {
         self.drop_refuted_head(sink);
         while !cursor.is_done() {
             let at_segment_start = cursor.position == start;
-            match &mut self.request.state {
+            match &mut self.request {
                 RequestState::Boundary => self.begin_request(&mut cursor, at_segment_start, true, sink),
                 RequestState::Unsure if at_segment_start => self.begin_request(&mut cursor, true, false, sink),
                 RequestState::Unsure => cursor.skip_rest(),
@@ -38,7 +38,6 @@ impl Http1 {
                 }
             }
         }
-        self.request.read(&cursor);
     }
 
     fn begin_request(&mut self, cursor: &mut Cursor<'_>, at_start: bool, certain: bool, sink: &mut Sink<'_>) {
@@ -62,7 +61,7 @@ impl Http1 {
         let may_wait = certain || matches!(parsed, Parsed::Partial(Some(_))) || self.is_turn(&beginning);
         if matches!(parsed, Parsed::Partial(_)) && cursor.captured_whole() && fits && may_wait {
             let bytes = captured.to_vec();
-            self.request.state = RequestState::Head(Box::new(PartialHead { bytes, beginning }));
+            self.request = RequestState::Head(Box::new(PartialHead { bytes, beginning }));
             cursor.skip_rest();
             return;
         }
@@ -71,7 +70,7 @@ impl Http1 {
     }
 
     fn continue_request_head(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) {
-        let RequestState::Head(mut partial) = std::mem::replace(&mut self.request.state, RequestState::Unsure) else {
+        let RequestState::Head(mut partial) = std::mem::replace(&mut self.request, RequestState::Unsure) else {
             return;
         };
         let Growth { known, fits, whole } = partial.grow(cursor, self.options.head_bytes_max);
@@ -81,7 +80,7 @@ impl Http1 {
         };
         if matches!(parsed, Parsed::Partial(_)) && whole {
             cursor.skip_rest();
-            self.request.state = RequestState::Head(partial);
+            self.request = RequestState::Head(partial);
             return;
         }
         let reason = if fits { LossReason::HeadNotCaptured } else { LossReason::HeadTooLarge };
@@ -146,7 +145,7 @@ impl Http1 {
                 self.end_request(head_end, sink);
                 if is_connect {
                     // What follows is a request only if the tunnel is refused.
-                    self.request.state = RequestState::Unsure;
+                    self.request = RequestState::Unsure;
                 }
                 return;
             }
@@ -155,14 +154,14 @@ impl Http1 {
             Framing::UntilClose | Framing::Unknown => return self.request_end_unknown(sink),
         };
         match body {
-            Some(body) => self.request.state = RequestState::Body(body),
+            Some(body) => self.request = RequestState::Body(body),
             // Longer than a stream can be: a server has to refuse it.
             None => self.request_end_unknown(sink),
         }
     }
 
     pub(super) fn end_request(&mut self, end: Mark, sink: &mut Sink<'_>) {
-        self.request.state = RequestState::Boundary;
+        self.request = RequestState::Boundary;
         if self.pending.is_beyond() {
             return;
         }
@@ -177,14 +176,14 @@ impl Http1 {
     /// The newest request ends somewhere behind this: where, its response will tell.
     pub(super) fn request_end_unknown(&mut self, sink: &mut Sink<'_>) {
         if self.pending.is_beyond() {
-            self.request.state = RequestState::GivenUp;
+            self.request = RequestState::GivenUp;
             return;
         }
-        self.request.state = RequestState::Unsure;
+        self.request = RequestState::Unsure;
         let Some(back) = self.pending.back_mut() else { return };
         // An early answer has begun before the end, so it does not tell. The end of the connection may.
         let answered_early = back.answer.as_ref().is_some_and(|answer| answer.status.is_some());
-        let answer_ends = !matches!(self.response.state, ResponseState::UntilTurn | ResponseState::GivenUp);
+        let answer_ends = !matches!(self.response, ResponseState::UntilTurn | ResponseState::GivenUp);
         if answered_early && answer_ends && !self.pipelined {
             return;
         }
@@ -207,8 +206,8 @@ impl Http1 {
                 self.pending.len() == 1
                     && front.answer.is_some()
                     && beginning.at_segment_start
-                    && matches!(self.response.state, ResponseState::UntilTurn)
-                    && self.response.position == Some(beginning.other_position)
+                    && matches!(self.response, ResponseState::UntilTurn)
+                    && self.at.response.position == Some(beginning.other_position)
             }
         }
     }
@@ -216,7 +215,7 @@ impl Http1 {
     /// The request before was answered early and nothing has told where it ended. Now something else comes, and nothing will.
     pub(super) fn drop_endless_request(&mut self, sink: &mut Sink<'_>) {
         let is_endless = self.pending.len() == 1
-            && matches!(self.request.state, RequestState::Unsure | RequestState::Head(_))
+            && matches!(self.request, RequestState::Unsure | RequestState::Head(_))
             && self.pending.front().is_some_and(|front| front.end.is_none() && front.answer_is_complete());
         if is_endless {
             self.lose_front(LossReason::Ambiguous, sink);
@@ -237,7 +236,7 @@ impl Http1 {
         self.drop_endless_request(sink);
         if self.is_turn(beginning) {
             self.end_turn(request.err(), sink);
-        } else if !beginning.certain || matches!(self.response.state, ResponseState::UntilTurn) {
+        } else if !beginning.certain || matches!(self.response, ResponseState::UntilTurn) {
             self.lose(LossReason::Ambiguous, sink);
             self.give_up(sink);
             return false;
@@ -294,7 +293,7 @@ impl Http1 {
 
     /// No request begins here: the bytes belong to the one before.
     fn take_foreign_bytes(&mut self, beginning: &Beginning, sink: &mut Sink<'_>) {
-        self.request.state = RequestState::Unsure;
+        self.request = RequestState::Unsure;
         match self.pending.back() {
             Some(back) if back.end.is_none() => {}
             None if self.recognition() == Recognition::Undecided => {
@@ -317,9 +316,9 @@ impl Http1 {
 
     /// The head that is only there in part will not get longer before the response: takes what is known of it.
     pub(super) fn cut_partial_request(&mut self, sink: &mut Sink<'_>) {
-        let state = std::mem::replace(&mut self.request.state, RequestState::Unsure);
+        let state = std::mem::replace(&mut self.request, RequestState::Unsure);
         let RequestState::Head(partial) = state else {
-            self.request.state = state;
+            self.request = state;
             return;
         };
         match believe(parse(&partial.bytes, &partial.beginning), &partial.beginning) {
@@ -333,9 +332,9 @@ impl Http1 {
 
     /// What might have become a request line did not, and the response went on: it was something else.
     fn drop_refuted_head(&mut self, sink: &mut Sink<'_>) {
-        if let RequestState::Head(partial) = &self.request.state
+        if let RequestState::Head(partial) = &self.request
             && !partial.beginning.certain
-            && self.response.position != Some(partial.beginning.other_position)
+            && self.at.response.position != Some(partial.beginning.other_position)
             && matches!(head::parse_request(&partial.bytes), Parsed::Partial(None))
         {
             let beginning = partial.beginning;

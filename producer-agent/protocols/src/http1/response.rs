@@ -18,7 +18,7 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 impl Http1 {
     pub(super) fn take_response(&mut self, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
         while !cursor.is_done() {
-            match &mut self.response.state {
+            match &mut self.response {
                 ResponseState::Boundary => self.begin_response(&mut cursor, sink),
                 ResponseState::Head(_) => self.continue_response_head(&mut cursor, sink),
                 ResponseState::Body(body) => match body.consume(&mut cursor) {
@@ -32,7 +32,6 @@ impl Http1 {
                 ResponseState::UntilClose | ResponseState::UntilTurn | ResponseState::GivenUp => cursor.skip_rest(),
             }
         }
-        self.response.read(&cursor);
     }
 
     fn begin_response(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) {
@@ -66,7 +65,7 @@ impl Http1 {
         let fits = captured.len() <= self.options.head_bytes_max as usize;
         if matches!(parsed, Parsed::Partial(_)) && cursor.captured_whole() && fits {
             let bytes = captured.to_vec();
-            self.response.state = ResponseState::Head(Box::new(PartialHead { bytes, beginning }));
+            self.response = ResponseState::Head(Box::new(PartialHead { bytes, beginning }));
             cursor.skip_rest();
             return;
         }
@@ -75,8 +74,7 @@ impl Http1 {
     }
 
     fn continue_response_head(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) {
-        let ResponseState::Head(mut partial) = std::mem::replace(&mut self.response.state, ResponseState::UntilTurn)
-        else {
+        let ResponseState::Head(mut partial) = std::mem::replace(&mut self.response, ResponseState::UntilTurn) else {
             return;
         };
         let Growth { known, fits, whole } = partial.grow(cursor, self.options.head_bytes_max);
@@ -87,7 +85,7 @@ impl Http1 {
         };
         if matches!(parsed, Parsed::Partial(_)) && whole {
             cursor.skip_rest();
-            self.response.state = ResponseState::Head(partial);
+            self.response = ResponseState::Head(partial);
             return;
         }
         let reason = if fits { LossReason::HeadNotCaptured } else { LossReason::HeadTooLarge };
@@ -109,7 +107,7 @@ impl Http1 {
                 self.confirm_response_begin(sink);
                 cursor.skip(length.saturating_sub(before));
                 if is_interim(status) {
-                    self.response.state = ResponseState::Boundary;
+                    self.response = ResponseState::Boundary;
                     return;
                 }
                 self.begin_final_response(beginning, status, kind, sink);
@@ -166,13 +164,13 @@ impl Http1 {
             Framing::Length(bytes) => Body::with_length(head_end.position, bytes),
             Framing::Chunked => Some(Body::chunked()),
             Framing::UntilClose => {
-                self.response.state = ResponseState::UntilClose;
+                self.response = ResponseState::UntilClose;
                 return;
             }
             Framing::Unknown => return self.response_end_unknown(sink),
         };
         match body {
-            Some(body) => self.response.state = ResponseState::Body(body),
+            Some(body) => self.response = ResponseState::Body(body),
             None => self.lose_response(LossReason::MalformedResponse, sink),
         }
     }
@@ -191,9 +189,9 @@ impl Http1 {
 
     /// The first byte of the final response tells where the request has ended, if nothing else does.
     fn begin_final_response(&mut self, beginning: &Beginning, status: u16, kind: Kind, sink: &mut Sink<'_>) {
-        let reached = self.request.reached();
-        let tail_missing = self.request.tail_missing;
-        let unsure = matches!(self.request.state, RequestState::Unsure) && self.pending.len() == 1;
+        let reached = self.at.request.reached();
+        let tail_missing = self.at.request.tail_missing;
+        let unsure = matches!(self.request, RequestState::Unsure) && self.pending.len() == 1;
         let Some(front) = self.pending.front_mut() else { return };
         if let Some(answer) = &mut front.answer {
             (answer.status, answer.kind) = (Some(status), kind);
@@ -210,7 +208,7 @@ impl Http1 {
     }
 
     pub(super) fn end_response(&mut self, end: Mark, sink: &mut Sink<'_>) {
-        self.response.state = ResponseState::Boundary;
+        self.response = ResponseState::Boundary;
         let Some(front) = self.pending.front_mut() else { return };
         if let Some(answer) = &mut front.answer {
             answer.end = Some(end);
@@ -223,26 +221,26 @@ impl Http1 {
 
     /// The client's new turn ends the response where it has been read to.
     pub(super) fn end_response_by_turn(&mut self, sink: &mut Sink<'_>) {
-        if self.response.tail_missing {
+        if self.at.response.tail_missing {
             self.lose_front(LossReason::Gap, sink);
         }
-        let end = self.response.reached();
+        let end = self.at.response.reached();
         let Some(mut front) = self.pending.pop() else { return };
         if let Some(answer) = &mut front.answer {
             answer.end = Some(end);
         }
-        self.response.state = ResponseState::Boundary;
+        self.response = ResponseState::Boundary;
         self.response_presumed = true;
         self.hold(front, Direction::Response, sink);
     }
 
     /// The bytes that say where the response ends were not captured.
     pub(super) fn response_end_unknown(&mut self, sink: &mut Sink<'_>) {
-        self.response.state = ResponseState::UntilTurn;
+        self.response = ResponseState::UntilTurn;
         if self.pending.len() > 1 {
             return self.give_up(sink);
         }
-        let request_ends = !matches!(self.request.state, RequestState::Unsure);
+        let request_ends = !matches!(self.request, RequestState::Unsure);
         if let Some(front) = self.pending.front_mut()
             && front.end.is_none()
             && !request_ends
@@ -268,7 +266,7 @@ impl Http1 {
         let reason = match self.recognition() {
             Recognition::Undecided => LossReason::StartedBeforeCapture,
             // A request may have come whose head was not captured.
-            _ if matches!(self.request.state, RequestState::Unsure) => LossReason::HeadNotCaptured,
+            _ if matches!(self.request, RequestState::Unsure) => LossReason::HeadNotCaptured,
             Recognition::Recognised | Recognition::Foreign => LossReason::UnsolicitedResponse,
         };
         match head::parse_response(cursor.captured, None) {
@@ -284,12 +282,12 @@ impl Http1 {
         self.lose(reason, sink);
         self.push_unseen(cursor.position, cursor.at_ns);
         self.response_presumed = false;
-        self.response.state = ResponseState::UntilTurn;
+        self.response = ResponseState::UntilTurn;
     }
 
     /// Keeps the place of a request that was not seen, and whose response is being read.
     pub(super) fn push_unseen(&mut self, position: Position, at_ns: u64) {
-        let mut unseen = Pending::placeholder(self.request.reached());
+        let mut unseen = Pending::placeholder(self.at.request.reached());
         unseen.begin_answer(position, at_ns);
         self.pending.push(unseen);
     }
@@ -325,7 +323,7 @@ impl Http1 {
 
     /// The head that is only there in part will not get longer: takes what is known of it.
     pub(super) fn cut_partial_response(&mut self) {
-        if let ResponseState::Head(partial) = &self.response.state
+        if let ResponseState::Head(partial) = &self.response
             && let Parsed::Partial(Some(line)) = head::parse_response(&partial.bytes, None)
             && !is_interim(line.status)
             && let Some(answer) = self.pending.front_mut().and_then(|front| front.answer.as_mut())

@@ -8,8 +8,8 @@ use super::body::Body;
 use super::exchanges::{Pending, Pipeline};
 use crate::losses::Losses;
 use crate::partial::PartialHead;
-use crate::stream::Stream;
-use crate::{Direction, Event, Failure, LossReason, Position, Recognition, Sink};
+use crate::stream::{Both, Reach};
+use crate::{Direction, Event, Failure, LossReason, Recognition, Sink};
 
 /// HTTP/1 of one connection.
 #[derive(Debug)]
@@ -22,8 +22,9 @@ pub struct Http1 {
     pub(super) response_presumed: bool,
     /// The newest time that was fed.
     pub(super) now_ns: u64,
-    pub(super) request: Stream<RequestState>,
-    pub(super) response: Stream<ResponseState>,
+    pub(super) at: Both<Reach>,
+    pub(super) request: RequestState,
+    pub(super) response: ResponseState,
     pub(super) pending: Pipeline,
     /// Complete if a presumed end is right. There is at most one.
     unconfirmed: Option<Box<Unconfirmed>>,
@@ -70,18 +71,17 @@ impl Http1 {
             pipelined: false,
             response_presumed: false,
             now_ns: 0,
-            request: Stream::new(RequestState::Boundary),
-            response: Stream::new(ResponseState::Boundary),
+            at: Both::default(),
+            request: RequestState::Boundary,
+            response: ResponseState::Boundary,
             pending: Pipeline::default(),
             unconfirmed: None,
         }
     }
 
     /// A connection that is known to speak HTTP/1 and stands where the next request and its response begin.
-    pub(super) fn at_boundary(options: Options, request: Position, response: Position) -> Self {
-        let mut http1 = Self { losses: Losses::recognised(), ..Self::new(options) };
-        (http1.request.position, http1.response.position) = (Some(request), Some(response));
-        http1
+    pub(super) fn recognised(options: Options) -> Self {
+        Self { losses: Losses::recognised(), ..Self::new(options) }
     }
 
     pub(super) fn recognition(&self) -> Recognition {
@@ -92,12 +92,12 @@ impl Http1 {
     pub(super) fn has_nothing_open(&self) -> bool {
         self.pending.iter().all(|pending| pending.lost)
             && self.unconfirmed.is_none()
-            && !matches!(self.request.state, RequestState::Head(_))
+            && !matches!(self.request, RequestState::Head(_))
     }
 
     pub(super) fn heap_bytes_of_parts(&self) -> usize {
-        let request = if let RequestState::Head(head) = &self.request.state { head.heap_bytes() } else { 0 };
-        let response = if let ResponseState::Head(head) = &self.response.state { head.heap_bytes() } else { 0 };
+        let request = if let RequestState::Head(head) = &self.request { head.heap_bytes() } else { 0 };
+        let response = if let ResponseState::Head(head) = &self.response { head.heap_bytes() } else { 0 };
         let unconfirmed =
             self.unconfirmed.as_ref().map_or(0, |held| size_of::<Unconfirmed>() + held.pending.path.capacity());
         request + response + unconfirmed + self.pending.heap_bytes()
@@ -145,7 +145,7 @@ impl Http1 {
     /// Emits an exchange unless it is counted as lost.
     pub(super) fn emit(&mut self, pending: Pending, failure: Option<Failure>, sink: &mut Sink<'_>) {
         if !pending.lost {
-            let (request_stop, response_stop) = (self.request.reached(), self.response.reached());
+            let (request_stop, response_stop) = (self.at.request.reached(), self.at.response.reached());
             sink(Event::Exchange(pending.exchange(request_stop, response_stop, self.now_ns, failure)));
         }
         self.pending.recycle(pending);
@@ -186,8 +186,8 @@ impl Http1 {
     pub(super) fn give_up(&mut self, sink: &mut Sink<'_>) {
         self.lose_all(LossReason::Ambiguous, sink);
         self.pipelined = true;
-        self.request.state = RequestState::GivenUp;
-        self.response.state = ResponseState::GivenUp;
+        self.request = RequestState::GivenUp;
+        self.response = ResponseState::GivenUp;
     }
 
     pub(super) fn lose_all(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
@@ -202,8 +202,8 @@ impl Http1 {
     /// What follows is not HTTP/1: frees everything and takes no more.
     pub(super) fn become_foreign(&mut self) {
         self.losses.become_foreign();
-        self.request.state = RequestState::GivenUp;
-        self.response.state = ResponseState::GivenUp;
+        self.request = RequestState::GivenUp;
+        self.response = ResponseState::GivenUp;
         self.pending = Pipeline::default();
         self.unconfirmed = None;
     }

@@ -9,7 +9,7 @@ use crate::{Direction, LossReason, Recognition, Sink};
 impl Http2 {
     /// A header block is complete, or as complete as it will be.
     pub(super) fn take_block(&mut self, direction: Direction, end_ns: u64, sink: &mut Sink<'_>) {
-        let channel = &mut self.channel_mut(direction).state;
+        let channel = &mut self.channels[direction];
         let Some(block) = channel.block.take() else { return };
         let fields = channel.decoder.decode(&channel.block_bytes, !block.is_blind);
         channel.end_block();
@@ -59,7 +59,7 @@ impl Http2 {
         }
         self.streams.last_id = id;
         self.streams.seen_from.get_or_insert(id);
-        if self.response.state.is_lost() {
+        if self.channels.response.is_lost() {
             let is_known = self.recognition() == Recognition::Recognised;
             let reason = if is_known { LossReason::Gap } else { LossReason::StartedBeforeCapture };
             self.streams.count_last();

@@ -8,7 +8,7 @@ use super::frame::{HEAD_BYTES, Head, LENGTH_MAX_DEFAULT};
 use super::hpack::Decoder;
 use super::streams::Streams;
 use crate::losses::Losses;
-use crate::stream::{Mark, Stream};
+use crate::stream::{Both, Mark, Reach};
 use crate::{Direction, LossReason, Position, Recognition, Sink};
 
 /// HTTP/2 on one connection.
@@ -17,8 +17,8 @@ pub struct Http2 {
     pub(super) options: Options,
     pub(super) losses: Losses,
     pub(super) now_ns: u64,
-    pub(super) request: Stream<Channel>,
-    pub(super) response: Stream<Channel>,
+    pub(super) at: Both<Reach>,
+    pub(super) channels: Both<Channel>,
     pub(super) streams: Streams,
 }
 
@@ -138,28 +138,26 @@ impl Http2 {
             options,
             losses: Losses::new(),
             now_ns: 0,
-            request: Stream::new(Channel::new(&options)),
-            response: Stream::new(Channel::new(&options)),
+            at: Both::default(),
+            channels: Both { request: Channel::new(&options), response: Channel::new(&options) },
             streams: Streams::default(),
         }
     }
 
     /// A connection that is known to speak HTTP/2, in its middle.
-    pub(super) fn at_boundary(options: Options, request: Position, response: Position) -> Self {
+    pub(super) fn at_boundary(options: Options) -> Self {
         let mut http2 = Self { losses: Losses::recognised(), ..Self::new(options) };
-        for (direction, position) in [(Direction::Request, request), (Direction::Response, response)] {
-            http2.channel_mut(direction).position = Some(position);
+        for direction in [Direction::Request, Direction::Response] {
             http2.forget(direction);
-            let channel = &mut http2.channel_mut(direction).state;
+            let channel = &mut http2.channels[direction];
             (channel.state, channel.is_proven) = (State::BOUNDARY, true);
         }
         http2
     }
 
     pub(super) fn start(&mut self, direction: Direction, position: Position) {
-        self.channel_mut(direction).position = Some(position);
         if position == Position::START {
-            let channel = &mut self.channel_mut(direction).state;
+            let channel = &mut self.channels[direction];
             channel.state = if direction == Direction::Request { State::Preface(0) } else { State::BOUNDARY };
             channel.is_first = true;
         } else {
@@ -167,29 +165,15 @@ impl Http2 {
         }
     }
 
-    pub(super) fn channel(&self, direction: Direction) -> &Stream<Channel> {
-        match direction {
-            Direction::Request => &self.request,
-            Direction::Response => &self.response,
-        }
-    }
-
-    pub(super) fn channel_mut(&mut self, direction: Direction) -> &mut Stream<Channel> {
-        match direction {
-            Direction::Request => &mut self.request,
-            Direction::Response => &mut self.response,
-        }
-    }
-
     fn forget(&mut self, direction: Direction) {
-        self.channel_mut(direction).state.forget();
+        self.channels[direction].forget();
         self.forget_settings_of(direction);
-        self.channel_mut(direction).state.is_first = false;
+        self.channels[direction].is_first = false;
     }
 
     /// Settings of a side may have been missed.
     pub(super) fn forget_settings_of(&mut self, direction: Direction) {
-        self.channel_mut(direction.opposite()).state.forget_settings();
+        self.channels[direction.opposite()].forget_settings();
     }
 
     /// Where a frame begins is not known any more.
@@ -206,7 +190,7 @@ impl Http2 {
 
     /// Something was seen that HTTP/2 does not say.
     pub(super) fn take_malformed(&mut self, direction: Direction, sink: &mut Sink<'_>) {
-        if self.recognition() == Recognition::Undecided && self.channel(direction).state.is_first {
+        if self.recognition() == Recognition::Undecided && self.channels[direction].is_first {
             return self.become_foreign();
         }
         let reason = match direction {
@@ -218,8 +202,8 @@ impl Http2 {
 
     /// Something was seen in a direction that only HTTP/2 says.
     pub(super) fn prove(&mut self, direction: Direction, sink: &mut Sink<'_>) {
-        self.channel_mut(direction).state.is_proven = true;
-        if self.request.state.is_proven && self.response.state.is_proven {
+        self.channels[direction].is_proven = true;
+        if self.channels.request.is_proven && self.channels.response.is_proven {
             self.losses.recognise(sink);
         }
     }
@@ -231,8 +215,8 @@ impl Http2 {
     /// Frees everything and takes no more.
     pub(super) fn become_foreign(&mut self) {
         self.losses.become_foreign();
-        self.request.state = Channel::new(&self.options);
-        self.response.state = Channel::new(&self.options);
+        self.channels.request = Channel::new(&self.options);
+        self.channels.response = Channel::new(&self.options);
         self.streams = Streams::default();
     }
 
@@ -241,12 +225,12 @@ impl Http2 {
             channel.block.is_none()
                 && matches!(channel.state, State::Head { read: 0, .. } | State::Lost | State::Preface(_))
         };
-        let is_between = is_between(&self.request.state) && is_between(&self.response.state);
+        let is_between = is_between(&self.channels.request) && is_between(&self.channels.response);
         self.streams.is_empty() && is_between
     }
 
     pub(super) fn heap_bytes_of_parts(&self) -> usize {
         let of = |channel: &Channel| channel.block_bytes.capacity() + channel.decoder.heap_bytes();
-        of(&self.request.state) + of(&self.response.state) + self.streams.heap_bytes()
+        of(&self.channels.request) + of(&self.channels.response) + self.streams.heap_bytes()
     }
 }

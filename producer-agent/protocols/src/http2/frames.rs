@@ -16,11 +16,11 @@ const SETTING_BYTES: usize = 6;
 
 impl Http2 {
     pub(super) fn read_frames(&mut self, direction: Direction, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
-        if self.channel(direction).state.is_lost() && !self.find_frames(direction, &cursor) {
+        if self.channels[direction].is_lost() && !self.find_frames(direction, &cursor) {
             return;
         }
         while !cursor.is_done() && self.recognition() != Recognition::Foreign {
-            match std::mem::replace(&mut self.channel_mut(direction).state.state, State::Lost) {
+            match std::mem::replace(&mut self.channels[direction].state, State::Lost) {
                 State::Preface(read) => self.read_preface(read, &mut cursor, sink),
                 State::Head { bytes, read, start } => {
                     self.read_head(direction, (bytes, read, start), &mut cursor, sink)
@@ -33,10 +33,10 @@ impl Http2 {
 
     /// Whether frames fill a call, so that a direction can be followed again.
     fn find_frames(&mut self, direction: Direction, cursor: &Cursor<'_>) -> bool {
-        let length_max = self.channel(direction).state.frame_bytes_max.unwrap_or(LENGTH_MAX_EVER);
+        let length_max = self.channels[direction].frame_bytes_max.unwrap_or(LENGTH_MAX_EVER);
         let fill = frame::fill(cursor.captured, cursor.end.since(cursor.position), direction, length_max);
         if fill {
-            self.channel_mut(direction).state.state = State::BOUNDARY;
+            self.channels[direction].state = State::BOUNDARY;
         }
         fill
     }
@@ -54,7 +54,7 @@ impl Http2 {
         cursor.skip(moved);
         let read = read + moved as u8;
         let is_whole = usize::from(read) == PREFACE.len();
-        self.request.state.state = if is_whole { State::BOUNDARY } else { State::Preface(read) };
+        self.channels.request.state = if is_whole { State::BOUNDARY } else { State::Preface(read) };
     }
 
     fn read_head(
@@ -74,14 +74,14 @@ impl Http2 {
         cursor.skip(moved);
         let read = read + moved as u8;
         if usize::from(read) < HEAD_BYTES {
-            self.channel_mut(direction).state.state = State::Head { bytes, read, start };
+            self.channels[direction].state = State::Head { bytes, read, start };
             return;
         }
         self.begin_frame(direction, Head::of(&bytes), start, cursor.mark(), sink);
     }
 
     fn begin_frame(&mut self, direction: Direction, head: Head, start: Mark, mark: Mark, sink: &mut Sink<'_>) {
-        let channel = &mut self.channel_mut(direction).state;
+        let channel = &mut self.channels[direction];
         let continues = channel.block.as_ref().map(|block| block.stream);
         let is_in_order = continues == (head.kind == kind::CONTINUATION).then_some(head.stream);
         let is_valid = head.is_valid(channel.frame_bytes_max.unwrap_or(LENGTH_MAX_EVER));
@@ -91,7 +91,7 @@ impl Http2 {
         if std::mem::take(&mut channel.is_first) {
             self.prove(direction, sink);
         }
-        let channel = &mut self.channel_mut(direction).state;
+        let channel = &mut self.channels[direction];
         if head.has_block() {
             let block = channel.block.get_or_insert(Block {
                 stream: head.stream,
@@ -157,7 +157,7 @@ impl Http2 {
 
     /// Counts bytes of a frame to where they belong.
     fn count(&mut self, direction: Direction, payload: &Payload, moved: u64, at_ns: u64) {
-        if let Some(block) = &mut self.channel_mut(direction).state.block {
+        if let Some(block) = &mut self.channels[direction].block {
             block.wire_bytes = block.wire_bytes.saturating_add(moved);
         } else if payload.head.kind == kind::DATA
             && let Some(stream) = self.streams.find(payload.head.stream)
@@ -184,7 +184,7 @@ impl Http2 {
             }
             _ if payload.head.has_block() => {
                 let room_max = self.options.block_bytes_max as usize;
-                let channel = &mut self.channel_mut(direction).state;
+                let channel = &mut self.channels[direction];
                 let Some(block) = &mut channel.block else { return };
                 let room = room_max.saturating_sub(channel.block_bytes.len());
                 if !block.is_blind {
@@ -214,7 +214,7 @@ impl Http2 {
     /// A side says what the other one may send.
     fn take_setting(&mut self, direction: Direction, [a, b, value @ .., _, _]: [u8; 8]) {
         let value = u32::from_be_bytes(value);
-        let channel = &mut self.channel_mut(direction.opposite()).state;
+        let channel = &mut self.channels[direction.opposite()];
         match u16::from_be_bytes([a, b]) {
             HEADER_TABLE_SIZE => channel.decoder.allow(value),
             MAX_FRAME_SIZE => channel.frame_bytes_max = channel.frame_bytes_max.map(|max| max.max(value)),
@@ -225,10 +225,10 @@ impl Http2 {
     /// Stays within a frame, or ends it.
     fn go_on(&mut self, direction: Direction, payload: Payload, mark: Mark, sink: &mut Sink<'_>) {
         if mark.position < payload.end {
-            self.channel_mut(direction).state.state = State::Payload(payload);
+            self.channels[direction].state = State::Payload(payload);
             return;
         }
-        self.channel_mut(direction).state.state = State::BOUNDARY;
+        self.channels[direction].state = State::BOUNDARY;
         let Payload { head, numbers: [a, b, c, d, ..], is_blind, .. } = payload;
         let number = (!is_blind).then_some(u32::from_be_bytes([a, b, c, d]));
         match head.kind {
@@ -248,12 +248,8 @@ impl Http2 {
 
     /// The bytes up to `to` will not be seen.
     pub(super) fn skip(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
-        let channel = self.channel_mut(direction);
-        let from = channel.position.unwrap_or(Position::START);
-        let at_ns = channel.last_ns;
-        channel.position = Some(to);
-        channel.tail_missing = true;
-        match std::mem::replace(&mut channel.state.state, State::Lost) {
+        let Mark { position: from, at_ns } = self.at[direction].reached();
+        match std::mem::replace(&mut self.channels[direction].state, State::Lost) {
             // It goes on behind the gap, and its end will be seen.
             State::Payload(mut payload) if to < payload.end && payload.prefix_left == 0 => {
                 let content = payload.content_end.min(to).since(from);
@@ -261,21 +257,10 @@ impl Http2 {
                     self.read_content(direction, &mut payload, &[], (content, at_ns));
                 }
                 self.count(direction, &payload, to.since(from), at_ns);
-                self.channel_mut(direction).state.state = State::Payload(payload);
+                self.channels[direction].state = State::Payload(payload);
             }
             State::Lost => {}
             _ => self.lose_direction(direction, LossReason::Gap, sink),
-        }
-    }
-
-    /// What lies before this position says nothing.
-    pub(super) fn needless_until(&self, direction: Direction) -> Option<Position> {
-        match &self.channel(direction).state.state {
-            State::Payload(payload) if payload.head.kind == kind::DATA && payload.prefix_left == 0 => {
-                let is_needed = self.streams.counts_messages(payload.head.stream);
-                (!is_needed).then_some(payload.end)
-            }
-            _ => None,
         }
     }
 }

@@ -34,7 +34,8 @@ mod streams;
 pub use connection::Http2;
 
 use crate::cursor::Cursor;
-use crate::protocol::{Interest, Protocol};
+use crate::protocol::Protocol;
+use crate::stream::{Both, Reach};
 use crate::{CloseReason, Direction, Opening, Position, Recognition, Side, Sink, Verdict};
 
 /// The bounds of one connection.
@@ -48,19 +49,11 @@ pub struct Options {
     pub table_bytes_max: u32,
     /// Longer paths are cut.
     pub path_bytes_max: u32,
-    /// How much of each call is of use: frames that are sent together, and their heads.
-    pub head_bytes: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            streams_max: 1024,
-            block_bytes_max: 16 * 1024,
-            table_bytes_max: 64 * 1024,
-            path_bytes_max: 2048,
-            head_bytes: 16 * 1024,
-        }
+        Self { streams_max: 1024, block_bytes_max: 16 * 1024, table_bytes_max: 64 * 1024, path_bytes_max: 2048 }
     }
 }
 
@@ -79,16 +72,20 @@ impl Protocol for Http2 {
         self.losses.recognition()
     }
 
-    fn position(&self, direction: Direction) -> Option<Position> {
-        self.channel(direction).position
+    fn at(&self) -> &Both<Reach> {
+        &self.at
+    }
+
+    fn at_mut(&mut self) -> &mut Both<Reach> {
+        &mut self.at
     }
 
     fn begin(&mut self, direction: Direction, position: Position) {
         self.start(direction, position);
     }
 
-    fn resumed(&self, request: Position, response: Position) -> Self {
-        Http2::at_boundary(self.options, request, response)
+    fn resumed(&self) -> Self {
+        Http2::at_boundary(self.options)
     }
 
     fn set_time(&mut self, now_ns: u64) {
@@ -96,9 +93,7 @@ impl Protocol for Http2 {
     }
 
     fn read(&mut self, direction: Direction, cursor: Cursor<'_>, sink: &mut Sink<'_>) {
-        let (end, at_ns) = (cursor.end, cursor.at_ns);
         self.read_frames(direction, cursor, sink);
-        self.channel_mut(direction).reach(end, at_ns);
     }
 
     fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
@@ -124,12 +119,5 @@ impl Protocol for Http2 {
 
     fn heap_bytes(&self) -> usize {
         self.heap_bytes_of_parts()
-    }
-
-    fn interest(&self, direction: Direction) -> Interest {
-        match self.needless_until(direction) {
-            Some(position) => Interest::SkipTo(position),
-            None => Interest::Heads(self.options.head_bytes),
-        }
     }
 }

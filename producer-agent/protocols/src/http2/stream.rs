@@ -152,11 +152,6 @@ impl Stream {
         }
     }
 
-    /// What lies within its data tells how many messages there are.
-    pub fn counts_messages(&self) -> bool {
-        !self.is_lost && self.is_grpc != Some(false)
-    }
-
     /// The final response has begun, as far as that can be told.
     pub fn is_answered(&self) -> bool {
         self.final_ns.is_some()

@@ -45,12 +45,6 @@ impl Streams {
         Some(removed)
     }
 
-    /// Whether what lies within the data of a stream tells how many messages there are.
-    pub fn counts_messages(&self, id: u32) -> bool {
-        let at = self.open.binary_search_by_key(&id, |stream| stream.id).ok();
-        at.and_then(|at| self.open.get(at)).is_some_and(Stream::counts_messages)
-    }
-
     /// How many places are taken.
     pub fn len(&self) -> usize {
         self.open.len()
@@ -156,7 +150,8 @@ impl Http2 {
     }
 
     pub(super) fn close_streams(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
-        let is_request_cut = self.request.state.block.as_ref().is_some_and(|block| block.stream > self.streams.last_id);
+        let is_request_cut =
+            self.channels.request.block.as_ref().is_some_and(|block| block.stream > self.streams.last_id);
         if is_request_cut {
             self.losses.lose(LossReason::Unfinished, sink);
         }

@@ -33,7 +33,7 @@ impl Postgres {
         self.answered = true;
         if !self.synced {
             // It answers what was asked before.
-            if self.recognition() == Recognition::Undecided && self.request.last_ns == 0 {
+            if self.recognition() == Recognition::Undecided && self.at.request.last_ns == 0 {
                 self.losses.lose(LossReason::StartedBeforeCapture, sink);
             }
             return;
@@ -41,7 +41,7 @@ impl Postgres {
         if self.blind.is_some() {
             return self.read_blindly(&cursor, sink);
         }
-        let mut reader = std::mem::take(&mut self.response.state);
+        let mut reader = std::mem::take(&mut self.readers.response);
         while !cursor.is_done() && self.synced && self.recognition() != Recognition::Foreign {
             if self.phase != Phase::Messages {
                 self.take_first_answer(&mut cursor, sink);
@@ -64,7 +64,7 @@ impl Postgres {
             }
         }
         if self.synced {
-            self.response.state = reader;
+            self.readers.response = reader;
         }
     }
 
@@ -145,7 +145,7 @@ impl Postgres {
             b'G' => self.copies_in = true,
             b'C' if self.copies_in => {
                 self.copies_in = false;
-                let reached = self.request.reached();
+                let reached = self.at.request.reached();
                 let Some(mut front) = self.steps.pop() else { return };
                 front.end = if self.copy_unseen { reached } else { front.end };
                 // What was sent while the data came counts for nothing.
@@ -234,7 +234,7 @@ impl Postgres {
             }
         }
         if self.copy_unseen {
-            front.end = self.request.reached();
+            front.end = self.at.request.reached();
         }
         self.copies_in = false;
         self.steps.push_front(front);
@@ -260,7 +260,7 @@ impl Postgres {
         }
         if std::mem::take(&mut self.copy_unseen) {
             while self.steps.pop().is_some() {}
-            self.request.state = Reader::default();
+            self.readers.request = Reader::default();
         }
     }
 

@@ -30,7 +30,7 @@ impl Postgres {
     /// Goes on with the unit that is being answered, if it is the only one. `end` is that of the segment.
     pub(super) fn go_blind(&mut self, end: Mark, sink: &mut Sink<'_>) {
         let units = self.steps.iter().filter(|step| step.ends_unit()).count();
-        let is_alone = units == 1 && self.steps.ends_with_unit() && self.request.state.is_at_start();
+        let is_alone = units == 1 && self.steps.ends_with_unit() && self.readers.request.is_at_start();
         if !is_alone || self.failed.is_some() || self.copies_in {
             if self.steps.is_empty() {
                 self.losses.lose(LossReason::HeadNotCaptured, sink);

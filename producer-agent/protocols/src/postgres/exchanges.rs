@@ -158,7 +158,7 @@ impl Postgres {
             }
         }
         let reason = if self.blind.is_some() { LossReason::HeadNotCaptured } else { LossReason::Unfinished };
-        if !self.request.state.is_at_start() {
+        if !self.readers.request.is_at_start() {
             self.losses.lose(LossReason::Unfinished, sink);
         }
         self.lose_track(reason, sink);
@@ -194,7 +194,7 @@ impl Postgres {
                 (_, false) => Outcome::Unanswered,
             };
             let operation = self.operation_of(&step.what);
-            let answer = start.map(|start| (start, self.response.reached()));
+            let answer = start.map(|start| (start, self.at.response.reached()));
             let done = Done {
                 operation,
                 start: step.group,

@@ -80,13 +80,6 @@ impl Reader {
         self.header_length == 0
     }
 
-    /// The end of a message that goes on beyond this position, of which nothing more need be seen.
-    pub fn passes_over_to(&self, position: Position) -> Option<Position> {
-        let message = self.message?;
-        let wanted = wanted_bytes(message.kind).min(message.end.since(message.body));
-        (position.since(message.body) >= wanted).then_some(message.end)
-    }
-
     /// The end of the message that is being read, if it is known.
     pub fn end(&self) -> Option<Position> {
         self.message.map(|message| message.end)

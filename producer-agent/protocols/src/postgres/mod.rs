@@ -34,17 +34,14 @@ mod steps;
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::losses::Losses;
-use crate::protocol::{Interest, Protocol};
-use crate::stream::{Mark, Stream};
+use crate::protocol::Protocol;
+use crate::stream::{Both, Mark, Reach};
 use crate::{CloseReason, Direction, LossReason, Position, Recognition, Side, Sink};
 use blind::Blind;
 use exchanges::{Done, Failed};
 use message::Reader;
 use statements::Names;
 use steps::Steps;
-
-/// How much of a call is of use that moves data to the server.
-const COPY_HEAD_BYTES: u32 = 256;
 
 /// The bounds of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,20 +52,11 @@ pub struct Options {
     pub pending_bytes_max: u32,
     /// Prepared statements whose operation is known; the one used longest ago makes room. Of portals, a quarter as many.
     pub statements_max: u32,
-    /// How much of each call is of use, of the client's and of the server's. A pipeline asks for much in one call.
-    pub request_head_bytes: u32,
-    pub response_head_bytes: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            pending_messages_max: 4096,
-            pending_bytes_max: 128 * 1024,
-            statements_max: 256,
-            request_head_bytes: 4096,
-            response_head_bytes: 1024,
-        }
+        Self { pending_messages_max: 4096, pending_bytes_max: 128 * 1024, statements_max: 256 }
     }
 }
 
@@ -99,8 +87,8 @@ pub struct Postgres {
     /// While nothing is known: the call of the client before this one was a whole unit.
     asked_unit: bool,
     now_ns: u64,
-    request: Stream<Reader>,
-    response: Stream<Reader>,
+    at: Both<Reach>,
+    readers: Both<Reader>,
     steps: Steps,
     statements: Names,
     portals: Names,
@@ -133,8 +121,8 @@ impl Postgres {
             pipelined: false,
             asked_unit: false,
             now_ns: 0,
-            request: Stream::new(Reader::default()),
-            response: Stream::new(Reader::default()),
+            at: Both::default(),
+            readers: Both::default(),
             steps: Steps::default(),
             statements: Names::new(options.statements_max),
             portals: Names::new(options.statements_max / 4 + 1),
@@ -165,27 +153,22 @@ impl Protocol for Postgres {
         self.losses.recognition()
     }
 
-    fn position(&self, direction: Direction) -> Option<Position> {
-        match direction {
-            Direction::Request => self.request.position,
-            Direction::Response => self.response.position,
-        }
+    fn at(&self) -> &Both<Reach> {
+        &self.at
     }
 
-    fn begin(&mut self, direction: Direction, position: Position) {
-        match direction {
-            Direction::Request => self.request.position = Some(position),
-            Direction::Response => self.response.position = Some(position),
-        }
+    fn at_mut(&mut self) -> &mut Both<Reach> {
+        &mut self.at
+    }
+
+    fn begin(&mut self, _: Direction, position: Position) {
         if position != Position::START {
             (self.synced, self.phase) = (false, Phase::Messages);
         }
     }
 
-    fn resumed(&self, request: Position, response: Position) -> Self {
-        let mut resumed = Self { losses: Losses::recognised(), phase: Phase::Messages, ..Self::new(self.options) };
-        (resumed.request.position, resumed.response.position) = (Some(request), Some(response));
-        resumed
+    fn resumed(&self) -> Self {
+        Self { losses: Losses::recognised(), phase: Phase::Messages, ..Self::new(self.options) }
     }
 
     fn set_time(&mut self, now_ns: u64) {
@@ -193,29 +176,16 @@ impl Protocol for Postgres {
     }
 
     fn read(&mut self, direction: Direction, cursor: Cursor<'_>, sink: &mut Sink<'_>) {
-        let (end, at_ns) = (cursor.end, cursor.at_ns);
         match direction {
-            Direction::Request => {
-                self.read_requests(cursor, sink);
-                self.request.reach(end, at_ns);
-            }
-            Direction::Response => {
-                self.read_answers(cursor, sink);
-                self.response.reach(end, at_ns);
-            }
+            Direction::Request => self.read_requests(cursor, sink),
+            Direction::Response => self.read_answers(cursor, sink),
         }
     }
 
     fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
-        let stream = match direction {
-            Direction::Request => &mut self.request,
-            Direction::Response => &mut self.response,
-        };
-        stream.position = Some(to);
-        stream.tail_missing = true;
         // What was asked in it was not answered before.
         self.answered &= direction == Direction::Response;
-        let lies_within = stream.state.end().is_some_and(|end| to < end) && self.blind.is_none();
+        let lies_within = self.readers[direction].end().is_some_and(|end| to < end) && self.blind.is_none();
         // What lies within a message is passed over.
         if self.synced && !lies_within {
             if direction == Direction::Request || self.steps.is_empty() {
@@ -241,29 +211,15 @@ impl Protocol for Postgres {
             && self.failed.is_none()
             && self.held.is_empty()
             && !matches!(self.presumed, Some(Some(_)))
-            && (!self.synced || self.request.state.is_at_start())
+            && (!self.synced || self.readers.request.is_at_start())
     }
 
     fn heap_bytes(&self) -> usize {
         self.steps.heap_bytes()
             + self.statements.heap_bytes()
             + self.portals.heap_bytes()
-            + self.request.state.heap_bytes()
-            + self.response.state.heap_bytes()
+            + self.readers.request.heap_bytes()
+            + self.readers.response.heap_bytes()
             + self.held.capacity() * size_of::<Done>()
-    }
-
-    fn interest(&self, direction: Direction) -> Interest {
-        let (stream, bytes) = match direction {
-            // Of data only its end matters.
-            Direction::Request if self.copies_in => (&self.request, COPY_HEAD_BYTES),
-            Direction::Request => (&self.request, self.options.request_head_bytes),
-            Direction::Response => (&self.response, self.options.response_head_bytes),
-        };
-        let position = stream.position.unwrap_or(Position::START);
-        match stream.state.passes_over_to(position) {
-            Some(end) if self.synced && self.blind.is_none() => Interest::SkipTo(end),
-            _ => Interest::Heads(bytes),
-        }
     }
 }

@@ -6,13 +6,14 @@
 //! before anything else is asked. Until then the unit is on probation, and its exchanges are held. A client that was seen to ask before
 //! it was answered may have more open than shows: there this begins only after a second of silence.
 
-use super::message::{Reader, Speaker, is_plausible};
+use super::message::{Speaker, is_plausible};
 use super::statements::Names;
 use super::steps::{Step, Steps};
 use super::{Phase, Postgres, requests};
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::protocol::Protocol;
+use crate::stream::Both;
 use crate::{Direction, LossReason, Recognition, Sink};
 
 /// So long nothing was said, where more may be open than shows.
@@ -29,9 +30,9 @@ impl Postgres {
     /// Whether both directions stand where this call begins.
     pub(super) fn regain(&mut self, cursor: &Cursor<'_>, was_answered: bool, sink: &mut Sink<'_>) -> bool {
         let Some(call) = look(cursor) else { return false };
-        let is_read_up = self.response.position.is_none_or(|position| position == cursor.other_position);
-        let silent_ns = cursor.at_ns.saturating_sub(self.response.last_ns.max(self.request.last_ns));
-        self.pipelined |= !was_answered && self.request.last_ns > 0 && call.is_unit && self.asked_unit;
+        let is_read_up = self.at.response.position.is_none_or(|position| position == cursor.other_position);
+        let silent_ns = cursor.at_ns.saturating_sub(self.at.response.last_ns.max(self.at.request.last_ns));
+        self.pipelined |= !was_answered && self.at.request.last_ns > 0 && call.is_unit && self.asked_unit;
         self.asked_unit = call.is_unit;
         let is_at_rest = was_answered && is_read_up && (!self.pipelined || silent_ns >= REST_NS);
         if !(call.is_unit && is_at_rest) {
@@ -79,7 +80,7 @@ impl Postgres {
     }
 
     fn forget(&mut self) {
-        (self.request.state, self.response.state) = (Reader::default(), Reader::default());
+        self.readers = Both::default();
         self.steps = Steps::default();
         self.statements = Names::new(self.options.statements_max);
         self.portals = Names::new(self.options.statements_max / 4 + 1);

@@ -33,7 +33,7 @@ impl Postgres {
             // What ends the data was not seen either: the answer will tell.
             return;
         }
-        let mut reader = std::mem::take(&mut self.request.state);
+        let mut reader = std::mem::take(&mut self.readers.request);
         while !cursor.is_done() && self.synced && self.recognition() != Recognition::Foreign {
             let speaker = match self.phase {
                 Phase::Start => Speaker::NewClient,
@@ -61,7 +61,7 @@ impl Postgres {
             }
         }
         if self.synced {
-            self.request.state = reader;
+            self.readers.request = reader;
         } else {
             self.count_unread(&cursor, sink);
         }

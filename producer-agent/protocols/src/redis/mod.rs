@@ -26,8 +26,8 @@ use std::collections::VecDeque;
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::losses::Losses;
-use crate::protocol::{Interest, Protocol};
-use crate::stream::{Mark, Stream};
+use crate::protocol::Protocol;
+use crate::stream::{Both, Mark, Reach};
 use crate::{CloseReason, Direction, LossReason, Position, Recognition, Side, Sink};
 use replies::Pending;
 use resp::{Progress, Reader};
@@ -42,13 +42,11 @@ const DOUBTS: u8 = 16;
 pub struct Options {
     /// Commands that wait for their replies. Those beyond it are counted, and their replies passed over.
     pub pending_exchanges_max: u32,
-    /// How much of each call is of use: a command and its first words.
-    pub head_bytes: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { pending_exchanges_max: 1024, head_bytes: 16 * 1024 }
+        Self { pending_exchanges_max: 1024 }
     }
 }
 
@@ -64,8 +62,8 @@ pub struct Redis {
     /// So many more turns have to end with the last reply before what was found in the middle is believed.
     doubts: u8,
     now_ns: u64,
-    request: Stream<Reader>,
-    response: Stream<Reader>,
+    at: Both<Reach>,
+    readers: Both<Reader>,
     /// Where the command begins that is being read.
     command_start: Option<Mark>,
     pending: VecDeque<Pending>,
@@ -82,8 +80,8 @@ impl Redis {
             answered: false,
             doubts: 0,
             now_ns: 0,
-            request: Stream::new(Reader::default()),
-            response: Stream::new(Reader::default()),
+            at: Both::default(),
+            readers: Both::default(),
             command_start: None,
             pending: VecDeque::new(),
             beyond: 0,
@@ -98,9 +96,11 @@ impl Redis {
         self.answered = false;
         while !cursor.is_done() {
             let start = *self.command_start.get_or_insert(cursor.mark());
-            match self.request.state.read(&mut cursor) {
+            match self.readers.request.read(&mut cursor) {
                 Progress::More => {}
-                Progress::Complete if self.request.state.kind == b'*' => self.take_command(start, cursor.mark(), sink),
+                Progress::Complete if self.readers.request.kind == b'*' => {
+                    self.take_command(start, cursor.mark(), sink)
+                }
                 Progress::Complete | Progress::Malformed if self.recognition() == Recognition::Undecided => {
                     return self.become_foreign();
                 }
@@ -118,7 +118,7 @@ impl Redis {
 
     fn take_command(&mut self, start: Mark, end: Mark, sink: &mut Sink<'_>) {
         self.command_start = None;
-        let words = self.request.state.words;
+        let words = self.readers.request.words;
         let Some(command) = words[0].command() else {
             if self.recognition() == Recognition::Undecided {
                 return self.become_foreign();
@@ -145,13 +145,13 @@ impl Redis {
         if resp::begins_command(cursor.captured) != Verdict::Yes {
             return false;
         }
-        if !self.answered || self.response.position.is_some_and(|position| position != cursor.other_position) {
+        if !self.answered || self.at.response.position.is_some_and(|position| position != cursor.other_position) {
             self.losses.lose(LossReason::StartedBeforeCapture, sink);
             return false;
         }
-        let silent_ns = cursor.at_ns.saturating_sub(self.request.last_ns.max(self.response.last_ns));
+        let silent_ns = cursor.at_ns.saturating_sub(self.at.request.last_ns.max(self.at.response.last_ns));
         self.doubts = if silent_ns >= SILENCE_NS { 0 } else { DOUBTS };
-        (self.request.state, self.response.state) = Default::default();
+        self.readers = Both::default();
         self.synced = true;
         true
     }
@@ -201,25 +201,20 @@ impl Protocol for Redis {
         self.losses.recognition()
     }
 
-    fn position(&self, direction: Direction) -> Option<Position> {
-        match direction {
-            Direction::Request => self.request.position,
-            Direction::Response => self.response.position,
-        }
+    fn at(&self) -> &Both<Reach> {
+        &self.at
     }
 
-    fn begin(&mut self, direction: Direction, position: Position) {
-        match direction {
-            Direction::Request => self.request.position = Some(position),
-            Direction::Response => self.response.position = Some(position),
-        }
+    fn at_mut(&mut self) -> &mut Both<Reach> {
+        &mut self.at
+    }
+
+    fn begin(&mut self, _: Direction, position: Position) {
         self.synced &= position == Position::START;
     }
 
-    fn resumed(&self, request: Position, response: Position) -> Self {
-        let mut redis = Self { losses: Losses::recognised(), ..Self::new(self.options) };
-        (redis.request.position, redis.response.position) = (Some(request), Some(response));
-        redis
+    fn resumed(&self) -> Self {
+        Self { losses: Losses::recognised(), ..Self::new(self.options) }
     }
 
     fn set_time(&mut self, now_ns: u64) {
@@ -227,28 +222,15 @@ impl Protocol for Redis {
     }
 
     fn read(&mut self, direction: Direction, cursor: Cursor<'_>, sink: &mut Sink<'_>) {
-        let (end, at_ns) = (cursor.end, cursor.at_ns);
         match direction {
-            Direction::Request => {
-                self.read_commands(cursor, sink);
-                self.request.reach(end, at_ns);
-            }
-            Direction::Response => {
-                self.read_replies(cursor, sink);
-                self.response.reach(end, at_ns);
-            }
+            Direction::Request => self.read_commands(cursor, sink),
+            Direction::Response => self.read_replies(cursor, sink),
         }
     }
 
     fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
-        let stream = match direction {
-            Direction::Request => &mut self.request,
-            Direction::Response => &mut self.response,
-        };
-        stream.position = Some(to);
-        stream.tail_missing = true;
         // What lies within a string is passed over.
-        if self.synced && stream.state.string_end().is_none_or(|end| to > end) {
+        if self.synced && self.readers[direction].string_end().is_none_or(|end| to > end) {
             if direction == Direction::Request || self.pending.is_empty() {
                 self.losses.lose(LossReason::Gap, sink);
             }
@@ -276,16 +258,5 @@ impl Protocol for Redis {
 
     fn heap_bytes(&self) -> usize {
         self.pending.capacity() * size_of::<Pending>()
-    }
-
-    fn interest(&self, direction: Direction) -> Interest {
-        let reader = match direction {
-            Direction::Request => &self.request.state,
-            Direction::Response => &self.response.state,
-        };
-        match reader.string_end() {
-            Some(end) if self.synced => Interest::SkipTo(end),
-            _ => Interest::Heads(self.options.head_bytes),
-        }
     }
 }

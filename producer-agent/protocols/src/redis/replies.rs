@@ -87,22 +87,22 @@ impl Redis {
         self.answered = true;
         if !self.synced {
             // It answers what was asked before.
-            if self.recognition() == Recognition::Undecided && self.request.last_ns == 0 {
+            if self.recognition() == Recognition::Undecided && self.at.request.last_ns == 0 {
                 self.losses.lose(LossReason::StartedBeforeCapture, sink);
             }
             return;
         }
         while !cursor.is_done() {
             let mark = cursor.mark();
-            if self.response.state.is_at_start()
+            if self.readers.response.is_at_start()
                 && let Some(front) = self.pending.front_mut()
             {
                 front.reply_start = Some(mark);
             }
-            match self.response.state.read(&mut cursor) {
+            match self.readers.response.read(&mut cursor) {
                 Progress::More => {}
                 // A push answers nothing.
-                Progress::Complete if self.response.state.kind == b'>' => {}
+                Progress::Complete if self.readers.response.kind == b'>' => {}
                 Progress::Complete => {
                     self.take_reply(cursor.mark(), sink);
                     if !self.synced || self.recognition() == Recognition::Foreign {
@@ -129,11 +129,11 @@ impl Redis {
             return;
         };
         self.losses.recognise(sink);
-        let (code, outcome) = match self.response.state.kind {
-            b'-' | b'!' => of_error(&self.response.state.words[0]),
+        let (code, outcome) = match self.readers.response.kind {
+            b'-' | b'!' => of_error(&self.readers.response.words[0]),
             _ => (Code::default(), Outcome::Ok),
         };
-        let line = self.response.state.words[0];
+        let line = self.readers.response.words[0];
         if outcome == Outcome::ClientError && line.as_str().starts_with(UNKNOWN_COMMAND) {
             pending.command = Word::of("UNKNOWN");
         } else if outcome == Outcome::ClientError && line.as_str().starts_with(UNKNOWN_SUBCOMMAND) {
@@ -201,7 +201,7 @@ impl Redis {
         if pending.is_lost {
             return;
         }
-        let end = pending.reply_start.map(|start| (start, end.unwrap_or(self.response.reached())));
+        let end = pending.reply_start.map(|start| (start, end.unwrap_or(self.at.response.reached())));
         sink(Event::Exchange(Exchange {
             request_position: pending.start.position,
             response_position: end.map(|(start, _)| start.position),

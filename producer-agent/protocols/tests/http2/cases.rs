@@ -1,7 +1,7 @@
 //! Exchanges whose bytes are all there.
 
 use headwater_protocols::http2::Options;
-use headwater_protocols::{CloseReason, Direction, Follow, Interest, Kind, Recognition, Side};
+use headwater_protocols::{CloseReason, Follow, Kind, Recognition, Side};
 use headwater_testing::Random;
 
 use crate::wire::*;
@@ -16,7 +16,6 @@ fn http2_lookalike() {
         }
         wire.request(&[PREFACE]).request(&[b"\0\0\0\0\0\0\0\x01\0\0\0\0"]);
         assert_eq!(wire.connection.recognition(), Recognition::Foreign);
-        assert_eq!(wire.connection.interest(Direction::Request), Interest::Off);
         assert_eq!(wire.connection.heap_bytes(), 0);
         wire.close(FINISHED).expect(&[], &[]);
     }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../shared/calls.rs"]
+mod calls;
 mod capture;
 mod cases;
 #[path = "../../fuzz/frames.rs"]

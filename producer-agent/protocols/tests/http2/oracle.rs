@@ -272,8 +272,7 @@ fn missing_events_and_starts_in_the_middle_are_never_wrong() {
 
 #[test]
 fn small_bounds_hold_and_are_never_wrong() {
-    let options =
-        Options { streams_max: 3, block_bytes_max: 200, table_bytes_max: 300, path_bytes_max: 2048, head_bytes: 256 };
+    let options = Options { streams_max: 3, block_bytes_max: 200, table_bytes_max: 300, path_bytes_max: 2048 };
     for seed in 300..320 {
         let (said, right) = truth(plan(seed));
         let output = run(options, &whole(&said), 0, CloseReason::Unobserved);

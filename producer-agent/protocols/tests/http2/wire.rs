@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use headwater_protocols::http2::{Http2, Options};
-use headwater_protocols::{
-    CloseReason, Connection, Direction, Event, Follow, Kind, Messages, OrderOptions, Position, Segment, Side,
-};
+use headwater_protocols::{CloseReason, Connection, Direction, Event, Follow, Kind, Messages, OrderOptions, Side};
+
+use crate::calls::Calls;
 
 pub const FINISHED: CloseReason = CloseReason::Finished { by: Side::Client };
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -31,8 +31,7 @@ pub struct Wire {
     pub seen: Vec<String>,
     pub details: Vec<Detail>,
     pub losses: BTreeMap<&'static str, u64>,
-    positions: [u64; 2],
-    pub now_ns: u64,
+    pub calls: Calls,
 }
 
 /// What else is told of an exchange.
@@ -47,14 +46,13 @@ pub struct Detail {
 }
 
 impl Wire {
-    pub fn new(options: Options, positions: [u64; 2]) -> Wire {
+    pub fn new(options: Options, [request, response]: [u64; 2]) -> Wire {
         Wire {
             connection: Connection::new(Side::Server, OrderOptions::default(), Http2::new(options)),
             seen: Vec::new(),
             details: Vec::new(),
             losses: BTreeMap::new(),
-            positions,
-            now_ns: 0,
+            calls: Calls::from(request, response),
         }
     }
 
@@ -82,31 +80,21 @@ impl Wire {
     }
 
     pub fn miss(&mut self, direction: Direction, bytes: u64) -> &mut Wire {
-        self.now_ns += 10;
-        self.positions[direction as usize] += bytes;
+        self.calls.missed(direction, bytes);
         self
     }
 
     /// Moves bytes, of which so many are captured.
     pub fn say(&mut self, direction: Direction, bytes: &[u8], captured: usize) -> &mut Wire {
-        self.now_ns += 10;
-        let segment = Segment {
-            position: Position(self.positions[direction as usize]),
-            length: bytes.len() as u64,
-            captured: &bytes[..captured.min(bytes.len())],
-            at_ns: self.now_ns,
-            other_position: Position(self.positions[direction.opposite() as usize]),
-        };
-        self.positions[direction as usize] += bytes.len() as u64;
+        let segment = self.calls.moved(direction, bytes, captured);
         let Wire { connection, seen, details, losses, .. } = self;
         connection.segment(direction, &segment, &mut |event| take(event, seen, details, losses));
         self
     }
 
     pub fn close(&mut self, how: CloseReason) -> &mut Wire {
-        self.now_ns += 10;
-        let Wire { connection, seen, details, losses, now_ns, .. } = self;
-        connection.close(*now_ns, how, &mut |event| take(event, seen, details, losses));
+        let Wire { connection, seen, details, losses, calls } = self;
+        connection.close(calls.now_ns + 10, how, &mut |event| take(event, seen, details, losses));
         assert!(connection.is_idle());
         assert_eq!(connection.heap_bytes(), 0);
         self

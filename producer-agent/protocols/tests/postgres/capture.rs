@@ -50,7 +50,7 @@ fn what_stands_where_the_next_answer_should_begin_refutes_the_end() {
         wire.request(query("SELECT a")).say(Direction::Response, &answer[..cut], HEAD);
         wire.request(query("SELECT b")).say(Direction::Response, &answer[cut..], HEAD);
         wire.response(selected(1, 1)).request(query("SELECT c")).response(selected(1, 1));
-        wire.expect(&[], &[("malformed_response", 2), ("started_before_capture", 1)]).now_ns += 1_000_000_000;
+        wire.expect(&[], &[("malformed_response", 2), ("started_before_capture", 1)]).calls.now_ns += 1_000_000_000;
         wire.request(query("SELECT d")).response(selected(1, 1));
         wire.expect(&["SELECT d: Ok"], &[("malformed_response", 2), ("started_before_capture", 1)]);
     }
@@ -78,7 +78,7 @@ fn of_several_executes_the_ones_behind_a_long_answer_are_lost() {
     wire.request([all_of("SELECT a"), sync()].concat().repeat(2)).say(Direction::Response, &executed(200), HEAD);
     wire.response([ready(b'I'), executed(1), ready(b'I')].concat()).request(query("SELECT d")).response(selected(1, 1));
     // Who asks ahead may have more open than shows, until nothing was said for a second.
-    wire.expect(&[], &[("head_not_captured", 2), ("started_before_capture", 1)]).now_ns += 1_000_000_000;
+    wire.expect(&[], &[("head_not_captured", 2), ("started_before_capture", 1)]).calls.now_ns += 1_000_000_000;
     wire.request(query("SELECT e")).response(selected(1, 1)).request(query("SELECT f")).response(selected(1, 1));
     wire.expect(&["SELECT e: Ok", "SELECT f: Ok"], &[("head_not_captured", 2), ("started_before_capture", 1)]);
 }

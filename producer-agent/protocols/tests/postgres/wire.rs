@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use headwater_protocols::postgres::{Options, Postgres};
 use headwater_protocols::{
-    CloseReason, Connection, Direction, Event, Exchange, Failure, Follow, Kind, OrderOptions, Outcome, Position,
-    Segment, Side,
+    CloseReason, Connection, Direction, Event, Exchange, Failure, Follow, Kind, OrderOptions, Outcome, Side,
 };
+
+use crate::calls::Calls;
 
 pub const FINISHED: CloseReason = CloseReason::Finished { by: Side::Client };
 
@@ -149,8 +150,7 @@ impl Output {
 pub struct Wire {
     pub connection: Connection<Postgres>,
     pub output: Output,
-    pub positions: [u64; 2],
-    pub now_ns: u64,
+    pub calls: Calls,
 }
 
 impl Wire {
@@ -158,8 +158,7 @@ impl Wire {
         Wire {
             connection: Connection::new(Side::Server, OrderOptions::default(), Postgres::new(options)),
             output: Output::default(),
-            positions: [0; 2],
-            now_ns: 0,
+            calls: Calls::from(0, 0),
         }
     }
 
@@ -175,7 +174,7 @@ impl Wire {
     }
 
     pub fn in_the_middle() -> Wire {
-        Wire { positions: [5_000, 9_000], ..Wire::fresh() }
+        Wire { calls: Calls::from(5_000, 9_000), ..Wire::fresh() }
     }
 
     pub fn request(&mut self, bytes: impl AsRef<[u8]>) -> &mut Wire {
@@ -187,30 +186,21 @@ impl Wire {
     }
 
     pub fn miss(&mut self, direction: Direction, bytes: impl AsRef<[u8]>) -> &mut Wire {
-        self.now_ns += 10;
-        self.positions[direction as usize] += bytes.as_ref().len() as u64;
+        self.calls.missed(direction, bytes.as_ref().len() as u64);
         self
     }
 
     pub fn say(&mut self, direction: Direction, bytes: &[u8], captured: usize) -> &mut Wire {
-        self.now_ns += 10;
-        let segment = Segment {
-            position: Position(self.positions[direction as usize]),
-            length: bytes.len() as u64,
-            captured: &bytes[..captured.min(bytes.len())],
-            at_ns: self.now_ns,
-            other_position: Position(self.positions[direction.opposite() as usize]),
-        };
-        self.positions[direction as usize] += bytes.len() as u64;
+        let segment = self.calls.moved(direction, bytes, captured);
         let output = &mut self.output;
         self.connection.segment(direction, &segment, &mut |event| output.take(event));
         self
     }
 
     pub fn close(&mut self, how: CloseReason) -> &mut Wire {
-        self.now_ns += 10;
+        self.calls.now_ns += 10;
         let output = &mut self.output;
-        self.connection.close(self.now_ns, how, &mut |event| output.take(event));
+        self.connection.close(self.calls.now_ns, how, &mut |event| output.take(event));
         self
     }
 
