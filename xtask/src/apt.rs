@@ -19,6 +19,7 @@ const POLICY_TEXT: &str = "#!/bin/sh\n# Written by `cargo xtask setup` while it 
 const SERVICES: &[(&str, &str)] = &[
     ("containerd", "containerd"),
     ("etcd-server", "etcd"),
+    ("mariadb-server", "mariadb"),
     ("nginx", "nginx"),
     ("postgresql", "postgresql"),
     ("prometheus", "prometheus"),

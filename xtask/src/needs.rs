@@ -175,6 +175,20 @@ pub const NEEDS: &[Need] = &[
         &["python3-psycopg"],
         "install Debian's python3-psycopg",
     ),
+    package(
+        "MariaDB with its client, which the tests ask",
+        Purpose::Test,
+        || all(&["mariadb", "mariadb-admin", "mariadb-install-db"]) && Path::new("/usr/sbin/mariadbd").exists(),
+        &["mariadb-server", "mariadb-client"],
+        "install the MariaDB server and its client",
+    ),
+    package(
+        "drivers of MySQL, one of which prepares statements",
+        Purpose::Test,
+        || Path::new("/usr/lib/python3/dist-packages/pymysql").exists() && mariadb_driver(),
+        &["python3-pymysql", "libdbd-mariadb-perl"],
+        "install Debian's python3-pymysql and libdbd-mariadb-perl",
+    ),
     package("ip, for network namespaces", Purpose::Test, || all(&["ip"]), &["iproute2"], "install iproute2"),
     package(
         "nft and iptables, for address translation",
@@ -344,6 +358,11 @@ fn java() -> bool {
 }
 
 /// Debian keeps the server's programs out of the PATH.
+/// Debian keeps it in a folder of the version of Perl.
+fn mariadb_driver() -> bool {
+    run::succeeds("perl", &["-MDBD::MariaDB", "-e", "1"])
+}
+
 fn postgres() -> bool {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     versions.into_iter().any(|version| version.path().join("bin/postgres").exists()) || all(&["postgres", "initdb"])

@@ -3,7 +3,8 @@
 
 use headwater_protocols::postgres::{Options, Postgres};
 use headwater_protocols::{
-    CloseReason, Connection, Direction, Event, Follow, OrderOptions, Outcome, Position, Segment, Side, sql,
+    CloseReason, Connection, Direction, Event, Follow, OrderOptions, Outcome, Position, Segment, Side,
+    sql::{self, Dialect},
 };
 
 /// Small bounds, so that short inputs reach them.
@@ -73,7 +74,9 @@ const RIGHT: [&[usize]; 17] = [
 
 /// Reads the input as: a byte of settings, then four for each call. Returns how many exchanges came out.
 pub fn run(input: &[u8]) -> u64 {
-    let _ = sql::name(input, input.len().is_multiple_of(2));
+    for dialect in [Dialect::PostgreSql, Dialect::MySql] {
+        let _ = sql::name(dialect, input, input.len().is_multiple_of(2));
+    }
     let Some((settings, mut rest)) = input.split_first() else { return 0 };
     let side = if settings & 1 == 0 { Side::Client } else { Side::Server };
     let order = OrderOptions { early_segments_max: 3, early_bytes_max: 300 };

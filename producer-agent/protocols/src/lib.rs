@@ -20,6 +20,7 @@ mod exchange;
 pub mod http1;
 pub mod http2;
 mod losses;
+pub mod mysql;
 pub mod operation;
 mod order;
 mod partial;
@@ -29,6 +30,7 @@ mod protocol;
 pub mod redis;
 mod segment;
 pub mod sql;
+mod statements;
 mod stream;
 
 use choice::{Guess, Waiting};
@@ -49,6 +51,7 @@ pub struct Options {
     pub http2: http2::Options,
     pub redis: redis::Options,
     pub postgres: postgres::Options,
+    pub mysql: mysql::Options,
 }
 
 /// Whether a connection speaks the protocol that its parser understands.

@@ -142,6 +142,27 @@ fn postgresql_is_known_by_its_startup_and_in_the_middle_by_whole_messages() {
     assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("postgresql", 1, 1), "{:?}", wire.seen);
 }
 
+const GREETING: &[u8] =
+    b"\x2a\0\0\0\x0a8.0.1\0\x07\0\0\0saltsalt\0\x00\x02\x21\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+const SELECT: &[u8] = b"\x09\0\0\0\x03SELECT 1";
+const DONE: &[u8] = b"\x07\0\0\x01\0\0\0\x02\0\0\0";
+
+#[test]
+fn mysql_is_known_by_its_greeting_and_in_the_middle_by_whole_commands() {
+    let login = [&b"\x24\0\0\x01\0\x02\0\0"[..], &[0; 28], b"bob\0"].concat();
+    for cut in 1..GREETING.len() {
+        let mut wire = Wire::at([0, 0]);
+        wire.response(&GREETING[..cut]).response(&GREETING[cut..]);
+        wire.request(&login).response(b"\x07\0\0\x02\0\0\0\x02\0\0\0").request(SELECT).response(DONE);
+        assert_eq!(wire.seen, ["mysql CONNECT", "mysql SELECT ?"], "{cut}");
+        assert_eq!((wire.parser.protocol(), wire.lost), ("mysql", 0), "{cut}");
+        wire.close();
+    }
+    let mut wire = Wire::at([5_000, 9_000]);
+    wire.request(SELECT).response(DONE).request(SELECT).response(DONE);
+    assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("mysql", 1, 1), "{:?}", wire.seen);
+}
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 /// `GET /`.

@@ -58,6 +58,7 @@ impl Rule {
 pub const RULES: &[Rule] = &[
     // These in `tests` folders need nothing of the outside world.
     rule("protocols::postgres_real::", Class::Waits).takes(6),
+    rule("protocols::mysql_real::", Class::Waits).takes(6),
     rule("protocols::", Class::Pure),
     rule("schemas::", Class::Pure),
     rule("settings::", Class::Pure),
@@ -207,6 +208,24 @@ pub const EXTRAS: &[Extra] = &[
             "--fuzz-dir",
             "producer-agent/protocols/fuzz",
             "http2",
+            "--",
+            "-max_total_time=120",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]),
+        class: Class::Pure,
+        variables: &[("RUSTC_BOOTSTRAP", "1")],
+        limit: FUZZ_LIMIT,
+    },
+    Extra {
+        name: "two minutes of fuzzing mysql",
+        work: Work::Command(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "producer-agent/protocols/fuzz",
+            "mysql",
             "--",
             "-max_total_time=120",
             "-timeout=10",

@@ -4,11 +4,11 @@
 
 use super::exchanges::{Done, Failed};
 use super::message::{Message, Progress, Reader, Speaker, split_string, sqlstate as code_of};
-use super::statements::Names;
 use super::steps::{Step, What};
 use super::{Phase, Postgres, sqlstate};
 use crate::cursor::Cursor;
 use crate::protocol::Protocol;
+use crate::statements::Names;
 use crate::stream::Mark;
 use crate::{Code, Kind, LossReason, Outcome, Recognition, Sink};
 

@@ -4,10 +4,10 @@
 
 use super::Postgres;
 use super::message::Message;
-use super::statements::Operation;
 use super::steps::{Step, What};
 use crate::operation::UNKNOWN;
 use crate::protocol::Protocol;
+use crate::statements::Operation;
 use crate::stream::Mark;
 use crate::{
     CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Messages, Outcome, Recognition, Side, Sink,

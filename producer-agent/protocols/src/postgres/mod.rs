@@ -28,19 +28,18 @@ mod message;
 mod regain;
 mod requests;
 mod sqlstate;
-mod statements;
 mod steps;
 
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::losses::Losses;
 use crate::protocol::Protocol;
+use crate::statements::Names;
 use crate::stream::{Both, Mark, Reach};
 use crate::{CloseReason, Direction, LossReason, Position, Recognition, Side, Sink};
 use blind::Blind;
 use exchanges::{Done, Failed};
 use message::Reader;
-use statements::Names;
 use steps::Steps;
 
 /// The bounds of one connection.

@@ -7,12 +7,12 @@
 //! it was answered may have more open than shows: there this begins only after a second of silence.
 
 use super::message::{Speaker, is_plausible};
-use super::statements::Names;
 use super::steps::{Step, Steps};
 use super::{Phase, Postgres, requests};
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::protocol::Protocol;
+use crate::statements::Names;
 use crate::stream::Both;
 use crate::{Direction, LossReason, Recognition, Sink};
 

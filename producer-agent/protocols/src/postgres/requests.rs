@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use super::message::{HEAD_BYTES_MAX, Message, Progress, Reader, Speaker, is_plausible, split_string};
-use super::statements::{Name, Operation, name_of};
 use super::steps::{Step, What};
 use super::{Phase, Postgres};
 use crate::choice::Verdict;
 use crate::cursor::Cursor;
 use crate::protocol::Protocol;
-use crate::{LossReason, Recognition, Sink, sql};
+use crate::sql::{self, Dialect};
+use crate::statements::{Name, Operation, name_of};
+use crate::{LossReason, Recognition, Sink};
 
 const VERSION_3: u32 = 3;
 const CANCEL_REQUEST: u32 = 80_877_102;
@@ -197,7 +198,7 @@ fn operation(statement: &[u8], is_cut: bool) -> Operation {
     // Too little of it was seen to name it.
     let is_too_short = is_cut && statement.len() < 16;
     debug_assert!(statement.len() <= HEAD_BYTES_MAX, "no more is kept of a message");
-    (!is_too_short).then(|| Arc::from(sql::name(statement, is_cut)))
+    (!is_too_short).then(|| Arc::from(sql::name(Dialect::PostgreSql, statement, is_cut)))
 }
 
 /// The first string, if it was captured to its end.

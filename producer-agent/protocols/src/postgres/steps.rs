@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::statements::{Name, Operation};
+use crate::statements::{Name, Operation};
 use crate::stream::Mark;
 
 #[derive(Debug)]

@@ -14,6 +14,14 @@ mod tokens;
 
 use tokens::{Token, Tokens};
 
+/// Whose words and signs a statement is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    PostgreSql,
+    /// Of MariaDB, too. What is in double quotes counts as a literal, whatever the session's settings make of it.
+    MySql,
+}
+
 /// The longest name.
 pub const NAME_BYTES_MAX: usize = 256;
 
@@ -55,9 +63,9 @@ const KEY_WORDS_OF_LETTER: [(u8, &str); 21] = [
 const KEY_WORD_BYTES_MAX: usize = 10;
 
 /// The name of a statement. `is_cut`: the statement goes on behind these bytes.
-pub fn name(statement: &[u8], is_cut: bool) -> String {
-    let mut name = Name { text: String::with_capacity(NAME_BYTES_MAX), last: Last::Start, is_setting: false };
-    let mut tokens = Tokens::new(statement, is_cut);
+pub fn name(dialect: Dialect, statement: &[u8], is_cut: bool) -> String {
+    let mut name = Name { text: String::with_capacity(NAME_BYTES_MAX), last: Last::Start, is_setting: false, dialect };
+    let mut tokens = Tokens::new(dialect, statement, is_cut);
     let mut is_whole = true;
     let mut spaced = false;
     loop {
@@ -116,6 +124,7 @@ struct Name {
     last: Last,
     /// `SET x = ...`: the words behind the sign are values.
     is_setting: bool,
+    dialect: Dialect,
 }
 
 impl Name {
@@ -159,7 +168,13 @@ impl Name {
         let is_first = self.last == Last::Start;
         let is_constant = matches!(upper, "NULL" | "TRUE" | "FALSE")
             && matches!(self.last, Last::Open | Last::Comma | Last::Operator);
-        if is_constant || (self.is_setting && matches!(self.last, Last::Operator | Last::Comma | Last::Value)) {
+        let is_set = match self.last {
+            Last::Operator | Last::Value => self.is_setting,
+            // What MySQL sets next, or the next of several values.
+            Last::Comma => self.is_setting && self.dialect == Dialect::PostgreSql,
+            _ => false,
+        };
+        if is_constant || is_set {
             return self.push_value();
         }
         let starts_value = self.is_setting && upper == "TO";
@@ -226,7 +241,7 @@ mod tests {
 
     #[track_caller]
     fn check(statement: &str, expected: &str) {
-        assert_eq!(name(statement.as_bytes(), false), expected, "{statement}");
+        assert_eq!(name(Dialect::PostgreSql, statement.as_bytes(), false), expected, "{statement}");
     }
 
     #[test]
@@ -287,12 +302,12 @@ mod tests {
             ("SELECT a ", "SELECT a ..."),
             ("S", "..."),
         ] {
-            assert_eq!(name(statement.as_bytes(), true), expected, "{statement}");
+            assert_eq!(name(Dialect::PostgreSql, statement.as_bytes(), true), expected, "{statement}");
         }
-        assert_eq!(name(b"SELECT a; SELECT", true), "SELECT a");
+        assert_eq!(name(Dialect::PostgreSql, b"SELECT a; SELECT", true), "SELECT a");
         let long = format!("SELECT {}", "column_of_a_table, ".repeat(100));
-        assert!(name(long.as_bytes(), false).len() <= NAME_BYTES_MAX);
-        assert!(name(long.as_bytes(), false).ends_with(" ..."));
+        assert!(name(Dialect::PostgreSql, long.as_bytes(), false).len() <= NAME_BYTES_MAX);
+        assert!(name(Dialect::PostgreSql, long.as_bytes(), false).ends_with(" ..."));
     }
 
     #[test]
@@ -337,7 +352,50 @@ mod tests {
         ] {
             for end in 0..=statement.len() {
                 for is_cut in [true, false] {
-                    let name = name(&statement.as_bytes()[..end], is_cut);
+                    let name = name(Dialect::PostgreSql, &statement.as_bytes()[..end], is_cut);
+                    assert!(!name.contains("hu"), "{name} of {}", &statement[..end]);
+                }
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check_mysql(statement: &str, expected: &str) {
+        assert_eq!(name(Dialect::MySql, statement.as_bytes(), false), expected, "{statement}");
+    }
+
+    #[test]
+    fn mysql_has_its_own_quotes_comments_and_parameters() {
+        check_mysql("select `a b`, \"x\", 'y' from `db`.`t` where c=?", "SELECT `a b`, ? FROM `db`.`t` WHERE c = ?");
+        check_mysql("select `a``b` from t", "SELECT `a``b` FROM t");
+        check_mysql("select 1 # hunter2\n from t -- hunter2\n where a--1", "SELECT ? FROM t WHERE a - ?");
+        check_mysql("/* a /* b */ select @@session.x, @y /*! hunter2 */", "SELECT @@session.x, @y");
+        check_mysql("insert into t values (?,?),(?,?)", "INSERT INTO t VALUES (?)");
+        check_mysql("select \"a\"\"b\", 'it''s' from t", "SELECT ? FROM t");
+        check_mysql("select E'a', a$b, X'1F', _utf8'x', 0x1F from t", "SELECT E ?, a$b, ?, _utf8 ? FROM t");
+        check_mysql("set @a := 5, sql_mode = ANSI", "SET @a := ?, sql_mode = ?");
+        check_mysql(r"select 'it\'s hunter2' from t", "SELECT ? ...");
+        check_mysql(r#"select "a\\" hunter2 "#, "SELECT ? ...");
+    }
+
+    #[test]
+    fn no_literal_of_mysql_comes_out_wherever_it_is_cut() {
+        for statement in [
+            r#"SELECT "hunter2", 'it''s hunter2', "a""hunter2" FROM a"#,
+            r"SELECT 'a\' hunter2 ', 1",
+            r#"SELECT "\\" hunter2 "\" hunter2 ""#,
+            "SELECT 1 /* hunter2 */ + 2 -- hunter2\n, 3 # hunter2\n, 4 /*! hunter2 */",
+            "INSERT INTO a VALUES (1, 'hunter2', -1e5), (2, \"hunter2\", ?)",
+            "CREATE USER 'bob'@'%' IDENTIFIED BY 'hunter2'",
+            "CHANGE MASTER TO MASTER_PASSWORD='hunter2'",
+            "SET PASSWORD FOR 'bob'@'%' = PASSWORD('hunter2')",
+            "SET @secret = hunter2",
+            "SELECT 1;SELECT 'hunter2' hunter2",
+            "SELECT `a` LIKE '%hunter2%' ESCAPE '!' AND b = x'hunter2' AND c = N'hunter2'",
+        ] {
+            for end in 0..=statement.len() {
+                for is_cut in [true, false] {
+                    let name = name(Dialect::MySql, &statement.as_bytes()[..end], is_cut);
                     assert!(!name.contains("hu"), "{name} of {}", &statement[..end]);
                 }
             }

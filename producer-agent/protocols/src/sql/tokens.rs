@@ -1,7 +1,9 @@
-//! The words and signs of a statement, as PostgreSQL tells them apart.
+//! The words and signs of a statement, as PostgreSQL or MySQL tells them apart.
 //!
 //! In: bytes, possibly cut at their end. Out: one token after another; what touches the cut is [`Token::Cut`], but for values, which are
 //! values even if their end is missing.
+
+use super::Dialect;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
@@ -24,17 +26,19 @@ pub(super) enum Token<'a> {
 
 pub(super) struct Tokens<'a> {
     rest: &'a [u8],
+    is_mysql: bool,
     is_cut: bool,
     /// The value before was the last thing that can be told.
     ends_here: bool,
 }
 
 impl<'a> Tokens<'a> {
-    pub fn new(statement: &'a [u8], is_cut: bool) -> Self {
+    pub fn new(dialect: Dialect, statement: &'a [u8], is_cut: bool) -> Self {
         // Some drivers send the zero that ends a string twice.
         let end = statement.iter().position(|byte| *byte == 0);
         let is_cut = is_cut && end.is_none();
-        Self { rest: &statement[..end.unwrap_or(statement.len())], is_cut, ends_here: false }
+        let rest = &statement[..end.unwrap_or(statement.len())];
+        Self { rest, is_mysql: dialect == Dialect::MySql, is_cut, ends_here: false }
     }
 
     pub fn next(&mut self) -> Token<'a> {
@@ -43,10 +47,15 @@ impl<'a> Tokens<'a> {
         };
         match first {
             _ if first.is_ascii_whitespace() => self.run(|byte| byte.is_ascii_whitespace(), Token::Space),
-            b'-' if self.rest.starts_with(b"--") => self.run(|byte| byte != b'\n', Token::Space),
+            b'-' if self.begins_comment() => self.run(|byte| byte != b'\n', Token::Space),
+            b'#' if self.is_mysql => self.run(|byte| byte != b'\n', Token::Space),
             b'/' if self.rest.starts_with(b"/*") => self.comment(),
-            b'\'' => self.string(false),
-            b'"' => self.quoted_name(),
+            b'\'' => self.string(b'\'', false),
+            b'"' if self.is_mysql => self.string(b'"', false),
+            b'`' if self.is_mysql => self.quoted_name(b'`'),
+            b'"' => self.quoted_name(b'"'),
+            b'?' if self.is_mysql => self.one(Token::Value),
+            b'@' if self.is_mysql => self.variable(),
             b'$' => self.dollar(),
             b'0'..=b'9' => self.number(),
             b'.' if self.rest.get(1).is_some_and(u8::is_ascii_digit) => self.number(),
@@ -76,11 +85,28 @@ impl<'a> Tokens<'a> {
         token
     }
 
-    /// Comments stand within each other.
+    /// In MySQL two signs alone are two signs.
+    fn begins_comment(&self) -> bool {
+        let behind = self.rest.strip_prefix(b"--");
+        behind.is_some_and(|behind| !self.is_mysql || behind.first().is_none_or(|byte| *byte <= b' '))
+    }
+
+    /// With what MySQL writes before the name.
+    fn variable(&mut self) -> Token<'a> {
+        let signs = self.rest.iter().take_while(|byte| **byte == b'@').count();
+        let letters = self.rest[signs..].iter().take_while(|byte| is_word(**byte)).count();
+        if signs + letters == self.rest.len() && self.is_cut {
+            self.rest = &[];
+            return Token::Cut;
+        }
+        Token::Word(self.take(signs + letters))
+    }
+
+    /// Comments of PostgreSQL stand within each other.
     fn comment(&mut self) -> Token<'a> {
         let mut depth = 0u32;
         while !self.rest.is_empty() {
-            if self.rest.starts_with(b"/*") {
+            if self.rest.starts_with(b"/*") && (depth == 0 || !self.is_mysql) {
                 depth += 1;
                 self.take(2);
             } else if self.rest.starts_with(b"*/") {
@@ -96,19 +122,19 @@ impl<'a> Tokens<'a> {
         Token::Space
     }
 
-    fn string(&mut self, escapes: bool) -> Token<'a> {
+    fn string(&mut self, quote: u8, escapes: bool) -> Token<'a> {
         self.take(1);
         loop {
             match self.rest {
                 [] => break,
                 [b'\\', _, ..] if escapes => self.take(2),
                 // It ends here, or it does not: a setting of the session says which.
-                [b'\\', b'\'', ..] => {
+                [b'\\', second, ..] if *second == quote => {
                     self.ends_here = true;
                     break;
                 }
-                [b'\'', b'\'', ..] => self.take(2),
-                [b'\'', ..] => {
+                [first, second, ..] if *first == quote && *second == quote => self.take(2),
+                [first, ..] if *first == quote => {
                     self.take(1);
                     break;
                 }
@@ -118,7 +144,7 @@ impl<'a> Tokens<'a> {
         Token::Value
     }
 
-    fn quoted_name(&mut self) -> Token<'a> {
+    fn quoted_name(&mut self, quote: u8) -> Token<'a> {
         let mut end = 1;
         loop {
             match &self.rest[end.min(self.rest.len())..] {
@@ -127,8 +153,8 @@ impl<'a> Tokens<'a> {
                     self.ends_here = true;
                     return Token::Cut;
                 }
-                [b'"', b'"', ..] => end += 2,
-                [b'"', ..] => return Token::QuotedName(self.take(end + 1)),
+                [first, second, ..] if *first == quote && *second == quote => end += 2,
+                [first, ..] if *first == quote => return Token::QuotedName(self.take(end + 1)),
                 _ => end += 1,
             }
         }
@@ -177,24 +203,27 @@ impl<'a> Tokens<'a> {
                 self.rest = &[];
                 Token::Cut
             }
-            (b"E" | b"e", [b'\'', ..]) => {
+            (b"E" | b"e", [b'\'', ..]) if !self.is_mysql => {
                 self.take(1);
-                self.string(true)
+                self.string(b'\'', true)
             }
             (b"B" | b"b" | b"X" | b"x" | b"N" | b"n", [b'\'', ..]) => {
                 self.take(1);
-                self.string(false)
+                self.string(b'\'', false)
             }
-            (b"U" | b"u", [b'&', b'\'', ..]) => {
+            (b"U" | b"u", [b'&', b'\'', ..]) if !self.is_mysql => {
                 self.take(2);
-                self.string(false)
+                self.string(b'\'', false)
             }
             _ => Token::Word(self.take(end)),
         }
     }
 
     fn operator(&mut self) -> Token<'a> {
-        let is_sign = |byte: u8| b"+-*/<>=~!@#%^&|`?:\\".contains(&byte);
+        let is_mysql = self.is_mysql;
+        let is_sign = |byte: u8| {
+            b"+-*/<>=~!@#%^&|`?:\\".contains(&byte) && !(is_mysql && matches!(byte, b'@' | b'#' | b'`' | b'?'))
+        };
         let mut end = 1;
         // A comment ends an operator; a minus behind a comparison is a number's.
         while let Some(byte) = self.rest.get(end)

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../shared/proxy.rs"]
 mod proxy;
 mod server;
 

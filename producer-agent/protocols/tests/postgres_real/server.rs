@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use headwater_process::{Child, Launch, Port, Scratch, User};
+use headwater_protocols::postgres::{Options, Postgres};
+use headwater_protocols::{Connection, OrderOptions, Side};
 
 use crate::proxy::{Found, Proxy};
 
@@ -107,7 +109,9 @@ impl Server {
     }
 
     fn observe(&self, captured_max: usize, ask: impl FnOnce(u16)) -> Found {
-        let proxy = Proxy::start(self.port, captured_max, self.hidden_calls);
+        let proxy = Proxy::start(self.port, captured_max, self.hidden_calls, || {
+            Box::new(Connection::new(Side::Server, OrderOptions::default(), Postgres::new(Options::default())))
+        });
         ask(proxy.port());
         proxy.finish()
     }

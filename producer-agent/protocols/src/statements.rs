@@ -1,4 +1,4 @@
-//! What the names of prepared statements and portals stand for.
+//! What the names of prepared statements stand for.
 //!
 //! In: names as the server takes them over. Out: the operation of a name, if it is known for certain.
 //!
@@ -7,21 +7,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The server looks at no more of a name.
+/// PostgreSQL looks at no more of a name.
 const NAME_BYTES_MAX: usize = 63;
 
 /// A name of a statement or portal; the unnamed one is empty.
-pub(super) type Name = Box<[u8]>;
+pub(crate) type Name = Box<[u8]>;
 
 /// The operation of a statement; None if it is not known.
-pub(super) type Operation = Option<Arc<str>>;
+pub(crate) type Operation = Option<Arc<str>>;
 
-pub(super) fn name_of(bytes: &[u8]) -> Name {
+pub(crate) fn name_of(bytes: &[u8]) -> Name {
     bytes[..bytes.len().min(NAME_BYTES_MAX)].into()
 }
 
 #[derive(Debug)]
-pub(super) struct Names {
+pub(crate) struct Names {
     max: usize,
     known: HashMap<Name, Entry>,
     /// Counts uses.

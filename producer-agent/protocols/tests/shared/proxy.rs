@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use headwater_protocols::postgres::{Options, Postgres};
-use headwater_protocols::{
-    CloseReason, Connection, Direction, Event, Follow, OrderOptions, Outcome, Position, Segment, Side,
-};
+use headwater_protocols::{CloseReason, Direction, Event, Follow, Outcome, Position, Segment, Side};
+
+/// The state of a connection of which nothing was seen yet.
+pub type Open = fn() -> Box<dyn Follow + Send>;
 
 /// What was found on all connections.
 #[derive(Default)]
@@ -28,7 +28,7 @@ impl Found {
     fn take(&mut self, event: Event<'_>) {
         match event {
             Event::Exchange(exchange) => {
-                assert_eq!((exchange.protocol, exchange.failure), ("postgresql", None));
+                assert_eq!(exchange.failure, None);
                 self.exchanges.push((exchange.method.into(), exchange.outcome, exchange.code.as_str().into()));
             }
             Event::Loss(loss) => *self.losses.entry(loss.reason.as_str()).or_default() += loss.count,
@@ -44,14 +44,14 @@ pub struct Proxy {
 
 /// One connection, as both of its threads see it.
 struct Observed {
-    parser: Connection<Postgres>,
+    parser: Box<dyn Follow + Send>,
     positions: [u64; 2],
     calls: usize,
     begun: Instant,
 }
 
 impl Proxy {
-    pub fn start(server: u16, captured_max: usize, hidden_calls: usize) -> Proxy {
+    pub fn start(server: u16, captured_max: usize, hidden_calls: usize, open: Open) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(Mutex::new(Vec::new()));
@@ -61,7 +61,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let (client, into) = (client.unwrap(), Arc::clone(&into));
-                let serve = move || pass_on(client, server, captured_max, hidden_calls, &into);
+                let serve = move || pass_on(client, server, (captured_max, hidden_calls), open(), &into);
                 all.lock().unwrap().push(std::thread::spawn(serve));
             }
         });
@@ -82,16 +82,17 @@ impl Proxy {
     }
 }
 
-fn pass_on(client: TcpStream, server: u16, captured_max: usize, hidden_calls: usize, found: &Arc<Mutex<Found>>) {
+fn pass_on(
+    client: TcpStream,
+    server: u16,
+    (captured_max, hidden_calls): (usize, usize),
+    parser: Box<dyn Follow + Send>,
+    found: &Arc<Mutex<Found>>,
+) {
     let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
-    let observed = Arc::new(Mutex::new(Observed {
-        parser: Connection::new(Side::Server, OrderOptions::default(), Postgres::new(Options::default())),
-        positions: [0; 2],
-        calls: 0,
-        begun: Instant::now(),
-    }));
+    let observed = Arc::new(Mutex::new(Observed { parser, positions: [0; 2], calls: 0, begun: Instant::now() }));
     let back = {
         let (from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
         let (observed, found) = (Arc::clone(&observed), Arc::clone(found));

@@ -1,0 +1,157 @@
+//! Exchanges that are over, and the end of the connection.
+//!
+//! In: commands with what was answered. Out: exchanges; one that is on probation waits until it has passed.
+
+use std::borrow::Cow;
+
+use super::Mysql;
+use super::commands::{Name, Pending, Shape};
+use crate::operation::UNKNOWN;
+use crate::protocol::Protocol;
+use crate::stream::Mark;
+use crate::{
+    CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Messages, Outcome, Recognition, Side, Sink,
+};
+
+/// An exchange that is over.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub name: Name,
+    pub start: Mark,
+    pub end: Mark,
+    /// From the first byte of the answer to its end.
+    pub answer: Option<(Mark, Mark)>,
+    pub kind: Kind,
+    pub outcome: Outcome,
+    pub code: Code,
+    pub failure: Option<Failure>,
+}
+
+impl Done {
+    /// What became of a command that was answered.
+    pub fn of(pending: Pending, answer: (Mark, Mark)) -> Self {
+        Self {
+            name: pending.name,
+            start: pending.start,
+            end: pending.end,
+            answer: Some(answer),
+            kind: Kind::Call,
+            outcome: Outcome::Ok,
+            code: Code::default(),
+            failure: None,
+        }
+    }
+}
+
+impl Name {
+    fn shown(&self) -> Cow<'_, str> {
+        match self {
+            Self::Fixed(name) => Cow::Borrowed(name),
+            Self::Statement(Some(statement)) => Cow::Borrowed(statement),
+            Self::Prepare(Some(statement)) => Cow::Owned(format!("PREPARE {statement}")),
+            Self::Statement(None) | Self::Prepare(None) | Self::LastPrepared => Cow::Borrowed(UNKNOWN),
+        }
+    }
+}
+
+impl Mysql {
+    pub(super) fn finish(&mut self, done: Done, sink: &mut Sink<'_>) {
+        if self.on_probation {
+            // One command is on probation at a time.
+            self.held = Some(done);
+        } else {
+            self.emit(&done, sink);
+        }
+    }
+
+    pub(super) fn emit(&self, done: &Done, sink: &mut Sink<'_>) {
+        let name = done.name.shown();
+        sink(Event::Exchange(Exchange {
+            request_position: done.start.position,
+            response_position: done.answer.map(|(start, _)| start.position),
+            method: &name,
+            path: "",
+            path_truncated: false,
+            status: None,
+            request_bytes: done.end.position.since(done.start.position),
+            response_bytes: done.answer.map_or(0, |(start, end)| end.position.since(start.position)),
+            request_started_ns: done.start.at_ns,
+            request_ended_ns: done.end.at_ns,
+            response_started_ns: done.answer.map(|(start, _)| start.at_ns),
+            response_ended_ns: done.answer.map(|(_, end)| end.at_ns),
+            completed_ns: self.now_ns,
+            protocol: Mysql::NAME,
+            kind: done.kind,
+            outcome: done.outcome,
+            code: done.code,
+            failure: done.failure,
+            messages: Messages::default(),
+        }));
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Pending> {
+        let pending = self.pending.pop_front()?;
+        self.pending_bytes -= pending.heap_bytes();
+        Some(pending)
+    }
+
+    /// The connection is over, or no longer watched.
+    pub(super) fn close_open(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
+        let is_known = self.recognition() == Recognition::Recognised;
+        let is_over = how != CloseReason::Unobserved;
+        if !self.synced {
+            return;
+        }
+        if is_known && is_over && !self.on_probation {
+            // Nothing came that could contradict where the last answer ended.
+            if self.readers.response.is_at_start()
+                && let Some(Some(done)) = self.presumed.take()
+            {
+                self.emit(&done, sink);
+            }
+            self.settle_definitions(sink);
+            if self.blind.is_none() {
+                self.close_pending(how, sink);
+            }
+        }
+        let reason = if self.blind.is_some() { LossReason::HeadNotCaptured } else { LossReason::Unfinished };
+        if !self.readers.request.is_at_start() {
+            self.losses.lose(LossReason::Unfinished, sink);
+        }
+        self.lose_track(reason, sink);
+    }
+
+    fn close_pending(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
+        while let Some(pending) = self.pop() {
+            let start = self.answer.take().map(|answer| answer.start);
+            let begun = start.is_some();
+            let failure = match how {
+                CloseReason::TimedOut => Failure::TimedOut,
+                CloseReason::Finished { by: Side::Client } | CloseReason::Reset { by: Side::Client } if begun => {
+                    Failure::ClientLeft
+                }
+                CloseReason::Reset { .. } => Failure::Reset,
+                CloseReason::Finished { .. } | CloseReason::Unobserved if begun => Failure::ResponseIncomplete,
+                CloseReason::Finished { .. } | CloseReason::Unobserved => Failure::NoResponse,
+            };
+            let outcome = match (failure, begun) {
+                (Failure::ClientLeft, _) => Outcome::Unknown,
+                (_, true) => Outcome::ServerError,
+                (_, false) => Outcome::Unanswered,
+            };
+            let kind = if pending.shape == Shape::Stream { Kind::Stream } else { Kind::Call };
+            let answer = start.map(|start| (start, self.at.response.reached()));
+            let done = Done {
+                name: pending.name,
+                start: pending.start,
+                end: pending.end,
+                answer,
+                kind,
+                outcome,
+                code: Code::default(),
+                failure: Some(failure),
+            };
+            self.emit(&done, sink);
+        }
+    }
+}
