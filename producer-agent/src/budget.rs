@@ -50,6 +50,11 @@ impl Budget {
         HOT_PER_SECOND[self.level]
     }
 
+    /// Whether detail is given up: then the agent adds up what the probes cannot.
+    pub fn gives_up(&self) -> bool {
+        self.level > 0
+    }
+
     /// The agent has taken this processor time since the last look. Says whether the detail changes.
     pub fn look(&mut self, spent: Duration, since_last: Duration) -> bool {
         let Some(share) = self.share else { return false };

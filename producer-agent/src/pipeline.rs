@@ -334,7 +334,7 @@ impl<'s> Pipeline<'s> {
         let spent = Duration::from_millis((cpu_ms - before_ms).max(0).unsigned_abs());
         if self.budget.look(spent, now - since) {
             let hot_per_second = self.budget.hot_per_second();
-            self.observer.set_hot_per_second(hot_per_second);
+            self.observer.set_hot_per_second(hot_per_second, self.budget.gives_up());
             let budget_percent = self.settings.cpu_budget_percent;
             info!(?spent, in_the_last = ?(now - since), budget_percent, hot_per_second, "the detail follows capture.cpu_budget");
         }
@@ -365,6 +365,7 @@ impl<'s> Pipeline<'s> {
         let operations = self.observer.operations();
         let (memory_bytes, memory_evicted) = self.observer.memory();
         let (cells, without_cell) = self.observer.cells();
+        let (added_by_agent, without_room) = self.observer.folded();
         let mut counters = self.naming.counters();
         counters.extend([
             ("names_held_records", held as i64),
@@ -377,6 +378,8 @@ impl<'s> Pipeline<'s> {
             ("sums_hot_per_second", i64::from(self.budget.hot_per_second())),
             ("sums_cells", cells as i64),
             ("sums_without_cell", without_cell as i64),
+            ("sums_added_by_agent", added_by_agent as i64),
+            ("sums_without_room", without_room as i64),
             ("operations_known", operations.known as i64),
             ("operations_other", operations.other as i64),
             ("operations_evicted", operations.evicted as i64),

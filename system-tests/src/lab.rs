@@ -100,6 +100,11 @@ impl Lab {
 
     /// The same as it is by default, where exchanges are added up and no path stands as it was asked for.
     pub fn agent_of_users(&self) -> Result<Child> {
+        self.agent_of_users_with(&[])
+    }
+
+    /// The same with these arguments beside.
+    pub fn agent_of_users_with(&self, arguments: &[&str]) -> Result<Child> {
         let mut command = Command::new(program("headwater-agent")?);
         command.args(kafka_arguments(&self.settings)).args([
             "--capture-cgroup",
@@ -107,6 +112,7 @@ impl Lab {
             "--node-name",
             NODE,
         ]);
+        command.args(arguments);
         let agent = self.agent_launched(&self.settings, command).spawn()?;
         wait_for("the agent's heartbeat", || Ok(topics::agents(&self.settings).is_ok_and(|all| !all.is_empty())))?;
         Ok(agent)
@@ -222,6 +228,13 @@ impl Lab {
         let mut command = Command::new(program);
         command.args([address.to_string(), label.to_owned(), connections.to_string()]);
         self.start_client(command, label)
+    }
+
+    /// Starts a client in the cgroup that asks evenly over many connections until it is told to end; see `oracle-even`.
+    pub fn even(&self, program: &str, address: SocketAddr, connections: u64, per_second: u64) -> Result<Client> {
+        let mut command = Command::new(program);
+        command.args([address.to_string(), connections.to_string(), per_second.to_string()]);
+        self.start_client(command, "even")
     }
 
     /// Starts a client in the cgroup, which waits with its early connections open.

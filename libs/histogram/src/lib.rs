@@ -128,6 +128,11 @@ impl Histogram {
         self.counts.iter().fold(self.zero_count, |count, n| count.saturating_add(*n)) as u64
     }
 
+    /// Bytes that it has allocated.
+    pub fn heap_bytes(&self) -> usize {
+        self.counts.capacity() * size_of::<i64>()
+    }
+
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
         self.zero_count == 0 && self.counts.iter().all(|&n| n == 0)

@@ -222,9 +222,9 @@ impl Observer {
         }
     }
 
-    /// From now on, the exchanges of a connection are added up that has so many within a second.
-    pub fn set_hot_per_second(&mut self, exchanges: u32) {
-        self.shared.sums.set_hot_per_second(exchanges);
+    /// From now on, the exchanges of a connection are added up that has so many within a second: by the probes alone, or by the agent too.
+    pub fn set_hot_per_second(&mut self, exchanges: u32, adds_up_itself: bool) {
+        self.shared.sums.set_hot_per_second(exchanges, adds_up_itself);
     }
 
     /// Publishes what was added up in seconds of the day before this time's.
@@ -236,6 +236,13 @@ impl Observer {
                 Some(connection) => request::sums(connection, &summed, &self.shared, out),
                 None => out(Output::RequestsDropped("connection_unknown", summed.exchanges)),
             }
+        }
+        let second = i64::try_from(second).unwrap_or(i64::MAX);
+        let Shared { options, sums, .. } = &mut self.shared;
+        for socket in sums.folds.listed() {
+            let Some(Connection { identity, heat, .. }) = self.connections.get_mut(&socket) else { continue };
+            let folds = heat.own().map(|own| sums.folds.take_before(second, socket, own)).unwrap_or_default();
+            request::folds(&folds, identity, &options.node, out);
         }
         for ((connection_id, role), key) in takings.cold {
             let Some(connection) = self.connections.get_mut(&(connection_id, role)) else { continue };
@@ -249,6 +256,11 @@ impl Observer {
     /// Up to this time (microseconds since the epoch) all that was added up has been published; none if nothing is.
     pub fn sums_taken_to_us(&self) -> Option<i64> {
         Some((self.shared.sums.taken_to_second()? as i64).saturating_mul(1_000_000))
+    }
+
+    /// Exchanges that the agent has added up itself, and those of them that found no room.
+    pub fn folded(&self) -> (u64, u64) {
+        (self.shared.sums.folds.added, self.shared.sums.folds.without_room)
     }
 
     /// Cells in use, and how often an operation found none.
@@ -403,6 +415,8 @@ fn end_sums(connection: &mut Connection, shared: &mut Shared, out: &mut impl FnM
     for summed in all {
         request::sums(connection, &summed, shared, out);
     }
+    let own = shared.sums.take_own(&mut connection.heat);
+    request::folds(&own, &connection.identity, &shared.options.node, out);
 }
 
 /// How far both directions got, where a connection ends. What was moved past the hooks is known to be missing, but not what was added up.

@@ -6,7 +6,8 @@ use headwater_protocols::{CloseReason, Code, Event, Exchange, Failure, Kind, Los
 use headwater_schemas::records::{self, Request, Sums};
 
 use super::connection::{Connection, Identity, Service};
-use super::sums::{Heat, Single, Summaries, Summed};
+use super::sums::folds::Fold;
+use super::sums::{Heat, Single, Summaries, Summed, Told};
 use super::{ObserverOptions, Output, Paths, SocketKey};
 use crate::clock::Clock;
 
@@ -129,10 +130,38 @@ fn record(
         response_bytes: exchange.response_bytes as i64,
         ..of_connection(identity, &options.node)
     };
-    out(Output::Request(request, &identity.owner));
     // A path that is published as it is cannot stand for others.
-    if options.paths == Paths::Templated && sums.told(heat, identity.socket, exchange, path, operation.name) {
+    let told = match options.paths {
+        Paths::Templated => sums.told(heat, identity.socket, exchange, path, operation.name),
+        Paths::Full => Told::AsBefore,
+    };
+    if told == Told::CellOpened {
         hot.push(identity.socket);
+    }
+    tell(request, identity, heat, sums, told, &options.node, out);
+}
+
+/// An exchange has a record of its own, or is added up by the agent.
+fn tell(
+    request: Request<'_>,
+    identity: &Identity,
+    heat: &mut Heat,
+    sums: &mut Summaries,
+    told: Told,
+    node: &str,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    let (is_added, before) = sums.fold(heat, identity.socket, &request, told);
+    folds(&before, identity, node, out);
+    if !is_added {
+        out(Output::Request(request, &identity.owner));
+    }
+}
+
+/// What the agent has added up of a connection.
+pub fn folds(folds: &[Fold], identity: &Identity, node: &str, out: &mut impl FnMut(Output<'_>)) {
+    for fold in folds {
+        out(Output::Request(fold.record(of_connection(identity, node)), &identity.owner));
     }
 }
 
@@ -166,13 +195,14 @@ fn publish(
     single: &Single,
     last: &Last,
     failure: Option<Failure>,
-    shared: &Shared,
+    shared: &mut Shared,
     out: &mut impl FnMut(Output<'_>),
 ) {
+    let Shared { options, sums, clock, .. } = shared;
     let error = failure.is_some() || single.status >= 500;
     connection.requests += 1;
     connection.errors += i64::from(error);
-    let identity = &connection.identity;
+    let Connection { identity, heat, .. } = connection;
     let common = &single.common;
     let request = Request {
         protocol: common.protocol,
@@ -183,9 +213,11 @@ fn publish(
         outcome: outcome_of(single.status, failure),
         error,
         failure: failure.map(Failure::as_str),
-        ..of_last(last, identity, shared)
+        ..of_last(last, identity, *clock, &options.node)
     };
-    out(Output::Request(request, &identity.owner));
+    // Of the others, some may still be added up by the probes.
+    let told = if single.status == common.status { Told::InCell } else { Told::AsBefore };
+    tell(request, identity, heat, sums, told, &options.node, out);
 }
 
 /// What was added up of one operation in one second.
@@ -196,7 +228,7 @@ pub fn sums(connection: &mut Connection, summed: &Summed, shared: &Shared, out: 
     connection.requests += exchanges;
     connection.errors += if error { exchanges } else { 0 };
     let identity = &connection.identity;
-    let last = of_last(&summed.last, identity, shared);
+    let last = of_last(&summed.last, identity, shared.clock, &shared.options.node);
     let second_us = (summed.second as i64).saturating_mul(SECOND_US);
     let request = Request {
         // The clock may have been measured anew since the probes chose the second.
@@ -221,18 +253,18 @@ pub fn sums(connection: &mut Connection, summed: &Summed, shared: &Shared, out: 
 }
 
 /// The fields that the probes know of an exchange.
-fn of_last<'a>(last: &Last, identity: &'a Identity, shared: &'a Shared) -> Request<'a> {
+fn of_last<'a>(last: &Last, identity: &'a Identity, clock: Clock, node: &'a str) -> Request<'a> {
     let ended_ns = if last.answered_ns == 0 { last.completed_ns } else { last.ended_ns };
     let since_start = |at_ns: u64| at_ns.saturating_sub(last.started_ns) as i64;
     Request {
         request_position: last.position as i64,
-        started_at_us: shared.clock.epoch_us(last.started_ns),
-        completed_at_us: shared.clock.epoch_us(last.completed_ns),
+        started_at_us: clock.epoch_us(last.started_ns),
+        completed_at_us: clock.epoch_us(last.completed_ns),
         duration_ns: since_start(ended_ns),
         time_to_first_byte_ns: if last.answered_ns == 0 { -1 } else { since_start(last.answered_ns) },
         request_bytes: last.request_bytes as i64,
         response_bytes: last.response_bytes as i64,
-        ..of_connection(identity, &shared.options.node)
+        ..of_connection(identity, node)
     }
 }
 

@@ -16,14 +16,16 @@ const CONNECTIONS: u64 = 4;
 const OTHERS: u64 = 1_000;
 
 /// Exchanges, bytes of requests and of answers.
-type Totals = BTreeMap<i32, [i64; 3]>;
+pub type Totals = BTreeMap<i32, [i64; 3]>;
 
 #[derive(Debug, Default)]
-struct Seen {
-    totals: Totals,
+pub struct Seen {
+    pub totals: Totals,
     /// Of the exchanges, those that were added up.
-    summed: i64,
-    duration_ns: i64,
+    pub summed: i64,
+    /// The same by operation, and in how many records.
+    pub summed_of: BTreeMap<String, [i64; 2]>,
+    pub duration_ns: i64,
     /// Ranges of positions, of each connection by operation and status.
     sums: BTreeMap<(String, String, i32), Vec<(i64, i64)>>,
     singles: BTreeMap<(String, i64), u64>,
@@ -31,7 +33,7 @@ struct Seen {
 
 impl Seen {
     /// Ranges that overlap, and exchanges with more than one record.
-    fn doubled(&mut self) -> usize {
+    pub fn doubled(&mut self) -> usize {
         let ranges = self.sums.values_mut().map(|ranges| {
             ranges.sort_unstable();
             ranges.windows(2).filter(|pair| pair[1].0 <= pair[0].1).count()
@@ -40,7 +42,7 @@ impl Seen {
     }
 }
 
-fn seen(lab: &Lab) -> [Seen; 2] {
+pub fn seen(lab: &Lab) -> [Seen; 2] {
     let mut sides = [Seen::default(), Seen::default()];
     topics::each_request(&lab.settings, |request| {
         let seen = &mut sides[usize::from(request.side == Side::Server)];
@@ -56,6 +58,8 @@ fn seen(lab: &Lab) -> [Seen; 2] {
             return;
         };
         seen.summed += request.weight;
+        let [exchanges, records] = seen.summed_of.entry(request.operation.to_owned()).or_default();
+        (*exchanges, *records) = (*exchanges + request.weight, *records + 1);
         assert_eq!(sums.duration_ns.count(), request.weight as u64, "{request:?}");
         let name = (connection, request.operation.to_owned(), request.status);
         seen.sums.entry(name).or_default().push((sums.from_position, request.request_position));
@@ -64,7 +68,7 @@ fn seen(lab: &Lab) -> [Seen; 2] {
     sides
 }
 
-fn totals(outcomes: &[Outcome]) -> Totals {
+pub fn totals(outcomes: &[Outcome]) -> Totals {
     let mut totals = Totals::new();
     for outcome in outcomes {
         let totals = totals.entry(i32::from(outcome.status)).or_default();

@@ -2,8 +2,10 @@
 //!
 //! In: exchanges that were told of, the exchanges that were added up and those that did not fit. Out: records that stand for many, and what is
 //! wanted of connections from now on. An exchange is added up where its connection is hot and plain, and its operation has a cell: one of a
-//! table of fixed size. Bounded: that table, and the operations that are remembered of a connection.
+//! table of fixed size. Where detail is to be given up, the other exchanges of hot connections are added up here ([`folds`]). Bounded: that
+//! table, and the operations that are remembered of a connection.
 
+pub mod folds;
 #[cfg(test)]
 mod tests;
 
@@ -16,14 +18,16 @@ use headwater_probe_loader::types::sums::{
 use headwater_probe_loader::{Fits, SumTable, Taken};
 use headwater_protocols::http1::Http1;
 use headwater_protocols::{Exchange, Kind, Outcome, Protocol};
+use headwater_schemas::records::Request;
 
 use super::SocketKey;
+use folds::{Fold, Folds, Own};
 
 /// A connection is hot that has so many exchanges within a second, as long as nobody says otherwise.
 pub const HOT_PER_SECOND: u32 = 32;
 /// A cell is given up that has had fewer than this part of that in each of [`COLD_SECONDS`].
 const COLD_PART: u32 = 4;
-const COLD_SECONDS: u32 = 3;
+const COLD_SECONDS: u64 = 3;
 /// Runs of the probes that are under way when a cell is given up are over by then.
 const DRAINING_SECONDS: u64 = 2;
 /// Operations of one connection that are remembered.
@@ -89,7 +93,22 @@ pub struct Heat {
     last_completed_ns: u64,
     /// It was not plain once.
     is_cold_for_ever: bool,
+    /// It had so many exchanges in this second, or enough of that in the one before.
+    is_hot: bool,
+    /// What the agent adds up itself, once it does.
+    own: Option<Box<Own>>,
     known: Vec<Known>,
+}
+
+/// How exchanges like one that was told of are told of from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// As before.
+    AsBefore,
+    /// The probes add them up, or will.
+    InCell,
+    /// The same, and this was decided now: the probes are to be told so.
+    CellOpened,
 }
 
 /// One exchange that the probes knew themselves.
@@ -126,7 +145,7 @@ struct Used {
     socket: SocketKey,
     key: u64,
     common: Rc<Common>,
-    cold_seconds: u32,
+    cold_seconds: u64,
     /// It takes nothing any more since this second.
     closed_in: Option<u64>,
 }
@@ -144,6 +163,7 @@ pub struct Summaries {
     hot_per_second: u32,
     /// Operations that found both their places taken.
     pub without_cell: u64,
+    pub folds: Folds,
 }
 
 impl Summaries {
@@ -156,6 +176,7 @@ impl Summaries {
             second: 0,
             hot_per_second: HOT_PER_SECOND,
             without_cell: 0,
+            folds: Folds::default(),
         }
     }
 
@@ -166,9 +187,28 @@ impl Summaries {
         }
     }
 
-    /// From now on, a connection is hot that has so many exchanges within a second.
-    pub fn set_hot_per_second(&mut self, exchanges: u32) {
+    /// From now on, a connection is hot that has so many exchanges within a second, and what has no cell is added up by the agent or not.
+    pub fn set_hot_per_second(&mut self, exchanges: u32, adds_up_itself: bool) {
         self.hot_per_second = exchanges.max(1);
+        self.folds.is_on = adds_up_itself && self.cells.is_some();
+    }
+
+    /// Adds an exchange to its like, if the agent is to add up those of its connection and the probes do not: says whether it did, and what is to be told
+    /// before. That is what was of another second, and what comes before all that the probes add up: two sums of the same operation never overlap.
+    pub fn fold(&mut self, heat: &mut Heat, socket: SocketKey, request: &Request<'_>, told: Told) -> (bool, Vec<Fold>) {
+        let is_wanted = self.folds.is_on && heat.is_hot && told == Told::AsBefore;
+        if !is_wanted && heat.own.is_none() {
+            return (false, Vec::new());
+        }
+        let own = heat.own.get_or_insert_default();
+        let is_due = own.is_due(request) || told == Told::CellOpened;
+        let before = if is_due { self.folds.take(own) } else { Vec::new() };
+        (is_wanted && self.folds.add(own, socket, request), before)
+    }
+
+    /// Takes what the agent has added up of a connection.
+    pub fn take_own(&mut self, heat: &mut Heat) -> Vec<Fold> {
+        heat.own.as_mut().map_or_else(Vec::new, |own| self.folds.take(own))
     }
 
     /// Cells in use.
@@ -178,10 +218,12 @@ impl Summaries {
 
     /// Everything that ended before this second of the day has been taken, if there are sums at all.
     pub fn taken_to_second(&self) -> Option<u64> {
-        (self.count > 0).then_some(self.second)
+        let by_probes = (self.count > 0).then_some(self.second);
+        let by_agent = self.folds.taken_to_second().map(i64::unsigned_abs);
+        by_probes.into_iter().chain(by_agent).min()
     }
 
-    /// An exchange was told of. Says whether its connection is to be added up from now on.
+    /// An exchange was told of. Says whether those like it are to be added up from now on.
     pub fn told(
         &mut self,
         heat: &mut Heat,
@@ -189,23 +231,26 @@ impl Summaries {
         exchange: &Exchange<'_>,
         path: &str,
         operation_name: &str,
-    ) -> bool {
-        let Some(cells) = &mut self.cells else { return false };
-        if exchange.completed_ns.saturating_sub(heat.since_ns) > SECOND_NS {
+    ) -> Told {
+        let Some(cells) = &mut self.cells else { return Told::AsBefore };
+        let since_ns = exchange.completed_ns.saturating_sub(heat.since_ns);
+        if since_ns > SECOND_NS {
+            heat.is_hot &= heat.exchanges >= self.hot_per_second / COLD_PART && since_ns < COLD_SECONDS * SECOND_NS;
             (heat.since_ns, heat.exchanges) = (exchange.completed_ns, 0);
         }
         heat.exchanges += 1;
+        heat.is_hot |= heat.exchanges >= self.hot_per_second;
         let follows = exchange.request_started_ns >= heat.last_completed_ns;
         heat.last_completed_ns = exchange.completed_ns;
         if heat.exchanges < self.hot_per_second || heat.is_cold_for_ever || !follows {
-            return false;
+            return Told::AsBefore;
         }
-        let Some((key, status, size)) = plain(socket, exchange) else { return false };
+        let Some((key, status, size)) = plain(socket, exchange) else { return Told::AsBefore };
         let answer = exchange.response_bytes;
         let at = heat.known.iter().position(|known| known.key == key);
         let known = match at {
             Some(at) => &mut heat.known[at],
-            None if heat.known.len() >= KNOWN_MAX => return false,
+            None if heat.known.len() >= KNOWN_MAX => return Told::AsBefore,
             None => {
                 heat.known.push(Known {
                     key,
@@ -226,7 +271,7 @@ impl Summaries {
         };
         if known.common.status != status {
             // What is told of beside the rule stays so.
-            return false;
+            return Told::AsBefore;
         }
         widen(&mut known.response_bytes, answer);
         let before = known.request_bytes;
@@ -243,20 +288,20 @@ impl Summaries {
                 if before != known.request_bytes {
                     cells.open(place, fits);
                 }
-                false
+                Told::InCell
             }
             None => {
                 let free = places(key).into_iter().find(|place| self.used[*place as usize].is_none());
                 let Some(place) = free else {
                     self.without_cell += 1;
-                    return false;
+                    return Told::AsBefore;
                 };
                 self.used[place as usize] =
                     Some(Used { socket, key, common: Rc::clone(&known.common), cold_seconds: 0, closed_in: None });
                 self.count += 1;
                 known.place = Some(place);
                 cells.open(place, fits);
-                true
+                Told::CellOpened
             }
         }
     }
@@ -337,6 +382,11 @@ impl Heat {
         if let Some(known) = self.known.iter_mut().find(|known| known.key == key) {
             known.place = None;
         }
+    }
+
+    /// What the agent adds up itself.
+    pub fn own(&mut self) -> Option<&mut Own> {
+        self.own.as_deref_mut()
     }
 
     /// Whether any of its operations has a cell.

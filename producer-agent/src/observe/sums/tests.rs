@@ -103,7 +103,7 @@ impl Bench {
             failure: None,
             messages: Messages::default(),
         };
-        self.sums.told(&mut self.heat, SOCKET, &exchange, "/a/{id}", "GET /a/{id}")
+        self.sums.told(&mut self.heat, SOCKET, &exchange, "/a/{id}", "GET /a/{id}") == Told::CellOpened
     }
 
     fn heat_up(&mut self) {
@@ -150,7 +150,7 @@ fn what_is_hot_follows_the_budget_and_a_cell_stays_as_long_as_it_pays() {
     let mut bench = Bench::new();
     // Ten a second: less than what is hot in full detail.
     let told = |sums_hot: u32, bench: &mut Bench| {
-        bench.sums.set_hot_per_second(sums_hot);
+        bench.sums.set_hot_per_second(sums_hot, false);
         (0..20).any(|_| {
             bench.now_ns += SECOND_NS / 10;
             bench.told("/a/1", 200, 80)
@@ -163,7 +163,7 @@ fn what_is_hot_follows_the_budget_and_a_cell_stays_as_long_as_it_pays() {
         bench.hand.adds(place, second, 1);
         assert!(bench.sums.take(second + 1).cold.is_empty(), "one a second is a quarter of four");
     }
-    bench.sums.set_hot_per_second(32);
+    bench.sums.set_hot_per_second(32, false);
     let cold: usize = (20..30)
         .map(|second| {
             bench.hand.adds(place, second, 1);
@@ -171,6 +171,42 @@ fn what_is_hot_follows_the_budget_and_a_cell_stays_as_long_as_it_pays() {
         })
         .sum();
     assert_eq!(cold, 1, "it is given back with the detail");
+}
+
+#[test]
+fn what_is_hot_and_has_no_cell_is_added_up_by_the_agent_only_if_it_is_to() {
+    let mut bench = Bench::new();
+    let sample = || headwater_schemas::samples::request();
+    let folds = |bench: &mut Bench, adds_up_itself| {
+        bench.sums.set_hot_per_second(4, adds_up_itself);
+        (0..8)
+            .filter(|_| {
+                bench.now_ns += SECOND_NS / 8;
+                // Pipelined, so that no cell is given.
+                bench.told_from("/a/1", 200, 80, 0);
+                let position = bench.now_ns as i64;
+                let request = Request {
+                    request_position: position,
+                    kind: headwater_schemas::records::Kind::Call,
+                    sums: None,
+                    failure: None,
+                    weight: 1,
+                    ..sample()
+                };
+                bench.sums.fold(&mut bench.heat, SOCKET, &request, Told::AsBefore).0
+            })
+            .count()
+    };
+    assert_eq!(folds(&mut bench, false), 0);
+    assert_eq!(folds(&mut bench, true), 8, "it was hot already");
+    assert_eq!(folds(&mut bench, false), 0);
+    // What the probes add up from now on comes behind it.
+    let request = Request { sums: None, failure: None, weight: 1, ..sample() };
+    let (is_added, before) = bench.sums.fold(&mut bench.heat, SOCKET, &request, Told::CellOpened);
+    assert!(!is_added && before.len() == 1);
+    assert!(bench.sums.take_own(&mut bench.heat).is_empty());
+    bench.now_ns += 4 * SECOND_NS;
+    assert_eq!(folds(&mut bench, true), 5, "it has cooled down meanwhile");
 }
 
 #[test]
