@@ -7,14 +7,14 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use headwater_probe_types::{
-    CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, count, direction, flag, interest, kind, role,
+    CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, count, direction, flag, interest, kind, mark, role,
     sniff::{Head, Verdict},
     sums::ANSWER_BYTES,
 };
 
 use crate::{
     buffers::{self, Room},
-    events, interest as table, lifecycle, position, refused,
+    commands, events, interest as table, lifecycle, position, refused,
     socket::{Sock, TcpSock, tcp_state},
     source::Source,
     state,
@@ -91,6 +91,9 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     if part == Part::ANSWER {
         return sums::answer(state, room, captured);
     }
+    if part == Part::REPLY && commands::reply(state, &place, moved, way, room, captured) {
+        return;
+    }
     if part == Part::REQUEST && sums::begin(state, &place, moved, way, room, captured) {
         return;
     }
@@ -118,18 +121,19 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         other_position: position::end(sock, tcp, state, way ^ 1),
         length: place.bytes,
         direction: way as u8,
-        resumes: resumes(state),
+        marks: marks(state),
         role: state.role as u16,
     };
     publish(room, captured);
 }
 
-/// Whether all before was added up; told once.
+/// See [`mark`]; told once.
 #[inline(always)]
-fn resumes(state: &mut SocketState) -> u8 {
-    let resumes = state.flags & flag::SUMMED != 0;
-    state.flags &= !flag::SUMMED;
-    resumes as u8
+fn marks(state: &mut SocketState) -> u8 {
+    let of = |flag: u32, mark: u8| (state.flags & flag != 0) as u8 * mark;
+    let marks = of(flag::SUMMED, mark::RESUMES) | of(flag::CHECKPOINT, mark::CHECKPOINT);
+    state.flags &= !(flag::SUMMED | flag::CHECKPOINT);
+    marks
 }
 
 /// Whether bytes of this direction are still copied of a connection of which nothing is known.
@@ -205,7 +209,7 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
         other_position: position::end(sock, tcp, state, way ^ 1),
         length: client_ended_first as u32,
         direction: way as u8,
-        resumes: resumes(state),
+        marks: marks(state),
         role: state.role as u16,
     };
     buffers::submit((&raw mut *event).cast());

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_seq_write, bpf_sock_from_file};
 use core::ffi::c_void;
-use headwater_probe_types::{SocketEvent, SocketRecord, SocketState, count, direction, flag, kind};
+use headwater_probe_types::{SocketEvent, SocketRecord, SocketState, count, direction, flag, kind, sums::FOLLOWED};
 
 use crate::{
     buffers, globals, owner, position,
@@ -94,7 +94,8 @@ fn fill(record: &mut SocketRecord, sock: Sock, tcp: TcpSock, state: &SocketState
     record.remote_port = sock.remote_port();
     record.family = sock.family();
     record.role = state.role as u16;
-    record.flags = state.flags | if state.open.cell != 0 { flag::EXCHANGE_OPEN } else { 0 };
+    let is_open = state.open.cell != 0 && state.open.cell != FOLLOWED;
+    record.flags = state.flags | if is_open { flag::EXCHANGE_OPEN } else { 0 };
     record.pid = state.pid;
     record.tcp_state = tcp_state;
     // The verifier wants one load for each kind of pointer: the compiler would choose the pointer, and load once.

@@ -12,7 +12,7 @@
 //! - `iter/task_file`: on request of the loader, the counters of every socket in the capture that a process holds open, in all
 //!   network namespaces (`iter/tcp` sees one namespace only). Out: [`SocketRecord`]s.
 //!
-//! Nothing here parses a protocol. What cannot be delivered is counted (`headwater_probe_types::count`).
+//! Nothing here parses a protocol, but for where exchanges that are added up begin and end. What cannot be delivered is counted (`headwater_probe_types::count`).
 #![no_std]
 #![no_main]
 // The instructions of atomic.rs.
@@ -21,6 +21,7 @@
 mod atomic;
 mod buffers;
 mod capture;
+mod commands;
 mod events;
 mod globals;
 mod interest;

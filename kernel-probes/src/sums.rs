@@ -6,18 +6,22 @@
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, helpers::generated::bpf_ktime_get_ns, macros::btf_map};
 use headwater_probe_types::{
     SocketState, count, flag, interest, kind,
-    sums::{self, ANSWER_BYTES, BUCKETS, CELLS, Cell, ExchangeEvent, HEAD_BYTES, Last, MUTED, Operation, Step, reason},
+    sums::{
+        self, ANSWER_BYTES, BUCKETS, CELLS, Cell, ExchangeEvent, FOLLOWED, HEAD_BYTES, Last, MUTED, Operation, Step,
+        protocol, reason,
+    },
 };
 
 use crate::{
     atomic,
     buffers::{self, Room},
+    commands,
     position::{self, Place},
     socket::{Sock, TcpSock},
 };
 
 #[btf_map]
-static CELLS_OF_SUMS: Array<Cell, CELLS, { BPF_F_MMAPABLE as usize }> = Array::new();
+pub static CELLS_OF_SUMS: Array<Cell, CELLS, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 /// Nanoseconds from CLOCK_MONOTONIC to the time of day.
 #[btf_map]
@@ -39,6 +43,8 @@ impl Part {
     pub const ANSWER: Part = Part(2);
     /// All is said of it.
     pub const COUNTED: Part = Part(3);
+    /// What may be a reply of Redis begins: [`commands::reply`] is to be told of it.
+    pub const REPLY: Part = Part(4);
 }
 
 /// A call on a connection whose exchanges may be added up.
@@ -53,15 +59,29 @@ pub fn part(
     asks: bool,
 ) -> Part {
     let is_new = state.turn != way + 1;
-    if asks && is_new {
+    let is_redis = state.open.protocol == protocol::REDIS;
+    // What comes behind a whole reply answers nothing.
+    let is_behind = is_redis && !asks && state.open.exchange.answered_ns != 0;
+    if (asks && is_new) || is_behind {
         finish(state, false);
+        if is_behind {
+            return Part::NONE;
+        }
         let may_be_added = state.interest == interest::SUMS && place.is_certain;
         return if may_be_added { Part::REQUEST } else { Part::NONE };
     }
     if state.open.cell == 0 {
         // What goes on after it was taken for over was told of as far as it was known.
-        let goes_on = !asks && state.flags & flag::SUMMED != 0;
+        let goes_on = !asks && !is_redis && state.flags & flag::SUMMED != 0;
         return if goes_on { Part::COUNTED } else { Part::NONE };
+    }
+    if is_redis {
+        if !asks && place.is_certain {
+            return Part::REPLY;
+        }
+        // The next command came before the reply, or it is not known what came.
+        commands::let_go(state);
+        return Part::NONE;
     }
     state.turn = way + 1;
     if state.open.cell == MUTED {
@@ -83,6 +103,9 @@ pub fn part(
 /// The first bytes of a request. Says whether it fits a cell: then nothing else is told of it.
 #[inline(always)]
 pub fn begin(state: &mut SocketState, place: &Place, moved: u32, way: u32, room: &Room, captured: u32) -> bool {
+    if captured > 0 && room.bytes[0] == b'*' {
+        return commands::begin(state, place, moved, way, room, captured);
+    }
     let operation = operation_of(room.bytes.as_ptr().cast(), captured);
     if operation == 0 {
         return false;
@@ -103,6 +126,7 @@ pub fn begin(state: &mut SocketState, place: &Place, moved: u32, way: u32, room:
     state.open.key = key;
     state.open.exchange = Last { position: place.start, started_ns, request_bytes: moved as u64, ..Last::default() };
     state.open.status = 0;
+    state.open.protocol = protocol::HTTP1;
     state.open.cell = cell as u64 + 1;
     true
 }
@@ -169,11 +193,12 @@ fn fits(place: u32, key: u64, moved: u32) -> bool {
 #[inline(always)]
 pub fn finish(state: &mut SocketState, is_at_end: bool) {
     let cell = take_cell(state);
-    if cell == 0 || cell == MUTED {
+    if cell == 0 || cell == MUTED || cell == FOLLOWED {
         return;
     }
     if state.open.exchange.answered_ns == 0 {
-        return tell(state, reason::UNANSWERED);
+        let is_redis = state.open.protocol == protocol::REDIS;
+        return if is_redis { commands::hand_over(state) } else { tell(state, reason::UNANSWERED) };
     }
     if is_at_end {
         return tell(state, reason::AT_END);
@@ -252,14 +277,22 @@ fn add(state: &SocketState, place: u32) -> bool {
     true
 }
 
-/// Tells of the exchange that is under way.
+/// Tells of the exchange that is under way. A function of its own, as it is needed in many places.
 #[inline(always)]
-fn tell(state: &SocketState, reason: u32) {
+pub fn tell(state: &SocketState, reason: u32) {
+    tell_of(&raw const *state, reason);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_of(state: *const SocketState, reason: u32) -> u32 {
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
+    let Some(state) = (unsafe { state.as_ref() }) else { return 0 };
     let room = buffers::reserve(size_of::<ExchangeEvent>() as u64).cast::<ExchangeEvent>();
     // SAFETY: the reserved room has the event's size and eight bytes of alignment, and is ours until it is submitted.
     let Some(event) = (unsafe { room.as_mut() }) else {
         buffers::add(count::RING_FULL_DATA, 1);
-        return;
+        return 0;
     };
     *event = ExchangeEvent {
         kind: kind::EXCHANGE,
@@ -268,9 +301,11 @@ fn tell(state: &SocketState, reason: u32) {
         role: state.role,
         status: state.open.status,
         key: state.open.key,
+        answer_position: state.open.answer_position,
         // SAFETY: a helper without preconditions.
         exchange: Last { completed_ns: unsafe { bpf_ktime_get_ns() }, ..state.open.exchange },
     };
     buffers::submit((&raw mut *event).cast());
     buffers::add(count::DATA_EVENTS, 1);
+    1
 }

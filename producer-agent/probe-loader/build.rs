@@ -23,6 +23,10 @@ fn main() -> Result<()> {
     build(&probes, &target_dir)?;
     let object = target_dir.join("bpfel-unknown-none/release/headwater-probes");
     let copy = out_dir.join("headwater-probes");
+    // A new file: the old one may be linked into a copy of the target folder, which has probes of its own.
+    if copy.exists() {
+        std::fs::remove_file(&copy).with_context(|| format!("remove the probes of before at {}", copy.display()))?;
+    }
     std::fs::copy(&object, &copy)
         .with_context(|| format!("copy the probes from {} to {}", object.display(), copy.display()))?;
     Ok(())

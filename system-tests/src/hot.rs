@@ -6,7 +6,7 @@ use anyhow::Result;
 use headwater_histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Answers of one status.
+/// Answers of one status, or of Redis with one code.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Got {
     pub answers: u64,
@@ -14,17 +14,17 @@ pub struct Got {
     pub response_bytes: u64,
 }
 
-/// By status, and how long each took.
+/// By status (`404`) or code (`WRONGTYPE`, nothing if it is no error), and how long each took.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Report {
-    pub got: BTreeMap<u16, Got>,
+    pub got: BTreeMap<String, Got>,
     pub latency_ns: Histogram,
 }
 
 impl Report {
     pub fn add(&mut self, other: &Report) -> Result<()> {
         for (status, other) in &other.got {
-            let got = self.got.entry(*status).or_default();
+            let got = self.got.entry(status.clone()).or_default();
             got.answers += other.answers;
             got.request_bytes += other.request_bytes;
             got.response_bytes += other.response_bytes;

@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod interest;
+pub mod resp;
 pub mod sniff;
 pub mod sums;
 
@@ -80,6 +81,17 @@ pub mod flag {
     pub const SUMMED: u32 = 16384;
     /// An exchange is under way that is to be added up.
     pub const EXCHANGE_OPEN: u32 = 32768;
+    /// The next event is to say [`mark::CHECKPOINT`](crate::mark::CHECKPOINT).
+    pub const CHECKPOINT: u32 = 65536;
+}
+
+/// Bits of [`DataEvent::marks`].
+pub mod mark {
+    /// All exchanges before these positions were added up: this is the beginning of the next one, or the end.
+    pub const RESUMES: u8 = 1;
+    /// A command begins here behind which the probes follow the replies: they want to know whether all before it has been answered
+    /// ([`Cell::settled_from`](crate::sums::Cell::settled_from)).
+    pub const CHECKPOINT: u8 = 2;
 }
 
 /// A send or receive call moved bytes. The captured bytes follow it in the ring buffer.
@@ -100,8 +112,8 @@ pub struct DataEvent {
     /// nothing is captured.
     pub length: u32,
     pub direction: u8,
-    /// 1 if all exchanges before these positions were added up: this is the beginning of the next one, or the end.
-    pub resumes: u8,
+    /// See [`mark`].
+    pub marks: u8,
     pub role: u16,
 }
 
@@ -249,7 +261,7 @@ pub struct SocketState {
 const _: () = assert!(size_of::<DataEvent>() == 48);
 const _: () = assert!(size_of::<SocketRecord>() == 168);
 const _: () = assert!(size_of::<SocketEvent>() == 176);
-const _: () = assert!(size_of::<SocketState>() == 288);
+const _: () = assert!(size_of::<SocketState>() == 312);
 const _: () = assert!(size_of::<CgroupEvent>() == 24);
 const _: () = assert!(size_of::<ProcessEvent>() == 112);
 

@@ -30,12 +30,14 @@ pub const ANSWER_BYTES: u32 = 16;
 pub struct Cell {
     /// See [`key`]; 0 if the cell is free.
     pub key: u64,
-    /// What its requests have in bytes. A request of another size may be two.
+    /// What its requests have in bytes. A request of another size may be two; commands of Redis say themselves where they end.
     pub request_bytes_min: u32,
     pub request_bytes_max: u32,
-    /// See [`status`].
+    /// See [`status`]; for Redis [`STATUS_OK`].
     pub status: u32,
     pub reserved: u32,
+    /// User space knows that all commands before this [checkpoint](Open::checkpoint) had been answered when it was made; 0 if it knows of none.
+    pub settled_from: u64,
     pub sums: [Sums; SECONDS],
 }
 
@@ -78,12 +80,37 @@ pub struct Open {
     /// The cell's key, by which user space knows it should the cell be gone.
     pub key: u64,
     pub exchange: Last,
-    /// The cell's place plus 1; 0 if no exchange is open, [`MUTED`] if what is under way is not told of at all.
+    /// The cell's place plus 1; 0 if no exchange is open, [`MUTED`] if what is under way is not told of at all, [`FOLLOWED`] if all is told of it.
     pub cell: u64,
     /// Of its answer; 0 if there is none yet.
     pub status: u32,
-    pub reserved: u32,
+    /// Who asked last; see [`protocol`].
+    pub protocol: u32,
+    /// Where the answer begins.
+    pub answer_position: u64,
+    /// Of Redis: the position plus 1 of the command from which on each one was followed by its whole reply, and by nothing else; 0 if there is
+    /// none. [`SETTLED`] if all before it had been answered as well: then a reply answers the command before it.
+    pub checkpoint: u64,
+    /// When that was made.
+    pub checkpoint_ns: u64,
 }
+
+/// Which rules an exchange follows.
+pub mod protocol {
+    /// Its answer is over when the client asks next.
+    pub const HTTP1: u32 = 0;
+    /// Commands and replies say where they end.
+    pub const REDIS: u32 = 1;
+}
+
+/// In place of a checkpoint: nothing is owed.
+pub const SETTLED: u64 = u64::MAX;
+
+/// What is added up of Redis: replies that are no errors.
+pub const STATUS_OK: u32 = u32::from_le_bytes(*b"ok\0\0");
+
+/// In place of a cell: a command that was told of, whose reply is waited for, to know that it is whole.
+pub const FOLLOWED: u64 = u32::MAX as u64 - 1;
 
 /// In place of a cell: user space was told that what is under way could not be followed.
 pub const MUTED: u64 = u32::MAX as u64;
@@ -99,6 +126,7 @@ pub struct ExchangeEvent {
     pub role: u32,
     pub status: u32,
     pub key: u64,
+    pub answer_position: u64,
     pub exchange: Last,
 }
 
@@ -114,6 +142,8 @@ pub mod reason {
     pub const NOT_PLAIN: u32 = 3;
     /// The next request was told of before the answer of another thread: it is lost, and the next one with it.
     pub const OVERTAKEN: u32 = 4;
+    /// A command of Redis whose reply is still to come, or is no plain one: what follows it is told of, and it is for user space to match them.
+    pub const HANDED_OVER: u32 = 5;
 }
 
 /// Names an operation of one end of a connection.
@@ -332,7 +362,7 @@ fn opaque(value: u64) -> u64 {
 }
 
 #[inline(always)]
-fn mixed(hash: u64, byte: u8) -> u64 {
+pub(crate) fn mixed(hash: u64, byte: u8) -> u64 {
     (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3)
 }
 
@@ -351,10 +381,10 @@ pub fn operation(method: &str, path: &str) -> Option<u64> {
 }
 
 const _: () = assert!(size_of::<Last>() == 56);
-const _: () = assert!(size_of::<Open>() == 80);
-const _: () = assert!(size_of::<ExchangeEvent>() == 88);
+const _: () = assert!(size_of::<Open>() == 104);
+const _: () = assert!(size_of::<ExchangeEvent>() == 96);
 const _: () = assert!(size_of::<Sums>() == 104 + 4 * BUCKETS);
-const _: () = assert!(size_of::<Cell>() == 24 + SECONDS * size_of::<Sums>());
+const _: () = assert!(size_of::<Cell>() == 32 + SECONDS * size_of::<Sums>());
 
 #[cfg(test)]
 mod tests {

@@ -44,6 +44,8 @@ enum Part {
     All,
     /// What the agent costs the programs that it observes, and the machine.
     Overhead,
+    /// Of that, what it costs Redis.
+    Redis,
     /// What each step of observation adds, from nothing to everything.
     Ladder,
     /// Records a second and core through the processor.
@@ -65,6 +67,7 @@ fn main() -> Result<()> {
             processor::measure(ground.stack(), arguments.records, &mut report)?;
         }
         Part::Overhead => overhead::measure(&ground, arguments.rounds, &mut report)?,
+        Part::Redis => overhead::redis(&ground, arguments.rounds, &mut report)?,
         Part::Ladder => ladder::measure(&ground, arguments.rounds, &mut report)?,
         Part::Processor => processor::measure(ground.stack(), arguments.records, &mut report)?,
     }

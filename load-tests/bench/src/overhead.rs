@@ -43,33 +43,42 @@ struct Run {
 }
 
 pub fn measure(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> {
-    let (nginx, redis) = (Nginx::start(ground)?, Redis::start(ground)?);
+    let nginx = Nginx::start(ground)?;
     let of_nginx = || load::wrk(ground, &nginx.url("/"), CONNECTIONS, FULL_SPEED_SECONDS);
     let runs = compare(ground, "nginx", rounds, of_nginx)?;
-    let ratio = |runs: &[[Run; VARIANTS.len()]], of: fn(&Run) -> f64, variant: usize| {
-        median(&runs.iter().map(|run| of(&run[variant]) / of(&run[0])).collect::<Vec<_>>())
-    };
-    let throughput = |run: &Run| run.speed.requests_per_second;
-    report.add("nginx_throughput_ratio", ratio(&runs, throughput, 2), "ratio");
-    report.add("floor_ratio", ratio(&runs, throughput, 1), "ratio");
+    report.add("nginx_throughput_ratio", throughput_ratio(&runs, 2), "ratio");
+    report.add("floor_ratio", throughput_ratio(&runs, 1), "ratio");
     let added = |variant: usize| {
         median(&runs.iter().map(|run| run[variant].machine_us - run[0].machine_us).collect::<Vec<_>>())
     };
-    report.add("nginx_throughput_ratio_full", ratio(&runs, throughput, 3), "ratio");
+    report.add("nginx_throughput_ratio_full", throughput_ratio(&runs, 3), "ratio");
     report.add("machine_us_per_request", added(2), "us");
     report.add("machine_us_per_request_full", added(3), "us");
     report.add("machine_us_per_request_floor", added(1), "us");
     // Both sides of each request are read.
     let sides: Vec<f64> = runs.iter().map(|run| 2.0 * 1e6 / run[3].agent_us).collect();
     report.add("agent_rps_per_core", median(&sides), "1/s");
-    let of_redis = || load::redis(ground, redis.port(), CONNECTIONS, REDIS_REQUESTS);
-    let runs = compare(ground, "redis", rounds, of_redis)?;
-    report.add("redis_throughput_ratio", ratio(&runs, throughput, 2), "ratio");
+    redis(ground, rounds, report)?;
     steady(ground, &nginx, rounds, report)?;
     if !nginx.errors().trim().is_empty() {
         println!("  nginx said: {}", nginx.errors());
     }
     Ok(())
+}
+
+/// Redis alone.
+pub fn redis(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> {
+    let redis = Redis::start(ground)?;
+    let runs = compare(ground, "redis", rounds, || load::redis(ground, redis.port(), CONNECTIONS, REDIS_REQUESTS))?;
+    report.add("redis_throughput_ratio", throughput_ratio(&runs, 2), "ratio");
+    report.add("redis_throughput_ratio_full", throughput_ratio(&runs, 3), "ratio");
+    Ok(())
+}
+
+/// Of a variant, over that without an agent.
+fn throughput_ratio(runs: &[[Run; VARIANTS.len()]], variant: usize) -> f64 {
+    let of = |run: &Run| run.speed.requests_per_second;
+    median(&runs.iter().map(|run| of(&run[variant]) / of(&run[0])).collect::<Vec<_>>())
 }
 
 /// Each variant in each round, in an order that turns.

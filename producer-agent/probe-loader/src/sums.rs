@@ -32,6 +32,8 @@ pub struct Fits {
     pub request_bytes_max: u32,
     /// See [`headwater_probe_types::sums::status_of`].
     pub status: u32,
+    /// See [`headwater_probe_types::sums::Cell::settled_from`].
+    pub settled_from: u64,
 }
 
 /// The mapped cells. They stay valid when the probes are gone; nobody adds anything then.
@@ -65,8 +67,16 @@ impl SumTable {
             u32_at(&raw mut (*cell).request_bytes_min, fits.request_bytes_min);
             u32_at(&raw mut (*cell).request_bytes_max, fits.request_bytes_max);
             u32_at(&raw mut (*cell).status, fits.status);
+            AtomicU64::from_ptr(&raw mut (*cell).settled_from).store(fits.settled_from, Ordering::Relaxed);
             AtomicU64::from_ptr(&raw mut (*cell).key).store(fits.key, Ordering::Release);
         }
+    }
+
+    /// All commands before a checkpoint of the cell's connection had been answered; see [`headwater_probe_types::sums::Cell::settled_from`].
+    pub fn settle(&mut self, place: u32, from: u64) {
+        let cell = self.cell(place);
+        // SAFETY: as in `open`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*cell).settled_from) }.store(from, Ordering::Release);
     }
 
     /// A cell takes no further exchanges. What runs of the probes that are under way still add to it can be taken later.

@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 
 use crate::early::Early;
-use crate::protocol::Protocol;
+use crate::protocol::{OpenRequest, Protocol};
 use crate::{CloseReason, Direction, Position, Recognition, Segment, Side, Sink};
 
 /// The bounds of what waits for its turn.
@@ -52,6 +52,12 @@ pub trait Follow: Debug {
 
     /// All exchanges before these positions were told of elsewhere: the next one begins here. What is open all the same is lost.
     fn resume(&mut self, request: Position, response: Position, sink: &mut Sink<'_>);
+
+    /// All exchanges before this request were told of elsewhere, and it was, too: its answer comes here. What is open all the same is lost.
+    fn resume_open(&mut self, open: &OpenRequest<'_>, sink: &mut Sink<'_>);
+
+    /// All that was asked before this position was answered before that one, without doubt.
+    fn is_settled(&self, request: Position, response: Position) -> bool;
 
     /// A side has ended its stream, and all that it said was seen. `by` is the side that ended its own first.
     fn end_of_stream(&mut self, direction: Direction, at_ns: u64, by: Side, sink: &mut Sink<'_>);
@@ -125,6 +131,22 @@ impl<P: Protocol + Debug> Follow for Connection<P> {
         self.early = None;
         self.protocol = resumed;
         self.protocol.set_time(self.now_ns);
+    }
+
+    fn resume_open(&mut self, open: &OpenRequest<'_>, sink: &mut Sink<'_>) {
+        if self.recognition() == Recognition::Recognised {
+            self.resume(open.end, open.response, sink);
+            self.protocol.opened(open);
+        }
+    }
+
+    fn is_settled(&self, request: Position, response: Position) -> bool {
+        let at = self.protocol.at();
+        self.recognition() == Recognition::Recognised
+            && self.early.is_none()
+            && at.request.position == Some(request)
+            && at.response.position == Some(response)
+            && self.protocol.is_settled()
     }
 
     fn end_of_stream(&mut self, direction: Direction, at_ns: u64, by: Side, sink: &mut Sink<'_>) {

@@ -39,7 +39,7 @@ pub use choice::{Opening, Verdict};
 pub use connection::{Connection, Follow, Options as OrderOptions};
 pub use cursor::Cursor;
 pub use exchange::{Code, Event, Exchange, Failure, Kind, Loss, LossReason, Messages, Outcome, Sink};
-pub use protocol::Protocol;
+pub use protocol::{OpenRequest, Protocol};
 pub use segment::{CloseReason, Direction, Position, Segment, Side};
 pub use stream::{Both, Mark, Reach};
 
@@ -163,6 +163,21 @@ impl Parser {
     pub fn resume(&mut self, request: Position, response: Position, sink: &mut Sink<'_>) {
         if let State::Followed(connection) = &mut self.state {
             connection.resume(request, response, sink);
+        }
+    }
+
+    /// All exchanges before this request were told of elsewhere, and it was, too: its answer comes here. What is open all the same is lost.
+    pub fn resume_open(&mut self, open: &OpenRequest<'_>, sink: &mut Sink<'_>) {
+        if let State::Followed(connection) = &mut self.state {
+            connection.resume_open(open, sink);
+        }
+    }
+
+    /// All that was asked before this position was answered before that one, without doubt.
+    pub fn is_settled(&self, request: Position, response: Position) -> bool {
+        match &self.state {
+            State::Followed(connection) => connection.is_settled(request, response),
+            _ => false,
         }
     }
 

@@ -37,6 +37,14 @@ pub trait Protocol {
     #[must_use]
     fn resumed(&self) -> Self;
 
+    /// A request was told of elsewhere, and its answer comes here. It is fed right behind [`resumed`](Self::resumed).
+    fn opened(&mut self, _open: &OpenRequest<'_>) {}
+
+    /// All that was asked has been answered, without doubt: the next answer is that of the next request.
+    fn is_settled(&self) -> bool {
+        false
+    }
+
     /// The time of what was fed last. It never decreases.
     fn set_time(&mut self, now_ns: u64);
 
@@ -57,4 +65,17 @@ pub trait Protocol {
 
     /// What is allocated for it.
     fn heap_bytes(&self) -> usize;
+}
+
+/// A request that was told of elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenRequest<'a> {
+    /// As [`Exchange::method`](crate::Exchange::method).
+    pub method: &'a str,
+    pub start: Position,
+    pub end: Position,
+    /// Time of the call that moved it.
+    pub at_ns: u64,
+    /// Where its answer begins.
+    pub response: Position,
 }

@@ -10,9 +10,10 @@ mod commands;
 use std::collections::BTreeMap;
 
 use calls::Calls;
-use headwater_protocols::redis::{Options, Redis};
+use headwater_protocols::redis::{Options, Redis, is_one_of_many};
 use headwater_protocols::{
-    CloseReason, Connection, Direction, Event, Failure, Follow, Kind, OrderOptions, Outcome, Recognition, Side,
+    CloseReason, Connection, Direction, Event, Failure, Follow, Kind, OpenRequest, OrderOptions, Outcome, Position,
+    Recognition, Side,
 };
 use headwater_testing::Random;
 
@@ -392,4 +393,56 @@ fn valid_commands_in_any_pieces_are_seen() {
         turns += commands::run(&input);
     }
     assert!(turns > 30_000, "{turns}");
+}
+
+/// The probes added up what was before, and found the reply to be no plain one.
+#[test]
+fn what_was_asked_elsewhere_is_answered_here() {
+    let mut wire = Wire::started();
+    wire.request(command(&["PING"])).response("+PONG\r\n");
+    let (request, response) = (Position(1_000), Position(2_000));
+    let open = OpenRequest { method: "LPUSH", start: request, end: Position(1_040), at_ns: 500, response };
+    let Wire { connection, seen, times_ns, kinds, losses, .. } = &mut wire;
+    connection.resume_open(&open, &mut |event| take(event, seen, (times_ns, kinds), losses));
+    wire.calls = Calls { now_ns: 600, ..Calls::from(1_040, 2_000) };
+    // The next one is asked before the reply comes.
+    wire.request(command(&["GET", "k"])).response("-WRONGTYPE no list\r\n$1\r\nv\r\n").close(FINISHED);
+    wire.expect(&["PING Ok", "LPUSH ClientError WRONGTYPE", "GET Ok"], &[]);
+    assert_eq!(wire.times_ns[1], (500, 620));
+}
+
+#[test]
+fn what_is_settled_owes_no_reply() {
+    let mut wire = Wire::started();
+    let is_settled = |wire: &Wire| wire.connection.is_settled(wire.calls.at.request, wire.calls.at.response);
+    assert!(!is_settled(&wire), "nothing is known of it");
+    wire.request(command(&["PING"])).response("+PONG\r\n");
+    assert!(is_settled(&wire));
+    assert!(!wire.connection.is_settled(wire.calls.at.request, Position::START), "it was answered elsewhere");
+    wire.request(command(&["PING"]));
+    assert!(!is_settled(&wire));
+    wire.request(command(&["PING"])).response("+PONG\r\n");
+    assert!(!is_settled(&wire), "one of two");
+    wire.response("+PO");
+    assert!(!is_settled(&wire));
+    wire.response("NG\r\n");
+    assert!(is_settled(&wire));
+    wire.miss(Direction::Response, "+PONG\r\n").request(command(&["PING"])).response("+PONG\r\n");
+    assert!(!is_settled(&wire), "it is not known what was answered");
+    let mut wire = Wire::in_the_middle_of_much();
+    for turn in 0..40 {
+        wire.request(command(&["PING"])).response("+PONG\r\n");
+        assert!(turn > 15 || !is_settled(&wire), "in doubt");
+    }
+    assert!(is_settled(&wire));
+}
+
+#[test]
+fn what_changes_how_the_server_speaks_stands_for_no_other() {
+    for one in ["GET", "SET", "JSON.GET", "EVAL"] {
+        assert!(is_one_of_many(one), "{one}");
+    }
+    for other in ["CONFIG GET", "COMMAND", "BLPOP", "SUBSCRIBE", "MONITOR", "MULTI", "CLIENT REPLY", "HELLO"] {
+        assert!(!is_one_of_many(other), "{other}");
+    }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use headwater_probe_loader::Event;
 use headwater_probe_loader::types::sums::ExchangeEvent;
-use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, interest, role};
+use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, interest, mark, role};
 use headwater_protocols::operation::{Bounds, Counts as OperationCounts, Operations};
 use headwater_protocols::{CloseReason, Direction, Options, Parser, Position, Segment, Side as ProtocolSide, Sink};
 use headwater_schemas::records::{Flow, Request, Side};
@@ -303,9 +303,12 @@ impl Observer {
             other_position: Position(event.other_position),
         };
         let (way, before) = (direction_of(event), connection.parser.recognition());
-        if event.resumes != 0 {
-            let [request, response] = positions(event);
+        let [request, response] = positions(event);
+        if event.marks & mark::RESUMES != 0 {
             request::feed(connection, &mut self.shared, out, |parser, sink| parser.resume(request, response, sink));
+        }
+        if event.marks & mark::CHECKPOINT != 0 && connection.parser.is_settled(request, response) {
+            self.shared.sums.settled(&mut connection.heat, event.position + 1);
         }
         request::feed(connection, &mut self.shared, out, |parser, sink| parser.segment(way, &segment, sink));
         for (connection_id, role) in self.shared.hot.drain(..) {
@@ -327,7 +330,7 @@ impl Observer {
         if let Some(connection) = self.connections.get_mut(&(event.connection_id, event.role)) {
             let [request, response] = positions(event);
             let by = if event.length == 0 { ProtocolSide::Server } else { ProtocolSide::Client };
-            let resumes = event.resumes != 0;
+            let resumes = event.marks & mark::RESUMES != 0;
             request::feed(connection, &mut self.shared, out, |parser, sink| {
                 reach(parser, [request, response], resumes, sink);
                 parser.end_of_stream(Direction::Response, event.at_ns, by, sink);

@@ -2,7 +2,9 @@
 
 use headwater_probe_loader::types::sums::{ExchangeEvent, Last, reason};
 use headwater_protocols::operation::{Asked, Operations};
-use headwater_protocols::{CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Outcome, Parser, Sink};
+use headwater_protocols::{
+    CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, OpenRequest, Outcome, Parser, Position, Sink,
+};
 use headwater_schemas::records::{self, Request, Sums};
 
 use super::connection::{Connection, Identity, Service};
@@ -176,11 +178,21 @@ pub fn single(
     let known = Summaries::single(&connection.heat, event.key, event.status, last.response_bytes);
     match (event.reason, known) {
         (reason::UNFIT, Some(single)) => publish(connection, &single, last, None, shared, out),
-        (reason::AT_END, Some(single)) if single.is_of_its_size => {
+        (reason::AT_END, Some(single)) if single.is_whole => {
             publish(connection, &single, last, None, shared, out);
         }
         (reason::UNANSWERED, Some(single)) => {
             publish(connection, &single, last, Some(Failure::NoResponse), shared, out);
+        }
+        (reason::HANDED_OVER, Some(single)) => {
+            let open = OpenRequest {
+                method: &single.common.method,
+                start: Position(last.position),
+                end: Position(last.position.saturating_add(last.request_bytes)),
+                at_ns: last.started_ns,
+                response: Position(event.answer_position),
+            };
+            feed(connection, shared, out, |parser, sink| parser.resume_open(&open, sink));
         }
         // Whether its answer was whole is not known.
         (reason::AT_END, _) => out(Output::RequestsDropped(LossReason::Unfinished.as_str(), 1)),

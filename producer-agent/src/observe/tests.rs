@@ -96,7 +96,7 @@ fn data(role: u32, direction: u32, at_ns: u64, length: usize, other: usize) -> D
         other_position: other as u64,
         length: length as u32,
         direction: direction as u8,
-        resumes: 0,
+        marks: 0,
         role: role as u16,
     }
 }

@@ -1,8 +1,8 @@
-//! `oracle-redis ADDRESS CONNECTIONS COMMANDS SEED REPORT`
+//! `oracle-redis ADDRESS CONNECTIONS COMMANDS SEED REPORT [ALONE]`
 //!
 //! Asks Redis over CONNECTIONS connections at once, COMMANDS commands over each, in pipelines of any depth: values of all sizes, errors,
-//! transactions, waits, in RESP2 and RESP3. One more connection subscribes to what the others publish. Writes one JSON object a command to
-//! REPORT, then prints `done`. Bounded by COMMANDS.
+//! transactions, waits, in RESP2 and RESP3. With ALONE, so many common commands by themselves come between two pipelines.
+//! One more connection subscribes to what the others publish. Writes one JSON object a command to REPORT, then prints `done`. Bounded by COMMANDS.
 #![allow(clippy::print_stdout, reason = "its report is its standard output")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,9 +24,14 @@ const DEPTH_MAX: u64 = 60;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [address, connections, commands, seed, report] = arguments.as_slice() else {
-        bail!("usage: oracle-redis ADDRESS CONNECTIONS COMMANDS SEED REPORT");
+    let (address, connections, commands, seed, report, alone) = match arguments.as_slice() {
+        [address, connections, commands, seed, report] => (address, connections, commands, seed, report, "0"),
+        [address, connections, commands, seed, report, alone] => {
+            (address, connections, commands, seed, report, alone.as_str())
+        }
+        _ => bail!("usage: oracle-redis ADDRESS CONNECTIONS COMMANDS SEED REPORT [ALONE]"),
     };
+    let alone: u64 = alone.parse().context("ALONE")?;
     let address: SocketAddr = address.parse().context("ADDRESS")?;
     let (connections, commands): (u64, usize) = (connections.parse()?, commands.parse()?);
     let seed: u64 = seed.parse().context("SEED")?;
@@ -36,7 +41,7 @@ fn main() -> Result<()> {
     subscriber.ask(&[Ask::new(&["SUBSCRIBE", "news"])])?;
     let mut done = std::thread::scope(|scope| -> Result<Vec<Command>> {
         let threads: Vec<_> =
-            (0..connections).map(|number| scope.spawn(move || work(address, commands, seed + number))).collect();
+            (0..connections).map(|number| scope.spawn(move || work(address, commands, seed + number, alone))).collect();
         let mut all = Vec::new();
         for thread in threads {
             let Ok(done) = thread.join() else { bail!("a thread panicked") };
@@ -56,13 +61,16 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn work(address: SocketAddr, commands: usize, seed: u64) -> Result<Vec<Command>> {
+fn work(address: SocketAddr, commands: usize, seed: u64, alone: u64) -> Result<Vec<Command>> {
     let mut random = Random::new(seed);
     let mut connection = Connection::open(address)?;
     if random.chance(50) {
         connection.ask(&[Ask::new(&["HELLO", "3"])])?;
     }
     while connection.done.len() < commands {
+        for _ in 0..alone {
+            connection.ask(&[common(&mut random)])?;
+        }
         let (mut pipeline, mut bytes) = (Vec::new(), 0);
         let depth = 1 + if random.chance(30) { 0 } else { random.below(DEPTH_MAX) };
         let mut is_last = false;
@@ -79,6 +87,19 @@ fn work(address: SocketAddr, commands: usize, seed: u64) -> Result<Vec<Command>>
         connection.ask(&pipeline)?;
     }
     Ok(connection.done)
+}
+
+/// What is mostly asked.
+fn common(random: &mut Random) -> Ask {
+    let key = format!("key-{}", random.below(50));
+    match random.below(200) {
+        0 => Ask::new(&["LPUSH", "text", "x"]),
+        1 => Ask::new(&["HGETALL", "hash"]),
+        2..60 => Ask::new(&["SET", &key, &"v".repeat(random.below(300) as usize)]),
+        60..80 => Ask::new(&["MGET", &key, "key-1"]),
+        80..90 => Ask::new(&["ping"]),
+        _ => Ask::new(&["GET", &key]),
+    }
 }
 
 /// What is asked next: mostly one command.

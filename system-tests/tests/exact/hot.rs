@@ -18,7 +18,7 @@ const OFF_MAX: f64 = 0.05;
 
 #[derive(Default)]
 struct Seen {
-    got: BTreeMap<u16, Got>,
+    got: BTreeMap<String, Got>,
     summed: u64,
     records: u64,
     duration_ns: Histogram,
@@ -30,7 +30,9 @@ fn seen(lab: &Lab) -> [Seen; 2] {
         let seen = &mut sides[usize::from(request.side == Side::Server)];
         seen.records += 1;
         let weight = request.weight.unsigned_abs();
-        let got = seen.got.entry(request.status as u16).or_default();
+        let is_redis = request.protocol == "redis";
+        let status = if is_redis { request.code.to_owned() } else { request.status.to_string() };
+        let got = seen.got.entry(status).or_default();
         got.answers += weight;
         let (asked, answered) = match request.sums.as_deref() {
             Some(sums) => {
@@ -51,29 +53,54 @@ fn seen(lab: &Lab) -> [Seen; 2] {
     sides
 }
 
+/// Who answers.
+#[derive(Clone, Copy)]
+enum Server {
+    Nginx,
+    Redis,
+}
+
 #[test]
 fn exchanges_at_full_speed_are_added_up_as_the_client_got_them() {
-    held_against_the_client(300_000, 200_000);
+    held_against_the_client(Server::Nginx, 300_000, 200_000);
+}
+
+#[test]
+fn commands_at_full_speed_are_added_up_as_the_client_got_them() {
+    held_against_the_client(Server::Redis, 300_000, 200_000);
 }
 
 #[test]
 fn ten_million_exchanges_are_added_up_as_the_client_got_them() {
-    held_against_the_client(10_000_000, 9_000_000);
+    held_against_the_client(Server::Nginx, 10_000_000, 9_000_000);
 }
 
-/// Of these at least `summed_min` are to be added up: what comes before the connections are hot is told of one by one.
-fn held_against_the_client(exchanges: u64, summed_min: u64) {
+#[test]
+fn ten_million_commands_are_added_up_as_the_client_got_them() {
+    held_against_the_client(Server::Redis, 10_000_000, 9_000_000);
+}
+
+/// Of these at least `summed_min` are to be added up: what comes before the connections are hot, and each error of Redis, is told of one by one.
+fn held_against_the_client(server: Server, exchanges: u64, summed_min: u64) {
     let lab = Lab::start().unwrap();
-    let port = Port::free().unwrap();
-    let _nginx = lab.nginx(&[port.address().to_string()], None).unwrap();
+    let (_server, port, protocol) = match server {
+        Server::Nginx => {
+            let port = Port::free().unwrap();
+            (lab.nginx(&[port.address().to_string()], None).unwrap(), port, "http")
+        }
+        Server::Redis => {
+            let (redis, port) = lab.redis().unwrap();
+            (redis, port, "redis")
+        }
+    };
     wait_for_port(port.address()).unwrap();
     let mut agent = lab.agent_of_users().unwrap();
     let _processors = lab.processor("all").unwrap();
     let report = lab.folder.path().join("hot.json");
     let numbers = [CONNECTIONS, exchanges].map(|number| number.to_string());
     let address = port.address().to_string();
-    lab.run(env!("CARGO_BIN_EXE_oracle-hot"), &[&address, &numbers[0], &numbers[1], &report.to_string_lossy()])
-        .unwrap();
+    let arguments = [&address, &numbers[0], &numbers[1], &*report.to_string_lossy(), protocol];
+    lab.run(env!("CARGO_BIN_EXE_oracle-hot"), &arguments).unwrap();
     let client: Report = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
     let sent: u64 = client.got.values().map(|got| got.answers).sum();
 

@@ -26,10 +26,11 @@ use std::collections::VecDeque;
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::losses::Losses;
-use crate::protocol::Protocol;
+use crate::protocol::{OpenRequest, Protocol};
 use crate::stream::{Both, Mark, Reach};
 use crate::{CloseReason, Direction, LossReason, Position, Recognition, Side, Sink};
 use replies::Pending;
+pub use replies::is_one_of_many;
 use resp::{Progress, Reader};
 
 /// Nobody waits for a reply any more after such a silence, but for commands that were asked to wait.
@@ -215,6 +216,20 @@ impl Protocol for Redis {
 
     fn resumed(&self) -> Self {
         Self { losses: Losses::recognised(), ..Self::new(self.options) }
+    }
+
+    fn opened(&mut self, open: &OpenRequest<'_>) {
+        self.pending.push_back(Pending::opened(open));
+        self.at.request.last_ns = open.at_ns;
+    }
+
+    fn is_settled(&self) -> bool {
+        self.synced
+            && self.doubts == 0
+            && self.pending.is_empty()
+            && self.beyond == 0
+            && self.command_start.is_none()
+            && self.readers.response.is_at_start()
     }
 
     fn set_time(&mut self, now_ns: u64) {

@@ -3,7 +3,7 @@
 use super::Redis;
 use super::resp::{Progress, Word};
 use crate::cursor::Cursor;
-use crate::protocol::Protocol;
+use crate::protocol::{OpenRequest, Protocol};
 use crate::stream::Mark;
 use crate::{
     CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Messages, Outcome, Recognition, Side, Sink,
@@ -31,6 +31,8 @@ const WAITS: [&str; 12] = [
     "XREAD",
     "XREADGROUP",
 ];
+/// Between these, a command is not answered by what it does, or it says how the server speaks from then on.
+const CHANGES: [&str; 7] = ["MULTI", "EXEC", "DISCARD", "HELLO", "RESET", "QUIT", "AUTH"];
 /// What these ask for is that nothing answers, themselves included: nothing is told of them.
 const SILENCES: &str = "CLIENT REPLY";
 /// How a server begins that does not know a command. What the word was then is anybody's guess, and may be a secret.
@@ -53,6 +55,12 @@ const SERVER_ERRORS: [&str; 11] = [
 /// Codes that say where to ask instead.
 const REDIRECTIONS: [&str; 2] = ["MOVED", "ASK"];
 
+/// Whether the first word alone says what a command does, and its reply is all that comes of it: then one such command is as good as another.
+pub fn is_one_of_many(command: &str) -> bool {
+    let first = command.split(' ').next().unwrap_or_default();
+    ![&CONTAINERS as &[&str], &TAKES_OVER, &WAITS, &CHANGES].iter().any(|others| others.contains(&first))
+}
+
 /// One command, from its first byte on.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -74,6 +82,13 @@ impl Pending {
         }
         let is_lost = command.as_str() == SILENCES;
         Self { command, start, end, reply_start: None, is_lost }
+    }
+
+    /// A command that was told of elsewhere.
+    pub fn opened(open: &OpenRequest<'_>) -> Self {
+        let mark = |position| Mark { position, at_ns: open.at_ns };
+        let command = Word::of(open.method);
+        Self { command, start: mark(open.start), end: mark(open.end), reply_start: None, is_lost: false }
     }
 
     /// Keeps the place of a command that has been counted as lost.

@@ -12,11 +12,13 @@ mod tests;
 use std::rc::Rc;
 
 use headwater_histogram::Histogram;
+use headwater_probe_loader::types::resp;
 use headwater_probe_loader::types::sums::{
-    BUCKETS_PER_OCTAVE, CELLS, Last, OCTAVE_FIRST, key, number_of, operation, places, status_of,
+    BUCKETS_PER_OCTAVE, CELLS, Last, OCTAVE_FIRST, STATUS_OK, key, number_of, operation, places, status_of,
 };
 use headwater_probe_loader::{Fits, SumTable, Taken};
 use headwater_protocols::http1::Http1;
+use headwater_protocols::redis::{Redis, is_one_of_many};
 use headwater_protocols::{Exchange, Kind, Outcome, Protocol};
 use headwater_schemas::records::Request;
 
@@ -39,6 +41,7 @@ pub trait Cells {
     /// How far the time of day is ahead of CLOCK_MONOTONIC.
     fn set_day_offset(&mut self, offset_ns: i64);
     fn open(&mut self, place: u32, fits: Fits);
+    fn settle(&mut self, place: u32, from: u64);
     fn close(&mut self, place: u32);
     /// Takes out what was added up in seconds before this one.
     fn take(&mut self, place: u32, before_second: u64, to: &mut dyn FnMut(Taken));
@@ -51,6 +54,10 @@ impl Cells for SumTable {
 
     fn open(&mut self, place: u32, fits: Fits) {
         SumTable::open(self, place, fits);
+    }
+
+    fn settle(&mut self, place: u32, from: u64) {
+        SumTable::settle(self, place, from);
     }
 
     fn close(&mut self, place: u32) {
@@ -97,6 +104,8 @@ pub struct Heat {
     is_hot: bool,
     /// What the agent adds up itself, once it does.
     own: Option<Box<Own>>,
+    /// The newest checkpoint before which all commands had been answered; 0 if there is none.
+    settled_from: u64,
     known: Vec<Known>,
 }
 
@@ -116,8 +125,8 @@ pub enum Told {
 pub struct Single {
     pub common: Rc<Common>,
     pub status: u16,
-    /// The answer has the size that such answers have.
-    pub is_of_its_size: bool,
+    /// The answer says where it ends, or has the size that such answers have.
+    pub is_whole: bool,
 }
 
 /// All that was added up of one operation in one second.
@@ -245,7 +254,7 @@ impl Summaries {
         if heat.exchanges < self.hot_per_second || heat.is_cold_for_ever || !follows {
             return Told::AsBefore;
         }
-        let Some((key, status, size)) = plain(socket, exchange) else { return Told::AsBefore };
+        let Some(Plain { key, status, fits_status, size }) = plain(socket, exchange) else { return Told::AsBefore };
         let answer = exchange.response_bytes;
         let at = heat.known.iter().position(|known| known.key == key);
         let known = match at {
@@ -281,7 +290,8 @@ impl Summaries {
             request_bytes_min: known.request_bytes[0],
             // Two requests in one would have twice the size at least.
             request_bytes_max: known.request_bytes[1].min(known.request_bytes[0].saturating_mul(2) - 1),
-            status: status_of(status),
+            status: fits_status,
+            settled_from: heat.settled_from,
         };
         match known.place {
             Some(place) => {
@@ -311,11 +321,16 @@ impl Summaries {
         let known = heat.known.iter().find(|known| known.key == key)?;
         let [least, most] = known.response_bytes;
         let status = number_of(status);
-        Some(Single {
-            common: Rc::clone(&known.common),
-            status,
-            is_of_its_size: status == known.common.status && (least..=most).contains(&response_bytes),
-        })
+        let is_of_its_size = status == known.common.status && (least..=most).contains(&response_bytes);
+        let is_whole = known.common.protocol == Redis::NAME || is_of_its_size;
+        Some(Single { common: Rc::clone(&known.common), status, is_whole })
+    }
+
+    /// All commands before a checkpoint of the connection had been answered.
+    pub fn settled(&mut self, heat: &mut Heat, from: u64) {
+        heat.settled_from = from;
+        let Some(cells) = &mut self.cells else { return };
+        heat.known.iter().filter_map(|known| known.place).for_each(|place| cells.settle(place, from));
     }
 
     /// A connection was not plain: its exchanges are told of from now on.
@@ -395,20 +410,48 @@ impl Heat {
     }
 }
 
-/// The key, the status and the request's size of an exchange that could be added up.
-fn plain(socket: SocketKey, exchange: &Exchange<'_>) -> Option<(u64, u16, u32)> {
-    // The probes know heads of HTTP/1 alone.
-    let is_plain = exchange.protocol == Http1::NAME
-        && exchange.kind == Kind::Call
-        && exchange.failure.is_none()
-        && exchange.outcome != Outcome::Unknown
+/// An exchange that could be added up.
+struct Plain {
+    key: u64,
+    status: u16,
+    /// As the probes spell it.
+    fits_status: u32,
+    /// Of the request.
+    size: u32,
+}
+
+fn plain(socket: SocketKey, exchange: &Exchange<'_>) -> Option<Plain> {
+    if exchange.kind != Kind::Call || exchange.failure.is_some() {
+        return None;
+    }
+    // The probes know these alone.
+    let (operation, status, fits_status) = match exchange.protocol {
+        Http1::NAME => plain_http1(exchange)?,
+        Redis::NAME => plain_redis(exchange)?,
+        _ => return None,
+    };
+    let (connection_id, role) = socket;
+    let key = key(connection_id, u32::from(role), operation);
+    Some(Plain { key, status, fits_status, size: u32::try_from(exchange.request_bytes).ok()? })
+}
+
+fn plain_http1(exchange: &Exchange<'_>) -> Option<(u64, u16, u32)> {
+    let is_plain = exchange.outcome != Outcome::Unknown
         && !exchange.path_truncated
         && exchange.response_started_ns >= Some(exchange.request_ended_ns)
         && exchange.method != "CONNECT";
     let status = exchange.status.filter(|status| is_plain && *status >= 200)?;
-    let (connection_id, role) = socket;
-    let key = key(connection_id, u32::from(role), operation(exchange.method, exchange.path)?);
-    Some((key, status, u32::try_from(exchange.request_bytes).ok()?))
+    Some((operation(exchange.method, exchange.path)?, status, status_of(status)))
+}
+
+/// Replies that are no errors, in one call.
+fn plain_redis(exchange: &Exchange<'_>) -> Option<(u64, u16, u32)> {
+    let is_plain = exchange.outcome == Outcome::Ok
+        && exchange.code.as_str().is_empty()
+        && exchange.request_started_ns == exchange.request_ended_ns
+        && exchange.response_started_ns == exchange.response_ended_ns
+        && is_one_of_many(exchange.method);
+    is_plain.then(|| Some((resp::operation(exchange.method)?, 0, STATUS_OK)))?
 }
 
 fn widen<T: Ord + Copy>(range: &mut [T; 2], value: T) {

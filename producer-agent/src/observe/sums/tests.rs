@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use headwater_probe_loader::types::sums::{BUCKETS, OCTAVE_END, bucket};
-use headwater_protocols::{Code, Messages, Position};
+use headwater_protocols::{Code, Failure, Messages, Position};
 
 use super::*;
 
@@ -23,6 +23,12 @@ impl Cells for Hand {
 
     fn open(&mut self, place: u32, fits: Fits) {
         self.open.borrow_mut().insert(place, fits);
+    }
+
+    fn settle(&mut self, place: u32, from: u64) {
+        if let Some(fits) = self.open.borrow_mut().get_mut(&place) {
+            fits.settled_from = from;
+        }
     }
 
     fn close(&mut self, place: u32) {
@@ -82,7 +88,23 @@ impl Bench {
 
     fn told_from(&mut self, path: &str, status: u16, bytes: u64, started_ns: u64) -> bool {
         self.now_ns += 1_000_000;
-        let exchange = Exchange {
+        let exchange = self.exchange(path, status, bytes, started_ns);
+        self.sums.told(&mut self.heat, SOCKET, &exchange, "/a/{id}", "GET /a/{id}") == Told::CellOpened
+    }
+
+    /// A command of Redis, behind the one before.
+    fn command(&mut self, method: &str, change: impl FnOnce(&mut Exchange<'_>)) -> bool {
+        let started_ns = self.now_ns + 1;
+        self.now_ns += 1_000_000;
+        let code = Code::default();
+        let plain = self.exchange("", 0, 30, started_ns);
+        let mut exchange = Exchange { method, status: None, code, protocol: "redis", ..plain };
+        change(&mut exchange);
+        self.sums.told(&mut self.heat, SOCKET, &exchange, "", method) == Told::CellOpened
+    }
+
+    fn exchange<'a>(&self, path: &'a str, status: u16, bytes: u64, started_ns: u64) -> Exchange<'a> {
+        Exchange {
             request_position: Position(self.now_ns),
             response_position: Some(Position(self.now_ns)),
             method: "GET",
@@ -102,8 +124,7 @@ impl Bench {
             code: Code::of_status(status),
             failure: None,
             messages: Messages::default(),
-        };
-        self.sums.told(&mut self.heat, SOCKET, &exchange, "/a/{id}", "GET /a/{id}") == Told::CellOpened
+        }
     }
 
     fn heat_up(&mut self) {
@@ -127,6 +148,43 @@ fn a_hot_operation_gets_a_cell_and_its_sizes() {
     assert_eq!((fits.request_bytes_min, fits.request_bytes_max), (80, 159), "two requests of 80 bytes never fit");
     assert!(!bench.told("/a/2", 404, 80), "the cell stays with the status that it has");
     assert_eq!(number_of(bench.hand.only().1.status), 200);
+}
+
+#[test]
+fn a_hot_command_gets_a_cell_that_knows_what_was_answered() {
+    let mut bench = Bench::new();
+    let is_added = (0..HOT_PER_SECOND).map(|_| bench.command("GET", |_| {})).collect::<Vec<_>>();
+    assert_eq!(is_added.iter().position(|is_added| *is_added), Some(HOT_PER_SECOND as usize - 1));
+    let (_, fits) = bench.hand.only();
+    let key = key(7, 1, resp::operation("GET").unwrap());
+    assert_eq!((fits.key, fits.status, fits.settled_from), (key, STATUS_OK, 0));
+    bench.sums.settled(&mut bench.heat, 77);
+    assert_eq!(bench.hand.only().1.settled_from, 77);
+    assert!(bench.command("SET", |_| {}));
+    assert!(bench.hand.open.borrow().values().all(|fits| fits.settled_from == 77), "also what comes later");
+    assert!(Summaries::single(&bench.heat, key, STATUS_OK, 1_000_000).unwrap().is_whole, "of any size");
+}
+
+#[test]
+fn commands_that_are_not_plain_get_none() {
+    type Change = fn(&mut Exchange<'_>);
+    let changes: [(&str, Change); 9] = [
+        ("GET", |exchange| (exchange.outcome, exchange.code) = (Outcome::ClientError, Code::new(b"WRONGTYPE"))),
+        ("GET", |exchange| exchange.code = Code::new(b"MOVED")),
+        ("GET", |exchange| exchange.failure = Some(Failure::Reset)),
+        ("GET", |exchange| exchange.response_started_ns = Some(exchange.request_started_ns)),
+        ("GET", |exchange| exchange.request_ended_ns += 1),
+        ("BLPOP", |exchange| exchange.kind = Kind::Wait),
+        ("SUBSCRIBE", |_| {}),
+        ("MULTI", |_| {}),
+        ("CONFIG GET", |_| {}),
+    ];
+    for (method, change) in changes {
+        let mut bench = Bench::new();
+        for _ in 0..3 * HOT_PER_SECOND {
+            assert!(!bench.command(method, change), "{method}");
+        }
+    }
 }
 
 #[test]
@@ -258,8 +316,8 @@ fn the_end_takes_everything_and_what_did_not_fit_is_known_by_its_key() {
     assert!(bench.told("/a/1", 200, 80));
     let (place, fits) = bench.hand.only();
     let single = |status, bytes| Summaries::single(&bench.heat, fits.key, status_of(status), bytes).unwrap();
-    assert!(single(200, 100).is_of_its_size);
-    assert!(!single(200, 101).is_of_its_size && !single(503, 100).is_of_its_size);
+    assert!(single(200, 100).is_whole);
+    assert!(!single(200, 101).is_whole && !single(503, 100).is_whole);
     assert_eq!((single(503, 9).status, &*single(503, 9).common.operation), (503, "GET /a/{id}"));
     assert!(Summaries::single(&bench.heat, 1, status_of(200), 1).is_none());
     bench.hand.adds(place, 10, 5);

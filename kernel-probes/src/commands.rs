@@ -1,0 +1,152 @@
+//! Follows commands of Redis and their replies, and says which of them are added up; see [`headwater_probe_types::resp`].
+//!
+//! In: the calls of a connection whose interest is [`SUMS`](headwater_probe_types::interest::SUMS). Out: a command with its reply that is added up, or
+//! all that user space needs to match them itself: nothing is lost where they turn out not to be plain.
+//!
+//! A reply is taken for that of the command before it only if nothing else can be owed. So each command must be one by what its call says, and
+//! be followed by one whole reply; and user space, which has parsed all before a [checkpoint](headwater_probe_types::sums::Open::checkpoint), must have
+//! said that it was answered. Where positions show that anything else was moved in between, there is a new checkpoint.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use headwater_probe_types::{
+    SocketState, flag,
+    resp::{Window, reply},
+    sums::{self, FOLLOWED, Last, SETTLED, STATUS_OK, protocol, reason},
+};
+
+use crate::{
+    buffers::Room,
+    position::Place,
+    sums::{CELLS_OF_SUMS, tell},
+};
+
+/// User space is asked again about a checkpoint of which it has said nothing for so long.
+const ASK_AGAIN_NS: u64 = 1_000_000_000;
+
+/// The first bytes of a call that may be a command. Says whether it is to be added up: then nothing else is told of it.
+#[inline(always)]
+pub fn begin(state: &mut SocketState, place: &Place, moved: u32, way: u32, room: &Room, captured: u32) -> bool {
+    let answered = state.position[((way ^ 1) & 1) as usize];
+    let open = &mut state.open;
+    let last = &open.exchange;
+    let goes_on = open.protocol == protocol::REDIS
+        && last.response_bytes != 0
+        && place.start == last.position + last.request_bytes
+        && answered == open.answer_position + last.response_bytes;
+    let operation = command_of(room.bytes.as_ptr().cast(), captured, moved);
+    // SAFETY: a helper without preconditions.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    open.protocol = protocol::REDIS;
+    open.exchange = Last { position: place.start, started_ns: now_ns, request_bytes: moved as u64, ..Last::default() };
+    open.answer_position = answered;
+    open.status = 0;
+    open.cell = 0;
+    if operation == 0 {
+        return false;
+    }
+    let asks_again = open.checkpoint != SETTLED && now_ns.wrapping_sub(open.checkpoint_ns) > ASK_AGAIN_NS;
+    if !goes_on || asks_again {
+        open.checkpoint = place.start + 1;
+        open.checkpoint_ns = now_ns;
+        state.flags |= flag::CHECKPOINT;
+    }
+    open.cell = FOLLOWED;
+    open.key = sums::key(state.connection_id, state.role, operation);
+    let [one, other] = sums::places(open.key);
+    let cell = if takes(one, state) {
+        one
+    } else if takes(other, state) {
+        other
+    } else {
+        return false;
+    };
+    state.turn = way + 1;
+    state.flags |= flag::SUMMED;
+    state.open.cell = cell as u64 + 1;
+    true
+}
+
+/// Whether a cell is that of the command, and nothing is owed to commands before it.
+#[inline(always)]
+fn takes(place: u32, state: &mut SocketState) -> bool {
+    let Some(cell) = CELLS_OF_SUMS.get_ptr(place) else { return false };
+    // SAFETY: a cell of the table; user space may write it meanwhile, and aligned numbers are read at once.
+    let (key, settled_from) = unsafe { ((*cell).key, (&raw const (*cell).settled_from).read_volatile()) };
+    if key != state.open.key {
+        return false;
+    }
+    if settled_from == state.open.checkpoint {
+        state.open.checkpoint = SETTLED;
+    }
+    state.open.checkpoint == SETTLED
+}
+
+/// The first bytes of what may be a reply. Says whether it was added up: then nothing else is told of it.
+#[inline(always)]
+pub fn reply(state: &mut SocketState, place: &Place, moved: u32, way: u32, room: &Room, captured: u32) -> bool {
+    let is = if place.start == state.open.answer_position {
+        reply_of(room.bytes.as_ptr().cast(), captured, moved)
+    } else {
+        reply::UNCERTAIN
+    };
+    let is_added_up = is == reply::OK && state.open.cell != FOLLOWED;
+    if !is_added_up {
+        let_go(state);
+    }
+    if is != reply::UNCERTAIN {
+        // SAFETY: a helper without preconditions.
+        let now_ns = unsafe { bpf_ktime_get_ns() };
+        state.open.exchange.answered_ns = now_ns;
+        state.open.exchange.ended_ns = now_ns;
+        state.open.exchange.response_bytes = moved as u64;
+        state.open.status = STATUS_OK;
+    }
+    if is_added_up {
+        state.turn = way + 1;
+    }
+    is_added_up
+}
+
+/// The command that is under way, if any, is not added up.
+#[inline(always)]
+pub fn let_go(state: &mut SocketState) {
+    if state.open.cell != FOLLOWED {
+        hand_over(state);
+    }
+    state.open.cell = 0;
+}
+
+/// Gives user space the command that was to be added up; all behind it is told of.
+#[inline(always)]
+pub fn hand_over(state: &mut SocketState) {
+    tell(state, reason::HANDED_OVER);
+    // Should that find no room, the gap shows.
+    state.flags &= !flag::SUMMED;
+}
+
+/// See [`Window::command`]. Functions of their own, which the verifier looks at once, and not once for each way that leads there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn command_of(window: *const Window, captured: u32, moved: u32) -> u64 {
+    // SAFETY: null, or bytes of this size.
+    let Some(bytes) = (unsafe { window.as_ref() }) else { return 0 };
+    bytes.command(captured, moved, |at| string_of(window, at, captured))
+}
+
+/// See [`Window::reply`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn reply_of(window: *const Window, captured: u32, moved: u32) -> u32 {
+    // SAFETY: null, or bytes of this size.
+    let Some(bytes) = (unsafe { window.as_ref() }) else { return reply::UNCERTAIN };
+    bytes.reply(captured, moved, |at| string_of(window, at, captured))
+}
+
+/// See [`Window::string`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn string_of(window: *const Window, at: u32, captured: u32) -> u64 {
+    // SAFETY: null, or bytes of this size.
+    let Some(window) = (unsafe { window.as_ref() }) else { return 0 };
+    window.string(at, captured)
+}
