@@ -93,6 +93,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::overload::", Class::Alone).takes(50),
     // Its connections must be hot.
     rule("system-tests::exact::sums::", Class::Alone).takes(25),
+    rule("system-tests::exact::redis::what_is_added_up", Class::Alone).takes(40),
     rule("system-tests::exact::hot::", Class::Alone).slow().takes(40),
     rule("system-tests::exact::hot::ten_million", Class::Alone).slow().takes(400).at_most_minutes(20),
     // Minutes of load, for what happens once in ten thousand connections.
