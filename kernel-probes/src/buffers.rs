@@ -1,7 +1,9 @@
 //! The ring buffer to user space, the counters, and the room in which events are put together.
+//!
+//! An event that belongs to a cgroup finds room while that cgroup has a share left (`shares.rs`). What finds none is counted.
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     btf_maps::{Array, PerCpuArray, RingBuf},
     helpers::generated::{
         bpf_get_smp_processor_id, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
@@ -9,9 +11,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use core::ffi::c_void;
-use headwater_probe_types::{CAPTURE_BYTES_MAX, DataEvent, ROOMS, count};
+use headwater_probe_types::{CAPTURE_BYTES_MAX, DataEvent, ROOMS, SocketState, count, share};
 
-use crate::globals;
+use crate::{globals, shares};
 
 /// Events for user space. The loader sets its real size.
 #[btf_map]
@@ -61,17 +63,44 @@ pub fn add(index: u32, n: u64) {
     }
 }
 
-/// Publishes bytes. False if the ring buffer is full.
+/// Publishes bytes that belong to nobody's share. False if the ring buffer is full.
 #[inline(always)]
 pub fn publish(data: *const c_void, bytes: u64) -> bool {
-    let ring = (&raw const EVENTS).cast_mut().cast();
-    // SAFETY: the caller gives `bytes` readable bytes, which the verifier checks.
-    unsafe { bpf_ringbuf_output(ring, data.cast_mut(), bytes, wake()) == 0 }
+    output(data, bytes, waiting() + bytes)
 }
 
-/// Room in the ring buffer for an event of a fixed size; null if it is full. What is reserved must be submitted.
+/// Publishes bytes of a socket's calls. False, and counted, if there is no room.
 #[inline(always)]
-pub fn reserve(bytes: u64) -> *mut c_void {
+pub fn publish_data(state: &SocketState, data: *const c_void, bytes: u64) -> bool {
+    let waiting = waiting();
+    let fits = share::is_roomy(globals::ring_bytes(), waiting) || shares::admit(state, bytes, waiting, true);
+    // The verifier would go through what follows once for each way out of this.
+    let published = core::hint::black_box(fits) && output(data, bytes, waiting + bytes);
+    if !published {
+        lost(state, count::RING_FULL_DATA, share::lost::DATA);
+    }
+    published
+}
+
+/// Publishes what tells of a socket's owner. False, and counted, if there is no room.
+#[inline(always)]
+pub fn publish_process(state: &SocketState, data: *const c_void, bytes: u64) -> bool {
+    let waiting = waiting();
+    let fits = share::is_roomy(globals::ring_bytes(), waiting) || shares::admit(state, bytes, waiting, false);
+    let published = core::hint::black_box(fits) && output(data, bytes, waiting + bytes);
+    if !published {
+        lost(state, count::RING_FULL_PROCESS, share::lost::PROCESS);
+    }
+    published
+}
+
+/// Room in the ring buffer for an event of a fixed size; null if there is none. What is reserved must be submitted.
+#[inline(always)]
+pub fn reserve(state: &SocketState, bytes: u64, is_data: bool) -> *mut c_void {
+    let waiting = waiting();
+    if !share::is_roomy(globals::ring_bytes(), waiting) && !shares::admit(state, bytes, waiting, is_data) {
+        return core::ptr::null_mut();
+    }
     let ring = (&raw const EVENTS).cast_mut().cast();
     // SAFETY: the helper takes any constant size.
     unsafe { bpf_ringbuf_reserve(ring, bytes, 0) }
@@ -81,17 +110,44 @@ pub fn reserve(bytes: u64) -> *mut c_void {
 #[inline(always)]
 pub fn submit(event: *mut c_void) {
     // SAFETY: the verifier checks that this is what `reserve` gave.
-    unsafe { bpf_ringbuf_submit(event, wake()) };
+    unsafe { bpf_ringbuf_submit(event, wake(waiting())) };
+}
+
+/// Counts an event for which there was no room: in all, and as its cgroup's.
+#[inline(always)]
+pub fn lost(state: &SocketState, index: u32, kind: u32) {
+    add(index, 1);
+    shares::lost(state, kind);
+}
+
+#[inline(always)]
+fn output(data: *const c_void, bytes: u64, waiting: u64) -> bool {
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the caller gives `bytes` readable bytes, which the verifier checks.
+    unsafe { bpf_ringbuf_output(ring, data.cast_mut(), bytes, wake(waiting)) == 0 }
+}
+
+/// Bytes that wait in the ring buffer.
+#[inline(always)]
+fn waiting() -> u64 {
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the helper only reads two counters of the map.
+    unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) }
+}
+
+/// How far the reader has come.
+#[inline(always)]
+pub fn read_position() -> u64 {
+    let ring = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the helper only reads a counter of the map.
+    unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_CONS_POS)) }
 }
 
 /// Wakes the reader when what waits passes a mark, which is about a thousand events: a wake-up for each event would take the
 /// processor away from the program that is observed, and so would a reader that has much to do at a time. Only few events
 /// fall into the span at the mark; should one leap over it, the reader comes at its own interval, or when the buffer becomes full.
 #[inline(always)]
-fn wake() -> u64 {
-    let ring = (&raw const EVENTS).cast_mut().cast();
-    // SAFETY: the helper only reads a counter of the map.
-    let waiting = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
+fn wake(waiting: u64) -> u64 {
     let passes = waiting.wrapping_sub(globals::wake_bytes()) < WAKE_SPAN_BYTES;
     u64::from(if passes || waiting > globals::urgent_bytes() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
 }

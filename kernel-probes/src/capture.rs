@@ -8,6 +8,7 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use headwater_probe_types::{
     CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, count, direction, flag, interest, kind, mark, role,
+    share,
     sniff::{Head, Verdict},
     sums::ANSWER_BYTES,
 };
@@ -107,7 +108,11 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         }
     }
     state.budget_bytes = state.budget_bytes.saturating_sub(captured);
-    if state.flags & flag::ANNOUNCED == 0 && events::socket(kind::OPEN, sock, tcp, state, sock.state()) {
+    if state.flags & flag::ANNOUNCED == 0 {
+        // Without it, nobody could say whose the bytes are.
+        if !events::socket(kind::OPEN, sock, tcp, state, sock.state()) {
+            return buffers::lost(state, count::RING_FULL_DATA, share::lost::DATA);
+        }
         state.flags |= flag::ANNOUNCED;
     }
     room.event = DataEvent {
@@ -124,7 +129,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         marks: marks(state),
         role: state.role as u16,
     };
-    publish(room, captured);
+    publish(state, room, captured);
 }
 
 /// See [`mark`]; told once.
@@ -185,10 +190,10 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
         return;
     }
     sums::finish(state, true);
-    let room = buffers::reserve(size_of::<DataEvent>() as u64).cast::<DataEvent>();
+    let room = buffers::reserve(state, size_of::<DataEvent>() as u64, true).cast::<DataEvent>();
     // SAFETY: the reserved room has the event's size and eight bytes of alignment, and is ours until it is submitted.
     let Some(event) = (unsafe { room.as_mut() }) else {
-        buffers::add(count::RING_FULL_DATA, 1);
+        buffers::lost(state, count::RING_FULL_DATA, share::lost::DATA);
         return;
     };
     let own_ended_first = match sock.state() {
@@ -217,12 +222,10 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
 }
 
 #[inline(always)]
-fn publish(room: &Room, captured: u32) {
+fn publish(state: &SocketState, room: &Room, captured: u32) {
     let captured = (captured as u64).min(CAPTURE_BYTES_MAX as u64);
-    if buffers::publish((&raw const *room).cast(), size_of::<DataEvent>() as u64 + captured) {
+    if buffers::publish_data(state, (&raw const *room).cast(), size_of::<DataEvent>() as u64 + captured) {
         buffers::add(count::DATA_EVENTS, 1);
         buffers::add(count::COPIED_BYTES, captured);
-    } else {
-        buffers::add(count::RING_FULL_DATA, 1);
     }
 }

@@ -2,7 +2,9 @@
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_seq_write, bpf_sock_from_file};
 use core::ffi::c_void;
-use headwater_probe_types::{SocketEvent, SocketRecord, SocketState, count, direction, flag, kind, sums::FOLLOWED};
+use headwater_probe_types::{
+    SocketEvent, SocketRecord, SocketState, count, direction, flag, kind, share, sums::FOLLOWED,
+};
 
 use crate::{
     buffers, globals, owner, position,
@@ -10,16 +12,16 @@ use crate::{
     state, sums,
 };
 
-/// Tells the loader of a socket. Returns false if the ring buffer was full.
+/// Tells the loader of a socket. Returns false if there was no room in the ring buffer.
 ///
 /// The event is written straight into the ring buffer: it would not fit the 512 bytes of a program's stack beside the rest.
 #[inline(always)]
 pub fn socket(event: u32, sock: Sock, tcp: TcpSock, state: &SocketState, tcp_state: u32) -> bool {
-    let room = buffers::reserve(size_of::<SocketEvent>() as u64).cast::<SocketEvent>();
+    let room = buffers::reserve(state, size_of::<SocketEvent>() as u64, false).cast::<SocketEvent>();
     // SAFETY: the reserved room has the event's size and eight bytes of alignment, and is ours until it is submitted.
     let Some(room) = (unsafe { room.as_mut() }) else {
         if event == kind::CLOSE {
-            buffers::add(count::RING_FULL_CLOSE, 1);
+            buffers::lost(state, count::RING_FULL_CLOSE, share::lost::CLOSE);
         }
         return false;
     };

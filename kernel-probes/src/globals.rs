@@ -126,4 +126,6 @@ globals! {
     /// Bytes waiting in the ring buffer at which the reader is woken before its time: once at the first, always above the second
     WAKE_BYTES: u64 = u64::MAX, wake_bytes;
     URGENT_BYTES: u64 = u64::MAX, urgent_bytes;
+    /// Size of the ring buffer
+    RING_BYTES: u64 = u64::MAX, ring_bytes;
 }

@@ -30,6 +30,7 @@ mod names;
 mod owner;
 mod position;
 mod refused;
+mod shares;
 mod socket;
 mod source;
 mod state;

@@ -135,11 +135,9 @@ pub fn process(state: &SocketState, task: *const u8) {
         bytes = arguments + environment;
     }
     let bytes = core::hint::black_box(bytes) & (2 * ENVIRONMENT_BYTES_MAX as u64 - 1);
-    if buffers::publish((&raw const *room).cast(), size_of::<ProcessEvent>() as u64 + bytes) {
+    if buffers::publish_process(state, (&raw const *room).cast(), size_of::<ProcessEvent>() as u64 + bytes) {
         buffers::add(count::PROCESSES, 1);
         let _ = ANNOUNCED.insert(program, 1, 0);
-    } else {
-        buffers::add(count::RING_FULL_PROCESS, 1);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, helpers::generated::bpf_ktime_get_ns, macros::btf_map};
 use headwater_probe_types::{
-    SocketState, count, flag, interest, kind,
+    SocketState, count, flag, interest, kind, share,
     sums::{
         self, ANSWER_BYTES, BUCKETS, CELLS, Cell, ExchangeEvent, FOLLOWED, HEAD_BYTES, Last, MUTED, Operation, Step,
         protocol, reason,
@@ -288,10 +288,10 @@ pub fn tell(state: &SocketState, reason: u32) {
 pub extern "C" fn tell_of(state: *const SocketState, reason: u32) -> u32 {
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_ref() }) else { return 0 };
-    let room = buffers::reserve(size_of::<ExchangeEvent>() as u64).cast::<ExchangeEvent>();
+    let room = buffers::reserve(state, size_of::<ExchangeEvent>() as u64, true).cast::<ExchangeEvent>();
     // SAFETY: the reserved room has the event's size and eight bytes of alignment, and is ours until it is submitted.
     let Some(event) = (unsafe { room.as_mut() }) else {
-        buffers::add(count::RING_FULL_DATA, 1);
+        buffers::lost(state, count::RING_FULL_DATA, share::lost::DATA);
         return 0;
     };
     *event = ExchangeEvent {

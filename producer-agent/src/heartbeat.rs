@@ -61,6 +61,7 @@ impl Heartbeats {
             counters: counters(moment),
             cpu_ms: headwater_telemetry::cpu_ms(),
             rss_bytes: headwater_telemetry::rss_bytes(),
+            dropped_by_workload: ledger.by_workload().told(),
         }
     }
 
@@ -94,11 +95,10 @@ fn in_flight(ledger: &Ledger, moment: &Moment, stream: Stream) -> i64 {
     (ledger.counts(stream).published - moment.delivered[stream as usize] as i64).max(0)
 }
 
-/// `stream/reason`, so that the same reason in both streams stays apart.
 fn dropped(ledger: &Ledger) -> BTreeMap<String, i64> {
     let of_stream = |stream: Stream| {
         let dropped = &ledger.counts(stream).dropped;
-        dropped.iter().map(move |(reason, count)| (format!("{}/{reason}", stream.name()), *count))
+        dropped.iter().map(move |(reason, count)| (stream.name_of(reason), *count))
     };
     Stream::ALL.into_iter().flat_map(of_stream).collect()
 }

@@ -22,7 +22,7 @@ const RECORD_BYTES: usize = size_of::<HeldRecord>() + 16;
 pub struct HeldRecord {
     pub stream: Stream,
     pub value: Vec<u8>,
-    owner: Rc<Owner>,
+    pub owner: Rc<Owner>,
     event_us: i64,
 }
 

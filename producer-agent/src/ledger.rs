@@ -1,11 +1,16 @@
 //! Counts every record: captured, handed to the producer, or dropped for a reason; in total and since the last watermark.
 //!
 //! In: what happened to each record. Out: [`Watermark`]s, and totals for heartbeats and metrics. Promise: a record that was
-//! captured is in exactly one of the counts. Bounded: reasons are names in this program.
+//! captured is in exactly one of the counts. What was dropped is also its workload's, if that is known. Bounded: reasons are names in this
+//! program; for workloads see [`ByWorkload`].
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use headwater_schemas::records::{Dropped, Watermark};
+
+use crate::by_workload::ByWorkload;
+use crate::naming::Owner;
 
 /// Topics that carry watermarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +28,11 @@ impl Stream {
             Stream::Flows => "flows",
         }
     }
+
+    /// `stream/reason`, so that the same reason in both streams stays apart.
+    pub fn name_of(self, reason: &str) -> String {
+        format!("{}/{reason}", self.name())
+    }
 }
 
 /// The counts of one run of the agent.
@@ -32,6 +42,7 @@ pub struct Ledger {
     sequence: i64,
     covered_to_us: i64,
     counts: [Counts; 2],
+    by_workload: ByWorkload,
 }
 
 /// The counts of one stream.
@@ -47,7 +58,14 @@ pub struct Counts {
 impl Ledger {
     /// `capture_began_us` is when the probes were in place: coverage begins there.
     pub fn new(node: String, agent_started_at_us: i64, capture_began_us: i64) -> Ledger {
-        Ledger { node, agent_started_at_us, sequence: 0, covered_to_us: capture_began_us, counts: Default::default() }
+        Ledger {
+            node,
+            agent_started_at_us,
+            sequence: 0,
+            covered_to_us: capture_began_us,
+            counts: Default::default(),
+            by_workload: ByWorkload::default(),
+        }
     }
 
     /// A record was captured and handed to the producer.
@@ -68,6 +86,24 @@ impl Ledger {
         counts.captured = counts.captured.saturating_add(count);
         *counts.dropped.entry(reason).or_default() += count;
         *counts.dropped_since.entry(reason).or_default() += count;
+    }
+
+    /// The same of records whose owner may be known.
+    pub fn dropped_of(&mut self, owner: Option<&Rc<Owner>>, stream: Stream, reason: &'static str, count: u64) {
+        self.dropped(stream, reason, count);
+        if let Some(owner) = owner {
+            self.was_of(owner, stream, reason, count);
+        }
+    }
+
+    /// So many records that are, or will be, counted as dropped were this owner's.
+    pub fn was_of(&mut self, owner: &Rc<Owner>, stream: Stream, reason: &'static str, count: u64) {
+        self.by_workload.add(owner, stream, reason, i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// What each workload has lost.
+    pub fn by_workload(&self) -> &ByWorkload {
+        &self.by_workload
     }
 
     /// Records that had been taken were not delivered after all, for this reason.

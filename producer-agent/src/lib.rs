@@ -1,6 +1,7 @@
 //! The agent: captures what one node's sockets do and publishes it. `pipeline.rs` is the place to start reading.
 
 mod budget;
+mod by_workload;
 pub mod clock;
 mod deliveries;
 mod heartbeat;
@@ -13,5 +14,6 @@ pub mod naming;
 pub mod observe;
 pub mod pipeline;
 mod publish;
+mod rate;
 mod schedule;
 pub mod settings;

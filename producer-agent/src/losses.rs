@@ -1,8 +1,12 @@
 //! Turns the probes' counters into drops: what the kernel gave up since the last look.
 
 use headwater_probe_loader::types::count;
+use headwater_probe_loader::types::share::{Cgroup, lost};
+use headwater_workload::names::CgroupKey;
+use rustc_hash::FxHashMap;
 
 use crate::ledger::{Ledger, Stream};
+use crate::naming::Owners;
 
 /// Counters of the probes that mean that a record is missing, the stream it is missing from, and the reason's name.
 const LOSSES: [(u32, Stream, &str); 6] = [
@@ -28,6 +32,8 @@ pub struct Seen {
 #[derive(Default)]
 pub struct Losses {
     last: Seen,
+    /// Bounded by the probes' own table.
+    last_by_cgroup: FxHashMap<CgroupKey, [u64; lost::LEN]>,
 }
 
 impl Losses {
@@ -51,9 +57,55 @@ impl Losses {
     }
 }
 
+impl Losses {
+    /// Books whose the events were that found no room in the ring buffer. They are counted as dropped by [`Losses::book`].
+    pub fn book_owners(
+        &mut self,
+        lost_by_cgroup: &[(Cgroup, [u64; lost::LEN])],
+        owners: &mut Owners,
+        ledger: &mut Ledger,
+    ) {
+        let mut last = std::mem::take(&mut self.last_by_cgroup);
+        for (cgroup, lost) in lost_by_cgroup {
+            let key = CgroupKey { hierarchy: cgroup.hierarchy as u32, id: cgroup.id };
+            let before = last.remove(&key).unwrap_or_default();
+            self.last_by_cgroup.insert(key, *lost);
+            if *lost == before {
+                continue;
+            }
+            let owner = owners.in_cgroup(key);
+            for (kind, stream) in [(lost::DATA, Stream::Requests), (lost::CLOSE, Stream::Flows)] {
+                let (now, before) = (lost[kind as usize], before[kind as usize]);
+                // The probes may have forgotten the cgroup meanwhile, and begun at 0 again.
+                let more = now.checked_sub(before).unwrap_or(now);
+                ledger.was_of(&owner, stream, "ring_full", more);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn what_found_no_room_is_its_cgroups_also_where_the_probes_forgot_it() {
+        let mut ledger = Ledger::new("n".into(), 0, 0);
+        let mut losses = Losses::default();
+        let mut owners = Owners::new(Duration::from_secs(1));
+        let mut book = |lost: &[(u64, [u64; lost::LEN])]| {
+            let lost: Vec<_> = lost.iter().map(|&(id, lost)| (Cgroup { id, hierarchy: 0 }, lost)).collect();
+            losses.book_owners(&lost, &mut owners, &mut ledger);
+            ledger.by_workload().told().first().map(|told| told.dropped.clone()).unwrap_or_default()
+        };
+        assert!(book(&[]).is_empty());
+        assert_eq!(book(&[(1, [5, 2, 9])])["requests/ring_full"], 5);
+        assert_eq!(book(&[(1, [5, 2, 9]), (2, [1, 0, 0])])["requests/ring_full"], 6);
+        let last = book(&[(1, [3, 2, 0]), (2, [2, 0, 0])]);
+        assert_eq!((last["requests/ring_full"], last["flows/ring_full"]), (10, 2));
+    }
 
     #[test]
     fn each_loss_is_booked_once() {

@@ -1,4 +1,4 @@
-//! Who keeps how much of the agent's memory.
+//! Who keeps how much of the agent's memory, or of another thing that has a bound.
 //!
 //! In: changes of what is kept for somebody. Out: the sum, and who keeps the most: whoever is the first to give something up when the sum
 //! is over its bound. So a loud or hostile cgroup pays before its neighbours do. Pure. Bounded by those that keep something.
@@ -25,6 +25,11 @@ impl Shares {
             self.by_cgroup.remove(&cgroup);
         }
         self.total_bytes = (self.total_bytes + after_bytes).saturating_sub(before_bytes);
+    }
+
+    /// Of one cgroup.
+    pub fn of(&self, cgroup: CgroupKey) -> usize {
+        self.by_cgroup.get(&cgroup).copied().unwrap_or(0)
     }
 
     /// Of all.

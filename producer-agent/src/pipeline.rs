@@ -227,6 +227,7 @@ impl<'s> Pipeline<'s> {
         let now = Instant::now();
         let Pipeline { probes, interests, naming, observer, outlet, ledger, .. } = self;
         observer.owners().set_now(now);
+        outlet.set_now(now);
         let drained = probes.drain(now + most, |event| {
             if let Some(event) = naming.event(event) {
                 observer.event(event, &mut |output| outlet.take(output, ledger));
@@ -298,6 +299,8 @@ impl<'s> Pipeline<'s> {
         if !self.outlet.watermarks_are_out() {
             return Ok(false);
         }
+        let lost_by_cgroup = self.probes.lost_by_cgroup()?;
+        self.losses.book_owners(&lost_by_cgroup, self.observer.owners(), &mut self.ledger);
         let seen = Seen {
             counts: self.probes.counts()?,
             missed_runs: self.probes.missed_runs()?,

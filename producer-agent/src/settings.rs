@@ -41,7 +41,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "capture.connections_max",
         "100000",
-        "Connections that are followed at a time; more are counted as dropped",
+        "Connections that are followed at a time, three quarters of them of one cgroup; more are counted as dropped",
     ),
     Key::new(
         "http.paths",
@@ -53,7 +53,11 @@ pub const KEYS: &[Key] = &[
         "1000",
         "Distinct operations of one workload that are published at a time; further ones become {other}",
     ),
-    Key::new("requests.per_second_max", "100000", "Requests that are published a second; more are counted as dropped"),
+    Key::new(
+        "requests.per_second_max",
+        "100000",
+        "Requests that are published a second, three quarters of them of one cgroup; more are counted as dropped",
+    ),
     Key::new("flows.interval_ms", "10s", "How often the progress of open connections is published"),
     Key::new("watermark.interval_ms", "1s", "How often the agent says up to when its records are complete"),
     Key::new(

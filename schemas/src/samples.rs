@@ -6,7 +6,7 @@ use headwater_histogram::Histogram;
 
 use crate::records::{
     Agent, Alert, AlertState, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Kind, Latency, Missing,
-    Outcome, Partial, PartitionClosed, Request, Side, Sums, Watermark, Workload,
+    Outcome, Partial, PartitionClosed, Request, Side, Sums, Watermark, Workload, WorkloadDropped,
 };
 
 pub fn request() -> Request<'static> {
@@ -118,6 +118,15 @@ pub fn agent() -> Agent {
         counters: BTreeMap::from([("connections".to_owned(), 5)]),
         cpu_ms: 1234,
         rss_bytes: 50 << 20,
+        dropped_by_workload: vec![WorkloadDropped {
+            cluster: "c1".into(),
+            namespace: "shop".into(),
+            workload_kind: "deployment".into(),
+            workload: "orders".into(),
+            pod: "orders-5d4f-x".into(),
+            container: "app".into(),
+            dropped: BTreeMap::from([("requests/queue_full".to_owned(), 1)]),
+        }],
     }
 }
 

@@ -278,6 +278,7 @@ mod tests {
             counters: BTreeMap::new(),
             cpu_ms: at_s,
             rss_bytes: 1,
+            dropped_by_workload: Vec::new(),
         }
     }
 

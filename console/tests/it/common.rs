@@ -242,6 +242,7 @@ pub fn heartbeat(node: &str, sequence: i64, dropped: i64) -> Agent {
         counters: BTreeMap::new(),
         cpu_ms: 40_000 + sequence * 100,
         rss_bytes: 38_000_000,
+        dropped_by_workload: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod interest;
 pub mod resp;
+pub mod share;
 pub mod sniff;
 pub mod sums;
 
@@ -264,10 +265,11 @@ const _: () = assert!(size_of::<SocketEvent>() == 176);
 const _: () = assert!(size_of::<SocketState>() == 312);
 const _: () = assert!(size_of::<CgroupEvent>() == 24);
 const _: () = assert!(size_of::<ProcessEvent>() == 112);
+const _: () = assert!(size_of::<share::Share>() == 56);
 
 /// Why the probes gave up something: indices of the per-CPU counters.
 pub mod count {
-    /// The ring buffer was full: a data event is lost.
+    /// The ring buffer was full, or the cgroup's share of it: a data event is lost.
     pub const RING_FULL_DATA: u32 = 0;
     /// The ring buffer was full: a close is lost (an open is tried again).
     pub const RING_FULL_CLOSE: u32 = 1;

@@ -19,13 +19,14 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::Iter;
 use aya::{Btf, Ebpf, EbpfLoader};
 pub use cgroups::Hierarchy;
 pub use error::LoadError;
 pub use event::Event;
 pub use headwater_probe_types as types;
+use headwater_probe_types::share::{Cgroup, Share, lost};
 use headwater_probe_types::{FILTER_PATH_BYTES, count};
 pub use hook::Hook;
 pub use interests::Interests;
@@ -81,6 +82,8 @@ pub struct Probes {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     counts: PerCpuArray<MapData, u64>,
+    /// [`Cgroup`] and [`Share`], as the numbers that they are.
+    shares: HashMap<MapData, [u64; size_of::<Cgroup>() / 8], [u64; size_of::<Share>() / 8]>,
     hierarchies: Vec<Hierarchy>,
     interests: Option<Interests>,
     sums: Option<SumTable>,
@@ -123,7 +126,8 @@ impl Probes {
         let own_pid = std::process::id();
         let by_cgroup = u32::from(!options.cgroups.is_empty());
         let by_pid = u32::from(!options.pids.is_empty());
-        let urgent_bytes = u64::from(options.ring_bytes / 4);
+        let ring_bytes = u64::from(options.ring_bytes);
+        let urgent_bytes = ring_bytes / 4;
         let wake_bytes = WAKE_BYTES.min(urgent_bytes);
         let processors =
             aya::util::nr_cpus().map_err(|(_, source)| LoadError::Read { what: "the processors", source })?;
@@ -147,7 +151,8 @@ impl Probes {
             .override_global("FILTER_BY_CGROUP", &by_cgroup, true)
             .override_global("FILTER_BY_PID", &by_pid, true)
             .override_global("WAKE_BYTES", &wake_bytes, true)
-            .override_global("URGENT_BYTES", &urgent_bytes, true);
+            .override_global("URGENT_BYTES", &urgent_bytes, true)
+            .override_global("RING_BYTES", &ring_bytes, true);
         let object = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/headwater-probes"));
         let mut ebpf = loader.load(object).map_err(object_error)?;
         set_filters(&mut ebpf, options, &hierarchies)?;
@@ -160,9 +165,21 @@ impl Probes {
         let ring = take_map(&mut ebpf, "EVENTS")?;
         let ring = RingBuf::try_from(ring).map_err(map_error)?;
         let counts = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTS")?).map_err(map_error)?;
+        let shares = HashMap::try_from(take_map(&mut ebpf, "SHARES")?).map_err(map_error)?;
         let interests = Some(Interests::map(&take_map(&mut ebpf, "INTERESTS")?)?);
         let sums = Some(SumTable::map(&take_map(&mut ebpf, "CELLS_OF_SUMS")?, &take_map(&mut ebpf, "DAY_OFFSET")?)?);
-        Ok(Probes { ebpf, ring, counts, hierarchies, interests, sums, hook, not_fexit_because, unknown_events: 0 })
+        Ok(Probes {
+            ebpf,
+            ring,
+            counts,
+            shares,
+            hierarchies,
+            interests,
+            sums,
+            hook,
+            not_fexit_because,
+            unknown_events: 0,
+        })
     }
 
     /// Where to say what is wanted of each connection. None if it was taken already.
@@ -251,6 +268,19 @@ impl Probes {
             *sum = values.iter().sum();
         }
         Ok(sums)
+    }
+
+    /// What found no room in the ring buffer, of each cgroup that lost something lately, in the order of [`types::share::lost`]. Never more
+    /// than what [`Probes::counts`] says afterwards.
+    pub fn lost_by_cgroup(&self) -> Result<Vec<(Cgroup, [u64; lost::LEN])>, LoadError> {
+        let mut all = Vec::new();
+        for entry in self.shares.iter() {
+            let ([id, hierarchy], [_, _, _, _, lost @ ..]) = entry.map_err(map_error)?;
+            if lost != [0; lost::LEN] {
+                all.push((Cgroup { id, hierarchy }, lost));
+            }
+        }
+        Ok(all)
     }
 
     /// Runs that the kernel left out since the same program was running on that processor.

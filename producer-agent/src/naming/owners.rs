@@ -36,6 +36,12 @@ impl Named {
         &self.name
     }
 
+    /// Cluster, namespace, kind, name, pod and container, as records spell them.
+    pub fn all(&self) -> [&str; 6] {
+        let Workload { cluster, namespace, kind, pod, container, .. } = &self.workload;
+        [cluster, namespace, kind.as_str(), &self.name, pod, container]
+    }
+
     /// Fills in the names of a request. This and [`Named::fill_flow`] are where a workload becomes the fields of a record.
     pub fn fill_request<'a>(&'a self, request: &mut Request<'a>) {
         request.cluster = &self.workload.cluster;
@@ -108,7 +114,19 @@ impl Owners {
 
     /// The owner of a socket.
     pub fn of(&mut self, socket: &SocketRecord) -> Rc<Owner> {
-        let key = key_of(socket);
+        self.of_key(key_of(socket))
+    }
+
+    /// An owner whose sockets are in a cgroup; one that stands for the cgroup itself if none is known.
+    pub fn in_cgroup(&mut self, cgroup: CgroupKey) -> Rc<Owner> {
+        if let Some((_, owner)) = self.known.iter().find(|(key, _)| key.cgroup == cgroup) {
+            return Rc::clone(owner);
+        }
+        let nobody = ProgramKey { pid: 0, started_ns: 0, exec: 0 };
+        self.of_key(Key { program: nobody, cgroup, first_thread: [0; 16] })
+    }
+
+    fn of_key(&mut self, key: Key) -> Rc<Owner> {
         if let Some(owner) = self.known.get(&key) {
             return Rc::clone(owner);
         }

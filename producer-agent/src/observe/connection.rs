@@ -114,6 +114,11 @@ impl Connection {
         }
     }
 
+    /// Whose share of what has a bound it takes.
+    pub fn cgroup(&self) -> CgroupKey {
+        self.identity.service.cgroup
+    }
+
     /// What is wanted of the connection from now on, where that has just changed.
     pub fn decide(&mut self, before: Recognition) -> Option<u32> {
         let recognition = self.parser.recognition();

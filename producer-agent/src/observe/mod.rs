@@ -2,7 +2,8 @@
 //!
 //! In: events of the ring buffer in order, the records of all sockets at an interval, the time of day. Out: [`Request`]s and
 //! [`Flow`]s that borrow from the state here, with the owner whose name is still to be filled in, and drops by reason. Pure: no I/O, no
-//! clock of its own. Bounded: `connections_max` connections, each with a parser that has bounds.
+//! clock of its own. Bounded: `connections_max` connections, of which a single cgroup leaves some to
+//! the others, each with a parser that has bounds.
 
 mod connection;
 mod failed;
@@ -23,12 +24,14 @@ use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, in
 use headwater_protocols::operation::{Bounds, Counts as OperationCounts, Operations};
 use headwater_protocols::{CloseReason, Direction, Options, Parser, Position, Segment, Side as ProtocolSide, Sink};
 use headwater_schemas::records::{Flow, Request, Side};
+use headwater_workload::bounded::Bounded;
+use headwater_workload::names::CgroupKey;
 use rustc_hash::FxHashMap;
 
 use crate::clock::Clock;
 use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
-use connection::Connection;
+use connection::{Connection, Service};
 use failed::Failed;
 use request::Shared;
 use sums::Summaries;
@@ -40,10 +43,10 @@ pub enum Output<'a> {
     /// Without the names of its workload, which are the owner's.
     Request(Request<'a>, &'a Rc<Owner>),
     Flow(Flow<'a>, &'a Rc<Owner>),
-    /// So many requests are missing, for this reason.
-    RequestsDropped(&'static str, u64),
-    /// So many flow records are missing, for this reason.
-    FlowsDropped(&'static str, u64),
+    /// So many requests are missing, for this reason, whose they were if that is known.
+    RequestsDropped(&'static str, u64, Option<&'a Rc<Owner>>),
+    /// So many flow records are missing, for this reason, whose they were if that is known.
+    FlowsDropped(&'static str, u64, Option<&'a Rc<Owner>>),
 }
 
 /// What is wanted from now on of one end of a connection; see [`headwater_probe_loader::types::interest`].
@@ -85,6 +88,9 @@ type SocketKey = (u64, u16);
 /// of it long ago.
 const UNSEEN_WALKS_MAX: u64 = 12;
 
+/// Sockets without room whose owners are remembered, so that what is missing of them is known to be theirs.
+const REFUSED_HALF_MAX: usize = 16 * 1024;
+
 /// The state of all connections under capture.
 pub struct Observer {
     shared: Shared,
@@ -92,6 +98,10 @@ pub struct Observer {
     owners: Owners,
     failed: Failed,
     shares: Shares,
+    /// Connections, by cgroup.
+    sockets: Shares,
+    /// Whose sockets are for which there was no room.
+    refused: Bounded<SocketKey, Rc<Owner>>,
     /// Connections whose open exchanges were given up for want of memory.
     evicted: u64,
     /// What others keep of `memory_bytes`.
@@ -118,6 +128,8 @@ impl Observer {
             },
             failed: Failed::default(),
             shares: Shares::default(),
+            sockets: Shares::default(),
+            refused: Bounded::new(REFUSED_HALF_MAX),
             evicted: 0,
             kept_elsewhere_bytes: 0,
             walk: 0,
@@ -192,7 +204,7 @@ impl Observer {
     /// Ends a walk: connections of which nothing was seen for long are given up.
     pub fn end_walk(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         let walk = self.walk;
-        let (shared, shares) = (&mut self.shared, &mut self.shares);
+        let (shared, shares, sockets) = (&mut self.shared, &mut self.shares, &mut self.sockets);
         self.connections.retain(|_, connection| {
             let keep = walk.saturating_sub(connection.seen_in_walk) <= UNSEEN_WALKS_MAX;
             if !keep {
@@ -201,7 +213,8 @@ impl Observer {
                 request::feed(connection, shared, out, |parser, sink| {
                     parser.close(now_ns, CloseReason::Unobserved, sink);
                 });
-                out(Output::FlowsDropped("close_missed", 1));
+                sockets.change(connection.cgroup(), 1, 0);
+                out(Output::FlowsDropped("close_missed", 1, Some(&connection.identity.owner)));
             }
             keep
         });
@@ -214,7 +227,7 @@ impl Observer {
         for connection in self.connections.values_mut() {
             end_sums(connection, &mut self.shared, out);
             if connection.is_open_in_probes {
-                out(Output::RequestsDropped("unfinished", 1));
+                out(Output::RequestsDropped("unfinished", 1, Some(&connection.identity.owner)));
             }
             request::feed(connection, &mut self.shared, out, |parser, sink| {
                 parser.close(now_ns, CloseReason::Unobserved, sink);
@@ -234,7 +247,7 @@ impl Observer {
         for (socket, summed) in takings.summed {
             match self.connections.get_mut(&socket) {
                 Some(connection) => request::sums(connection, &summed, &self.shared, out),
-                None => out(Output::RequestsDropped("connection_unknown", summed.exchanges)),
+                None => out(Output::RequestsDropped("connection_unknown", summed.exchanges, self.refused.get(&socket))),
             }
         }
         let second = i64::try_from(second).unwrap_or(i64::MAX);
@@ -272,7 +285,7 @@ impl Observer {
     fn single(&mut self, event: &ExchangeEvent, out: &mut impl FnMut(Output<'_>)) {
         let socket = (event.connection_id, event.role as u16);
         let Some(connection) = self.connections.get_mut(&socket) else {
-            out(Output::RequestsDropped("connection_unknown", 1));
+            out(Output::RequestsDropped("connection_unknown", 1, self.refused.get(&socket)));
             return;
         };
         connection.seen_in_walk = self.walk;
@@ -284,15 +297,16 @@ impl Observer {
     }
 
     fn data(&mut self, event: &DataEvent, captured: &[u8], out: &mut impl FnMut(Output<'_>)) {
-        let Some(connection) = self.connections.get_mut(&(event.connection_id, event.role)) else {
-            // Its OPEN did not come through, and neither could this be named: the probes announce it again.
-            out(Output::RequestsDropped("connection_unknown", 1));
+        let socket = (event.connection_id, event.role);
+        let Some(connection) = self.connections.get_mut(&socket) else {
+            // There was no room for it, or its close came first.
+            out(Output::RequestsDropped("connection_unknown", 1, self.refused.get(&socket)));
             return;
         };
         connection.seen_in_walk = self.walk;
         if event.length == 0 {
             // Its call's bytes have no place that can be told, and lie among those that others were told to have skipped.
-            out(Output::RequestsDropped("ambiguous", 1));
+            out(Output::RequestsDropped("ambiguous", 1, Some(&connection.identity.owner)));
             return;
         }
         let segment = Segment {
@@ -345,6 +359,7 @@ impl Observer {
         }
         self.connection(socket, out);
         let Some(mut connection) = self.connections.remove(&(socket.connection_id, socket.role)) else { return };
+        self.sockets.change(connection.cgroup(), 1, 0);
         let (to_server, to_client) = match connection.identity.side {
             Side::Client => (socket.sent_bytes, socket.received_bytes),
             Side::Server => (socket.received_bytes, socket.sent_bytes),
@@ -390,22 +405,41 @@ impl Observer {
         flow::last(&mut connection, socket, count, &self.shared.options.node, self.shared.clock, out);
     }
 
+    /// Whether a cgroup may have one more connection: as long as half of all is free, and then up to three for each that is free for all. So
+    /// a single cgroup leaves a quarter to the others.
+    fn has_room(&self, cgroup: CgroupKey) -> bool {
+        const FOR_EACH_FREE: usize = 3;
+        let connections_max = self.shared.options.connections_max;
+        let free = connections_max.saturating_sub(self.connections.len());
+        free > connections_max / 2 || self.sockets.of(cgroup) < free * FOR_EACH_FREE
+    }
+
     /// The connection of a socket, made if it is new and there is room.
     fn connection(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) -> Option<&mut Connection> {
-        let full = self.connections.len() >= self.shared.options.connections_max;
-        match self.connections.entry((socket.connection_id, socket.role)) {
+        let key = (socket.connection_id, socket.role);
+        let has_room = self.has_room(Service::of(socket).cgroup);
+        match self.connections.entry(key) {
             Entry::Occupied(entry) => {
                 let connection = entry.into_mut();
+                let before = connection.cgroup();
                 connection.update(socket, &mut self.owners, &mut self.shares);
+                if connection.cgroup() != before {
+                    self.sockets.change(before, 1, 0);
+                    self.sockets.change(connection.cgroup(), 0, 1);
+                }
                 Some(connection)
             }
-            Entry::Vacant(_) if full => {
-                out(Output::FlowsDropped("connections_full", 1));
+            Entry::Vacant(_) if !has_room => {
+                let owner = self.owners.of(socket);
+                out(Output::FlowsDropped("connections_full", 1, Some(&owner)));
+                self.refused.insert(key, owner);
                 None
             }
             Entry::Vacant(entry) => {
                 let protocols = &self.shared.options.protocols;
-                Some(entry.insert(Connection::new(socket, self.walk, &mut self.owners, protocols)))
+                let connection = Connection::new(socket, self.walk, &mut self.owners, protocols);
+                self.sockets.change(connection.cgroup(), 0, 1);
+                Some(entry.insert(connection))
             }
         }
     }

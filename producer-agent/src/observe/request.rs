@@ -1,5 +1,7 @@
 //! Feeds a connection's parser, and turns its exchanges and those that the probes added up into [`Request`] records.
 
+use std::rc::Rc;
+
 use headwater_probe_loader::types::sums::{ExchangeEvent, Last, reason};
 use headwater_protocols::operation::{Asked, Operations};
 use headwater_protocols::{
@@ -42,7 +44,7 @@ pub fn feed(
             record(&exchange, identity, heat, shared, out);
         }
         Event::Loss(loss) if is_missing_request(loss.reason) => {
-            out(Output::RequestsDropped(loss.reason.as_str(), loss.count));
+            out(Output::RequestsDropped(loss.reason.as_str(), loss.count, Some(&identity.owner)));
         }
         Event::Loss(loss) if loss.reason == LossReason::ValueUnknown => shared.values_unknown += loss.count,
         Event::Loss(_) => {}
@@ -52,7 +54,7 @@ pub fn feed(
 /// What is open on a connection has no room any more: it is missing.
 pub fn give_up(connection: &mut Connection, at_ns: u64, shared: &mut Shared, out: &mut impl FnMut(Output<'_>)) {
     let mut out = |output: Output<'_>| match output {
-        Output::RequestsDropped(_, count) => out(Output::RequestsDropped("memory_full", count)),
+        Output::RequestsDropped(_, count, owner) => out(Output::RequestsDropped("memory_full", count, owner)),
         other => out(other),
     };
     feed(connection, shared, &mut out, |parser, sink| parser.close(at_ns, CloseReason::Unobserved, sink));
@@ -174,6 +176,7 @@ pub fn single(
     shared: &mut Shared,
     out: &mut impl FnMut(Output<'_>),
 ) -> bool {
+    let owner = Rc::clone(&connection.identity.owner);
     let last = &event.exchange;
     let known = Summaries::single(&connection.heat, event.key, event.status, last.response_bytes);
     match (event.reason, known) {
@@ -195,9 +198,9 @@ pub fn single(
             feed(connection, shared, out, |parser, sink| parser.resume_open(&open, sink));
         }
         // Whether its answer was whole is not known.
-        (reason::AT_END, _) => out(Output::RequestsDropped(LossReason::Unfinished.as_str(), 1)),
-        (reason::OVERTAKEN, _) => out(Output::RequestsDropped("overtaken", 2)),
-        _ => out(Output::RequestsDropped("not_plain", 1)),
+        (reason::AT_END, _) => out(Output::RequestsDropped(LossReason::Unfinished.as_str(), 1, Some(&owner))),
+        (reason::OVERTAKEN, _) => out(Output::RequestsDropped("overtaken", 2, Some(&owner))),
+        _ => out(Output::RequestsDropped("not_plain", 1, Some(&owner))),
     }
     event.reason == reason::NOT_PLAIN
 }

@@ -81,8 +81,8 @@ fn owned(output: Output<'_>) -> Seen {
             errors: flow.errors,
             protocol: flow.protocol.into(),
         },
-        Output::RequestsDropped(reason, _) => Seen::RequestsDropped(reason),
-        Output::FlowsDropped(reason, _) => Seen::FlowsDropped(reason),
+        Output::RequestsDropped(reason, ..) => Seen::RequestsDropped(reason),
+        Output::FlowsDropped(reason, ..) => Seen::FlowsDropped(reason),
     }
 }
 
@@ -340,6 +340,25 @@ fn a_connection_that_no_walk_sees_is_kept_for_some_walks() {
         bench.observer.end_walk(1, &mut |output| seen.push(owned(output)));
     }
     assert_eq!((bench.observer.connections(), &*bench.seen), (0, &[Seen::FlowsDropped("close_missed")][..]));
+}
+
+#[test]
+fn a_cgroup_with_many_connections_leaves_some_to_the_others() {
+    let mut bench = Bench::new(Paths::Templated, 100);
+    let mut open = |cgroup_id, ids: std::ops::Range<u64>| {
+        for id in ids {
+            bench.event(Event::Open(SocketRecord { cgroup_id, ..socket(role::CLIENT, id, 0, 0) }));
+        }
+        (bench.observer.connections(), bench.seen.len())
+    };
+    assert_eq!(open(1, 0..200), (75, 125));
+    assert_eq!(open(2, 200..210), (85, 125));
+    for id in 0..75 {
+        bench.event(Event::Close(SocketRecord { cgroup_id: 1, ..socket(role::CLIENT, id, 0, 0) }));
+    }
+    bench.seen.clear();
+    bench.event(Event::Open(SocketRecord { cgroup_id: 1, ..socket(role::CLIENT, 300, 0, 0) }));
+    assert_eq!((bench.observer.connections(), &*bench.seen), (11, &[][..]));
 }
 
 /// The beginning of a request that never ends.

@@ -17,15 +17,15 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use headwater_schemas::records::{Agent, Flow, Identity, Record, Request, Watermark};
 use serde::Serialize;
 
-use crate::held::Held;
+use crate::held::{Held, HeldRecord};
 use crate::ledger::{Ledger, Stream};
 use crate::metrics;
 use crate::naming::{Named, Owner};
 use crate::observe::Output;
+use crate::rate::Rate;
 use crate::settings::Settings;
 use encode::Encoders;
 use sender::Sender;
@@ -37,7 +37,7 @@ const HELD_PART: usize = 4;
 pub struct Outlet {
     encoders: Encoders,
     sender: Sender,
-    requests_limit: DefaultDirectRateLimiter,
+    requests_rate: Rate,
     buffer: Vec<u8>,
     held: Held,
     /// Failed deliveries that were booked already.
@@ -50,7 +50,7 @@ impl Outlet {
         Ok(Outlet {
             encoders: Encoders::new()?,
             sender: Sender::start(&settings.kafka, settings.spool.as_ref())?,
-            requests_limit: RateLimiter::direct(Quota::per_second(settings.requests_per_second_max)),
+            requests_rate: Rate::new(settings.requests_per_second_max, Instant::now()),
             buffer: Vec::with_capacity(1024),
             held: Held::new(settings.memory_bytes / HELD_PART),
             failed: [0; 2],
@@ -75,29 +75,34 @@ impl Outlet {
         self.sender.problem()
     }
 
+    /// The time of what is taken from now on.
+    pub fn set_now(&mut self, now: Instant) {
+        self.requests_rate.set_now(now);
+    }
+
     /// Takes what the observer gives.
     pub fn take(&mut self, output: Output<'_>, ledger: &mut Ledger) {
         match output {
-            Output::Request(request, _) if self.requests_limit.check().is_err() => {
-                ledger.dropped(Stream::Requests, "rate_limited", request.weight.unsigned_abs());
+            Output::Request(request, owner) if !self.requests_rate.admit(owner.cgroup()) => {
+                ledger.dropped_of(Some(owner), Stream::Requests, "rate_limited", request.weight.unsigned_abs());
             }
             Output::Request(request, owner) => match owner.named() {
-                Some(named) => self.request(request, &named, ledger),
+                Some(named) => self.request(request, &named, owner, ledger),
                 None => self.hold(Stream::Requests, owner, request.completed_at_us, &request, ledger),
             },
             Output::Flow(flow, owner) => match owner.named() {
-                Some(named) => self.flow(flow, &named, ledger),
+                Some(named) => self.flow(flow, &named, owner, ledger),
                 None => self.hold(Stream::Flows, owner, flow.observed_at_us, &flow, ledger),
             },
-            Output::RequestsDropped(reason, count) => ledger.dropped(Stream::Requests, reason, count),
-            Output::FlowsDropped(reason, count) => ledger.dropped(Stream::Flows, reason, count),
+            Output::RequestsDropped(reason, count, owner) => ledger.dropped_of(owner, Stream::Requests, reason, count),
+            Output::FlowsDropped(reason, count, owner) => ledger.dropped_of(owner, Stream::Flows, reason, count),
         }
     }
 
     /// Publishes the held records whose workloads have a name by now, or whose time is over.
     pub fn release(&mut self, now: Instant, ledger: &mut Ledger) {
         for (record, named) in self.held.release(now) {
-            self.released(record.stream, &record.value, &named, ledger);
+            self.released(&record, &named, ledger);
         }
     }
 
@@ -187,15 +192,21 @@ impl Outlet {
         self.sender.close(&self.encoders, timeout)
     }
 
-    fn request<'a>(&mut self, mut request: Request<'a>, named: &'a Named, ledger: &mut Ledger) {
+    fn request<'a>(&mut self, mut request: Request<'a>, named: &'a Named, owner: &Rc<Owner>, ledger: &mut Ledger) {
         named.fill_request(&mut request);
         let weight = request.weight.unsigned_abs();
-        self.record(Stream::Requests, request.connection_id, &request, weight, ledger);
+        if let Err(reason) = self.record(Stream::Requests, request.connection_id, &request) {
+            return ledger.dropped_of(Some(owner), Stream::Requests, reason, weight);
+        }
+        ledger.published(Stream::Requests);
     }
 
-    fn flow<'a>(&mut self, mut flow: Flow<'a>, named: &'a Named, ledger: &mut Ledger) {
+    fn flow<'a>(&mut self, mut flow: Flow<'a>, named: &'a Named, owner: &Rc<Owner>, ledger: &mut Ledger) {
         named.fill_flow(&mut flow);
-        self.record(Stream::Flows, flow.connection_id, &flow, 1, ledger);
+        if let Err(reason) = self.record(Stream::Flows, flow.connection_id, &flow) {
+            return ledger.dropped_of(Some(owner), Stream::Flows, reason, 1);
+        }
+        ledger.published(Stream::Flows);
     }
 
     /// Keeps a record until its owner is named, as the bytes that it would have without names.
@@ -211,56 +222,52 @@ impl Outlet {
         match self.encoders.encode(stream, record, &mut value) {
             Ok(()) => {
                 for record in self.held.add(stream, owner, event_us, value) {
-                    self.released(record.stream, &record.value, &Named::unknown(), ledger);
+                    self.released(&record, &Named::unknown(), ledger);
                 }
             }
             Err(error) => {
                 tracing::error!(%error, "a record cannot be encoded");
-                ledger.dropped(stream, "not_encoded", 1);
+                ledger.dropped_of(Some(owner), stream, "not_encoded", 1);
             }
         }
     }
 
-    fn released(&mut self, stream: Stream, value: &[u8], named: &Named, ledger: &mut Ledger) {
+    fn released(&mut self, record: &HeldRecord, named: &Named, ledger: &mut Ledger) {
+        let HeldRecord { stream, value, owner, .. } = record;
         // These bytes were written here, with the same schema; should they not be read, the record counts as dropped.
         let is_read = match stream {
             Stream::Requests => match self.encoders.request(value) {
                 Some(request) => {
-                    self.request(request, named, ledger);
+                    self.request(request, named, owner, ledger);
                     true
                 }
                 None => false,
             },
             Stream::Flows => match self.encoders.flow(value) {
                 Some(flow) => {
-                    self.flow(flow, named, ledger);
+                    self.flow(flow, named, owner, ledger);
                     true
                 }
                 None => false,
             },
         };
         if !is_read {
-            ledger.dropped(stream, "not_encoded", 1);
+            ledger.dropped_of(Some(owner), *stream, "not_encoded", 1);
         }
     }
 
-    /// Hands over a record that stands for so many.
+    /// Hands over a record, or says why not.
     fn record<R: Record + Serialize>(
         &mut self,
         stream: Stream,
         connection_id: &str,
         record: &R,
-        weight: u64,
-        ledger: &mut Ledger,
-    ) {
+    ) -> Result<(), &'static str> {
         self.buffer.clear();
         if let Err(error) = self.encoders.encode(stream, record, &mut self.buffer) {
             tracing::error!(%error, "a record cannot be encoded");
-            return ledger.dropped(stream, "not_encoded", weight);
+            return Err("not_encoded");
         }
-        match self.sender.record(stream, connection_id.as_bytes(), &mut self.buffer) {
-            Ok(()) => ledger.published(stream),
-            Err(reason) => ledger.dropped(stream, reason, weight),
-        }
+        self.sender.record(stream, connection_id.as_bytes(), &mut self.buffer)
     }
 }

@@ -37,6 +37,11 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
         self.young.get(key)
     }
 
+    /// All entries, in no order; none counts as asked for.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.young.iter().chain(&self.old)
+    }
+
     pub fn remove(&mut self, key: &K) -> Option<V> {
         self.young.remove(key).or_else(|| self.old.remove(key))
     }

@@ -36,6 +36,29 @@ pub struct Agent {
     pub cpu_ms: i64,
     /// Resident memory of the agent's process, in bytes; 0 if unknown.
     pub rss_bytes: i64,
+    /// Whose records were dropped since the start, as far as that is known: those that lost the most first, at most 100. What `dropped` has
+    /// beyond their sum is nobody's that is known.
+    #[serde(default)]
+    pub dropped_by_workload: Vec<WorkloadDropped>,
+}
+
+/// Records of one workload that are missing. Its names are those of its other records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadDropped {
+    /// The Kubernetes cluster; empty outside of one.
+    pub cluster: String,
+    /// The namespace in it.
+    pub namespace: String,
+    /// What the workload is.
+    pub workload_kind: String,
+    /// Its name.
+    pub workload: String,
+    /// The pod; empty outside of Kubernetes.
+    pub pod: String,
+    /// The container; empty outside of one.
+    pub container: String,
+    /// Records dropped since the start, by reason.
+    pub dropped: BTreeMap<String, i64>,
 }
 
 record!(Agent, "Agent", "agent");

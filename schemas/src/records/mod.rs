@@ -21,7 +21,7 @@ mod request;
 mod watermark;
 mod workload;
 
-pub use agent::Agent;
+pub use agent::{Agent, WorkloadDropped};
 pub use alert::{Alert, AlertState, Evidence};
 pub use dead_letter::DeadLetter;
 pub use edge::{Edge, edge_id};

@@ -134,7 +134,7 @@ impl Seen {
                 local_port: flow.local_port,
                 remote_port: flow.remote_port,
             }),
-            Output::RequestsDropped(reason, count) | Output::FlowsDropped(reason, count) => {
+            Output::RequestsDropped(reason, count, _) | Output::FlowsDropped(reason, count, _) => {
                 *self.dropped.entry(reason).or_default() += count;
             }
         }

@@ -1,0 +1,165 @@
+//! How much of the ring buffer a cgroup may take, so that a loud one loses its own events and not its neighbours'.
+//!
+//! As long as the ring buffer is less than half full, everybody may write and nothing is counted. From then on a cgroup may have as much
+//! waiting as is still free (the dynamic threshold of shared switch buffers): a single loud one leaves a quarter of the ring buffer to all
+//! others, and each further one half of what the ones before it left. The last part is for events about whole sockets, which are few
+//! and dear to lose.
+//!
+//! What a cgroup has waiting is not known exactly, for nobody is told which events were read. It is counted in two parts, before and since a
+//! position in the ring buffer; once the reader has passed that, the first part has been read. So it is never less than what waits of what was
+//! counted, and at most the double in a steady flow.
+
+/// A part of the ring buffer, one in so many, that only events about whole sockets may take.
+pub const SOCKETS_PART: u64 = 16;
+
+/// Whose share it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    pub id: u64,
+    /// Hierarchy of the id.
+    pub hierarchy: u64,
+}
+
+/// What is kept of one cgroup, and what it has lost. Zeroes at first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Share {
+    /// Bytes written before and since the position `mark`.
+    pub before: u64,
+    pub since: u64,
+    pub mark: u64,
+    /// Where the last of them ends.
+    pub end: u64,
+    /// Events that found no room, by [`lost`].
+    pub lost: [u64; lost::LEN],
+}
+
+/// What was lost for want of room: indices of [`Share::lost`].
+pub mod lost {
+    /// Data events.
+    pub const DATA: u32 = 0;
+    /// Ends of connections.
+    pub const CLOSE: u32 = 1;
+    /// Words of programs.
+    pub const PROCESS: u32 = 2;
+    pub const LEN: usize = 3;
+}
+
+/// A ring buffer at one moment: its size, what waits in it, and how far its reader has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Ring {
+    pub bytes: u64,
+    pub waiting: u64,
+    pub read: u64,
+}
+
+/// Whether anybody may write.
+#[inline(always)]
+pub fn is_roomy(ring_bytes: u64, waiting: u64) -> bool {
+    waiting < ring_bytes / 2
+}
+
+impl Share {
+    /// Whether so many more bytes may be written. They then count.
+    #[inline(always)]
+    pub fn admit(&mut self, ring: &Ring, bytes: u64, is_data: bool) -> bool {
+        let free = ring.bytes.saturating_sub(ring.waiting);
+        if is_data && free < ring.bytes / SOCKETS_PART {
+            return false;
+        }
+        let written = ring.read.wrapping_add(ring.waiting);
+        if ring.read >= self.mark {
+            self.before = if ring.read >= self.end { 0 } else { self.since };
+            self.since = 0;
+            self.mark = written;
+        }
+        if self.before.saturating_add(self.since).saturating_add(bytes) > free {
+            return false;
+        }
+        self.since = self.since.wrapping_add(bytes);
+        self.end = written.wrapping_add(bytes);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    const RING: u64 = 1 << 20;
+    const EVENT: u64 = 1000;
+
+    /// A ring buffer with its reader.
+    #[derive(Default)]
+    struct Simulated {
+        events: VecDeque<usize>,
+        read: u64,
+        shares: [Share; 4],
+        lost: [u64; 4],
+    }
+
+    impl Simulated {
+        fn write(&mut self, who: usize) {
+            let ring = Ring { bytes: RING, waiting: self.events.len() as u64 * EVENT, read: self.read };
+            let admitted = is_roomy(RING, ring.waiting) || self.shares[who].admit(&ring, EVENT, true);
+            if admitted && ring.waiting + EVENT <= RING {
+                self.events.push_back(who);
+            } else {
+                self.lost[who] += 1;
+            }
+        }
+
+        fn read(&mut self, count: usize) {
+            let count = count.min(self.events.len());
+            self.events.drain(..count);
+            self.read += count as u64 * EVENT;
+        }
+    }
+
+    #[test]
+    fn a_stalled_reader_leaves_a_quarter_to_those_who_are_not_loud() {
+        let mut ring = Simulated::default();
+        (0..100_000).for_each(|_| ring.write(0));
+        let left = RING - ring.events.len() as u64 * EVENT;
+        assert!(left.abs_diff(RING / 4) < 2 * EVENT, "{left}");
+        (0..RING / 8 / EVENT).for_each(|_| ring.write(1));
+        assert_eq!(ring.lost[1], 0);
+        assert!(ring.lost[0] > 90_000);
+    }
+
+    #[test]
+    fn under_a_flood_without_end_the_others_lose_nothing() {
+        let mut ring = Simulated::default();
+        for turn in 0..20_000 {
+            // Far more than what is read; the others take a third of that, one of them by fits and starts.
+            (0..500).for_each(|_| ring.write(0));
+            (0..20).for_each(|_| ring.write(1));
+            if turn % 10 == 0 {
+                (0..100).for_each(|_| ring.write(2));
+            }
+            ring.read(100);
+        }
+        assert_eq!(ring.lost[1..], [0, 0, 0]);
+        assert!(ring.lost[0] > 20_000 * 400);
+    }
+
+    #[test]
+    fn a_cgroup_that_was_loud_once_has_its_share_again() {
+        let mut ring = Simulated::default();
+        (0..10_000).for_each(|_| ring.write(0));
+        ring.read(usize::MAX);
+        (0..RING / EVENT).for_each(|_| ring.write(1));
+        let (lost, left) = (ring.lost[0], ring.events.len());
+        ring.write(0);
+        assert_eq!((ring.lost[0], ring.events.len()), (lost, left + 1));
+    }
+
+    #[test]
+    fn the_last_part_is_for_sockets() {
+        let ring = Ring { bytes: RING, waiting: RING - RING / SOCKETS_PART + 1, read: 0 };
+        assert!(!Share::default().admit(&ring, EVENT, true));
+        assert!(Share::default().admit(&ring, EVENT, false));
+    }
+}
