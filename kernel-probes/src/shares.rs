@@ -49,9 +49,9 @@ fn lost_of(id: u64, hierarchy: u32, kind: u32) {
 #[inline(always)]
 fn of(id: u64, hierarchy: u32) -> *mut Share {
     let cgroup = Cgroup { id, hierarchy: hierarchy as u64 };
-    if let Some(share) = SHARES.get_ptr_mut(&cgroup) {
+    if let Some(share) = SHARES.get_ptr_mut(cgroup) {
         return share;
     }
     let _ = SHARES.insert(cgroup, Share { before: 0, since: 0, mark: 0, end: 0, lost: [0; LEN] }, 1);
-    SHARES.get_ptr_mut(&cgroup).unwrap_or(core::ptr::null_mut())
+    SHARES.get_ptr_mut(cgroup).unwrap_or(core::ptr::null_mut())
 }
