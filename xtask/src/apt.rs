@@ -20,6 +20,7 @@ const SERVICES: &[(&str, &str)] = &[
     ("containerd", "containerd"),
     ("etcd-server", "etcd"),
     ("mariadb-server", "mariadb"),
+    ("memcached", "memcached"),
     ("nginx", "nginx"),
     ("postgresql", "postgresql"),
     ("prometheus", "prometheus"),

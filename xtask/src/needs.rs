@@ -189,6 +189,24 @@ pub const NEEDS: &[Need] = &[
         &["python3-pymysql", "libdbd-mariadb-perl"],
         "install Debian's python3-pymysql and libdbd-mariadb-perl",
     ),
+    package(
+        "Memcached, which the tests ask",
+        Purpose::Test,
+        || all(&["memcached"]),
+        &["memcached"],
+        "install Memcached",
+    ),
+    package(
+        "drivers of Memcached, in text and in binary",
+        Purpose::Test,
+        || {
+            ["pymemcache", "bmemcached"]
+                .iter()
+                .all(|name| Path::new("/usr/lib/python3/dist-packages").join(name).exists())
+        },
+        &["python3-pymemcache", "python3-binary-memcached"],
+        "install Debian's python3-pymemcache and python3-binary-memcached",
+    ),
     package("ip, for network namespaces", Purpose::Test, || all(&["ip"]), &["iproute2"], "install iproute2"),
     package(
         "nft and iptables, for address translation",

@@ -12,14 +12,21 @@ use std::fmt::Debug;
 use crate::early::HeldSegment;
 use crate::http1::Http1;
 use crate::http2::Http2;
+use crate::memcached::Memcached;
 use crate::mysql::Mysql;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::{Connection, Direction, Follow, Options, Position, Protocol, Recognition, Segment, Side, Sink};
 
 /// All that are known, in the order in which they are asked: a new one is one line here.
-const PROTOCOLS: [Entry; 5] =
-    [Entry::of::<Http2>(), Entry::of::<Postgres>(), Entry::of::<Mysql>(), Entry::of::<Redis>(), Entry::of::<Http1>()];
+const PROTOCOLS: [Entry; 6] = [
+    Entry::of::<Http2>(),
+    Entry::of::<Postgres>(),
+    Entry::of::<Mysql>(),
+    Entry::of::<Redis>(),
+    Entry::of::<Memcached>(),
+    Entry::of::<Http1>(),
+];
 
 /// Follows what no other wants: its own text begins like that of many others.
 const LAST: usize = PROTOCOLS.len() - 1;

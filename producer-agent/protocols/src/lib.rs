@@ -20,6 +20,7 @@ mod exchange;
 pub mod http1;
 pub mod http2;
 mod losses;
+pub mod memcached;
 pub mod mysql;
 pub mod operation;
 mod order;
@@ -52,6 +53,7 @@ pub struct Options {
     pub redis: redis::Options,
     pub postgres: postgres::Options,
     pub mysql: mysql::Options,
+    pub memcached: memcached::Options,
 }
 
 /// Whether a connection speaks the protocol that its parser understands.

@@ -142,6 +142,33 @@ fn postgresql_is_known_by_its_startup_and_in_the_middle_by_whole_messages() {
     assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("postgresql", 1, 1), "{:?}", wire.seen);
 }
 
+#[test]
+fn memcached_is_known_by_its_commands_and_its_header() {
+    let binary = b"\x80\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x07\0\0\0\0\0\0\0\0k";
+    let answer = b"\x81\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0";
+    let long = format!("get {}\r\n", "k".repeat(200));
+    for (asked, answered) in
+        [(&b"get k\r\n"[..], &b"END\r\n"[..]), (binary, answer), (long.as_bytes(), b"VALUE k 0 1\r\nx\r\nEND\r\n")]
+    {
+        for size in 4..asked.len() {
+            let mut wire = Wire::at([0, 0]);
+            for piece in asked.chunks(size) {
+                wire.request(piece);
+            }
+            wire.response(answered);
+            assert_eq!(
+                (wire.seen.as_slice(), wire.lost),
+                (&["memcached GET".to_owned()][..], 0),
+                "in pieces of {size}"
+            );
+            wire.close();
+        }
+    }
+    let mut wire = Wire::at([5_000, 9_000]);
+    wire.request("get k\r\n").response("END\r\n").request("get k\r\n").response("END\r\n");
+    assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("memcached", 1, 1), "{:?}", wire.seen);
+}
+
 const GREETING: &[u8] =
     b"\x2a\0\0\0\x0a8.0.1\0\x07\0\0\0saltsalt\0\x00\x02\x21\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 const SELECT: &[u8] = b"\x09\0\0\0\x03SELECT 1";

@@ -1,0 +1,16 @@
+//! `cargo +nightly fuzz run memcached`: any segments, in any order, of which `harness.rs` says what must hold; and valid commands, of which
+//! `cache.rs` requires every exchange.
+
+#![no_main]
+
+#[path = "../../tests/shared/calls.rs"]
+mod calls;
+#[path = "../cache.rs"]
+mod cache;
+#[path = "../harness.rs"]
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    harness::run(input);
+    cache::run(input);
+});
