@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use headwater_process::{Child, Launch, Port, Scratch};
+use headwater_process::{Child, Launch, Port, Scratch, User};
 use headwater_protocols::memcached::{Memcached, Options};
 use headwater_protocols::{Connection, OrderOptions, Outcome, Side};
 use proxy::{Found, Proxy};
@@ -29,9 +29,14 @@ impl Server {
         let folder = Scratch::create("headwater-memcached-", 0o700).unwrap();
         let port = Port::free().unwrap();
         let mut command = Command::new("memcached");
-        command.args(["-l", "127.0.0.1", "-m", "16", "-t", "1", "-U", "0", "-u", "nobody"]);
+        command.args(["-l", "127.0.0.1", "-m", "16", "-t", "1", "-U", "0"]);
         command.args(["-p", &port.number().to_string()]);
-        let mut child = Launch::new("memcached", command, folder.path().join("log")).spawn().unwrap();
+        let mut launch = Launch::new("memcached", command, folder.path().join("log"));
+        // It does not run as root, and a program that becomes somebody else by itself outlives a test that is killed.
+        if let Some(user) = User::nobody() {
+            launch = launch.as_user(user);
+        }
+        let mut child = launch.spawn().unwrap();
         child.await_ready(PATIENCE, || TcpStream::connect(("127.0.0.1", port.number())).ok()).unwrap();
         Server { port, _child: child, _folder: folder }
     }
