@@ -13,7 +13,7 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use headwater_probe_types::{CAPTURE_BYTES_MAX, DataEvent, ROOMS, SocketState, count, share};
 
-use crate::{globals, shares};
+use crate::{frames::Walk, globals, shares};
 
 /// Events for user space. The loader sets its real size.
 #[btf_map]
@@ -37,6 +37,10 @@ const WAKE_SPAN_BYTES: u64 = 2048;
 /// An event and the bytes behind it. Twice the capture, so that the verifier sees that any offset and length below it fit.
 #[repr(C)]
 pub struct Room {
+    pub walk: Walk,
+    /// Whose share of the ring buffer the event takes.
+    pub cgroup_id: u64,
+    pub cgroup_hierarchy: u64,
     pub event: DataEvent,
     pub bytes: [u8; 2 * CAPTURE_BYTES_MAX],
 }
@@ -69,15 +73,16 @@ pub fn publish(data: *const c_void, bytes: u64) -> bool {
     output(data, bytes, waiting() + bytes)
 }
 
-/// Publishes bytes of a socket's calls. False, and counted, if there is no room.
+/// Publishes bytes that the calls on a socket of a cgroup moved. False, and counted, if there is no room.
 #[inline(always)]
-pub fn publish_data(state: &SocketState, data: *const c_void, bytes: u64) -> bool {
+pub fn publish_data(id: u64, hierarchy: u64, data: *const c_void, bytes: u64) -> bool {
     let waiting = waiting();
-    let fits = share::is_roomy(globals::ring_bytes(), waiting) || shares::admit(state, bytes, waiting, true);
+    let fits = share::is_roomy(globals::ring_bytes(), waiting) || shares::admit_to(id, hierarchy, bytes, waiting, 1) != 0;
     // The verifier would go through what follows once for each way out of this.
     let published = core::hint::black_box(fits) && output(data, bytes, waiting + bytes);
     if !published {
-        lost(state, count::RING_FULL_DATA, share::lost::DATA);
+        add(count::RING_FULL_DATA, 1);
+        shares::lost_of(id, hierarchy, share::lost::DATA as u64);
     }
     published
 }

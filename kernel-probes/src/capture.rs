@@ -7,15 +7,16 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use headwater_probe_types::{
-    CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, count, direction, flag, interest, kind, mark, role,
-    share,
+    CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, count, direction, flag,
+    frames::WINDOW_BYTES,
+    interest, kind, mark, role, share,
     sniff::{Head, Verdict},
     sums::ANSWER_BYTES,
 };
 
 use crate::{
     buffers::{self, Room},
-    commands, events, interest as table, lifecycle, position, refused,
+    commands, events, frames, interest as table, lifecycle, position, refused,
     socket::{Sock, TcpSock, tcp_state},
     source::Source,
     state,
@@ -83,12 +84,25 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     let room = buffers::room(way, S::ROOM);
     // SAFETY: null, or this processor's room for this direction, which no other program writes while this one runs.
     let Some(room) = (unsafe { room.as_mut() }) else { return };
-    let most = if part == Part::ANSWER { ANSWER_BYTES } else { state.budget_bytes };
+    let has_frames = state.interest == interest::FRAMES;
+    let most = match part {
+        Part::ANSWER => ANSWER_BYTES,
+        // The first bytes of each call, since a head may go on in them.
+        _ if has_frames => state.budget_bytes.max(WINDOW_BYTES),
+        _ => state.budget_bytes,
+    };
     let wanted = if !place.is_certain { 0 } else { moved.min(most).min(CAPTURE_BYTES_MAX as u32) };
     // The verifier would go through the copy once for each way that leads here, and through what follows once for each way out of it.
     let hidden = core::hint::black_box((part, undecided, look, asks, wanted));
     let (part, undecided, look, asks, wanted) = hidden;
-    let captured = core::hint::black_box(if wanted == 0 { 0 } else { bytes.copy(room, wanted, moved) });
+    let captured = core::hint::black_box(if wanted == 0 {
+        0
+    } else {
+        room.walk.bytes = bytes.find(moved);
+        // SAFETY: a member of the room. Read again, so that the verifier goes through the copy once and not once for each place of bytes.
+        let bytes = unsafe { core::ptr::read_volatile(&raw const room.walk.bytes) };
+        bytes.copy(room, wanted)
+    });
     if part == Part::ANSWER {
         return sums::answer(state, room, captured);
     }
@@ -100,9 +114,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     }
     if undecided {
         state.undecided_bytes[(way & 1) as usize] += captured;
-        if asks {
-            guess(state, room, captured);
-        }
+        guess(state, room, captured, asks, place.start);
         if !look && state.interest == interest::UNDECIDED {
             return;
         }
@@ -129,7 +141,17 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         marks: marks(state),
         role: state.role as u16,
     };
-    publish(state, room, captured);
+    room.cgroup_id = state.cgroup_id;
+    room.cgroup_hierarchy = state.cgroup_hierarchy as u64;
+    if state.interest == interest::FRAMES && place.is_certain {
+        let index = (way & 1) as usize;
+        room.walk.track = state.frames[index];
+        room.walk.end = place.start + place.bytes as u64;
+        room.walk.asks = asks as u32;
+        frames::follow_frames(room);
+        state.frames[index] = room.walk.track;
+    }
+    publish(room);
 }
 
 /// See [`mark`]; told once.
@@ -158,16 +180,24 @@ fn may_look(state: &mut SocketState, way: u32) -> bool {
     false
 }
 
-/// Whether a client's turn begins like a request of HTTP/1 or a command of Redis.
+/// Whether a client's turn begins like a request of HTTP/1, a command of Redis or the preface of HTTP/2, or a server like one of HTTP/2.
 #[inline(always)]
-fn guess(state: &mut SocketState, room: &Room, captured: u32) {
+fn guess(state: &mut SocketState, room: &Room, captured: u32, asks: bool, start: u64) {
     if captured == 0 {
         return;
     }
     // SAFETY: the room's bytes are longer than eight; they need not be aligned.
     let first = unsafe { room.bytes.as_ptr().cast::<u64>().read_unaligned() };
+    if !asks {
+        if start == 0 && captured >= Head::BYTES_MAX && Head::http2_settings(first) {
+            state.interest = interest::FRAMES;
+        }
+        return;
+    }
     state.head.push(first, captured);
-    if state.head.redis_command() || state.head.http1_request() == Verdict::Yes {
+    if state.head.http2_preface() {
+        state.interest = interest::FRAMES;
+    } else if state.head.redis_command() || state.head.http1_request() == Verdict::Yes {
         state.interest = interest::HEADS;
     }
 }
@@ -183,7 +213,7 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
     let Some(state) = (unsafe { state.as_mut() }) else { return };
     let sends = way == direction::SEND;
     if state.flags & flag::IGNORED != 0
-        || !matches!(state.interest, interest::HEADS | interest::SUMS)
+        || !matches!(state.interest, interest::HEADS | interest::SUMS | interest::FRAMES)
         || sends != (state.role == role::SERVER)
         || !(sends || position::is_read_to_its_end(sock, tcp, state))
     {
@@ -221,11 +251,17 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
     buffers::add(count::DATA_EVENTS, 1);
 }
 
-#[inline(always)]
-fn publish(state: &SocketState, room: &Room, captured: u32) {
-    let captured = (captured as u64).min(CAPTURE_BYTES_MAX as u64);
-    if buffers::publish_data(state, (&raw const *room).cast(), size_of::<DataEvent>() as u64 + captured) {
+/// Publishes what is in the room. A function of its own, which the verifier looks at once, and not once for each way that leads there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn publish(room: *const Room) -> u32 {
+    // SAFETY: null, or this processor's room, which no other program writes while this one runs.
+    let Some(room) = (unsafe { room.as_ref() }) else { return 0 };
+    let captured = (room.event.captured_bytes as u64).min(CAPTURE_BYTES_MAX as u64);
+    let bytes = size_of::<DataEvent>() as u64 + captured;
+    if buffers::publish_data(room.cgroup_id, room.cgroup_hierarchy, (&raw const room.event).cast(), bytes) {
         buffers::add(count::DATA_EVENTS, 1);
         buffers::add(count::COPIED_BYTES, captured);
     }
+    1
 }

@@ -23,6 +23,7 @@ mod buffers;
 mod capture;
 mod commands;
 mod events;
+mod frames;
 mod globals;
 mod interest;
 mod lifecycle;

@@ -17,38 +17,43 @@ static SHARES: LruHashMap<Cgroup, Share, 4096> = LruHashMap::new();
 /// Whether a socket's cgroup may put so many more bytes into the ring buffer.
 #[inline(always)]
 pub fn admit(state: &SocketState, bytes: u64, waiting: u64, is_data: bool) -> bool {
-    admit_to(state.cgroup_id, state.cgroup_hierarchy, bytes, waiting, is_data)
+    admit_to(state.cgroup_id, state.cgroup_hierarchy as u64, bytes, waiting, is_data as u32) != 0
 }
 
-/// A function of its own, since it is called from many places, and its key takes room on the stack.
+/// The same of a cgroup. A function of its own, which the verifier looks at once, and whose key takes room on the stack.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn admit_to(id: u64, hierarchy: u32, bytes: u64, waiting: u64, is_data: bool) -> bool {
+pub extern "C" fn admit_to(id: u64, hierarchy: u64, bytes: u64, waiting: u64, is_data: u32) -> u32 {
     let share = of(id, hierarchy);
     // SAFETY: null, or the map's value. What another processor counts meanwhile may be lost, which lets a few events more in.
-    let Some(share) = (unsafe { share.as_mut() }) else { return false };
+    let Some(share) = (unsafe { share.as_mut() }) else { return 0 };
     let ring = Ring { bytes: globals::ring_bytes(), waiting, read: buffers::read_position() };
-    share.admit(&ring, bytes, is_data)
+    share.admit(&ring, bytes, is_data != 0) as u32
 }
 
 /// An event of a socket's cgroup found no room.
 #[inline(always)]
 pub fn lost(state: &SocketState, kind: u32) {
-    lost_of(state.cgroup_id, state.cgroup_hierarchy, kind);
+    lost_of(state.cgroup_id, state.cgroup_hierarchy as u64, kind as u64);
 }
 
+/// The same of a cgroup.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn lost_of(id: u64, hierarchy: u32, kind: u32) {
+pub extern "C" fn lost_of(id: u64, hierarchy: u64, kind: u64) -> u32 {
     let share = of(id, hierarchy);
-    if !share.is_null() && (kind as usize) < LEN {
-        // SAFETY: one of the numbers of the map's value; what is added here at the same time is added as one operation.
-        unsafe { atomic::add_u64((&raw mut (*share).lost).cast::<u64>().add(kind as usize), 1) };
+    if share.is_null() || kind >= LEN as u64 {
+        return 0;
     }
+    // SAFETY: one of the numbers of the map's value; what is added here at the same time is added as one operation.
+    unsafe { atomic::add_u64((&raw mut (*share).lost).cast::<u64>().add(kind as usize), 1) };
+    1
 }
 
 /// Null without room.
 #[inline(always)]
-fn of(id: u64, hierarchy: u32) -> *mut Share {
-    let cgroup = Cgroup { id, hierarchy: hierarchy as u64 };
+fn of(id: u64, hierarchy: u64) -> *mut Share {
+    let cgroup = Cgroup { id, hierarchy };
     if let Some(share) = SHARES.get_ptr_mut(cgroup) {
         return share;
     }

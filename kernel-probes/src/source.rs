@@ -30,8 +30,59 @@ pub trait Source {
     /// direction could be interrupted by.
     const ROOM: u32 = 0;
 
-    /// Copies up to `wanted` of the `moved` bytes, from the first on, into the room. Returns how many.
-    fn copy(&self, room: &mut Room, wanted: u32, moved: u32) -> u32;
+    /// Where the `moved` bytes lie.
+    fn find(&self, moved: u32) -> Bytes;
+}
+
+/// What [`Bytes`] are.
+pub mod bytes_kind {
+    /// Nowhere that may be read.
+    pub const NONE: u32 = 0;
+    pub const BUFFER: u32 = 1;
+    /// An array of struct iovec in the program's memory, or in the kernel's.
+    pub const USER_VECTOR: u32 = 2;
+    pub const KERNEL_VECTOR: u32 = 3;
+}
+
+/// Where the bytes of a call lie. A number says what it is, so that it can lie in a room.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Bytes {
+    /// See [`bytes_kind`].
+    pub kind: u32,
+    /// The buffer, or the array of its segments.
+    pub at: u64,
+    pub segments: u64,
+    /// Bytes before the first one.
+    pub skip: u64,
+}
+
+impl Bytes {
+    const NONE: Bytes = Bytes { kind: bytes_kind::NONE, at: 0, segments: 0, skip: 0 };
+
+    /// Copies up to `wanted` bytes, from the first on, into the room. Returns how many. `skip` ends within the first segment.
+    #[inline(always)]
+    pub fn copy(&self, room: &mut Room, wanted: u32) -> u32 {
+        match self.kind {
+            bytes_kind::BUFFER => copy_buffer(room, self.at.wrapping_add(self.skip), wanted),
+            bytes_kind::USER_VECTOR => copy_user_vector(room, self.at, self.segments, self.skip, wanted),
+            bytes_kind::KERNEL_VECTOR => copy_kernel_vector(room, self.at, self.segments, self.skip, wanted),
+            _ => 0,
+        }
+    }
+
+    /// The length of a vector's first segment.
+    #[inline(always)]
+    pub fn segment_bytes(&self) -> Option<u64> {
+        let mut segment = [0_u64; 2];
+        let target: *mut c_void = segment.as_mut_ptr().cast();
+        let is_read = match self.kind {
+            bytes_kind::USER_VECTOR => read_user(target, 16, self.at),
+            bytes_kind::KERNEL_VECTOR => read_segments(target, 16, self.at),
+            _ => false,
+        };
+        is_read.then_some(segment[1])
+    }
 }
 
 /// The buffer that the current system call names in its arguments, if it is shown that the bytes are this call's.
@@ -45,7 +96,7 @@ pub struct SystemCall {
 
 impl Source for SystemCall {
     #[inline(always)]
-    fn copy(&self, room: &mut Room, wanted: u32, _moved: u32) -> u32 {
+    fn find(&self, _moved: u32) -> Bytes {
         // SAFETY: helpers without preconditions; loads from the registers are typed by the verifier.
         let (task, regs) = unsafe {
             let task: *const u8 = bpf_get_current_task_btf().cast_const().cast();
@@ -68,26 +119,26 @@ impl Source for SystemCall {
             || number == pick(globals::sys_preadv2(), globals::sys_pwritev2());
         let is_message = number == pick(globals::sys_recvmsg(), globals::sys_sendmsg());
         if !(is_plain || is_vector || is_message) {
-            return 0;
+            return Bytes::NONE;
         }
         if !is_under_way || !self.is_at(task, descriptor as u32) {
             buffers::add(count::OTHER_CALL, 1);
-            return 0;
+            return Bytes::NONE;
         }
         let (arg2, arg3) = (reg(globals::regs_arg2()), reg(globals::regs_arg3()));
         if is_plain {
-            return copy_buffer(room, arg2, wanted);
+            return Bytes { kind: bytes_kind::BUFFER, at: arg2, segments: 0, skip: 0 };
         }
         if is_vector {
-            return copy_vector::<false>(room, Vector { at: arg2, segments: arg3, skip: 0 }, wanted);
+            return Bytes { kind: bytes_kind::USER_VECTOR, at: arg2, segments: arg3, skip: 0 };
         }
         // struct user_msghdr: name, name length, vector, count; eight bytes each.
         let mut header = [0_u64; 4];
         if read_user(header.as_mut_ptr().cast(), 32, arg2) {
-            return copy_vector::<false>(room, Vector { at: header[2], segments: header[3], skip: 0 }, wanted);
+            return Bytes { kind: bytes_kind::USER_VECTOR, at: header[2], segments: header[3], skip: 0 };
         }
         buffers::add(count::UNREADABLE, 1);
-        0
+        Bytes::NONE
     }
 }
 
@@ -126,7 +177,7 @@ pub struct Message(pub *const u8);
 
 impl Source for Message {
     #[inline(always)]
-    fn copy(&self, room: &mut Room, wanted: u32, moved: u32) -> u32 {
+    fn find(&self, moved: u32) -> Bytes {
         // SAFETY: typed loads of members of the message's iterator, which the hook gave.
         let (kind, inside) = unsafe {
             let iterator = self.0.add(globals::msg_iter() as usize);
@@ -136,17 +187,18 @@ impl Source for Message {
         let buffer: u64 = read_kernel(self.0, globals::msg_iter() + globals::iter_buffer());
         let kind = kind as u32;
         if kind == globals::iter_ubuf() {
-            return copy_buffer(room, buffer.wrapping_add(inside).wrapping_sub(moved as u64), wanted);
+            let at = buffer.wrapping_add(inside).wrapping_sub(moved as u64);
+            return Bytes { kind: bytes_kind::BUFFER, at, segments: 0, skip: 0 };
         }
         if kind != globals::iter_iovec() {
             buffers::add(count::KERNEL_MEMORY, 1);
-            return 0;
+            return Bytes::NONE;
         }
         match walk_back(buffer, inside, moved as u64) {
-            Some(vector) => copy_vector::<true>(room, vector, wanted),
+            Some(bytes) => bytes,
             None => {
                 buffers::add(count::UNREADABLE, 1);
-                0
+                Bytes::NONE
             }
         }
     }
@@ -159,25 +211,17 @@ impl Source for Pages {
     const ROOM: u32 = 1;
 
     #[inline(always)]
-    fn copy(&self, _room: &mut Room, _wanted: u32, _moved: u32) -> u32 {
+    fn find(&self, _moved: u32) -> Bytes {
         buffers::add(count::KERNEL_MEMORY, 1);
-        0
+        Bytes::NONE
     }
-}
-
-/// A part of an array of struct iovec.
-struct Vector {
-    at: u64,
-    segments: u64,
-    /// Bytes of the first segment that are not part of it.
-    skip: u64,
 }
 
 /// Goes back by `moved` bytes from the byte `inside` of a segment. None if the array would have more segments than the kernel takes.
 #[inline(always)]
-fn walk_back(segment: u64, inside: u64, moved: u64) -> Option<Vector> {
+fn walk_back(segment: u64, inside: u64, moved: u64) -> Option<Bytes> {
     if moved <= inside {
-        return Some(Vector { at: segment, segments: 1, skip: inside - moved });
+        return Some(Bytes { kind: bytes_kind::KERNEL_VECTOR, at: segment, segments: 1, skip: inside - moved });
     }
     let mut left = moved - inside;
     let mut at = segment;
@@ -188,7 +232,7 @@ fn walk_back(segment: u64, inside: u64, moved: u64) -> Option<Vector> {
             // Without the box the count would be that of the rounds, which the verifier knows, and it would look at each count apart.
             let at = core::hint::black_box(at);
             let segments = (segment.wrapping_sub(at) >> 4) + 1;
-            return Some(Vector { at, segments, skip: length - left });
+            return Some(Bytes { kind: bytes_kind::KERNEL_VECTOR, at, segments, skip: length - left });
         }
         left -= length;
     }
@@ -206,24 +250,13 @@ fn copy_buffer(room: &mut Room, from: u64, wanted: u32) -> u32 {
     }
 }
 
-/// Copies from the segments of a vector, which lies in the kernel's memory or in the program's.
-#[inline(always)]
-fn copy_vector<const IN_KERNEL: bool>(room: &mut Room, vector: Vector, wanted: u32) -> u32 {
-    let Vector { at, segments, skip } = vector;
-    if IN_KERNEL {
-        copy_kernel_vector(room, at, segments, skip, wanted)
-    } else {
-        copy_user_vector(room, at, segments, skip, wanted)
-    }
-}
-
-/// A function of its own, which the verifier looks at once, and not once for each way that leads there.
+/// Copies from the segments of a vector. A function of its own, which the verifier looks at once, and not once for each way that leads there.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn copy_kernel_vector(room: *mut Room, at: u64, segments: u64, skip: u64, wanted: u32) -> u32 {
     // SAFETY: null, or this processor's room, which no other program writes while this one runs.
     let Some(room) = (unsafe { room.as_mut() }) else { return 0 };
-    copy_segments::<true>(room, Vector { at, segments, skip }, wanted)
+    copy_segments::<true>(room, at, segments, skip, wanted)
 }
 
 /// As [`copy_kernel_vector`].
@@ -232,22 +265,21 @@ pub extern "C" fn copy_kernel_vector(room: *mut Room, at: u64, segments: u64, sk
 pub extern "C" fn copy_user_vector(room: *mut Room, at: u64, segments: u64, skip: u64, wanted: u32) -> u32 {
     // SAFETY: as above.
     let Some(room) = (unsafe { room.as_mut() }) else { return 0 };
-    copy_segments::<false>(room, Vector { at, segments, skip }, wanted)
+    copy_segments::<false>(room, at, segments, skip, wanted)
 }
 
 #[inline(always)]
-fn copy_segments<const IN_KERNEL: bool>(room: &mut Room, vector: Vector, wanted: u32) -> u32 {
+fn copy_segments<const IN_KERNEL: bool>(room: &mut Room, at: u64, segments: u64, mut skip: u64, wanted: u32) -> u32 {
     let mut copied: u32 = 0;
-    let mut skip = vector.skip;
     // Two of struct iovec: base, length. A read costs as much as all that it copies, and servers write head and body together.
     let mut pair = [0_u64; 4];
     for i in 0..VECTOR_MAX {
-        if i >= vector.segments || copied >= wanted || copied >= CAPTURE_BYTES_MAX as u32 {
+        if i >= segments || copied >= wanted || copied >= CAPTURE_BYTES_MAX as u32 {
             break;
         }
         if i % 2 == 0 {
-            let bytes = if i + 1 < vector.segments { 32 } else { 16 };
-            let from = vector.at.wrapping_add(i * 16);
+            let bytes = if i + 1 < segments { 32 } else { 16 };
+            let from = at.wrapping_add(i * 16);
             let target: *mut c_void = pair.as_mut_ptr().cast();
             let is_read = if IN_KERNEL { read_segments(target, bytes, from) } else { read_user(target, bytes, from) };
             if !is_read {

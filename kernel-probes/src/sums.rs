@@ -192,20 +192,33 @@ fn fits(place: u32, key: u64, moved: u32) -> bool {
 /// The exchange that is under way is over, if there is one.
 #[inline(always)]
 pub fn finish(state: &mut SocketState, is_at_end: bool) {
+    if state.open.cell != 0 {
+        finish_of(&raw mut *state, is_at_end as u32);
+    }
+}
+
+/// A function of its own, which the verifier looks at once, and not once for each way that leads there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn finish_of(state: *mut SocketState, is_at_end: u32) -> u32 {
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
     let cell = take_cell(state);
     if cell == 0 || cell == MUTED || cell == FOLLOWED {
-        return;
+        return 0;
     }
     if state.open.exchange.answered_ns == 0 {
-        let is_redis = state.open.protocol == protocol::REDIS;
-        return if is_redis { commands::hand_over(state) } else { tell(state, reason::UNANSWERED) };
-    }
-    if is_at_end {
-        return tell(state, reason::AT_END);
-    }
-    if !add(state, cell as u32 - 1) {
+        if state.open.protocol == protocol::REDIS {
+            commands::hand_over(state);
+        } else {
+            tell(state, reason::UNANSWERED);
+        }
+    } else if is_at_end != 0 {
+        tell(state, reason::AT_END);
+    } else if !add(state, cell as u32 - 1) {
         tell(state, reason::UNFIT);
     }
+    1
 }
 
 /// Both sides have been silent since the answer's last bytes. Whether it is whole is for user space to say.

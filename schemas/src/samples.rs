@@ -23,6 +23,7 @@ pub fn request() -> Request<'static> {
         method: "POST",
         path: "/orders/{id}",
         operation: "POST /orders/{id}",
+        resource: "orders.example:8080",
         status: 503,
         outcome: Outcome::ServerError,
         code: "MISCONF",
@@ -30,6 +31,10 @@ pub fn request() -> Request<'static> {
         failure: Some("reset"),
         request_bytes: 512,
         response_bytes: 70_000,
+        request_messages: Some(3),
+        response_messages: Some(3),
+        trace_id: "0af7651916cd43dd8448eb211c80319c",
+        parent_span_id: "b7ad6b7169203331",
         weight: 4,
         sums: Some(Box::new(Sums {
             from_position: (1 << 40) - 2048,

@@ -201,6 +201,30 @@ impl Lab {
         Ok(launch.in_cgroup(self.cgroup.path()).spawn()?)
     }
 
+    /// Starts nginx in the cgroup, which speaks HTTP/2 and answers what begins with a number with a file of so many bytes.
+    pub fn nginx_of_files(&self, listen: SocketAddr, files: &[(usize, Vec<u8>)]) -> Result<Child> {
+        let folder = self.folder.path().join("nginx-http2");
+        fs::create_dir_all(&folder)?;
+        let at = folder.display();
+        let mut locations = String::new();
+        for (bytes, content) in files {
+            fs::write(folder.join(bytes.to_string()), content)?;
+            locations.push_str(&format!("location /{bytes}/ {{ root {at}; try_files /{bytes} =500; }} "));
+        }
+        let config = format!(
+            "worker_processes 1; daemon off; pid {at}/pid; error_log {at}/error.log; events {{ worker_connections 1024; }}\n\
+             http {{ access_log off; keepalive_requests 1000000; client_body_temp_path {at}/b; proxy_temp_path {at}/p;\n\
+             fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
+             server {{ listen {listen} http2; default_type text/plain; {locations} }} }}\n"
+        );
+        let path = folder.join("nginx.conf");
+        fs::write(&path, config)?;
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(&path).arg("-p").arg(&folder);
+        let launch = Launch::new("nginx", command, folder.join("output.log")).ending_softly();
+        Ok(launch.in_cgroup(self.cgroup.path()).spawn()?)
+    }
+
     /// Starts Redis in the cgroup on a free port.
     pub fn redis(&self) -> Result<(Child, Port)> {
         let port = Port::free()?;

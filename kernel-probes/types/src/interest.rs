@@ -10,6 +10,9 @@ pub const UNDECIDED: u32 = 0;
 pub const HEADS: u32 = 1;
 /// As [`HEADS`]; but exchanges that fit a cell of theirs are added up there ([`crate::sums`]), and make no event.
 pub const SUMS: u32 = 3;
+/// It speaks in frames of HTTP/2: as [`HEADS`]; and the heads of all frames are copied, with all of those that hold header blocks
+/// ([`crate::frames`]).
+pub const FRAMES: u32 = 4;
 /// Nothing but counters: no call of the socket makes an event any more.
 pub const COUNTERS: u32 = 2;
 
@@ -22,13 +25,13 @@ pub const UNDECIDED_CALLS_MAX: u32 = 256;
 pub const SLOTS: usize = 1 << 16;
 
 /// The lower bits of a word hold the interest, the others name the connection.
-const INTEREST_MASK: u64 = 3;
+const INTEREST_MASK: u64 = 7;
 
 /// The place of a socket's word.
 #[inline(always)]
 pub fn slot(connection_id: u64, role: u32) -> u32 {
     let mixed = name(connection_id, role);
-    ((mixed ^ (mixed >> 32)) >> 2) as u32 & (SLOTS as u32 - 1)
+    ((mixed ^ (mixed >> 32)) >> 3) as u32 & (SLOTS as u32 - 1)
 }
 
 /// The word that tells an interest in a socket.
@@ -58,7 +61,7 @@ mod tests {
     #[test]
     fn a_word_speaks_of_one_end_of_one_connection() {
         for id in [1_u64, 0x1234_5678_9abc_def0, u64::MAX] {
-            for interest in [HEADS, COUNTERS] {
+            for interest in [HEADS, COUNTERS, SUMS, FRAMES] {
                 let told = word(id, CLIENT, interest);
                 assert_eq!(read(told, id, CLIENT), interest);
                 assert_eq!(read(told, id, SERVER), UNDECIDED);

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod frames;
 pub mod interest;
 pub mod resp;
 pub mod share;
@@ -257,12 +258,14 @@ pub struct SocketState {
     /// The first bytes of the current turn, for [`sniff`].
     pub head: sniff::Head,
     pub open: sums::Open,
+    /// Where frames of HTTP/2 begin, by direction.
+    pub frames: [frames::Track; 2],
 }
 
 const _: () = assert!(size_of::<DataEvent>() == 48);
 const _: () = assert!(size_of::<SocketRecord>() == 168);
 const _: () = assert!(size_of::<SocketEvent>() == 176);
-const _: () = assert!(size_of::<SocketState>() == 312);
+const _: () = assert!(size_of::<SocketState>() == 344);
 const _: () = assert!(size_of::<CgroupEvent>() == 24);
 const _: () = assert!(size_of::<ProcessEvent>() == 112);
 const _: () = assert!(size_of::<share::Share>() == 56);

@@ -63,6 +63,23 @@ impl Head {
     }
 }
 
+/// What is looked at in the head of the SETTINGS with which a server begins (RFC 9113, 6.5), and what it must be; its length may be any.
+const SETTINGS: (u64, u64) = (0xffff_ffff_ff00_00ff, 4 << 24);
+
+impl Head {
+    /// Whether this is how a client of HTTP/2 begins.
+    #[inline(always)]
+    pub fn http2_preface(&self) -> bool {
+        self.bytes == u64::from_le_bytes(*b"PRI * HT")
+    }
+
+    /// Whether this is how a server of HTTP/2 begins.
+    #[inline(always)]
+    pub fn http2_settings(first: u64) -> bool {
+        first & SETTINGS.0 == SETTINGS.1
+    }
+}
+
 /// How an array of strings begins whose number has one, two or three digits: what is looked at, and what it must be.
 const ARRAYS: [(u64, u64); 3] = [
     (0x0000_00ff_ffff_00ff, u64::from_le_bytes(*b"*\0\r\n$\0\0\0")),

@@ -7,6 +7,8 @@ use headwater_protocols::{
     CloseReason, Direction, Event, Options as AllOptions, OrderOptions, Parser, Position, Segment, Side,
 };
 
+use crate::checks::{Checks, end};
+
 /// Small bounds, so that short inputs reach them.
 const OPTIONS: Options = Options { head_bytes_max: 200, pending_exchanges_max: 3, path_bytes_max: 20 };
 
@@ -18,7 +20,7 @@ pub fn run(input: &[u8]) -> u64 {
     let Some((settings, mut rest)) = input.split_first() else { return 0 };
     let side = if settings & 1 == 0 { Side::Client } else { Side::Server };
     let mut parser = Parser::new(side, &AllOptions { order: ORDER, http1: OPTIONS, ..AllOptions::default() });
-    let mut checks = Checks::default();
+    let mut output = Output { checks: Checks::default(), operations: Operations::new(Bounds::default()) };
     // Starting near the end of what a position can be must not overflow.
     let base = [0, 0, 5_000, u64::MAX - 500][usize::from(settings >> 1 & 3)];
     let mut positions = [Position(base); 2];
@@ -42,70 +44,38 @@ pub fn run(input: &[u8]) -> u64 {
         let hidden = if flags >> 7 == 1 { u64::from(hidden) } else { 0 };
         let length = bytes.len() as u64 + hidden;
         positions[own] = start.saturating_add(length);
-        checks.now_ns += u64::from(time);
-        let at_ns = checks.now_ns;
+        output.checks.now_ns += u64::from(time);
+        let at_ns = output.checks.now_ns;
         let segment = Segment { position: start, length, captured: bytes, at_ns, other_position };
-        parser.segment(direction, &segment, &mut |event| checks.take(event));
+        parser.segment(direction, &segment, &mut |event| output.take(event));
     }
     let by = if settings >> 5 & 1 == 0 { Side::Client } else { Side::Server };
     if settings >> 6 & 1 == 1 {
-        parser.end_of_stream(Direction::Request, checks.now_ns, by, &mut |event| checks.take(event));
-        parser.end_of_stream(Direction::Response, checks.now_ns, by, &mut |event| checks.take(event));
+        parser.end_of_stream(Direction::Request, output.checks.now_ns, by, &mut |event| output.take(event));
+        parser.end_of_stream(Direction::Response, output.checks.now_ns, by, &mut |event| output.take(event));
     }
-    let how = [CloseReason::Finished { by }, CloseReason::Reset { by }, CloseReason::TimedOut, CloseReason::Unobserved];
-    parser.close(checks.now_ns, how[usize::from(settings >> 3 & 3)], &mut |event| checks.take(event));
+    parser.close(output.checks.now_ns, end(settings >> 3, by), &mut |event| output.take(event));
     assert!(parser.is_idle(), "something is left after the close");
-    let events = checks.events;
-    parser.close(checks.now_ns, CloseReason::Finished { by }, &mut |event| checks.take(event));
-    assert_eq!(events, checks.events, "the second close emitted something");
-    checks.exchanges
+    let events = output.checks.events;
+    parser.close(output.checks.now_ns, CloseReason::Finished { by }, &mut |event| output.take(event));
+    assert_eq!(events, output.checks.events, "the second close emitted something");
+    output.checks.exchanges
 }
 
 fn back(position: Position, bytes: u8) -> Position {
     Position(position.0.saturating_sub(u64::from(bytes)))
 }
 
-struct Checks {
-    now_ns: u64,
-    events: u64,
-    exchanges: u64,
-    last_request: Option<Position>,
+struct Output {
+    checks: Checks,
     operations: Operations<()>,
 }
 
-impl Default for Checks {
-    fn default() -> Checks {
-        Checks {
-            now_ns: 0,
-            events: 0,
-            exchanges: 0,
-            last_request: None,
-            operations: Operations::new(Bounds::default()),
-        }
-    }
-}
-
-impl Checks {
+impl Output {
     fn take(&mut self, event: Event<'_>) {
-        self.events += 1;
-        let exchange = match event {
-            Event::Exchange(exchange) => exchange,
-            Event::Loss(loss) => return assert!(loss.count > 0),
-        };
-        self.exchanges += 1;
-        assert!(self.last_request < Some(exchange.request_position), "requests come in order and once: {exchange:?}");
-        self.last_request = Some(exchange.request_position);
+        let Some(exchange) = self.checks.take_in_order(event) else { return };
         assert!(!exchange.method.is_empty() && exchange.path.len() <= OPTIONS.path_bytes_max as usize, "{exchange:?}");
-        assert!(exchange.request_bytes > 0, "{exchange:?}");
-        assert_eq!(exchange.response_position.is_some(), exchange.response_bytes > 0, "{exchange:?}");
-        assert_eq!(exchange.response_started_ns.is_some(), exchange.response_bytes > 0, "{exchange:?}");
-        assert_eq!(exchange.response_ended_ns.is_some(), exchange.response_bytes > 0, "{exchange:?}");
         assert!(exchange.status.is_some() || exchange.failure.is_some() || exchange.protocol != "http", "{exchange:?}");
-        assert!(exchange.request_started_ns <= exchange.request_ended_ns, "{exchange:?}");
-        assert!(exchange.response_started_ns <= exchange.response_ended_ns, "{exchange:?}");
-        assert!(exchange.completed_ns == self.now_ns, "{exchange:?} at {}", self.now_ns);
-        assert!(exchange.request_ended_ns <= exchange.completed_ns, "{exchange:?}");
-        assert!(exchange.response_ended_ns <= Some(exchange.completed_ns), "{exchange:?}");
         let asked = Asked {
             method: exchange.method,
             path: exchange.path,

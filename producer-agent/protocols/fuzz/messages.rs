@@ -7,6 +7,8 @@ use headwater_protocols::{
     sql::{self, Dialect},
 };
 
+use crate::checks::{Checks, end};
+
 /// Small bounds, so that short inputs reach them.
 const OPTIONS: Options = Options { pending_messages_max: 12, pending_bytes_max: 400, statements_max: 3 };
 
@@ -126,48 +128,21 @@ pub fn run(input: &[u8]) -> u64 {
             at_ns: checks.now_ns,
             other_position: positions[other],
         };
-        connection.segment(direction, &segment, &mut |event| checks.take(event));
+        connection.segment(direction, &segment, &mut |event| check(&mut checks, event));
         assert!(connection.heap_bytes() < 16 * 1024, "{} bytes", connection.heap_bytes());
     }
     let by = if settings >> 3 & 1 == 0 { Side::Client } else { Side::Server };
-    let how = [CloseReason::Finished { by }, CloseReason::Reset { by }, CloseReason::TimedOut, CloseReason::Unobserved];
-    connection.close(checks.now_ns, how[usize::from(settings >> 4 & 3)], &mut |event| checks.take(event));
+    connection.close(checks.now_ns, end(settings >> 4, by), &mut |event| check(&mut checks, event));
     assert!(connection.is_idle(), "something is left after the close");
     let events = checks.events;
-    connection.close(checks.now_ns, CloseReason::Finished { by }, &mut |event| checks.take(event));
+    connection.close(checks.now_ns, CloseReason::Finished { by }, &mut |event| check(&mut checks, event));
     assert_eq!(events, checks.events, "the second close emitted something");
     checks.exchanges
 }
 
-#[derive(Default)]
-struct Checks {
-    now_ns: u64,
-    events: u64,
-    exchanges: u64,
-    last_request: Option<Position>,
-}
-
-impl Checks {
-    fn take(&mut self, event: Event<'_>) {
-        self.events += 1;
-        let exchange = match event {
-            Event::Exchange(exchange) => exchange,
-            Event::Loss(loss) => return assert!(loss.count > 0),
-        };
-        self.exchanges += 1;
-        assert!(self.last_request < Some(exchange.request_position), "requests come in order and once: {exchange:?}");
-        self.last_request = Some(exchange.request_position);
-        assert!(!exchange.method.is_empty() && exchange.method.len() <= sql::NAME_BYTES_MAX, "{exchange:?}");
-        assert!(exchange.request_bytes > 0, "{exchange:?}");
-        assert_eq!(exchange.response_position.is_some(), exchange.response_bytes > 0, "{exchange:?}");
-        assert_eq!(exchange.response_started_ns.is_some(), exchange.response_bytes > 0, "{exchange:?}");
-        assert_eq!(exchange.response_ended_ns.is_some(), exchange.response_bytes > 0, "{exchange:?}");
-        assert!(exchange.request_started_ns <= exchange.request_ended_ns, "{exchange:?}");
-        assert!(exchange.response_started_ns <= exchange.response_ended_ns, "{exchange:?}");
-        assert!(exchange.request_started_ns <= exchange.response_started_ns.unwrap_or(u64::MAX), "{exchange:?}");
-        assert!(exchange.request_ended_ns <= exchange.completed_ns, "{exchange:?}");
-        assert!(exchange.completed_ns == self.now_ns, "{exchange:?} at {}", self.now_ns);
-        assert!(exchange.response_ended_ns <= Some(exchange.completed_ns), "{exchange:?}");
-        assert!(exchange.failure.is_none() || exchange.outcome != Outcome::Ok, "{exchange:?}");
-    }
+fn check(checks: &mut Checks, event: Event<'_>) {
+    let Some(exchange) = checks.take_in_order(event) else { return };
+    assert!(!exchange.method.is_empty() && exchange.method.len() <= sql::NAME_BYTES_MAX, "{exchange:?}");
+    assert!(exchange.request_started_ns <= exchange.response_started_ns.unwrap_or(u64::MAX), "{exchange:?}");
+    assert!(exchange.failure.is_none() || exchange.outcome != Outcome::Ok, "{exchange:?}");
 }

@@ -89,6 +89,7 @@ impl Plan<'_> {
 struct Turn {
     method: &'static str,
     path: String,
+    host: &'static str,
     status: u16,
     request: Vec<u8>,
     interim: Vec<u8>,
@@ -108,12 +109,13 @@ impl Turn {
         let mut response = interim.clone();
         response.extend(format!("HTTP/1.1 {status} Text\r\n{line}\r\n").bytes());
         add_body(&mut response, plan, method != "HEAD" && !matches!(status, 204 | 304));
-        Self { method, path, status, request, interim, response, until_close: false }
+        let host = line.strip_prefix("Host: ").unwrap_or_default();
+        Self { method, path, host, status, request, interim, response, until_close: false }
     }
 
     /// Gives the response a body without a length.
     fn end_with_the_connection(&mut self) {
-        (self.method, self.status, self.until_close) = ("GET", 200, true);
+        (self.method, self.host, self.status, self.until_close) = ("GET", "", 200, true);
         self.request = format!("GET {} HTTP/1.1\r\n\r\n", self.path).into_bytes();
         self.response = [&self.interim, &b"HTTP/1.1 200 OK\r\n\r\n"[..], LOOKALIKES].concat();
     }
@@ -201,6 +203,8 @@ impl Wire {
                 method: turn.method,
                 path: &turn.path,
                 path_truncated: false,
+                resource: turn.host,
+                trace: None,
                 status: Some(turn.status),
                 request_bytes: turn.request.len() as u64,
                 response_bytes: turn.response.len() as u64,

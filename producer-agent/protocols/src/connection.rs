@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 
 use crate::early::Early;
-use crate::protocol::{OpenRequest, Protocol};
+use crate::protocol::{Interest, OpenRequest, Protocol};
 use crate::{CloseReason, Direction, Position, Recognition, Segment, Side, Sink};
 
 /// The bounds of what waits for its turn.
@@ -40,6 +40,9 @@ pub struct Connection<P> {
 pub trait Follow: Debug {
     /// The protocol's, as it stands in records.
     fn name(&self) -> &'static str;
+
+    /// What has to be copied of its calls.
+    fn interest(&self) -> Interest;
 
     fn recognition(&self) -> Recognition;
 
@@ -92,6 +95,10 @@ impl<P: Protocol + Debug> Connection<P> {
 impl<P: Protocol + Debug> Follow for Connection<P> {
     fn name(&self) -> &'static str {
         P::NAME
+    }
+
+    fn interest(&self) -> Interest {
+        P::INTEREST
     }
 
     fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {

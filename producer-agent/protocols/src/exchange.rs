@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use crate::Position;
+use crate::{Position, Trace};
 
 /// Receives what a parser has found, in the order in which it became known.
 pub type Sink<'s> = dyn FnMut(Event<'_>) + 's;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is passed on at once, and nearly all are exchanges")]
 pub enum Event<'a> {
     Exchange(Exchange<'a>),
     Loss(Loss),
@@ -29,6 +30,10 @@ pub struct Exchange<'a> {
     pub path: &'a str,
     /// The path was longer than the bound and is cut.
     pub path_truncated: bool,
+    /// What is asked there: the host that the client named, the database. Of bounded length; empty where that is not known or there is none.
+    pub resource: &'a str,
+    /// The trace that the client says it belongs to.
+    pub trace: Option<Trace>,
     /// Status of the final response, if its head was seen.
     pub status: Option<u16>,
     pub request_bytes: u64,

@@ -29,10 +29,12 @@ mod path;
 pub mod postgres;
 mod protocol;
 pub mod redis;
+mod resource;
 mod segment;
 pub mod sql;
 mod statements;
 mod stream;
+mod trace;
 
 use choice::{Guess, Waiting};
 
@@ -40,9 +42,10 @@ pub use choice::{Opening, Verdict};
 pub use connection::{Connection, Follow, Options as OrderOptions};
 pub use cursor::Cursor;
 pub use exchange::{Code, Event, Exchange, Failure, Kind, Loss, LossReason, Messages, Outcome, Sink};
-pub use protocol::{OpenRequest, Protocol};
+pub use protocol::{Interest, OpenRequest, Protocol};
 pub use segment::{CloseReason, Direction, Position, Segment, Side};
 pub use stream::{Both, Mark, Reach};
+pub use trace::Trace;
 
 /// The bounds of every protocol's parser.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -229,6 +232,11 @@ impl Parser {
             State::Waiting(waiting) => waiting.heap_bytes(),
             _ => self.followed().map_or(0, Follow::heap_bytes),
         }
+    }
+
+    /// What has to be copied of the calls to come.
+    pub fn interest(&self) -> Interest {
+        self.followed().map_or(Interest::Heads, Follow::interest)
     }
 
     /// The name of the protocol that it speaks, or spoke last, as it stands in records; empty while that is not known.

@@ -16,6 +16,9 @@ pub trait Protocol {
     /// As it stands in records.
     const NAME: &'static str;
 
+    /// What has to be copied of the calls of a connection that speaks it.
+    const INTEREST: Interest = Interest::Heads;
+
     /// Whether a connection that begins like this, or goes on like this, speaks the protocol. What [`Verdict::Yes`] says at the
     /// start is final; in the middle of a connection it stands until the protocol says itself that it is foreign.
     fn judge(opening: &Opening<'_>) -> Verdict;
@@ -78,4 +81,13 @@ pub struct OpenRequest<'a> {
     pub at_ns: u64,
     /// Where its answer begins.
     pub response: Position,
+}
+
+/// What the capture is asked to copy of each call. More does no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// The first bytes.
+    Heads,
+    /// The first bytes, and the heads of all frames of HTTP/2 with their header blocks, wherever they stand.
+    Frames,
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 use headwater_probe_loader::types::{SocketRecord, flag, interest, role};
-use headwater_protocols::{Options, Parser, Recognition, Side as ProtocolSide};
+use headwater_protocols::{Interest, Options, Parser, Recognition, Side as ProtocolSide};
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
 use headwater_workload::names::CgroupKey;
@@ -129,7 +129,11 @@ impl Connection {
             Recognition::Undecided => None,
             Recognition::Recognised => {
                 self.protocol = Some(self.parser.protocol());
-                Some(if self.heat.has_cells() { interest::SUMS } else { interest::HEADS })
+                Some(match self.parser.interest() {
+                    Interest::Frames => interest::FRAMES,
+                    Interest::Heads if self.heat.has_cells() => interest::SUMS,
+                    Interest::Heads => interest::HEADS,
+                })
             }
             Recognition::Foreign => Some(interest::COUNTERS),
         }

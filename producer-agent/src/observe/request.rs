@@ -114,6 +114,8 @@ fn record(
     };
     let operation = operations.of(&Service { protocol: exchange.protocol, ..identity.service }, &asked);
     let path = if options.paths == Paths::Full { exchange.path } else { operation.path };
+    let (trace_id, parent_span_id) = exchange.trace.map(|trace| trace.digits()).unwrap_or_default();
+    let count = |messages: Option<u32>| messages.map(|count| i32::try_from(count).unwrap_or(i32::MAX));
     let request = Request {
         request_position: exchange.request_position.0 as i64,
         started_at_us: clock.epoch_us(started_ns),
@@ -125,6 +127,7 @@ fn record(
         method: exchange.method,
         path,
         operation: operation.name,
+        resource: exchange.resource,
         status: exchange.status.map_or(0, i32::from),
         outcome: outcome(exchange.outcome),
         code: if exchange.status.map(Code::of_status) == Some(exchange.code) { "" } else { exchange.code.as_str() },
@@ -132,6 +135,10 @@ fn record(
         failure: exchange.failure.map(Failure::as_str),
         request_bytes: exchange.request_bytes as i64,
         response_bytes: exchange.response_bytes as i64,
+        request_messages: count(exchange.messages.request),
+        response_messages: count(exchange.messages.response),
+        trace_id: &trace_id,
+        parent_span_id: &parent_span_id,
         ..of_connection(identity, &options.node)
     };
     // A path that is published as it is cannot stand for others.
@@ -298,6 +305,7 @@ fn of_connection<'a>(identity: &'a Identity, node: &'a str) -> Request<'a> {
         method: "",
         path: "",
         operation: "",
+        resource: "",
         status: 0,
         outcome: records::Outcome::Unknown,
         code: "",
@@ -305,6 +313,10 @@ fn of_connection<'a>(identity: &'a Identity, node: &'a str) -> Request<'a> {
         failure: None,
         request_bytes: 0,
         response_bytes: 0,
+        request_messages: None,
+        response_messages: None,
+        trace_id: "",
+        parent_span_id: "",
         weight: 1,
         sums: None,
         node,

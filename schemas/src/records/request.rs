@@ -76,6 +76,10 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// Method and templated path, or the command, or the shape of the statement, of bounded number; `{other}` past the bound, `unknown` if not understood.
     pub operation: &'a str,
+    /// What was asked there, as the client named it: host and port, database. At most 128 bytes; empty where it is not known, in records with
+    /// sums, and where the protocol has none.
+    #[serde(default)]
+    pub resource: &'a str,
     /// The protocol's status code; 0 if there was no response, or where the protocol has none.
     pub status: i32,
     /// What became of it.
@@ -92,6 +96,16 @@ pub struct Request<'a> {
     pub request_bytes: i64,
     /// Head and body on the wire, interim responses included, in bytes.
     pub response_bytes: i64,
+    /// How many messages the client sent within it; `None` if that is not known, or where the protocol has none.
+    pub request_messages: Option<i32>,
+    /// How many messages the server sent within it, likewise.
+    pub response_messages: Option<i32>,
+    /// The trace that the client says it belongs to, in 32 hex digits; empty if it said nothing, or two things.
+    #[serde(default)]
+    pub trace_id: &'a str,
+    /// The span that asked, in 16 hex digits; empty with `trace_id`.
+    #[serde(default)]
+    pub parent_span_id: &'a str,
     /// How many exchanges this record stands for: 1 if `sums` is `None`. Count with it, not with records.
     pub weight: i64,
     /// Totals over all `weight` exchanges; `None` in a record of one exchange. All have this record's operation, protocol, kind,

@@ -8,6 +8,7 @@ mod exact;
 mod foreign;
 mod hostile;
 mod hot;
+mod http2;
 mod idle;
 mod names;
 mod nat;

@@ -3,6 +3,8 @@
 
 #![no_main]
 
+#[path = "../checks.rs"]
+mod checks;
 #[path = "../harness.rs"]
 mod harness;
 #[path = "../traffic.rs"]

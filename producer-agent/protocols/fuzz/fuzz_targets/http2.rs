@@ -2,6 +2,8 @@
 
 #![no_main]
 
+#[path = "../checks.rs"]
+mod checks;
 #[path = "../../tests/shared/calls.rs"]
 mod calls;
 #[path = "../frames.rs"]

@@ -7,6 +7,8 @@
 mod calls;
 #[path = "../cache.rs"]
 mod cache;
+#[path = "../checks.rs"]
+mod checks;
 #[path = "../harness.rs"]
 mod harness;
 

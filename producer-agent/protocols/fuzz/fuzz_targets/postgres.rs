@@ -2,6 +2,8 @@
 
 #![no_main]
 
+#[path = "../checks.rs"]
+mod checks;
 #[path = "../messages.rs"]
 mod messages;
 

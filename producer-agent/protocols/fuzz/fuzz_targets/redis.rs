@@ -3,6 +3,8 @@
 
 #![no_main]
 
+#[path = "../checks.rs"]
+mod checks;
 #[path = "../../tests/shared/calls.rs"]
 mod calls;
 #[path = "../commands.rs"]

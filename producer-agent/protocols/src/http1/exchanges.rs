@@ -4,6 +4,7 @@
 //! connection itself: without pipelining nothing is allocated but the path, whose room is used again.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::Http1;
 use super::head::{RequestLine, path_of};
@@ -11,7 +12,7 @@ use super::method::Method;
 use crate::path::push_path;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
-use crate::{Code, Exchange, Failure, Kind, Messages, Outcome, Position};
+use crate::{Code, Exchange, Failure, Kind, Messages, Outcome, Position, Trace};
 
 /// Paths up to this size leave their room to the next exchange; a larger one is freed.
 const SPARE_PATH_BYTES_MAX: usize = 256;
@@ -25,6 +26,9 @@ pub(super) struct Pending {
     pub method: Option<Method>,
     pub path: String,
     pub path_truncated: bool,
+    /// Shared by the requests of a connection, which mostly ask the same one; None if it is not known.
+    pub host: Option<Arc<str>>,
+    pub trace: Option<Box<Trace>>,
     pub start: Mark,
     pub end: Option<Mark>,
     /// The end is where the response began, and is to be confirmed by the next request.
@@ -55,6 +59,8 @@ impl Pending {
             method: None,
             path: String::new(),
             path_truncated: false,
+            host: None,
+            trace: None,
             start,
             end: None,
             end_presumed: false,
@@ -62,6 +68,11 @@ impl Pending {
             lost: true,
             odd_line: false,
         }
+    }
+
+    /// What is allocated for it alone.
+    pub fn heap_bytes(&self) -> usize {
+        self.path.capacity() + self.trace.as_deref().map_or(0, size_of_val)
     }
 
     pub fn begin_answer(&mut self, position: Position, at_ns: u64) {
@@ -98,6 +109,8 @@ impl Pending {
             method: self.method.as_ref().map_or("", Method::as_str),
             path: &self.path,
             path_truncated: self.path_truncated,
+            resource: self.host.as_deref().unwrap_or_default(),
+            trace: self.trace.as_deref().copied(),
             status,
             request_bytes: request_end.position.since(self.start.position),
             response_bytes: response_end.map_or(0, |(start, end)| end.position.since(start)),
@@ -127,6 +140,10 @@ fn outcome(status: Option<u16>, failure: Option<Failure>) -> Outcome {
     }
 }
 
+fn is_same(one: &Option<Arc<str>>, other: &Option<Arc<str>>) -> bool {
+    one.as_ref().map(Arc::as_ptr) == other.as_ref().map(Arc::as_ptr)
+}
+
 /// The requests that wait for their responses, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
@@ -137,6 +154,8 @@ pub(super) struct Pipeline {
     /// The responses to them may have a body or not, whatever their heads say.
     beyond_is_mixed: bool,
     spare_path: String,
+    /// Whom the newest request asked.
+    host: Option<Arc<str>>,
 }
 
 impl Pipeline {
@@ -191,8 +210,12 @@ impl Pipeline {
 
     /// What is allocated for it.
     pub fn heap_bytes(&self) -> usize {
-        let paths: usize = self.iter().map(|pending| pending.path.capacity()).sum();
-        self.rest.capacity() * size_of::<Pending>() + paths + self.spare_path.capacity()
+        let own: usize = self.iter().map(Pending::heap_bytes).sum();
+        // Those that still wait may have asked other ones.
+        let host = |host: &Option<Arc<str>>| host.as_ref().map_or(0, |host| host.len() + 2 * size_of::<usize>());
+        let is_other = |pending: &&Pending| !is_same(&pending.host, &self.host);
+        let others: usize = self.iter().filter(is_other).map(|pending| host(&pending.host)).sum();
+        self.rest.capacity() * size_of::<Pending>() + own + self.spare_path.capacity() + host(&self.host) + others
     }
 
     /// Adds a request that was seen; its path is cut at `path_bytes_max`.
@@ -203,10 +226,15 @@ impl Pipeline {
         push_path(&mut path, &whole[..whole.len().min(bytes_max.saturating_add(UTF8_BYTES_MAX))]);
         let path_truncated = path.len() > bytes_max;
         path.truncate(path.floor_char_boundary(bytes_max));
+        if self.host.as_deref().unwrap_or_default() != line.host {
+            self.host = (!line.host.is_empty()).then(|| line.host.into());
+        }
         self.push(Pending {
             method: Some(Method::new(line.method)),
             path,
             path_truncated,
+            host: self.host.clone(),
+            trace: line.trace.map(Box::new),
             lost: false,
             ..Pending::placeholder(start)
         });

@@ -5,6 +5,7 @@
 
 use super::method::Method;
 use crate::Kind;
+use crate::trace::Evidence;
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +18,11 @@ pub(super) enum Framing {
     Unknown,
 }
 
-/// The header fields that say how long the body is, and whether anybody waits for its end.
+/// The header fields that say how long the body is, whether anybody waits for its end, who is asked, and for which trace.
 #[derive(Debug, Default)]
-pub(super) struct Fields {
+pub(super) struct Fields<'b> {
+    pub host: Option<&'b [u8]>,
+    pub trace: Evidence,
     content_length: Length,
     /// The last transfer coding, which decides.
     transfer_coding: Option<Coding>,
@@ -50,11 +53,13 @@ enum Newest {
     Length,
     Coding,
     Type,
+    Host,
+    Trace,
 }
 
-impl Fields {
+impl<'b> Fields<'b> {
     /// Takes one line of the head, without its end. All but the fields that matter here are left alone, whatever they are.
-    pub fn take(&mut self, line: &[u8]) {
+    pub fn take(&mut self, line: &'b [u8]) {
         let Some((name, value)) = framing_field(line) else {
             let continues = matches!(line.first(), Some(b' ' | b'\t')) && !line.trim_ascii().is_empty();
             match std::mem::take(&mut self.newest) {
@@ -69,6 +74,8 @@ impl Fields {
             Newest::Length => self.add_length(value),
             Newest::Coding => self.transfer_coding = Some(last_coding(value)),
             Newest::Type => self.is_stream = is_endless(value),
+            Newest::Host => _ = self.host.get_or_insert(value),
+            Newest::Trace => self.trace.add(value),
             Newest::Other => {}
         }
         self.newest = name;
@@ -149,7 +156,11 @@ fn framing_field(line: &[u8]) -> Option<(Newest, &[u8])> {
             Some(after) => (Newest::Length, after),
             None => (Newest::Type, strip_name(line, b"content-type")?),
         },
-        b't' | b'T' => (Newest::Coding, strip_name(line, b"transfer-encoding")?),
+        b't' | b'T' => match strip_name(line, b"transfer-encoding") {
+            Some(after) => (Newest::Coding, after),
+            None => (Newest::Trace, strip_name(line, b"traceparent")?),
+        },
+        b'h' | b'H' => (Newest::Host, strip_name(line, b"host")?),
         _ => return None,
     };
     after.trim_ascii_start().strip_prefix(b":").map(|value| (name, value))

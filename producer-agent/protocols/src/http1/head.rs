@@ -13,7 +13,7 @@ use memchr::{memchr, memrchr};
 use super::framing::{Fields, Framing};
 use super::method::{self, Method};
 use crate::cursor::Cursor;
-use crate::{Direction, Kind};
+use crate::{Direction, Kind, Trace, resource};
 
 /// RFC 9110, 9.1 leaves methods open; the longest registered one has 17 letters.
 const METHOD_BYTES_MAX: usize = 32;
@@ -38,6 +38,9 @@ pub(super) enum Parsed<L> {
 pub(super) struct RequestLine<'b> {
     pub method: &'b str,
     pub target: &'b [u8],
+    /// What a field of the head says, or an absolute target; empty if nothing does.
+    pub host: &'b str,
+    pub trace: Option<Trace>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +55,15 @@ type FirstLine<L> = Result<(L, u8, usize), Parsed<L>>;
 
 /// Parses a request head (RFC 9112, 3).
 pub(super) fn parse_request(bytes: &[u8]) -> Parsed<RequestLine<'_>> {
-    let (line, minor, length) = match request_line(bytes) {
+    let (mut line, minor, length) = match request_line(bytes) {
         Ok(first) => first,
         Err(parsed) => return parsed,
     };
     let mut fields = Fields::default();
-    match header_end(bytes, length, &mut fields) {
+    let end = header_end(bytes, length, &mut fields);
+    line.host = resource::host(authority_of(&line).or(fields.host).unwrap_or_default());
+    line.trace = fields.trace.trace();
+    match end {
         Some(length) => Parsed::Complete { line, framing: fields.of_request(minor), length },
         None => Parsed::Partial(Some(line)),
     }
@@ -122,6 +128,20 @@ pub(super) fn path_of<'b>(line: &RequestLine<'b>) -> &'b [u8] {
     }
 }
 
+/// The authority of an absolute target, and of a CONNECT.
+fn authority_of<'b>(line: &RequestLine<'b>) -> Option<&'b [u8]> {
+    if line.method == "CONNECT" {
+        return Some(line.target);
+    }
+    if line.target.starts_with(b"/") {
+        return None;
+    }
+    let scheme_end = line.target.windows(3).position(|window| window == b"://")?;
+    let after = &line.target[scheme_end + 3..];
+    let end = after.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(after.len());
+    Some(&after[..end])
+}
+
 impl RequestLine<'_> {
     /// Nothing else begins like this: neither the rest of a longer word nor a sentence.
     pub fn is_unmistakable(&self) -> bool {
@@ -151,7 +171,7 @@ fn request_line(bytes: &[u8]) -> FirstLine<RequestLine<'_>> {
     let version = memrchr(b' ', text).map(|space| (text[..space].trim_ascii_end(), &text[space + 1..]));
     match (version, end) {
         (Some((target, &[b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'0'..=b'9'])), _) if !target.is_empty() => {
-            let line = RequestLine { method, target };
+            let line = RequestLine { method, target, host: "", trace: None };
             end.map(|end| (line, minor - b'0', end + 1)).ok_or(Parsed::Partial(Some(line)))
         }
         (_, None) => Err(Parsed::Partial(None)),
@@ -191,7 +211,7 @@ fn status_line(bytes: &[u8]) -> FirstLine<StatusLine> {
 }
 
 /// Reads the header lines from `start` on; where the head ends, if it does.
-fn header_end(bytes: &[u8], start: usize, fields: &mut Fields) -> Option<usize> {
+fn header_end<'b>(bytes: &'b [u8], start: usize, fields: &mut Fields<'b>) -> Option<usize> {
     let mut at = start;
     loop {
         let rest = &bytes[at..];
@@ -215,7 +235,7 @@ mod tests {
     use super::*;
 
     fn line<'b>(method: &'b str, target: &'b str) -> RequestLine<'b> {
-        RequestLine { method, target: target.as_bytes() }
+        RequestLine { method, target: target.as_bytes(), host: "", trace: None }
     }
 
     #[test]

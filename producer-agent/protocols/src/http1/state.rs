@@ -99,7 +99,7 @@ impl Http1 {
         let request = if let RequestState::Head(head) = &self.request { head.heap_bytes() } else { 0 };
         let response = if let ResponseState::Head(head) = &self.response { head.heap_bytes() } else { 0 };
         let unconfirmed =
-            self.unconfirmed.as_ref().map_or(0, |held| size_of::<Unconfirmed>() + held.pending.path.capacity());
+            self.unconfirmed.as_ref().map_or(0, |held| size_of::<Unconfirmed>() + held.pending.heap_bytes());
         request + response + unconfirmed + self.pending.heap_bytes()
     }
 

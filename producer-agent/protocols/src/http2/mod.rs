@@ -4,7 +4,7 @@
 //!
 //! A connection that begins is recognised by the preface and the SETTINGS of both sides; one that is seen from its middle on by a call that
 //! frames fill exactly and by a header block that can be understood, in each direction. Frames are followed by their lengths: what lies
-//! within DATA and padding need not be captured. Where the head of a frame was not captured or a length cannot be, nothing is known of the
+//! within DATA and padding need not be captured. The capture is asked for the heads of all frames ([`Interest::Frames`]). Where the head of a frame was not captured or a length cannot be, nothing is known of the
 //! direction until frames fill a call exactly again. All streams that are open at that time are counted as lost.
 //!
 //! Headers are compressed with tables that grow over the whole connection (`hpack`). After bytes of a header block were missed, a value
@@ -34,7 +34,7 @@ mod streams;
 pub use connection::Http2;
 
 use crate::cursor::Cursor;
-use crate::protocol::Protocol;
+use crate::protocol::{Interest, Protocol};
 use crate::stream::{Both, Reach};
 use crate::{CloseReason, Direction, Opening, Position, Recognition, Side, Sink, Verdict};
 
@@ -59,6 +59,7 @@ impl Default for Options {
 
 impl Protocol for Http2 {
     const NAME: &'static str = "http2";
+    const INTEREST: Interest = Interest::Frames;
 
     fn judge(opening: &Opening<'_>) -> Verdict {
         frame::judge(opening)

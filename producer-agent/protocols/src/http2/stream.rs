@@ -6,7 +6,7 @@ use super::{Http2, outcome};
 use crate::operation::UNKNOWN;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
-use crate::{Code, Direction, Exchange, Failure, Kind, Messages, Outcome};
+use crate::{Code, Direction, Exchange, Failure, Kind, Messages, Outcome, Trace};
 
 #[derive(Debug)]
 pub struct Stream {
@@ -17,6 +17,8 @@ pub struct Stream {
     method: Option<Text>,
     path: Option<Text>,
     path_is_cut: bool,
+    authority: Option<Text>,
+    trace: Option<Trace>,
     /// None as long as that may stand where it cannot be known.
     is_grpc: Option<bool>,
     pub request: Half,
@@ -95,6 +97,8 @@ impl Stream {
             method: fields.method,
             path: if has_no_path { Some(Text::Static("")) } else { fields.path },
             path_is_cut: fields.path_is_cut,
+            authority: fields.authority,
+            trace: fields.trace.trace(),
             is_grpc: fields.is_grpc.filter(|_| may_be_grpc).or((!hidden || !may_be_grpc).then_some(false)),
             request,
             response: Half::default(),
@@ -158,7 +162,7 @@ impl Stream {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        [&self.method, &self.path].into_iter().flatten().map(Text::heap_bytes).sum()
+        [&self.method, &self.path, &self.authority].into_iter().flatten().map(Text::heap_bytes).sum()
     }
 
     /// A value of it stands where it could not be known.
@@ -194,6 +198,8 @@ impl Stream {
             method: if is_grpc { "" } else { method },
             path,
             path_truncated: self.path_is_cut,
+            resource: self.authority.as_ref().map_or("", Text::as_str),
+            trace: self.trace,
             status: self.status,
             request_bytes: self.request.bytes,
             response_bytes: self.response.bytes,

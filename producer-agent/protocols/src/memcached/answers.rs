@@ -233,6 +233,8 @@ impl Memcached {
             code: pending.code,
             failure,
             messages: Messages::default(),
+            resource: "",
+            trace: None,
         }));
     }
 }

@@ -72,6 +72,8 @@ impl Mysql {
             method: &name,
             path: "",
             path_truncated: false,
+            resource: "",
+            trace: None,
             status: None,
             request_bytes: done.end.position.since(done.start.position),
             response_bytes: done.answer.map_or(0, |(start, end)| end.position.since(start.position)),

@@ -107,6 +107,8 @@ impl Postgres {
             method: shown(&done.operation),
             path: "",
             path_truncated: false,
+            resource: &self.database,
+            trace: None,
             status: None,
             request_bytes: done.end.position.since(done.start.position),
             response_bytes: done.answer.map_or(0, |(start, end)| end.position.since(start.position)),

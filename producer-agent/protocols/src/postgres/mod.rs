@@ -8,6 +8,7 @@
 //! * **Outcome:** the SQLSTATE, judged by `sqlstate.rs`. What the server skips after an error, up to the next Sync, was never executed
 //!   and leaves no exchange. An error of Parse, Bind or Describe is one of the Execute that follows in the same group; if none does it is
 //!   an exchange by itself, since it would show nowhere else. A Sync whose commit fails is an exchange of its own, too.
+//! * **Resource:** the database that the client named when it began, or that of its user's name.
 //! * **No exchange:** the start with its authentication, a Parse that succeeds without being executed, notices, notifications.
 //! * **Taken over:** after SSLRequest or GSSENCRequest is granted nothing more can be read (counted as `upgraded`); after CopyBoth
 //!   (replication) both sides speak as they like. A cancel request is a one-way exchange on a connection of its own.
@@ -93,6 +94,8 @@ pub struct Postgres {
     portals: Names,
     /// Where the group begins that is being asked.
     group: Option<Mark>,
+    /// What the client said when it began; empty if that was not seen.
+    database: Box<str>,
     /// The group that is being answered, and where its answer begins.
     answer: Option<(Position, Mark)>,
     /// The first error of the unit that is being answered.
@@ -126,6 +129,7 @@ impl Postgres {
             statements: Names::new(options.statements_max),
             portals: Names::new(options.statements_max / 4 + 1),
             group: None,
+            database: Box::default(),
             answer: None,
             failed: None,
             copies_in: false,
@@ -167,7 +171,8 @@ impl Protocol for Postgres {
     }
 
     fn resumed(&self) -> Self {
-        Self { losses: Losses::recognised(), phase: Phase::Messages, ..Self::new(self.options) }
+        let database = self.database.clone();
+        Self { losses: Losses::recognised(), phase: Phase::Messages, database, ..Self::new(self.options) }
     }
 
     fn set_time(&mut self, now_ns: u64) {
@@ -215,6 +220,7 @@ impl Protocol for Postgres {
 
     fn heap_bytes(&self) -> usize {
         self.steps.heap_bytes()
+            + self.database.len()
             + self.statements.heap_bytes()
             + self.portals.heap_bytes()
             + self.readers.request.heap_bytes()

@@ -94,6 +94,7 @@ impl Postgres {
 
     pub(super) fn become_foreign(&mut self) {
         self.losses.become_foreign();
+        self.database = Box::default();
         self.forget();
         debug_assert!(self.recognition() == Recognition::Foreign, "nothing more is read");
     }

@@ -12,7 +12,7 @@ use crate::cursor::Cursor;
 use crate::protocol::Protocol;
 use crate::sql::{self, Dialect};
 use crate::statements::{Name, Operation, name_of};
-use crate::{LossReason, Recognition, Sink};
+use crate::{LossReason, Recognition, Sink, resource};
 
 const VERSION_3: u32 = 3;
 const CANCEL_REQUEST: u32 = 80_877_102;
@@ -81,6 +81,7 @@ impl Postgres {
             }
             (version, _) if is_startup(version, parameters) => {
                 self.phase = Phase::Messages;
+                self.database = if message.is_cut { Box::default() } else { database(parameters).into() };
                 self.push(What::Startup, message, sink);
             }
             _ => self.become_foreign(),
@@ -204,4 +205,18 @@ fn operation(statement: &[u8], is_cut: bool) -> Operation {
 /// The first string, if it was captured to its end.
 fn name_in(bytes: &[u8]) -> Option<Name> {
     split_string(bytes).map(|(name, _)| name_of(name))
+}
+
+/// Which database names and values, one after the other, ask for: the user's, if they name none.
+fn database(parameters: &[u8]) -> &str {
+    let mut words = parameters.split(|byte| *byte == 0);
+    let (mut user, mut database) = ("", "");
+    while let (Some(name), Some(value)) = (words.next(), words.next()) {
+        match name {
+            b"user" => user = resource::name(value),
+            b"database" => database = resource::name(value),
+            _ => {}
+        }
+    }
+    if database.is_empty() { user } else { database }
 }

@@ -223,6 +223,8 @@ impl Redis {
             method: pending.command.as_str(),
             path: "",
             path_truncated: false,
+            resource: "",
+            trace: None,
             status: None,
             request_bytes: pending.end.position.since(pending.start.position),
             response_bytes: end.map_or(0, |(start, end)| end.position.since(start.position)),

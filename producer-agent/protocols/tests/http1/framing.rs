@@ -23,6 +23,8 @@ fn one_exchange_says_all_it_should() {
         response_position: Some(0),
         method: "GET".into(),
         path: "/a".into(),
+        resource: "x".into(),
+        trace: None,
         status: Some(200),
         request_bytes: GET.len() as u64,
         response_bytes: OK_5.len() as u64,

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod capture;
+#[path = "../../fuzz/checks.rs"]
+mod checks;
 mod closing;
 mod framing;
 mod order;

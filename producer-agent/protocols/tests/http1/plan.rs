@@ -231,6 +231,8 @@ pub fn script(turns: &[Turn], runs: Runs, cuts: &Cuts) -> Script {
             response_position: Some(response.start),
             method: turn.method.into(),
             path: format!("/{index}"),
+            resource: String::new(),
+            trace: None,
             status: Some(turn.status),
             request_bytes: request.end - request.start,
             response_bytes: response.end - response.start,

@@ -136,3 +136,27 @@ fn a_connection_that_changes_its_protocol_without_a_word_is_counted_and_let_go()
     assert_eq!(wire.connection.recognition(), Recognition::Foreign);
     wire.expect(&["GET /after 200"]).expect_losses(&[(LossReason::MalformedRequest, 1)]);
 }
+
+#[test]
+fn whom_a_request_asks_and_for_which_trace_is_told() {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let other = trace.replace("331-", "332-");
+    for (request, resource, is_traced) in [
+        (format!("GET / HTTP/1.1\r\nhost: shop:80\r\nTraceparent: {trace}\r\n\r\n"), "shop:80", true),
+        (
+            format!("GET http://user:secret@shop/a HTTP/1.1\r\nHost: proxy\r\ntraceparent: {trace}\r\n\r\n"),
+            "shop",
+            true,
+        ),
+        (format!("GET / HTTP/1.1\r\ntraceparent: {trace}\r\nHost: a b\r\ntraceparent: {other}\r\n\r\n"), "", false),
+        (format!("GET / HTTP/1.0\r\ntraceparent: {}\r\n\r\n", &trace[1..]), "", false),
+    ] {
+        let mut wire = Wire::new(Side::Server);
+        // The second one asks the same.
+        for _ in 0..2 {
+            wire.request(&request).response("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+        let told: Vec<_> = wire.output.exchanges.iter().map(|seen| (&*seen.resource, seen.trace.is_some())).collect();
+        assert_eq!(told, [(resource, is_traced); 2], "{request}");
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater_protocols::{
     CloseReason, Direction, Event, Exchange, Failure, Kind, LossReason, Options, Outcome, Parser, Position,
-    Recognition, Segment, Side,
+    Recognition, Segment, Side, Trace,
 };
 
 /// As most connections end, whatever their protocol.
@@ -18,6 +18,8 @@ pub struct Seen {
     pub response_position: Option<u64>,
     pub method: String,
     pub path: String,
+    pub resource: String,
+    pub trace: Option<Trace>,
     pub status: Option<u16>,
     pub request_bytes: u64,
     pub response_bytes: u64,
@@ -38,6 +40,8 @@ impl From<Exchange<'_>> for Seen {
             response_position: exchange.response_position.map(|position| position.0),
             method: exchange.method.to_owned(),
             path: exchange.path.to_owned(),
+            resource: exchange.resource.to_owned(),
+            trace: exchange.trace,
             status: exchange.status,
             request_bytes: exchange.request_bytes,
             response_bytes: exchange.response_bytes,

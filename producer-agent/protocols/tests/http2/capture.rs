@@ -156,3 +156,23 @@ fn a_capture_cut_at_every_byte() {
         }
     }
 }
+
+/// As the probes tell of a call with more frames than they copy: in parts, each of which begins with a head.
+#[test]
+fn the_heads_of_a_long_call_come_in_parts() {
+    let mut wire = Wire::started();
+    for stream in [1, 3] {
+        wire.request(&[&frame(HEADERS, ALL, stream, &call("/s/M"))]);
+    }
+    let parts = [
+        [frame(HEADERS, END_HEADERS, 1, b"\x88"), frame(DATA, 0, 1, &[0; 9_000])].concat(),
+        frame(DATA, 0, 1, &[0; 9_000]),
+        frame(HEADERS, ALL, 1, &literal(0, "grpc-status", "0")),
+        [frame(HEADERS, END_HEADERS, 3, b"\x88"), frame(DATA, 0, 3, &[0; 9_000])].concat(),
+        frame(HEADERS, ALL, 3, &literal(0, "grpc-status", "5")),
+    ];
+    for part in &parts {
+        wire.say(Response, part, 100);
+    }
+    wire.expect(&["grpc /s/M Ok OK", "grpc /s/M ClientError NOT_FOUND"], &[]);
+}

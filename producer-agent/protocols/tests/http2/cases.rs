@@ -210,8 +210,9 @@ fn a_tunnel_has_no_path_and_every_other_request_has_one() {
 #[test]
 fn no_credential_is_kept() {
     let mut wire = Wire::started();
-    let names = ["authorization", "cookie", "x-api-key", "secret-name", ":authority"];
-    let fields: Vec<u8> = names.iter().flat_map(|name| added(name, "secret")).collect();
+    let names = ["authorization", "cookie", "x-api-key", "secret-name", "traceparent"];
+    let fields = names.iter().flat_map(|name| added(name, "secret"));
+    let fields: Vec<u8> = fields.chain(added(":authority", "who:secret@shop")).collect();
     wire.request(&[&frame(HEADERS, END_HEADERS, 1, &[&get("/a?token=secret#secret"), &fields[..]].concat())]);
     wire.request(&[&frame(DATA, 0, 1, b"secret")]).response(&[&frame(
         HEADERS,
@@ -222,4 +223,22 @@ fn no_credential_is_kept() {
     assert!(wire.connection.heap_bytes() > 200, "something is kept");
     let kept = format!("{:?}", wire.connection);
     assert!(kept.contains("/a") && !kept.contains("secret") && !kept.contains("token"), "{kept}");
+}
+
+#[test]
+fn whom_a_request_asks_and_for_which_trace_is_told() {
+    let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let sent = format!("00-{trace}-{parent}-01");
+    let mut wire = Wire::started();
+    let first = [added(":authority", "user:secret@shop:80"), added("traceparent", &sent)].concat();
+    let again = b"\xbf\xbe";
+    let other = added("traceparent", &sent.replace("331-", "332-"));
+    let heads = [first.as_slice(), again, &[&again[..], &other].concat(), b""];
+    for (stream, head) in [1, 3, 5, 7].into_iter().zip(heads) {
+        wire.request(&[&frame(HEADERS, ALL, stream, &[&b"\x82\x86\x84"[..], head].concat())]);
+        wire.response(&[&frame(HEADERS, ALL, stream, b"\x88")]);
+    }
+    let told = format!("shop:80 {trace} {parent}");
+    assert_eq!(wire.evidence, [told.as_str(), &told, "shop:80", ""]);
+    wire.close(FINISHED).expect(&["http2 GET / Ok 200"; 4], &[]);
 }

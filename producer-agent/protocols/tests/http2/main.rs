@@ -6,6 +6,8 @@
 mod calls;
 mod capture;
 mod cases;
+#[path = "../../fuzz/checks.rs"]
+mod checks;
 #[path = "../../fuzz/frames.rs"]
 mod frames;
 mod grpc;

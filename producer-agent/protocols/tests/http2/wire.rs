@@ -29,6 +29,8 @@ pub struct Wire {
     pub connection: Connection<Http2>,
     /// `protocol METHOD path what code`, one for each exchange.
     pub seen: Vec<String>,
+    /// `resource trace-parent`, likewise.
+    pub evidence: Vec<String>,
     pub details: Vec<Detail>,
     pub losses: BTreeMap<&'static str, u64>,
     pub calls: Calls,
@@ -50,6 +52,7 @@ impl Wire {
         Wire {
             connection: Connection::new(Side::Server, OrderOptions::default(), Http2::new(options)),
             seen: Vec::new(),
+            evidence: Vec::new(),
             details: Vec::new(),
             losses: BTreeMap::new(),
             calls: Calls::from(request, response),
@@ -87,14 +90,14 @@ impl Wire {
     /// Moves bytes, of which so many are captured.
     pub fn say(&mut self, direction: Direction, bytes: &[u8], captured: usize) -> &mut Wire {
         let segment = self.calls.moved(direction, bytes, captured);
-        let Wire { connection, seen, details, losses, .. } = self;
-        connection.segment(direction, &segment, &mut |event| take(event, seen, details, losses));
+        let Wire { connection, seen, evidence, details, losses, .. } = self;
+        connection.segment(direction, &segment, &mut |event| take(event, (seen, evidence), details, losses));
         self
     }
 
     pub fn close(&mut self, how: CloseReason) -> &mut Wire {
-        let Wire { connection, seen, details, losses, calls } = self;
-        connection.close(calls.now_ns + 10, how, &mut |event| take(event, seen, details, losses));
+        let Wire { connection, seen, evidence, details, losses, calls } = self;
+        connection.close(calls.now_ns + 10, how, &mut |event| take(event, (seen, evidence), details, losses));
         assert!(connection.is_idle());
         assert_eq!(connection.heap_bytes(), 0);
         self
@@ -107,13 +110,20 @@ impl Wire {
     }
 }
 
-fn take(event: Event<'_>, seen: &mut Vec<String>, details: &mut Vec<Detail>, losses: &mut BTreeMap<&'static str, u64>) {
+fn take(
+    event: Event<'_>,
+    (seen, evidence): (&mut Vec<String>, &mut Vec<String>),
+    details: &mut Vec<Detail>,
+    losses: &mut BTreeMap<&'static str, u64>,
+) {
     match event {
         Event::Exchange(exchange) => {
             let what = exchange.failure.map_or(format!("{:?}", exchange.outcome), |failure| failure.as_str().into());
             let words = [exchange.protocol, exchange.method, exchange.path, &what, exchange.code.as_str()];
             let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
             seen.push(words.join(" "));
+            let (trace, parent) = exchange.trace.map(|trace| trace.digits()).unwrap_or_default();
+            evidence.push(format!("{} {trace} {parent}", exchange.resource).trim_end().to_owned());
             details.push(Detail {
                 kind: exchange.kind,
                 messages: exchange.messages,

@@ -5,6 +5,8 @@
 #[path = "../shared/calls.rs"]
 mod calls;
 mod capture;
+#[path = "../../fuzz/checks.rs"]
+mod checks;
 #[path = "../../fuzz/messages.rs"]
 mod messages;
 mod properties;

@@ -322,3 +322,18 @@ fn other_protocols_and_lengths_that_cannot_be() {
     wire.response("SSH-2.0-OpenSSH\r\n").request(startup());
     assert_eq!(wire.connection.recognition(), Recognition::Foreign);
 }
+
+#[test]
+fn the_database_is_told_where_the_startup_was_seen() {
+    let of = |parameters: &[u8]| {
+        let mut wire = Wire::fresh();
+        wire.request(untyped(&[&196_608_u32.to_be_bytes()[..], parameters].concat())).response(welcome());
+        wire.request(query("SELECT 1")).response(selected(1, 4));
+        wire.output.exchanges[0].database.clone()
+    };
+    assert_eq!(of(b"user\0bob\0database\0shop\0\0"), "shop");
+    assert_eq!(of(b"user\0bob\0application_name\0database\0\0"), "bob");
+    let mut wire = Wire::in_the_middle();
+    wire.request(query("SELECT 1")).response(selected(1, 4));
+    assert!(wire.output.exchanges.iter().all(|seen| seen.database.is_empty()));
+}

@@ -90,6 +90,7 @@ pub fn executed(count: usize) -> Vec<u8> {
 pub struct Seen {
     pub request_position: u64,
     pub operation: String,
+    pub database: String,
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub times_ns: [Option<u64>; 4],
@@ -104,6 +105,7 @@ impl Seen {
         Seen {
             request_position: exchange.request_position.0,
             operation: exchange.method.into(),
+            database: exchange.resource.into(),
             request_bytes: exchange.request_bytes,
             response_bytes: exchange.response_bytes,
             times_ns: [

@@ -110,6 +110,8 @@ impl Bench {
             method: "GET",
             path,
             path_truncated: false,
+            resource: "",
+            trace: None,
             status: Some(status),
             request_bytes: bytes,
             response_bytes: 100,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::trace::Evidence;
+
 /// One field, without what nobody asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -16,6 +18,10 @@ pub enum Field {
     IsGrpc(bool),
     /// [`GRPC_STATUS_NONE`] if it is no number.
     GrpcStatus(u16),
+    /// Without who asks; of bounded length.
+    Authority(Text),
+    /// As it was sent, as far as it is kept.
+    Traceparent(Text),
     /// Another of those that begin a request.
     OfRequest,
     Other,
@@ -31,6 +37,8 @@ pub enum Name {
     Status,
     ContentType,
     GrpcStatus,
+    Authority,
+    Traceparent,
     OfRequest,
     Other,
 }
@@ -43,6 +51,10 @@ pub enum Text {
 }
 
 impl Text {
+    pub fn of(text: &str) -> Self {
+        if text.is_empty() { Self::Static("") } else { Self::Shared(Arc::from(text)) }
+    }
+
     pub fn as_str(&self) -> &str {
         match self {
             Self::Static(text) => text,
@@ -67,7 +79,9 @@ impl Name {
             b":status" => Self::Status,
             b"content-type" => Self::ContentType,
             b"grpc-status" => Self::GrpcStatus,
-            b":scheme" | b":authority" | b":protocol" => Self::OfRequest,
+            b":authority" => Self::Authority,
+            b"traceparent" => Self::Traceparent,
+            b":scheme" | b":protocol" => Self::OfRequest,
             _ => Self::Other,
         }
     }
@@ -81,6 +95,8 @@ impl Field {
             Self::Status(_) => Name::Status,
             Self::IsGrpc(_) => Name::ContentType,
             Self::GrpcStatus(_) => Name::GrpcStatus,
+            Self::Authority(_) => Name::Authority,
+            Self::Traceparent(_) => Name::Traceparent,
             Self::OfRequest => Name::OfRequest,
             Self::Other => Name::Other,
         }
@@ -88,7 +104,9 @@ impl Field {
 
     pub fn heap_bytes(&self) -> usize {
         match self {
-            Self::Method(text) | Self::Path { path: text, .. } => text.heap_bytes(),
+            Self::Method(text) | Self::Path { path: text, .. } | Self::Authority(text) | Self::Traceparent(text) => {
+                text.heap_bytes()
+            }
             _ => 0,
         }
     }
@@ -103,6 +121,8 @@ pub struct Fields {
     pub status: Option<u16>,
     pub is_grpc: Option<bool>,
     pub grpc_status: Option<u16>,
+    pub authority: Option<Text>,
+    pub trace: Evidence,
     /// A field of those that begin a request.
     pub is_request: bool,
     /// There are fields of which not even the name is known.
@@ -124,10 +144,14 @@ impl Fields {
             Field::Status(status) => _ = self.status.get_or_insert(*status),
             Field::IsGrpc(is_grpc) => _ = self.is_grpc.get_or_insert(*is_grpc),
             Field::GrpcStatus(status) => _ = self.grpc_status.get_or_insert(*status),
+            Field::Authority(authority) => _ = self.authority.get_or_insert_with(|| authority.clone()),
+            Field::Traceparent(sent) => self.trace.add(sent.as_str().as_bytes()),
             Field::OfRequest | Field::Other => {}
         }
-        self.is_request |= matches!(field, Field::Method(_) | Field::Path { .. } | Field::OfRequest);
-        self.has_regular |= matches!(field, Field::IsGrpc(_) | Field::GrpcStatus(_) | Field::Other);
+        self.is_request |=
+            matches!(field, Field::Method(_) | Field::Path { .. } | Field::Authority(_) | Field::OfRequest);
+        self.has_regular |=
+            matches!(field, Field::IsGrpc(_) | Field::GrpcStatus(_) | Field::Traceparent(_) | Field::Other);
     }
 
     pub fn hide(&mut self) {

@@ -6,11 +6,14 @@ use super::Stop;
 use super::field::{Field, GRPC_STATUS_NONE, Name, Text};
 use super::huffman;
 use crate::path::push_path;
+use crate::{Trace, resource};
 
 /// The last seven bits of a number of 32 that may follow the first ones.
 const SHIFT_MAX: u32 = 28;
 /// The longest method, content type or status of which anything is kept.
 const SHORT_BYTES_MAX: usize = 32;
+/// What is read of an authority, and of a trace.
+const VALUE_BYTES_MAX: usize = 256;
 
 pub struct Reader<'a>(&'a [u8]);
 
@@ -77,6 +80,21 @@ impl Sent<'_> {
         if name == Name::Path {
             return self.path(path_bytes_max);
         }
+        if let Name::Authority | Name::Traceparent = name {
+            let mut sent = Vec::new();
+            let bytes = self.each(|byte| {
+                if sent.len() < VALUE_BYTES_MAX {
+                    sent.push(byte);
+                }
+            })?;
+            let field = match name {
+                Name::Authority => Field::Authority(Text::of(resource::host(&sent))),
+                // What is none is kept as such, and not as what it is.
+                _ if Trace::of(&sent).is_none() => Field::Traceparent(Text::Static("")),
+                _ => Field::Traceparent(Text::of(resource::name(&sent))),
+            };
+            return Ok((field, bytes));
+        }
         let (short, bytes) = self.short()?;
         let field = match name {
             Name::Method => Field::Method(method(short.as_slice()).ok_or(Stop::Malformed)?),
@@ -84,7 +102,7 @@ impl Sent<'_> {
             Name::ContentType => Field::IsGrpc(is_grpc(short.as_slice())),
             Name::GrpcStatus => Field::GrpcStatus(grpc_status(short.as_slice())),
             Name::OfRequest => Field::OfRequest,
-            Name::Path | Name::Other => Field::Other,
+            Name::Path | Name::Authority | Name::Traceparent | Name::Other => Field::Other,
         };
         Ok((field, bytes))
     }

@@ -148,7 +148,8 @@ pub fn static_field(index: u32) -> Option<Field> {
         13 => Field::Status(404),
         14 => Field::Status(500),
         31 => Field::IsGrpc(false),
-        1 | 6 | 7 => Field::OfRequest,
+        1 => Field::Authority(Text::Static("")),
+        6 | 7 => Field::OfRequest,
         15..=STATIC_ENTRIES => Field::Other,
         _ => return None,
     })
