@@ -2,7 +2,7 @@
 //!
 //! In: what happened to each record. Out: [`Watermark`]s, and totals for heartbeats and metrics. Promise: a record that was
 //! captured is in exactly one of the counts. What was dropped is also its workload's, if that is known. Bounded: reasons are names in this
-//! program; for workloads see [`ByWorkload`].
+//! program; for workloads see `by_workload.rs`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
