@@ -77,7 +77,8 @@ pub fn publish(data: *const c_void, bytes: u64) -> bool {
 #[inline(always)]
 pub fn publish_data(id: u64, hierarchy: u64, data: *const c_void, bytes: u64) -> bool {
     let waiting = waiting();
-    let fits = share::is_roomy(globals::ring_bytes(), waiting) || shares::admit_to(id, hierarchy, bytes, waiting, 1) != 0;
+    let fits =
+        share::is_roomy(globals::ring_bytes(), waiting) || shares::admit_to(id, hierarchy, bytes, waiting, 1) != 0;
     // The verifier would go through what follows once for each way out of this.
     let published = core::hint::black_box(fits) && output(data, bytes, waiting + bytes);
     if !published {

@@ -2,10 +2,10 @@
 
 #![no_main]
 
-#[path = "../checks.rs"]
-mod checks;
 #[path = "../../tests/shared/calls.rs"]
 mod calls;
+#[path = "../checks.rs"]
+mod checks;
 #[path = "../frames.rs"]
 mod frames;
 

@@ -3,10 +3,10 @@
 
 #![no_main]
 
-#[path = "../../tests/shared/calls.rs"]
-mod calls;
 #[path = "../cache.rs"]
 mod cache;
+#[path = "../../tests/shared/calls.rs"]
+mod calls;
 #[path = "../checks.rs"]
 mod checks;
 #[path = "../harness.rs"]

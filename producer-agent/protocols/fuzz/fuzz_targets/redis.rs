@@ -3,10 +3,10 @@
 
 #![no_main]
 
-#[path = "../checks.rs"]
-mod checks;
 #[path = "../../tests/shared/calls.rs"]
 mod calls;
+#[path = "../checks.rs"]
+mod checks;
 #[path = "../commands.rs"]
 mod commands;
 #[path = "../harness.rs"]
