@@ -21,6 +21,7 @@ const SERVICES: &[(&str, &str)] = &[
     ("etcd-server", "etcd"),
     ("mariadb-server", "mariadb"),
     ("memcached", "memcached"),
+    ("mosquitto", "mosquitto"),
     ("nginx", "nginx"),
     ("postgresql", "postgresql"),
     ("prometheus", "prometheus"),

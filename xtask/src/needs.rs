@@ -207,6 +207,20 @@ pub const NEEDS: &[Need] = &[
         &["python3-pymemcache", "python3-binary-memcached"],
         "install Debian's python3-pymemcache and python3-binary-memcached",
     ),
+    package(
+        "Mosquitto, which the tests ask",
+        Purpose::Test,
+        || Path::new("/usr/sbin/mosquitto").exists(),
+        &["mosquitto"],
+        "install Mosquitto",
+    ),
+    package(
+        "clients and a driver of MQTT",
+        Purpose::Test,
+        || all(&["mosquitto_pub", "mosquitto_sub"]) && Path::new("/usr/lib/python3/dist-packages/paho").exists(),
+        &["mosquitto-clients", "python3-paho-mqtt"],
+        "install Debian's mosquitto-clients and python3-paho-mqtt",
+    ),
     package("ip, for network namespaces", Purpose::Test, || all(&["ip"]), &["iproute2"], "install iproute2"),
     package(
         "nft and iptables, for address translation",

@@ -20,7 +20,7 @@ pub enum Event<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exchange<'a> {
     /// Position of the request's first byte in the client's stream. Both sides see the same one: it is the name of
-    /// the exchange on its connection.
+    /// the exchange on its connection. Of an exchange that the server began, [`Position::of_server`] of its first byte in the server's stream.
     pub request_position: Position,
     /// Position of the first byte of the response, interim responses included. None if no byte came.
     pub response_position: Option<Position>,
@@ -144,7 +144,7 @@ pub enum Kind {
     OneWay,
     /// The answer goes on as long as there is something to tell: its end is nothing that anybody waits for, its first byte is.
     Stream,
-    /// The answer comes when there is something to tell, or when the time is up that was asked for.
+    /// The answer comes when there is something to tell, or when the time is up that was asked for; or it is the client that answers.
     Wait,
 }
 

@@ -21,6 +21,7 @@ pub mod http1;
 pub mod http2;
 mod losses;
 pub mod memcached;
+pub mod mqtt;
 pub mod mysql;
 pub mod operation;
 mod order;
@@ -57,6 +58,7 @@ pub struct Options {
     pub postgres: postgres::Options,
     pub mysql: mysql::Options,
     pub memcached: memcached::Options,
+    pub mqtt: mqtt::Options,
 }
 
 /// Whether a connection speaks the protocol that its parser understands.

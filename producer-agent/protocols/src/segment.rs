@@ -60,6 +60,13 @@ impl Position {
         self.0.checked_add(bytes).map(Self)
     }
 
+    /// The name of an exchange that the server began, whose first byte is here in the server's stream: beyond all places that the client's
+    /// stream can have.
+    #[must_use]
+    pub fn of_server(self) -> Self {
+        Self(self.0 | 1 << 62)
+    }
+
     /// How many bytes lie between an earlier place and this one; 0 if it is not earlier.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

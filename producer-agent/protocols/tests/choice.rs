@@ -169,6 +169,27 @@ fn memcached_is_known_by_its_commands_and_its_header() {
     assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("memcached", 1, 1), "{:?}", wire.seen);
 }
 
+#[test]
+fn mqtt_is_known_by_its_name_and_in_the_middle_by_whole_packets() {
+    let connect = b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01c";
+    let (publish, answer) = (b"\x32\x07\0\x01a\0\x01hi", b"\x40\x02\0\x01");
+    for cut in 1..connect.len() {
+        let mut wire = Wire::at([0, 0]);
+        wire.request(&connect[..cut]).request(&connect[cut..]).response(b"\x20\x02\0\0");
+        wire.request(publish).response(answer).close();
+        assert_eq!(
+            (wire.seen.as_slice(), wire.lost),
+            (&["mqtt CONNECT".to_owned(), "mqtt PUBLISH".into()][..], 0),
+            "{cut}"
+        );
+    }
+    let mut wire = Wire::at([5_000, 9_000]);
+    for _ in 0..3 {
+        wire.request(publish).response(answer);
+    }
+    assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("mqtt", 1, 2), "{:?}", wire.seen);
+}
+
 const GREETING: &[u8] =
     b"\x2a\0\0\0\x0a8.0.1\0\x07\0\0\0saltsalt\0\x00\x02\x21\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 const SELECT: &[u8] = b"\x09\0\0\0\x03SELECT 1";

@@ -22,7 +22,8 @@ pub enum Kind {
     OneWay,
     /// The answer goes on as long as there is something to tell: nobody waits for its end.
     Stream,
-    /// The answer comes when there is something to tell, or when the time is up that was asked for: how long that takes is no latency.
+    /// The answer comes when there is something to tell, or when the time is up that was asked for, or it is the client that answers: how
+    /// long that takes is no latency.
     Wait,
 }
 
@@ -53,7 +54,8 @@ pub struct Request<'a> {
     pub connection_id: &'a str,
     /// Which end this is.
     pub side: Side,
-    /// Byte position in the client-to-server stream at which the request starts.
+    /// Byte position in the client-to-server stream at which the request starts; of an exchange in which the server asks (a broker that
+    /// delivers), 2^62 more than its position in the server-to-client stream.
     pub request_position: i64,
     /// First byte of the request sent (client) or read (server), in microseconds since the epoch.
     pub started_at_us: i64,
@@ -65,7 +67,7 @@ pub struct Request<'a> {
     pub duration_ns: i64,
     /// From the first byte of the request to the first byte of the response, in nanoseconds; -1 if there was no response.
     pub time_to_first_byte_ns: i64,
-    /// `http`, `http2`, `grpc`, `postgresql` or `redis`.
+    /// `http`, `http2`, `grpc`, `postgresql`, `mysql`, `redis`, `memcached` or `mqtt`.
     pub protocol: &'a str,
     /// What it is to those who wait for it.
     pub kind: Kind,

@@ -33,3 +33,10 @@ pub struct Operation<'a> {
     /// The path with placeholders for its identifiers.
     pub path: &'a str,
 }
+
+/// A topic without its identifiers: as a path, of which it has no first `/`.
+pub(crate) fn topic(topic: &str) -> String {
+    let mut name = String::new();
+    template::push(&mut name, &format!("/{topic}"));
+    name.split_off(1)
+}
