@@ -67,7 +67,7 @@ pub struct Request<'a> {
     pub duration_ns: i64,
     /// From the first byte of the request to the first byte of the response, in nanoseconds; -1 if there was no response.
     pub time_to_first_byte_ns: i64,
-    /// `http`, `http2`, `grpc`, `postgresql`, `mysql`, `redis`, `memcached` or `mqtt`.
+    /// What both sides speak, in lower case: `http`, `http2`, `grpc`, `redis` and the like. New ones may come at any time.
     pub protocol: &'a str,
     /// What it is to those who wait for it.
     pub kind: Kind,
