@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use headwater_kafka::KafkaSettings;
-use headwater_process::{Cgroup, Child, Launch, Port, program};
+use headwater_process::{Cgroup, Child, Launch, Port, User, program};
 use headwater_stack::shared::Shared;
 use headwater_stack::{Stack, StackOptions};
 
@@ -232,6 +232,22 @@ impl Lab {
         command.args(["--port", &port.number().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.arg("--dir").arg(self.folder.path());
         let launch = Launch::new("redis-server", command, self.folder.path().join("redis.log")).ending_softly();
+        let process = launch.in_cgroup(self.cgroup.path()).spawn()?;
+        wait_for_port(port.address())?;
+        Ok((process, port))
+    }
+
+    /// Starts Mosquitto in the cgroup on a free port.
+    pub fn mosquitto(&self) -> Result<(Child, Port)> {
+        let port = Port::free()?;
+        let mut command = Command::new("/usr/sbin/mosquitto");
+        // Without a file of settings it listens on the loopback alone.
+        command.args(["-p", &port.number().to_string()]);
+        let mut launch = Launch::new("mosquitto", command, self.folder.path().join("mosquitto.log"));
+        // As root it becomes somebody else by itself, and would outlive a test that is killed.
+        if let Some(user) = User::nobody() {
+            launch = launch.as_user(user);
+        }
         let process = launch.in_cgroup(self.cgroup.path()).spawn()?;
         wait_for_port(port.address())?;
         Ok((process, port))
