@@ -221,6 +221,13 @@ pub const NEEDS: &[Need] = &[
         &["mosquitto-clients", "python3-paho-mqtt"],
         "install Debian's mosquitto-clients and python3-paho-mqtt",
     ),
+    package(
+        "another client of Kafka",
+        Purpose::Test,
+        || Path::new("/usr/lib/python3/dist-packages/kafka").exists(),
+        &["python3-kafka"],
+        "install Debian's python3-kafka",
+    ),
     package("ip, for network namespaces", Purpose::Test, || all(&["ip"]), &["iproute2"], "install iproute2"),
     package(
         "nft and iptables, for address translation",

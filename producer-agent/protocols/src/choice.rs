@@ -12,6 +12,7 @@ use std::fmt::Debug;
 use crate::early::HeldSegment;
 use crate::http1::Http1;
 use crate::http2::Http2;
+use crate::kafka::Kafka;
 use crate::memcached::Memcached;
 use crate::mqtt::Mqtt;
 use crate::mysql::Mysql;
@@ -20,10 +21,11 @@ use crate::redis::Redis;
 use crate::{Connection, Direction, Follow, Options, Position, Protocol, Recognition, Segment, Side, Sink};
 
 /// All that are known, in the order in which they are asked: a new one is one line here.
-const PROTOCOLS: [Entry; 7] = [
+const PROTOCOLS: [Entry; 8] = [
     Entry::of::<Http2>(),
     Entry::of::<Postgres>(),
     Entry::of::<Mysql>(),
+    Entry::of::<Kafka>(),
     Entry::of::<Redis>(),
     Entry::of::<Memcached>(),
     Entry::of::<Mqtt>(),

@@ -4,6 +4,7 @@ use crate::stream::Mark;
 use crate::{Position, Segment};
 
 /// The part of a segment that is still to be read.
+#[derive(Clone, Copy)]
 pub struct Cursor<'a> {
     pub position: Position,
     pub end: Position,

@@ -19,6 +19,7 @@ mod early;
 mod exchange;
 pub mod http1;
 pub mod http2;
+pub mod kafka;
 mod losses;
 pub mod memcached;
 pub mod mqtt;
@@ -59,6 +60,7 @@ pub struct Options {
     pub mysql: mysql::Options,
     pub memcached: memcached::Options,
     pub mqtt: mqtt::Options,
+    pub kafka: kafka::Options,
 }
 
 /// Whether a connection speaks the protocol that its parser understands.

@@ -211,6 +211,41 @@ fn mysql_is_known_by_its_greeting_and_in_the_middle_by_whole_commands() {
     assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("mysql", 1, 1), "{:?}", wire.seen);
 }
 
+/// ApiVersions, Metadata of the oldest version, and Heartbeat, with their answers.
+const OF_KAFKA: [(&[u8], &[u8], &str); 3] = [
+    (b"\0\0\0\x0e\0\x12\0\x03\0\0\0\x01\0\x02me\0\x02", b"\0\0\0\x0c\0\0\0\x01\0\0\x01\0\0\0\0\0", "kafka ApiVersions"),
+    (b"\0\0\0\x0e\0\x03\0\0\0\0\0\x01\xff\xff\0\0\0\0", b"\0\0\0\x0c\0\0\0\x01\0\0\0\0\0\0\0\0", "kafka Metadata"),
+    (b"\0\0\0\x16\0\x0c\0\0\0\0\0\x07\0\x02me\0\x01g\0\0\0\0\0\x01m", b"\0\0\0\x06\0\0\0\x07\0\0", "kafka Heartbeat"),
+];
+
+#[test]
+fn kafka_is_known_by_its_header_and_by_an_id_that_is_repeated() {
+    for (asked, answered, expected) in OF_KAFKA {
+        for size in 1..asked.len() {
+            let mut wire = Wire::at([0, 0]);
+            for piece in asked.chunks(size) {
+                wire.request(piece);
+            }
+            wire.response(answered);
+            assert_eq!((wire.seen.as_slice(), wire.lost), (&[expected.to_owned()][..], 0), "in pieces of {size}");
+            assert_eq!(wire.parser.protocol(), "kafka");
+            wire.close();
+        }
+        let mut wire = Wire::at([0, 0]);
+        wire.request(asked).response(b"\0\0\0\x06\0\0\0\x63\0\0").close();
+        assert_eq!((wire.seen.len(), wire.lost), (0, 0));
+    }
+    let (asked, answered, expected) = OF_KAFKA[2];
+    let mut wire = Wire::at([5_000, 9_000]);
+    wire.response(b"\0\0\0\x06\0\0\0\x63\0\0");
+    for _ in 0..3 {
+        // As brokers read: the length by itself.
+        wire.request(&asked[..4]).request(&asked[4..]).response(answered);
+    }
+    assert_eq!((wire.seen.as_slice(), wire.parser.protocol()), (&[expected; 3].map(str::to_owned)[..], "kafka"));
+    assert_eq!(wire.lost, 1);
+}
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 /// `GET /`.

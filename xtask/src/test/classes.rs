@@ -61,6 +61,7 @@ pub const RULES: &[Rule] = &[
     rule("protocols::mysql_real::", Class::Waits).takes(6),
     rule("protocols::memcached_real::", Class::Waits).takes(3),
     rule("protocols::mqtt_real::", Class::Waits).takes(3),
+    rule("protocols::kafka_real::", Class::Waits).takes(20),
     rule("protocols::", Class::Pure),
     rule("schemas::", Class::Pure),
     rule("settings::", Class::Pure),
