@@ -16,7 +16,7 @@ use headwater_probe_types::{
 
 use crate::{
     buffers::{self, Room},
-    commands, events, frames, interest as table, lifecycle, position, refused,
+    commands, cost, events, frames, interest as table, lifecycle, position, refused,
     socket::{Sock, TcpSock, tcp_state},
     source::Source,
     state,
@@ -34,8 +34,11 @@ pub fn call<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes
     if refused::is_known(Sock(sock)) {
         return;
     }
+    let began_ns = cost::begin();
     moved(sock, result, flags, way, bytes);
     lifecycle::used(sock);
+    // The numbers of both ways are those of their programs.
+    cost::end(way, began_ns);
 }
 
 #[inline(always)]

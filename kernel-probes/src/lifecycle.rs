@@ -9,10 +9,10 @@
 //! [`SocketEvent`]: headwater_probe_types::SocketEvent
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns};
-use headwater_probe_types::{SocketState, direction, flag, kind, role};
+use headwater_probe_types::{SocketState, cost::STATE, direction, flag, kind, role};
 
 use crate::{
-    buffers, capture, events, globals, owner, position, refused,
+    buffers, capture, cost, events, globals, owner, position, refused,
     socket::{Sock, TcpSock, tcp_state},
     state, sums,
 };
@@ -28,6 +28,13 @@ pub fn changed(sock: *const u8, old: u32, new: u32) {
     if !buffers::capturing() {
         return;
     }
+    let began_ns = cost::begin();
+    state_changed(sock, old, new);
+    cost::end(STATE, began_ns);
+}
+
+#[inline(always)]
+fn state_changed(sock: Sock, old: u32, new: u32) {
     let Some(tcp) = sock.tcp() else { return };
     match (old, new) {
         (tcp_state::CLOSE, tcp_state::SYN_SENT) => connect_started(sock),
@@ -127,7 +134,13 @@ pub fn used(sock: *const u8) {
 /// `tcp_destroy_sock`: a program that closes a socket whose connection has ended destroys it at once, in its own context.
 #[inline(always)]
 pub fn destroyed(sock: *const u8) {
-    let sock = Sock(sock);
+    let began_ns = cost::begin();
+    let_go(Sock(sock));
+    cost::end(STATE, began_ns);
+}
+
+#[inline(always)]
+fn let_go(sock: Sock) {
     let Some(tcp) = sock.tcp() else { return };
     let Some(state) = held(sock) else { return };
     // SAFETY: a helper without preconditions; there always is a current task.

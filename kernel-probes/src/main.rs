@@ -22,6 +22,7 @@ mod atomic;
 mod buffers;
 mod capture;
 mod commands;
+mod cost;
 mod events;
 mod frames;
 mod globals;

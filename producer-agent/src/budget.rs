@@ -1,7 +1,10 @@
 //! How much detail there is for the processor time that the agent may take (`capture.cpu_budget`).
 //!
-//! In: the processor time of the agent, look by look. Out: how many exchanges a second make a connection hot, so that they are added up instead
-//! of told of one by one. Detail goes first where it is most, and counts never go. Pure: no clock of its own.
+//! In: the processor time of the agent and that of its probes, look by look. Out: how many exchanges a second make a connection hot, so that
+//! they are added up instead of told of one by one. Detail goes first where it is most, and counts never go. Pure: no clock of its own.
+//!
+//! Giving up detail spares the agent's time, and next to nothing of the probes': they look at each call in any case. So they can take no more than half
+//! of the budget away from the agent, and a node whose sockets are very busy keeps its detail where that is cheap.
 //!
 //! Promise: a look changes it by one step at most. Detail that costs too much again after it was given back is given back later the next
 //! time, so that a load between two steps does not make it swing.
@@ -11,7 +14,10 @@ use std::time::Duration;
 /// How many exchanges a second make a connection hot, from full detail to the least.
 const HOT_PER_SECOND: [u32; 5] = [32, 16, 8, 4, 2];
 
-/// Detail is given back once the agent has taken less than this part of its budget, at so many looks on end.
+/// What is the agent's in any case, of the budget.
+const AGENTS_PART: f64 = 0.5;
+
+/// Detail is given back once the agent has taken less than this part of what is its own, at so many looks on end.
 const ROOMY: f64 = 0.5;
 const ROOMY_LOOKS_MIN: u32 = 6;
 const ROOMY_LOOKS_MAX: u32 = 96;
@@ -28,7 +34,7 @@ pub struct Budget {
     roomy_looks_needed: u32,
     /// The last change gave detail back.
     has_given_back: bool,
-    /// Looks that found too much spent where nothing was left to give up.
+    /// Looks that found too much spent, and no detail to give up that would have mended it.
     pub exceeded_looks: u64,
 }
 
@@ -55,10 +61,12 @@ impl Budget {
         self.level > 0
     }
 
-    /// The agent has taken this processor time since the last look. Says whether the detail changes.
-    pub fn look(&mut self, spent: Duration, since_last: Duration) -> bool {
+    /// The agent and its probes have taken this processor time since the last look. Says whether the detail changes.
+    pub fn look(&mut self, agent: Duration, probes: Duration, since_last: Duration) -> bool {
         let Some(share) = self.share else { return false };
-        let part = spent.as_secs_f64() / (since_last.as_secs_f64() * share).max(f64::MIN_POSITIVE);
+        let budget = (since_last.as_secs_f64() * share).max(f64::MIN_POSITIVE);
+        let (agent, probes) = (agent.as_secs_f64() / budget, probes.as_secs_f64() / budget);
+        let part = agent / (1.0 - probes).max(AGENTS_PART);
         let before = self.level;
         if part > 1.0 {
             self.exceeded();
@@ -67,13 +75,14 @@ impl Budget {
         } else {
             self.roomy_looks = 0;
         }
-        self.level != before
+        let changes = self.level != before;
+        self.exceeded_looks += u64::from(agent + probes > 1.0 && !changes);
+        changes
     }
 
     fn exceeded(&mut self) {
         self.roomy_looks = 0;
         if self.level + 1 == HOT_PER_SECOND.len() {
-            self.exceeded_looks += 1;
             return;
         }
         self.level += 1;
@@ -105,6 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     const LOOK: Duration = Duration::from_secs(5);
+    const NONE: Duration = Duration::ZERO;
 
     fn spends(percent: f64) -> Duration {
         LOOK.mul_f64(percent / 100.0)
@@ -114,7 +124,7 @@ mod tests {
     fn without_a_budget_nothing_is_given_up() {
         let mut budget = Budget::new(0);
         for _ in 0..100 {
-            assert!(!budget.look(spends(400.0), LOOK));
+            assert!(!budget.look(spends(400.0), NONE, LOOK));
         }
         assert_eq!(budget.hot_per_second(), 32);
     }
@@ -122,8 +132,23 @@ mod tests {
     #[test]
     fn what_is_too_much_at_the_last_step_is_counted() {
         let mut budget = Budget::new(10);
-        let told: Vec<u32> = (0..6).map(|_| (budget.look(spends(10.1), LOOK), budget.hot_per_second()).1).collect();
+        let told: Vec<u32> =
+            (0..6).map(|_| (budget.look(spends(10.1), NONE, LOOK), budget.hot_per_second()).1).collect();
         assert_eq!((told, budget.exceeded_looks), (vec![16, 8, 4, 2, 2, 2], 2));
+    }
+
+    #[test]
+    fn the_probes_take_no_more_than_half_of_it_away() {
+        let mut budget = Budget::new(10);
+        assert!(!budget.look(spends(6.0), spends(3.9), LOOK));
+        assert!(budget.look(spends(6.2), spends(3.9), LOOK));
+        for _ in 0..10 {
+            assert!(!budget.look(spends(4.9), spends(60.0), LOOK), "less detail would not mend it");
+        }
+        assert_eq!((budget.level, budget.exceeded_looks), (1, 10));
+        assert!(budget.look(spends(5.1), spends(60.0), LOOK));
+        let gives_back = (0..ROOMY_LOOKS_MIN).map(|_| budget.look(spends(2.4), spends(60.0), LOOK));
+        assert_eq!(gives_back.filter(|changes| *changes).count(), 1);
     }
 
     proptest! {
@@ -134,7 +159,7 @@ mod tests {
             let mut roomy = 0;
             for percent in spent {
                 let before = budget.level;
-                let changed = budget.look(spends(percent), LOOK);
+                let changed = budget.look(spends(percent), NONE, LOOK);
                 roomy = if percent < 5.0 { roomy + 1 } else { 0 };
                 prop_assert_eq!(changed, before != budget.level);
                 prop_assert!(before.abs_diff(budget.level) <= 1);
@@ -148,10 +173,10 @@ mod tests {
         fn detail_comes_back(spent in proptest::collection::vec(0.0..30.0_f64, 0..500)) {
             let mut budget = Budget::new(10);
             for percent in spent {
-                budget.look(spends(percent), LOOK);
+                budget.look(spends(percent), NONE, LOOK);
             }
             for _ in 0..HOT_PER_SECOND.len() as u32 * ROOMY_LOOKS_MAX {
-                budget.look(spends(1.0), LOOK);
+                budget.look(spends(1.0), NONE, LOOK);
             }
             prop_assert_eq!((budget.level, budget.roomy_looks_needed), (0, ROOMY_LOOKS_MIN));
         }
@@ -164,7 +189,7 @@ mod tests {
             let mut changes = 0;
             const LOOKS: u32 = 10_000;
             for _ in 0..LOOKS {
-                changes += u32::from(budget.look(spends(costs[budget.level]), LOOK));
+                changes += u32::from(budget.look(spends(costs[budget.level]), NONE, LOOK));
             }
             prop_assert!(changes <= 20 + 2 * LOOKS / ROOMY_LOOKS_MAX, "{} changes with {:?}", changes, costs);
         }

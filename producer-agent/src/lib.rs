@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod naming;
 pub mod observe;
 pub mod pipeline;
+mod probe_time;
 mod publish;
 mod rate;
 mod schedule;

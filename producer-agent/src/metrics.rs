@@ -51,6 +51,12 @@ headwater_telemetry::metrics! {
         &["hook"],
         "1 for the way in which the calls of sockets are seen: fexit or tracepoint"
     );
+    PROBE_CORES = Metric::gauge(
+        "headwater_agent_probe_cores",
+        Unit::Count,
+        &["program"],
+        "Processors that the probes keep busy, by program, as measured for a twentieth of the last 5 s; without sockets that are refused"
+    );
     COUNTERS = Metric::gauge(
         "headwater_agent_counter",
         Unit::Count,

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use headwater_probe_loader::{Interests, Probes, Walk};
+use headwater_probe_loader::{Costs, Interests, Probes, Walk, types::cost};
 use headwater_telemetry::Health;
 use tracing::{info, warn};
 
@@ -29,6 +29,7 @@ use crate::losses::{Losses, Seen};
 use crate::metrics;
 use crate::naming::{IdentityRecords, Naming};
 use crate::observe::{Cells, Interest, Observer};
+use crate::probe_time::ProbeTime;
 use crate::publish::Outlet;
 use crate::schedule::{At, Duty, Progress, Schedule};
 use crate::settings::Settings;
@@ -87,6 +88,10 @@ struct Pipeline<'s> {
     budget: Budget,
     /// The last look at the processor time.
     spent: (Instant, i64),
+    costs: Costs,
+    probe_time: ProbeTime,
+    /// What the probes have cost since the last look.
+    probes_spent: Duration,
     /// The walk that goes on.
     walk: Option<Walk>,
     /// The ring buffer was not emptied.
@@ -100,6 +105,7 @@ impl<'s> Pipeline<'s> {
         let mut probes = Probes::load(&settings.capture).context("load the probes")?;
         let outlet = Outlet::open(settings)?;
         let interests = probes.take_interests().context("say what is wanted of connections")?;
+        let costs = probes.take_costs().context("find what the probes cost")?;
         let capture_began_ns = monotonic_ns();
         let naming = Naming::start(&settings.naming, probes.hierarchies())?;
         let clock = Clock::measure();
@@ -135,6 +141,9 @@ impl<'s> Pipeline<'s> {
             progress: Progress::new(capture_began_ns),
             budget: Budget::new(settings.cpu_budget_percent),
             spent: (Instant::now(), headwater_telemetry::cpu_ms()),
+            costs,
+            probe_time: ProbeTime::new(capture_began_ns),
+            probes_spent: Duration::ZERO,
             walk: None,
             is_behind: false,
             started_at_us,
@@ -143,6 +152,9 @@ impl<'s> Pipeline<'s> {
 
     /// Sleeps if there is time for it, takes what has arrived, and does what is due.
     fn turn(&mut self) -> Result<()> {
+        if let Some(measures) = self.probe_time.turn(monotonic_ns()) {
+            self.costs.measure(measures).context("have the probes measure what they cost")?;
+        }
         if !self.is_behind && self.walk.is_none() {
             self.probes.wait(self.schedule.pause(self.at(), self.settings.poll_interval));
         }
@@ -174,6 +186,7 @@ impl<'s> Pipeline<'s> {
                 }
                 Duty::Watermark => self.watermark(false)?,
                 Duty::Heartbeat => {
+                    self.probes_spent += self.probe_time.look(monotonic_ns(), &self.costs.read()?);
                     self.look_at_budget();
                     self.heartbeat(false)?;
                     true
@@ -324,7 +337,7 @@ impl<'s> Pipeline<'s> {
         Ok(true)
     }
 
-    /// Gives up detail, or gives it back, by what the agent has taken since the last look. A look is no shorter than a heartbeat's interval: what
+    /// Gives up detail, or gives it back, by what agent and probes have taken since the last look. A look is no shorter than a heartbeat's interval: what
     /// starting takes, and one walk, are no load.
     fn look_at_budget(&mut self) {
         const LOOK_MIN: Duration = Duration::from_secs(4);
@@ -334,12 +347,13 @@ impl<'s> Pipeline<'s> {
             return;
         }
         self.spent = (now, cpu_ms);
+        let probes = std::mem::take(&mut self.probes_spent);
         let spent = Duration::from_millis((cpu_ms - before_ms).max(0).unsigned_abs());
-        if self.budget.look(spent, now - since) {
+        if self.budget.look(spent, probes, now - since) {
             let hot_per_second = self.budget.hot_per_second();
             self.observer.set_hot_per_second(hot_per_second, self.budget.gives_up());
             let budget_percent = self.settings.cpu_budget_percent;
-            info!(?spent, in_the_last = ?(now - since), budget_percent, hot_per_second, "the detail follows capture.cpu_budget");
+            info!(?spent, ?probes, in_the_last = ?(now - since), budget_percent, hot_per_second, "the detail follows capture.cpu_budget");
         }
     }
 
@@ -389,6 +403,10 @@ impl<'s> Pipeline<'s> {
             ("requests_value_unknown", self.observer.values_unknown() as i64),
             ("events_unknown", self.probes.unknown_events() as i64),
         ]);
+        for (at, name) in cost::NAMES.iter().enumerate() {
+            metrics::PROBE_CORES.set(&[name], self.probe_time.cores()[at]);
+            counters.push((cost::COUNTERS[at], (self.probe_time.total_ns()[at] / 1000) as i64));
+        }
         counters.extend(self.outlet.spool_counters(self.at().day_us));
         counters
     }

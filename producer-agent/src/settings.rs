@@ -34,8 +34,8 @@ pub const KEYS: &[Key] = &[
     ),
     Key::new(
         "capture.cpu_budget",
-        "0",
-        "Percent of one core that the agent may take; past that it adds up exchanges of ever less busy connections, if capture.sums is auto. 0 for no bound",
+        "10",
+        "Percent of one core that agent and probes may take; past that exchanges of ever less busy connections are added up, if capture.sums is auto. 0 for no bound",
     ),
     Key::new("capture.poll_ms", "50ms", "How long the agent sleeps while little is waiting"),
     Key::new(
@@ -109,7 +109,7 @@ pub struct Settings {
     pub kernel: String,
     /// Plain exchanges of hot connections are added up.
     pub sums: bool,
-    /// Percent of one core that the agent may take; 0 for no bound.
+    /// Percent of one core that agent and probes may take; 0 for no bound.
     pub cpu_budget_percent: u32,
     /// Bytes that parsers and held records may keep together.
     pub memory_bytes: usize,

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod cost;
 pub mod frames;
 pub mod interest;
 pub mod resp;

@@ -5,6 +5,7 @@
 
 mod btf;
 mod cgroups;
+mod cost;
 mod error;
 mod event;
 mod hook;
@@ -23,6 +24,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::Iter;
 use aya::{Btf, Ebpf, EbpfLoader};
 pub use cgroups::Hierarchy;
+pub use cost::Costs;
 pub use error::LoadError;
 pub use event::Event;
 pub use headwater_probe_types as types;
@@ -87,6 +89,7 @@ pub struct Probes {
     hierarchies: Vec<Hierarchy>,
     interests: Option<Interests>,
     sums: Option<SumTable>,
+    costs: Option<Costs>,
     hook: Hook,
     not_fexit_because: Option<String>,
     unknown_events: u64,
@@ -168,6 +171,7 @@ impl Probes {
         let shares = HashMap::try_from(take_map(&mut ebpf, "SHARES")?).map_err(map_error)?;
         let interests = Some(Interests::map(&take_map(&mut ebpf, "INTERESTS")?)?);
         let sums = Some(SumTable::map(&take_map(&mut ebpf, "CELLS_OF_SUMS")?, &take_map(&mut ebpf, "DAY_OFFSET")?)?);
+        let costs = Some(Costs::open(take_map(&mut ebpf, "MEASURING")?, take_map(&mut ebpf, "COSTS")?)?);
         Ok(Probes {
             ebpf,
             ring,
@@ -176,6 +180,7 @@ impl Probes {
             hierarchies,
             interests,
             sums,
+            costs,
             hook,
             not_fexit_because,
             unknown_events: 0,
@@ -190,6 +195,11 @@ impl Probes {
     /// Where plain exchanges are added up. None if it was taken already.
     pub fn take_sums(&mut self) -> Option<SumTable> {
         self.sums.take()
+    }
+
+    /// Where the probes say what they cost. None if it was taken already.
+    pub fn take_costs(&mut self) -> Option<Costs> {
+        self.costs.take()
     }
 
     /// How the calls of sockets are seen.

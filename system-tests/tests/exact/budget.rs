@@ -51,6 +51,10 @@ fn detail_is_given_up_for_the_budget_and_given_back_and_counts_stay_exact() {
 
     let asked = totals(&outcomes);
     let last = last();
+    // The probes have measured some of their runs, and none of what they did not do.
+    for program in ["probe_send_us", "probe_receive_us", "probe_state_us"] {
+        assert!(last.counters[program] > 0, "{program}: {:?}", last.counters);
+    }
     println!("asked {asked:?}; {:?} {:?}", last.dropped, last.counters);
     for (side, seen) in [Side::Client, Side::Server].into_iter().zip(&mut seen(&lab)) {
         println!("{side:?}: {:?}, {} of them added up: {:?}", seen.totals, seen.summed, seen.summed_of);
