@@ -4,6 +4,7 @@
 //! bounded in time, and stays in a cgroup of the benchmark's own, which is all that is captured.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
+mod churn;
 mod ground;
 mod ladder;
 mod load;
@@ -40,7 +41,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Overhead and processor.
+    /// Overhead, churn and processor.
     All,
     /// What the agent costs the programs that it observes, and the machine.
     Overhead,
@@ -48,6 +49,8 @@ enum Part {
     Redis,
     /// What each step of observation adds, from nothing to everything.
     Ladder,
+    /// The agent's memory while connections and programs come and go.
+    Churn,
     /// Records a second and core through the processor.
     Processor,
 }
@@ -57,6 +60,9 @@ fn main() -> Result<()> {
     if words.first().is_some_and(|word| word == paced::ARGUMENT) {
         return paced::send_all(&words[1..]);
     }
+    if words.first().is_some_and(|word| word == churn::ARGUMENT) {
+        return churn::load();
+    }
     let arguments = Arguments::parse();
     let mut report = Report::default();
     println!("Starting Kafka and the registry");
@@ -64,11 +70,13 @@ fn main() -> Result<()> {
     match arguments.part {
         Part::All => {
             overhead::measure(&ground, arguments.rounds, &mut report)?;
+            churn::measure(&ground, &mut report)?;
             processor::measure(ground.stack(), arguments.records, &mut report)?;
         }
         Part::Overhead => overhead::measure(&ground, arguments.rounds, &mut report)?,
         Part::Redis => overhead::redis(&ground, arguments.rounds, &mut report)?,
         Part::Ladder => ladder::measure(&ground, arguments.rounds, &mut report)?,
+        Part::Churn => churn::measure(&ground, &mut report)?,
         Part::Processor => processor::measure(ground.stack(), arguments.records, &mut report)?,
     }
     report.print();
