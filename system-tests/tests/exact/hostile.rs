@@ -69,7 +69,7 @@ fn a_loop_of_connects_costs_its_program_alone() {
 
 #[test]
 fn operations_without_end_have_no_more_than_their_place() {
-    let last = attack("operations", 100_000, &|agent| agent.captured["requests"] > 100_000);
+    let last = attack("operations", 1_000_000, &|agent| agent.captured["requests"] > 1_000_000);
     // The program is both of its sides; the neighbour has a client and a server.
     assert!(last.counters["operations_known"] <= 3 * 1_000, "{}", last.counters["operations_known"]);
     assert!(last.counters["operations_other"] > 0);

@@ -111,8 +111,8 @@ struct Hot {
     totals: Totals,
     summed: i64,
     singles: BTreeMap<(u16, i64), u32>,
-    /// Ranges of positions, by connection and operation.
-    ranges: BTreeMap<(u16, String), Vec<(i64, i64)>>,
+    /// Ranges of positions, by connection, operation and code.
+    ranges: BTreeMap<(u16, String, String), Vec<(i64, i64)>>,
     wrong: Vec<String>,
 }
 
@@ -193,7 +193,7 @@ fn hot(lab: &Lab, asked: &BTreeMap<(u16, i64), Command>) -> [Hot; 2] {
         hot.summed += request.weight;
         add(&mut hot.totals, of, [request.weight, sums.request_bytes, sums.response_bytes]);
         hot.ranges
-            .entry((port, request.operation.to_owned()))
+            .entry((port, request.operation.to_owned(), request.code.to_owned()))
             .or_default()
             .push((sums.from_position, request.request_position));
     })
