@@ -14,8 +14,10 @@ use headwater_process::Launch;
 use crate::ground::{Detail, Ground};
 use crate::report::Report;
 
-/// The first argument of the process that makes the load.
+/// The first argument of a process that makes the load.
 pub const ARGUMENT: &str = "--churn";
+/// The second one of a process that keeps idle connections; without it, a process makes all else.
+const KEEPS_IDLE: &str = "idle";
 
 const IDLE: usize = 50_000;
 const SHORT: u32 = 100_000;
@@ -27,8 +29,8 @@ const ENDLESS_BYTES: usize = 4 << 10;
 const ENDLESS_PAUSE: Duration = Duration::from_millis(250);
 /// Between two addresses there are some 28,000 ports.
 const ADDRESSES: u8 = 16;
-/// Both ends of what stays are in one process.
-const DESCRIPTORS: u64 = 2 * IDLE as u64 + 10_000;
+/// Processes that keep the idle connections, both ends of each: no more than some 16,700 open files for one of them.
+const KEEPERS: usize = 6;
 const REQUEST: &[u8] = b"GET /stock/17 HTTP/1.1\r\nHost: bench\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -38,11 +40,19 @@ pub fn measure(ground: &Ground, report: &mut Report) -> Result<()> {
         "{SHORT} short connections, {PROGRAMS} programs, {IDLE} idle connections and a hostile client, in a minute"
     );
     let agent = ground.agent(ground.load_cgroup(), "churn.", Detail::Default)?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg(ARGUMENT);
     let log = tempfile::NamedTempFile::new_in(ground.folder())?;
-    let mut load = Launch::new("churn", command, log.path()).in_cgroup(ground.load_cgroup()).spawn()?;
-    let status = load.join()?;
+    let process = |word: Option<&str>| -> Result<Launch> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(ARGUMENT).args(word);
+        Ok(Launch::new("churn", command, log.path()).in_cgroup(ground.load_cgroup()))
+    };
+    let mut keepers = Vec::new();
+    for _ in 0..KEEPERS {
+        let mut keeper = process(Some(KEEPS_IDLE))?.piping_stdin().piping_stdout().spawn()?;
+        println!("  {} idle connections", keeper.first_line()?);
+        keepers.push(keeper);
+    }
+    let status = process(None)?.spawn()?.join()?;
     let text = std::fs::read_to_string(log.path())?;
     if !status.success() {
         bail!("the load ended with {status}: {text}");
@@ -61,21 +71,31 @@ fn rss_peak_mib(pid: u32) -> Result<f64> {
     Ok(kib.with_context(|| format!("{path} has no VmHWM"))? / 1024.0)
 }
 
-/// The process that makes the load.
-pub fn load() -> Result<()> {
-    raise_descriptors()?;
+/// A process that makes a part of the load.
+pub fn load(word: Option<&str>) -> Result<()> {
+    if word == Some(KEEPS_IDLE) { keep_idle() } else { churn() }
+}
+
+/// Opens connections and keeps both ends of each until its input ends.
+fn keep_idle() -> Result<()> {
+    let server = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let port = server.local_addr()?.port();
+    thread::spawn(move || serve(&server, usize::MAX));
+    let idle = (0..IDLE.div_ceil(KEEPERS))
+        .map(|number| ask(port, number).with_context(|| format!("open idle connection {number}")))
+        .collect::<Result<Vec<_>>>()?;
+    println!("{}", idle.len());
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// All that comes and goes.
+fn churn() -> Result<()> {
     let server = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let sink = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let (port, sink_port) = (server.local_addr()?.port(), sink.local_addr()?.port());
-    thread::spawn(move || serve(&server));
+    thread::spawn(move || serve(&server, 0));
     thread::spawn(move || swallow(&sink));
-
-    let began = Instant::now();
-    let mut idle = Vec::with_capacity(IDLE);
-    for number in 0..IDLE {
-        idle.push(ask(port, number).with_context(|| format!("open idle connection {number}"))?);
-    }
-    println!("  {} idle connections after {:.1} s", idle.len(), began.elapsed().as_secs_f64());
     let began = Instant::now();
     let hostile = thread::spawn(move || endless(sink_port, began));
     let programs = thread::spawn(move || paced(began, PROGRAMS, |_| start_program(port)));
@@ -141,18 +161,26 @@ fn endless(port: u16, began: Instant) -> Result<usize> {
     Ok(written)
 }
 
-/// Answers the first request of each connection and keeps it, until its client has gone.
-fn serve(server: &TcpListener) {
+/// Answers the first request of each connection, and keeps so many of them.
+fn serve(server: &TcpListener, keeps: usize) {
     let mut kept: Vec<TcpStream> = Vec::new();
-    for stream in server.incoming().flatten() {
-        let (mut stream, mut request) = (stream, [0; 256]);
-        let _ = stream.read(&mut request);
-        let _ = stream.write_all(ANSWER);
-        // What comes behind those that stay goes at once; its client closes it.
-        if kept.len() < IDLE {
+    for mut stream in server.incoming().flatten() {
+        if answer(&mut stream).is_ok() && kept.len() < keeps {
             kept.push(stream);
         }
     }
+}
+
+/// Answers a request, which bash writes line by line.
+fn answer(stream: &mut TcpStream) -> std::io::Result<()> {
+    let (mut request, mut read) = ([0; 256], 0);
+    while !request[..read].ends_with(b"\r\n\r\n") {
+        match stream.read(&mut request[read..])? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            more => read += more,
+        }
+    }
+    stream.write_all(ANSWER)
 }
 
 fn swallow(sink: &TcpListener) {
@@ -162,15 +190,4 @@ fn swallow(sink: &TcpListener) {
             while matches!(stream.read(&mut bytes), Ok(1..)) {}
         });
     }
-}
-
-fn raise_descriptors() -> Result<()> {
-    let limit = libc::rlimit { rlim_cur: DESCRIPTORS, rlim_max: DESCRIPTORS };
-    // SAFETY: the structure lives for the call.
-    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    if result == 0 {
-        return Ok(());
-    }
-    Err(std::io::Error::last_os_error())
-        .with_context(|| format!("allow {DESCRIPTORS} open files, for which root is needed"))
 }

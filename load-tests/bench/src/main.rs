@@ -61,7 +61,7 @@ fn main() -> Result<()> {
         return paced::send_all(&words[1..]);
     }
     if words.first().is_some_and(|word| word == churn::ARGUMENT) {
-        return churn::load();
+        return churn::load(words.get(1).map(String::as_str));
     }
     let arguments = Arguments::parse();
     let mut report = Report::default();

@@ -109,6 +109,17 @@ pub struct Heat {
     known: Vec<Known>,
 }
 
+impl Heat {
+    /// Whether the probes add up exchanges that this one could be taken for by what is told of it.
+    fn has_cell_for(&self, request: &Request<'_>) -> bool {
+        self.known.iter().filter(|known| known.place.is_some()).any(|known| {
+            let common = &known.common;
+            (common.protocol, &*common.method, &*common.operation, i32::from(common.status))
+                == (request.protocol, request.method, request.operation, request.status)
+        })
+    }
+}
+
 /// How exchanges like one that was told of are told of from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
@@ -203,9 +214,10 @@ impl Summaries {
     }
 
     /// Adds an exchange to its like, if the agent is to add up those of its connection and the probes do not: says whether it did, and what is to be told
-    /// before. That is what was of another second, and what comes before all that the probes add up: two sums of the same operation never overlap.
+    /// before. That is what was of another second, and what comes before all that the probes add up. What is not plain of an operation that has a
+    /// cell is added up by nobody: two sums of the same operation and status never overlap.
     pub fn fold(&mut self, heat: &mut Heat, socket: SocketKey, request: &Request<'_>, told: Told) -> (bool, Vec<Fold>) {
-        let is_wanted = self.folds.is_on && heat.is_hot && told == Told::AsBefore;
+        let is_wanted = self.folds.is_on && heat.is_hot && told == Told::AsBefore && !heat.has_cell_for(request);
         if !is_wanted && heat.own.is_none() {
             return (false, Vec::new());
         }

@@ -270,6 +270,31 @@ fn what_is_hot_and_has_no_cell_is_added_up_by_the_agent_only_if_it_is_to() {
 }
 
 #[test]
+fn what_is_not_plain_of_an_operation_with_a_cell_is_added_up_by_nobody() {
+    let mut bench = Bench::new();
+    bench.heat_up();
+    assert!(bench.told("/a/17", 200, 80));
+    bench.sums.set_hot_per_second(4, true);
+    let common =
+        bench.heat.known.iter().find(|known| known.place.is_some()).map(|known| Rc::clone(&known.common)).unwrap();
+    let request = |status: u16| Request {
+        protocol: common.protocol,
+        method: &common.method,
+        operation: &common.operation,
+        status: i32::from(status),
+        kind: headwater_schemas::records::Kind::Call,
+        sums: None,
+        failure: None,
+        weight: 1,
+        ..headwater_schemas::samples::request()
+    };
+    let is_added =
+        |bench: &mut Bench, status| bench.sums.fold(&mut bench.heat, SOCKET, &request(status), Told::AsBefore).0;
+    assert!(!is_added(&mut bench, common.status), "its sum would overlap that of the probes");
+    assert!(is_added(&mut bench, common.status + 1));
+}
+
+#[test]
 fn sums_go_to_their_connection_and_a_cold_cell_is_given_up() {
     let mut bench = Bench::new();
     bench.heat_up();
