@@ -211,6 +211,24 @@ fn mysql_is_known_by_its_greeting_and_in_the_middle_by_whole_commands() {
     assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("mysql", 1, 1), "{:?}", wire.seen);
 }
 
+/// What MariaDB's server reads begins with a call of four bytes: its answers tell.
+#[test]
+fn mysql_is_known_in_the_middle_by_its_answers() {
+    let rows = [
+        &b"\x01\0\0\x01\x01\x17\0\0\x02\x03def\0\0\0\x011\0\x0c\x3f\0\x01\0\0\0\x03\x81\0\0\0\0"[..],
+        b"\x02\0\0\x03\x011\x07\0\0\x04\xfe\0\0\x02\0\0\0",
+    ]
+    .concat();
+    for answer in [DONE, &rows] {
+        let mut wire = Wire::at([5_000, 9_000]);
+        for _ in 0..3 {
+            wire.request(&SELECT[..4]).request(&SELECT[4..]).response(answer);
+        }
+        // What was asked before the first answer is told of by that.
+        assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("mysql", 2, 1), "{:?}", wire.seen);
+    }
+}
+
 /// ApiVersions, Metadata of the oldest version, and Heartbeat, with their answers.
 const OF_KAFKA: [(&[u8], &[u8], &str); 3] = [
     (b"\0\0\0\x0e\0\x12\0\x03\0\0\0\x01\0\x02me\0\x02", b"\0\0\0\x0c\0\0\0\x01\0\0\x01\0\0\0\0\0", "kafka ApiVersions"),

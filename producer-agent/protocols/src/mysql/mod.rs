@@ -44,6 +44,7 @@ use commands::Pending;
 use exchanges::Done;
 use login::Capabilities;
 use packet::Reader;
+use regain::Parted;
 
 /// The bounds of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,8 @@ pub struct Mysql {
     pipelined: bool,
     /// While nothing is known: the call of the client before this one was a whole command.
     asked_unit: bool,
+    /// While nothing is known: the call of the client before this one may have been the header of a packet, and no more.
+    parted: Option<Parted>,
     now_ns: u64,
     at: Both<Reach>,
     readers: Both<Reader>,
@@ -129,6 +132,7 @@ impl Mysql {
             answered: false,
             pipelined: false,
             asked_unit: false,
+            parted: None,
             now_ns: 0,
             at: Both::default(),
             readers: Both::default(),

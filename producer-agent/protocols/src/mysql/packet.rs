@@ -77,6 +77,21 @@ impl Reader {
         self.kept.capacity()
     }
 
+    /// The header of a packet was read already, which began there.
+    pub fn behind_header(header: [u8; HEADER_BYTES as usize], start: Mark) -> Reader {
+        let [low, middle, high, sequence] = header;
+        let body = start.position.saturating_add(HEADER_BYTES.into());
+        let end = body.saturating_add(u64::from(u32::from_le_bytes([low, middle, high, 0])));
+        Reader {
+            header,
+            header_length: HEADER_BYTES,
+            start: Some(start),
+            first_sequence: sequence,
+            part: Some(Part { body, end }),
+            ..Reader::default()
+        }
+    }
+
     /// `wanted`: how many of its first bytes are of use.
     pub fn read<'m, 'c: 'm>(&'m mut self, cursor: &mut Cursor<'c>, wanted: usize) -> Progress<'m> {
         self.wanted = wanted.min(HEAD_BYTES_MAX);

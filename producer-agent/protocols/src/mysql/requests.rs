@@ -21,7 +21,7 @@ impl Mysql {
         }
         self.settle_definitions(sink);
         let was_answered = std::mem::replace(&mut self.answered, false);
-        if !self.synced && !self.regain(&cursor, was_answered, sink) {
+        if !self.synced && !self.regain_at(&cursor, was_answered, sink) {
             return;
         }
         if self.file == File::Unseen {

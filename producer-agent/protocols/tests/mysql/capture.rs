@@ -100,6 +100,41 @@ fn a_connection_is_followed_from_its_middle() {
     }
 }
 
+/// As MariaDB's server reads: the header of each packet by a call of its own.
+#[test]
+fn a_header_and_the_rest_behind_it_are_taken_together() {
+    for both in BOTH {
+        let mut wire = Wire::in_the_middle();
+        let in_two_calls = |wire: &mut Wire, asked: Vec<u8>, answer: &[Vec<u8>]| {
+            wire.request(&asked[..4]).request(&asked[4..]).answer(answer);
+        };
+        in_two_calls(&mut wire, query("select 1"), &result(both, 3, 3, 0));
+        in_two_calls(&mut wire, query("select a from t"), &result(both, 3, 3, 0));
+        in_two_calls(&mut wire, ping(), &[ok(0)]);
+        wire.close(FINISHED).expect(&["SELECT a FROM t: Ok", "PING: Ok"], &[("started_before_capture", 1)]);
+        let places: Vec<_> =
+            wire.output.exchanges.iter().map(|seen| (seen.request_position, seen.request_bytes)).collect();
+        assert_eq!(places, [(5_013, 20), (5_033, 5)]);
+    }
+}
+
+/// The same while more is open than shows: what is asked is counted.
+#[test]
+fn a_header_and_the_rest_behind_it_are_counted_together() {
+    let mut wire = Wire::in_the_middle();
+    wire.request(query("select 1")).request(query("select 2")).answer(&[ok(0)]);
+    for _ in 0..5 {
+        let asked = query("insert into a values (1)");
+        wire.request(&asked[..4]).request(&asked[4..]).answer(&[ok(0)]);
+    }
+    assert_eq!(wire.output.exchanges, []);
+    wire.answer(&[ok(0)]);
+    wire.calls.now_ns += 2_000_000_000;
+    let asked = query("select 3 from b");
+    wire.request(&asked[..4]).request(&asked[4..]).answer(&[ok(0)]);
+    wire.expect(&["SELECT ? FROM b: Ok"], &[("started_before_capture", 7)]);
+}
+
 /// Without the login it is not known whether a packet ends the definitions of a statement.
 #[test]
 fn what_was_agreed_upon_is_learnt_where_it_shows() {
