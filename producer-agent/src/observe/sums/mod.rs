@@ -110,13 +110,10 @@ pub struct Heat {
 }
 
 impl Heat {
-    /// Whether the probes add up exchanges that this one could be taken for by what is told of it.
+    /// Whether the probes add up all plain commands of Redis like this one.
     fn has_cell_for(&self, request: &Request<'_>) -> bool {
-        self.known.iter().filter(|known| known.place.is_some()).any(|known| {
-            let common = &known.common;
-            (common.protocol, &*common.method, &*common.operation, i32::from(common.status))
-                == (request.protocol, request.method, request.operation, request.status)
-        })
+        let is_its = |common: &Common| (common.protocol, &*common.operation) == (request.protocol, request.operation);
+        request.protocol == Redis::NAME && self.known.iter().any(|known| known.place.is_some() && is_its(&known.common))
     }
 }
 
@@ -214,8 +211,8 @@ impl Summaries {
     }
 
     /// Adds an exchange to its like, if the agent is to add up those of its connection and the probes do not: says whether it did, and what is to be told
-    /// before. That is what was of another second, and what comes before all that the probes add up. What is not plain of an operation that has a
-    /// cell is added up by nobody: two sums of the same operation and status never overlap.
+    /// before. That is what was of another second, and what comes before all that the probes add up. What is not plain of a command of Redis that
+    /// has a cell is added up by nobody: two of its sums never overlap. An operation of HTTP has a cell for each of its paths, whose sums overlap anyhow.
     pub fn fold(&mut self, heat: &mut Heat, socket: SocketKey, request: &Request<'_>, told: Told) -> (bool, Vec<Fold>) {
         let is_wanted = self.folds.is_on && heat.is_hot && told == Told::AsBefore && !heat.has_cell_for(request);
         if !is_wanted && heat.own.is_none() {
