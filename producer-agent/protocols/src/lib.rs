@@ -9,9 +9,10 @@
 //!
 //! A protocol is a folder that implements [`Protocol`], and one line in `choice.rs`, which finds out by first bytes what a connection
 //! speaks. What all of them share stands beside and knows none of them: the input in `segment.rs`, the order of the segments in `order.rs`, the two directions in `stream.rs`, the rest of a segment in `cursor.rs`, heads in
-//! pieces in `partial.rs`, losses that are held back in `losses.rs`, the output in `exchange.rs`, the names of operations in
+//! pieces in `partial.rs`, what is asked and waits in `asked.rs`, losses that are held back in `losses.rs`, the output in `exchange.rs`, the names of operations in
 //! [`operation`].
 
+mod asked;
 mod choice;
 mod connection;
 mod cursor;

@@ -6,11 +6,11 @@ use super::frame::{self, ANSWER_HEAD_BYTES, Header};
 use super::layout::{self, Said};
 use super::topics::Topic;
 use super::{Kafka, layouts};
+use crate::asked::{Queue, Span, Waits};
 use crate::protocol::Protocol;
 use crate::stream::Mark;
 use crate::{
-    CloseReason, Code, Direction, Event, Exchange, Failure, Kind, LossReason, Messages, Outcome, Recognition, Side,
-    Sink,
+    CloseReason, Code, Direction, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Side, Sink,
 };
 
 const FETCH: i16 = 1;
@@ -36,8 +36,8 @@ pub struct Pending {
     pub may_be_answered: bool,
 }
 
-impl Pending {
-    pub fn heap_bytes(&self) -> usize {
+impl Waits for Pending {
+    fn heap_bytes(&self) -> usize {
         self.resource.len()
     }
 }
@@ -73,14 +73,14 @@ impl Kafka {
             self.missed.get_or_insert(LossReason::TooManyPipelined);
             return;
         }
-        self.pending.push_back(pending);
+        self.pending.push(pending);
         self.tell_silent(sink);
     }
 
     /// Tells of requests that nothing will answer, once all before them were.
     fn tell_silent(&mut self, sink: &mut Sink<'_>) {
         while self.recognition() == Recognition::Recognised
-            && let Some(pending) = self.pending.pop_front_if(|pending| pending.kind == Kind::OneWay)
+            && let Some(pending) = self.pending.pop_if(|pending| pending.kind == Kind::OneWay)
         {
             self.emit(&pending, None, (Outcome::Ok, Code::default()), None, sink);
         }
@@ -89,7 +89,7 @@ impl Kafka {
     /// Whose answer it is.
     pub(super) fn owner(&self, correlation: i32) -> Option<usize> {
         let is_it = |pending: &Pending| pending.correlation == correlation && pending.kind != Kind::OneWay;
-        self.pending.iter().position(is_it)
+        self.pending.position(is_it)
     }
 
     /// An answer has been read up to its end.
@@ -108,14 +108,14 @@ impl Kafka {
         }
         // A broker answers in the order in which it is asked: what stands before it has been answered, or never will be.
         for _ in 0..owner {
-            let Some(before) = self.pending.pop_front() else { break };
+            let Some(before) = self.pending.pop() else { break };
             match before.kind {
                 Kind::OneWay => self.emit(&before, None, (Outcome::Ok, Code::default()), None, sink),
                 _ if before.is_lost => {}
                 _ => self.losses.lose(self.missed.unwrap_or(LossReason::Ambiguous), sink),
             }
         }
-        if let Some(pending) = self.pending.pop_front().filter(|pending| !pending.is_lost) {
+        if let Some(pending) = self.pending.pop().filter(|pending| !pending.is_lost) {
             let outcome = self.read_answer(&pending);
             self.emit(&pending, Some((start, end)), outcome, None, sink);
         }
@@ -152,37 +152,26 @@ impl Kafka {
         // Before it was recognised there is nothing to tell.
         let is_known = self.recognition() == Recognition::Recognised;
         let mut begun = self.begun();
-        while let Some(pending) = self.pending.pop_front().filter(|_| is_known) {
+        while let Some(pending) = self.pending.pop().filter(|_| is_known) {
             let answer = begun.take_if(|(id, _)| id.is_none_or(|id| id == pending.correlation)).map(|(_, start)| start);
             if pending.kind == Kind::OneWay {
                 self.emit(&pending, None, (Outcome::Ok, Code::default()), None, sink);
             } else if pending.is_lost {
-            } else if how == CloseReason::Unobserved {
-                self.losses.lose(LossReason::Unfinished, sink);
-            } else if pending.may_be_answered {
+            } else if pending.may_be_answered && how != CloseReason::Unobserved {
                 self.losses.lose(self.missed.unwrap_or(LossReason::Gap), sink);
-            } else {
-                let failure = match how {
-                    CloseReason::TimedOut => Failure::TimedOut,
-                    CloseReason::Finished { by: Side::Client } | CloseReason::Reset { by: Side::Client }
-                        if answer.is_some() || pending.kind == Kind::Wait =>
-                    {
-                        Failure::ClientLeft
-                    }
-                    CloseReason::Reset { .. } => Failure::Reset,
-                    _ if answer.is_some() => Failure::ResponseIncomplete,
-                    _ => Failure::NoResponse,
-                };
-                let outcome = match (failure, answer) {
-                    (Failure::ClientLeft, _) => Outcome::Unknown,
-                    (_, Some(_)) => Outcome::ServerError,
-                    (_, None) => Outcome::Unanswered,
-                };
+            } else if let Some((mut failure, mut outcome)) = how.of_open(answer.is_some()) {
+                let by_client =
+                    matches!(how, CloseReason::Finished { by: Side::Client } | CloseReason::Reset { by: Side::Client });
+                if pending.kind == Kind::Wait && by_client {
+                    (failure, outcome) = (Failure::ClientLeft, Outcome::Unknown);
+                }
                 let answer = answer.map(|start| (start, self.at.response.reached()));
                 self.emit(&pending, answer, (outcome, Code::default()), Some(failure), sink);
+            } else {
+                self.losses.lose(LossReason::Unfinished, sink);
             }
         }
-        self.pending.clear();
+        self.pending = Queue::default();
     }
 
     /// The answer of which a part has come: whose it is, if that is known, and where it begins.
@@ -200,28 +189,15 @@ impl Kafka {
         failure: Option<Failure>,
         sink: &mut Sink<'_>,
     ) {
+        let span = Span { start: pending.start, end: pending.end, answer };
+        let method = pending.api.map_or(crate::operation::UNKNOWN, |api| api.name);
         sink(Event::Exchange(Exchange {
-            request_position: pending.start.position,
-            response_position: answer.map(|(start, _)| start.position),
-            method: pending.api.map_or(crate::operation::UNKNOWN, |api| api.name),
-            path: "",
-            path_truncated: false,
             resource: &pending.resource,
-            trace: None,
-            status: None,
-            request_bytes: pending.end.position.since(pending.start.position),
-            response_bytes: answer.map_or(0, |(start, end)| end.position.since(start.position)),
-            request_started_ns: pending.start.at_ns,
-            request_ended_ns: pending.end.at_ns,
-            response_started_ns: answer.map(|(start, _)| start.at_ns),
-            response_ended_ns: answer.map(|(_, end)| end.at_ns),
-            completed_ns: self.now_ns,
-            protocol: Self::NAME,
             kind: pending.kind,
             outcome,
             code,
             failure,
-            messages: Messages::default(),
+            ..span.exchange(Self::NAME, method, self.now_ns)
         }));
     }
 }

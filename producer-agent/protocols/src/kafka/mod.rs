@@ -24,8 +24,7 @@ mod layout;
 mod layouts;
 mod topics;
 
-use std::collections::VecDeque;
-
+use crate::asked::Queue;
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::losses::Losses;
@@ -71,7 +70,7 @@ pub struct Kafka {
     at: Both<Reach>,
     sync: Both<Sync>,
     readers: Both<Reader>,
-    pending: VecDeque<Pending>,
+    pending: Queue<Pending>,
     topics: Topics,
     /// Why there may be answers to what nobody saw, if there may be.
     missed: Option<LossReason>,
@@ -88,7 +87,7 @@ impl Kafka {
             at: Both::default(),
             sync: Both::default(),
             readers: Both::default(),
-            pending: VecDeque::new(),
+            pending: Queue::default(),
             topics: Topics::default(),
             missed: None,
             is_late: false,
@@ -228,7 +227,7 @@ impl Kafka {
 
     fn become_foreign(&mut self) {
         self.losses.become_foreign();
-        self.pending = VecDeque::new();
+        self.pending = Queue::default();
         self.readers.request.free();
         self.readers.response.free();
         self.topics = Topics::default();
@@ -318,8 +317,7 @@ impl Protocol for Kafka {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.pending.capacity() * size_of::<Pending>()
-            + self.pending.iter().map(Pending::heap_bytes).sum::<usize>()
+        self.pending.heap_bytes()
             + self.readers.request.heap_bytes()
             + self.readers.response.heap_bytes()
             + self.topics.heap_bytes()

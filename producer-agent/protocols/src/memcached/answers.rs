@@ -3,13 +3,11 @@
 use super::Memcached;
 use super::commands::{Command, Part, Reply, Shape};
 use super::message::{Message, Progress};
+use crate::asked::Span;
 use crate::cursor::Cursor;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
-use crate::{
-    CloseReason, Code, Direction, Event, Exchange, Failure, Kind, LossReason, Messages, Outcome, Recognition, Side,
-    Sink,
-};
+use crate::{CloseReason, Code, Direction, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Sink};
 
 /// One command, from its first byte on.
 #[derive(Debug)]
@@ -166,7 +164,8 @@ impl Memcached {
         // Before it was recognised there is nothing to tell.
         let is_known = self.recognition() == Recognition::Recognised;
         while let Some(mut pending) = self.pending.pop_front().filter(|_| is_known) {
-            if pending.command.reply != Reply::Always || how == CloseReason::Unobserved {
+            let open = how.of_open(pending.answer.is_some()).filter(|_| pending.command.reply == Reply::Always);
+            let Some((failure, outcome)) = open else {
                 if matches!(pending.command.name, "QUIT" | "SHUTDOWN") {
                     continue;
                 }
@@ -179,22 +178,8 @@ impl Memcached {
                     self.tell(&pending, None, None, sink);
                 }
                 continue;
-            }
-            let begun = pending.answer.is_some();
-            let failure = match how {
-                CloseReason::TimedOut => Failure::TimedOut,
-                CloseReason::Finished { by: Side::Client } | CloseReason::Reset { by: Side::Client } if begun => {
-                    Failure::ClientLeft
-                }
-                CloseReason::Reset { .. } => Failure::Reset,
-                CloseReason::Finished { .. } | CloseReason::Unobserved if begun => Failure::ResponseIncomplete,
-                CloseReason::Finished { .. } | CloseReason::Unobserved => Failure::NoResponse,
             };
-            pending.outcome = match (failure, begun) {
-                (Failure::ClientLeft, _) => Outcome::Unknown,
-                (_, true) => Outcome::ServerError,
-                (_, false) => Outcome::Unanswered,
-            };
+            pending.outcome = outcome;
             self.tell(&pending, None, Some(failure), sink);
         }
     }
@@ -213,28 +198,13 @@ impl Memcached {
             (Reply::Always, _) => Kind::Call,
             (Reply::Sometimes(_) | Reply::Never, _) => Kind::OneWay,
         };
+        let span = Span { start: pending.start, end: pending.end, answer };
         sink(Event::Exchange(Exchange {
-            request_position: pending.start.position,
-            response_position: answer.map(|(start, _)| start.position),
-            method: pending.command.name,
-            path: "",
-            path_truncated: false,
-            status: None,
-            request_bytes: pending.end.position.since(pending.start.position),
-            response_bytes: answer.map_or(0, |(start, end)| end.position.since(start.position)),
-            request_started_ns: pending.start.at_ns,
-            request_ended_ns: pending.end.at_ns,
-            response_started_ns: answer.map(|(start, _)| start.at_ns),
-            response_ended_ns: answer.map(|(_, end)| end.at_ns),
-            completed_ns: self.now_ns,
-            protocol: Memcached::NAME,
             kind,
             outcome: pending.outcome,
             code: pending.code,
             failure,
-            messages: Messages::default(),
-            resource: "",
-            trace: None,
+            ..span.exchange(Memcached::NAME, pending.command.name, self.now_ns)
         }));
     }
 }

@@ -3,11 +3,12 @@
 use super::packet::{Kind, Packet};
 use super::reasons::Reason;
 use super::{Mqtt, reasons, topics};
+use crate::asked::{Span, Waits};
 use crate::protocol::Protocol;
 use crate::stream::Mark;
 use crate::{
-    CloseReason, Code, Direction, Event, Exchange, Failure, Kind as ExchangeKind, LossReason, Messages, Outcome,
-    Position, Recognition, Side, Sink,
+    CloseReason, Code, Direction, Event, Exchange, Failure, Kind as ExchangeKind, LossReason, Outcome, Recognition,
+    Sink,
 };
 
 /// Something that was asked, from its first byte on.
@@ -61,6 +62,12 @@ impl Pending {
             _ if self.quality == 2 => matches!(kind, Kind::Pubrec | Kind::Pubcomp),
             _ => kind == Kind::Puback,
         }
+    }
+}
+
+impl Waits for Pending {
+    fn heap_bytes(&self) -> usize {
+        self.topic.len()
     }
 }
 
@@ -126,13 +133,13 @@ impl Mqtt {
         if quality == 0 {
             return self.emit(&pending, None, (Outcome::Ok, Code::default()), sink);
         }
-        let same = self.pending.iter().position(|other| other.asked == direction && other.id == id);
+        let same = self.pending.position(|other| other.asked == direction && other.id == id);
         match same {
             // Sent again on the same connection, as before 3.1.1: it is the same message.
             Some(_) if packet.is_again() => return,
             // Its answer was not seen, and the number is free again.
             Some(at) => {
-                if let Some(earlier) = self.remove(at)
+                if let Some(earlier) = self.pending.remove(at)
                     && !earlier.is_told
                 {
                     self.losses.lose(LossReason::Ambiguous, sink);
@@ -161,7 +168,7 @@ impl Mqtt {
         let id = if has_id { packet.id() } else { Some(0) };
         let Some(id) = id else { return self.losses.lose(LossReason::HeadNotCaptured, sink) };
         let is_it = |pending: &Pending| pending.asked != direction && pending.id == id && pending.is_answered_by(kind);
-        let Some(at) = self.pending.iter().position(is_it) else {
+        let Some(at) = self.pending.position(is_it) else {
             self.absorb(sink);
             return;
         };
@@ -172,7 +179,7 @@ impl Mqtt {
         let pending = &mut self.pending[at];
         pending.answered_by(packet);
         let goes_on = kind == Kind::Pubrec && matches!(reason.0, Outcome::Ok | Outcome::Unknown);
-        if !goes_on && let Some(pending) = self.remove(at) {
+        if !goes_on && let Some(pending) = self.pending.remove(at) {
             self.losses.recognise(sink);
             if !pending.is_told {
                 self.emit(&pending, None, reason, sink);
@@ -201,19 +208,12 @@ impl Mqtt {
             self.unknown_answers += 1;
             return self.losses.lose(LossReason::TooManyPipelined, sink);
         }
-        self.topic_bytes += pending.topic.len();
-        self.pending.push_back(pending);
-    }
-
-    fn remove(&mut self, at: usize) -> Option<Pending> {
-        let pending = self.pending.remove(at)?;
-        self.topic_bytes -= pending.topic.len();
-        Some(pending)
+        self.pending.push(pending);
     }
 
     /// All that is open is lost. Its answers may still come.
     pub(super) fn lose_all(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
-        while let Some(pending) = self.remove(0) {
+        while let Some(pending) = self.pending.pop() {
             if !pending.is_told {
                 self.unknown_answers += 1;
                 self.losses.lose(reason, sink);
@@ -224,30 +224,16 @@ impl Mqtt {
     pub(super) fn close_pending(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
         // Before it was recognised there is nothing to tell.
         let is_known = self.recognition() == Recognition::Recognised;
-        while let Some(pending) = self.remove(0).filter(|_| is_known) {
+        while let Some(pending) = self.pending.pop().filter(|_| is_known) {
             if pending.is_told {
                 continue;
             }
-            if how == CloseReason::Unobserved {
+            let Some((failure, outcome)) = how.of_open(pending.answer.is_some()) else {
                 self.losses.lose(LossReason::Unfinished, sink);
                 continue;
-            }
-            let begun = pending.answer.is_some();
-            let failure = match how {
-                CloseReason::TimedOut => Failure::TimedOut,
-                CloseReason::Finished { by: Side::Client } | CloseReason::Reset { by: Side::Client } if begun => {
-                    Failure::ClientLeft
-                }
-                CloseReason::Reset { .. } => Failure::Reset,
-                CloseReason::Finished { .. } | CloseReason::Unobserved if begun => Failure::ResponseIncomplete,
-                CloseReason::Finished { .. } | CloseReason::Unobserved => Failure::NoResponse,
             };
             // Who has not acknowledged a message may have it, and the broker asked, which is not to blame.
-            let outcome = match (pending.asked, failure, begun) {
-                (Direction::Response, ..) | (_, Failure::ClientLeft, _) => Outcome::Unknown,
-                (_, _, true) => Outcome::ServerError,
-                (_, _, false) => Outcome::Unanswered,
-            };
+            let outcome = if pending.asked == Direction::Response { Outcome::Unknown } else { outcome };
             let code = if pending.asked == Direction::Request { self.end_code } else { Code::default() };
             self.emit(&pending, Some(failure), (outcome, code), sink);
         }
@@ -255,28 +241,14 @@ impl Mqtt {
 
     fn emit(&self, pending: &Pending, failure: Option<Failure>, (outcome, code): Reason, sink: &mut Sink<'_>) {
         let is_delivery = pending.asked == Direction::Response;
-        let place = |of: Direction, position: Position| match of {
-            Direction::Request => position,
-            Direction::Response => position.of_server(),
-        };
         let answer = pending.answer;
+        let span = Span { start: pending.start, end: pending.end, answer: answer.map(|(start, end, _)| (start, end)) };
         sink(Event::Exchange(Exchange {
-            request_position: place(pending.asked, pending.start.position),
-            response_position: answer.map(|(start, ..)| start.position),
-            method: operation(pending.kind, is_delivery),
-            path: "",
-            path_truncated: false,
+            request_position: if is_delivery { pending.start.position.of_server() } else { pending.start.position },
             resource: &pending.topic,
-            trace: None,
-            status: None,
+            // A message that comes exactly once is more than what lies between its ends.
             request_bytes: pending.asked_bytes,
             response_bytes: answer.map_or(0, |(_, _, bytes)| bytes),
-            request_started_ns: pending.start.at_ns,
-            request_ended_ns: pending.end.at_ns,
-            response_started_ns: answer.map(|(start, ..)| start.at_ns),
-            response_ended_ns: answer.map(|(_, end, _)| end.at_ns),
-            completed_ns: self.now_ns,
-            protocol: Self::NAME,
             kind: match (pending.kind, pending.quality, is_delivery) {
                 (Kind::Publish, 0, _) => ExchangeKind::OneWay,
                 // How long a subscriber takes is no latency of the broker.
@@ -286,7 +258,7 @@ impl Mqtt {
             outcome,
             code,
             failure,
-            messages: Messages::default(),
+            ..span.exchange(Self::NAME, operation(pending.kind, is_delivery), self.now_ns)
         }));
     }
 }

@@ -16,8 +16,7 @@ mod packet;
 mod reasons;
 mod topics;
 
-use std::collections::VecDeque;
-
+use crate::asked::Queue;
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::losses::Losses;
@@ -56,8 +55,7 @@ pub struct Mqtt {
     at: Both<Reach>,
     lanes: Both<Lane>,
     aliases: Both<Aliases>,
-    pending: VecDeque<Pending>,
-    topic_bytes: usize,
+    pending: Queue<Pending>,
     /// So many answers will come to what was counted as lost.
     unknown_answers: u64,
     /// What an answer is beyond those.
@@ -95,8 +93,7 @@ impl Mqtt {
             at: Both::default(),
             lanes: Both::default(),
             aliases: Both::default(),
-            pending: VecDeque::new(),
-            topic_bytes: 0,
+            pending: Queue::default(),
             unknown_answers: 0,
             unknown: LossReason::UnsolicitedResponse,
             end_code: Code::default(),
@@ -179,8 +176,7 @@ impl Mqtt {
 
     fn become_foreign(&mut self) {
         self.losses.become_foreign();
-        self.pending = VecDeque::new();
-        self.topic_bytes = 0;
+        self.pending = Queue::default();
         self.aliases = Both::default();
         self.lanes = Both::default();
     }
@@ -271,7 +267,7 @@ impl Protocol for Mqtt {
 
     fn heap_bytes(&self) -> usize {
         let aliases = self.aliases.request.heap_bytes() + self.aliases.response.heap_bytes();
-        self.pending.capacity() * size_of::<Pending>() + self.topic_bytes + aliases
+        self.pending.heap_bytes() + aliases
     }
 }
 

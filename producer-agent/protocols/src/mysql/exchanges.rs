@@ -6,12 +6,11 @@ use std::borrow::Cow;
 
 use super::Mysql;
 use super::commands::{Name, Pending, Shape};
+use crate::asked::Span;
 use crate::operation::UNKNOWN;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
-use crate::{
-    CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Messages, Outcome, Recognition, Side, Sink,
-};
+use crate::{CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Sink};
 
 /// An exchange that is over.
 #[derive(Debug)]
@@ -66,28 +65,13 @@ impl Mysql {
 
     pub(super) fn emit(&self, done: &Done, sink: &mut Sink<'_>) {
         let name = done.name.shown();
+        let span = Span { start: done.start, end: done.end, answer: done.answer };
         sink(Event::Exchange(Exchange {
-            request_position: done.start.position,
-            response_position: done.answer.map(|(start, _)| start.position),
-            method: &name,
-            path: "",
-            path_truncated: false,
-            resource: "",
-            trace: None,
-            status: None,
-            request_bytes: done.end.position.since(done.start.position),
-            response_bytes: done.answer.map_or(0, |(start, end)| end.position.since(start.position)),
-            request_started_ns: done.start.at_ns,
-            request_ended_ns: done.end.at_ns,
-            response_started_ns: done.answer.map(|(start, _)| start.at_ns),
-            response_ended_ns: done.answer.map(|(_, end)| end.at_ns),
-            completed_ns: self.now_ns,
-            protocol: Mysql::NAME,
             kind: done.kind,
             outcome: done.outcome,
             code: done.code,
             failure: done.failure,
-            messages: Messages::default(),
+            ..span.exchange(Mysql::NAME, &name, self.now_ns)
         }));
     }
 
@@ -126,21 +110,7 @@ impl Mysql {
     fn close_pending(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
         while let Some(pending) = self.pop() {
             let start = self.answer.take().map(|answer| answer.start);
-            let begun = start.is_some();
-            let failure = match how {
-                CloseReason::TimedOut => Failure::TimedOut,
-                CloseReason::Finished { by: Side::Client } | CloseReason::Reset { by: Side::Client } if begun => {
-                    Failure::ClientLeft
-                }
-                CloseReason::Reset { .. } => Failure::Reset,
-                CloseReason::Finished { .. } | CloseReason::Unobserved if begun => Failure::ResponseIncomplete,
-                CloseReason::Finished { .. } | CloseReason::Unobserved => Failure::NoResponse,
-            };
-            let outcome = match (failure, begun) {
-                (Failure::ClientLeft, _) => Outcome::Unknown,
-                (_, true) => Outcome::ServerError,
-                (_, false) => Outcome::Unanswered,
-            };
+            let Some((failure, outcome)) = how.of_open(start.is_some()) else { continue };
             let kind = if pending.shape == Shape::Stream { Kind::Stream } else { Kind::Call };
             let answer = start.map(|start| (start, self.at.response.reached()));
             let done = Done {

@@ -5,13 +5,12 @@
 use super::Postgres;
 use super::message::Message;
 use super::steps::{Step, What};
+use crate::asked::Span;
 use crate::operation::UNKNOWN;
 use crate::protocol::Protocol;
 use crate::statements::Operation;
 use crate::stream::Mark;
-use crate::{
-    CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Messages, Outcome, Recognition, Side, Sink,
-};
+use crate::{CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Sink};
 
 /// Exchanges of one unit that wait for it to pass.
 const HELD_EXCHANGES_MAX: usize = 256;
@@ -101,28 +100,14 @@ impl Postgres {
     }
 
     pub(super) fn emit(&self, done: &Done, sink: &mut Sink<'_>) {
+        let span = Span { start: done.start, end: done.end, answer: done.answer };
         sink(Event::Exchange(Exchange {
-            request_position: done.start.position,
-            response_position: done.answer.map(|(start, _)| start.position),
-            method: shown(&done.operation),
-            path: "",
-            path_truncated: false,
             resource: &self.database,
-            trace: None,
-            status: None,
-            request_bytes: done.end.position.since(done.start.position),
-            response_bytes: done.answer.map_or(0, |(start, end)| end.position.since(start.position)),
-            request_started_ns: done.start.at_ns,
-            request_ended_ns: done.end.at_ns,
-            response_started_ns: done.answer.map(|(start, _)| start.at_ns),
-            response_ended_ns: done.answer.map(|(_, end)| end.at_ns),
-            completed_ns: self.now_ns,
-            protocol: Postgres::NAME,
             kind: done.kind,
             outcome: done.outcome,
             code: done.code,
             failure: done.failure,
-            messages: Messages::default(),
+            ..span.exchange(Postgres::NAME, shown(&done.operation), self.now_ns)
         }));
     }
 
@@ -180,21 +165,7 @@ impl Postgres {
                 continue;
             }
             let start = self.answer.take().filter(|(group, _)| *group == step.group.position).map(|(_, start)| start);
-            let begun = start.is_some();
-            let failure = match how {
-                CloseReason::TimedOut => Failure::TimedOut,
-                CloseReason::Finished { by: Side::Client } | CloseReason::Reset { by: Side::Client } if begun => {
-                    Failure::ClientLeft
-                }
-                CloseReason::Reset { .. } => Failure::Reset,
-                CloseReason::Finished { .. } | CloseReason::Unobserved if begun => Failure::ResponseIncomplete,
-                CloseReason::Finished { .. } | CloseReason::Unobserved => Failure::NoResponse,
-            };
-            let outcome = match (failure, begun) {
-                (Failure::ClientLeft, _) => Outcome::Unknown,
-                (_, true) => Outcome::ServerError,
-                (_, false) => Outcome::Unanswered,
-            };
+            let Some((failure, outcome)) = how.of_open(start.is_some()) else { continue };
             let operation = self.operation_of(&step.what);
             let answer = start.map(|start| (start, self.at.response.reached()));
             let done = Done {

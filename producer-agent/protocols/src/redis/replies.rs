@@ -2,12 +2,11 @@
 
 use super::Redis;
 use super::resp::{Progress, Word};
+use crate::asked::Span;
 use crate::cursor::Cursor;
 use crate::protocol::{OpenRequest, Protocol};
 use crate::stream::Mark;
-use crate::{
-    CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Messages, Outcome, Recognition, Side, Sink,
-};
+use crate::{CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Sink};
 
 /// Commands whose second word says what is done.
 const CONTAINERS: [&str; 12] = [
@@ -173,26 +172,11 @@ impl Redis {
     pub(super) fn close_pending(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
         self.beyond = 0;
         for pending in std::mem::take(&mut self.pending) {
-            let begun = pending.reply_start.is_some();
-            let failure = match how {
-                CloseReason::Unobserved => {
-                    if !pending.is_lost {
-                        self.losses.lose(LossReason::Unfinished, sink);
-                    }
-                    continue;
+            let Some((failure, outcome)) = how.of_open(pending.reply_start.is_some()) else {
+                if !pending.is_lost {
+                    self.losses.lose(LossReason::Unfinished, sink);
                 }
-                CloseReason::TimedOut => Failure::TimedOut,
-                CloseReason::Finished { by: Side::Client } | CloseReason::Reset { by: Side::Client } if begun => {
-                    Failure::ClientLeft
-                }
-                CloseReason::Reset { .. } => Failure::Reset,
-                CloseReason::Finished { .. } if begun => Failure::ResponseIncomplete,
-                CloseReason::Finished { .. } => Failure::NoResponse,
-            };
-            let outcome = match (failure, begun) {
-                (Failure::ClientLeft, _) => Outcome::Unknown,
-                (_, true) => Outcome::ServerError,
-                (_, false) => Outcome::Unanswered,
+                continue;
             };
             if self.doubts > 0 && !pending.is_lost {
                 self.losses.lose(LossReason::StartedBeforeCapture, sink);
@@ -216,29 +200,14 @@ impl Redis {
         if pending.is_lost {
             return;
         }
-        let end = pending.reply_start.map(|start| (start, end.unwrap_or(self.at.response.reached())));
+        let answer = pending.reply_start.map(|start| (start, end.unwrap_or(self.at.response.reached())));
+        let span = Span { start: pending.start, end: pending.end, answer };
         sink(Event::Exchange(Exchange {
-            request_position: pending.start.position,
-            response_position: end.map(|(start, _)| start.position),
-            method: pending.command.as_str(),
-            path: "",
-            path_truncated: false,
-            resource: "",
-            trace: None,
-            status: None,
-            request_bytes: pending.end.position.since(pending.start.position),
-            response_bytes: end.map_or(0, |(start, end)| end.position.since(start.position)),
-            request_started_ns: pending.start.at_ns,
-            request_ended_ns: pending.end.at_ns,
-            response_started_ns: end.map(|(start, _)| start.at_ns),
-            response_ended_ns: end.map(|(_, end)| end.at_ns),
-            completed_ns: self.now_ns,
-            protocol: Redis::NAME,
             kind: if WAITS.contains(&pending.command.as_str()) { Kind::Wait } else { Kind::Call },
             outcome,
             code,
             failure,
-            messages: Messages::default(),
+            ..span.exchange(Redis::NAME, pending.command.as_str(), self.now_ns)
         }));
     }
 }
