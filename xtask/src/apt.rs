@@ -22,6 +22,7 @@ const SERVICES: &[(&str, &str)] = &[
     ("mariadb-server", "mariadb"),
     ("memcached", "memcached"),
     ("mosquitto", "mosquitto"),
+    ("nats-server", "nats-server"),
     ("nginx", "nginx"),
     ("postgresql", "postgresql"),
     ("prometheus", "prometheus"),

@@ -222,6 +222,20 @@ pub const NEEDS: &[Need] = &[
         "install Debian's mosquitto-clients and python3-paho-mqtt",
     ),
     package(
+        "nats-server, which the tests ask",
+        Purpose::Test,
+        || Path::new("/usr/sbin/nats-server").exists(),
+        &["nats-server"],
+        "install nats-server",
+    ),
+    package(
+        "the client of C for NATS",
+        Purpose::Test,
+        || Path::new("/usr/include/nats/nats.h").exists(),
+        &["libnats-dev"],
+        "install the headers of NATS's client of C",
+    ),
+    package(
         "another client of Kafka",
         Purpose::Test,
         || Path::new("/usr/lib/python3/dist-packages/kafka").exists(),

@@ -122,6 +122,10 @@ impl<T: Waits> Queue<T> {
         self.waiting.iter().position(is_it)
     }
 
+    pub fn first(&self) -> Option<&T> {
+        self.waiting.front()
+    }
+
     pub fn iter_mut(&mut self) -> IterMut<'_, T> {
         self.waiting.iter_mut()
     }

@@ -16,12 +16,13 @@ use crate::kafka::Kafka;
 use crate::memcached::Memcached;
 use crate::mqtt::Mqtt;
 use crate::mysql::Mysql;
+use crate::nats::Nats;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::{Connection, Direction, Follow, Options, Position, Protocol, Recognition, Segment, Side, Sink};
 
 /// All that are known, in the order in which they are asked: a new one is one line here.
-const PROTOCOLS: [Entry; 8] = [
+const PROTOCOLS: [Entry; 9] = [
     Entry::of::<Http2>(),
     Entry::of::<Postgres>(),
     Entry::of::<Mysql>(),
@@ -29,6 +30,7 @@ const PROTOCOLS: [Entry; 8] = [
     Entry::of::<Redis>(),
     Entry::of::<Memcached>(),
     Entry::of::<Mqtt>(),
+    Entry::of::<Nats>(),
     Entry::of::<Http1>(),
 ];
 

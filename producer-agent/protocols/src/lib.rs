@@ -25,6 +25,7 @@ mod losses;
 pub mod memcached;
 pub mod mqtt;
 pub mod mysql;
+pub mod nats;
 pub mod operation;
 mod order;
 mod partial;
@@ -62,6 +63,7 @@ pub struct Options {
     pub memcached: memcached::Options,
     pub mqtt: mqtt::Options,
     pub kafka: kafka::Options,
+    pub nats: nats::Options,
 }
 
 /// Whether a connection speaks the protocol that its parser understands.

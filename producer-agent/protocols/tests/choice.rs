@@ -190,6 +190,27 @@ fn mqtt_is_known_by_its_name_and_in_the_middle_by_whole_packets() {
     assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("mqtt", 1, 2), "{:?}", wire.seen);
 }
 
+#[test]
+fn nats_is_known_by_what_its_server_says_first_and_in_the_middle_by_whole_messages() {
+    let info = b"INFO {\"server_id\":\"x\"}\r\n";
+    let connect = b"CONNECT {\"verbose\":false}\r\nPING\r\n";
+    for cut in 1..info.len() {
+        let mut wire = Wire::at([0, 0]);
+        wire.response(&info[..cut]).response(&info[cut..]).request(connect).response(b"PONG\r\n").close();
+        assert_eq!(
+            (wire.seen.as_slice(), wire.lost),
+            (&["nats CONNECT".to_owned(), "nats PING".into()][..], 0),
+            "{cut}"
+        );
+    }
+    let mut wire = Wire::at([5_000, 9_000]);
+    wire.response("+OK\r\n");
+    for _ in 0..3 {
+        wire.request(b"PUB a 2\r\nhi\r\n").response(b"MSG b 1 2\r\nhi\r\n");
+    }
+    assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("nats", 4, 2), "{:?}", wire.seen);
+}
+
 const GREETING: &[u8] =
     b"\x2a\0\0\0\x0a8.0.1\0\x07\0\0\0saltsalt\0\x00\x02\x21\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 const SELECT: &[u8] = b"\x09\0\0\0\x03SELECT 1";

@@ -6,6 +6,8 @@
 mod calls;
 #[path = "../fuzz/control.rs"]
 mod control;
+#[path = "../fuzz/flights.rs"]
+mod flights;
 
 use std::collections::BTreeMap;
 
@@ -336,7 +338,7 @@ fn other_protocols_and_lengths_that_cannot_be() {
 #[test]
 fn sessions_in_any_pieces_are_found_or_counted() {
     let mut random = Random::new(11);
-    let mut all = [control::Outcome::default(), control::Outcome::default()];
+    let mut all = [flights::Outcome::default(), flights::Outcome::default()];
     for _ in 0..20_000 {
         let plan: Vec<u8> = (0..random.index(60)).map(|_| random.byte()).collect();
         let found = control::run(&plan);

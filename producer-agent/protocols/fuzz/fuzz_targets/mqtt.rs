@@ -9,6 +9,8 @@ mod calls;
 mod checks;
 #[path = "../control.rs"]
 mod control;
+#[path = "../flights.rs"]
+mod flights;
 #[path = "../harness.rs"]
 mod harness;
 

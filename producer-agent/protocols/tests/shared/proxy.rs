@@ -38,7 +38,8 @@ impl Found {
         match event {
             Event::Exchange(exchange) => {
                 // A client of Kafka may end with something open: it refreshes what it knows, and waits, in the background.
-                let may_be_open = exchange.protocol == "kafka";
+                // And a broker may say why it leaves something open.
+                let may_be_open = exchange.protocol == "kafka" || !exchange.code.as_str().is_empty();
                 let is_open = matches!(exchange.failure, Some(Failure::ClientLeft | Failure::NoResponse));
                 assert!(exchange.failure.is_none() || (may_be_open && is_open), "{exchange:?}");
                 let resource = (exchange.method.into(), exchange.resource.into());
