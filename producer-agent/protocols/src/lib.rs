@@ -78,87 +78,103 @@ pub enum Recognition {
     Foreign,
 }
 
-/// Follows one connection in whichever protocol it speaks.
+/// Follows one connection in whichever protocol it speaks. It is small: most connections of a node are idle ones.
 #[derive(Debug)]
 pub struct Parser {
-    side: Side,
-    options: Options,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
     /// What was seen so far may become one of several protocols.
-    Waiting(Waiting),
-    /// One protocol is tried.
-    Guessed(Guess),
+    Undecided(Box<Undecided>),
     /// It speaks this one.
     Followed(Box<dyn Follow>),
     /// This one was the last that it spoke.
     Foreign(&'static str),
 }
 
-impl Parser {
-    pub fn new(side: Side, options: &Options) -> Self {
-        Self { side, options: *options, state: State::Waiting(Waiting::new()) }
-    }
+/// What is needed until the protocol is known.
+#[derive(Debug)]
+struct Undecided {
+    side: Side,
+    options: Options,
+    waiting: Waiting,
+    /// The protocol that is tried. Then nothing waits any more.
+    guess: Option<Guess>,
+}
 
-    /// Takes the bytes that one system call moved.
-    pub fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
-        if let State::Followed(connection) = &mut self.state {
-            connection.segment(direction, segment, sink);
-        } else if segment.length > 0 {
-            self.choose(direction, segment, sink);
-        }
-        self.forget_foreign();
-    }
-
-    fn choose(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+impl Undecided {
+    fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
         let context = (self.side, &self.options);
-        match &mut self.state {
-            State::Waiting(waiting) => {
-                if let Some(guess) = waiting.segment(direction, segment, context) {
+        match &mut self.guess {
+            Some(guess) => guess.segment(direction, segment, context, sink),
+            None => {
+                if let Some(guess) = self.waiting.segment(direction, segment, context) {
                     self.guess(guess, sink);
                 }
             }
-            State::Guessed(guess) => guess.segment(direction, segment, context, sink),
-            State::Followed(_) | State::Foreign(_) => {}
-        }
-        if let State::Guessed(guess) = &self.state
-            && guess.connection.recognition() != Recognition::Undecided
-            && let State::Guessed(guess) = std::mem::replace(&mut self.state, State::Foreign(""))
-        {
-            self.state = State::Followed(guess.connection);
         }
     }
 
     /// Feeds what has waited for the choice.
     fn guess(&mut self, mut guess: Guess, sink: &mut Sink<'_>) {
-        if let State::Waiting(waiting) = &mut self.state {
-            for (direction, held) in std::mem::replace(waiting, Waiting::new()).into_segments() {
-                guess.segment(direction, &held.segment(), (self.side, &self.options), sink);
-            }
+        for (direction, held) in std::mem::replace(&mut self.waiting, Waiting::new()).into_segments() {
+            guess.segment(direction, &held.segment(), (self.side, &self.options), sink);
         }
-        self.state = State::Guessed(guess);
+        self.guess = Some(guess);
+    }
+}
+
+impl Parser {
+    pub fn new(side: Side, options: &Options) -> Self {
+        let undecided = Undecided { side, options: *options, waiting: Waiting::new(), guess: None };
+        Self { state: State::Undecided(Box::new(undecided)) }
+    }
+
+    /// Takes the bytes that one system call moved.
+    pub fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+        match &mut self.state {
+            State::Followed(connection) => connection.segment(direction, segment, sink),
+            State::Undecided(undecided) if segment.length > 0 => {
+                undecided.segment(direction, segment, sink);
+                if let Some(guess) =
+                    undecided.guess.take_if(|guess| guess.connection.recognition() != Recognition::Undecided)
+                {
+                    self.state = State::Followed(guess.connection);
+                }
+            }
+            State::Undecided(_) | State::Foreign(_) => {}
+        }
+        self.forget_foreign();
     }
 
     /// No more bytes will come to choose by.
     fn connection(&mut self, sink: &mut Sink<'_>) -> Option<&mut Box<dyn Follow>> {
-        if matches!(self.state, State::Waiting(_)) {
-            self.guess(Guess::last(self.side, &self.options), sink);
-        }
         match &mut self.state {
-            State::Guessed(guess) => Some(&mut guess.connection),
+            State::Undecided(undecided) => {
+                if undecided.guess.is_none() {
+                    undecided.guess(Guess::last(undecided.side, &undecided.options), sink);
+                }
+                undecided.guess.as_mut().map(|guess| &mut guess.connection)
+            }
             State::Followed(connection) => Some(connection),
-            State::Waiting(_) | State::Foreign(_) => None,
+            State::Foreign(_) => None,
         }
     }
 
     fn followed(&self) -> Option<&dyn Follow> {
         match &self.state {
-            State::Guessed(guess) => Some(&*guess.connection),
+            State::Undecided(undecided) => undecided.guess.as_ref().map(|guess| &*guess.connection),
             State::Followed(connection) => Some(&**connection),
-            State::Waiting(_) | State::Foreign(_) => None,
+            State::Foreign(_) => None,
+        }
+    }
+
+    fn waiting(&self) -> Option<&Waiting> {
+        match &self.state {
+            State::Undecided(undecided) => Some(&undecided.waiting),
+            State::Followed(_) | State::Foreign(_) => None,
         }
     }
 
@@ -211,15 +227,11 @@ impl Parser {
 
     /// Nothing is open or buffered: dropping the parser now would lose nothing.
     pub fn is_idle(&self) -> bool {
-        match &self.state {
-            State::Waiting(waiting) => waiting.is_empty(),
-            _ => self.followed().is_none_or(Follow::is_idle),
-        }
+        self.waiting().is_none_or(Waiting::is_empty) && self.followed().is_none_or(Follow::is_idle)
     }
 
     pub fn recognition(&self) -> Recognition {
         match &self.state {
-            State::Waiting(_) => Recognition::Undecided,
             State::Foreign(_) => Recognition::Foreign,
             _ => self.followed().map_or(Recognition::Undecided, Follow::recognition),
         }
@@ -235,10 +247,7 @@ impl Parser {
 
     /// What is allocated for the connection beyond the fixed state of its protocol. It is bounded by the options of that.
     pub fn heap_bytes(&self) -> usize {
-        match &self.state {
-            State::Waiting(waiting) => waiting.heap_bytes(),
-            _ => self.followed().map_or(0, Follow::heap_bytes),
-        }
+        self.waiting().map_or(0, Waiting::heap_bytes) + self.followed().map_or(0, Follow::heap_bytes)
     }
 
     /// What has to be copied of the calls to come.
@@ -251,7 +260,7 @@ impl Parser {
         match &self.state {
             State::Followed(connection) => connection.name(),
             State::Foreign(name) => name,
-            State::Waiting(_) | State::Guessed(_) => "",
+            State::Undecided(_) => "",
         }
     }
 }

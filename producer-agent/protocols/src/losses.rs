@@ -6,7 +6,7 @@ use crate::{Event, Loss, LossReason, Recognition, Sink};
 #[derive(Debug)]
 pub struct Losses {
     recognition: Recognition,
-    deferred: Option<Loss>,
+    deferred: Option<(LossReason, u32)>,
 }
 
 impl Losses {
@@ -28,7 +28,8 @@ impl Losses {
         if self.recognition == Recognition::Recognised {
             sink(Event::Loss(Loss { reason, count: 1 }));
         } else {
-            self.deferred.get_or_insert(Loss { reason, count: 0 }).count += 1;
+            let (_, count) = self.deferred.get_or_insert((reason, 0));
+            *count = count.saturating_add(1);
         }
     }
 
@@ -36,8 +37,8 @@ impl Losses {
     pub fn recognise(&mut self, sink: &mut Sink<'_>) {
         if self.recognition == Recognition::Undecided {
             self.recognition = Recognition::Recognised;
-            if let Some(loss) = self.deferred.take() {
-                sink(Event::Loss(loss));
+            if let Some((reason, count)) = self.deferred.take() {
+                sink(Event::Loss(Loss { reason, count: count.into() }));
             }
         }
     }

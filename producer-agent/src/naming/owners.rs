@@ -78,6 +78,16 @@ impl Owner {
         self.key.cgroup
     }
 
+    /// Its process; 0 if no program has used the sockets.
+    pub fn pid(&self) -> u32 {
+        self.key.program.pid
+    }
+
+    /// Name of its first thread.
+    pub fn first_thread(&self) -> [u8; 16] {
+        self.key.first_thread
+    }
+
     /// The name, once it is known or nobody waits for it any more.
     pub fn named(&self) -> Option<Rc<Named>> {
         self.named.borrow().clone()

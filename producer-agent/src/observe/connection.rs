@@ -14,6 +14,9 @@ use super::sums::Heat;
 use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
 
+/// Hex digits of a connection's id.
+const ID_DIGITS: usize = 16;
+
 /// One socket under capture.
 pub struct Connection {
     pub identity: Identity,
@@ -31,9 +34,9 @@ pub struct Connection {
     /// What the parser had allocated when that was last booked.
     pub kept_bytes: usize,
     /// The number of the last walk over all sockets during or after which something was seen of it.
-    pub seen_in_walk: u64,
+    pub seen_in_walk: u32,
     /// The number of the last walk that came by; 0 if none did.
-    pub walked_in: u64,
+    pub walked_in: u32,
 }
 
 /// Whose operations are counted together, as far as it is known when a socket is first used: programs of one name in one cgroup, which is a
@@ -56,16 +59,47 @@ impl Service {
 /// What stays the same, as the records spell it.
 pub struct Identity {
     pub socket: SocketKey,
-    pub connection_id: String,
+    /// Connection id, local address, remote address. A node has a hundred thousand of these, so they share one allocation.
+    words: Box<str>,
+    local_address_end: u8,
     pub side: Side,
-    pub owner: Rc<Owner>,
-    /// Without the protocol, which the parser knows.
-    pub service: Service,
-    pub pid: u32,
-    pub local_address: String,
     pub local_port: u16,
-    pub remote_address: String,
     pub remote_port: u16,
+    pub owner: Rc<Owner>,
+}
+
+impl Identity {
+    fn new(socket: &SocketRecord, id: ConnectionId, owner: Rc<Owner>) -> Identity {
+        let [local, remote] =
+            [socket.local_address, socket.remote_address].map(|bytes| address(socket.family, bytes).to_string());
+        Identity {
+            socket: (socket.connection_id, socket.role),
+            words: format!("{id}{local}{remote}").into(),
+            // No address has more than 39 characters.
+            local_address_end: (ID_DIGITS + local.len()) as u8,
+            side: if u32::from(socket.role) == role::CLIENT { Side::Client } else { Side::Server },
+            local_port: socket.local_port,
+            remote_port: socket.remote_port,
+            owner,
+        }
+    }
+
+    pub fn connection_id(&self) -> &str {
+        &self.words[..ID_DIGITS]
+    }
+
+    pub fn local_address(&self) -> &str {
+        &self.words[ID_DIGITS..self.local_address_end.into()]
+    }
+
+    pub fn remote_address(&self) -> &str {
+        &self.words[self.local_address_end.into()..]
+    }
+
+    /// Whose operations its own are.
+    pub fn service(&self, protocol: &'static str) -> Service {
+        Service { cgroup: self.owner.cgroup(), program: self.owner.first_thread(), protocol }
+    }
 }
 
 /// What flow records have said so far.
@@ -79,24 +113,21 @@ pub struct Reported {
 
 impl Connection {
     /// `walk` is the number of the newest walk.
-    pub fn new(socket: &SocketRecord, walk: u64, owners: &mut Owners, protocols: &Options) -> Connection {
-        let is_client = u32::from(socket.role) == role::CLIENT;
-        let (side, protocol_side) =
-            if is_client { (Side::Client, ProtocolSide::Client) } else { (Side::Server, ProtocolSide::Server) };
+    pub fn new(
+        socket: &SocketRecord,
+        id: ConnectionId,
+        owner: Rc<Owner>,
+        walk: u32,
+        protocols: &Options,
+    ) -> Connection {
+        let identity = Identity::new(socket, id, owner);
+        let side = match identity.side {
+            Side::Client => ProtocolSide::Client,
+            Side::Server => ProtocolSide::Server,
+        };
         Connection {
-            identity: Identity {
-                socket: (socket.connection_id, socket.role),
-                connection_id: published_id(socket.connection_id).to_string(),
-                side,
-                owner: owners.of(socket),
-                service: Service::of(socket),
-                pid: socket.pid,
-                local_address: address(socket.family, socket.local_address).to_string(),
-                local_port: socket.local_port,
-                remote_address: address(socket.family, socket.remote_address).to_string(),
-                remote_port: socket.remote_port,
-            },
-            parser: Parser::new(protocol_side, protocols),
+            identity,
+            parser: Parser::new(side, protocols),
             protocol: None,
             reported: Reported {
                 opened: false,
@@ -116,7 +147,7 @@ impl Connection {
 
     /// Whose share of what has a bound it takes.
     pub fn cgroup(&self) -> CgroupKey {
-        self.identity.service.cgroup
+        self.identity.owner.cgroup()
     }
 
     /// What is wanted of the connection from now on, where that has just changed.
@@ -141,12 +172,10 @@ impl Connection {
 
     /// The owner may become known after the socket: an accepted connection belongs to whoever uses it first.
     pub fn update(&mut self, socket: &SocketRecord, owners: &mut Owners, shares: &mut Shares) {
-        if self.identity.pid == 0 && socket.pid != 0 {
-            self.identity.pid = socket.pid;
-            self.identity.owner = owners.of(socket);
-            let before = std::mem::replace(&mut self.identity.service, Service::of(socket));
-            shares.change(before.cgroup, self.kept_bytes, 0);
-            shares.change(self.identity.service.cgroup, 0, self.kept_bytes);
+        if self.identity.owner.pid() == 0 && socket.pid != 0 {
+            let before = std::mem::replace(&mut self.identity.owner, owners.of(socket));
+            shares.change(before.cgroup(), self.kept_bytes, 0);
+            shares.change(self.cgroup(), 0, self.kept_bytes);
         }
     }
 
@@ -162,13 +191,13 @@ impl Connection {
 
     fn book(&mut self, bytes: usize, shares: &mut Shares) {
         let before = std::mem::replace(&mut self.kept_bytes, bytes);
-        shares.change(self.identity.service.cgroup, before, bytes);
+        shares.change(self.cgroup(), before, bytes);
     }
 }
 
 /// Spreads the two sequence numbers over all bits, one to one, so that no part of the published
 /// id looks like one.
-fn published_id(id: u64) -> ConnectionId {
+pub fn published_id(id: u64) -> ConnectionId {
     ConnectionId(spread(id))
 }
 

@@ -103,7 +103,7 @@ fn publish(
     }
     let first = !std::mem::replace(&mut reported.opened, true);
     let flow = Flow {
-        connection_id: &identity.connection_id,
+        connection_id: identity.connection_id(),
         side: identity.side,
         state,
         failure,
@@ -128,10 +128,10 @@ fn publish(
         workload: "",
         pod: "",
         container: "",
-        pid: identity.pid as i32,
-        local_address: &identity.local_address,
+        pid: identity.owner.pid() as i32,
+        local_address: identity.local_address(),
         local_port: i32::from(identity.local_port),
-        remote_address: &identity.remote_address,
+        remote_address: identity.remote_address(),
         remote_port: i32::from(identity.remote_port),
     };
     out(Output::Flow(flow, &identity.owner));

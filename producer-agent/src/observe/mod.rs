@@ -31,7 +31,7 @@ use rustc_hash::FxHashMap;
 use crate::clock::Clock;
 use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
-use connection::{Connection, Service};
+use connection::{Connection, Service, published_id};
 use failed::Failed;
 use request::Shared;
 use sums::Summaries;
@@ -86,7 +86,7 @@ type SocketKey = (u64, u16);
 
 /// Walks over all sockets without a sign of a connection after which it is given up: its close was lost, or its program let go
 /// of it long ago.
-const UNSEEN_WALKS_MAX: u64 = 12;
+const UNSEEN_WALKS_MAX: u32 = 12;
 
 /// Sockets without room whose owners are remembered, so that what is missing of them is known to be theirs.
 const REFUSED_HALF_MAX: usize = 16 * 1024;
@@ -94,7 +94,8 @@ const REFUSED_HALF_MAX: usize = 16 * 1024;
 /// The state of all connections under capture.
 pub struct Observer {
     shared: Shared,
-    connections: FxHashMap<SocketKey, Connection>,
+    /// Each for itself, so that the table is small, also while it grows.
+    connections: FxHashMap<SocketKey, Box<Connection>>,
     owners: Owners,
     failed: Failed,
     shares: Shares,
@@ -107,7 +108,7 @@ pub struct Observer {
     /// What others keep of `memory_bytes`.
     kept_elsewhere_bytes: usize,
     /// The number of the newest walk over all sockets; 0 before the first.
-    walk: u64,
+    walk: u32,
     interests: Vec<Interest>,
 }
 
@@ -253,7 +254,8 @@ impl Observer {
         let second = i64::try_from(second).unwrap_or(i64::MAX);
         let Shared { options, sums, .. } = &mut self.shared;
         for socket in sums.folds.listed() {
-            let Some(Connection { identity, heat, .. }) = self.connections.get_mut(&socket) else { continue };
+            let Some(connection) = self.connections.get_mut(&socket) else { continue };
+            let Connection { identity, heat, .. } = &mut **connection;
             let folds = heat.own().map(|own| sums.folds.take_before(second, socket, own)).unwrap_or_default();
             request::folds(&folds, identity, &options.node, out);
         }
@@ -399,9 +401,9 @@ impl Observer {
         owner: &Rc<Owner>,
         out: &mut impl FnMut(Output<'_>),
     ) {
-        let mut connection = Connection::new(socket, self.walk, &mut self.owners, &self.shared.options.protocols);
-        connection.identity.connection_id = failed::name(&self.shared.options.node, socket).to_string();
-        connection.identity.owner = Rc::clone(owner);
+        let id = failed::name(&self.shared.options.node, socket);
+        let protocols = &self.shared.options.protocols;
+        let mut connection = Connection::new(socket, id, Rc::clone(owner), self.walk, protocols);
         flow::last(&mut connection, socket, count, &self.shared.options.node, self.shared.clock, out);
     }
 
@@ -415,7 +417,7 @@ impl Observer {
     }
 
     /// The connection of a socket, made if it is new and there is room.
-    fn connection(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) -> Option<&mut Connection> {
+    fn connection(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) -> Option<&mut Box<Connection>> {
         let key = (socket.connection_id, socket.role);
         let has_room = self.has_room(Service::of(socket).cgroup);
         match self.connections.entry(key) {
@@ -437,7 +439,8 @@ impl Observer {
             }
             Entry::Vacant(entry) => {
                 let protocols = &self.shared.options.protocols;
-                let connection = Connection::new(socket, self.walk, &mut self.owners, protocols);
+                let (id, owner) = (published_id(socket.connection_id), self.owners.of(socket));
+                let connection = Box::new(Connection::new(socket, id, owner, self.walk, protocols));
                 self.sockets.change(connection.cgroup(), 0, 1);
                 Some(entry.insert(connection))
             }

@@ -30,7 +30,7 @@ impl Observer {
         }
         let mut by_cgroup: FxHashMap<CgroupKey, Vec<(usize, SocketKey)>> = FxHashMap::default();
         for (key, connection) in self.connections.iter().filter(|(_, connection)| connection.kept_bytes > 0) {
-            let cgroup = connection.identity.service.cgroup;
+            let cgroup = connection.cgroup();
             by_cgroup.entry(cgroup).or_default().push((connection.kept_bytes, *key));
         }
         by_cgroup.values_mut().for_each(|connections| connections.sort_unstable());

@@ -112,7 +112,7 @@ fn record(
         succeeded: exchange.outcome == Outcome::Ok,
         at_ns: exchange.completed_ns,
     };
-    let operation = operations.of(&Service { protocol: exchange.protocol, ..identity.service }, &asked);
+    let operation = operations.of(&identity.service(exchange.protocol), &asked);
     let path = if options.paths == Paths::Full { exchange.path } else { operation.path };
     let (trace_id, parent_span_id) = exchange.trace.map(|trace| trace.digits()).unwrap_or_default();
     let count = |messages: Option<u32>| messages.map(|count| i32::try_from(count).unwrap_or(i32::MAX));
@@ -293,7 +293,7 @@ fn of_last<'a>(last: &Last, identity: &'a Identity, clock: Clock, node: &'a str)
 /// The fields that are the connection's; those of an exchange are still to be filled in.
 fn of_connection<'a>(identity: &'a Identity, node: &'a str) -> Request<'a> {
     Request {
-        connection_id: &identity.connection_id,
+        connection_id: identity.connection_id(),
         side: identity.side,
         request_position: 0,
         started_at_us: 0,
@@ -326,10 +326,10 @@ fn of_connection<'a>(identity: &'a Identity, node: &'a str) -> Request<'a> {
         workload: "",
         pod: "",
         container: "",
-        pid: identity.pid as i32,
-        local_address: &identity.local_address,
+        pid: identity.owner.pid() as i32,
+        local_address: identity.local_address(),
         local_port: i32::from(identity.local_port),
-        remote_address: &identity.remote_address,
+        remote_address: identity.remote_address(),
         remote_port: i32::from(identity.remote_port),
     }
 }

@@ -14,9 +14,9 @@ impl Http1 {
         self.cut_partial_response();
         self.close_unconfirmed(how, sink);
         self.pending.forget_uncounted();
-        while let Some(pending) = self.pending.pop() {
+        while let Some(mut pending) = self.pending.pop() {
             let request_cut_off = request_cut_off && self.pending.is_empty();
-            self.close_exchange(pending, request_cut_off, how, server_ended, sink);
+            self.close_exchange(&mut pending, request_cut_off, how, server_ended, sink);
         }
         self.become_foreign();
     }
@@ -38,7 +38,7 @@ impl Http1 {
 
     fn close_exchange(
         &mut self,
-        mut pending: Pending,
+        pending: &mut Pending,
         request_cut_off: bool,
         how: CloseReason,
         server_ended: bool,
@@ -58,7 +58,7 @@ impl Http1 {
         let failure = match how {
             _ if complete => None,
             CloseReason::Unobserved => {
-                self.lose_pending(&mut pending, LossReason::Unfinished, sink);
+                self.lose_pending(pending, LossReason::Unfinished, sink);
                 None
             }
             CloseReason::TimedOut => Some(Failure::TimedOut),
@@ -75,7 +75,7 @@ impl Http1 {
         let request_cut = pending.end.is_none() && self.at.request.tail_missing;
         let response_cut = pending.answer.is_some() && !pending.answer_is_complete() && self.at.response.tail_missing;
         if request_cut || response_cut {
-            self.lose_pending(&mut pending, LossReason::Gap, sink);
+            self.lose_pending(pending, LossReason::Gap, sink);
         }
         self.emit(pending, failure, sink);
         // Those behind it have no response.

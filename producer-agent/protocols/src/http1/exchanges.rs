@@ -1,7 +1,7 @@
 //! The exchanges of a connection that are not finished: what is known of each, and their order.
 //!
-//! Responses come in the order of their requests (RFC 9112, 9.3.2), so this is a queue. Its front lies in the
-//! connection itself: without pipelining nothing is allocated but the path, whose room is used again.
+//! Responses come in the order of their requests (RFC 9112, 9.3.2), so this is a queue. An exchange that is under way is allocated, and
+//! nothing else but whom the newest request asked: a connection that waits for its next request is small.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,8 +14,6 @@ use crate::protocol::Protocol;
 use crate::stream::Mark;
 use crate::{Code, Exchange, Failure, Kind, Messages, Outcome, Position, Trace};
 
-/// Paths up to this size leave their room to the next exchange; a larger one is freed.
-const SPARE_PATH_BYTES_MAX: usize = 256;
 /// The longest character. So much is read beyond a bound that may lie within one.
 const UTF8_BYTES_MAX: usize = 4;
 
@@ -144,44 +142,53 @@ fn is_same(one: &Option<Arc<str>>, other: &Option<Arc<str>>) -> bool {
     one.as_ref().map(Arc::as_ptr) == other.as_ref().map(Arc::as_ptr)
 }
 
-/// The requests that wait for their responses, oldest first.
+/// The requests that wait for their responses, oldest first. One that nobody waits for takes no room.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
-    front: Option<Pending>,
-    rest: VecDeque<Pending>,
+    front: Option<Box<Pending>>,
+    /// What a connection without pipelining does not have.
+    behind: Option<Box<Behind>>,
+    /// Whom the newest request asked.
+    host: Option<Arc<str>>,
+}
+
+/// The requests behind the front.
+#[derive(Debug, Default)]
+struct Behind {
+    rest: VecDeque<Box<Pending>>,
     /// Requests behind those, beyond the bound. They are counted as lost; only their number is kept, to pass over their responses.
     beyond: u64,
     /// The responses to them may have a body or not, whatever their heads say.
     beyond_is_mixed: bool,
-    spare_path: String,
-    /// Whom the newest request asked.
-    host: Option<Arc<str>>,
 }
 
 impl Pipeline {
     /// Those beyond the bound are one more, however many they are.
     pub fn len(&self) -> usize {
-        self.kept() + usize::from(self.beyond > 0)
+        self.kept() + usize::from(self.is_beyond())
     }
 
     pub fn kept(&self) -> usize {
-        usize::from(self.front.is_some()) + self.rest.len()
+        usize::from(self.front.is_some()) + self.behind.as_ref().map_or(0, |behind| behind.rest.len())
     }
 
     /// The newest request is beyond the bound.
     pub fn is_beyond(&self) -> bool {
-        self.beyond > 0
+        self.behind.as_ref().is_some_and(|behind| behind.beyond > 0)
     }
 
     /// Adds a request that finds no room. None: its method is not known.
     pub fn push_beyond(&mut self, method: Option<&str>) {
-        self.beyond += 1;
-        self.beyond_is_mixed |= !method.is_some_and(|method| !matches!(method, "HEAD" | "CONNECT"));
+        let behind = self.behind.get_or_insert_default();
+        behind.beyond += 1;
+        behind.beyond_is_mixed |= !method.is_some_and(|method| !matches!(method, "HEAD" | "CONNECT"));
     }
 
     /// Keeps no longer the number of those beyond the bound.
     pub fn forget_uncounted(&mut self) {
-        (self.beyond, self.beyond_is_mixed) = (0, false);
+        if let Some(behind) = &mut self.behind {
+            (behind.beyond, behind.beyond_is_mixed) = (0, false);
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -189,41 +196,45 @@ impl Pipeline {
     }
 
     pub fn front(&self) -> Option<&Pending> {
-        self.front.as_ref()
+        self.front.as_deref()
     }
 
     pub fn front_mut(&mut self) -> Option<&mut Pending> {
-        self.front.as_mut()
+        self.front.as_deref_mut()
     }
 
     pub fn back(&self) -> Option<&Pending> {
-        self.rest.back().or(self.front.as_ref())
+        self.behind.as_ref().and_then(|behind| behind.rest.back()).or(self.front.as_ref()).map(|back| &**back)
     }
 
     pub fn back_mut(&mut self) -> Option<&mut Pending> {
-        self.rest.back_mut().or(self.front.as_mut())
+        let last = self.behind.as_mut().and_then(|behind| behind.rest.back_mut());
+        last.or(self.front.as_mut()).map(|back| &mut **back)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Pending> {
-        self.front.iter().chain(&self.rest)
+        let rest = self.behind.iter().flat_map(|behind| &behind.rest);
+        self.front.iter().chain(rest).map(|pending| &**pending)
     }
 
     /// What is allocated for it.
     pub fn heap_bytes(&self) -> usize {
-        let own: usize = self.iter().map(Pending::heap_bytes).sum();
+        let own: usize = self.iter().map(|pending| size_of::<Pending>() + pending.heap_bytes()).sum();
         // Those that still wait may have asked other ones.
         let host = |host: &Option<Arc<str>>| host.as_ref().map_or(0, |host| host.len() + 2 * size_of::<usize>());
         let is_other = |pending: &&Pending| !is_same(&pending.host, &self.host);
         let others: usize = self.iter().filter(is_other).map(|pending| host(&pending.host)).sum();
-        self.rest.capacity() * size_of::<Pending>() + own + self.spare_path.capacity() + host(&self.host) + others
+        let rest = |behind: &Behind| size_of::<Behind>() + behind.rest.capacity() * size_of::<Box<Pending>>();
+        self.behind.as_deref().map_or(0, rest) + own + host(&self.host) + others
     }
 
     /// Adds a request that was seen; its path is cut at `path_bytes_max`.
     pub fn push_request(&mut self, line: &RequestLine<'_>, start: Mark, path_bytes_max: u32) {
         let whole = path_of(line);
         let bytes_max = path_bytes_max as usize;
-        let mut path = std::mem::take(&mut self.spare_path);
-        push_path(&mut path, &whole[..whole.len().min(bytes_max.saturating_add(UTF8_BYTES_MAX))]);
+        let whole = &whole[..whole.len().min(bytes_max.saturating_add(UTF8_BYTES_MAX))];
+        let mut path = String::with_capacity(whole.len());
+        push_path(&mut path, whole);
         let path_truncated = path.len() > bytes_max;
         path.truncate(path.floor_char_boundary(bytes_max));
         if self.host.as_deref().unwrap_or_default() != line.host {
@@ -241,35 +252,28 @@ impl Pipeline {
     }
 
     pub fn push(&mut self, pending: Pending) {
+        let pending = Box::new(pending);
         if self.front.is_none() {
             self.front = Some(pending);
         } else {
-            self.rest.push_back(pending);
+            self.behind.get_or_insert_default().rest.push_back(pending);
         }
     }
 
-    pub fn pop(&mut self) -> Option<Pending> {
+    pub fn pop(&mut self) -> Option<Box<Pending>> {
         let popped = self.front.take();
-        self.front = self.rest.pop_front();
-        if self.front.is_none() && self.beyond > 0 {
-            self.beyond -= 1;
+        let Some(behind) = &mut self.behind else { return popped };
+        self.front = behind.rest.pop_front();
+        if self.front.is_none() && behind.beyond > 0 {
+            behind.beyond -= 1;
             let start = popped.as_ref().map_or(Mark { position: Position::START, at_ns: 0 }, |popped| popped.start);
-            let method = (!self.beyond_is_mixed).then_some(Method::Get);
-            self.front = Some(Pending { method, end: Some(start), ..Pending::placeholder(start) });
-            self.beyond_is_mixed &= self.beyond > 0;
+            let method = (!behind.beyond_is_mixed).then_some(Method::Get);
+            self.front = Some(Box::new(Pending { method, end: Some(start), ..Pending::placeholder(start) }));
+            behind.beyond_is_mixed &= behind.beyond > 0;
         }
-        if self.rest.is_empty() && self.rest.capacity() > 0 {
-            self.rest = VecDeque::new();
+        if behind.rest.is_empty() && behind.beyond == 0 {
+            self.behind = None;
         }
         popped
-    }
-
-    /// Takes back what an exchange that is done has allocated.
-    pub fn recycle(&mut self, pending: Pending) {
-        let mut path = pending.path;
-        if path.capacity() <= SPARE_PATH_BYTES_MAX {
-            path.clear();
-            self.spare_path = path;
-        }
     }
 }

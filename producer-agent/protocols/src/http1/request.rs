@@ -219,9 +219,7 @@ impl Http1 {
             && self.pending.front().is_some_and(|front| front.end.is_none() && front.answer_is_complete());
         if is_endless {
             self.lose_front(LossReason::Ambiguous, sink);
-            if let Some(front) = self.pending.pop() {
-                self.pending.recycle(front);
-            }
+            self.pending.pop();
         }
     }
 

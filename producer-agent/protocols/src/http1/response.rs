@@ -310,7 +310,7 @@ impl Http1 {
             }
         }
         if let Some(front) = self.pending.pop() {
-            self.emit(front, None, sink);
+            self.emit(&front, None, sink);
         }
         self.lose_all(LossReason::Upgraded, sink);
         self.become_foreign();

@@ -58,7 +58,7 @@ pub(super) enum ResponseState {
 
 #[derive(Debug)]
 struct Unconfirmed {
-    pending: Pending,
+    pending: Box<Pending>,
     /// The direction whose next message has to begin where this one is presumed to end.
     awaits: Direction,
 }
@@ -98,8 +98,10 @@ impl Http1 {
     pub(super) fn heap_bytes_of_parts(&self) -> usize {
         let request = if let RequestState::Head(head) = &self.request { head.heap_bytes() } else { 0 };
         let response = if let ResponseState::Head(head) = &self.response { head.heap_bytes() } else { 0 };
-        let unconfirmed =
-            self.unconfirmed.as_ref().map_or(0, |held| size_of::<Unconfirmed>() + held.pending.heap_bytes());
+        let unconfirmed = self
+            .unconfirmed
+            .as_ref()
+            .map_or(0, |held| size_of::<Unconfirmed>() + size_of::<Pending>() + held.pending.heap_bytes());
         request + response + unconfirmed + self.pending.heap_bytes()
     }
 
@@ -109,16 +111,14 @@ impl Http1 {
         if pending.end_presumed {
             self.hold(pending, Direction::Request, sink);
         } else {
-            self.emit(pending, None, sink);
+            self.emit(&pending, None, sink);
         }
     }
 
     /// Keeps an exchange until the next message of a direction begins where this one is presumed to end.
-    pub(super) fn hold(&mut self, pending: Pending, awaits: Direction, sink: &mut Sink<'_>) {
+    pub(super) fn hold(&mut self, pending: Box<Pending>, awaits: Direction, sink: &mut Sink<'_>) {
         self.refute(LossReason::Ambiguous, sink);
-        if pending.lost {
-            self.pending.recycle(pending);
-        } else {
+        if !pending.lost {
             self.unconfirmed = Some(Box::new(Unconfirmed { pending, awaits }));
         }
     }
@@ -130,7 +130,7 @@ impl Http1 {
     /// A message begins where that of the held exchange was presumed to end.
     pub(super) fn confirm(&mut self, direction: Direction, sink: &mut Sink<'_>) {
         if let Some(unconfirmed) = self.unconfirmed.take_if(|unconfirmed| unconfirmed.awaits == direction) {
-            self.emit(unconfirmed.pending, None, sink);
+            self.emit(&unconfirmed.pending, None, sink);
         }
     }
 
@@ -138,17 +138,15 @@ impl Http1 {
     pub(super) fn refute(&mut self, reason: LossReason, sink: &mut Sink<'_>) {
         if let Some(mut unconfirmed) = self.unconfirmed.take() {
             self.lose_pending(&mut unconfirmed.pending, reason, sink);
-            self.pending.recycle(unconfirmed.pending);
         }
     }
 
     /// Emits an exchange unless it is counted as lost.
-    pub(super) fn emit(&mut self, pending: Pending, failure: Option<Failure>, sink: &mut Sink<'_>) {
+    pub(super) fn emit(&self, pending: &Pending, failure: Option<Failure>, sink: &mut Sink<'_>) {
         if !pending.lost {
             let (request_stop, response_stop) = (self.at.request.reached(), self.at.response.reached());
             sink(Event::Exchange(pending.exchange(request_stop, response_stop, self.now_ns, failure)));
         }
-        self.pending.recycle(pending);
     }
 
     pub(super) fn lose_pending(&mut self, pending: &mut Pending, reason: LossReason, sink: &mut Sink<'_>) {
@@ -195,7 +193,6 @@ impl Http1 {
         self.pending.forget_uncounted();
         while let Some(mut pending) = self.pending.pop() {
             self.lose_pending(&mut pending, reason, sink);
-            self.pending.recycle(pending);
         }
     }
 

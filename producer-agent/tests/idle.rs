@@ -1,0 +1,125 @@
+//! What an idle connection takes of the agent's memory: a node may have a hundred thousand of them.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use headwater_agent::clock::Clock;
+use headwater_agent::observe::{Observer, ObserverOptions, Paths};
+use headwater_probe_loader::Event;
+use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, kind, role};
+use headwater_protocols::Options;
+
+const CONNECTIONS: usize = 20_000;
+/// Of each end.
+const BYTES_MAX: usize = 640;
+
+const REQUEST: &[u8] = b"GET /stock/17 HTTP/1.1\r\nHost: bench\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+static ALLOCATED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts what is allocated, as glibc rounds it.
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn chunk_bytes(layout: Layout) -> usize {
+    (layout.size() + size_of::<usize>()).next_multiple_of(16).max(32)
+}
+
+// SAFETY: all is left to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED_BYTES.fetch_add(chunk_bytes(layout), Ordering::Relaxed);
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        ALLOCATED_BYTES.fetch_sub(chunk_bytes(layout), Ordering::Relaxed);
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+fn socket(connection_id: u64, role: u32) -> SocketRecord {
+    let mut address = [0; 16];
+    address[..4].copy_from_slice(&[127, 0, 0, 1]);
+    SocketRecord {
+        connection_id,
+        at_ns: 9_000,
+        opened_at_ns: 500,
+        cgroup_id: connection_id % 4,
+        process_started_ns: 1,
+        sent_bytes: 0,
+        received_bytes: 0,
+        sent_before_bytes: 0,
+        received_before_bytes: 0,
+        local_address: address,
+        remote_address: address,
+        program: *b"shop\0\0\0\0\0\0\0\0\0\0\0\0",
+        local_port: 40_000,
+        remote_port: 8_080,
+        family: libc::AF_INET as u16,
+        role: role as u16,
+        flags: flag::ESTABLISHED,
+        pid: u32::MAX,
+        tcp_state: 1,
+        error: 0,
+        retransmits: 0,
+        rtt_us: 10,
+        rtt_min_us: 5,
+        connect_us: 0,
+        exec: 1,
+        cgroup_hierarchy: 0,
+    }
+}
+
+fn moved(connection_id: u64, role: u32, direction: u32, bytes: &[u8], other: usize) -> DataEvent {
+    DataEvent {
+        kind: kind::DATA,
+        captured_bytes: bytes.len() as u32,
+        connection_id,
+        at_ns: 1_000,
+        position: 0,
+        other_position: other as u64,
+        length: bytes.len() as u32,
+        direction: direction as u8,
+        marks: 0,
+        role: role as u16,
+    }
+}
+
+#[test]
+fn an_idle_connection_takes_little() {
+    let options = ObserverOptions {
+        node: "node".into(),
+        paths: Paths::Templated,
+        connections_max: 4 * CONNECTIONS,
+        memory_bytes: 1 << 20,
+        operations_max: 10,
+        name_wait: Duration::from_secs(1),
+        protocols: Options::default(),
+    };
+    let mut observer = Observer::new(options, None, Clock::measure());
+    let before = ALLOCATED_BYTES.load(Ordering::Relaxed);
+    for id in 1..=CONNECTIONS as u64 {
+        for role in [role::CLIENT, role::SERVER] {
+            let is_client = role == role::CLIENT;
+            let (first, second) =
+                if is_client { (direction::SEND, direction::RECEIVE) } else { (direction::RECEIVE, direction::SEND) };
+            observer.event(Event::Open(socket(id, role)), &mut |_| {});
+            observer.event(Event::Data(moved(id, role, first, REQUEST, 0), REQUEST), &mut |_| {});
+            observer.event(Event::Data(moved(id, role, second, ANSWER, REQUEST.len()), ANSWER), &mut |_| {});
+            // What has been decided is taken by the pipeline.
+            observer.interests().for_each(drop);
+        }
+    }
+    let each = (ALLOCATED_BYTES.load(Ordering::Relaxed) - before) / (2 * CONNECTIONS);
+    println!("{each} bytes for each end of an idle connection; {:?} are kept by parsers", observer.memory());
+    assert_eq!(observer.connections(), 2 * CONNECTIONS);
+    assert!(each <= BYTES_MAX, "{each} bytes for each end of an idle connection");
+}
