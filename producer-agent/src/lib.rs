@@ -12,6 +12,7 @@ mod memory;
 pub mod metrics;
 pub mod naming;
 pub mod observe;
+mod pace;
 pub mod pipeline;
 mod probe_time;
 mod publish;

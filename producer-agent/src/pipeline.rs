@@ -29,6 +29,7 @@ use crate::losses::{Losses, Seen};
 use crate::metrics;
 use crate::naming::{IdentityRecords, Naming};
 use crate::observe::{Cells, Interest, Observer};
+use crate::pace::Pace;
 use crate::probe_time::ProbeTime;
 use crate::publish::Outlet;
 use crate::schedule::{At, Duty, Progress, Schedule};
@@ -92,8 +93,8 @@ struct Pipeline<'s> {
     probe_time: ProbeTime,
     /// What the probes have cost since the last look.
     probes_spent: Duration,
-    /// The walk that goes on.
-    walk: Option<Walk>,
+    /// The walk that goes on; without a pace, as fast as it can.
+    walk: Option<(Walk, Option<Pace>)>,
     /// The ring buffer was not emptied.
     is_behind: bool,
     started_at_us: i64,
@@ -155,8 +156,9 @@ impl<'s> Pipeline<'s> {
         if let Some(measures) = self.probe_time.turn(monotonic_ns()) {
             self.costs.measure(measures).context("have the probes measure what they cost")?;
         }
-        if !self.is_behind && self.walk.is_none() {
-            self.probes.wait(self.schedule.pause(self.at(), self.settings.poll_interval));
+        let rest = self.walk_rests().unwrap_or(self.settings.poll_interval);
+        if !self.is_behind && !rest.is_zero() {
+            self.probes.wait(self.schedule.pause(self.at(), self.settings.poll_interval.min(rest)));
         }
         self.is_behind = !self.drain(DRAIN_MAX);
         self.exchange_names();
@@ -175,7 +177,8 @@ impl<'s> Pipeline<'s> {
                 // The last one goes on still.
                 Duty::Walk if self.walk.is_some() => false,
                 Duty::Walk => {
-                    self.begin_walk();
+                    let pace = Pace::new(at.now, self.observer.connections(), self.settings.flows_interval);
+                    self.begin_walk(Some(pace));
                     self.walk_on(WALK_MAX);
                     true
                 }
@@ -216,7 +219,7 @@ impl<'s> Pipeline<'s> {
         for stream in Stream::ALL {
             self.ledger.dropped(stream, "stopped_behind", left);
         }
-        self.begin_walk();
+        self.begin_walk(None);
         while self.walk.is_some() {
             beat();
             self.walk_on(WALK_MAX);
@@ -278,24 +281,40 @@ impl<'s> Pipeline<'s> {
     }
 
     /// Begins to publish what every connection did since the last walk.
-    fn begin_walk(&mut self) {
+    fn begin_walk(&mut self, pace: Option<Pace>) {
         match self.probes.walk() {
             Ok(walk) => {
                 self.observer.begin_walk();
-                self.walk = Some(walk);
+                self.walk = Some((walk, pace));
             }
             // The counters stay on the sockets: the next walk says what this one could not.
             Err(error) => warn!(%error, "the walk over the sockets failed; their flows come with the next one"),
         }
     }
 
-    /// Goes on with the walk, if there is one, for so long; what arrives meanwhile is drained.
+    /// How long the walk that goes on rests from now; none if there is none.
+    fn walk_rests(&self) -> Option<Duration> {
+        let (_, pace) = self.walk.as_ref()?;
+        Some(pace.map_or(Duration::ZERO, |pace| pace.rest(Instant::now())))
+    }
+
+    /// Goes on with the walk, if there is one that does not rest, for so long; what arrives meanwhile is drained.
     fn walk_on(&mut self, most: Duration) {
         let until = Instant::now() + most;
-        while let Some(mut walk) = self.walk.take() {
+        while self.walk_rests() == Some(Duration::ZERO)
+            && let Some((mut walk, mut pace)) = self.walk.take()
+        {
             let Pipeline { observer, outlet, ledger, .. } = self;
-            match walk.next(|socket| observer.walked(socket, &mut |output| outlet.take(output, ledger))) {
-                Ok(true) => self.walk = Some(walk),
+            let mut sockets = 0;
+            let more = walk.next(|socket| {
+                sockets += 1;
+                observer.walked(socket, &mut |output| outlet.take(output, ledger));
+            });
+            match more {
+                Ok(true) => {
+                    pace.iter_mut().for_each(|pace| pace.done(sockets));
+                    self.walk = Some((walk, pace));
+                }
                 Ok(false) => observer.end_walk(monotonic_ns(), &mut |output| outlet.take(output, ledger)),
                 Err(error) => warn!(%error, "the walk over the sockets failed; their flows come with the next one"),
             }

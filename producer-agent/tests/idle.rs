@@ -13,7 +13,7 @@ use headwater_protocols::Options;
 
 const CONNECTIONS: usize = 20_000;
 /// Of each end.
-const BYTES_MAX: usize = 640;
+const BYTES_MAX: usize = 560;
 
 const REQUEST: &[u8] = b"GET /stock/17 HTTP/1.1\r\nHost: bench\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

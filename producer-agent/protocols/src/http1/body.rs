@@ -12,8 +12,11 @@ const CHUNK_LINE_BYTES_MAX: u32 = 16 * 1024;
 /// A body whose end is told by its framing.
 #[derive(Debug)]
 pub(super) enum Body {
-    Length { end: Position },
-    Chunked(Chunked),
+    Length {
+        end: Position,
+    },
+    /// By itself, since most bodies are not, and each connection has room for two.
+    Chunked(Box<Chunked>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +37,15 @@ impl Body {
     }
 
     pub fn chunked() -> Self {
-        Self::Chunked(Chunked { state: Chunk::Size { digits: 0 }, size: 0, line_bytes: 0 })
+        Self::Chunked(Box::new(Chunked { state: Chunk::Size { digits: 0 }, size: 0, line_bytes: 0 }))
+    }
+
+    /// What is allocated for it.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Length { .. } => 0,
+            Self::Chunked(chunked) => size_of_val(&**chunked),
+        }
     }
 
     pub fn consume(&mut self, cursor: &mut Cursor<'_>) -> Progress {

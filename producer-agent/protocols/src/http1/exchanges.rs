@@ -1,10 +1,9 @@
 //! The exchanges of a connection that are not finished: what is known of each, and their order.
 //!
 //! Responses come in the order of their requests (RFC 9112, 9.3.2), so this is a queue. An exchange that is under way is allocated, and
-//! nothing else but whom the newest request asked: a connection that waits for its next request is small.
+//! nothing else: a connection that waits for its next request is small.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::Http1;
 use super::head::{RequestLine, path_of};
@@ -24,8 +23,8 @@ pub(super) struct Pending {
     pub method: Option<Method>,
     pub path: String,
     pub path_truncated: bool,
-    /// Shared by the requests of a connection, which mostly ask the same one; None if it is not known.
-    pub host: Option<Arc<str>>,
+    /// Whom it asked; None if that is not known.
+    pub host: Option<Box<str>>,
     pub trace: Option<Box<Trace>>,
     pub start: Mark,
     pub end: Option<Mark>,
@@ -70,7 +69,8 @@ impl Pending {
 
     /// What is allocated for it alone.
     pub fn heap_bytes(&self) -> usize {
-        self.path.capacity() + self.trace.as_deref().map_or(0, size_of_val)
+        let host = self.host.as_deref().map_or(0, str::len);
+        self.path.capacity() + host + self.trace.as_deref().map_or(0, size_of_val)
     }
 
     pub fn begin_answer(&mut self, position: Position, at_ns: u64) {
@@ -138,18 +138,12 @@ fn outcome(status: Option<u16>, failure: Option<Failure>) -> Outcome {
     }
 }
 
-fn is_same(one: &Option<Arc<str>>, other: &Option<Arc<str>>) -> bool {
-    one.as_ref().map(Arc::as_ptr) == other.as_ref().map(Arc::as_ptr)
-}
-
 /// The requests that wait for their responses, oldest first. One that nobody waits for takes no room.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
     front: Option<Box<Pending>>,
     /// What a connection without pipelining does not have.
     behind: Option<Box<Behind>>,
-    /// Whom the newest request asked.
-    host: Option<Arc<str>>,
 }
 
 /// The requests behind the front.
@@ -220,12 +214,8 @@ impl Pipeline {
     /// What is allocated for it.
     pub fn heap_bytes(&self) -> usize {
         let own: usize = self.iter().map(|pending| size_of::<Pending>() + pending.heap_bytes()).sum();
-        // Those that still wait may have asked other ones.
-        let host = |host: &Option<Arc<str>>| host.as_ref().map_or(0, |host| host.len() + 2 * size_of::<usize>());
-        let is_other = |pending: &&Pending| !is_same(&pending.host, &self.host);
-        let others: usize = self.iter().filter(is_other).map(|pending| host(&pending.host)).sum();
         let rest = |behind: &Behind| size_of::<Behind>() + behind.rest.capacity() * size_of::<Box<Pending>>();
-        self.behind.as_deref().map_or(0, rest) + own + host(&self.host) + others
+        self.behind.as_deref().map_or(0, rest) + own
     }
 
     /// Adds a request that was seen; its path is cut at `path_bytes_max`.
@@ -237,14 +227,11 @@ impl Pipeline {
         push_path(&mut path, whole);
         let path_truncated = path.len() > bytes_max;
         path.truncate(path.floor_char_boundary(bytes_max));
-        if self.host.as_deref().unwrap_or_default() != line.host {
-            self.host = (!line.host.is_empty()).then(|| line.host.into());
-        }
         self.push(Pending {
             method: Some(Method::new(line.method)),
             path,
             path_truncated,
-            host: self.host.clone(),
+            host: (!line.host.is_empty()).then(|| line.host.into()),
             trace: line.trace.map(Box::new),
             lost: false,
             ..Pending::placeholder(start)

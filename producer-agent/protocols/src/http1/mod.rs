@@ -24,7 +24,7 @@
 //! 100-continue, an early answer) may count as two, and after a gap it is not known how many exchanges lay in it: at
 //! least one is counted.
 //!
-//! Bounds: [`Options`]. An idle connection holds no heap memory but the name of the host that it asked last.
+//! Bounds: [`Options`]. An idle connection holds no heap memory.
 
 mod body;
 mod close;

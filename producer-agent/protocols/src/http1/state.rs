@@ -96,8 +96,16 @@ impl Http1 {
     }
 
     pub(super) fn heap_bytes_of_parts(&self) -> usize {
-        let request = if let RequestState::Head(head) = &self.request { head.heap_bytes() } else { 0 };
-        let response = if let ResponseState::Head(head) = &self.response { head.heap_bytes() } else { 0 };
+        let request = match &self.request {
+            RequestState::Head(head) => head.heap_bytes(),
+            RequestState::Body(body) => body.heap_bytes(),
+            _ => 0,
+        };
+        let response = match &self.response {
+            ResponseState::Head(head) => head.heap_bytes(),
+            ResponseState::Body(body) => body.heap_bytes(),
+            _ => 0,
+        };
         let unconfirmed = self
             .unconfirmed
             .as_ref()
