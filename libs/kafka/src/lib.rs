@@ -7,6 +7,7 @@ pub mod admin;
 mod client;
 mod error;
 mod group;
+mod handle;
 mod lag;
 mod message;
 pub mod offsets;

@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientContext, IntoOpaque};
 
 use crate::client::{Complaints, log};
+use crate::handle::TopicHandle;
 use crate::{KafkaError, KafkaSettings, Partition};
 
 const QUEUE_MESSAGES_MAX: &str = "1000000";
@@ -26,6 +27,8 @@ const REPORT_BATCHES_MAX: usize = 10_000;
 
 /// A producer for some topics, each named by its index.
 pub struct Publisher {
+    /// They go before the producer, as its fields do in order.
+    handles: Vec<TopicHandle>,
     producer: BaseProducer<Reports>,
     topics: Vec<String>,
 }
@@ -137,12 +140,23 @@ impl ProducerContext for Reports {
     }
 }
 
+/// What is handed over.
+struct Message<'a> {
+    topic: usize,
+    partition: i32,
+    key: &'a [u8],
+    value: Option<&'a [u8]>,
+    headers: &'a [(&'a str, &'a [u8])],
+    timestamp_ms: Option<i64>,
+    opaque: usize,
+}
+
 impl Publisher {
     /// Starts a producer.
     pub fn start(settings: &KafkaSettings, topics: Vec<String>) -> Result<Publisher, KafkaError> {
         let counts = Arc::new(topics.iter().map(|_| Default::default()).collect::<Vec<_>>());
         let queue_kbytes = (settings.queue_bytes / 1024).max(1).to_string();
-        let producer = settings
+        let producer: BaseProducer<Reports> = settings
             .client()
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -156,7 +170,12 @@ impl Publisher {
             .set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX)
             .create_with_context(Reports { complaints: Complaints::default(), counts, reported: Mutex::default() })
             .map_err(KafkaError::client("make a Kafka producer"))?;
-        Ok(Publisher { producer, topics })
+        let handle = |topic: &String| TopicHandle::new(producer.client(), topic);
+        let handles = topics.iter().map(handle).collect::<Result<_, _>>().map_err(|code| KafkaError::Other {
+            doing: "make a Kafka producer".into(),
+            reason: format!("a topic has no name that Kafka takes: {code}"),
+        })?;
+        Ok(Publisher { handles, producer, topics })
     }
 
     /// Counts the deliveries that were reported since the last call, without waiting. Until then they count as waiting and take
@@ -231,8 +250,30 @@ impl Publisher {
         timestamp_ms: Option<i64>,
         tag: Tag,
     ) -> Result<(), PublishError> {
+        let message =
+            Message { topic, partition: partition.0, key, value, headers, timestamp_ms, opaque: tag.opaque(topic) };
+        let sent = match self.send(&message) {
+            Err(RDKafkaErrorCode::QueueFull) => {
+                self.take_reports();
+                self.send(&message)
+            }
+            sent => sent,
+        };
+        sent.map_err(|code| match code {
+            RDKafkaErrorCode::QueueFull => PublishError::QueueFull,
+            RDKafkaErrorCode::MessageSizeTooLarge => PublishError::TooLarge,
+            _ => PublishError::Stopped,
+        })
+    }
+
+    fn send(&self, message: &Message<'_>) -> Result<(), RDKafkaErrorCode> {
+        let Message { topic, partition, key, value, headers, timestamp_ms, opaque } = *message;
+        // Almost all messages are like this, so they go the shorter way.
+        if let (Some(value), true, None) = (value, headers.is_empty(), timestamp_ms) {
+            return self.handles[topic].produce(partition, key, value, opaque.into_ptr());
+        }
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
-            BaseRecord::with_opaque_to(&self.topics[topic], tag.opaque(topic)).partition(partition.0).key(key);
+            BaseRecord::with_opaque_to(&self.topics[topic], opaque).partition(partition).key(key);
         if let Some(value) = value {
             record = record.payload(value);
         }
@@ -245,18 +286,7 @@ impl Publisher {
         if let Some(timestamp_ms) = timestamp_ms {
             record = record.timestamp(timestamp_ms);
         }
-        let sent = match self.producer.send(record) {
-            Err((error, record)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
-                self.take_reports();
-                self.producer.send(record)
-            }
-            sent => sent,
-        };
-        sent.map_err(|(error, _)| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => PublishError::QueueFull,
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => PublishError::TooLarge,
-            _ => PublishError::Stopped,
-        })
+        self.producer.send(record).map_err(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
     }
 
     /// # Errors
