@@ -90,9 +90,14 @@ impl Ground {
 
     /// Starts an agent that sees one cgroup, and waits for its first heartbeat.
     pub fn agent(&self, sees: &Path, prefix: &str, detail: Detail) -> Result<Agent> {
+        self.agent_of(&program("headwater-agent")?, sees, prefix, detail)
+    }
+
+    /// The same with another build of the agent.
+    pub fn agent_of(&self, agent: &Path, sees: &Path, prefix: &str, detail: Detail) -> Result<Agent> {
         let mut settings = KafkaSettings::local(&self.stack.bootstrap(), &self.stack.registry().url());
         prefix.clone_into(&mut settings.prefix);
-        let mut command = Command::new(program("headwater-agent")?);
+        let mut command = Command::new(agent);
         command.args(["--kafka-brokers", &settings.brokers, "--registry-url", &settings.registry_url]).args([
             "--kafka-prefix",
             prefix,

@@ -11,6 +11,7 @@ mod load;
 mod overhead;
 mod paced;
 mod processor;
+mod records;
 mod report;
 mod servers;
 
@@ -34,6 +35,9 @@ struct Arguments {
     /// How many times each comparison runs.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    /// Builds of the agent that `records` compares.
+    #[arg(long)]
+    agent: Vec<PathBuf>,
     /// Records through the processor.
     #[arg(long, default_value_t = 2_000_000)]
     records: u64,
@@ -51,6 +55,8 @@ enum Part {
     Ladder,
     /// The agent's memory while connections and programs come and go.
     Churn,
+    /// What a record of each exchange costs agent and broker.
+    Records,
     /// Records a second and core through the processor.
     Processor,
 }
@@ -77,6 +83,7 @@ fn main() -> Result<()> {
         Part::Redis => overhead::redis(&ground, arguments.rounds, &mut report)?,
         Part::Ladder => ladder::measure(&ground, arguments.rounds, &mut report)?,
         Part::Churn => churn::measure(&ground, &mut report)?,
+        Part::Records => records::measure(&ground, &arguments.agent, arguments.rounds, &mut report)?,
         Part::Processor => processor::measure(ground.stack(), arguments.records, &mut report)?,
     }
     report.print();
