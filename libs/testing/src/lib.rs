@@ -3,6 +3,7 @@
 
 mod random;
 mod section;
+pub mod servers;
 
 pub use random::Random;
 pub use section::assert_section;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use headwater_schemas::records::{Kind, Outcome};
-use headwater_system_tests::redis::Command;
+use headwater_system_tests::asked::Asked;
 use headwater_testing::Random;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     first.ask(&[Ask::new(&["SET", "text", "some text"]), Ask::new(&["SELECT", "0"])])?;
     let mut subscriber = Connection::open(address)?;
     subscriber.ask(&[Ask::new(&["SUBSCRIBE", "news"])])?;
-    let mut done = std::thread::scope(|scope| -> Result<Vec<Command>> {
+    let mut done = std::thread::scope(|scope| -> Result<Vec<Asked>> {
         let threads: Vec<_> =
             (0..connections).map(|number| scope.spawn(move || work(address, commands, seed + number, alone))).collect();
         let mut all = Vec::new();
@@ -61,7 +61,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn work(address: SocketAddr, commands: usize, seed: u64, alone: u64) -> Result<Vec<Command>> {
+fn work(address: SocketAddr, commands: usize, seed: u64, alone: u64) -> Result<Vec<Asked>> {
     let mut random = Random::new(seed);
     let mut connection = Connection::open(address)?;
     if random.chance(50) {
@@ -155,7 +155,7 @@ struct Connection {
     reader: BufReader<TcpStream>,
     port: u16,
     sent_bytes: i64,
-    done: Vec<Command>,
+    done: Vec<Asked>,
 }
 
 impl Connection {
@@ -174,10 +174,11 @@ impl Connection {
             let mut error = String::new();
             let response_bytes = self.value(&mut error).with_context(|| format!("the reply to {}", ask.operation))?;
             let code = error.split(' ').next().unwrap_or_default().to_owned();
-            self.done.push(Command {
+            self.done.push(Asked {
                 port: self.port,
                 position: self.sent_bytes,
                 operation: ask.operation.clone(),
+                resource: String::new(),
                 kind: if ask.operation == "BLPOP" { Kind::Wait } else { Kind::Call },
                 outcome: if code.is_empty() { Outcome::Ok } else { Outcome::ClientError },
                 code,

@@ -4,40 +4,12 @@
 use std::collections::BTreeMap;
 
 use headwater_schemas::records::{Kind, Side};
+use headwater_system_tests::asked::{Account, Asked, told};
 use headwater_system_tests::lab::{Lab, stop, wait_for};
-use headwater_system_tests::redis::Command;
 use headwater_system_tests::topics;
 
 const CONNECTIONS: usize = 8;
 const COMMANDS: usize = 1_250;
-
-type Seen = BTreeMap<(u16, i64), Vec<Command>>;
-
-fn seen(lab: &Lab) -> [Seen; 2] {
-    let mut sides = [Seen::new(), Seen::new()];
-    topics::each_request(&lab.settings, |request| {
-        assert_eq!(
-            (request.protocol, request.path, request.status, request.weight),
-            ("redis", "", 0, 1),
-            "{request:?}"
-        );
-        assert_eq!(request.method, request.operation);
-        let is_server = request.side == Side::Server;
-        let port = if is_server { request.remote_port } else { request.local_port } as u16;
-        sides[usize::from(is_server)].entry((port, request.request_position)).or_default().push(Command {
-            port,
-            position: request.request_position,
-            operation: request.operation.to_owned(),
-            kind: request.kind,
-            outcome: request.outcome,
-            code: request.code.to_owned(),
-            request_bytes: request.request_bytes,
-            response_bytes: request.response_bytes,
-        });
-    })
-    .unwrap();
-    sides
-}
 
 #[test]
 fn ten_thousand_commands_are_seen_exactly() {
@@ -52,7 +24,7 @@ fn ten_thousand_commands_are_seen_exactly() {
     let arguments = [&address, connections, commands, seed, &*report.to_string_lossy()];
     lab.run(env!("CARGO_BIN_EXE_oracle-redis"), &arguments).unwrap();
     let lines = std::fs::read_to_string(report).unwrap();
-    let asked: Vec<Command> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let asked: Vec<Asked> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
 
     let edges = || topics::edges(&lab.settings).unwrap_or_default();
     let in_edges = || edges().iter().map(|edge| edge.requests).sum::<i64>();
@@ -61,18 +33,10 @@ fn ten_thousand_commands_are_seen_exactly() {
     let last = topics::agents(&lab.settings).unwrap().pop().unwrap();
     println!("{} asked; {} in the edges; {:?}", asked.len(), in_edges(), last.dropped);
     let mut all_right = true;
-    for (side, seen) in [Side::Client, Side::Server].into_iter().zip(seen(&lab)) {
-        let of = |command: &Command| seen.get(&(command.port, command.position));
-        let right = asked.iter().filter(|command| of(command).is_some_and(|seen| seen[0] == **command)).count();
-        let missing = asked.iter().filter(|command| of(command).is_none()).count();
-        let doubled = seen.values().filter(|records| records.len() > 1).count();
-        let wrong = seen.len() - right;
-        println!("{side:?}: {right} right, {wrong} wrong, {doubled} doubled, {missing} missing");
-        let first_wrong = asked.iter().find(|command| of(command).is_some_and(|seen| seen[0] != **command));
-        if let Some(command) = first_wrong {
-            println!("{command:?} was seen as {:?}", of(command));
-        }
-        all_right &= right == asked.len() && (wrong, doubled, missing) == (0, 0, 0);
+    for (side, told) in [Side::Client, Side::Server].into_iter().zip(told(&lab.settings, "redis").unwrap()) {
+        let account = Account::of(&asked, &told);
+        println!("{side:?}: {account}");
+        all_right &= account.is_exact(asked.len());
     }
     assert!(all_right, "{:?}", last.dropped);
     all_came.unwrap();
@@ -130,13 +94,13 @@ fn what_is_added_up_of_commands_is_what_was_asked() {
     let arguments = [&address, connections, commands, seed, &*report.to_string_lossy(), alone];
     lab.run(env!("CARGO_BIN_EXE_oracle-redis"), &arguments).unwrap();
     let lines = std::fs::read_to_string(report).unwrap();
-    let asked: Vec<Command> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let asked: Vec<Asked> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let sent = asked.len() as i64;
     let mut totals = Totals::new();
     for command in &asked {
         add(&mut totals, (&command.operation, &command.code), [1, command.request_bytes, command.response_bytes]);
     }
-    let by_place: BTreeMap<(u16, i64), Command> =
+    let by_place: BTreeMap<(u16, i64), Asked> =
         asked.into_iter().map(|command| ((command.port, command.position), command)).collect();
 
     let in_edges = || topics::edges(&lab.settings).unwrap_or_default().iter().map(|edge| edge.requests).sum::<i64>();
@@ -167,7 +131,7 @@ fn add(totals: &mut Totals, (operation, code): (&str, &str), numbers: [i64; 3]) 
 }
 
 /// What each side's records say, held against what was asked at their places.
-fn hot(lab: &Lab, asked: &BTreeMap<(u16, i64), Command>) -> [Hot; 2] {
+fn hot(lab: &Lab, asked: &BTreeMap<(u16, i64), Asked>) -> [Hot; 2] {
     let mut sides = [Hot::default(), Hot::default()];
     topics::each_request(&lab.settings, |request| {
         let is_server = request.side == Side::Server;

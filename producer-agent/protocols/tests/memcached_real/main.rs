@@ -7,43 +7,23 @@
 mod proxy;
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use headwater_process::{Child, Launch, Port, Scratch, User};
 use headwater_protocols::memcached::{Memcached, Options};
 use headwater_protocols::{Connection, OrderOptions, Outcome, Side};
+use headwater_testing::servers;
 use proxy::{Found, Proxy};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Server {
-    port: Port,
-    _child: Child,
-    _folder: Scratch,
-}
+struct Server(servers::Server);
 
 impl Server {
     fn start() -> Server {
-        let folder = Scratch::create("headwater-memcached-", 0o700).unwrap();
-        let port = Port::free().unwrap();
-        let mut command = Command::new("memcached");
-        command.args(["-l", "127.0.0.1", "-m", "16", "-t", "1", "-U", "0"]);
-        command.args(["-p", &port.number().to_string()]);
-        let mut launch = Launch::new("memcached", command, folder.path().join("log"));
-        // It does not run as root, and a program that becomes somebody else by itself outlives a test that is killed.
-        if let Some(user) = User::nobody() {
-            launch = launch.as_user(user);
-        }
-        let mut child = launch.spawn().unwrap();
-        child.await_ready(PATIENCE, || TcpStream::connect(("127.0.0.1", port.number())).ok()).unwrap();
-        Server { port, _child: child, _folder: folder }
+        Server(servers::memcached(None).unwrap())
     }
 
     /// Runs a script of Python, with Debian's own interpreter, whose first argument is the port.
     fn python(&self, script: &str, hidden_calls: usize) -> Found {
-        let proxy = Proxy::start(self.port.number(), 16 * 1024, hidden_calls, || {
+        let proxy = Proxy::start(self.0.port().number(), 16 * 1024, hidden_calls, || {
             Box::new(Connection::new(Side::Server, OrderOptions::default(), Memcached::new(Options::default())))
         });
         let mut python = Command::new("/usr/bin/python3");

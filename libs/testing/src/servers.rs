@@ -1,0 +1,107 @@
+//! Servers of a test's own, each on a free port of 127.0.0.1 and without a password. They end with the value.
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Result;
+use headwater_process::{Child, Launch, Port, Scratch, User};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    port: Port,
+    // Its process ends before its folder goes.
+    _process: Child,
+    folder: Scratch,
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn port(&self) -> &Port {
+        &self.port
+    }
+
+    /// A folder that everybody may enter, for files beside its own.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// MariaDB with an empty database `shop`, where root gets in; in a cgroup, if there is one.
+///
+/// # Errors
+/// If it is not installed, or does not listen in time; the end of its log is told.
+pub fn mariadb(cgroup: Option<&Path>) -> Result<Server> {
+    let folder = Scratch::create("headwater-mariadb-", 0o755)?;
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data)?;
+    if let Some(user) = User::nobody() {
+        user.take_over(&data)?;
+    }
+    let launch = |name: &str, mut command: Command| {
+        command.current_dir(&data);
+        within(Launch::new(name, command, folder.path().join(format!("{name}.log"))).ending_softly(), cgroup)
+    };
+    let mut init = Command::new("mariadb-install-db");
+    init.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+    init.arg(format!("--datadir={}", data.display()));
+    launch("install", init).spawn()?.await_success(PATIENCE)?;
+    let port = Port::free()?;
+    let mut server = Command::new(in_sbin("mariadbd"));
+    server.args(["--no-defaults", "--bind-address=127.0.0.1", "--local-infile=1"]);
+    server.arg(format!("--datadir={}", data.display())).arg(format!("--port={}", port.number()));
+    server.arg(format!("--socket={}", data.join("socket").display()));
+    server.args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-method=fsync"]);
+    server.args(["--innodb-flush-log-at-trx-commit=0", "--aria-pagecache-buffer-size=8M", "--key-buffer-size=8M"]);
+    let mut process = launch("mariadbd", server).spawn()?;
+    process.await_ready(PATIENCE, || {
+        let mut create = mariadb_client("mariadb", port.number());
+        let made = create.args(["-e", "CREATE DATABASE IF NOT EXISTS shop"]).output();
+        made.is_ok_and(|output| output.status.success()).then_some(())
+    })?;
+    Ok(Server { port, _process: process, folder })
+}
+
+/// One of MariaDB's own programs, which asks the server at this port as root and without encryption.
+pub fn mariadb_client(name: &str, port: u16) -> Command {
+    let mut client = Command::new(name);
+    client.args(["--no-defaults", "--protocol=tcp", "--host=127.0.0.1", "--user=root", "--skip-ssl"]);
+    client.arg(format!("--port={port}")).stdin(Stdio::null());
+    client
+}
+
+/// Memcached over TCP; in a cgroup, if there is one.
+///
+/// # Errors
+/// If it is not installed, or does not listen in time; the end of its log is told.
+pub fn memcached(cgroup: Option<&Path>) -> Result<Server> {
+    let folder = Scratch::create("headwater-memcached-", 0o755)?;
+    let port = Port::free()?;
+    let mut command = Command::new("memcached");
+    command.args(["-l", "127.0.0.1", "-m", "16", "-t", "1", "-U", "0", "-p", &port.number().to_string()]);
+    let mut process = within(Launch::new("memcached", command, folder.path().join("log")), cgroup).spawn()?;
+    process.await_ready(PATIENCE, || TcpStream::connect(port.address()).ok())?;
+    Ok(Server { port, _process: process, folder })
+}
+
+/// As `nobody`: such servers refuse root, and one that becomes somebody else by itself outlives a test that is killed.
+fn within(launch: Launch, cgroup: Option<&Path>) -> Launch {
+    let launch = match cgroup {
+        Some(cgroup) => launch.in_cgroup(cgroup),
+        None => launch,
+    };
+    match User::nobody() {
+        Some(user) => launch.as_user(user),
+        None => launch,
+    }
+}
+
+/// Servers stand where only root looks for programs.
+fn in_sbin(name: &str) -> PathBuf {
+    let path = PathBuf::from("/usr/sbin").join(name);
+    if path.exists() { path } else { name.into() }
+}
