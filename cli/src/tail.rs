@@ -178,8 +178,9 @@ fn request(r: &Request<'_>) -> String {
             (sums.duration_ns.quantile(0.5), sums.request_bytes, sums.response_bytes, several)
         }
     };
+    let named = |what: &str, value: &str| if value.is_empty() { String::new() } else { format!("  {what} {value}") };
     format!(
-        "{}  {:<18} {:<6}  {:<40} {:>4}  {:>7}  {:>8} out {:>8} back  {}:{}{several}",
+        "{}  {:<18} {:<6}  {:<40} {:>4}  {:>7}  {:>8} out {:>8} back  {}:{}{}{}{several}",
         rfc3339_ms(r.started_at_us),
         r.workload,
         side(r.side),
@@ -190,6 +191,8 @@ fn request(r: &Request<'_>) -> String {
         bytes(response_bytes as f64),
         r.remote_address,
         r.remote_port,
+        named("for", r.resource),
+        named("trace", r.trace_id),
     )
 }
 
