@@ -29,10 +29,10 @@ def many(server, work, answered):
 
 def some(connection, at):
     client, server = connection
-    sock, key = server.connection, f"key{at % 40}"
+    sock = server.connection
     kind = at % 6
     if kind == 0:
-        assert ask(sock, "SET", lambda: client.set(key, "secret" * (at % 50)))
+        assert ask(sock, "SET", lambda: client.set(f"set{at}", "secret" * ((at + 5) % 50)))
     elif kind == 1:
         assert ask(sock, "GET", lambda: client.get("nothing"), code="NOT_FOUND") is None
     elif kind == 2:
@@ -46,6 +46,7 @@ def some(connection, at):
         assert len(many(server, lambda: client.get_multi([f"many{number}" for number in [0, 1, 2, 10, 11, 3]]),
             lambda name, key: 24 + 4 + len(key) + 6 if int(key[4:]) < 10 else 0)) == 4
     else:
-        ask(sock, "GET", lambda: client.get(key))
+        # What kind 0 has set, by the same number.
+        assert ask(sock, "GET", lambda: client.get(f"set{at - 5}")) == "secret" * (at % 50)
 
 serve(connect, some, lambda connection: connection[0].disconnect_all())

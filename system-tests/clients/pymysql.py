@@ -25,11 +25,11 @@ def some(connection, at):
     if at % 10 == 0:
         run(f"select a from mark_nowhere_{at}", f"SELECT a FROM mark_nowhere_{at}", outcome="CLIENT_ERROR", code="1146/42S02")
     elif at % 10 == 1:
-        run(f"select 1 as mark_{at}; select 2; select 3", f"SELECT ? AS mark_{at}; SELECT ?; SELECT ?", results=3)
+        run(f"select 1 as mark_{at}; select 2; select 3", f"SELECT ? AS mark_{at}", results=3)
     elif at % 10 == 2:
         ask(connection._sock, "PING", lambda: connection.ping(reconnect=False))
     elif at % 10 == 3:
-        run(f"select repeat('x', {at % 700}) as mark_{at}", f"SELECT repeat(?, ?) AS mark_{at}")
+        run(f"select repeat('x', {at % 700}) as mark_{at}", f"SELECT repeat(?) AS mark_{at}")
     else:
         run(f"select {at} as mark_{at}", f"SELECT ? AS mark_{at}")
 
