@@ -41,6 +41,8 @@ pub struct Room {
     /// Whose share of the ring buffer the event takes.
     pub cgroup_id: u64,
     pub cgroup_hierarchy: u64,
+    /// Not 0 if user space is to look at it at once.
+    pub is_urgent: u64,
     pub event: DataEvent,
     pub bytes: [u8; 2 * CAPTURE_BYTES_MAX],
 }
@@ -70,17 +72,20 @@ pub fn add(index: u32, n: u64) {
 /// Publishes bytes that belong to nobody's share. False if the ring buffer is full.
 #[inline(always)]
 pub fn publish(data: *const c_void, bytes: u64) -> bool {
-    output(data, bytes, waiting() + bytes)
+    output(data, bytes, wake(waiting() + bytes))
 }
 
-/// Publishes bytes that the calls on a socket of a cgroup moved. False, and counted, if there is no room.
+/// Publishes the event in a room, and what it has captured: so many bytes, which the calls on a socket of a cgroup moved. False, and counted,
+/// if there is no room for them.
 #[inline(always)]
-pub fn publish_data(id: u64, hierarchy: u64, data: *const c_void, bytes: u64) -> bool {
+pub fn publish_data(room: &Room, bytes: u64) -> bool {
+    let (id, hierarchy, data) = (room.cgroup_id, room.cgroup_hierarchy, (&raw const room.event).cast());
     let waiting = waiting();
     let fits =
         share::is_roomy(globals::ring_bytes(), waiting) || shares::admit_to(id, hierarchy, bytes, waiting, 1) != 0;
+    let wake = if room.is_urgent != 0 { u64::from(BPF_RB_FORCE_WAKEUP) } else { wake(waiting + bytes) };
     // The verifier would go through what follows once for each way out of this.
-    let published = core::hint::black_box(fits) && output(data, bytes, waiting + bytes);
+    let published = core::hint::black_box(fits) && output(data, bytes, core::hint::black_box(wake));
     if !published {
         add(count::RING_FULL_DATA, 1);
         shares::lost_of(id, hierarchy, share::lost::DATA as u64);
@@ -93,7 +98,7 @@ pub fn publish_data(id: u64, hierarchy: u64, data: *const c_void, bytes: u64) ->
 pub fn publish_process(state: &SocketState, data: *const c_void, bytes: u64) -> bool {
     let waiting = waiting();
     let fits = share::is_roomy(globals::ring_bytes(), waiting) || shares::admit(state, bytes, waiting, false);
-    let published = core::hint::black_box(fits) && output(data, bytes, waiting + bytes);
+    let published = core::hint::black_box(fits) && output(data, bytes, wake(waiting + bytes));
     if !published {
         lost(state, count::RING_FULL_PROCESS, share::lost::PROCESS);
     }
@@ -127,10 +132,10 @@ pub fn lost(state: &SocketState, index: u32, kind: u32) {
 }
 
 #[inline(always)]
-fn output(data: *const c_void, bytes: u64, waiting: u64) -> bool {
+fn output(data: *const c_void, bytes: u64, wake: u64) -> bool {
     let ring = (&raw const EVENTS).cast_mut().cast();
     // SAFETY: the caller gives `bytes` readable bytes, which the verifier checks.
-    unsafe { bpf_ringbuf_output(ring, data.cast_mut(), bytes, wake(waiting)) == 0 }
+    unsafe { bpf_ringbuf_output(ring, data.cast_mut(), bytes, wake) == 0 }
 }
 
 /// Bytes that wait in the ring buffer.

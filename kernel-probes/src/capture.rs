@@ -115,11 +115,19 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     if part == Part::REQUEST && sums::begin(state, &place, moved, way, room, captured) {
         return;
     }
+    room.is_urgent = 0;
     if undecided {
-        state.undecided_bytes[(way & 1) as usize] += captured;
+        let index = (way & 1) as usize;
+        let before = state.undecided_bytes[index];
+        state.undecided_bytes[index] = before + captured;
         guess(state, room, captured, asks, place.start);
-        if !look && state.interest == interest::UNDECIDED {
-            return;
+        if state.interest == interest::UNDECIDED {
+            if !look {
+                return;
+            }
+            let calls = state.undecided_calls[index] == interest::URGENT_CALLS;
+            let bytes = before < interest::URGENT_BYTES && before + captured >= interest::URGENT_BYTES;
+            room.is_urgent = (calls || bytes) as u64;
         }
     }
     state.budget_bytes = state.budget_bytes.saturating_sub(captured);
@@ -262,7 +270,7 @@ pub extern "C" fn publish(room: *const Room) -> u32 {
     let Some(room) = (unsafe { room.as_ref() }) else { return 0 };
     let captured = (room.event.captured_bytes as u64).min(CAPTURE_BYTES_MAX as u64);
     let bytes = size_of::<DataEvent>() as u64 + captured;
-    if buffers::publish_data(room.cgroup_id, room.cgroup_hierarchy, (&raw const room.event).cast(), bytes) {
+    if buffers::publish_data(room, bytes) {
         buffers::add(count::DATA_EVENTS, 1);
         buffers::add(count::COPIED_BYTES, captured);
     }

@@ -17,9 +17,13 @@ pub const FRAMES: u32 = 4;
 pub const COUNTERS: u32 = 2;
 
 /// Most bytes of each direction that are copied of a connection of which nothing is known.
-pub const UNDECIDED_BYTES_MAX: u32 = 64 * 1024;
+pub const UNDECIDED_BYTES_MAX: u32 = 256 * 1024;
 /// Most calls of each direction of which bytes are copied then.
-pub const UNDECIDED_CALLS_MAX: u32 = 256;
+pub const UNDECIDED_CALLS_MAX: u32 = 2048;
+/// User space is woken when a direction has come so far: it would find what was copied too late, and no way back into the connection without a loss.
+pub const URGENT_BYTES: u32 = 16 * 1024;
+/// The same in calls.
+pub const URGENT_CALLS: u32 = 64;
 
 /// Words in the table.
 pub const SLOTS: usize = 1 << 16;

@@ -4,6 +4,7 @@
 //! In: the conversation's name. Out: what was said, as the program's own standard output: `ready` once everything is in place that should
 //! be there before the capture, and `done` at the end. Bounded: a few megabytes over loopback.
 
+mod burst;
 mod ends;
 mod fast_open;
 mod relay;
@@ -12,6 +13,7 @@ mod streams;
 mod syntax;
 mod threads;
 
+pub use burst::COMMANDS as BURST_COMMANDS;
 pub use syntax::REQUESTS as ODD_REQUESTS;
 
 use std::io::{BufRead, Read, Write};
@@ -26,6 +28,7 @@ const PATIENCE_S: i64 = 20;
 /// Plays a conversation.
 pub fn play(name: &str) -> Result<()> {
     match name {
+        "burst" => burst::play(),
         "relay" => relay::play(false),
         "relay-of-known" => relay::play(true),
         "zero-length-receive" => ends::zero_length_receive(),

@@ -1,7 +1,7 @@
 //! Requests of odd syntax, and answers that somebody cuts off.
 
 use headwater_schemas::records::{Kind, Side};
-use headwater_system_tests::odd::ODD_REQUESTS;
+use headwater_system_tests::odd::{BURST_COMMANDS, ODD_REQUESTS};
 
 use crate::seen;
 
@@ -56,4 +56,14 @@ fn an_answer_that_its_server_cuts_is_its_error_on_both_sides() {
         assert_eq!((of_side[0].status, of_side[0].error), (200, true), "{side:?}");
         assert_eq!(of_side[0].failure.as_deref(), Some("response_incomplete"), "{side:?}");
     }
+}
+
+/// User space is asked in time what it wants of a connection that is busy from its beginning: it does not come only at its interval.
+#[test]
+fn a_connection_that_is_busy_from_its_first_byte_on_is_followed_from_there() {
+    let seen = seen::of("burst");
+    for side in SIDES {
+        assert_eq!(seen.requests_of(side).len(), BURST_COMMANDS, "{side:?}");
+    }
+    assert_eq!(seen.missing(), 0);
 }

@@ -12,6 +12,8 @@ use headwater_schemas::records::{FlowState, Kind, Side};
 
 /// What a conversation may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// As the agent, unless it is told otherwise.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub struct Request {
     pub connection: String,
@@ -78,12 +80,16 @@ pub fn of(conversation: &str) -> Seen {
     let mut interests = probes.take_interests().unwrap();
     let mut seen = Seen { pid: child.pid().cast_signed(), ..Seen::default() };
     std::io::Write::write_all(&mut stdin, b"go\n").unwrap();
-    let ended = wait_for(PATIENCE, || {
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
         let ended = child.ended().unwrap();
         drain(&mut probes, &mut observer, &mut interests, &mut seen);
-        ended
-    });
-    let status = ended.unwrap_or_else(|| panic!("the conversation does not end: {}", child.log_text()));
+        if let Some(status) = ended {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "the conversation does not end: {}", child.log_text());
+        probes.wait(POLL_INTERVAL);
+    };
     assert!(status.success(), "{status}: {}", child.log_text());
     seen.said = lines.map_while(Result::ok).collect();
     assert_eq!(seen.said.pop().as_deref(), Some("done"));
