@@ -21,6 +21,7 @@ struct Wire {
     /// `COMMAND outcome code`, one for each exchange.
     seen: Vec<String>,
     kinds: Vec<Kind>,
+    response_bytes: Vec<u64>,
     losses: BTreeMap<&'static str, u64>,
     calls: Calls,
 }
@@ -28,7 +29,14 @@ struct Wire {
 impl Wire {
     fn of(options: Options, calls: Calls) -> Wire {
         let connection = Connection::new(Side::Server, OrderOptions::default(), Memcached::new(options));
-        Wire { connection, seen: Vec::new(), kinds: Vec::new(), losses: BTreeMap::new(), calls }
+        Wire {
+            connection,
+            seen: Vec::new(),
+            kinds: Vec::new(),
+            response_bytes: Vec::new(),
+            losses: BTreeMap::new(),
+            calls,
+        }
     }
 
     fn started() -> Wire {
@@ -50,13 +58,18 @@ impl Wire {
 
     fn say(&mut self, direction: Direction, bytes: &[u8], captured: usize) -> &mut Wire {
         let segment = self.calls.moved(direction, bytes, captured);
-        let Wire { connection, seen, kinds, losses, .. } = self;
-        connection.segment(direction, &segment, &mut |event| take(event, seen, kinds, losses));
+        let Wire { connection, seen, kinds, response_bytes, losses, .. } = self;
+        connection.segment(direction, &segment, &mut |event| {
+            if let Event::Exchange(exchange) = &event {
+                response_bytes.push(exchange.response_bytes);
+            }
+            take(event, seen, kinds, losses)
+        });
         self
     }
 
     fn close(&mut self, how: CloseReason) -> &mut Wire {
-        let Wire { connection, seen, kinds, losses, calls } = self;
+        let Wire { connection, seen, kinds, losses, calls, .. } = self;
         connection.close(calls.now_ns, how, &mut |event| take(event, seen, kinds, losses));
         assert!(connection.is_idle());
         self
@@ -280,6 +293,51 @@ fn a_connection_is_followed_from_its_middle() {
         }
         wire.close(FINISHED).expect(&["INCR Ok"; 2], &[("started_before_capture", 1)]);
     }
+}
+
+/// A loss is counted by what is asked, not by the calls that ask it.
+#[test]
+fn each_command_of_a_pipeline_that_is_not_followed_is_counted() {
+    let several = [asked(0x11, 0, "a", "value"), asked(0x0d, 0, "b", ""), asked(0x0a, 7, "", "")].concat();
+    for (request, response) in [
+        (several, answered(0x0a, 0, 7, "")),
+        (b"get a\r\nset a 0 0 1 noreply\r\nx\r\nmn\r\n".to_vec(), b"END\r\nMN\r\n".to_vec()),
+    ] {
+        let mut wire = Wire::of(Options::default(), Calls::from(5_000, 9_000));
+        for _ in 0..40 {
+            wire.request(&request).response(&response);
+        }
+        // One that asks ahead, so that its turns are not known.
+        wire.calls.missed(Direction::Response, response.len() as u64);
+        for _ in 0..40 {
+            wire.request(&request).request(&request).response(&response).response(&response);
+        }
+        wire.close(FINISHED);
+        let (seen, lost) = (wire.seen.len() as u64, wire.losses.values().sum::<u64>());
+        // What is missing of the answers may be that of one more.
+        assert_eq!(seen + lost - wire.losses["gap"], 3 * (40 + 2 * 40), "{seen} seen, {:?}", wire.losses);
+        assert!(seen > 3 * 20, "{seen}");
+    }
+    let mut wire = Wire::of(Options { pending_commands_max: 2 }, Calls::from(0, 0));
+    wire.request("version\r\n").response("VERSION 1\r\n").request("get a\r\n".repeat(10)).close(FINISHED);
+    wire.expect(&["VERSION Ok"], &[("too_many_pipelined", 10)]);
+}
+
+/// What answers a quiet command is its answer, if it is certain whose it is.
+#[test]
+fn a_quiet_command_that_is_answered_has_the_answer() {
+    let mut wire = Wire::started();
+    wire.request([asked(0x0d, 1, "a", ""), asked(0x0d, 2, "b", ""), asked(0x0a, 3, "", "")].concat());
+    wire.response([answered(0x0d, 0, 2, "value"), answered(0x0a, 0, 3, "")].concat());
+    // Two with the same number, of which one was there.
+    wire.request([asked(0x0d, 0, "a", ""), asked(0x0d, 0, "b", ""), asked(0x0a, 3, "", "")].concat());
+    wire.response([answered(0x0d, 0, 0, "value"), answered(0x0a, 0, 3, "")].concat());
+    wire.request("")
+        .close(FINISHED)
+        .expect(&["GETKQ Ok", "GETKQ Ok", "NOOP Ok", "GETKQ Ok", "GETKQ Ok", "NOOP Ok"], &[]);
+    assert_eq!(wire.response_bytes, [0, 33, 24, 0, 0, 24]);
+    let kinds = [Kind::OneWay, Kind::Call, Kind::Call, Kind::OneWay, Kind::OneWay, Kind::Call];
+    assert_eq!(wire.kinds, kinds);
 }
 
 #[test]

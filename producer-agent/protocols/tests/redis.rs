@@ -136,6 +136,25 @@ fn redis_pipeline() {
     }
 }
 
+/// A loss is counted by what is asked, not by the calls that ask it.
+#[test]
+fn each_command_of_a_pipeline_that_is_not_followed_is_counted() {
+    let mut wire = Wire::in_the_middle_of_much();
+    let (commands, replies) = (command(&["PING"]).repeat(3), "+PONG\r\n".repeat(3));
+    for _ in 0..40 {
+        wire.request(&commands).response(&replies);
+    }
+    wire.miss(Direction::Response, &replies);
+    for _ in 0..40 {
+        wire.request(&commands).request(&commands).response(&replies).response(&replies);
+    }
+    wire.close(FINISHED);
+    let (seen, lost) = (wire.seen.len() as u64, wire.losses.values().sum::<u64>());
+    // What is missing of the replies may be that of one more.
+    assert_eq!(seen + lost - wire.losses["gap"], 3 * (40 + 2 * 40), "{seen} seen, {:?}", wire.losses);
+    assert!(seen > 3 * 20, "{seen}");
+}
+
 /// Cases: redis-pipeline.
 #[test]
 fn redis_pipeline_that_began_before_the_capture() {

@@ -17,6 +17,8 @@ pub(super) struct Pending {
     end: Mark,
     /// Where its answer begins.
     answer: Option<Mark>,
+    /// Where it ends, of a quiet one.
+    answer_end: Option<Mark>,
     /// Of one that is answered only sometimes.
     code: Code,
     outcome: Outcome,
@@ -40,7 +42,12 @@ enum Owner {
 
 impl Pending {
     pub fn of(command: Command, start: Mark, end: Mark) -> Self {
-        Self { command, start, end, answer: None, code: Code::default(), outcome: Outcome::Ok }
+        Self { command, start, end, answer: None, answer_end: None, code: Code::default(), outcome: Outcome::Ok }
+    }
+
+    /// What a message says, if it may answer this command though it is quiet.
+    fn answers_quietly(&self, message: &Message) -> Option<(Code, Outcome)> {
+        self.command.answers_quietly(message).filter(|_| self.answer.is_none())
     }
 }
 
@@ -89,8 +96,11 @@ impl Memcached {
                     _ => (Code::default(), Outcome::Unknown),
                 };
                 for pending in self.pending.iter_mut().take(among) {
-                    if pending.command.answers_quietly(message).is_some() {
+                    if pending.answers_quietly(message).is_some() {
                         (pending.code, pending.outcome) = (code, outcome);
+                        if count == 1 {
+                            (pending.answer, pending.answer_end) = (Some(start), Some(end));
+                        }
                     }
                 }
             }
@@ -109,7 +119,7 @@ impl Memcached {
         let part = certain.map_or(Part::Foreign, |at| self.pending[at].command.part(message));
         let is_begun = certain.is_some_and(|at| self.pending[at].answer.is_some());
         let among = certain.unwrap_or(self.pending.len());
-        let quiet = self.pending.iter().take(among).filter_map(|pending| pending.command.answers_quietly(message));
+        let quiet = self.pending.iter().take(among).filter_map(|pending| pending.answers_quietly(message));
         let (count, first) = quiet.fold((0, None), |(count, first), answer| (count + 1, first.or(Some(answer))));
         match (part, first.filter(|_| !is_begun)) {
             (Part::Foreign, None) => Owner::Nobody,
@@ -192,10 +202,13 @@ impl Memcached {
     }
 
     fn emit(&self, pending: &Pending, end: Option<Mark>, failure: Option<Failure>, sink: &mut Sink<'_>) {
+        let end = end.or(pending.answer_end);
         let answer = pending.answer.map(|start| (start, end.unwrap_or(self.at.response.reached())));
         let kind = match (pending.command.reply, pending.command.shape) {
             (_, Shape::Stream) => Kind::Stream,
             (Reply::Always, _) => Kind::Call,
+            // Somebody answered all the same.
+            (Reply::Sometimes(_), _) if answer.is_some() => Kind::Call,
             (Reply::Sometimes(_) | Reply::Never, _) => Kind::OneWay,
         };
         let span = Span { start: pending.start, end: pending.end, answer };

@@ -99,7 +99,14 @@ impl Memcached {
             match self.readers.request.read(&mut cursor, is_binary, Direction::Request) {
                 Progress::More => {}
                 Progress::Complete(start, message) => match commands::of(&message) {
-                    Some(Some(command)) => self.push(Pending::of(command, start, cursor.mark()), sink),
+                    Some(Some(command)) if self.has_room() => {
+                        self.push(Pending::of(command, start, cursor.mark()), sink)
+                    }
+                    Some(Some(_)) => {
+                        self.losses.lose(LossReason::TooManyPipelined, sink);
+                        self.unsync(LossReason::TooManyPipelined, sink);
+                        self.count(cursor, LossReason::TooManyPipelined, sink);
+                    }
                     Some(None) => {}
                     None => self.misunderstand(LossReason::MalformedRequest, sink),
                 },
@@ -117,11 +124,11 @@ impl Memcached {
         self.unsync(LossReason::Ambiguous, sink);
     }
 
+    fn has_room(&self) -> bool {
+        self.pending.len() < self.options.pending_commands_max as usize
+    }
+
     fn push(&mut self, pending: Pending, sink: &mut Sink<'_>) {
-        if self.pending.len() >= self.options.pending_commands_max as usize {
-            self.losses.lose(LossReason::TooManyPipelined, sink);
-            return self.unsync(LossReason::TooManyPipelined, sink);
-        }
         let is_silent = pending.command.reply == Reply::Never;
         self.pending.push_back(pending);
         if is_silent {
@@ -131,11 +138,9 @@ impl Memcached {
 
     /// Whether a call begins with a command after all before it was answered: then both directions stand where a message begins.
     fn sync(&mut self, cursor: &Cursor<'_>, sink: &mut Sink<'_>) -> bool {
-        if judge_request(cursor.captured, false) != Verdict::Yes {
-            return false;
-        }
-        if !self.answered || self.at.response.position.is_some_and(|position| position != cursor.other_position) {
-            self.losses.lose(LossReason::StartedBeforeCapture, sink);
+        let is_read_up = self.at.response.position.is_none_or(|position| position == cursor.other_position);
+        if judge_request(cursor.captured, false) != Verdict::Yes || !self.answered || !is_read_up {
+            self.count(*cursor, LossReason::StartedBeforeCapture, sink);
             return false;
         }
         let silent_ns = cursor.at_ns.saturating_sub(self.at.request.last_ns.max(self.at.response.last_ns));
@@ -143,6 +148,13 @@ impl Memcached {
         self.readers = Both::default();
         self.synced = true;
         true
+    }
+
+    /// Counts what is asked in the rest of a call that is followed no further.
+    fn count(&mut self, rest: Cursor<'_>, reason: LossReason, sink: &mut Sink<'_>) {
+        for _ in 0..commands_in(rest) {
+            self.losses.lose(reason, sink);
+        }
     }
 
     /// Nothing is known of where the directions stand. What is open is lost.
@@ -239,6 +251,29 @@ impl Protocol for Memcached {
     fn heap_bytes(&self) -> usize {
         self.pending.capacity() * size_of::<Pending>()
     }
+}
+
+/// How many commands a call holds that begins with one, as far as can be seen, and one that goes on behind it.
+fn commands_in(mut cursor: Cursor<'_>) -> u64 {
+    let is_binary = cursor.captured.first() == Some(&REQUEST);
+    let (mut reader, mut count) = (Reader::default(), 0);
+    if judge_request(cursor.captured, true) != Verdict::Yes {
+        return 0;
+    }
+    while !cursor.is_done() {
+        match reader.read(&mut cursor, is_binary, Direction::Request) {
+            Progress::Complete(_, message) => match commands::of(&message) {
+                Some(command) => count += u64::from(command.is_some()),
+                None => return count,
+            },
+            Progress::More | Progress::Blind => count += 1,
+            Progress::Malformed => return count,
+        }
+        if !reader.is_at_start() {
+            break;
+        }
+    }
+    count
 }
 
 /// Whether bytes begin with a command.

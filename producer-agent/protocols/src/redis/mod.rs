@@ -143,11 +143,11 @@ impl Redis {
 
     /// Whether a call begins with a command after all before it was answered: then both directions stand where a value begins.
     fn sync(&mut self, cursor: &Cursor<'_>, sink: &mut Sink<'_>) -> bool {
-        if resp::begins_command(cursor.captured) != Verdict::Yes {
-            return false;
-        }
-        if !self.answered || self.at.response.position.is_some_and(|position| position != cursor.other_position) {
-            self.losses.lose(LossReason::StartedBeforeCapture, sink);
+        let is_read_up = self.at.response.position.is_none_or(|position| position == cursor.other_position);
+        if resp::begins_command(cursor.captured) != Verdict::Yes || !self.answered || !is_read_up {
+            for _ in 0..commands_in(*cursor) {
+                self.losses.lose(LossReason::StartedBeforeCapture, sink);
+            }
             return false;
         }
         let silent_ns = cursor.at_ns.saturating_sub(self.at.request.last_ns.max(self.at.response.last_ns));
@@ -274,4 +274,16 @@ impl Protocol for Redis {
     fn heap_bytes(&self) -> usize {
         self.pending.capacity() * size_of::<Pending>()
     }
+}
+
+/// How many commands a call holds that begins with one, as far as can be seen, and one that goes on behind it.
+fn commands_in(mut cursor: Cursor<'_>) -> u64 {
+    let (mut reader, mut count) = (Reader::default(), 0);
+    while resp::begins_command(cursor.captured) == Verdict::Yes {
+        count += 1;
+        if reader.read(&mut cursor) != Progress::Complete {
+            break;
+        }
+    }
+    count
 }
