@@ -60,11 +60,24 @@ pub type Told = BTreeMap<(u16, i64), Vec<Asked>>;
 
 /// What both sides told: the client's, then the server's.
 ///
-/// # Errors
+/// # Panics
 /// If a record stands for several, is of another protocol or has what none of those has that are held against a server here: a path, a status.
 pub fn told(settings: &KafkaSettings, protocol: &str) -> Result<[Told; 2]> {
+    told_of(settings, protocol, |_| true)
+}
+
+/// The same of those clients whose ports are meant, where others ask, too.
+///
+/// # Panics
+/// As [`told`].
+pub fn told_of(settings: &KafkaSettings, protocol: &str, is_meant: impl Fn(u16) -> bool) -> Result<[Told; 2]> {
     let mut sides = [Told::new(), Told::new()];
     topics::each_request(settings, |request| {
+        let is_server = request.side == Side::Server;
+        let port = if is_server { request.remote_port } else { request.local_port } as u16;
+        if !is_meant(port) {
+            return;
+        }
         assert_eq!(
             (request.protocol, request.path, request.status, request.weight),
             (protocol, "", 0, 1),
@@ -72,8 +85,6 @@ pub fn told(settings: &KafkaSettings, protocol: &str) -> Result<[Told; 2]> {
         );
         // Names of operations are of bounded number.
         assert!([request.method, "{other}"].contains(&request.operation), "{request:?}");
-        let is_server = request.side == Side::Server;
-        let port = if is_server { request.remote_port } else { request.local_port } as u16;
         sides[usize::from(is_server)].entry((port, request.request_position)).or_default().push(Asked {
             port,
             position: request.request_position,

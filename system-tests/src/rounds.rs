@@ -7,7 +7,7 @@ use std::process::{ChildStdin, ChildStdout, Command};
 use anyhow::{Context, Result, ensure};
 use headwater_process::{Child, Launch};
 
-use crate::asked::{Account, Asked, told};
+use crate::asked::{Account, Asked, told_of};
 use crate::lab::{Lab, stop};
 use crate::topics;
 
@@ -91,7 +91,23 @@ fn round(clients: &mut [Client], count: usize) -> Result<Vec<Asked>> {
 ///
 /// # Errors
 /// If that does not hold, with what was told instead.
-pub fn hold(lab: &Lab, protocol: &str, mut clients: Vec<Client>, count: usize) -> Result<()> {
+pub fn hold(lab: &Lab, protocol: &str, clients: Vec<Client>, count: usize) -> Result<()> {
+    hold_among(lab, protocol, clients, count, Others::Nobody)
+}
+
+/// Who else asks the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    Nobody,
+    /// What is told of them is not looked at.
+    Some,
+}
+
+/// The same for a server that others may ask, too.
+///
+/// # Errors
+/// As [`hold`].
+pub fn hold_among(lab: &Lab, protocol: &str, mut clients: Vec<Client>, count: usize, others: Others) -> Result<()> {
     let mut rounds = Vec::new();
     let mut known: BTreeSet<u16> = BTreeSet::new();
     let mut add = |name, asked: Vec<Asked>, is_seen: bool| {
@@ -126,9 +142,10 @@ pub fn hold(lab: &Lab, protocol: &str, mut clients: Vec<Client>, count: usize) -
     stop(&mut again)?;
     dropped += lost(lab)?;
 
+    let is_meant = |port| others == Others::Nobody || known.contains(&port);
     let all: Vec<Asked> = rounds.iter().flat_map(|round| round.asked.clone()).collect();
     let mut uncounted = 0;
-    for (side, told) in ["client", "server"].into_iter().zip(told(&lab.settings, protocol)?) {
+    for (side, told) in ["client", "server"].into_iter().zip(told_of(&lab.settings, protocol, is_meant)?) {
         let account = Account::of(&all, &told);
         println!("{protocol}, {side}: of {} {account}", all.len());
         ensure!(account.wrong.is_empty() && account.doubled == 0, "{account}");

@@ -10,6 +10,7 @@ mod hostile;
 mod hot;
 mod http2;
 mod idle;
+mod kafka;
 mod memcached;
 mod mqtt;
 mod mysql;

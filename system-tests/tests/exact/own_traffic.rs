@@ -39,7 +39,16 @@ fn the_agents_own_connections_are_seen_from_neither_side() {
     .unwrap();
     // What was captured is the broker's side of this test's own readers, so the capture did work.
     assert!(others > 0, "nothing at all was captured");
-    println!("{others} flows of others, none of the agent's ports {own_ports:?}");
+    // They speak as the agent's own producer does: with librdkafka, and of the same topics.
+    let mut requests = 0;
+    topics::each_request(&lab.settings, |request| {
+        let own = [request.local_port, request.remote_port].iter().any(|port| own_ports.contains(&(*port as u16)));
+        assert!(!own && request.workload != "headwater-agent", "the agent's own: {request:?}");
+        requests += usize::from(request.protocol == "kafka");
+    })
+    .unwrap();
+    assert!(requests > 0, "nothing that others asked Kafka was told of");
+    println!("{others} flows and {requests} requests of others, none of the agent's ports {own_ports:?}");
 }
 
 /// Local ports of the TCP sockets that a process holds open.
