@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use headwater_process::Launch;
+use headwater_process::{Launch, program};
 
 use crate::ground::{Detail, Ground};
 use crate::report::Report;
@@ -20,6 +20,8 @@ pub const ARGUMENT: &str = "--churn";
 const KEEPS_IDLE: &str = "idle";
 
 const IDLE: usize = 50_000;
+/// Both ends of each are followed, and of each that comes and goes: by default, a single cgroup has room for 75,000.
+const FOLLOWED_MAX: &str = "200000";
 const SHORT: u32 = 100_000;
 const PROGRAMS: u32 = 5_000;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -39,7 +41,8 @@ pub fn measure(ground: &Ground, report: &mut Report) -> Result<()> {
     println!(
         "{SHORT} short connections, {PROGRAMS} programs, {IDLE} idle connections and a hostile client, in a minute"
     );
-    let agent = ground.agent(ground.load_cgroup(), "churn.", Detail::Default)?;
+    let all = ["--capture-connections-max", FOLLOWED_MAX];
+    let agent = ground.agent_of(&program("headwater-agent")?, ground.load_cgroup(), "churn.", Detail::Default, &all)?;
     let log = tempfile::NamedTempFile::new_in(ground.folder())?;
     let process = |word: Option<&str>| -> Result<Launch> {
         let mut command = Command::new(std::env::current_exe()?);

@@ -90,11 +90,18 @@ impl Ground {
 
     /// Starts an agent that sees one cgroup, and waits for its first heartbeat.
     pub fn agent(&self, sees: &Path, prefix: &str, detail: Detail) -> Result<Agent> {
-        self.agent_of(&program("headwater-agent")?, sees, prefix, detail)
+        self.agent_of(&program("headwater-agent")?, sees, prefix, detail, &[])
     }
 
-    /// The same with another build of the agent.
-    pub fn agent_of(&self, agent: &Path, sees: &Path, prefix: &str, detail: Detail) -> Result<Agent> {
+    /// The same with another build of the agent, and with more settings.
+    pub fn agent_of(
+        &self,
+        agent: &Path,
+        sees: &Path,
+        prefix: &str,
+        detail: Detail,
+        arguments: &[&str],
+    ) -> Result<Agent> {
         let mut settings = KafkaSettings::local(&self.stack.bootstrap(), &self.stack.registry().url());
         prefix.clone_into(&mut settings.prefix);
         let mut command = Command::new(agent);
@@ -109,6 +116,7 @@ impl Ground {
         if detail == Detail::Full {
             command.args(["--capture-sums", "off"]);
         }
+        command.args(arguments);
         let launch = Launch::new("headwater-agent", command, self.folder.path().join(format!("{prefix}agent.log")));
         let mut process = launch.ending_softly().spawn()?;
         let topic = Topic::Agents.name(prefix);

@@ -77,7 +77,8 @@ pub fn measure(ground: &Ground, agents: &[PathBuf], rounds: u32, report: &mut Re
 }
 
 fn run(ground: &Ground, nginx: &Nginx, agent: Option<&Path>, prefix: &str) -> Result<Cost> {
-    let agent = agent.map(|agent| ground.agent_of(agent, ground.load_cgroup(), prefix, Detail::Full)).transpose()?;
+    let agent =
+        agent.map(|agent| ground.agent_of(agent, ground.load_cgroup(), prefix, Detail::Full, &[])).transpose()?;
     let agent_cpu = || agent.as_ref().map_or(Ok(Duration::ZERO), |agent| cpu_time(agent.process.pid()));
     let before = [agent_cpu()?, ground.stack_cpu()?, ground.load_cpu()?];
     let speed = paced::run(nginx.port(), RATE, SPAN, ground)?;
