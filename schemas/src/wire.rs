@@ -88,6 +88,9 @@ impl Encoder {
         }
         buffer.push(MAGIC);
         buffer.extend_from_slice(&self.schema_id.to_be_bytes());
+        if record.write(buffer) {
+            return Ok(());
+        }
         let mut config = SerializerConfig::new(self.schema);
         serde_avro_fast::to_datum(record, &mut *buffer, &mut config)
             .map_err(|error| WireError::Datum(format!("{}: {error}", R::NAME)))?;
