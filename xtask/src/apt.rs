@@ -27,6 +27,7 @@ const SERVICES: &[(&str, &str)] = &[
     ("postgresql", "postgresql"),
     ("prometheus", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
+    ("rabbitmq-server", "rabbitmq-server"),
     ("redis-server", "redis-server"),
 ];
 

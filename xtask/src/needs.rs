@@ -222,6 +222,20 @@ pub const NEEDS: &[Need] = &[
         "install Debian's mosquitto-clients and python3-paho-mqtt",
     ),
     package(
+        "RabbitMQ, which the tests ask",
+        Purpose::Test,
+        || all(&["epmd"]) && Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists(),
+        &["rabbitmq-server"],
+        "install Debian's rabbitmq-server",
+    ),
+    package(
+        "clients of AMQP",
+        Purpose::Test,
+        || all(&["amqp-publish"]) && Path::new("/usr/lib/python3/dist-packages/pika").exists(),
+        &["amqp-tools", "python3-pika"],
+        "install Debian's amqp-tools and python3-pika",
+    ),
+    package(
         "nats-server, which the tests ask",
         Purpose::Test,
         || Path::new("/usr/sbin/nats-server").exists(),

@@ -1,6 +1,6 @@
 //! Turns arbitrary bytes into a valid session of a protocol in which both sides ask, in pipelines and pieces, with ends of calls not captured, calls not
 //! told of and beginnings not seen. Requires that each exchange that comes out is one that was made, exactly and once; that all of them do where all was
-//! captured; and that something is counted where one does not. What is said is the protocol's own: `control.rs`, `subjects.rs`.
+//! captured; and that something is counted where one does not. What is said is the protocol's own: `control.rs`, `subjects.rs`, `channels.rs`.
 
 // Not each of them needs all.
 #![allow(dead_code)]
@@ -33,9 +33,11 @@ type Told = (String, String, u64, u64);
 /// What both sides say of some exchanges, one flight after the other; the client begins.
 #[derive(Default)]
 pub struct Batch {
-    pub flights: [Vec<u8>; 5],
+    pub flights: [Vec<u8>; 8],
     /// For each exchange: where it begins within which flight, and what is told of it.
     asked: Vec<(usize, usize, Told)>,
+    /// What a protocol counts, from one batch to the next.
+    pub counters: [u64; 3],
     /// What comes out only if something else was missed.
     possible: Vec<(usize, usize, Told)>,
 }
@@ -57,16 +59,18 @@ pub fn run(input: &[u8], plan: &Plan) -> Outcome {
     let mut wire = Wire::new((plan.open)(side), [hides, misses], if is_late { [5_000, 9_000] } else { [0, 0] });
     let (mut made, mut possible) = (Made::new(), Made::new());
     let mut cuts = input.iter().rev().copied().cycle();
+    let mut counters = [0; 3];
     if !is_late {
         let mut batch = Batch::default();
         (plan.begin)(&mut batch, settings);
         batch.say(&mut wire, [&mut made, &mut possible], &mut cuts);
     }
     for (number, turns) in turns.get(..TURNS_MAX.min(turns.len())).unwrap_or_default().chunks(depth).enumerate() {
-        let mut batch = Batch::default();
+        let mut batch = Batch { counters, ..Batch::default() };
         for (at, turn) in turns.iter().enumerate() {
             (plan.add)(&mut batch, *turn, (number * depth + at) as u16 + 1, settings);
         }
+        counters = batch.counters;
         batch.say(&mut wire, [&mut made, &mut possible], &mut cuts);
     }
     let is_known = wire.connection.recognition() == Recognition::Recognised;

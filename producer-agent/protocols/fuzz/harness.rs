@@ -74,7 +74,8 @@ struct Output {
 impl Output {
     fn take(&mut self, event: Event<'_>) {
         // There, each side's questions come out as they are answered.
-        let is_by_number = matches!(event, Event::Exchange(exchange) if matches!(exchange.protocol, "mqtt" | "nats"));
+        let is_by_number =
+            matches!(event, Event::Exchange(exchange) if matches!(exchange.protocol, "amqp" | "mqtt" | "nats"));
         let taken = if is_by_number { self.checks.take(event) } else { self.checks.take_in_order(event) };
         let Some(exchange) = taken else { return };
         assert!(!exchange.method.is_empty() && exchange.path.len() <= OPTIONS.path_bytes_max as usize, "{exchange:?}");

@@ -9,6 +9,7 @@
 
 use std::fmt::Debug;
 
+use crate::amqp::Amqp;
 use crate::early::HeldSegment;
 use crate::http1::Http1;
 use crate::http2::Http2;
@@ -22,7 +23,7 @@ use crate::redis::Redis;
 use crate::{Connection, Direction, Follow, Options, Position, Protocol, Recognition, Segment, Side, Sink};
 
 /// All that are known, in the order in which they are asked: a new one is one line here.
-const PROTOCOLS: [Entry; 9] = [
+const PROTOCOLS: [Entry; 10] = [
     Entry::of::<Http2>(),
     Entry::of::<Postgres>(),
     Entry::of::<Mysql>(),
@@ -31,6 +32,7 @@ const PROTOCOLS: [Entry; 9] = [
     Entry::of::<Memcached>(),
     Entry::of::<Mqtt>(),
     Entry::of::<Nats>(),
+    Entry::of::<Amqp>(),
     Entry::of::<Http1>(),
 ];
 

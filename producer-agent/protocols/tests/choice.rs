@@ -2,6 +2,8 @@
 
 #[path = "shared/calls.rs"]
 mod calls;
+#[path = "shared/frames.rs"]
+mod frames;
 
 use calls::Calls;
 use headwater_protocols::{CloseReason, Direction, Event, Options, Parser, Position, Recognition, Segment, Side};
@@ -209,6 +211,26 @@ fn nats_is_known_by_what_its_server_says_first_and_in_the_middle_by_whole_messag
         wire.request(b"PUB a 2\r\nhi\r\n").response(b"MSG b 1 2\r\nhi\r\n");
     }
     assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("nats", 4, 2), "{:?}", wire.seen);
+}
+
+#[test]
+fn amqp_is_known_by_its_header_and_in_the_middle_by_whole_frames() {
+    let said = frames::beginning();
+    for cut in 1..8 {
+        let mut wire = Wire::at([0, 0]);
+        wire.request(&said[0][..cut]).request(&said[0][cut..]).response(&said[1]).request(&said[2]).response(&said[3]);
+        wire.request(&said[4]).response(&said[5]).close();
+        assert_eq!((wire.seen.as_slice(), wire.lost), (&["amqp connection.open".to_owned()][..], 0), "{cut}");
+    }
+    // Another version.
+    let mut wire = Wire::at([0, 0]);
+    wire.request(b"AMQP\0\x01\0\0").response(b"AMQP\0\x01\0\0");
+    assert_eq!((wire.parser.recognition(), wire.seen.len()), (Recognition::Foreign, 0));
+    let mut wire = Wire::at([5_000, 9_000]);
+    for number in 1..4 {
+        wire.request(frames::publish(1, "", "a", b"")).response(frames::acknowledge(1, number, false));
+    }
+    assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("amqp", 3, 0), "{:?}", wire.seen);
 }
 
 const GREETING: &[u8] =

@@ -5,6 +5,7 @@ use super::reasons::{self, Reason, done};
 use super::subscriptions::Awaited;
 use super::{Confirms, Nats, subjects};
 use crate::asked::{Span, Waits};
+use crate::lanes::Lanes;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
 use crate::{CloseReason, Code, Direction, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Sink};
@@ -54,7 +55,13 @@ impl Asked {
 
 impl Nats {
     /// Takes a message of a direction that is followed.
-    pub(super) fn take(&mut self, direction: Direction, reader: &Reader, ends: (Mark, Mark), sink: &mut Sink<'_>) {
+    pub(super) fn take_message(
+        &mut self,
+        direction: Direction,
+        reader: &Reader,
+        ends: (Mark, Mark),
+        sink: &mut Sink<'_>,
+    ) {
         let Some(message) = reader.message(direction) else { return };
         match (message, direction) {
             (Message::Connect { options }, _) => self.take_connect(options, ends, sink),
@@ -309,7 +316,7 @@ impl Nats {
     }
 
     /// Bytes of a direction were missed: what is known of what goes in it is not all.
-    pub(super) fn missed(&mut self, direction: Direction, sink: &mut Sink<'_>) {
+    pub(super) fn miss(&mut self, direction: Direction, sink: &mut Sink<'_>) {
         let answered_in_it = match direction {
             Direction::Request => {
                 self.subscriptions.miss();

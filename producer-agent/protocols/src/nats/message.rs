@@ -4,6 +4,7 @@
 //! [`HEAD_BYTES_MAX`]; a size is believed only as far as bytes are passed over by it.
 
 use crate::cursor::Cursor;
+use crate::lanes::{self, Progress};
 use crate::stream::Mark;
 use crate::{Direction, Position};
 
@@ -22,7 +23,7 @@ const END: [u8; 2] = *b"\r\n";
 
 /// What a message is, with what its line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Message<'a> {
+pub enum Message<'a> {
     Info,
     /// The line is cut off if it is very long.
     Connect {
@@ -54,7 +55,7 @@ pub(super) enum Message<'a> {
 
 /// What is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Publish<'a> {
+pub struct Publish<'a> {
     pub subject: &'a [u8],
     /// Where the answer is to go; empty if none is asked for.
     pub reply: &'a [u8],
@@ -78,21 +79,9 @@ impl Message<'_> {
     }
 }
 
-/// How far a message has been read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// The segment has been read.
-    More,
-    /// All of the message has been moved.
-    Complete,
-    Malformed,
-    /// Not all of its line was captured.
-    Blind,
-}
-
 /// One direction.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub struct Reader {
     line: Vec<u8>,
     /// Of the payload.
     head: Vec<u8>,
@@ -102,19 +91,6 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub fn is_at_start(&self) -> bool {
-        self.start.is_none()
-    }
-
-    /// Where the message ends whose line is known.
-    pub fn body_end(&self) -> Option<Position> {
-        self.body.map(|(_, end)| end.saturating_add(END.len() as u64))
-    }
-
-    pub fn start(&self) -> Option<Mark> {
-        self.start
-    }
-
     /// What has come of the line.
     pub fn line(&self) -> &[u8] {
         &self.line
@@ -130,42 +106,8 @@ impl Reader {
         parse(&self.line, direction)
     }
 
-    /// The next message begins.
-    pub fn reset(&mut self) {
-        self.line.clear();
-        self.line.shrink_to(LINE_BYTES_KEPT);
-        self.head.clear();
-        (self.start, self.body) = (None, None);
-    }
-
     pub fn heap_bytes(&self) -> usize {
         self.line.capacity() + self.head.capacity()
-    }
-
-    /// Reads up to the end of the message or of the segment. A complete one stays until [`reset`](Self::reset).
-    pub fn read(&mut self, cursor: &mut Cursor<'_>, direction: Direction) -> Progress {
-        self.start.get_or_insert(cursor.mark());
-        let (begin, end) = match self.body {
-            Some(body) => body,
-            None => match self.read_line(cursor, direction) {
-                Ok(Some(body)) => body,
-                Ok(None) => return Progress::Complete,
-                Err(progress) => return progress,
-            },
-        };
-        self.body = Some((begin, end));
-        self.keep(cursor, begin, end);
-        for (at, expected) in END.iter().enumerate() {
-            let skipped = end.saturating_add(at as u64).since(cursor.position);
-            let found = usize::try_from(skipped).ok().and_then(|at| cursor.captured.get(at));
-            let is_behind = cursor.position > end.saturating_add(at as u64);
-            if !is_behind && found.is_some_and(|found| found != expected) {
-                return Progress::Malformed;
-            }
-        }
-        let end = end.saturating_add(END.len() as u64);
-        cursor.skip_to(end);
-        if cursor.position < end { Progress::More } else { Progress::Complete }
     }
 
     /// Gives the place of the payload, if there is one.
@@ -199,6 +141,48 @@ impl Reader {
             let wanted = HEAD_BYTES_MAX.saturating_sub(self.head.len()).min(left).min(cursor.captured.len());
             self.head.extend_from_slice(&cursor.captured[..wanted]);
         }
+    }
+}
+
+impl lanes::Reader for Reader {
+    fn read(&mut self, cursor: &mut Cursor<'_>, direction: Direction) -> Progress {
+        self.start.get_or_insert(cursor.mark());
+        let (begin, end) = match self.body {
+            Some(body) => body,
+            None => match self.read_line(cursor, direction) {
+                Ok(Some(body)) => body,
+                Ok(None) => return Progress::Complete,
+                Err(progress) => return progress,
+            },
+        };
+        self.body = Some((begin, end));
+        self.keep(cursor, begin, end);
+        for (at, expected) in END.iter().enumerate() {
+            let skipped = end.saturating_add(at as u64).since(cursor.position);
+            let found = usize::try_from(skipped).ok().and_then(|at| cursor.captured.get(at));
+            let is_behind = cursor.position > end.saturating_add(at as u64);
+            if !is_behind && found.is_some_and(|found| found != expected) {
+                return Progress::Malformed;
+            }
+        }
+        let end = end.saturating_add(END.len() as u64);
+        cursor.skip_to(end);
+        if cursor.position < end { Progress::More } else { Progress::Complete }
+    }
+
+    fn reset(&mut self) {
+        self.line.clear();
+        self.line.shrink_to(LINE_BYTES_KEPT);
+        self.head.clear();
+        (self.start, self.body) = (None, None);
+    }
+
+    fn start(&self) -> Option<Mark> {
+        self.start
+    }
+
+    fn end(&self) -> Option<Position> {
+        self.body.map(|(_, end)| end.saturating_add(END.len() as u64))
     }
 }
 

@@ -22,16 +22,15 @@ mod subscriptions;
 use crate::asked::Queue;
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
+use crate::lanes::{Lane, Lanes, Progress, Reader as _, Sign};
 use crate::losses::Losses;
 use crate::protocol::Protocol;
-use crate::stream::{Both, Reach};
+use crate::stream::{Both, Mark, Reach};
 use crate::{CloseReason, Code, Direction, LossReason, Position, Recognition, Side, Sink};
 use exchanges::Asked;
-use message::{Message, Progress, Reader};
+use message::{Message, Reader};
 use subscriptions::Subscriptions;
 
-/// So many messages one behind the other prove a direction whose beginning was not seen.
-const PROOF_MESSAGES: u8 = 2;
 /// The first byte of a client that goes on with TLS.
 const TLS: u8 = 0x16;
 
@@ -66,7 +65,7 @@ pub struct Nats {
     losses: Losses,
     now_ns: u64,
     at: Both<Reach>,
-    lanes: Both<Lane>,
+    lanes: Both<Lane<Reader>>,
     confirms: Confirms,
     subscriptions: Subscriptions,
     /// Nothing answers it if all is well.
@@ -86,25 +85,6 @@ pub struct Nats {
     /// Why the server ended the connection.
     end_code: Code,
 }
-
-/// How far one direction is understood.
-#[derive(Debug, Default)]
-struct Lane {
-    reader: Reader,
-    standing: Standing,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Standing {
-    #[default]
-    Followed,
-    /// The server says at length what it is, until the client answers.
-    Introduced,
-    /// Nothing is known; so many messages were found one behind the other, and so many of them begin an exchange.
-    Lost { proofs: u8, asked: u8 },
-}
-
-const LOST: Standing = Standing::Lost { proofs: 0, asked: 0 };
 
 /// What is answered in the order in which it is asked.
 #[derive(Debug, Default)]
@@ -166,123 +146,40 @@ impl Nats {
         }
     }
 
-    fn follow(&mut self, direction: Direction, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
-        while !cursor.is_done() && self.recognition() != Recognition::Foreign {
-            let reader = &mut self.lanes[direction].reader;
-            if reader.is_at_start() && cursor.captured.first() == Some(&TLS) && direction == Direction::Request {
-                self.losses.recognise(sink);
-                self.losses.lose(LossReason::Upgraded, sink);
-                return self.become_foreign();
-            }
-            match reader.read(&mut cursor, direction) {
-                Progress::More => {}
-                Progress::Complete => self.take_read(direction, &cursor, sink),
-                Progress::Blind if is_first_info(reader) => {
-                    reader.reset();
-                    self.lanes[direction].standing = Standing::Introduced;
-                    return;
-                }
-                Progress::Blind => return self.lose_track(direction, LossReason::HeadNotCaptured, sink),
-                Progress::Malformed => {
-                    if self.recognition() == Recognition::Undecided {
-                        return self.become_foreign();
-                    }
-                    let reason = match direction {
-                        Direction::Request => LossReason::MalformedRequest,
-                        Direction::Response => LossReason::MalformedResponse,
-                    };
-                    return self.lose_track(direction, reason, sink);
-                }
-            }
-        }
-    }
-
-    /// Takes the message that has been read up to here.
-    fn take_read(&mut self, direction: Direction, cursor: &Cursor<'_>, sink: &mut Sink<'_>) {
-        let mut reader = std::mem::take(&mut self.lanes[direction].reader);
-        let end = cursor.mark();
-        self.take(direction, &reader, (reader.start().unwrap_or(end), end), sink);
-        reader.reset();
-        self.lanes[direction].reader = reader;
-    }
-
-    /// Looks for the place where a direction can be followed again.
-    fn try_again(&mut self, direction: Direction, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
-        let segment = cursor;
-        let went_on = !self.lanes[direction].reader.is_at_start();
-        let Standing::Lost { mut proofs, mut asked } = self.lanes[direction].standing else { return };
-        let (is_all_here, asked_before) = (proofs == 0 && !went_on, asked);
-        while !cursor.is_done() {
-            let reader = &mut self.lanes[direction].reader;
-            match reader.read(&mut cursor, direction) {
-                Progress::More => break,
-                Progress::Complete => {
-                    let message = reader.message(direction);
-                    proofs += u8::from(message.is_some_and(|message| message.is_unmistakable()));
-                    if proofs >= PROOF_MESSAGES {
-                        return self.proven(
-                            direction,
-                            is_all_here.then_some((segment, asked_before)),
-                            (cursor, asked),
-                            sink,
-                        );
-                    }
-                    asked = asked.saturating_add(u8::from(message.is_some_and(|message| begins(&message, direction))));
-                    reader.reset();
-                }
-                Progress::Malformed | Progress::Blind => {
-                    reader.reset();
-                    self.lanes[direction].standing = LOST;
-                    self.lose_tried(asked, sink);
-                    if went_on {
-                        // It may be this call that begins with a message.
-                        self.try_again(direction, segment, sink);
-                    }
-                    return;
-                }
-            }
-        }
-        self.lanes[direction].standing = Standing::Lost { proofs, asked };
-    }
-
-    /// The message that has been read proves the direction. What was read before is lost, unless all of it is here, from the beginning of the call on.
-    fn proven(
-        &mut self,
-        direction: Direction,
-        here: Option<(Cursor<'_>, u8)>,
-        (cursor, asked): (Cursor<'_>, u8),
-        sink: &mut Sink<'_>,
-    ) {
-        self.lanes[direction].standing = Standing::Followed;
-        self.lose_tried(here.map_or(asked, |(_, asked)| asked), sink);
-        self.losses.recognise(sink);
-        if let Some((segment, _)) = here {
-            self.lanes[direction].reader.reset();
-            self.follow(direction, segment, sink);
-        } else {
-            self.take_read(direction, &cursor, sink);
-            self.follow(direction, cursor, sink);
-        }
-    }
-
-    /// Messages that were found before it was known that they are some.
-    fn lose_tried(&mut self, asked: u8, sink: &mut Sink<'_>) {
-        for _ in 0..asked {
-            self.losses.lose(self.unknown, sink);
-        }
-    }
-
-    /// Nothing is known of where a direction stands.
-    fn lose_track(&mut self, direction: Direction, reason: LossReason, sink: &mut Sink<'_>) {
-        self.losses.lose(reason, sink);
-        self.unknown = reason;
-        self.missed(direction, sink);
-        self.lanes[direction].reader.reset();
-        self.lanes[direction].standing = LOST;
-    }
-
     fn is_followed(&self, direction: Direction) -> bool {
-        !matches!(self.lanes[direction].standing, Standing::Lost { .. })
+        !self.lanes[direction].is_lost()
+    }
+}
+
+impl Lanes for Nats {
+    type Reader = Reader;
+
+    fn lane(&mut self, direction: Direction) -> &mut Lane<Reader> {
+        &mut self.lanes[direction]
+    }
+
+    fn losses(&mut self) -> &mut Losses {
+        &mut self.losses
+    }
+
+    fn unknown(&mut self) -> &mut LossReason {
+        &mut self.unknown
+    }
+
+    fn sign(reader: &Reader, direction: Direction) -> Sign {
+        let message = reader.message(direction);
+        Sign {
+            proves: message.is_some_and(|message| message.is_unmistakable()),
+            asks: message.is_some_and(|message| begins(&message, direction)),
+        }
+    }
+
+    fn take(&mut self, direction: Direction, reader: &Reader, ends: (Mark, Mark), sink: &mut Sink<'_>) {
+        self.take_message(direction, reader, ends, sink);
+    }
+
+    fn missed(&mut self, direction: Direction, sink: &mut Sink<'_>) {
+        self.miss(direction, sink);
     }
 
     fn become_foreign(&mut self) {
@@ -291,6 +188,21 @@ impl Nats {
         (self.confirmations, self.pings) = (InOrder::default(), InOrder::default());
         (self.requests, self.deliveries) = (Queue::default(), Queue::default());
         self.subscriptions = Subscriptions::none();
+    }
+
+    fn is_taken_over(&mut self, direction: Direction, cursor: &Cursor<'_>, sink: &mut Sink<'_>) -> bool {
+        let is_tls = direction == Direction::Request && cursor.captured.first() == Some(&TLS);
+        if is_tls {
+            self.losses.recognise(sink);
+            self.losses.lose(LossReason::Upgraded, sink);
+            self.become_foreign();
+        }
+        is_tls
+    }
+
+    /// The server's first line may be long, and the client answers when it has read all of it.
+    fn may_pass_over(reader: &Reader) -> bool {
+        reader.start().is_some_and(|start| start.position == Position::START) && reader.line().starts_with(b"INFO ")
     }
 }
 
@@ -324,7 +236,7 @@ impl Protocol for Nats {
 
     fn begin(&mut self, direction: Direction, position: Position) {
         if position != Position::START {
-            self.lanes[direction].standing = LOST;
+            self.lanes[direction].begin_in_the_middle();
             self.confirms = Confirms::PassedOver;
             self.pings_are_certain = false;
             self.pinged_ns = self.now_ns;
@@ -347,37 +259,11 @@ impl Protocol for Nats {
     }
 
     fn read(&mut self, direction: Direction, cursor: Cursor<'_>, sink: &mut Sink<'_>) {
-        match self.lanes[direction].standing {
-            Standing::Followed => self.follow(direction, cursor, sink),
-            Standing::Lost { .. } => self.try_again(direction, cursor, sink),
-            // A client answers when it has read all that the server says of itself.
-            Standing::Introduced if self.recognition() == Recognition::Recognised => {
-                self.lanes[direction].standing = Standing::Followed;
-                self.follow(direction, cursor, sink);
-            }
-            Standing::Introduced => {}
-        }
+        self.read_lane(direction, cursor, sink);
     }
 
     fn gap(&mut self, direction: Direction, to: Position, sink: &mut Sink<'_>) {
-        let lane = &mut self.lanes[direction];
-        // What lies within a payload is passed over.
-        if lane.reader.body_end().is_some_and(|end| to < end) {
-            return;
-        }
-        match lane.standing {
-            Standing::Followed => self.lose_track(direction, LossReason::Gap, sink),
-            Standing::Introduced => {
-                lane.standing = LOST;
-                self.losses.lose(LossReason::Gap, sink);
-                self.missed(direction, sink);
-            }
-            Standing::Lost { asked, .. } => {
-                lane.reader.reset();
-                lane.standing = LOST;
-                self.lose_tried(asked, sink);
-            }
-        }
+        self.miss_lane(direction, to, sink);
     }
 
     fn end_of_stream(&mut self, direction: Direction, by: Side, sink: &mut Sink<'_>) {
@@ -387,28 +273,18 @@ impl Protocol for Nats {
     }
 
     fn close(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
-        for direction in [Direction::Request, Direction::Response] {
-            let Lane { reader, standing } = &self.lanes[direction];
-            match standing {
-                Standing::Followed if direction == Direction::Request && !reader.is_at_start() => {
-                    self.losses.lose(LossReason::Unfinished, sink);
-                }
-                Standing::Lost { asked, .. } => self.lose_tried(*asked, sink),
-                _ => {}
-            }
-        }
+        self.close_lanes(sink);
         self.close_open(how, sink);
         self.become_foreign();
     }
 
     fn is_idle(&self) -> bool {
-        let request = &self.lanes.request;
         self.connecting.is_none()
             && self.confirmations.is_empty()
             && self.pings.is_empty()
             && self.requests.is_empty()
             && self.deliveries.is_empty()
-            && (request.standing != Standing::Followed || request.reader.is_at_start())
+            && !self.lanes.request.is_within()
     }
 
     fn heap_bytes(&self) -> usize {
@@ -420,11 +296,6 @@ impl Protocol for Nats {
             + self.lanes.request.reader.heap_bytes()
             + self.lanes.response.reader.heap_bytes()
     }
-}
-
-/// The server's first line, of which not all was captured.
-fn is_first_info(reader: &Reader) -> bool {
-    reader.start().is_some_and(|start| start.position == Position::START) && reader.line().starts_with(b"INFO ")
 }
 
 /// Whether a server begins with what it is.
@@ -448,7 +319,7 @@ fn judge_call(bytes: &[u8], direction: Direction) -> Verdict {
     };
     let mut reader = Reader::default();
     let progress = reader.read(&mut Cursor::new(&segment), direction);
-    let is_message = reader.body_end().is_some() || progress == Progress::Complete;
+    let is_message = reader.end().is_some() || progress == Progress::Complete;
     let message = reader.message(direction).filter(|_| is_message && progress != Progress::Malformed);
     if message.is_some_and(|message| message.is_unmistakable()) { Verdict::Yes } else { Verdict::No }
 }

@@ -20,11 +20,11 @@ pub(super) fn name(subject: &[u8]) -> Box<str> {
     }
     let subject = String::from_utf8_lossy(subject);
     let mut name = match acknowledged(&subject) {
-        Some((stream, consumer)) => operation::topic(&format!("$JS/ACK/{stream}/{consumer}")),
-        None => operation::topic(&subject.replace('.', "/")),
+        Some((stream, consumer)) => operation::dotted(&format!("$JS.ACK.{stream}.{consumer}")),
+        None => operation::dotted(&subject),
     };
     name.truncate(name.floor_char_boundary(BYTES_MAX));
-    name.replace('/', ".").into()
+    name.into()
 }
 
 /// The stream and the consumer of what is acknowledged: numbers follow, and a domain and an account may stand before.

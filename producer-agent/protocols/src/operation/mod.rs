@@ -40,3 +40,8 @@ pub(crate) fn topic(topic: &str) -> String {
     template::push(&mut name, &format!("/{topic}"));
     name.split_off(1)
 }
+
+/// A name of words between dots without its identifiers, likewise.
+pub(crate) fn dotted(name: &str) -> String {
+    topic(&name.replace('.', "/")).replace('/', ".")
+}
