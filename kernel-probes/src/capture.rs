@@ -5,7 +5,7 @@
 //! what one side says before the other answers. Where a client's turn begins like a request of HTTP/1 or a command of Redis, user space would
 //! come too late for the heads that follow, so that each turn's first bytes are copied until it says otherwise.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns};
 use headwater_probe_types::{
     CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX, count, direction, flag,
     frames::WINDOW_BYTES,
@@ -16,7 +16,7 @@ use headwater_probe_types::{
 
 use crate::{
     buffers::{self, Room},
-    commands, cost, events, frames, interest as table, lifecycle, position, refused,
+    cost, events, frames, interest as table, lifecycle, looks, position, refused,
     socket::{Sock, TcpSock, tcp_state},
     source::Source,
     state,
@@ -58,13 +58,17 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     let state = state::of_moving(sock, tcp, moved, way);
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
-    let mut place = position::advance(sock, tcp, state, moved, way);
+    // SAFETY: a helper without preconditions; there always is a current task.
+    let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
+    let mut place = position::advance(sock, tcp, state, moved, way, task);
     // These were thrown away, not written into the buffer.
     place.is_certain &= flags & MSG_TRUNC == 0;
     table::update(state);
     if state.interest == interest::COUNTERS {
         return;
     }
+    // SAFETY: a helper without preconditions.
+    place.at_ns = unsafe { bpf_ktime_get_ns() };
     let asks = (state.role == role::CLIENT) == (way == direction::SEND);
     // Also of what goes on behind the last exchange that was added up, when user space wants to be told of all again.
     let may_be_summed = state.interest == interest::SUMS || state.open.cell != 0 || state.flags & flag::SUMMED != 0;
@@ -72,6 +76,11 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     if part == Part::COUNTED {
         return;
     }
+    let is_known = part != Part::NONE
+        && match looks::find(state, &place, asks) {
+            Some(said) if sums::follow(part, state, &place, moved, way, said) => return,
+            said => said.is_some(),
+        };
     let turn = way + 1;
     if state.turn != turn {
         state.turn = turn;
@@ -96,24 +105,22 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     };
     let wanted = if !place.is_certain { 0 } else { moved.min(most).min(CAPTURE_BYTES_MAX as u32) };
     // The verifier would go through the copy once for each way that leads here, and through what follows once for each way out of it.
-    let hidden = core::hint::black_box((part, undecided, look, asks, wanted));
-    let (part, undecided, look, asks, wanted) = hidden;
+    let hidden = core::hint::black_box((part, is_known, undecided, look, asks, wanted));
+    let (part, is_known, undecided, look, asks, wanted) = hidden;
     let captured = core::hint::black_box(if wanted == 0 {
         0
     } else {
-        room.walk.bytes = bytes.find(moved);
+        room.walk.bytes = bytes.find(moved, task);
         // SAFETY: a member of the room. Read again, so that the verifier goes through the copy once and not once for each place of bytes.
         let bytes = unsafe { core::ptr::read_volatile(&raw const room.walk.bytes) };
         bytes.copy(room, wanted)
     });
-    if part == Part::ANSWER {
-        return sums::answer(state, room, captured);
-    }
-    if part == Part::REPLY && commands::reply(state, &place, moved, way, room, captured) {
-        return;
-    }
-    if part == Part::REQUEST && sums::begin(state, &place, moved, way, room, captured) {
-        return;
+    if part != Part::NONE && !is_known {
+        let said = sums::said(part, room, captured, moved);
+        looks::note(state, &place, asks, said);
+        if sums::follow(part, state, &place, moved, way, said) {
+            return;
+        }
     }
     room.is_urgent = 0;
     if undecided {
@@ -142,8 +149,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         kind: kind::DATA,
         captured_bytes: captured,
         connection_id: state.connection_id,
-        // SAFETY: a helper without preconditions.
-        at_ns: unsafe { bpf_ktime_get_ns() },
+        at_ns: place.at_ns,
         position: place.start,
         // Also where its own event is still to come or its run was missed: what has been answered must never look unanswered.
         other_position: position::end(sock, tcp, state, way ^ 1),
@@ -230,7 +236,9 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
     {
         return;
     }
-    sums::finish(state, true);
+    // SAFETY: a helper without preconditions.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    sums::finish(state, true, now_ns);
     let room = buffers::reserve(state, size_of::<DataEvent>() as u64, true).cast::<DataEvent>();
     // SAFETY: the reserved room has the event's size and eight bytes of alignment, and is ours until it is submitted.
     let Some(event) = (unsafe { room.as_mut() }) else {
@@ -249,8 +257,7 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
         kind: kind::END_OF_STREAM,
         captured_bytes: 0,
         connection_id: state.connection_id,
-        // SAFETY: a helper without preconditions.
-        at_ns: unsafe { bpf_ktime_get_ns() },
+        at_ns: now_ns,
         position: position::end(sock, tcp, state, way),
         other_position: position::end(sock, tcp, state, way ^ 1),
         length: client_ended_first as u32,

@@ -7,7 +7,6 @@
 //! be followed by one whole reply; and user space, which has parsed all before a [checkpoint](headwater_probe_types::sums::Open::checkpoint), must have
 //! said that it was answered. Where positions show that anything else was moved in between, there is a new checkpoint.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use headwater_probe_types::{
     SocketState, flag,
     resp::{Window, reply},
@@ -15,7 +14,6 @@ use headwater_probe_types::{
 };
 
 use crate::{
-    buffers::Room,
     position::Place,
     sums::{CELLS_OF_SUMS, tell},
 };
@@ -23,19 +21,17 @@ use crate::{
 /// User space is asked again about a checkpoint of which it has said nothing for so long.
 const ASK_AGAIN_NS: u64 = 1_000_000_000;
 
-/// The first bytes of a call that may be a command. Says whether it is to be added up: then nothing else is told of it.
+/// A call that may be a command: of this operation, or of none. Says whether it is to be added up: then nothing else is told of it.
 #[inline(always)]
-pub fn begin(state: &mut SocketState, place: &Place, moved: u32, way: u32, room: &Room, captured: u32) -> bool {
+pub fn begin(state: &mut SocketState, place: &Place, moved: u32, way: u32, operation: u64) -> bool {
     let answered = state.position[((way ^ 1) & 1) as usize];
+    let now_ns = place.at_ns;
     let open = &mut state.open;
     let last = &open.exchange;
     let goes_on = open.protocol == protocol::REDIS
         && last.response_bytes != 0
         && place.start == last.position + last.request_bytes
         && answered == open.answer_position + last.response_bytes;
-    let operation = command_of(room.bytes.as_ptr().cast(), captured, moved);
-    // SAFETY: a helper without preconditions.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
     open.protocol = protocol::REDIS;
     open.exchange = Last { position: place.start, started_ns: now_ns, request_bytes: moved as u64, ..Last::default() };
     open.answer_position = answered;
@@ -81,23 +77,17 @@ fn takes(place: u32, state: &mut SocketState) -> bool {
     state.open.checkpoint == SETTLED
 }
 
-/// The first bytes of what may be a reply. Says whether it was added up: then nothing else is told of it.
+/// What may be a reply, and what it is by its bytes. Says whether it was added up: then nothing else is told of it.
 #[inline(always)]
-pub fn reply(state: &mut SocketState, place: &Place, moved: u32, way: u32, room: &Room, captured: u32) -> bool {
-    let is = if place.start == state.open.answer_position {
-        reply_of(room.bytes.as_ptr().cast(), captured, moved)
-    } else {
-        reply::UNCERTAIN
-    };
+pub fn reply(state: &mut SocketState, place: &Place, moved: u32, way: u32, is: u32) -> bool {
+    let is = if place.start == state.open.answer_position { is } else { reply::UNCERTAIN };
     let is_added_up = is == reply::OK && state.open.cell != FOLLOWED;
     if !is_added_up {
         let_go(state);
     }
     if is != reply::UNCERTAIN {
-        // SAFETY: a helper without preconditions.
-        let now_ns = unsafe { bpf_ktime_get_ns() };
-        state.open.exchange.answered_ns = now_ns;
-        state.open.exchange.ended_ns = now_ns;
+        state.open.exchange.answered_ns = place.at_ns;
+        state.open.exchange.ended_ns = place.at_ns;
         state.open.exchange.response_bytes = moved as u64;
         state.open.status = STATUS_OK;
     }

@@ -3,6 +3,8 @@
 //!
 //! As `.rodata` is frozen, the verifier sees constants: a load at such an offset passes as a typed load.
 
+use headwater_probe_types::call::NUMBERS;
+
 macro_rules! globals {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr, $get:ident;)*) => {
         $(
@@ -75,6 +77,7 @@ globals! {
     CSET_SUBSYS: u32 = 0, cset_subsys;
     CSS_CGROUP: u32 = 0, css_cgroup;
     /// struct task_struct
+    TASK_PID: u32 = 0, task_pid;
     TASK_GROUP_LEADER: u32 = 0, task_group_leader;
     TASK_START: u32 = 0, task_start;
     TASK_COMM: u32 = 0, task_comm;
@@ -101,19 +104,6 @@ globals! {
     REGS_ARG3: u32 = 0, regs_arg3;
     /// 1 if the result is the first argument while the call runs
     RESULT_IS_ARG1: u32 = 0, result_is_arg1;
-    /// System call numbers whose argument 2 is the buffer
-    SYS_READ: u32 = u32::MAX, sys_read;
-    SYS_WRITE: u32 = u32::MAX, sys_write;
-    SYS_RECVFROM: u32 = u32::MAX, sys_recvfrom;
-    SYS_SENDTO: u32 = u32::MAX, sys_sendto;
-    /// System call numbers whose argument 2 is a vector of buffers
-    SYS_READV: u32 = u32::MAX, sys_readv;
-    SYS_WRITEV: u32 = u32::MAX, sys_writev;
-    SYS_PREADV2: u32 = u32::MAX, sys_preadv2;
-    SYS_PWRITEV2: u32 = u32::MAX, sys_pwritev2;
-    /// System call numbers whose argument 2 is a struct msghdr
-    SYS_RECVMSG: u32 = u32::MAX, sys_recvmsg;
-    SYS_SENDMSG: u32 = u32::MAX, sys_sendmsg;
     /// The agent's own thread group.
     OWN_PID: u32 = 0, own_pid;
     /// A hierarchy of version 1 in which containers are told apart where version 2 is not in use, and the index of its controller
@@ -128,4 +118,18 @@ globals! {
     URGENT_BYTES: u64 = u64::MAX, urgent_bytes;
     /// Size of the ring buffer
     RING_BYTES: u64 = u64::MAX, ring_bytes;
+}
+
+/// For each number of a system call what it is; see [`headwater_probe_types::call`].
+#[unsafe(no_mangle)]
+static SYSTEM_CALLS: [u8; NUMBERS] = [0; NUMBERS];
+
+/// As the loader said it of a system call's number: one look, whatever the call.
+#[inline(always)]
+pub fn system_call(number: u32) -> u8 {
+    if number >= NUMBERS as u32 {
+        return 0;
+    }
+    // SAFETY: within the table; volatile as above.
+    unsafe { core::ptr::read_volatile((&raw const SYSTEM_CALLS).cast::<u8>().add(number as usize)) }
 }

@@ -182,7 +182,8 @@ fn waits_for_its_program(sock: Sock, tcp: TcpSock, state: &SocketState) -> bool 
 #[inline(always)]
 fn tell_end(sock: Sock, tcp: TcpSock, state: &mut SocketState) {
     if state.flags & flag::IGNORED == 0 {
-        sums::finish(state, true);
+        // SAFETY: a helper without preconditions.
+        sums::finish(state, true, unsafe { bpf_ktime_get_ns() });
         events::socket(kind::CLOSE, sock, tcp, state, state.closed_from);
         state.flags |= flag::IGNORED;
     }

@@ -28,6 +28,7 @@ mod frames;
 mod globals;
 mod interest;
 mod lifecycle;
+mod looks;
 mod names;
 mod owner;
 mod position;

@@ -8,7 +8,7 @@
 //! before it. Where more has moved than the call says, a splice went past the hooks, or a run was missed, or another call has moved bytes and is
 //! about to end: the last would make every place wrong, so it must be ruled out before a place is given.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use headwater_probe_types::{SocketState, count, direction, flag};
 
 use crate::{
@@ -27,6 +27,8 @@ pub struct Place {
     pub bytes: u32,
     /// Whether the call's bytes are these. If not, they are somewhere among or before them.
     pub is_certain: bool,
+    /// When the call was looked at, where that matters: the clock is asked once for each.
+    pub at_ns: u64,
 }
 
 /// How far a direction got, as the socket says, FINs left out; also what was moved past the hooks, or is not told of yet.
@@ -82,15 +84,15 @@ fn peer_has_ended(sock: Sock, state: &SocketState) -> bool {
     }
 }
 
-/// Moves a direction on by a call that moved `moved` bytes.
+/// Moves a direction on by a call of this task that moved `moved` bytes.
 #[inline(always)]
-pub fn advance(sock: Sock, tcp: TcpSock, state: &mut SocketState, moved: u32, way: u32) -> Place {
+pub fn advance(sock: Sock, tcp: TcpSock, state: &mut SocketState, moved: u32, way: u32, task: *const u8) -> Place {
     let index = (way & 1) as usize;
     let reached = state.position[index];
     let end = end(sock, tcp, state, way);
     let gone = (end - reached) as u32;
-    // SAFETY: a helper without preconditions.
-    let thread = unsafe { bpf_get_current_pid_tgid() } as u32;
+    // SAFETY: a typed load of a member of struct task_struct.
+    let thread = unsafe { *task.add(globals::task_pid() as usize).cast::<u32>() };
     let shared = if way == direction::SEND { flag::SHARED_SEND } else { flag::SHARED_RECEIVE };
     if state.thread[index] != thread {
         if state.thread[index] != 0 {
@@ -108,23 +110,23 @@ pub fn advance(sock: Sock, tcp: TcpSock, state: &mut SocketState, moved: u32, wa
             state.unclaimed[index] = state.unclaimed[index].saturating_sub(moved - gone);
             false
         }
-        _ => is_the_last(state, gone - moved, way, is_shared),
+        _ => is_the_last(state, gone - moved, way, is_shared, task),
     };
     if is_certain {
-        return Place { start: end - moved as u64, bytes: moved, is_certain };
+        return Place { start: end - moved as u64, bytes: moved, is_certain, at_ns: 0 };
     }
     buffers::add(count::UNPLACED, 1);
-    Place { start: reached, bytes: gone, is_certain }
+    Place { start: reached, bytes: gone, is_certain, at_ns: 0 }
 }
 
 /// More was moved than the call says, now or a moment ago. Whether the call's bytes are the last ones all the same.
 #[inline(always)]
-fn is_the_last(state: &mut SocketState, skipped: u32, way: u32, is_shared: bool) -> bool {
+fn is_the_last(state: &mut SocketState, skipped: u32, way: u32, is_shared: bool, task: *const u8) -> bool {
     let index = (way & 1) as usize;
     // SAFETY: a helper without preconditions.
     let now_ns = unsafe { bpf_ktime_get_ns() };
     // Nobody reads one stream of bytes from two threads before there is a second one; requests are written so.
-    let is_alone = !is_shared && (way == direction::RECEIVE || program_has_one_thread());
+    let is_alone = !is_shared && (way == direction::RECEIVE || program_has_one_thread(task));
     if skipped == 0 {
         let is_over = is_alone || now_ns > state.unclaimed_until_ns;
         if is_over {
@@ -141,9 +143,7 @@ fn is_the_last(state: &mut SocketState, skipped: u32, way: u32, is_shared: bool)
 }
 
 #[inline(always)]
-fn program_has_one_thread() -> bool {
-    // SAFETY: a helper without preconditions; there always is a current task.
-    let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
+fn program_has_one_thread(task: *const u8) -> bool {
     let signal: *const u8 = read_kernel(task, globals::task_signal());
     let threads: i32 = read_kernel(signal, globals::signal_threads());
     threads == 1

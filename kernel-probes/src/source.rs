@@ -3,11 +3,9 @@
 //! In: how many bytes a call moved, and how many are wanted. Out: the first of them in the [`Room`]; fewer where they cannot be
 //! read, which is counted.
 
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs,
-};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs};
 use core::ffi::c_void;
-use headwater_probe_types::{CAPTURE_BYTES_MAX, count, direction};
+use headwater_probe_types::{CAPTURE_BYTES_MAX, call, count};
 
 use crate::{
     buffers::{self, Room},
@@ -30,8 +28,8 @@ pub trait Source {
     /// direction could be interrupted by.
     const ROOM: u32 = 0;
 
-    /// Where the `moved` bytes lie.
-    fn find(&self, moved: u32) -> Bytes;
+    /// Where the `moved` bytes lie, which a call of this task moved.
+    fn find(&self, moved: u32, task: *const u8) -> Bytes;
 }
 
 /// What [`Bytes`] are.
@@ -96,12 +94,9 @@ pub struct SystemCall {
 
 impl Source for SystemCall {
     #[inline(always)]
-    fn find(&self, _moved: u32) -> Bytes {
-        // SAFETY: helpers without preconditions; loads from the registers are typed by the verifier.
-        let (task, regs) = unsafe {
-            let task: *const u8 = bpf_get_current_task_btf().cast_const().cast();
-            (task, bpf_task_pt_regs(task.cast_mut().cast()) as *const u8)
-        };
+    fn find(&self, _moved: u32, task: *const u8) -> Bytes {
+        // SAFETY: a helper for a task; loads from the registers are typed by the verifier.
+        let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) as *const u8 };
         // SAFETY: members of struct pt_regs, at offsets from the kernel's BTF.
         let reg = |offset: u32| unsafe { *regs.add(offset as usize).cast::<u64>() };
         // Four bytes on arm64, with something else behind them.
@@ -111,14 +106,8 @@ impl Source for SystemCall {
         let result = reg(globals::regs_result());
         // arm64 keeps the first argument in the result's register until there is a result.
         let is_under_way = if globals::result_is_arg1() != 0 { result == descriptor } else { result == NO_RESULT };
-        let receives = self.way == direction::RECEIVE;
-        let pick = |receive: u32, send: u32| if receives { receive } else { send };
-        let is_plain = number == pick(globals::sys_read(), globals::sys_write())
-            || number == pick(globals::sys_recvfrom(), globals::sys_sendto());
-        let is_vector = number == pick(globals::sys_readv(), globals::sys_writev())
-            || number == pick(globals::sys_preadv2(), globals::sys_pwritev2());
-        let is_message = number == pick(globals::sys_recvmsg(), globals::sys_sendmsg());
-        if !(is_plain || is_vector || is_message) {
+        let form = call::form(globals::system_call(number), self.way);
+        if form == 0 {
             return Bytes::NONE;
         }
         if !is_under_way || !self.is_at(task, descriptor as u32) {
@@ -126,10 +115,10 @@ impl Source for SystemCall {
             return Bytes::NONE;
         }
         let (arg2, arg3) = (reg(globals::regs_arg2()), reg(globals::regs_arg3()));
-        if is_plain {
+        if form == call::BUFFER {
             return Bytes { kind: bytes_kind::BUFFER, at: arg2, segments: 0, skip: 0 };
         }
-        if is_vector {
+        if form == call::VECTOR {
             return Bytes { kind: bytes_kind::USER_VECTOR, at: arg2, segments: arg3, skip: 0 };
         }
         // struct user_msghdr: name, name length, vector, count; eight bytes each.
@@ -177,7 +166,7 @@ pub struct Message(pub *const u8);
 
 impl Source for Message {
     #[inline(always)]
-    fn find(&self, moved: u32) -> Bytes {
+    fn find(&self, moved: u32, _task: *const u8) -> Bytes {
         // SAFETY: typed loads of members of the message's iterator, which the hook gave.
         let (kind, inside) = unsafe {
             let iterator = self.0.add(globals::msg_iter() as usize);
@@ -211,7 +200,7 @@ impl Source for Pages {
     const ROOM: u32 = 1;
 
     #[inline(always)]
-    fn find(&self, _moved: u32) -> Bytes {
+    fn find(&self, _moved: u32, _task: *const u8) -> Bytes {
         buffers::add(count::KERNEL_MEMORY, 1);
         Bytes::NONE
     }

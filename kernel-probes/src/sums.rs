@@ -63,7 +63,7 @@ pub fn part(
     // What comes behind a whole reply answers nothing.
     let is_behind = is_redis && !asks && state.open.exchange.answered_ns != 0;
     if (asks && is_new) || is_behind {
-        finish(state, false);
+        finish(state, false, place.at_ns);
         if is_behind {
             return Part::NONE;
         }
@@ -94,19 +94,58 @@ pub fn part(
         mute(state, if is_overtaken { reason::OVERTAKEN } else { reason::NOT_PLAIN });
         return Part::COUNTED;
     }
-    // SAFETY: a helper without preconditions.
-    state.open.exchange.ended_ns = unsafe { bpf_ktime_get_ns() };
+    state.open.exchange.ended_ns = place.at_ns;
     state.open.exchange.response_bytes += moved as u64;
     if is_new { Part::ANSWER } else { Part::COUNTED }
 }
 
-/// The first bytes of a request. Says whether it fits a cell: then nothing else is told of it.
+/// What a call says, as far as it is needed here, in a protocol: the operation of a request, the status of an answer, what a reply is. 0 if it says
+/// nothing that can be added up.
+#[derive(Clone, Copy)]
+pub struct Said {
+    pub protocol: u32,
+    pub word: u64,
+}
+
+/// What a call says by its first bytes.
 #[inline(always)]
-pub fn begin(state: &mut SocketState, place: &Place, moved: u32, way: u32, room: &Room, captured: u32) -> bool {
-    if captured > 0 && room.bytes[0] == b'*' {
-        return commands::begin(state, place, moved, way, room, captured);
+pub fn said(part: Part, room: &Room, captured: u32, moved: u32) -> Said {
+    let window = room.bytes.as_ptr().cast();
+    match part {
+        Part::REQUEST if captured > 0 && room.bytes[0] == b'*' => {
+            Said { protocol: protocol::REDIS, word: commands::command_of(window, captured, moved) }
+        }
+        Part::REQUEST => Said { protocol: protocol::HTTP1, word: operation_of(window.cast(), captured) },
+        Part::REPLY => Said { protocol: protocol::REDIS, word: commands::reply_of(window, captured, moved) as u64 },
+        _ => {
+            // SAFETY: the room's bytes are longer than sixteen; they need not be aligned.
+            let (first, second) = unsafe {
+                let halves = room.bytes.as_ptr().cast::<u64>();
+                (halves.read_unaligned(), halves.add(1).read_unaligned())
+            };
+            let status = if captured == ANSWER_BYTES { sums::status(first, second) } else { 0 };
+            Said { protocol: protocol::HTTP1, word: status as u64 }
+        }
     }
-    let operation = operation_of(room.bytes.as_ptr().cast(), captured);
+}
+
+/// Goes on by what a call says. Says whether nothing else is told of it.
+#[inline(always)]
+pub fn follow(part: Part, state: &mut SocketState, place: &Place, moved: u32, way: u32, said: Said) -> bool {
+    match part {
+        Part::REQUEST if said.protocol == protocol::REDIS => commands::begin(state, place, moved, way, said.word),
+        Part::REQUEST => begin(state, place, moved, way, said.word),
+        Part::REPLY => commands::reply(state, place, moved, way, said.word as u32),
+        _ => {
+            answer(state, said.word as u32);
+            true
+        }
+    }
+}
+
+/// A request of this operation, or of none. Says whether it fits a cell: then nothing else is told of it.
+#[inline(always)]
+fn begin(state: &mut SocketState, place: &Place, moved: u32, way: u32, operation: u64) -> bool {
     if operation == 0 {
         return false;
     }
@@ -121,25 +160,18 @@ pub fn begin(state: &mut SocketState, place: &Place, moved: u32, way: u32, room:
     };
     state.turn = way + 1;
     state.flags |= flag::SUMMED;
-    // SAFETY: a helper without preconditions.
-    let started_ns = unsafe { bpf_ktime_get_ns() };
     state.open.key = key;
-    state.open.exchange = Last { position: place.start, started_ns, request_bytes: moved as u64, ..Last::default() };
+    state.open.exchange =
+        Last { position: place.start, started_ns: place.at_ns, request_bytes: moved as u64, ..Last::default() };
     state.open.status = 0;
     state.open.protocol = protocol::HTTP1;
     state.open.cell = cell as u64 + 1;
     true
 }
 
-/// The first bytes of an answer: notes its status. What is no answer, or an interim one, ends the adding up.
+/// An answer of this status. What is no answer, or an interim one, ends the adding up.
 #[inline(always)]
-pub fn answer(state: &mut SocketState, room: &Room, captured: u32) {
-    // SAFETY: the room's bytes are longer than sixteen; they need not be aligned.
-    let (first, second) = unsafe {
-        let halves = room.bytes.as_ptr().cast::<u64>();
-        (halves.read_unaligned(), halves.add(1).read_unaligned())
-    };
-    let status = if captured == ANSWER_BYTES { sums::status(first, second) } else { 0 };
+fn answer(state: &mut SocketState, status: u32) {
     state.open.status = status;
     state.open.exchange.answered_ns = state.open.exchange.ended_ns;
     if status == 0 || status as u8 == b'1' {
@@ -191,16 +223,16 @@ fn fits(place: u32, key: u64, moved: u32) -> bool {
 
 /// The exchange that is under way is over, if there is one.
 #[inline(always)]
-pub fn finish(state: &mut SocketState, is_at_end: bool) {
+pub fn finish(state: &mut SocketState, is_at_end: bool, now_ns: u64) {
     if state.open.cell != 0 {
-        finish_of(&raw mut *state, is_at_end as u32);
+        finish_of(&raw mut *state, is_at_end as u32, now_ns);
     }
 }
 
 /// A function of its own, which the verifier looks at once, and not once for each way that leads there.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn finish_of(state: *mut SocketState, is_at_end: u32) -> u32 {
+pub extern "C" fn finish_of(state: *mut SocketState, is_at_end: u32, now_ns: u64) -> u32 {
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
     let cell = take_cell(state);
@@ -215,7 +247,7 @@ pub extern "C" fn finish_of(state: *mut SocketState, is_at_end: u32) -> u32 {
         }
     } else if is_at_end != 0 {
         tell(state, reason::AT_END);
-    } else if !add(state, cell as u32 - 1) {
+    } else if !add(state, cell as u32 - 1, now_ns) {
         tell(state, reason::UNFIT);
     }
     1
@@ -228,7 +260,7 @@ pub fn finish_if_silent(state: &mut SocketState) {
     let now_ns = unsafe { bpf_ktime_get_ns() };
     let ended_ns = state.open.exchange.ended_ns;
     if state.open.cell != 0 && ended_ns != 0 && now_ns.saturating_sub(ended_ns) > SILENCE_NS {
-        finish(state, true);
+        finish(state, true, now_ns);
     }
 }
 
@@ -243,7 +275,7 @@ fn take_cell(state: &mut SocketState) -> u64 {
 }
 
 #[inline(always)]
-fn add(state: &SocketState, place: u32) -> bool {
+fn add(state: &SocketState, place: u32, now_ns: u64) -> bool {
     let Some(cell) = CELLS_OF_SUMS.get_ptr_mut(place) else { return false };
     let Some(offset_ns) = DAY_OFFSET.get(0) else { return false };
     let open = &state.open;
@@ -255,8 +287,6 @@ fn add(state: &SocketState, place: u32) -> bool {
     if !is_its_own || bucket >= BUCKETS as u32 {
         return false;
     }
-    // SAFETY: a helper without preconditions.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
     // SAFETY: eight aligned bytes are read at once.
     let second = now_ns.wrapping_add(unsafe { core::ptr::read_volatile(offset_ns) }) / 1_000_000_000;
     // SAFETY: one of the cell's two parts.

@@ -5,9 +5,11 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod call;
 pub mod cost;
 pub mod frames;
 pub mod interest;
+pub mod looks;
 pub mod resp;
 pub mod share;
 pub mod sniff;

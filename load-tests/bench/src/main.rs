@@ -4,6 +4,7 @@
 //! bounded in time, and stays in a cgroup of the benchmark's own, which is all that is captured.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
+mod calls;
 mod churn;
 mod ground;
 mod ladder;
@@ -51,6 +52,8 @@ enum Part {
     Overhead,
     /// Of that, what it costs Redis.
     Redis,
+    /// What the probes cost one exchange of a thread with itself.
+    Calls,
     /// What each step of observation adds, from nothing to everything.
     Ladder,
     /// The agent's memory while connections and programs come and go.
@@ -69,6 +72,9 @@ fn main() -> Result<()> {
     if words.first().is_some_and(|word| word == churn::ARGUMENT) {
         return churn::load(words.get(1).map(String::as_str));
     }
+    if words.first().is_some_and(|word| word == calls::ARGUMENT) {
+        return calls::ask_itself();
+    }
     let arguments = Arguments::parse();
     let mut report = Report::default();
     println!("Starting Kafka and the registry");
@@ -81,6 +87,7 @@ fn main() -> Result<()> {
         }
         Part::Overhead => overhead::measure(&ground, arguments.rounds, &mut report)?,
         Part::Redis => overhead::redis(&ground, arguments.rounds, &mut report)?,
+        Part::Calls => calls::measure(&ground, arguments.rounds, &mut report)?,
         Part::Ladder => ladder::measure(&ground, arguments.rounds, &mut report)?,
         Part::Churn => churn::measure(&ground, &mut report)?,
         Part::Records => records::measure(&ground, &arguments.agent, arguments.rounds, &mut report)?,

@@ -40,6 +40,8 @@ struct Run {
     machine_us: f64,
     /// Of the agent alone, without its probes, which are the load's time.
     agent_us: f64,
+    /// Of Kafka and the registry.
+    stack_us: f64,
 }
 
 pub fn measure(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> {
@@ -101,7 +103,9 @@ fn compare(
         let [Some(without), Some(elsewhere), Some(with), Some(full)] = runs else { continue };
         let runs = [without, elsewhere, with, full];
         let texts = runs.iter().map(|run| {
-            format!("{:.0}/s {:.1} us p99 {:.0} us", run.speed.requests_per_second, run.machine_us, run.speed.p99_us)
+            let Run { speed, machine_us, agent_us, stack_us } = run;
+            let Speed { requests_per_second, p99_us, .. } = speed;
+            format!("{requests_per_second:.0}/s {machine_us:.1} us (agent {agent_us:.2}, Kafka {stack_us:.2}) p99 {p99_us:.0} us")
         });
         println!("  round {round}: {}", texts.collect::<Vec<_>>().join(", "));
         all.push(runs);
@@ -125,7 +129,7 @@ fn run(ground: &Ground, observed: Observed, prefix: &str, load: &impl Fn() -> Re
     let agent_time = after.2 - before.2;
     let all = (after.0 - before.0) + (after.1 - before.1) + agent_time;
     let us = |time: Duration| time.as_secs_f64() * 1e6 / speed.requests;
-    Ok(Run { speed, machine_us: us(all), agent_us: us(agent_time) })
+    Ok(Run { speed, machine_us: us(all), agent_us: us(agent_time), stack_us: us(after.1 - before.1) })
 }
 
 /// At a rate that leaves the machine room: latency and memory as it is by default; processor time of the agent and bytes on the broker in

@@ -2,6 +2,9 @@
 //!
 //! The names on the left are those of `kernel-probes/src/globals.rs`.
 
+use headwater_probe_types::call::{BUFFER, MESSAGE, NUMBERS, VECTOR, entry};
+use headwater_probe_types::direction::{RECEIVE, SEND};
+
 use crate::LoadError;
 use crate::btf::KernelTypes;
 
@@ -50,6 +53,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("CSET_DEFAULT", "css_set", "dfl_cgrp"),
     ("CSET_SUBSYS", "css_set", "subsys"),
     ("CSS_CGROUP", "cgroup_subsys_state", "cgroup"),
+    ("TASK_PID", "task_struct", "pid"),
     ("TASK_GROUP_LEADER", "task_struct", "group_leader"),
     ("TASK_START", "task_struct", "start_boottime"),
     ("TASK_COMM", "task_struct", "comm"),
@@ -110,28 +114,32 @@ impl Machine {
     }
 }
 
-/// Global, system call.
-const SYSTEM_CALLS: [(&str, libc::c_long); 10] = [
-    ("SYS_READ", libc::SYS_read),
-    ("SYS_WRITE", libc::SYS_write),
-    ("SYS_RECVFROM", libc::SYS_recvfrom),
-    ("SYS_SENDTO", libc::SYS_sendto),
-    ("SYS_READV", libc::SYS_readv),
-    ("SYS_WRITEV", libc::SYS_writev),
-    ("SYS_PREADV2", libc::SYS_preadv2),
-    ("SYS_PWRITEV2", libc::SYS_pwritev2),
-    ("SYS_RECVMSG", libc::SYS_recvmsg),
-    ("SYS_SENDMSG", libc::SYS_sendmsg),
+/// System calls that move bytes of sockets.
+const SYSTEM_CALLS: [(libc::c_long, u8, u32); 10] = [
+    (libc::SYS_read, BUFFER, RECEIVE),
+    (libc::SYS_write, BUFFER, SEND),
+    (libc::SYS_recvfrom, BUFFER, RECEIVE),
+    (libc::SYS_sendto, BUFFER, SEND),
+    (libc::SYS_readv, VECTOR, RECEIVE),
+    (libc::SYS_writev, VECTOR, SEND),
+    (libc::SYS_preadv2, VECTOR, RECEIVE),
+    (libc::SYS_pwritev2, VECTOR, SEND),
+    (libc::SYS_recvmsg, MESSAGE, RECEIVE),
+    (libc::SYS_sendmsg, MESSAGE, SEND),
 ];
 
-/// Values of the globals.
-pub struct Layout {
-    pub offsets: Vec<(&'static str, u32)>,
-    pub system_calls: Vec<(&'static str, u32)>,
+/// The table of system calls of this machine; see [`headwater_probe_types::call`].
+pub fn system_calls() -> [u8; NUMBERS] {
+    let mut table = [0; NUMBERS];
+    for (number, form, direction) in SYSTEM_CALLS {
+        // Both machines number these below 400.
+        table[number as usize] = entry(form, direction);
+    }
+    table
 }
 
-/// Looks everything up in the types of a kernel for a machine.
-pub fn of_kernel(types: &KernelTypes, machine: Machine) -> Result<Layout, LoadError> {
+/// Names and values of the globals that say where things lie, from the types of a kernel for a machine.
+pub fn of_kernel(types: &KernelTypes, machine: Machine) -> Result<Vec<(&'static str, u32)>, LoadError> {
     let mut offsets = Vec::new();
     for &(global, struct_name, member) in MEMBERS {
         let value_offset = if global == "TP_RTT_MIN" { 4 } else { 0 };
@@ -145,5 +153,5 @@ pub fn of_kernel(types: &KernelTypes, machine: Machine) -> Result<Layout, LoadEr
     for (global, name) in [("ITER_UBUF", "ITER_UBUF"), ("ITER_IOVEC", "ITER_IOVEC")] {
         offsets.push((global, types.constant(name).unwrap_or(u32::MAX)));
     }
-    Ok(Layout { offsets, system_calls: SYSTEM_CALLS.map(|(global, number)| (global, number as u32)).to_vec() })
+    Ok(offsets)
 }

@@ -76,7 +76,7 @@ pub struct Options {
 
 /// What the probes would be told on a kernel with this BTF: names of globals and their values.
 pub fn globals_for(btf: &[u8], machine: Machine) -> Result<Vec<(&'static str, u32)>, LoadError> {
-    Ok(layout::of_kernel(&btf::KernelTypes::parse(btf)?, machine)?.offsets)
+    layout::of_kernel(&btf::KernelTypes::parse(btf)?, machine)
 }
 
 /// The loaded probes.
@@ -119,7 +119,7 @@ impl Probes {
         sees_all_processes()?;
         let btf_bytes = fs::read(KERNEL_BTF).map_err(|source| LoadError::NoBtf { path: KERNEL_BTF.into(), source })?;
         let types = btf::KernelTypes::parse(&btf_bytes)?;
-        let layout = layout::of_kernel(&types, layout::Machine::HERE)?;
+        let offsets = layout::of_kernel(&types, layout::Machine::HERE)?;
         let functions = hook::Functions::of_kernel(&types);
         let (hierarchies, v1_subsys) = cgroups::hierarchies(&types);
         let v1_hierarchy = hierarchies.iter().map(|hierarchy| hierarchy.number).max().unwrap_or(0);
@@ -141,13 +141,12 @@ impl Probes {
             .map_max_entries("ROOM", (types::ROOMS * processors) as u32)
             .map_max_entries("PATH_ROOM", processors as u32)
             .map_max_entries("WORDS_ROOM", processors as u32);
-        for (global, offset) in &layout.offsets {
+        for (global, offset) in &offsets {
             loader.override_global(global, offset, true);
         }
-        for (global, number) in &layout.system_calls {
-            loader.override_global(global, number, true);
-        }
+        let system_calls = layout::system_calls();
         loader
+            .override_global("SYSTEM_CALLS", &system_calls[..], true)
             .override_global("V1_HIERARCHY", &v1_hierarchy, true)
             .override_global("V1_SUBSYS", &v1_subsys, true)
             .override_global("OWN_PID", &own_pid, true)
