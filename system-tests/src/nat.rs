@@ -66,10 +66,11 @@ impl Nat {
     /// A link between a namespace and the router; `net` is the number of its network.
     fn connect(&self, namespace: &str, net: &str) -> Result<()> {
         let at_router = format!("hw{net}");
-        let link = ["link", "add", "eth0", "netns", namespace, "type", "veth", "peer", &at_router, "netns"];
+        // Linux 6.1 refuses a name that a device has where the command runs, too.
+        let link = ["link", "add", "hw0", "netns", namespace, "type", "veth", "peer", &at_router, "netns"];
         ip(&[&link[..], &[&self.router]].concat())?;
         let (v4, v6) = (format!("10.71.{net}"), format!("fd71:{net}:"));
-        for (namespace, device, host) in [(namespace, "eth0", "2"), (&self.router, &at_router, "1")] {
+        for (namespace, device, host) in [(namespace, "hw0", "2"), (&self.router, &at_router, "1")] {
             ip(&["-n", namespace, "address", "add", &format!("{v4}.{host}/24"), "dev", device])?;
             // Without the search for duplicates, the address can be used at once.
             ip(&["-n", namespace, "address", "add", &format!("{v6}:{host}/64"), "dev", device, "nodad"])?;

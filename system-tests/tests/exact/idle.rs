@@ -1,6 +1,8 @@
 //! Where nothing happens, nothing but watermarks and heartbeats is published.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+
 use headwater_schemas::records::Agent;
 use headwater_schemas::topics::Topic;
 use headwater_system_tests::lab::{Lab, stop, wait_for};
@@ -8,6 +10,9 @@ use headwater_system_tests::topics;
 
 /// Heartbeats, five seconds apart, in which whatever feeds itself would grow.
 const HEARTBEATS: usize = 4;
+
+/// Why something was dropped: a probe's run that the kernel left out.
+const MISSED: &str = "/probe_run_missed";
 
 #[test]
 fn with_nothing_to_observe_nothing_is_published_but_signs_of_life() {
@@ -26,6 +31,14 @@ fn with_nothing_to_observe_nothing_is_published_but_signs_of_life() {
     }
     let agents = topics::agents(&lab.settings).unwrap();
     for Agent { captured, published, dropped, .. } in &agents {
-        assert!(captured.values().chain(published.values()).chain(dropped.values()).all(|&count| count == 0));
+        let of = |counts: &BTreeMap<String, i64>, but: &str| -> i64 {
+            counts.iter().filter(|(name, _)| but.is_empty() || !name.ends_with(but)).map(|(_, count)| count).sum()
+        };
+        // Also the agent's own connections run the probes. In an emulated machine such a run takes so long that another one falls into it now and then,
+        // which is said, since nobody knows whose it was.
+        let but = if std::env::var_os("EXACT_HOOK").is_some() { MISSED } else { "" };
+        let missed = of(dropped, "") - of(dropped, MISSED);
+        let is_nothing = of(published, "") == 0 && of(dropped, but) == 0 && of(captured, "") == missed;
+        assert!(is_nothing, "captured {captured:?}, published {published:?}, dropped {dropped:?}");
     }
 }

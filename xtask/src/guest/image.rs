@@ -12,8 +12,20 @@ use super::kernel::Kernel;
 
 const INIT: &str = include_str!("init.sh");
 const BUSYBOX: &str = "/bin/busybox";
-/// With all that they depend on.
-const MODULES: [&str; 5] = ["virtio_pci", "virtio_net", "9pnet_virtio", "9p", "overlay"];
+/// What the guest needs to be one, and what tests make networks of; with all that they depend on.
+const MODULES: [&str; 10] = [
+    "virtio_pci",
+    "virtio_net",
+    "9pnet_virtio",
+    "9p",
+    "overlay",
+    "veth",
+    // libcrc32c, which nf_tables depends on, asks for it by another name.
+    "crc32c_generic",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_nat",
+];
 const FOLDERS: [&str; 8] = ["bin", "dev", "machine", "modules", "proc", "root", "sys", "written"];
 
 const FILE: u32 = 0o100_755;

@@ -143,6 +143,8 @@ pub enum Work {
 
 const EXACT: &str = "system-tests::exact::exact::ten_thousand_requests_are_seen_exactly";
 const URING: &str = "system-tests::exact::uring::what_completes_behind_another_call_is_not_read_from_its_buffer";
+const IDLE: &str = "system-tests::exact::idle::with_nothing_to_observe_nothing_is_published_but_signs_of_life";
+const NAT: &str = "system-tests::exact::nat::both_sides_of_a_translated_connection_carry_one_id_and_opposite_roles";
 /// What the exact test does in an emulated machine, so that it takes minutes, and what it expects there.
 const FEW: &[(&str, &str)] = &[("EXACT_REQUESTS", "1000"), ("EXACT_HOOK", "fexit"), ("EXACT_CLIENT_US", "15000")];
 const GUEST_LIMIT: Duration = Duration::from_secs(1200);
@@ -169,6 +171,20 @@ pub const EXTRAS: &[Extra] = &[
     Extra {
         name: "io_uring on Linux 6.1",
         work: Work::InGuest("6.1", URING),
+        class: Class::Alone,
+        variables: FEW,
+        limit: GUEST_LIMIT,
+    },
+    Extra {
+        name: "idle on Linux 6.1",
+        work: Work::InGuest("6.1", IDLE),
+        class: Class::Alone,
+        variables: FEW,
+        limit: GUEST_LIMIT,
+    },
+    Extra {
+        name: "address translation on Linux 6.1",
+        work: Work::InGuest("6.1", NAT),
         class: Class::Alone,
         variables: FEW,
         limit: GUEST_LIMIT,
