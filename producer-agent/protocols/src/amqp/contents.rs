@@ -203,7 +203,13 @@ impl Amqp {
         ends: Ends,
         sink: &mut Sink<'_>,
     ) {
-        let Some(settled) = arguments.number else { return };
+        let Some(settled) = arguments.number.filter(|_| arguments.is_whole) else {
+            // It may be any of them.
+            if let Some(channel) = self.channels.get(number) {
+                queue(channel).iter_mut().for_each(|asked| asked.may_be_answered = true);
+            }
+            return;
+        };
         let is_it = |asked: &Asked| match arguments.multiple {
             true => settled == 0 || asked.number <= settled,
             false => asked.number == settled,

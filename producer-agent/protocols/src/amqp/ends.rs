@@ -27,8 +27,10 @@ impl Amqp {
             Direction::Request => connecting.asked_by(ends),
             Direction::Response => connecting.answered_by(ends),
         }
-        if let Some(host) = arguments.names[0] {
-            connecting.resource = crate::resource::name(host).into();
+        match arguments.names[0] {
+            Some(host) => connecting.resource = crate::resource::name(host).into(),
+            None if method.number == 40 => self.losses.lose(LossReason::ValueUnknown, sink),
+            None => {}
         }
         if method.number == 41
             && let Some(connecting) = self.connecting.take()

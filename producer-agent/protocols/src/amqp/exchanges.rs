@@ -7,7 +7,7 @@ use super::{Amqp, names};
 use crate::asked::{Span, Waits};
 use crate::protocol::Protocol;
 use crate::stream::Mark;
-use crate::{Code, Direction, Event, Exchange, Failure, Kind, Sink};
+use crate::{Code, Direction, Event, Exchange, Failure, Kind, LossReason, Sink};
 
 /// Where a frame begins and ends.
 pub(super) type Ends = (Mark, Mark);
@@ -107,6 +107,15 @@ impl Amqp {
             (60, 80 | 90 | 120) if is_client => self.take_acknowledgement(channel, method, arguments, ends, sink),
             (60, 80 | 120) => self.take_confirmation(channel, method, arguments, ends, sink),
             _ => match method.role {
+                // Nobody knows whether it is answered.
+                Role::Call(_) if is_client && !arguments.is_whole => {
+                    self.losses.lose(LossReason::HeadNotCaptured, sink);
+                    self.lose_calls(LossReason::HeadNotCaptured, sink);
+                    self.unknown_answers += 1;
+                    if let Some(channel) = self.channels.get(channel) {
+                        channel.miss_consumers();
+                    }
+                }
                 Role::Call(answer) if is_client => {
                     self.prepare(channel, method, arguments);
                     let asked = Asked { answer, no_ack: arguments.no_ack, ..self.call_of(method, arguments, ends) };
