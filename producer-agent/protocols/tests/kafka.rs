@@ -1,5 +1,7 @@
 //! Kafka as its specification has it (kafka.apache.org/protocol), and the same conversations cut, captured and thinned out in arbitrary ways.
 
+#[path = "../fuzz/broker.rs"]
+mod broker;
 #[path = "shared/calls.rs"]
 mod calls;
 
@@ -468,4 +470,16 @@ fn random_bytes_break_nothing() {
         wire.parser.close(u64::MAX, CloseReason::TimedOut, &mut |_| {});
         assert!(wire.parser.is_idle());
     }
+}
+
+#[test]
+fn requests_in_any_pieces_are_all_found() {
+    let mut random = Random::new(7);
+    let turns: u64 = (0..20_000)
+        .map(|_| {
+            let plan: Vec<u8> = (0..random.index(60)).map(|_| random.byte()).collect();
+            broker::run(&plan)
+        })
+        .sum();
+    assert!(turns > 100_000, "{turns}");
 }
