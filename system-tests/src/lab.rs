@@ -253,6 +253,17 @@ impl Lab {
         Ok((process, port))
     }
 
+    /// Starts nats-server in the cgroup on a free port.
+    pub fn nats(&self) -> Result<(Child, Port)> {
+        let port = Port::free()?;
+        let mut command = Command::new("/usr/sbin/nats-server");
+        command.args(["--addr", "127.0.0.1", "--port", &port.number().to_string()]);
+        let launch = Launch::new("nats-server", command, self.folder.path().join("nats.log")).ending_softly();
+        let process = launch.in_cgroup(self.cgroup.path()).spawn()?;
+        wait_for_port(port.address())?;
+        Ok((process, port))
+    }
+
     /// Starts `oracle-server` in the cgroup on a free port.
     pub fn hyper(&self, program: &str) -> Result<(Child, SocketAddr)> {
         let mut command = Command::new(program);

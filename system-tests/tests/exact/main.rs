@@ -16,6 +16,7 @@ mod mqtt;
 mod mysql;
 mod names;
 mod nat;
+mod nats;
 mod odd;
 mod overload;
 mod own_traffic;
