@@ -1,5 +1,7 @@
 use DBI;
 
+$RESOURCE = "shop";
+
 # What the driver says after its login, by itself.
 my @SETTINGS = ("NAMES 'utf8mb4'", "character_set_server = 'utf8mb4'", "collation_connection = 'utf8mb4_unicode_ci'",
     "collation_server = 'utf8mb4_unicode_ci'");

@@ -2,6 +2,8 @@
 use strict; use warnings;
 use Socket qw(unpack_sockaddr_in IPPROTO_TCP);
 our $PORT = $ARGV[0];
+# What is asked goes there.
+our $RESOURCE = "";
 use constant TCP_INFO => 11;
 
 sub moved {
@@ -14,9 +16,9 @@ sub moved {
 }
 
 sub note {
-    my ($port, $position, $operation, $request_bytes, $response_bytes, $outcome, $code) = @_;
-    printf qq({"port":%d,"position":%d,"operation":"%s","resource":"","kind":"CALL","outcome":"%s","code":"%s","request_bytes":%d,"response_bytes":%d}\n),
-        $port, $position, $operation, $outcome // "OK", $code // "", $request_bytes, $response_bytes;
+    my ($port, $position, $operation, $request_bytes, $response_bytes, $outcome, $code, $resource) = @_;
+    printf qq({"port":%d,"position":%d,"operation":"%s","resource":"%s","kind":"CALL","outcome":"%s","code":"%s","request_bytes":%d,"response_bytes":%d}\n),
+        $port, $position, $operation, $resource // $RESOURCE, $outcome // "OK", $code // "", $request_bytes, $response_bytes;
 }
 
 # One request, which is answered before it returns.

@@ -43,10 +43,13 @@ impl Asked {
 
     /// The same, but for what is said to be unknown.
     fn is_told_in_part_by(&self, told: &Asked) -> bool {
-        let Asked { operation, outcome, .. } = self.clone();
+        let Asked { operation, outcome, resource, .. } = self.clone();
         let mut told = told.clone();
         if told.operation == "unknown" {
             told.operation = operation;
+        }
+        if told.resource.is_empty() {
+            told.resource = resource;
         }
         if told.outcome == Outcome::Unknown {
             told.outcome = outcome;

@@ -160,6 +160,7 @@ impl Mysql {
             self.last_prepared = None;
         }
         let is_login = pending.shape == Shape::Login;
+        self.change_database(std::mem::take(&mut pending.change), outcome);
         let done = Done { outcome, code, ..Done::of(pending, (answer.start, end)) };
         self.finish(done, sink);
         if is_login && outcome == Outcome::Ok && self.capabilities.is_some_and(|both| both.compresses()) {

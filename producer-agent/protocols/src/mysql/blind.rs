@@ -79,6 +79,7 @@ impl Mysql {
         let Some(answer) = self.answer.take() else {
             // Without its first byte it is not known when it began.
             self.losses.lose(LossReason::HeadNotCaptured, sink);
+            self.change_database(pending.change, Outcome::Unknown);
             if matches!(pending.name, Name::Prepare(_)) {
                 self.last_prepared = None;
             }
@@ -88,6 +89,7 @@ impl Mysql {
         let outcome =
             if pending.shape == Shape::Prepared && answer.walk != Walk::First { Outcome::Ok } else { outcome };
         self.resolve(&mut pending.name, outcome);
+        self.change_database(std::mem::take(&mut pending.change), outcome);
         Some(Done { outcome, code: Code::default(), ..Done::of(pending, (answer.start, end)) })
     }
 }

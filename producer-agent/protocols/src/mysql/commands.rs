@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::database::Change;
 use super::login::Capabilities;
 use super::packet::{HEAD_BYTES_MAX, Packet, split_number};
 use crate::sql::{self, Dialect};
@@ -60,6 +61,9 @@ pub(super) struct Pending {
     pub name: Name,
     pub shape: Shape,
     pub forgets: Forgets,
+    pub change: Change,
+    /// The database that it goes to, once all before it were answered.
+    pub resource: Arc<str>,
     pub start: Mark,
     pub end: Mark,
     /// The answer's first packet has the next number.
@@ -81,9 +85,20 @@ pub(super) enum Command {
 
 impl Pending {
     pub fn heap_bytes(&self) -> usize {
-        match &self.name {
+        let name = match &self.name {
             Name::Statement(Some(name)) | Name::Prepare(Some(name)) => name.len(),
             _ => 0,
+        };
+        name + self.change.heap_bytes()
+    }
+}
+
+impl Name {
+    /// The operation of the statement that it is about.
+    pub fn operation(&self) -> &Operation {
+        match self {
+            Self::Statement(operation) | Self::Prepare(operation) => operation,
+            Self::Fixed(_) | Self::LastPrepared => &None,
         }
     }
 }

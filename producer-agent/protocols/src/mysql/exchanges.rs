@@ -3,9 +3,11 @@
 //! In: commands with what was answered. Out: exchanges; one that is on probation waits until it has passed.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::Mysql;
 use super::commands::{Name, Pending, Shape};
+use super::database::Change;
 use crate::asked::Span;
 use crate::operation::UNKNOWN;
 use crate::protocol::Protocol;
@@ -16,6 +18,7 @@ use crate::{CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Outco
 #[derive(Debug)]
 pub(super) struct Done {
     pub name: Name,
+    pub resource: Arc<str>,
     pub start: Mark,
     pub end: Mark,
     /// From the first byte of the answer to its end.
@@ -31,6 +34,7 @@ impl Done {
     pub fn of(pending: Pending, answer: (Mark, Mark)) -> Self {
         Self {
             name: pending.name,
+            resource: pending.resource,
             start: pending.start,
             end: pending.end,
             answer: Some(answer),
@@ -67,6 +71,7 @@ impl Mysql {
         let name = done.name.shown();
         let span = Span { start: done.start, end: done.end, answer: done.answer };
         sink(Event::Exchange(Exchange {
+            resource: &done.resource,
             kind: done.kind,
             outcome: done.outcome,
             code: done.code,
@@ -76,9 +81,23 @@ impl Mysql {
     }
 
     pub(super) fn pop(&mut self) -> Option<Pending> {
-        let pending = self.pending.pop_front()?;
+        let mut pending = self.pending.pop_front()?;
         self.pending_bytes -= pending.heap_bytes();
+        // What was asked before it has been answered.
+        pending.resource = match &pending.change {
+            Change::To(name) => Arc::clone(name),
+            Change::Nothing | Change::Unknown => Arc::clone(&self.database),
+        };
         Some(pending)
+    }
+
+    /// A command is over that may have changed the database.
+    pub(super) fn change_database(&mut self, change: Change, outcome: Outcome) {
+        match (change, outcome) {
+            (Change::Nothing, _) | (Change::To(_), Outcome::ClientError | Outcome::ServerError) => {}
+            (Change::To(name), Outcome::Ok) => self.database = name,
+            (Change::To(_) | Change::Unknown, _) => self.database = Arc::default(),
+        }
     }
 
     /// The connection is over, or no longer watched.
@@ -115,6 +134,7 @@ impl Mysql {
             let answer = start.map(|start| (start, self.at.response.reached()));
             let done = Done {
                 name: pending.name,
+                resource: pending.resource,
                 start: pending.start,
                 end: pending.end,
                 answer,

@@ -9,9 +9,13 @@ pub(super) struct Capabilities(u64);
 
 /// Not set by MariaDB, which says more in bytes that are left free.
 const OF_MYSQL: u64 = 1;
+const CONNECT_WITH_DB: u64 = 1 << 3;
 const COMPRESS: u64 = 1 << 5;
 const PROTOCOL_41: u64 = 1 << 9;
 const SSL: u64 = 1 << 11;
+const SECURE_CONNECTION: u64 = 1 << 15;
+const MULTI_STATEMENTS: u64 = 1 << 16;
+const SECRET_OF_ANY_LENGTH: u64 = 1 << 21;
 const DEPRECATE_EOF: u64 = 1 << 24;
 const COMPRESS_ZSTD: u64 = 1 << 26;
 const QUERY_ATTRIBUTES: u64 = 1 << 27;
@@ -37,6 +41,20 @@ pub(super) enum Login {
 impl Capabilities {
     fn has(self, capability: u64) -> bool {
         self.0 & capability != 0
+    }
+
+    /// The client's first packet says which database it wants.
+    pub fn names_database(self) -> bool {
+        self.has(CONNECT_WITH_DB)
+    }
+
+    /// What proves who the user is says how long it is.
+    pub fn counts_secret(self) -> bool {
+        self.has(SECURE_CONNECTION | SECRET_OF_ANY_LENGTH)
+    }
+
+    pub fn has_multi_statements(self) -> bool {
+        self.has(MULTI_STATEMENTS)
     }
 
     pub fn compresses(self) -> bool {

@@ -5,6 +5,7 @@
 //! * **Operation:** of a query and of the execution of a prepared statement its shape ([`sql`](crate::sql)), learnt by the statement's
 //!   id; `PREPARE` and the shape; of other commands their name (`PING`). A statement that was prepared before anybody looked is
 //!   [`UNKNOWN`](crate::operation::UNKNOWN). Several statements in one query are named by the first.
+//! * **Resource:** the database, as the login, COM_INIT_DB, COM_CHANGE_USER or a plain `USE` names it (`database.rs`).
 //! * **Outcome:** the number and SQLSTATE of an error, judged by `errors.rs`. An error of a later result is the command's.
 //! * **No exchange:** commands that nothing answers (COM_STMT_CLOSE, COM_STMT_SEND_LONG_DATA, COM_QUIT). The login is one, `CONNECT`.
 //! * **Taken over:** after the client asked for TLS or both agreed on compression nothing more can be read (counted as `upgraded`); a
@@ -21,6 +22,7 @@
 mod answers;
 mod blind;
 mod commands;
+mod database;
 mod errors;
 mod exchanges;
 mod login;
@@ -30,6 +32,7 @@ mod requests;
 mod walk;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
@@ -113,6 +116,8 @@ pub struct Mysql {
     answer: Option<Answer>,
     statements: Names,
     last_prepared: Operation,
+    /// What the commands that are answered next go to; empty if there is none, or it is not known.
+    database: Arc<str>,
     file: File,
     blind: Option<Blind>,
     /// The answer before is taken to have ended where the next one begins.
@@ -143,6 +148,7 @@ impl Mysql {
             answer: None,
             statements: Names::new(options.statements_max),
             last_prepared: None,
+            database: Arc::default(),
             file: File::None,
             blind: None,
             presumed: None,

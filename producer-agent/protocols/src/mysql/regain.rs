@@ -7,6 +7,8 @@
 //! answered may have more open than shows: there this begins only after a second of silence. MariaDB's server reads the header of a packet
 //! by a call of its own, so that such a call and the next one are taken together.
 
+use std::sync::Arc;
+
 use super::commands::{is_answered, is_plausible, statement_of};
 use super::packet::{Reader, split_number};
 use super::{File, Mysql, Phase, login};
@@ -141,7 +143,7 @@ impl Mysql {
         self.statements = Names::new(self.options.statements_max);
         (self.answer, self.blind, self.held, self.presumed, self.last_prepared) = (None, None, None, None, None);
         (self.synced, self.on_probation, self.asked_unit, self.parted) = (false, false, false, None);
-        (self.file, self.phase) = (File::None, Phase::Commands);
+        (self.file, self.phase, self.database) = (File::None, Phase::Commands, Arc::default());
     }
 
     pub(super) fn become_foreign(&mut self) {

@@ -2,7 +2,10 @@
 //!
 //! In: its bytes in order. Out: commands that wait for their answers.
 
+use std::sync::Arc;
+
 use super::commands::{self, Command, Forgets, Name, Pending, Shape};
+use super::database::{self, Change};
 use super::login::{self, Login};
 use super::packet::{HEAD_BYTES_MAX, Packet, Progress, Reader};
 use super::{File, Mysql, Phase};
@@ -75,10 +78,10 @@ impl Mysql {
             return;
         }
         match commands::read(packet, self.capabilities) {
-            Command::Asks(name, shape, forgets) => self.push(name, shape, forgets, packet, sink),
+            Command::Asks(name, shape, forgets) => self.push(name, shape, forgets, None, packet, sink),
             Command::Executes(id) => {
                 let operation = self.statements.get(&id);
-                self.push(Name::Statement(operation), Shape::Results, Forgets::Nothing, packet, sink);
+                self.push(Name::Statement(operation), Shape::Results, Forgets::Nothing, None, packet, sink);
             }
             Command::Silent { closes: Some(id) } => self.statements.remove(&id),
             Command::Silent { closes: None } => {}
@@ -97,7 +100,8 @@ impl Mysql {
                 self.capabilities = Some(capabilities);
                 self.deprecates_eof = Some(capabilities.deprecates_eof());
                 self.phase = Phase::Commands;
-                self.push(Name::Fixed("CONNECT"), Shape::Login, Forgets::Nothing, packet, sink);
+                let change = database::of_login(packet, capabilities);
+                self.push(Name::Fixed("CONNECT"), Shape::Login, Forgets::Nothing, Some(change), packet, sink);
             }
             Login::Encrypted => {
                 self.losses.recognise(sink);
@@ -108,9 +112,20 @@ impl Mysql {
         }
     }
 
-    fn push(&mut self, name: Name, shape: Shape, forgets: Forgets, packet: &Packet<'_>, sink: &mut Sink<'_>) {
-        let last_sequence = packet.last_sequence;
-        let pending = Pending { name, shape, forgets, start: packet.start, end: packet.end, last_sequence };
+    /// `change`: what it does to the database, where its packet is no command.
+    fn push(
+        &mut self,
+        name: Name,
+        shape: Shape,
+        forgets: Forgets,
+        change: Option<Change>,
+        packet: &Packet<'_>,
+        sink: &mut Sink<'_>,
+    ) {
+        let change = change.unwrap_or_else(|| database::of_command(packet, name.operation(), self.capabilities));
+        let (last_sequence, resource) = (packet.last_sequence, Arc::default());
+        let (start, end) = (packet.start, packet.end);
+        let pending = Pending { name, shape, forgets, change, resource, start, end, last_sequence };
         let is_ahead = !self.pending.is_empty();
         self.pipelined |= is_ahead;
         if self.on_probation && (is_ahead || self.held.is_some()) {

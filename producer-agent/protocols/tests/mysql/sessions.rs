@@ -44,6 +44,37 @@ fn queries_with_every_kind_of_answer() {
     }
 }
 
+#[test]
+fn a_command_goes_to_the_database_that_was_named_last() {
+    let capabilities = PLAIN | CONNECT_WITH_DB | SECURE_CONNECTION;
+    let mut wire = Wire::fresh();
+    wire.response(greeting(capabilities)).request(login(capabilities)).response(packet(2, ok(0)));
+    wire.request(query("select 1")).answer(&result(0, 1, 1, 0));
+    wire.request(query("use `other`")).answer(&[ok(0)]).request(ping()).answer(&[ok(0)]);
+    wire.request(query("use nowhere")).answer(&[error(1049, "42000")]).request(ping()).answer(&[ok(0)]);
+    // Before the first of them is answered.
+    wire.request([command(2, "third"), ping()].concat()).answer(&[ok(0)]).answer(&[ok(0)]);
+    wire.request(query("select 1; use fourth")).answer(&[result(0, 1, 1, MORE), vec![ok(0)]].concat());
+    wire.request(ping()).answer(&[ok(0)]);
+    wire.request(command(0x11, "bob\0\x02xxfifth\0\x21\0")).answer(&[ok(0)]).request(ping()).answer(&[ok(0)]);
+    // The rest of it, which was not captured, may name another.
+    let long = query(&format!("insert into t values ('{}'); use sixth", "x".repeat(3_000)));
+    wire.say(Direction::Request, &long, 2_000).answer(&[ok(MORE), ok(0)]).request(ping()).answer(&[ok(0)]);
+    let named = ["shop", "shop", "other", "other", "nowhere", "other", "third", "third", "third", "", "fifth", "fifth"];
+    assert_eq!(wire.output.resources, [&named[..], &["fifth", ""]].concat());
+    // What was missed may have named another.
+    let mut wire = Wire::fresh();
+    wire.response(greeting(capabilities)).request(login(capabilities)).response(packet(2, ok(0)));
+    wire.miss(Direction::Request, query("use other")).miss(Direction::Response, packet(1, ok(0)));
+    for _ in 0..3 {
+        wire.request(ping()).answer(&[ok(0)]);
+    }
+    assert_eq!(
+        (wire.output.resources.first().unwrap().as_str(), wire.output.resources.last().unwrap().as_str()),
+        ("shop", "")
+    );
+}
+
 /// Cases: sql-mysql-without-answer.
 #[test]
 fn a_command_without_an_answer_stands_before_one_that_has() {

@@ -11,7 +11,9 @@ use crate::calls::Calls;
 
 pub const FINISHED: CloseReason = CloseReason::Finished { by: Side::Client };
 
+pub const CONNECT_WITH_DB: u64 = 1 << 3;
 pub const COMPRESS: u64 = 1 << 5;
+pub const SECURE_CONNECTION: u64 = 1 << 15;
 pub const DEPRECATE_EOF: u64 = 1 << 24;
 pub const QUERY_ATTRIBUTES: u64 = 1 << 27;
 pub const CACHES_METADATA: u64 = 1 << 36;
@@ -59,7 +61,7 @@ pub fn login(capabilities: u64) -> Vec<u8> {
 pub fn login_body(capabilities: u64) -> Vec<u8> {
     let capabilities = capabilities.to_le_bytes();
     let fixed = [&capabilities[..4], b"\0\0\0\x01\x21", &[0; 19], &capabilities[4..]].concat();
-    [&fixed, &b"bob\0\x14hunter2hunter2hunter\0shop\0mysql_native_password\0"[..]].concat()
+    [&fixed, &b"bob\0\x14hunter2hunter2huntershop\0mysql_native_password\0"[..]].concat()
 }
 
 pub fn command(kind: u8, body: impl AsRef<[u8]>) -> Vec<u8> {
@@ -178,6 +180,7 @@ impl Seen {
 #[derive(Default)]
 pub struct Output {
     pub exchanges: Vec<Seen>,
+    pub resources: Vec<String>,
     pub losses: BTreeMap<&'static str, u64>,
     last_completed_ns: u64,
 }
@@ -192,6 +195,7 @@ impl Output {
                 assert!(exchange.response_ended_ns.unwrap_or_default() <= exchange.completed_ns);
                 self.last_completed_ns = exchange.completed_ns;
                 self.exchanges.push(Seen::of(&exchange));
+                self.resources.push(exchange.resource.into());
             }
             Event::Loss(loss) => *self.losses.entry(loss.reason.as_str()).or_default() += loss.count,
         }
