@@ -213,6 +213,25 @@ fn ends_say_what_was_wrong() {
 }
 
 #[test]
+fn what_was_not_captured_of_a_call_is_counted_and_never_guessed() {
+    // The virtual host.
+    let mut wire = at(0, 0);
+    for (number, said) in beginning().iter().enumerate() {
+        let direction = if number % 2 == 0 { Direction::Request } else { Direction::Response };
+        wire.say(direction, said, if number == 4 { said.len() - text("/shop").len() - 3 } else { usize::MAX });
+    }
+    wire.expect(&["connection.open Ok"], &[("value_unknown", 1)]);
+    // Whether a queue is asked for that answers at all.
+    let mut wire = opened();
+    let declare = method(1, 50, 10, &[&[0, 0], &text("orders"), &[0], &[0; 4]]);
+    wire.say(Direction::Request, &declare, 15).response(method(1, 50, 11, &[&text("orders"), &[0; 8]]));
+    wire.request(method(1, 50, 20, &[&[0, 0], &text("orders"), &text("shop"), &text(""), &[0], &[0; 4]]));
+    wire.response(method(1, 50, 21, &[]));
+    assert!(wire.seen.iter().all(|seen| !seen.starts_with("queue.declare")), "{:?}", wire.seen);
+    assert_eq!(wire.losses["head_not_captured"], 1, "{:?}", wire.losses);
+}
+
+#[test]
 fn payloads_need_not_be_captured() {
     let mut wire = opened();
     let large = publish(1, "shop", "a", &[b'x'; 4_000]);

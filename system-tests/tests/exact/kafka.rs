@@ -19,12 +19,17 @@ const MESSAGES: usize = 400;
 /// Between those that it writes while the agent starts.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// A topic has been made before its leader takes records; offsets come from the leader.
 const CREATE: &str = r#"
 import sys
+from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 admin = KafkaAdminClient(bootstrap_servers=sys.argv[1], api_version=(2, 5, 0))
 admin.create_topics([NewTopic(name, 1, 1) for name in sys.argv[2:]])
 admin.close()
+consumer = KafkaConsumer(bootstrap_servers=sys.argv[1], api_version=(2, 5, 0))
+consumer.beginning_offsets([TopicPartition(name, 0) for name in sys.argv[2:]])
+consumer.close()
 print("created")
 "#;
 
