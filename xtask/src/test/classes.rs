@@ -95,6 +95,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::exact::", Class::Alone).takes(30),
     // The neighbour's requests need room in the ring buffer.
     rule("system-tests::exact::hostile::", Class::Alone).takes(40),
+    // Large answers at full speed: an agent that the other tests leave no processor loses some of them, and counts them.
+    rule("system-tests::exact::http2::", Class::Alone).takes(10),
     // It needs a load that the agent cannot take.
     rule("system-tests::exact::overload::", Class::Alone).takes(50),
     // Its connections must be hot.

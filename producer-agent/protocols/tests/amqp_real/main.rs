@@ -125,15 +125,15 @@ fn what_pika_asks_is_found() {
     // The first calls are not told of: what is found is right, the rest of what was seen is counted.
     let late = server.run("/usr/bin/python3", &["-c", PIKA], 60);
     assert!(late.lost() > 0, "{:?}", late.losses);
-    for (operation, resource) in [
-        ("basic.publish", "shop:plain.{id}"),
-        ("basic.publish", "shop:confirmed.{id}"),
-        ("basic.deliver", "shop:plain.{id}"),
-        ("basic.deliver", "shop:confirmed.{id}"),
-    ] {
-        let found = late.resources.get(&(operation.to_owned(), resource.to_owned())).copied().unwrap_or_default();
-        // What the broker sends in one go is found again only where a call begins with a frame.
-        assert!((50..=200).contains(&found), "{operation} {resource}: {found} {:?}", late.losses);
+    for resource in ["shop:plain.{id}", "shop:confirmed.{id}"] {
+        let found = |operation: &str| {
+            late.resources.get(&(operation.to_owned(), resource.to_owned())).copied().unwrap_or_default()
+        };
+        let (published, delivered) = (found("basic.publish"), found("basic.deliver"));
+        assert!((50..=200).contains(&published), "{resource}: {published} {:?}", late.losses);
+        // What the broker sends in one go is found again only where a call begins with a frame, which may be nowhere.
+        let is_told = delivered <= 200 && delivered as u64 + late.lost() >= 200;
+        assert!(is_told, "{resource}: {delivered} {:?}", late.losses);
     }
 }
 
