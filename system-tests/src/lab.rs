@@ -84,6 +84,15 @@ impl Lab {
         })
     }
 
+    /// The same with a ring buffer of so many bytes, for a burst that is not to be lost.
+    pub fn agent_with_ring(&self, ring_bytes: u32) -> Result<Child> {
+        self.once_ready(&self.settings, || {
+            let mut command = self.agent_command(&self.settings)?;
+            command.args(["--capture-ring-bytes", &ring_bytes.to_string()]);
+            Ok(self.agent_launched(&self.settings, command).spawn()?)
+        })
+    }
+
     fn once_ready(&self, settings: &KafkaSettings, spawn: impl FnOnce() -> Result<Child>) -> Result<Child> {
         let before = topics::agents(settings).map_or(0, |agents| agents.len());
         let agent = spawn()?;
