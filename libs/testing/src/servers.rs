@@ -10,13 +10,7 @@ use headwater_process::{Child, Launch, Port, Scratch, User};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Small, and without the kernel's asynchronous calls, of which a machine has so many for all.
-const INNODB: [&str; 4] = [
-    "--innodb-buffer-pool-size=16M",
-    "--innodb-log-file-size=8M",
-    "--innodb-flush-method=fsync",
-    "--innodb-use-native-aio=0",
-];
+const INNODB: [&str; 3] = ["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-method=fsync"];
 
 /// A server that runs.
 #[derive(Debug)]
@@ -45,13 +39,16 @@ impl Server {
 /// If it is not installed, or does not listen in time; the end of its log is told.
 pub fn mariadb(cgroup: Option<&Path>) -> Result<Server> {
     let folder = Scratch::create("headwater-mariadb-", 0o755)?;
-    let data = folder.path().join("data");
-    std::fs::create_dir(&data)?;
-    if let Some(user) = User::nobody() {
-        user.take_over(&data)?;
+    let [data, temporary] = ["data", "temporary"].map(|name| folder.path().join(name));
+    for folder in [&data, &temporary] {
+        std::fs::create_dir(folder)?;
+        if let Some(user) = User::nobody() {
+            user.take_over(folder)?;
+        }
     }
     let launch = |name: &str, mut command: Command| {
-        command.current_dir(&data);
+        // At its start, it removes the temporary tables of all others that share the folder.
+        command.current_dir(&data).env("TMPDIR", &temporary);
         within(Launch::new(name, command, folder.path().join(format!("{name}.log"))).ending_softly(), cgroup)
     };
     let mut init = Command::new("mariadb-install-db");
