@@ -44,10 +44,7 @@ fn storage(sock: Sock, flags: u64) -> *mut SocketState {
 /// Notes what identifies the connection. Leaves the state without ESTABLISHED if that cannot be told yet, and counts it.
 #[inline(always)]
 fn begin(sock: Sock, tcp: TcpSock, state: &mut SocketState, known_role: u32, is_new: bool) {
-    let Some(seq) = tcp.sequences() else {
-        buffers::add(count::UNSETTLED, 1);
-        return;
-    };
+    let Some(seq) = tcp.sequences() else { return unsettled(sock, state) };
     let (write_seq, copied_seq) = (tcp.write_seq(), tcp.copied_seq());
     // Read last: a FIN that is in the numbers has changed it before. While a connection is being established it is still the old one.
     let tcp_state = if is_new { tcp_state::ESTABLISHED } else { sock.state() };
@@ -73,8 +70,7 @@ fn begin(sock: Sock, tcp: TcpSock, state: &mut SocketState, known_role: u32, is_
         ),
     };
     let (Some(own_fin), true) = (own_fin, side != role::UNKNOWN) else {
-        buffers::add(count::UNSETTLED, 1);
-        return;
+        return unsettled(sock, state);
     };
     let own_syn = (side == role::CLIENT) as u32;
     let own_fin = if tcp_state == tcp_state::CLOSING { 1 } else { own_fin };
@@ -99,6 +95,18 @@ fn begin(sock: Sock, tcp: TcpSock, state: &mut SocketState, known_role: u32, is_
         state.flags |= flag::IGNORED;
     } else if state.flags & flag::OWNER_KNOWN == 0 && !owner::cgroup_is_captured(sock, state) {
         state.flags |= flag::OUTSIDE;
+    }
+}
+
+/// Counts a socket that cannot be named yet, if it was made in the capture: nothing is lost of others.
+#[inline(always)]
+fn unsettled(sock: Sock, state: &mut SocketState) {
+    let is_captured = match state.flags & (flag::OWNER_KNOWN | flag::IGNORED) {
+        0 => owner::cgroup_is_captured(sock, state),
+        known => known & flag::IGNORED == 0,
+    };
+    if is_captured {
+        buffers::add(count::UNSETTLED, 1);
     }
 }
 

@@ -1,3 +1,4 @@
+import time
 from kafka.conn import BrokerConnection
 from kafka.protocol.fetch import FetchRequest
 from kafka.protocol.metadata import MetadataRequest
@@ -21,7 +22,7 @@ def answers(connection, futures):
 
 def produce(topic, at, acks):
     records = MemoryRecordsBuilder(magic=2, compression_type=0, batch_size=1 << 20)
-    records.append(timestamp=1, key=None, value=b"secret" * (at % 300))
+    records.append(timestamp=int(time.time() * 1000), key=None, value=b"secret" * (at % 300))
     records.close()
     return ProduceRequest[3](transactional_id=None, required_acks=acks, timeout=5000, topics=[(topic, [(0, records.buffer())])])
 

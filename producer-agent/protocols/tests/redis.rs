@@ -376,6 +376,28 @@ fn replies_to_what_was_asked_before_the_capture_are_nobody_elses() {
     assert_eq!(wire.connection.recognition(), Recognition::Recognised);
 }
 
+/// A connection that is seldom used would be called one that nobody understands until its second reply.
+#[test]
+fn what_is_found_in_the_middle_is_recognised_once_both_directions_began_plainly() {
+    for asks_first in [true, false] {
+        let mut wire = Wire::in_the_middle_of_much();
+        if asks_first {
+            wire.request(command(&["LPUSH", "k", "v"]));
+            assert_eq!(wire.connection.recognition(), Recognition::Undecided);
+            wire.response(":1\r\n");
+        } else {
+            wire.response("*-1\r\n");
+            assert_eq!(wire.connection.recognition(), Recognition::Undecided);
+            wire.request(command(&["BLPOP", "k", "30"]));
+        }
+        assert_eq!(wire.connection.recognition(), Recognition::Recognised, "{asks_first}");
+        wire.expect(&[], &[("started_before_capture", 1)]);
+    }
+    let mut wire = Wire::in_the_middle_of_much();
+    wire.request("v\r\n").response(":1\r\n").request("w\r\n");
+    assert_eq!(wire.connection.recognition(), Recognition::Undecided);
+}
+
 #[test]
 fn a_wait_that_was_asked_for_is_no_latency() {
     let mut wire = Wire::started();

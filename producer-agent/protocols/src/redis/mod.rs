@@ -62,6 +62,8 @@ pub struct Redis {
     answered: bool,
     /// So many more turns have to end with the last reply before what was found in the middle is believed.
     doubts: u8,
+    /// A call in the middle began as only this protocol's do.
+    plain: Both<bool>,
     now_ns: u64,
     at: Both<Reach>,
     readers: Both<Reader>,
@@ -80,6 +82,7 @@ impl Redis {
             synced: true,
             answered: false,
             doubts: 0,
+            plain: Both::default(),
             now_ns: 0,
             at: Both::default(),
             readers: Both::default(),
@@ -144,7 +147,9 @@ impl Redis {
     /// Whether a call begins with a command after all before it was answered: then both directions stand where a value begins.
     fn sync(&mut self, cursor: &Cursor<'_>, sink: &mut Sink<'_>) -> bool {
         let is_read_up = self.at.response.position.is_none_or(|position| position == cursor.other_position);
-        if resp::begins_command(cursor.captured) != Verdict::Yes || !self.answered || !is_read_up {
+        let is_plain = resp::begins_command(cursor.captured) == Verdict::Yes;
+        self.look(Direction::Request, is_plain, sink);
+        if !is_plain || !self.answered || !is_read_up {
             for _ in 0..commands_in(*cursor) {
                 self.losses.lose(LossReason::StartedBeforeCapture, sink);
             }
@@ -155,6 +160,15 @@ impl Redis {
         self.readers = Both::default();
         self.synced = true;
         true
+    }
+
+    /// One that is found in its middle is recognised by how calls of both directions begin, whichever comes first: what was asked and what is
+    /// answered need not belong together for that.
+    fn look(&mut self, direction: Direction, is_plain: bool, sink: &mut Sink<'_>) {
+        self.plain[direction] |= is_plain;
+        if self.plain.request && self.plain.response {
+            self.losses.recognise(sink);
+        }
     }
 
     /// Nothing is known of where the directions stand.

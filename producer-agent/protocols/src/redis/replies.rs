@@ -1,12 +1,13 @@
 //! Commands that wait for their replies, and what a reply says of them.
 
 use super::Redis;
-use super::resp::{Progress, Word};
+use super::resp::{self, Progress, Word};
 use crate::asked::Span;
+use crate::choice::Verdict;
 use crate::cursor::Cursor;
 use crate::protocol::{OpenRequest, Protocol};
 use crate::stream::Mark;
-use crate::{CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Sink};
+use crate::{CloseReason, Code, Direction, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Sink};
 
 /// Commands whose second word says what is done.
 const CONTAINERS: [&str; 12] = [
@@ -104,6 +105,7 @@ impl Redis {
             if self.recognition() == Recognition::Undecided && self.at.request.last_ns == 0 {
                 self.losses.lose(LossReason::StartedBeforeCapture, sink);
             }
+            self.look(Direction::Response, resp::begins_reply(cursor.captured) == Verdict::Yes, sink);
             return;
         }
         while !cursor.is_done() {
