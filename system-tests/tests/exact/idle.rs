@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 
 use headwater_schemas::records::Agent;
 use headwater_schemas::topics::Topic;
@@ -17,7 +19,10 @@ const MISSED: &str = "/probe_run_missed";
 #[test]
 fn with_nothing_to_observe_nothing_is_published_but_signs_of_life() {
     let lab = Lab::start().unwrap();
+    let (mut outside, mut peer) = one_that_wants_to_end();
     let mut agent = lab.agent().unwrap();
+    peer.write_all(b"x").unwrap();
+    outside.read_exact(&mut [0]).unwrap();
     wait_for("heartbeats", || Ok(topics::agents(&lab.settings)?.len() >= HEARTBEATS)).unwrap();
     stop(&mut agent).unwrap();
     for topic in [Topic::Flows, Topic::Requests] {
@@ -41,4 +46,21 @@ fn with_nothing_to_observe_nothing_is_published_but_signs_of_life() {
         let is_nothing = of(published, "") == 0 && of(dropped, but) == 0 && of(captured, "") == missed;
         assert!(is_nothing, "captured {captured:?}, published {published:?}, dropped {dropped:?}");
     }
+}
+
+/// A connection outside of the capture that no probe can name: one end has ended it behind bytes that the other does not read.
+fn one_that_wants_to_end() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut outside = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    outside.set_nonblocking(true).unwrap();
+    loop {
+        match outside.write(&[0; 65_536]) {
+            Ok(_) => {}
+            Err(error) => break assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    }
+    outside.shutdown(Shutdown::Write).unwrap();
+    outside.set_nonblocking(false).unwrap();
+    (outside, peer)
 }
