@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ChildStdin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use headwater_process::{Cgroup, Child, tail};
 
 use super::place::Place;
@@ -26,6 +28,8 @@ const LAST_LINE: &str = "Ctrl-C stops it.";
 /// The order of the fields is that in which they are given back: the cgroup is empty then.
 pub struct Demo {
     pub child: Child,
+    /// Until it may begin.
+    hold: Option<ChildStdin>,
     cgroup: Cgroup,
     program: PathBuf,
     dir: PathBuf,
@@ -35,19 +39,27 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts it in a cgroup of its own, which takes root, unlike all that it does; [`Demo::wait_ready`] waits for it, so that
-    /// other things can start meanwhile. `programs` is the folder that a person knows.
+    /// Starts its databases in a cgroup of its own, which takes root, unlike all that it does; other things can start meanwhile. What uses
+    /// them starts with [`Demo::begin`], so that the agent sees each connection from its first byte on. `programs` is the folder that a
+    /// person knows.
     pub fn start(programs: &Path, place: &Place) -> Result<Demo> {
         let (cgroup, dir) = (Cgroup::create(CGROUP_PREFIX)?, place.shop_folder()?);
         let shop = Program {
             name: "demo-shop",
             path: place.program("demo-shop"),
-            args: vec!["up".into(), "--stay-in-cgroup".into(), "--dir".into(), dir.as_os_str().to_owned()],
+            args: vec![
+                "up".into(),
+                "--stay-in-cgroup".into(),
+                "--hold".into(),
+                "--dir".into(),
+                dir.as_os_str().to_owned(),
+            ],
             variables: Vec::new(),
             log: place.log_dir.join("demo-shop.log"),
         };
-        let child = place.shop()(shop.launch()).in_cgroup(cgroup.path()).spawn()?;
-        Ok(Demo { child, cgroup, program: programs.join("demo-shop"), dir, told: 0, log_bytes: 0 })
+        let mut child = place.shop()(shop.launch()).in_cgroup(cgroup.path()).piping_stdin().spawn()?;
+        let hold = child.take_stdin();
+        Ok(Demo { child, hold, cgroup, program: programs.join("demo-shop"), dir, told: 0, log_bytes: 0 })
     }
 
     /// Holds all its processes.
@@ -55,8 +67,11 @@ impl Demo {
         self.cgroup.path()
     }
 
-    /// Returns when it is ready; false if the user stops the start.
-    pub fn wait_ready(&mut self, say: &Say, stop: &AtomicBool) -> Result<bool> {
+    /// Lets all of it begin. Returns when it is ready; false if the user stops the start.
+    pub fn begin(&mut self, say: &Say, stop: &AtomicBool) -> Result<bool> {
+        if let Some(mut hold) = self.hold.take() {
+            writeln!(hold).context("telling the demo shop that it may begin")?;
+        }
         let deadline = Instant::now() + START_TIMEOUT;
         while !stop.load(Ordering::Relaxed) {
             self.child.require()?;
@@ -76,6 +91,12 @@ impl Demo {
             thread::sleep(POLL);
         }
         Ok(false)
+    }
+
+    /// Asks it to stop, also if it has not begun.
+    pub fn terminate(&mut self) {
+        self.child.terminate();
+        self.hold = None;
     }
 
     /// What it said since the last call: what starts, and which of its parts ended and was started again.

@@ -61,7 +61,8 @@ pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
 }
 
 impl Session {
-    /// Returns when the page is served and the agent's first heartbeat has come through Kafka; none if the user stops it.
+    /// Returns when the page is served, the agent's first heartbeat has come through Kafka, and the sample system runs; none if the user
+    /// stops it.
     pub fn start(options: &Options, programs: &Programs, say: &Say, stop: &Arc<AtomicBool>) -> Result<Option<Session>> {
         let place = Place::make(&options.args, &programs.folder, say)?;
         say.step(&format!("Logs are in {}", place.log_dir.display()));
@@ -69,8 +70,8 @@ impl Session {
             say.step(&format!("All but the agent runs as user {}", user.uid));
         }
 
-        // The sample system takes about as long as Kafka: both start at the same time.
-        let mut demo = match options.args.demo {
+        // The sample system's databases take about as long as Kafka: both start at the same time.
+        let demo = match options.args.demo {
             true => Some(Demo::start(&programs.folder, &place)?),
             false => None,
         };
@@ -95,12 +96,7 @@ impl Session {
         let plain = place.plain();
         let processor = Kept::start(move || plain(processor.launch()))?;
         let mut cgroups = options.args.cgroup.clone();
-        if let Some(demo) = &mut demo {
-            if !demo.wait_ready(say, stop)? {
-                return Ok(None);
-            }
-            cgroups.push(demo.cgroup().to_owned());
-        }
+        cgroups.extend(demo.as_ref().map(|demo| demo.cgroup().to_owned()));
         say.step("Starting the agent");
         let mut flags = capture_flags(&cgroups, &options.args.pid);
         flags.extend(["--spool-path".into(), place.spool().into_os_string()]);
@@ -127,12 +123,12 @@ impl Session {
             announced: None,
             place,
         };
-        let begun = session.wait_for_heartbeat(say, stop).and_then(|beats| {
-            if beats {
+        let begun = session.begin(say, stop).and_then(|begun| {
+            if begun {
                 session.announce(&options.settings.up_folder, say);
                 session.write_ready_file()?;
             }
-            Ok(beats)
+            Ok(begun)
         });
         match begun {
             Ok(true) => Ok(Some(session)),
@@ -193,7 +189,7 @@ impl Session {
         say.step("Stopping");
         self.agent.terminate();
         if let Some(demo) = &mut self.demo {
-            demo.child.terminate();
+            demo.terminate();
         }
         self.processor.terminate();
         self.page.child.terminate();
@@ -247,6 +243,15 @@ impl Session {
             }
         }
         Ok(changed)
+    }
+
+    /// What is to be seen begins when the agent looks. Returns false if the user stops it.
+    fn begin(&mut self, say: &Say, stop: &AtomicBool) -> Result<bool> {
+        Ok(self.wait_for_heartbeat(say, stop)?
+            && match &mut self.demo {
+                Some(demo) => demo.begin(say, stop)?,
+                None => true,
+            })
     }
 
     /// Returns false if the user stops it.

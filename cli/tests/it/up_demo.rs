@@ -95,6 +95,7 @@ fn the_demo_is_seen_breaks_heals_and_stops() {
 
     nothing_runs_as_root_but_the_agent(up.process.id(), &ready);
     the_whole_map_comes(&ready, &up_folder, ready_at);
+    nothing_was_under_way_before_the_capture(&up_folder);
     doctor_names_the_agent_s_hook(&up_folder);
     crate::strangers::get_nothing(&all_of_ready, &up_folder);
     windows_are_shown_in_time(&ready);
@@ -155,6 +156,16 @@ fn the_whole_map_comes(ready: &Ready, up_folder: &Path, ready_at: Instant) {
     assert!(expected.is_subset(&printed), "`headwater map --json` lacks edges: {printed:?}");
     for field in ["window_start", "requests", "errors", "p50_us", "p95_us", "p99_us", "completeness"] {
         assert!(lines.iter().all(|line| line.get(field).is_some()), "{field}");
+    }
+}
+
+/// The agent is there before the shop's programs connect.
+fn nothing_was_under_way_before_the_capture(up_folder: &Path) {
+    let beats = run(headwater()
+        .args(["tail", "agents", "--from", "-5m", "--count", "3", "--json", "--up-folder"])
+        .arg(up_folder));
+    for beat in text(&beats).lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        assert_eq!(beat["dropped"].get("requests/started_before_capture"), None, "{beat}");
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Shop {
     cgroup: Option<Cgroup>,
     cgroup_path: PathBuf,
     dir: Option<TempDir>,
+    /// PostgreSQL and Redis.
+    stores: [(&'static str, SocketAddr); 2],
     gateway: Option<SocketAddr>,
     loads_started: AtomicU32,
 }
@@ -58,6 +60,13 @@ impl Shop {
     /// Starts everything and returns when every part answers and, with a load, the first request was answered.
     /// Blocks for some seconds; `progress` gets a line before each step.
     pub fn start(options: &ShopOptions, progress: &mut dyn FnMut(&str)) -> Result<Self> {
+        let mut shop = Self::start_stores(options, progress)?;
+        shop.start_services(options, progress)?;
+        Ok(shop)
+    }
+
+    /// The first part of [`Shop::start`], which takes most of its time: PostgreSQL and Redis, whom nobody asks yet.
+    pub fn start_stores(options: &ShopOptions, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         let programs = Programs::find()?;
         let user = unprivileged_user()?;
         let dir = create_dir(&options.dir, user.as_ref())?;
@@ -69,11 +78,13 @@ impl Shop {
         };
         let site = Site { programs, cgroup: path, dir: dir.path().to_owned(), user };
         let loads_started = AtomicU32::new(0);
-        let parts = Vec::new();
-        let mut shop = Self { parts, site, cgroup, cgroup_path, dir: Some(dir), gateway: None, loads_started };
-        // An error drops the shop, which stops what runs so far.
-        shop.start_parts(options, progress)?;
-        Ok(shop)
+        progress("demo shop: creating a database and starting PostgreSQL");
+        let postgres = site.start_postgres()?;
+        progress("demo shop: starting Redis");
+        let redis = site.start_redis()?;
+        let stores = [("--postgres", postgres.held_address()?), ("--redis", redis.held_address()?)];
+        let parts = vec![postgres, redis];
+        Ok(Self { parts, site, cgroup, cgroup_path, dir: Some(dir), stores, gateway: None, loads_started })
     }
 
     /// The cgroup that holds all of the shop's processes.
@@ -134,17 +145,9 @@ impl Shop {
         self.stop_all()
     }
 
-    fn start_parts(&mut self, options: &ShopOptions, progress: &mut dyn FnMut(&str)) -> Result<()> {
-        progress("demo shop: creating a database and starting PostgreSQL");
-        let part = self.site.start_postgres()?;
-        let postgres = part.held_address()?;
-        self.parts.push(part);
-        progress("demo shop: starting Redis");
-        let part = self.site.start_redis()?;
-        let redis = part.held_address()?;
-        self.parts.push(part);
-
-        let stores = [("--postgres", postgres), ("--redis", redis)];
+    /// The rest: services, gateway and load. After an error the shop is of no use but to be dropped, which stops what runs.
+    pub fn start_services(&mut self, options: &ShopOptions, progress: &mut dyn FnMut(&str)) -> Result<()> {
+        let stores = self.stores;
         let catalog = self.start_service(Service::Catalog, &stores, progress)?;
         let payments = self.start_service(Service::Payments, &stores[..1], progress)?;
         let catalog_flag = ("--catalog", catalog);

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -46,6 +47,9 @@ struct Up {
     /// Stay in the cgroup that this program was started in, instead of making one, which takes root.
     #[arg(long)]
     stay_in_cgroup: bool,
+    /// Start what uses the databases only when a line has come from the standard input.
+    #[arg(long)]
+    hold: bool,
 }
 
 #[derive(clap::Args)]
@@ -87,7 +91,16 @@ fn run(up: Up) -> Result<()> {
     let load = LoadOptions { rate: up.rate, seed: up.seed, report: up.report, ..LoadOptions::default() };
     let options =
         ShopOptions { dir: up.dir, stays_in_cgroup: up.stay_in_cgroup, load: (up.rate > 0.0).then_some(load) };
-    let mut shop = Shop::start(&options, &mut |line| println!("{line}"))?;
+    let mut say = |line: &str| println!("{line}");
+    let mut shop = Shop::start_stores(&options, &mut say)?;
+    if up.hold {
+        let came = io::stdin().read_line(&mut String::new()).context("waiting for a line of the standard input")?;
+        // Whoever started it wants it no more.
+        if came == 0 || stop.load(Ordering::Relaxed) {
+            return shop.stop();
+        }
+    }
+    shop.start_services(&options, &mut say)?;
     println!("demo shop: ready at {}", shop.gateway_url());
     println!("  cgroup: {}", shop.cgroup_path().display());
     println!("  logs:   {}", shop.dir().display());
