@@ -96,7 +96,7 @@ impl Topic {
             Topic::Identities => "network and address",
             Topic::Agents => "node",
             Topic::Partials | Topic::Edges => "edge id",
-            Topic::Latencies => "edge id and operation",
+            Topic::Latencies => "edge id, status class and operation",
             Topic::Alerts => "alert id",
             Topic::DeadLetters => "as the original",
         }

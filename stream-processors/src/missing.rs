@@ -1,9 +1,13 @@
 //! Lists of what is missing from a window, brought into one form so that equal facts are equal lists.
 
-use headwater_schemas::records::Missing;
+use headwater_schemas::records::{Missing, UNKNOWN};
 
-/// A list is cut here; what it says of completeness stays.
+/// A longer list is cut; what it says of completeness stays, and its last entry says how many entries are not there.
 const ENTRIES_MAX: usize = 1000;
+/// As is one with more text: it stands in markers and in each edge, which must fit into one message of Kafka.
+const TEXT_BYTES_MAX: usize = 128 * 1024;
+/// The reason of the entry that stands for those that were cut off.
+const CUT_OFF: &str = "list-cut-off";
 
 /// No completeness below 1 may round up to 1.
 const INCOMPLETE_AT_MOST: f64 = 0.999_999;
@@ -26,8 +30,28 @@ pub fn coalesce(mut list: Vec<Missing>, counts: fn(i64, i64) -> i64) -> Vec<Miss
             _ => joined.push(entry),
         }
     }
-    joined.truncate(ENTRIES_MAX);
+    cut(&mut joined);
     joined
+}
+
+/// Cuts a list at its bounds, and says so in the list.
+fn cut(list: &mut Vec<Missing>) {
+    let mut text_bytes = 0;
+    let mut fits = |missing: &Missing| {
+        text_bytes += missing.node.len() + missing.reason.len();
+        text_bytes <= TEXT_BYTES_MAX
+    };
+    let kept = list.iter().take(ENTRIES_MAX).take_while(|missing| fits(missing)).count();
+    let gone = list.split_off(kept);
+    let times = gone.iter().map(|missing| missing.from_us).min().zip(gone.iter().map(|missing| missing.to_us).max());
+    let Some((from_us, to_us)) = times else { return };
+    list.push(Missing {
+        node: UNKNOWN.to_owned(),
+        reason: CUT_OFF.to_owned(),
+        count: i64::try_from(gone.len()).unwrap_or(i64::MAX),
+        from_us,
+        to_us,
+    });
 }
 
 /// A completeness that is below 1 if anything is missing, and never below 0.
@@ -55,6 +79,19 @@ mod tests {
     fn what_two_partitions_say_alike_is_said_once() {
         let list = vec![entry("a", 7, 0, 5), entry("a", 7, 0, 5)];
         assert_eq!(coalesce(list, i64::max), vec![entry("a", 7, 0, 5)]);
+    }
+
+    #[test]
+    fn a_list_is_cut_at_its_entries_and_its_text_and_says_so() {
+        let many = (0..2 * ENTRIES_MAX as i64).map(|i| entry(&format!("{i:06}"), 1, i, i + 1)).collect();
+        let cut = coalesce(many, |a, b| a + b);
+        let last = cut.last().map(|last| (last.reason.as_str(), last.count, last.from_us, last.to_us));
+        assert_eq!((cut.len(), last), (ENTRIES_MAX + 1, Some((CUT_OFF, 1000, 1000, 2000))));
+        let long = (0..100).map(|i| entry(&format!("{i:04000}"), 1, 0, 1)).collect();
+        let cut = coalesce(long, |a, b| a + b);
+        let bytes: usize = cut.iter().map(|missing| missing.node.len() + missing.reason.len()).sum();
+        assert!(bytes < TEXT_BYTES_MAX + 100, "{bytes}");
+        assert_eq!(cut.len() as i64 - 1 + cut.last().map_or(0, |last| last.count), 100);
     }
 
     #[test]

@@ -94,15 +94,15 @@ pub struct Checkpoint {
     pub memo: Memo,
 }
 
-/// The text beside a committed offset (JSON, far below Kafka's limit of 4 KiB).
+/// The text beside a committed offset (JSON, far below Kafka's limit of 4 KiB). What says how far the output is has no default: a text
+/// without it is none of ours, and what was published would be published again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memo {
-    /// Start of the last window whose output is published.
+    /// Start of the last window whose output is published. It is there also if it is null.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub closed_through_us: Option<i64>,
-    #[serde(default)]
     pub window_ms: i64,
     /// Everything before this offset had its effect on what is published, dead letters included.
-    #[serde(default)]
     pub read_to: Offset,
     /// Join: the last windows and the places of the watermarks that sealed them here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -26,6 +26,8 @@ pub struct Raw {
     closed: Encoder,
     /// Bad records so far, which are their names.
     bad: u64,
+    /// Whether Kafka's timestamps are of the time that the records tell of, as if they had been written then.
+    is_dated: bool,
 }
 
 /// A record that is none.
@@ -64,7 +66,23 @@ impl Raw {
             watermark: Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER)?)?,
             closed: Encoder::of::<PartitionClosed>(registry.register_header(PARTITION_CLOSED_HEADER)?)?,
             bad: 0,
+            is_dated: false,
         })
+    }
+
+    /// From now on seconds are written as if they had passed just then, before or after the present. The brokers keep what is dated long
+    /// before the present as long as they keep a record beside it that is not: one without value and mark, which is none, stands before
+    /// it in each partition. Gives how many.
+    pub fn date(&mut self) -> Result<usize> {
+        self.is_dated = true;
+        let mut written = 0;
+        for topic in [Topic::Requests, Topic::Flows] {
+            for partition in (0..self.partitions[&topic]).map(Partition) {
+                self.publish(topic, partition, NODE.as_bytes(), None, None, None)?;
+                written += 1;
+            }
+        }
+        Ok(written)
     }
 
     /// From now on requests are written with a version of their schema that the registry got just now.
@@ -81,6 +99,7 @@ impl Raw {
     /// behind them. The same second gives the same records.
     pub fn second(&self, start_us: i64, second: i64, count: i64) -> Result<()> {
         let from_us = start_us + second * 1_000_000;
+        let written_ms = self.is_dated.then_some(from_us / 1000 + 1000);
         for i in 0..count {
             let connection_id = format!("{:016x}", (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             for side in [Side::Client, Side::Server] {
@@ -102,7 +121,7 @@ impl Raw {
                 };
                 let value = self.request.encode(&request)?;
                 let partition = partition_of(connection_id.as_bytes(), self.partitions[&Topic::Requests]);
-                self.publish(Topic::Requests, partition, connection_id.as_bytes(), Some(&value), None)?;
+                self.publish(Topic::Requests, partition, connection_id.as_bytes(), Some(&value), None, written_ms)?;
             }
         }
         let watermark = Watermark {
@@ -118,7 +137,7 @@ impl Raw {
         let value = self.watermark.encode(&watermark)?;
         for topic in [Topic::Requests, Topic::Flows] {
             for partition in (0..self.partitions[&topic]).map(Partition) {
-                self.publish(topic, partition, NODE.as_bytes(), None, Some((WATERMARK_HEADER, &value)))?;
+                self.publish(topic, partition, NODE.as_bytes(), None, Some((WATERMARK_HEADER, &value)), written_ms)?;
             }
         }
         Ok(())
@@ -133,7 +152,7 @@ impl Raw {
                 let name = format!("bad-{:06}", self.bad);
                 let key = name.clone() + &"!".repeat(key_bytes);
                 let header = header.as_ref().map(|(name, bytes)| (*name, bytes.as_slice()));
-                self.publish(topic, partition, key.as_bytes(), value.as_deref(), header)?;
+                self.publish(topic, partition, key.as_bytes(), value.as_deref(), header, None)?;
                 written.push(Bad { key: name, topic, kind, unreadable });
             }
         }
@@ -205,10 +224,11 @@ impl Raw {
         key: &[u8],
         value: Option<&[u8]>,
         header: Option<(&str, &[u8])>,
+        written_ms: Option<i64>,
     ) -> Result<()> {
         let index = Topic::ALL.iter().position(|other| *other == topic).context("a topic that is none")?;
         loop {
-            match self.publisher.publish(index, partition, key, value, header.as_slice()) {
+            match self.publisher.publish_at(index, partition, key, value, header.as_slice(), written_ms) {
                 Ok(()) => return Ok(()),
                 Err(PublishError::QueueFull) => std::thread::sleep(Duration::from_millis(5)),
                 Err(error) => anyhow::bail!("{topic:?} {partition}: {}", error.reason()),

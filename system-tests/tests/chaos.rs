@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_kafka::{KafkaSettings, Next, Offset, Partition, Publisher, Start, TopicReader, Transactions, admin};
+use headwater_kafka::{
+    KafkaSettings, NewRecord, Next, Offset, Partition, Publisher, Start, TopicReader, Transactions, admin,
+};
 use headwater_process::{Child, Port, rss_bytes};
 use headwater_schemas::records::Workload;
 use headwater_schemas::topics::Topic;
@@ -160,7 +162,7 @@ fn a_transaction_that_nobody_ends_is_given_up_also_by_a_kafka_that_was_killed() 
     admin::ensure_topics(&settings, &[Topic::Edges]).unwrap();
     let edges = Topic::Edges.name(&settings.prefix);
     let mut orphan = Transactions::start(&settings, "orphan").unwrap();
-    orphan.send(&edges, Partition(0), b"never", Some(b"committed"), &[]).unwrap();
+    orphan.send(&NewRecord::new(&edges, Partition(0), b"never", b"committed")).unwrap();
     // Its time is over while Kafka starts: after it has read its logs, before it has leaders again.
     std::thread::sleep(TRANSACTION_AGE);
     stack.kafka().kill();

@@ -292,9 +292,8 @@ impl Windowed for Edge {
 
 impl Windowed for Latency {
     fn key(&self) -> String {
-        let operation =
-            headwater_schemas::records::latency_key(&self.client, &self.server, &self.protocol, &self.operation);
-        format!("{operation} {}", self.status_class)
+        let Latency { client, server, protocol, operation, status_class, .. } = self;
+        headwater_schemas::records::latency_key(client, server, protocol, operation, status_class)
     }
     fn window_start_us(&self) -> i64 {
         self.window_start_us

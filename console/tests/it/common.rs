@@ -62,7 +62,7 @@ impl Writer {
     }
 
     pub fn latency(&self, l: &Latency) {
-        self.write(Topic::Latencies, &latency_key(&l.client, &l.server, &l.protocol, &l.operation), l);
+        self.write(Topic::Latencies, &latency_key(&l.client, &l.server, &l.protocol, &l.operation, &l.status_class), l);
     }
 
     pub fn alert(&self, alert: &Alert) {

@@ -31,4 +31,4 @@ pub use publisher::{PublishError, Publisher, Tag};
 pub use reader::{Next, Start, TopicReader};
 pub use registry::{Registry, SchemaCache};
 pub use settings::{KafkaSettings, Secret, Security};
-pub use transaction::{Transactions, TxnError};
+pub use transaction::{NewRecord, Transactions, TxnError};

@@ -10,7 +10,7 @@
 //! id is taken over anew, whose higher epoch makes the brokers refuse what is still on its way, and which ends what is pending.
 //! Bound: each call is over within [`CALL_TIMEOUT`], a take-over within [`TAKE_OVER_TIMEOUT`].
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
@@ -44,6 +44,26 @@ pub struct TxnError {
     pub reason: String,
 }
 
+/// A record to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRecord<'a> {
+    pub topic: &'a str,
+    pub partition: Partition,
+    pub key: &'a [u8],
+    pub value: Option<&'a [u8]>,
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// Microseconds since the epoch. Kafka's timestamp of the record is not before this time, also if this machine's clock is; else it is
+    /// the present, from which its retention counts.
+    pub not_before_us: i64,
+}
+
+impl<'a> NewRecord<'a> {
+    /// A record without headers, made now.
+    pub fn new(topic: &'a str, partition: Partition, key: &'a [u8], value: &'a [u8]) -> NewRecord<'a> {
+        NewRecord { topic, partition, key, value: Some(value), headers: &[], not_before_us: 0 }
+    }
+}
+
 /// A transactional producer.
 pub struct Transactions {
     settings: KafkaSettings,
@@ -70,16 +90,15 @@ impl Transactions {
     }
 
     /// Adds a record to the transaction, which begins with its first one.
-    pub fn send(
-        &mut self,
-        topic: &str,
-        partition: Partition,
-        key: &[u8],
-        value: Option<&[u8]>,
-        headers: &[(&str, &[u8])],
-    ) -> Result<(), TxnError> {
+    pub fn send(&mut self, record: &NewRecord<'_>) -> Result<(), TxnError> {
         self.begin()?;
+        let NewRecord { topic, partition, key, value, headers, not_before_us } = *record;
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition.0).key(key);
+        // The library stamps what has no timestamp with the present.
+        let not_before_ms = not_before_us.div_euclid(1000).saturating_add(1);
+        if not_before_ms > now_ms() {
+            record = record.timestamp(not_before_ms);
+        }
         if let Some(value) = value {
             record = record.payload(value);
         }
@@ -167,6 +186,11 @@ fn take_over(settings: &KafkaSettings, transactional_id: &str) -> Result<Threade
         .init_transactions(TAKE_OVER_TIMEOUT)
         .map_err(KafkaError::client(format!("take over the transactional id {transactional_id}")))?;
     Ok(producer)
+}
+
+fn now_ms() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn broke_off(doing: &str, reason: impl ToString) -> TxnError {

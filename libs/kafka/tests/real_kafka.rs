@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use headwater_kafka::{
-    Assignment, Commit, GroupEvent, GroupMember, KafkaError, KafkaSettings, Next, Offset, Partition, PublishError,
-    Publisher, RecordError, Registry, SchemaCache, Start, Tag, TopicPartition, TopicReader, Transactions, admin,
-    connect_check,
+    Assignment, Commit, GroupEvent, GroupMember, KafkaError, KafkaSettings, NewRecord, Next, Offset, Partition,
+    PublishError, Publisher, RecordError, Registry, SchemaCache, Start, Tag, TopicPartition, TopicReader, Transactions,
+    admin, connect_check,
 };
 use headwater_schemas::records::{DeadLetter, Record};
 use headwater_schemas::topics::Topic;
@@ -100,9 +100,9 @@ fn readers_of_committed_records_never_see_an_aborted_transaction() {
     let mut member = GroupMember::join(&settings, "abort", &[Topic::Partials.name(&settings.prefix)]).unwrap();
     assigned(&mut member, 4);
     let mut transactions = Transactions::start(&settings, "abort-1").unwrap();
-    transactions.send(&edges, Partition(0), b"gone", Some(b"x"), &[]).unwrap();
+    transactions.send(&NewRecord::new(&edges, Partition(0), b"gone", b"x")).unwrap();
     transactions.renew().unwrap();
-    transactions.send(&edges, Partition(0), b"kept", Some(b"x"), &[]).unwrap();
+    transactions.send(&NewRecord::new(&edges, Partition(0), b"kept", b"x")).unwrap();
     transactions.commit(&[], &member).unwrap();
     assert_eq!(read_all(&settings, Topic::Edges), vec![(Partition(0), "kept".to_owned())]);
 }
@@ -157,7 +157,7 @@ fn a_member_knows_what_it_has_not_read_and_when_it_is_one() {
     let commits: Vec<Commit> =
         assignments.iter().map(|held| Commit { at: held.at.clone(), next: Offset(0), note: String::new() }).collect();
     for i in 0..RECORDS {
-        transactions.send(&topic, at.partition, b"key", Some(&i.to_be_bytes()), &[]).unwrap();
+        transactions.send(&NewRecord::new(&topic, at.partition, b"key", &i.to_be_bytes())).unwrap();
     }
     transactions.commit(&commits, &member).unwrap();
 
@@ -214,10 +214,10 @@ fn a_successor_fences_the_producer_before_it() {
     let mut member = GroupMember::join(&settings, "fence", &[Topic::Partials.name(&settings.prefix)]).unwrap();
     assigned(&mut member, 4);
     let mut zombie = Transactions::start(&settings, "fence-1").unwrap();
-    zombie.send(&edges, Partition(0), b"zombie", Some(b"x"), &[]).unwrap();
+    zombie.send(&NewRecord::new(&edges, Partition(0), b"zombie", b"x")).unwrap();
     let mut successor = Transactions::start(&settings, "fence-1").unwrap();
     assert!(zombie.commit(&[], &member).is_err());
-    successor.send(&edges, Partition(0), b"successor", Some(b"x"), &[]).unwrap();
+    successor.send(&NewRecord::new(&edges, Partition(0), b"successor", b"x")).unwrap();
     successor.commit(&[], &member).unwrap();
     assert_eq!(read_all(&settings, Topic::Edges), vec![(Partition(0), "successor".to_owned())]);
 }
@@ -334,7 +334,7 @@ fn a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_
         let (brokers, prefix) = place.split_once(' ').unwrap();
         let settings = KafkaSettings { prefix: prefix.into(), ..KafkaSettings::local(brokers, "") };
         let mut transactions = Transactions::start(&settings, "killed-1").unwrap();
-        transactions.send(&Topic::Edges.name(&settings.prefix), Partition(0), b"gone", Some(b"x"), &[]).unwrap();
+        transactions.send(&NewRecord::new(&Topic::Edges.name(&settings.prefix), Partition(0), b"gone", b"x")).unwrap();
         loop {
             std::thread::park();
         }
@@ -366,7 +366,7 @@ fn a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_
     let mut member = GroupMember::join(&settings, "killed", &[Topic::Partials.name(&settings.prefix)]).unwrap();
     assigned(&mut member, 4);
     let mut other = Transactions::start(&settings, "killed-2").unwrap();
-    other.send(&edges, Partition(0), b"kept", Some(b"x"), &[]).unwrap();
+    other.send(&NewRecord::new(&edges, Partition(0), b"kept", b"x")).unwrap();
     other.commit(&[], &member).unwrap();
     let mut reader = TopicReader::start(&settings, &[edges], &Start::Earliest).unwrap();
     let deadline = Instant::now() + 2 * PATIENCE;

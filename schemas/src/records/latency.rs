@@ -1,6 +1,7 @@
 use headwater_histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::workload::push_escaped;
 use super::{Workload, edge_id};
 
 /// Latency of one operation and status class of an edge in one window. See `avro/latency.avsc`.
@@ -43,7 +44,19 @@ pub struct Latency {
 
 record!(Latency, "Latency", "latency");
 
-/// The Kafka key of latencies.
-pub fn latency_key(client: &Workload, server: &Workload, protocol: &str, operation: &str) -> String {
-    format!("{} {operation}", edge_id(client, server, protocol))
+/// The Kafka key of latencies: the edge's id, the status class and the operation, with slashes between them.
+pub fn latency_key(
+    client: &Workload,
+    server: &Workload,
+    protocol: &str,
+    operation: &str,
+    status_class: &str,
+) -> String {
+    let mut key = edge_id(client, server, protocol);
+    key.push('/');
+    push_escaped(&mut key, status_class);
+    // Last, so that it can stand as it is.
+    key.push('/');
+    key.push_str(operation);
+    key
 }

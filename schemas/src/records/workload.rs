@@ -141,7 +141,18 @@ mod tests {
             prop_assert_eq!(Workload::from_key(&a.key()).unwrap(), a.clone());
             prop_assert_eq!(edge_id(&a, &b, "http") == edge_id(&c, &d, "http"), (&a, &b) == (&c, &d));
             prop_assert_eq!(
-                latency_key(&a, &b, "http", "GET /") == latency_key(&c, &d, "http", "GET /"), (&a, &b) == (&c, &d)
+                latency_key(&a, &b, "http", "GET /", "2xx") == latency_key(&c, &d, "http", "GET /", "2xx"), (&a, &b) == (&c, &d)
+            );
+        }
+
+        #[test]
+        fn different_operations_and_status_classes_have_different_keys(
+            edge in tricky(), texts in proptest::array::uniform4("[a/%> ]{0,3}"),
+        ) {
+            let [one, other, class, another] = texts.each_ref().map(String::as_str);
+            prop_assert_eq!(
+                latency_key(&edge, &edge, "http", one, class) == latency_key(&edge, &edge, "http", other, another),
+                (one, class) == (other, another)
             );
         }
 

@@ -20,7 +20,7 @@ use self::baseline::{Baseline, Deviating, HISTORY_WINDOWS, History, Reading};
 use self::blame::Deviations;
 use self::track::{INCIDENT_WINDOWS_MAX, Sight, Track};
 use self::window::{Collector, Observation, Subject};
-use crate::plausible::{marker_is_plausible, plausible_time};
+use crate::plausible::{are_names, is_named, marker_is_plausible, plausible_window};
 use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
 use crate::windows::Windows;
 
@@ -284,12 +284,15 @@ impl Bottlenecks {
             }
             (Kind::Value, EDGES) => {
                 let edge: Edge = read(schema, datum)?;
-                plausible_time("window_start_us", edge.window_start_us, timestamp_us)?;
+                plausible_window(edge.window_start_us, timestamp_us)?;
+                is_named(&edge.client, &edge.server, &edge.protocol)?;
                 self.edge(offset, edge)
             }
             (Kind::Value, _) => {
                 let latency: Latency = read(schema, datum)?;
-                plausible_time("window_start_us", latency.window_start_us, timestamp_us)?;
+                plausible_window(latency.window_start_us, timestamp_us)?;
+                is_named(&latency.client, &latency.server, &latency.protocol)?;
+                are_names("operation", [latency.operation.as_str()])?;
                 self.latency(offset, latency)
             }
         }

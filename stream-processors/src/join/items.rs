@@ -8,7 +8,7 @@ use headwater_schemas::records::{Flow, FlowState, Request, Side, Sums};
 
 use super::ranges::Range;
 use super::symbols::{Symbol, Symbols};
-use crate::plausible::{plausible_time, within};
+use crate::plausible::{are_names, plausible_time, within};
 use crate::processor::BadInput;
 
 /// Far above what one record can hold, far below where sums overflow.
@@ -244,6 +244,8 @@ impl RequestItem {
 
     fn of(request: &Request<'_>, timestamp_us: Option<i64>, symbols: &mut Symbols) -> Result<RequestItem, BadInput> {
         plausible_time("completed_at_us", request.completed_at_us, timestamp_us)?;
+        are_names("workload", [request.cluster, request.namespace, request.workload_kind, request.workload])?;
+        are_names("request", [request.protocol, request.operation, request.remote_address, request.node])?;
         Ok(RequestItem {
             connection: connection(request.connection_id)?,
             position: StreamPosition(within("request_position", request.request_position, 0, i64::MAX)?),
@@ -274,6 +276,8 @@ impl RequestItem {
 impl FlowItem {
     pub fn of(flow: &Flow<'_>, timestamp_us: Option<i64>, symbols: &mut Symbols) -> Result<FlowItem, BadInput> {
         plausible_time("observed_at_us", flow.observed_at_us, timestamp_us)?;
+        are_names("workload", [flow.cluster, flow.namespace, flow.workload_kind, flow.workload])?;
+        are_names("flow", [flow.protocol, flow.remote_address, flow.node])?;
         Ok(FlowItem {
             connection: connection(flow.connection_id)?,
             at_us: flow.observed_at_us,

@@ -12,7 +12,7 @@ use headwater_schemas::records::{Dropped, Missing, Watermark};
 
 use super::JoinSettings;
 use crate::missing::{coalesce, honest};
-use crate::plausible::{plausible_time, within};
+use crate::plausible::{are_names, plausible_time, within};
 use crate::processor::BadInput;
 use crate::windows::{Window, Windows};
 
@@ -94,10 +94,12 @@ impl Progress {
         plausible_time("up_to_us", watermark.up_to_us, timestamp_us)?;
         let least_us = watermark.up_to_us.saturating_sub(COVERED_US_MAX).max(0);
         within("covers_from_us", watermark.covers_from_us, least_us, watermark.up_to_us)?;
+        are_names("node", [watermark.node.as_str()])?;
         within("sequence", watermark.sequence, 0, i64::MAX)?;
         within("published", watermark.published, 0, 1 << 50)?;
         within("number of dropped ranges", watermark.dropped.len() as i64, 0, DROPPED_RANGES_MAX as i64)?;
         for dropped in &watermark.dropped {
+            are_names("dropped", [dropped.reason.as_str()])?;
             within("dropped count", dropped.count, 0, 1 << 50)?;
             within("dropped from_us", dropped.from_us, 0, dropped.to_us)?;
             plausible_time("dropped to_us", dropped.to_us, timestamp_us)?;

@@ -49,7 +49,7 @@ impl View for LatencyView {
         })
     }
 
-    fn whole_window(_: &ClosedWindow) -> Option<Output> {
+    fn unseen() -> Option<(Self::Key, String)> {
         None
     }
 }

@@ -9,12 +9,13 @@ pub mod service_map;
 
 use std::collections::BTreeMap;
 
+use headwater_kafka::partition_of;
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Missing, Partial, PartitionClosed};
 
 use crate::markers::Sources;
 use crate::missing::{coalesce, honest};
-use crate::plausible::{marker_is_plausible, plausible_time};
+use crate::plausible::{are_names, is_named, marker_is_plausible, plausible_window};
 use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
 use crate::sums::Sum;
 
@@ -37,8 +38,9 @@ pub trait View {
 
     fn record(key: Self::Key, sum: Sum, window: &ClosedWindow) -> Output;
 
-    /// Something to say of the window as a whole, beside its keys. Asked of partition 0 alone.
-    fn whole_window(window: &ClosedWindow) -> Option<Output>;
+    /// What says of a window that something is missing from it, even if nothing of it was seen, and the Kafka key of its record. It is a
+    /// key as any other: where it has sums, one record says both.
+    fn unseen() -> Option<(Self::Key, String)>;
 }
 
 /// What all records of a window have in common.
@@ -137,14 +139,17 @@ impl<V: View> Merge<V> {
     }
 
     fn close_oldest(&mut self) {
-        let Some((start_us, window)) = self.open.pop_first() else {
+        let Some((start_us, mut window)) = self.open.pop_first() else {
             return;
         };
         self.held -= window.sums.len();
         let closed = self.sum_up(start_us, &window.markers);
-        let whole = if self.partition == Partition(0) { V::whole_window(&closed) } else { None };
+        if let Some((unseen, id)) = V::unseen().filter(|_| !closed.missing.is_empty())
+            && partition_of(id.as_bytes(), self.partitions) == self.partition
+        {
+            window.sums.entry(unseen).or_default();
+        }
         self.outputs.extend(window.sums.into_iter().map(|(key, sum)| V::record(key, sum, &closed)));
-        self.outputs.extend(whole);
         self.outputs.push(Output::Closed(V::TOPIC, self.marker(closed)));
         self.closed_through_us = Some(start_us);
         self.counters.add("windows_closed", 1);
@@ -200,7 +205,9 @@ impl<V: View> Merge<V> {
             }
             Kind::Value => {
                 let partial: Partial = read(input.schema, input.datum)?;
-                plausible_time("window_start_us", partial.window_start_us, input.timestamp_us)?;
+                plausible_window(partial.window_start_us, input.timestamp_us)?;
+                is_named(&partial.client, &partial.server, &partial.protocol)?;
+                are_names("operation", [partial.operation.as_str(), partial.status_class.as_str()])?;
                 self.partial(input.offset, partial)
             }
         }

@@ -2,7 +2,7 @@
 
 use std::mem::take;
 
-use headwater_schemas::records::{Edge, Partial, UNKNOWN, Workload};
+use headwater_schemas::records::{Edge, Partial, UNKNOWN, Workload, edge_id};
 use headwater_schemas::topics::Topic;
 
 use super::{ClosedWindow, View, quantile_us};
@@ -54,9 +54,9 @@ impl View for ServiceMapView {
         })
     }
 
-    /// A window of which something is missing says so even if nothing of it was seen.
-    fn whole_window(window: &ClosedWindow) -> Option<Output> {
-        let unknown = (Workload::unknown(), Workload::unknown(), UNKNOWN.to_owned());
-        (!window.missing.is_empty()).then(|| Self::record(unknown, Sum::default(), window))
+    fn unseen() -> Option<(Self::Key, String)> {
+        let (client, server) = (Workload::unknown(), Workload::unknown());
+        let id = edge_id(&client, &server, UNKNOWN);
+        Some(((client, server, UNKNOWN.to_owned()), id))
     }
 }

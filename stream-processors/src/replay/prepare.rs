@@ -86,8 +86,9 @@ fn look_at_outputs(target: &KafkaSettings) -> Result<bool> {
 /// Only the same replay may go on where records are.
 fn check_left_off(plan: &Plan, into: &str, committed: &[Assignment], found: &[Found]) -> Result<()> {
     for Assignment { at, committed, note } in committed {
-        let memo: Memo = serde_json::from_str(note).unwrap_or_default();
-        let Some(offset) = committed.filter(|_| plan.is_of(&memo)) else {
+        // What is not there, or cannot be read, is not of this replay.
+        let is_of_it = serde_json::from_str::<Memo>(note).is_ok_and(|memo| plan.is_of(&memo));
+        let Some(offset) = committed.filter(|_| is_of_it) else {
             bail!(
                 "the topics under {into} hold records that are not of this replay: give it another prefix, or delete them \
                  (only the same command as before goes on where it left off)"

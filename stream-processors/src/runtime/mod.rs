@@ -250,7 +250,7 @@ impl<'a> Worker<'a> {
                 "the start of the replay in partition {partition} is not known any more; start it anew with another prefix"
             );
         }
-        let unit = Unit::new(self.mode, self.settings, &self.partitions, partition, inputs);
+        let unit = Unit::new(self.mode, self.settings, &self.partitions, partition, inputs)?;
         info!(mode = self.mode.name(), %partition, "took over a partition");
         self.units.insert(partition, unit);
         Ok(())

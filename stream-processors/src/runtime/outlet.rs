@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use headwater_kafka::{KafkaSettings, Partition, Registry, Transactions, TxnError, partition_of};
+use headwater_kafka::{KafkaSettings, NewRecord, Partition, Registry, Transactions, TxnError, partition_of};
 use headwater_schemas::records::{
     Alert, DeadLetter, Edge, Latency, Partial, PartitionClosed, Record, edge_id, latency_key,
 };
@@ -52,17 +52,27 @@ impl Outlet {
         match output {
             Output::Partial(partial) => {
                 let key = edge_id(&partial.client, &partial.server, &partial.protocol);
-                self.send(transactions, Topic::Partials, &key, partial)
+                self.send(
+                    transactions,
+                    Topic::Partials,
+                    &key,
+                    partial,
+                    end_us(partial.window_start_us, partial.window_ms),
+                )
             }
             Output::Edge(edge) => {
                 let key = edge_id(&edge.client, &edge.server, &edge.protocol);
-                self.send(transactions, Topic::Edges, &key, edge)
+                self.send(transactions, Topic::Edges, &key, edge, end_us(edge.window_start_us, edge.window_ms))
             }
             Output::Latency(latency) => {
-                let key = latency_key(&latency.client, &latency.server, &latency.protocol, &latency.operation);
-                self.send(transactions, Topic::Latencies, &key, latency)
+                let Latency { client, server, protocol, operation, status_class, .. } = latency;
+                let key = latency_key(client, server, protocol, operation, status_class);
+                let end_us = end_us(latency.window_start_us, latency.window_ms);
+                self.send(transactions, Topic::Latencies, &key, latency, end_us)
             }
-            Output::Alert(alert) => self.send(transactions, Topic::Alerts, &alert.alert_id, alert),
+            Output::Alert(alert) => {
+                self.send(transactions, Topic::Alerts, &alert.alert_id, alert, alert.observed_at_us)
+            }
             Output::Closed(topic, marker) => self.close(transactions, *topic, marker),
         }
     }
@@ -77,7 +87,7 @@ impl Outlet {
             value: &dead.value,
             value_bytes: dead.value_bytes as i64,
         };
-        self.send_bytes(transactions, Topic::DeadLetters, &dead.key, &letter)
+        self.send_bytes(transactions, Topic::DeadLetters, &dead.key, &letter, 0)
     }
 
     /// A marker goes to every partition, behind what was sent before it.
@@ -86,7 +96,14 @@ impl Outlet {
         let value = encode(&self.marker, marker)?;
         let key = marker.source_partition.to_string();
         for partition in (0..lane.partitions).map(Partition) {
-            transactions.send(&lane.name, partition, key.as_bytes(), None, &[(PARTITION_CLOSED_HEADER, &value)])?;
+            transactions.send(&NewRecord {
+                topic: &lane.name,
+                partition,
+                key: key.as_bytes(),
+                value: None,
+                headers: &[(PARTITION_CLOSED_HEADER, &value)],
+                not_before_us: end_us(marker.window_start_us, marker.window_ms),
+            })?;
         }
         Ok(())
     }
@@ -97,8 +114,9 @@ impl Outlet {
         topic: Topic,
         key: &str,
         record: &R,
+        end_us: i64,
     ) -> Result<(), TxnError> {
-        self.send_bytes(transactions, topic, key.as_bytes(), record)
+        self.send_bytes(transactions, topic, key.as_bytes(), record, end_us)
     }
 
     fn send_bytes<R: Record + Serialize>(
@@ -107,11 +125,19 @@ impl Outlet {
         topic: Topic,
         key: &[u8],
         record: &R,
+        not_before_us: i64,
     ) -> Result<(), TxnError> {
         let Some(lane) = self.lanes.get(&topic) else { return Ok(()) };
         let value = encode(&lane.encoder, record)?;
-        transactions.send(&lane.name, partition_of(key, lane.partitions), key, Some(&value), &[])
+        let partition = partition_of(key, lane.partitions);
+        transactions.send(&NewRecord { not_before_us, ..NewRecord::new(&lane.name, partition, key, &value) })
     }
+}
+
+/// The end of a window. No record that tells of one is older by Kafka's timestamp, though this machine's clock be slow: whoever reads it
+/// takes for impossible what is ahead of that ([`crate::plausible`]).
+fn end_us(start_us: i64, length_ms: i64) -> i64 {
+    start_us.saturating_add(length_ms.saturating_mul(1000))
 }
 
 /// A record of ours that its own schema refuses is a fault of the program: nothing may be published then.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use headwater_kafka::{Assignment, Commit, Message, Offset, Partition, RecordError, SchemaCache, TopicPartition};
 use headwater_schemas::records::DeadLetter;
 use headwater_schemas::topics::Topic;
@@ -51,26 +51,31 @@ pub struct Dead {
 }
 
 impl Unit {
+    /// A unit that goes on from where its group stands.
+    ///
+    /// # Errors
+    /// If what stands beside a committed offset is not what a unit left there: it alone says what is published already.
     pub fn new(
         mode: Mode,
         settings: &Settings,
         partitions: &BTreeMap<Topic, i32>,
         partition: Partition,
         inputs: &[Assignment],
-    ) -> Unit {
-        let checkpoints: Vec<Option<Checkpoint>> = inputs.iter().map(checkpoint).collect();
+    ) -> Result<Unit> {
+        let group = mode.group(&settings.kafka.prefix);
+        let checkpoints = inputs.iter().map(|input| checkpoint(input, &group)).collect::<Result<Vec<_>>>()?;
         let positions = checkpoints.iter().map(|checkpoint| Position {
             reported_to: checkpoint.as_ref().map_or(Offset::FIRST, |checkpoint| checkpoint.memo.read_to),
             next_offset: checkpoint.as_ref().map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from),
             records: 0,
             paused: false,
         });
-        Unit {
+        Ok(Unit {
             inputs: positions.collect(),
             processor: mode.processor(settings, partitions, partition, &checkpoints),
             dead_letters: Vec::new(),
             has_read: false,
-        }
+        })
     }
 
     /// Takes a record. One that cannot be read becomes a dead letter.
@@ -232,9 +237,50 @@ fn bytes_max(mode: Mode) -> usize {
     }
 }
 
-/// What an earlier life of this unit left with its committed offset.
-fn checkpoint(assignment: &Assignment) -> Option<Checkpoint> {
-    let needed_from = assignment.committed?;
-    let memo: Memo = serde_json::from_str(&assignment.note).unwrap_or_default();
-    Some(Checkpoint { needed_from, memo })
+/// What an earlier life of this unit left with its committed offset; none if nothing is committed.
+fn checkpoint(Assignment { at, committed, note }: &Assignment, group: &str) -> Result<Option<Checkpoint>> {
+    let Some(needed_from) = *committed else { return Ok(None) };
+    let memo: Memo = serde_json::from_str(note).with_context(|| {
+        format!(
+            "read the note beside the committed offset {needed_from} of {at}, which says what is published already: {:?} is none. \
+             Another program has moved the group {group}. To begin anew, which publishes again what its topics still hold, delete \
+             its offsets: kafka-consumer-groups.sh --delete-offsets --group {group} --topic {}",
+            note.chars().take(DEAD_ERROR_CHARS_MAX).collect::<String>(),
+            at.topic
+        )
+    })?;
+    Ok(Some(Checkpoint { needed_from, memo }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(committed: Option<i64>, note: &str) -> Result<Option<Checkpoint>> {
+        let at = TopicPartition::new("t", Partition(3));
+        checkpoint(&Assignment { at, committed: committed.map(Offset), note: note.to_owned() }, "g")
+    }
+
+    #[test]
+    fn a_note_that_is_none_of_ours_is_refused_and_never_taken_for_a_beginning() {
+        let memo = Memo { window_ms: 10_000, read_to: Offset(7), ..Memo::default() };
+        let text = serde_json::to_string(&memo).unwrap();
+        assert_eq!(read(Some(5), &text).unwrap(), Some(Checkpoint { needed_from: Offset(5), memo }));
+        assert_eq!(read(None, "").unwrap(), None);
+        let without = |key: &str| text.replacen(&format!("\"{key}\""), "\"other\"", 1);
+        for note in [
+            "",
+            "{}",
+            "null",
+            "7",
+            &text[1..],
+            &without("closed_through_us"),
+            &without("window_ms"),
+            &without("read_to"),
+        ] {
+            let told = format!("{:#}", read(Some(5), note).unwrap_err());
+            assert!(told.contains("t 3") && told.contains("--delete-offsets --group g --topic t"), "{told}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use headwater_kafka::partition_of;
 use headwater_processors::merge::{LatencyView, Merge, ServiceMapView, View};
 use headwater_processors::processor::{Checkpoint, Kind, Output, Processor};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Edge, Partial, PartitionClosed, Record, Side, Workload, edge_id};
+use headwater_schemas::records::{Edge, Missing, Partial, PartitionClosed, Record, Side, Workload, edge_id};
 use headwater_schemas::wire::{Encoder, WriterSchema};
 use proptest::prelude::*;
 
@@ -230,4 +230,71 @@ fn a_source_that_does_not_come_ends_in_a_window_that_says_so() {
     let marker = marker.unwrap();
     assert_eq!((marker.completeness, marker.missing[0].reason.as_str()), (0.0, "partition-not-read"));
     assert_eq!(merge.take_counters().get("windows_given_up"), 1);
+}
+
+/// What of a window says that something is missing has the key of an edge between unknown ends, which may have been seen, too.
+#[test]
+fn what_is_missing_and_what_was_seen_of_unknown_ends_are_one_record() {
+    let template = headwater_schemas::samples::partial();
+    let marker = headwater_schemas::samples::partition_closed();
+    assert!(!marker.missing.is_empty(), "something is missing");
+    for partitions in 1..6 {
+        for is_seen in [false, true] {
+            let unknown = || Workload::unknown();
+            let id = edge_id(&unknown(), &unknown(), "unknown");
+            let mut found = Vec::new();
+            for partition in (0..partitions).map(Partition) {
+                let mut merge = Merge::<ServiceMapView>::new(partition, partitions, None);
+                if is_seen && partition_of(id.as_bytes(), partitions) == partition {
+                    let (client, server, protocol) = (unknown(), unknown(), "unknown".to_owned());
+                    merge.partial(Offset(0), Partial { client, server, protocol, ..template.clone() }).unwrap();
+                }
+                let closed = PartitionClosed { window_start_us: template.window_start_us, ..marker.clone() };
+                for source_partition in 0..closed.source_partitions {
+                    merge.closed(Offset(1), PartitionClosed { source_partition, ..closed.clone() });
+                }
+                for output in merge.take_outputs() {
+                    if let Output::Edge(edge) = output {
+                        assert_eq!(partition_of(id.as_bytes(), partitions), partition, "where its key belongs");
+                        assert_eq!(edge_id(&edge.client, &edge.server, &edge.protocol), id);
+                        found.push((edge.requests, edge.missing.is_empty()));
+                    }
+                }
+            }
+            assert_eq!(found, [(if is_seen { template.requests } else { 0 }, false)], "{partitions} {is_seen}");
+        }
+    }
+}
+
+/// Whatever names the records have, and however much is missing: the key and the value of what is published go into one message.
+#[test]
+fn what_is_made_of_the_longest_names_fits_into_one_message() {
+    const MESSAGE_BYTES_MAX: usize = 1_000_000;
+    let long = "%".repeat(4096);
+    let end = || Workload { cluster: long.clone(), namespace: long.clone(), kind: long.clone(), name: long.clone() };
+    let template = headwater_schemas::samples::partial();
+    let partial = Partial { client: end(), server: end(), protocol: long.clone(), operation: long.clone(), ..template };
+    let marker = PartitionClosed {
+        window_start_us: partial.window_start_us,
+        source_partition: 0,
+        source_partitions: 1,
+        missing: (0..1000)
+            .map(|i| Missing { node: format!("{i:04096}"), reason: long.clone(), count: 1, from_us: i, to_us: i + 1 })
+            .collect(),
+        ..headwater_schemas::samples::partition_closed()
+    };
+    let mut merge = Merge::<ServiceMapView>::new(Partition(0), 1, None);
+    merge.partial(Offset(0), partial).unwrap();
+    merge.closed(Offset(1), marker);
+    let encoders = (Encoder::of::<Edge>(1).unwrap(), Encoder::of::<PartitionClosed>(2).unwrap());
+    for output in merge.take_outputs() {
+        let bytes = match output {
+            Output::Edge(edge) => {
+                edge_id(&edge.client, &edge.server, &edge.protocol).len() + encoders.0.encode(&edge).unwrap().len()
+            }
+            Output::Closed(_, marker) => encoders.1.encode(&marker).unwrap().len(),
+            other => panic!("{other:?}"),
+        };
+        assert!(bytes < MESSAGE_BYTES_MAX, "{bytes} bytes");
+    }
 }

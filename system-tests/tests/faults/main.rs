@@ -7,4 +7,5 @@ mod bad_records;
 mod disk;
 mod full_disk;
 mod late_kafka;
+mod other_times;
 mod spool;

@@ -7,7 +7,7 @@ mod proxy;
 use std::time::{Duration, Instant};
 
 use headwater_kafka::{
-    Commit, GroupEvent, GroupMember, KafkaSettings, Offset, Partition, Start, TopicPartition, TopicReader,
+    Commit, GroupEvent, GroupMember, KafkaSettings, NewRecord, Offset, Partition, Start, TopicPartition, TopicReader,
     Transactions, TxnError, admin,
 };
 use headwater_schemas::topics::Topic;
@@ -121,7 +121,7 @@ impl Process<'_> {
         let before = self.proxy.answers(PRODUCE);
         let text = self.next.0.to_string();
         let edges = Topic::Edges.name(&self.settings.prefix);
-        self.transactions.send(&edges, Partition(0), text.as_bytes(), Some(b"x"), &[])?;
+        self.transactions.send(&NewRecord::new(&edges, Partition(0), text.as_bytes(), b"x"))?;
         if let Some(arrives) = disturbed {
             self.proxy.wait_for_more_answers(PRODUCE, before);
             assert!(self.proxy.holds(), "nothing was held back");
