@@ -1,5 +1,6 @@
 //! The schema registry, through the API that Confluent's and its compatible ones share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -191,10 +192,14 @@ fn advice(status: u16) -> &'static str {
     }
 }
 
-/// Schemas by id, as values name them. Bounded; an id that is unknown is asked for again only after a while.
+/// Schemas by id, as values name them, and the ids of our own. What the registry has said once needs no registry any more. Bounded; an id
+/// that is unknown is asked for again only after a while.
 pub struct SchemaCache {
     registry: Registry,
     known: FxHashMap<u32, Result<Arc<WriterSchema>, (Instant, String)>>,
+    /// Of what this program writes, by topic and by header.
+    topics: BTreeMap<Topic, u32>,
+    headers: BTreeMap<String, u32>,
 }
 
 const CACHE_SCHEMAS_MAX: usize = 1000;
@@ -202,7 +207,24 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 
 impl SchemaCache {
     pub fn new(settings: &KafkaSettings) -> SchemaCache {
-        SchemaCache { registry: Registry::new(settings), known: FxHashMap::default() }
+        let registry = Registry::new(settings);
+        SchemaCache { registry, known: FxHashMap::default(), topics: BTreeMap::new(), headers: BTreeMap::new() }
+    }
+
+    /// The id of the schema of a topic's values, which is registered at the first call.
+    pub fn topic_id(&mut self, topic: Topic) -> Result<u32, KafkaError> {
+        match self.topics.get(&topic) {
+            Some(id) => Ok(*id),
+            None => Ok(*self.topics.entry(topic).or_insert(self.registry.register_topic(topic)?)),
+        }
+    }
+
+    /// The id of the schema of a header, as [`SchemaCache::topic_id`].
+    pub fn header_id(&mut self, header: &str) -> Result<u32, KafkaError> {
+        match self.headers.get(header) {
+            Some(id) => Ok(*id),
+            None => Ok(*self.headers.entry(header.to_owned()).or_insert(self.registry.register_header(header)?)),
+        }
     }
 
     /// Splits a framed value into the schema it was written with and its datum.
@@ -212,13 +234,17 @@ impl SchemaCache {
     }
 
     /// The schema of an id.
+    ///
+    /// # Errors
+    /// The record is at fault only if the registry that does not know the id knows what it must: a proxy whose registry is away answers
+    /// with 404 to anything.
     pub fn schema(&mut self, id: u32) -> Result<Arc<WriterSchema>, RecordError> {
         match self.known.get(&id) {
             Some(Ok(schema)) => return Ok(Arc::clone(schema)),
             Some(Err((since, error))) if since.elapsed() < UNKNOWN_FOR => return Err(RecordError::Bad(error.clone())),
             _ => {}
         }
-        let fetched = match self.registry.schema(id).map_err(RecordError::Registry)? {
+        let fetched = match self.fetch(id).map_err(RecordError::Registry)? {
             None => Err(format!("the registry does not know the schema {id}")),
             Some(text) => WriterSchema::parse(&text).map_err(|error| format!("the schema {id}: {error}")),
         };
@@ -228,5 +254,34 @@ impl SchemaCache {
         let entry = fetched.map(Arc::new);
         self.known.insert(id, entry.clone().map_err(|error| (Instant::now(), error)));
         entry.map_err(RecordError::Bad)
+    }
+
+    /// The text of a schema; none if the registry does not know the id, though it knows others.
+    fn fetch(&self, id: u32) -> Result<Option<String>, KafkaError> {
+        if let Some(text) = self.registry.schema(id)? {
+            return Ok(Some(text));
+        }
+        self.require_itself()?;
+        // It may have come between the two questions.
+        self.registry.schema(id)
+    }
+
+    /// Whether it is the registry that answers: it knows an id that it gave before, or at least something.
+    fn require_itself(&self) -> Result<(), KafkaError> {
+        let read = self.known.iter().filter(|(_, schema)| schema.is_ok()).map(|(id, _)| *id);
+        let (is_itself, reason) = match self.topics.values().copied().chain(read).next() {
+            Some(id) => {
+                (self.registry.schema(id)?.is_some(), format!("it does not know the schema {id}, which it knew before"))
+            }
+            None => (!self.registry.subjects()?.is_empty(), "it knows no schema at all".to_owned()),
+        };
+        if is_itself {
+            return Ok(());
+        }
+        Err(KafkaError::RegistryRefused {
+            url: self.registry.url.clone(),
+            doing: "fetching a schema".to_owned(),
+            reason: format!("{reason}; check registry.url, and what is in front of the registry"),
+        })
     }
 }

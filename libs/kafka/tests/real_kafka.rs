@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -328,6 +330,38 @@ fn each_partition_ends_once_whatever_is_written_meanwhile() {
 
 #[test]
 fn a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_briefly() {
+/// As a proxy does whose registry is away.
+#[test]
+fn a_record_is_not_at_fault_where_nothing_but_404_is_answered() {
+    let settings = settings("proxied");
+    let id = Registry::new(&settings).register_topic(Topic::DeadLetters).unwrap();
+    let letter =
+        DeadLetter { topic: "t", partition: 1, offset: 2, error: "e", read_by: "r", value: &[], value_bytes: 0 };
+    let value = Encoder::of::<DeadLetter<'_>>(id).unwrap().encode(&letter).unwrap();
+    let unknown = [0, 0x7f, 0, 0, 3, 9];
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxied = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let _ = client.read(&mut request);
+            let _ = client.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    let mut away = settings.clone();
+    away.registry_url = proxied.clone();
+    for value in [&value[..], &unknown] {
+        let told = SchemaCache::new(&away).open(value).err().unwrap();
+        assert!(matches!(told, RecordError::Registry(_)) && told.to_string().contains(&proxied), "{told}");
+    }
+    // Nor does it need the registry for what it has been told.
+    let mut cache = SchemaCache::new(&settings);
+    assert!(matches!(cache.open(&unknown), Err(RecordError::Bad(_))));
+    cache.open(&value).unwrap();
+    assert_eq!(cache.topic_id(Topic::DeadLetters).unwrap(), id);
+}
+
     const CHILD: &str = "TEST_BROKERS_AND_PREFIX_OF_THE_CHILD";
     if let Ok(place) = std::env::var(CHILD) {
         // This is the child: it opens a transaction and waits to be killed.

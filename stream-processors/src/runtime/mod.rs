@@ -60,9 +60,11 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub fn run(mode: Mode, settings: &Settings, stop: &AtomicBool, health: &Health, replay: Option<&Run>) {
     let health = health.part(mode.name(), STALLS_AFTER);
     let mut backoff = Duration::from_millis(200);
+    // It outlives the worker, which may start again while the registry is away.
+    let mut schemas = SchemaCache::new(&settings.kafka);
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        match Worker::start(mode, settings, &health, replay).and_then(|mut worker| worker.work(stop)) {
+        match Worker::start(mode, settings, &health, replay, &mut schemas).and_then(|mut worker| worker.work(stop)) {
             Ok(()) => return,
             Err(error) => {
                 metrics::RESTARTS.add(&[mode.name()], 1);
@@ -95,7 +97,7 @@ struct Worker<'a> {
     member: GroupMember,
     transactions: Transactions,
     outlet: Outlet,
-    schemas: SchemaCache,
+    schemas: &'a mut SchemaCache,
     /// Assigned partitions whose counterparts are not here yet.
     halves: BTreeMap<(Partition, usize), Assignment>,
     split_since: Option<Instant>,
@@ -112,7 +114,13 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn start(mode: Mode, settings: &'a Settings, health: &Arc<Part>, replay: Option<&'a Run>) -> Result<Worker<'a>> {
+    fn start(
+        mode: Mode,
+        settings: &'a Settings,
+        health: &Arc<Part>,
+        replay: Option<&'a Run>,
+        schemas: &'a mut SchemaCache,
+    ) -> Result<Worker<'a>> {
         let kafka = &settings.kafka;
         let input_prefix = if mode == Mode::Join { &settings.raw_prefix } else { &kafka.prefix };
         let inputs = KafkaSettings { prefix: input_prefix.clone(), ..kafka.clone() };
@@ -122,7 +130,7 @@ impl<'a> Worker<'a> {
         partitions.extend(admin::ensure_topics(kafka, &outputs)?);
         let topics: Vec<String> = mode.inputs().iter().map(|topic| topic.name(input_prefix)).collect();
         let group = mode.group(&kafka.prefix);
-        let outlet = Outlet::open(mode, kafka, &partitions)?;
+        let outlet = Outlet::open(mode, kafka, &partitions, schemas)?;
         let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
         let member = GroupMember::join(kafka, &group, &topics)?;
         let gauges = Gauges::new(mode, &topics);
@@ -139,7 +147,7 @@ impl<'a> Worker<'a> {
             member,
             transactions,
             outlet,
-            schemas: SchemaCache::new(kafka),
+            schemas,
             halves: BTreeMap::new(),
             split_since: None,
             units: BTreeMap::new(),
@@ -176,7 +184,7 @@ impl<'a> Worker<'a> {
                 self.heard_at = Instant::now();
                 let Some(stream) = self.topics.iter().position(|topic| topic == message.topic()) else { return Ok(()) };
                 let Some(unit) = self.units.get_mut(&message.partition()) else { return Ok(()) };
-                unit.record(self.mode, stream, &message, &mut self.schemas)?;
+                unit.record(self.mode, stream, &message, self.schemas)?;
                 if let Some(replay) = self.replay.filter(|_| self.mode == Mode::Join) {
                     replay.records.fetch_add(1, Ordering::Relaxed);
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use headwater_kafka::{KafkaSettings, NewRecord, Partition, Registry, Transactions, TxnError, partition_of};
+use headwater_kafka::{KafkaSettings, NewRecord, Partition, SchemaCache, Transactions, TxnError, partition_of};
 use headwater_schemas::records::{
     Alert, DeadLetter, Edge, Latency, Partial, PartitionClosed, Record, edge_id, latency_key,
 };
@@ -28,12 +28,16 @@ struct Lane {
 }
 
 impl Outlet {
-    /// Registers the schemas of all that this mode writes.
-    pub fn open(mode: Mode, kafka: &KafkaSettings, partitions: &BTreeMap<Topic, i32>) -> Result<Outlet> {
-        let registry = Registry::new(kafka);
+    /// Registers the schemas of all that this mode writes, unless it has done so before.
+    pub fn open(
+        mode: Mode,
+        kafka: &KafkaSettings,
+        partitions: &BTreeMap<Topic, i32>,
+        schemas: &mut SchemaCache,
+    ) -> Result<Outlet> {
         let mut lanes = BTreeMap::new();
         for &topic in mode.outputs().iter().chain(&[Topic::DeadLetters]) {
-            let id = registry.register_topic(topic)?;
+            let id = schemas.topic_id(topic)?;
             let encoder = match topic {
                 Topic::Partials => Encoder::of::<Partial>(id),
                 Topic::Edges => Encoder::of::<Edge>(id),
@@ -44,7 +48,7 @@ impl Outlet {
             let partitions = partitions.get(&topic).copied().unwrap_or(1);
             lanes.insert(topic, Lane { name: topic.name(&kafka.prefix), partitions, encoder });
         }
-        let marker = Encoder::of::<PartitionClosed>(registry.register_header(PARTITION_CLOSED_HEADER)?)?;
+        let marker = Encoder::of::<PartitionClosed>(schemas.header_id(PARTITION_CLOSED_HEADER)?)?;
         Ok(Outlet { mode, lanes, marker })
     }
 

@@ -8,4 +8,5 @@ mod disk;
 mod full_disk;
 mod late_kafka;
 mod other_times;
+mod registry_away;
 mod spool;
