@@ -2,7 +2,7 @@
 //!
 //! In: `edges` and `latencies`, whole windows at a time. Out: `alerts`, firing and resolved, with the records that show them. What
 //! it says of a window depends on the windows before it alone; after a restart it learns from the log again before it judges.
-//! Bounded: subjects, windows that wait, and how far back an incident reaches.
+//! Bounded: subjects, windows that wait and what is in them, and how far back an incident reaches.
 
 mod alert;
 mod baseline;
@@ -26,12 +26,11 @@ use crate::windows::Windows;
 
 /// Edges and operations with a past.
 const SUBJECTS_MAX: usize = 50_000;
-/// One topic is read at most this many windows ahead of the other.
-const AHEAD_WINDOWS_MAX: usize = 500;
 /// More operations of an edge than this at once are the edge's trouble.
 const OPERATIONS_MAX: usize = 3;
 
 const EDGES: usize = 0;
+const LATENCIES: usize = 1;
 
 /// The judge of all windows.
 pub struct Bottlenecks {
@@ -102,6 +101,7 @@ impl Bottlenecks {
 
     pub fn edge(&mut self, offset: Offset, edge: Edge) -> Result<(), BadInput> {
         if self.is_late(edge.window_start_us) {
+            self.counters.add("late", u64::from(offset >= self.read_to[EDGES]));
             return Ok(());
         }
         self.edges.edge(offset, edge, &mut self.counters)
@@ -109,6 +109,7 @@ impl Bottlenecks {
 
     pub fn latency(&mut self, offset: Offset, latency: Latency) -> Result<(), BadInput> {
         if self.is_late(latency.window_start_us) {
+            self.counters.add("late", u64::from(offset >= self.read_to[LATENCIES]));
             return Ok(());
         }
         self.latencies.latency(offset, latency, &mut self.counters)
@@ -117,7 +118,8 @@ impl Bottlenecks {
     /// A source partition of edges (0) or latencies (1) has closed a window.
     pub fn closed(&mut self, stream: usize, offset: Offset, marker: &PartitionClosed) {
         if !self.is_late(marker.window_start_us) {
-            self.collector(stream).closed(offset, marker);
+            let collector = if stream == EDGES { &mut self.edges } else { &mut self.latencies };
+            collector.closed(offset, marker, &mut self.counters);
         }
         while let Some((window_us, length_ms)) = self.oldest()
             && self.edges.has_all_of(window_us)
@@ -269,10 +271,6 @@ impl Bottlenecks {
         self.closed_through_us.is_some_and(|through_us| window_us <= through_us)
     }
 
-    fn collector(&mut self, stream: usize) -> &mut Collector {
-        if stream == EDGES { &mut self.edges } else { &mut self.latencies }
-    }
-
     fn decode(&mut self, input: Input<'_>) -> Result<(), BadInput> {
         let Input { stream, offset, timestamp_us, schema, datum, .. } = input;
         match (input.kind, stream) {
@@ -308,8 +306,8 @@ impl Processor for Bottlenecks {
     }
 
     fn wants(&self, stream: usize) -> bool {
-        let waiting = if stream == EDGES { self.edges.len() } else { self.latencies.len() };
-        waiting < AHEAD_WINDOWS_MAX
+        let collector = if stream == EDGES { &self.edges } else { &self.latencies };
+        !collector.is_full()
     }
 
     fn has_outputs(&self) -> bool {

@@ -1,7 +1,8 @@
 //! Collects whole windows from edges and latencies.
 //!
 //! In: records and markers of one of the two topics. Out: what was observed of each edge or operation in a window, once every
-//! source partition has closed it. Bounded: subjects of one window.
+//! source partition has closed it. Bounded: subjects of one window; windows, and subjects in them, that wait for the other topic; those
+//! that wait for a source partition that does not come, the oldest of which are then judged without it.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,10 @@ use crate::processor::{BadInput, Counters};
 
 /// Edges and operations that are looked at in one window.
 const SUBJECTS_MAX: usize = 50_000;
+
+/// Windows that may wait, and what may be observed in them: once of those that are whole, and once of those that are not.
+const WINDOWS_MAX: usize = 500;
+const WAITING_MAX: usize = 50_000;
 
 /// Records that may show one observation.
 const EVIDENCE_MAX: usize = 10;
@@ -69,6 +74,9 @@ pub struct Collector {
     partition: Partition,
     windows: BTreeMap<i64, Collected>,
     sources: Sources,
+    /// Windows up to here are taken for whole though a source partition did not come.
+    given_up_through_us: Option<i64>,
+    is_full: bool,
 }
 
 struct Collected {
@@ -79,7 +87,8 @@ struct Collected {
 
 impl Collector {
     pub fn new(topic: String, partition: Partition) -> Collector {
-        Collector { topic, partition, windows: BTreeMap::new(), sources: Sources::default() }
+        let sources = Sources::default();
+        Collector { topic, partition, windows: BTreeMap::new(), sources, given_up_through_us: None, is_full: false }
     }
 
     pub fn edge(&mut self, offset: Offset, edge: Edge, counters: &mut Counters) -> Result<(), BadInput> {
@@ -96,14 +105,46 @@ impl Collector {
         self.add(offset, window, subject, (requests, errors, duration_ns), counters)
     }
 
-    pub fn closed(&mut self, offset: Offset, marker: &PartitionClosed) {
+    pub fn closed(&mut self, offset: Offset, marker: &PartitionClosed, counters: &mut Counters) {
         self.sources.mark(marker);
         self.window(offset, marker.window_start_us, marker.window_ms);
+        self.give_up(counters);
+        self.look_whether_full();
     }
 
-    /// Whether all of a window is here.
+    /// Whether all of a window is here, or it was given up.
     pub fn has_all_of(&self, window_us: i64) -> bool {
-        self.sources.passed(window_us)
+        self.given_up_through_us >= Some(window_us) || self.sources.passed(window_us)
+    }
+
+    /// Whether as much waits for the other topic as may. That one is not full then: it lacks the oldest of these windows.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    fn look_whether_full(&mut self) {
+        let whole = || self.windows.iter().take_while(|(window_us, _)| self.has_all_of(**window_us));
+        let waiting = whole().map(|(_, collected)| collected.observations.len()).sum::<usize>();
+        self.is_full = whole().count() >= WINDOWS_MAX || waiting >= WAITING_MAX;
+    }
+
+    /// Waits no longer for all sources of the oldest windows where too much waits for them. It looks at this topic alone, and at those of
+    /// its windows that cannot have been judged, so that it is decided alike however the reading of the two topics interleaves.
+    fn give_up(&mut self, counters: &mut Counters) {
+        let mut kept = 0;
+        let mut waiting = 0;
+        // Newest first: what does not fit is the oldest.
+        for (window_us, collected) in self.windows.iter().rev() {
+            if self.has_all_of(*window_us) {
+                return;
+            }
+            (kept, waiting) = (kept + 1, waiting + collected.observations.len());
+            if kept > WINDOWS_MAX || (kept > 1 && waiting > WAITING_MAX) {
+                self.given_up_through_us = Some(*window_us);
+                counters.add("windows_given_up", 1);
+                return;
+            }
+        }
     }
 
     pub fn oldest(&self) -> Option<(i64, i64)> {
@@ -117,7 +158,9 @@ impl Collector {
 
     /// Hands out a window: the offset at which it starts, and what was observed in it.
     pub fn take(&mut self, window_us: i64) -> Option<(Offset, BTreeMap<Subject, Observation>)> {
-        self.windows.remove(&window_us).map(|collected| (collected.first_offset, collected.observations))
+        let taken = self.windows.remove(&window_us).map(|collected| (collected.first_offset, collected.observations));
+        self.look_whether_full();
+        taken
     }
 
     pub fn first_offset(&self) -> Option<Offset> {
@@ -142,6 +185,10 @@ impl Collector {
             offset: offset.0,
             window_start_us: window_us,
         };
+        if !self.windows.contains_key(&window_us) {
+            self.window(offset, window_us, window_ms);
+            self.give_up(counters);
+        }
         let observations = &mut self.window(offset, window_us, window_ms).observations;
         if observations.len() >= SUBJECTS_MAX && !observations.contains_key(&subject) {
             counters.add("subjects_cut_off", 1);

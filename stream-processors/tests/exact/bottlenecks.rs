@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use headwater_histogram::Histogram;
 use headwater_processors::bottlenecks::Bottlenecks;
 use headwater_processors::processor::{Checkpoint, Kind, Output, Processor};
-use headwater_schemas::place::Partition;
-use headwater_schemas::records::{Alert, AlertState, Edge, Latency, PartitionClosed, Record};
+use headwater_schemas::place::{Offset, Partition};
+use headwater_schemas::records::{Alert, AlertState, Edge, Latency, PartitionClosed, Record, Workload};
 use headwater_schemas::wire::WriterSchema;
 use proptest::prelude::*;
 
@@ -176,4 +177,60 @@ fn steady_traffic_with_noise_raises_nothing() {
     }
     println!("{} false alarms in {windows} windows of 16 subjects", false_alarms.len());
     assert!(false_alarms.is_empty());
+}
+
+/// A record of each topic, as many as wanted.
+fn sample_edge(window: i64, subject: usize) -> Edge {
+    let sample = headwater_schemas::samples::edge();
+    let client = Workload::local("program", &format!("c-{subject}"));
+    Edge { window_start_us: window_us(window), client, duration_ns: Histogram::default(), ..sample }
+}
+
+fn marker(window: i64, source_partition: i32, source_partitions: i32) -> PartitionClosed {
+    let sample = headwater_schemas::samples::partition_closed();
+    PartitionClosed { window_start_us: window_us(window), source_partition, source_partitions, ..sample }
+}
+
+#[test]
+fn what_waits_for_the_other_topic_is_bounded_by_what_is_in_it() {
+    const SUBJECTS: usize = 1000;
+    let mut judge = Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], Partition(0), &[]);
+    let mut windows = 0;
+    let mut offset = Offset(0);
+    while judge.wants(0) {
+        assert!(windows < 60, "{windows} windows of {SUBJECTS} edges are held");
+        for subject in 0..SUBJECTS {
+            judge.edge(offset, sample_edge(windows, subject)).unwrap();
+            offset = offset.next();
+        }
+        judge.closed(0, offset, &marker(windows, 0, 1));
+        offset = offset.next();
+        windows += 1;
+    }
+    // The other one goes on, and lets this one go on.
+    for window in 0..windows {
+        assert!(judge.wants(1));
+        judge.closed(1, Offset(window), &marker(window, 0, 1));
+    }
+    assert!(judge.wants(0));
+    assert_eq!(judge.take_counters().get("windows_closed"), windows as u64);
+}
+
+#[test]
+fn a_source_that_does_not_come_stops_no_judgement_for_ever() {
+    let mut judge = Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], Partition(0), &[]);
+    for window in 0..2000 {
+        for stream in [0, 1] {
+            assert!(judge.wants(stream), "input {stream} stands still in window {window}");
+            // The second source partition of both has fallen silent.
+            judge.closed(stream, Offset(window), &marker(window, 0, 2));
+            if window < 10 {
+                judge.closed(stream, Offset(window), &marker(window, 1, 2));
+            }
+        }
+    }
+    let counters = judge.take_counters();
+    assert!(counters.get("windows_closed") >= 1000, "{counters:?}");
+    assert!(counters.get("windows_given_up") >= 1000, "{counters:?}");
+    assert!(judge.sizes().contains(&("open_windows", 500)), "{:?}", judge.sizes());
 }
