@@ -16,7 +16,7 @@ pub const KEYS: &[Key] = &[
     Key::new("join.connections_max", "200000", "Connections whose names are remembered, for each partition"),
     Key::optional(
         "processor.instance",
-        "Name of this instance, different for each; a new one for each start if absent",
+        "Name of this instance, different for each and the same at each start; a new one for each start if absent",
     ),
 ];
 
@@ -35,6 +35,8 @@ pub struct Settings {
     pub join: JoinSettings,
     /// Part of the transactional ids: no two running instances may share it.
     pub instance: String,
+    /// Whether the name was given, so that the next start has it too.
+    pub is_named: bool,
 }
 
 impl Settings {
@@ -56,13 +58,21 @@ impl Settings {
             values.problem("join.window_ms", format!("it must be whole seconds: {why}"));
         }
         let kafka = KafkaSettings::read(values);
+        let name = values.optional("processor.instance");
         Settings {
             raw_prefix: kafka.prefix.clone(),
             kafka,
             telemetry: TelemetrySettings::read(values),
             join,
-            instance: values.optional("processor.instance").unwrap_or_else(new_instance),
+            is_named: name.is_some(),
+            instance: name.unwrap_or_else(new_instance),
         }
+    }
+
+    /// As what a group knows this instance from start to start. One without a name is another member each time: else its group would
+    /// wait for it after each stop.
+    pub fn static_member(&self) -> Option<&str> {
+        self.is_named.then_some(self.instance.as_str())
     }
 }
 

@@ -92,7 +92,7 @@ impl Session {
             Program { name, path, args, variables: variables.clone(), log }
         };
         say.step("Starting the processors");
-        let processor = program("headwater-processor", place.program("headwater-processor"), vec!["all".into()]);
+        let processor = program("headwater-processor", place.program("headwater-processor"), processor_flags());
         let plain = place.plain();
         let processor = Kept::start(move || plain(processor.launch()))?;
         let mut cgroups = options.args.cgroup.clone();
@@ -348,6 +348,11 @@ fn open_services(options: &Options, place: &Place, say: &Say, stop: &Arc<AtomicB
         }
     }
     Ok(None)
+}
+
+/// There is one, which goes on where it was also after a kill.
+fn processor_flags() -> Vec<OsString> {
+    ["all", "--processor-instance", "up"].map(OsString::from).to_vec()
 }
 
 fn capture_flags(cgroups: &[PathBuf], pids: &[u32]) -> Vec<OsString> {

@@ -1,7 +1,10 @@
 //! A member of a consumer group, for processors: everything that happens to it is a value from [`GroupMember::poll`].
 //!
-//! In: topics of a group (KIP-848, assigned by the brokers). Out: [`GroupEvent`]s, one at a time, in order: a partition's records
+//! In: topics of a group. Out: [`GroupEvent`]s, one at a time, in order: a partition's records
 //! come between its assignment and its revocation. Commits are none of its business; [`crate::Transactions`] makes them.
+//!
+//! The group agrees by the classic protocol. With that of KIP-848 librdkafka before 2.15 stalls now and then, and may skip records; it can
+//! be chosen all the same (`kafka.group_protocol`).
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -21,6 +24,9 @@ use crate::reader::is_passing;
 use crate::{KafkaError, KafkaSettings, Message, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// A member that was killed is given up after this; with KIP-848 the brokers say after what.
+const SESSION_TIMEOUT_MS: &str = "10000";
+const HEARTBEAT_INTERVAL_MS: &str = "2000";
 
 /// A partition that came to this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,21 +97,35 @@ impl ConsumerContext for Changes {
 }
 
 impl GroupMember {
-    /// Joins a group.
-    pub fn join(settings: &KafkaSettings, group: &str, topics: &[String]) -> Result<GroupMember, KafkaError> {
-        let consumer: BaseConsumer<Changes> = settings
-            .client()
-            .set("group.id", group)
-            .set("group.protocol", "consumer")
-            // Partition p of every topic goes to the same member: requests and flows are joined partition by partition.
-            .set("group.remote.assignor", "range")
+    /// Joins a group. A member with a name (KIP-345) that comes back within the session timeout, after a stop or a kill, gets its
+    /// partitions back, and the others keep theirs meanwhile. Of two with one name the first one fails.
+    pub fn join(
+        settings: &KafkaSettings,
+        group: &str,
+        topics: &[String],
+        name: Option<&str>,
+    ) -> Result<GroupMember, KafkaError> {
+        let mut config = settings.client();
+        config.set("group.id", group).set("group.protocol", settings.group_protocol);
+        // Partition p of every topic goes to the same member: requests and flows are joined partition by partition.
+        match settings.group_protocol {
+            "consumer" => config.set("group.remote.assignor", "range"),
+            _ => config
+                .set("partition.assignment.strategy", "range")
+                .set("session.timeout.ms", SESSION_TIMEOUT_MS)
+                .set("heartbeat.interval.ms", HEARTBEAT_INTERVAL_MS),
+        };
+        if let Some(name) = name {
+            config.set("group.instance.id", name);
+        }
+        let consumer: BaseConsumer<Changes> = config
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "earliest")
             .set("fetch.wait.max.ms", "100")
             .set("statistics.interval.ms", INTERVAL_MS)
-            // A member that exceeds this never comes back (librdkafka before 2.15), so it is far away.
+            // With KIP-848 a member that exceeds this never comes back (librdkafka before 2.15), so it is far away.
             .set("max.poll.interval.ms", "900000")
             .set("queued.max.messages.kbytes", "32768")
             .create_with_context(Changes::default())

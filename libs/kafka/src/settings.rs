@@ -20,6 +20,8 @@ pub struct KafkaSettings {
     pub client_id: String,
     /// Where this program is, as the brokers' `broker.rack` names it: it reads from the nearest copy.
     pub rack: Option<String>,
+    /// How groups agree on who reads what: `classic`, or `consumer` (KIP-848).
+    pub group_protocol: &'static str,
     pub security: Security,
     /// Bytes that may wait in a producer's queue.
     pub queue_bytes: u32,
@@ -92,6 +94,7 @@ impl KafkaSettings {
         ),
         Key::new("kafka.client_id", "headwater", "What the logs and quotas of the brokers know this program by"),
         Key::optional("kafka.rack", "Where this program is, as broker.rack names it; it reads from the nearest copy"),
+        Key::new("kafka.group_protocol", "classic", "How processors share partitions: classic, or consumer (KIP-848)"),
         Key::new("kafka.security_protocol", "plaintext", "plaintext, ssl, sasl_plaintext or sasl_ssl"),
         Key::new("kafka.sasl_mechanism", "PLAIN", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
         Key::optional("kafka.user", "User for SASL"),
@@ -162,6 +165,7 @@ impl KafkaSettings {
             replication: values.optional("kafka.replication").map(|_| values.number("kafka.replication", 1..=16)),
             client_id: values.text("kafka.client_id"),
             rack: values.optional("kafka.rack"),
+            group_protocol: values.choice("kafka.group_protocol", &["classic", "consumer"].map(|word| (word, word))),
             security,
             queue_bytes: values.bytes("kafka.queue_bytes", 1 << 20..=1 << 30),
             registry_url,
@@ -179,6 +183,7 @@ impl KafkaSettings {
             replication: None,
             client_id: "headwater".to_owned(),
             rack: None,
+            group_protocol: "classic",
             security: Security { protocol: "plaintext", mechanism: "PLAIN", ..Security::default() },
             queue_bytes: 32 << 20,
             registry_url: registry_url.trim_end_matches('/').to_owned(),

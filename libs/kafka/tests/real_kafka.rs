@@ -99,7 +99,7 @@ fn readers_of_committed_records_never_see_an_aborted_transaction() {
     let settings = settings("abort");
     admin::ensure_topics(&settings, &[Topic::Edges, Topic::Partials]).unwrap();
     let edges = Topic::Edges.name(&settings.prefix);
-    let mut member = GroupMember::join(&settings, "abort", &[Topic::Partials.name(&settings.prefix)]).unwrap();
+    let mut member = GroupMember::join(&settings, "abort", &[Topic::Partials.name(&settings.prefix)], None).unwrap();
     assigned(&mut member, 4);
     let mut transactions = Transactions::start(&settings, "abort-1").unwrap();
     transactions.send(&NewRecord::new(&edges, Partition(0), b"gone", b"x")).unwrap();
@@ -120,7 +120,7 @@ fn offsets_commit_with_their_notes_and_a_member_goes_back_to_them() {
     }
     publisher.flush(PATIENCE).unwrap();
 
-    let mut member = GroupMember::join(&settings, "notes", std::slice::from_ref(&partials)).unwrap();
+    let mut member = GroupMember::join(&settings, "notes", std::slice::from_ref(&partials), None).unwrap();
     assert!(assigned(&mut member, 4).iter().all(|at| at.committed.is_none()));
     let mut transactions = Transactions::start(&settings, "notes-1").unwrap();
     let place = TopicPartition::new(&partials, Partition(1));
@@ -140,7 +140,7 @@ fn offsets_commit_with_their_notes_and_a_member_goes_back_to_them() {
     assert!(keys.ends_with(&["r1".to_owned(), "r2".to_owned()]), "{keys:?}");
 
     drop(member);
-    let mut successor = GroupMember::join(&settings, "notes", &[partials]).unwrap();
+    let mut successor = GroupMember::join(&settings, "notes", &[partials], None).unwrap();
     assert!(assigned(&mut successor, 4).contains(&expected));
 }
 
@@ -153,7 +153,7 @@ fn a_member_knows_what_it_has_not_read_and_when_it_is_one() {
     let at = TopicPartition::new(&topic, Partition(1));
     let mut transactions = Transactions::start(&settings, "lag-writer").unwrap();
     let group = settings.prefix.clone() + "lag";
-    let mut member = GroupMember::join(&settings, &group, std::slice::from_ref(&topic)).unwrap();
+    let mut member = GroupMember::join(&settings, &group, std::slice::from_ref(&topic), None).unwrap();
     assert!(!member.state().is_member, "it has only asked");
     let assignments = assigned(&mut member, 4);
     let commits: Vec<Commit> =
@@ -178,18 +178,86 @@ fn a_member_knows_what_it_has_not_read_and_when_it_is_one() {
 
 #[test]
 fn partition_p_of_all_topics_goes_to_one_member() {
-    let settings = settings("pairs");
-    admin::ensure_topics(&settings, &[Topic::Flows, Topic::Requests]).unwrap();
-    let topics = [Topic::Flows, Topic::Requests].map(|topic| topic.name(&settings.prefix));
-    let mut first = GroupMember::join(&settings, "pairs", &topics).unwrap();
+    for protocol in ["classic", "consumer"] {
+        let settings = KafkaSettings { group_protocol: protocol, ..settings("pairs") };
+        let topics = pairs(&settings);
+        let mut first = GroupMember::join(&settings, &settings.prefix, &topics, None).unwrap();
+        assigned(&mut first, 8);
+        let mut second = GroupMember::join(&settings, &settings.prefix, &topics, None).unwrap();
+        for held in shared_by([&mut first, &mut second], &topics) {
+            let of = |topic: &String| {
+                let mut partitions: Vec<Partition> =
+                    held.iter().filter(|at| at.topic == *topic).map(|at| at.partition).collect();
+                partitions.sort_unstable();
+                partitions
+            };
+            assert_eq!(of(&topics[0]), of(&topics[1]), "{protocol}: {held:?}");
+        }
+    }
+}
+
+#[test]
+fn a_member_with_a_name_that_starts_again_gets_its_partitions_and_the_others_keep_theirs() {
+    for protocol in ["classic", "consumer"] {
+        let settings = KafkaSettings { group_protocol: protocol, ..settings("named") };
+        let topics = pairs(&settings);
+        let join = |name| GroupMember::join(&settings, &settings.prefix, &topics, Some(name)).unwrap();
+        let mut first = join("a");
+        assigned(&mut first, 8);
+        let mut second = join("b");
+        let [held, _] = shared_by([&mut first, &mut second], &topics);
+        drop(first);
+        let mut again = join("a");
+        let deadline = Instant::now() + PATIENCE;
+        let mut back: Vec<TopicPartition> = Vec::new();
+        while back.len() < held.len() {
+            assert!(Instant::now() < deadline, "{protocol}: {back:?} of {held:?}");
+            if let GroupEvent::Assigned(new) = again.poll(Duration::from_millis(50)).unwrap() {
+                back.extend(new.into_iter().map(|assignment| assignment.at));
+            }
+            let change = match second.poll(Duration::from_millis(50)).unwrap() {
+                GroupEvent::Assigned(new) => Some(format!("got {new:?}")),
+                GroupEvent::Revoked(gone) => Some(format!("lost {gone:?}")),
+                GroupEvent::Record(_) | GroupEvent::Idle => None,
+            };
+            assert_eq!(change, None, "{protocol}: the other one");
+        }
+        back.sort_unstable();
+        assert_eq!(back, held, "{protocol}");
+    }
+}
+
+#[test]
+fn of_two_members_with_one_name_the_first_one_is_told() {
+    let settings = settings("one-name");
+    let topics = pairs(&settings);
+    let join = || GroupMember::join(&settings, &settings.prefix, &topics, Some("a")).unwrap();
+    let mut first = join();
     assigned(&mut first, 8);
-    let mut second = GroupMember::join(&settings, "pairs", &topics).unwrap();
+    let mut second = join();
+    let mut told = String::new();
+    until("the first one fails", || {
+        assert!(second.poll(Duration::from_millis(50)).is_ok());
+        told = first.poll(Duration::from_millis(50)).err().map(|error| error.to_string()).unwrap_or_default();
+        !told.is_empty()
+    });
+    assert!(told.contains("read as a member of the group"), "{told}");
+}
+
+/// Two topics of four partitions each.
+fn pairs(settings: &KafkaSettings) -> [String; 2] {
+    admin::ensure_topics(settings, &[Topic::Flows, Topic::Requests]).unwrap();
+    [Topic::Flows, Topic::Requests].map(|topic| topic.name(&settings.prefix))
+}
+
+/// Waits until two members, the first of which had all, have four partitions each. Gives them in order.
+fn shared_by(mut members: [&mut GroupMember; 2], topics: &[String; 2]) -> [Vec<TopicPartition>; 2] {
     let deadline = Instant::now() + PATIENCE;
     let mut held = [Vec::new(), Vec::new()];
     held[0] = topics.iter().flat_map(|topic| (0..4).map(move |p| TopicPartition::new(topic, Partition(p)))).collect();
-    while held[1].len() < 4 || held[0].len() + held[1].len() != 8 {
+    while held.iter().any(|held| held.len() != 4) {
         assert!(Instant::now() < deadline, "{held:?}");
-        for (member, held) in [&mut first, &mut second].into_iter().zip(&mut held) {
+        for (member, held) in members.iter_mut().zip(&mut held) {
             match member.poll(Duration::from_millis(50)).unwrap() {
                 GroupEvent::Assigned(new) => held.extend(new.into_iter().map(|assignment| assignment.at)),
                 GroupEvent::Revoked(gone) => held.retain(|at| !gone.contains(at)),
@@ -197,15 +265,8 @@ fn partition_p_of_all_topics_goes_to_one_member() {
             }
         }
     }
-    for held in held {
-        let of = |topic: &String| {
-            let mut partitions: Vec<Partition> =
-                held.iter().filter(|at| at.topic == *topic).map(|at| at.partition).collect();
-            partitions.sort_unstable();
-            partitions
-        };
-        assert_eq!(of(&topics[0]), of(&topics[1]), "{held:?}");
-    }
+    held.each_mut().into_iter().for_each(|held| held.sort_unstable());
+    held
 }
 
 #[test]
@@ -213,7 +274,7 @@ fn a_successor_fences_the_producer_before_it() {
     let settings = settings("fence");
     admin::ensure_topics(&settings, &[Topic::Edges, Topic::Partials]).unwrap();
     let edges = Topic::Edges.name(&settings.prefix);
-    let mut member = GroupMember::join(&settings, "fence", &[Topic::Partials.name(&settings.prefix)]).unwrap();
+    let mut member = GroupMember::join(&settings, "fence", &[Topic::Partials.name(&settings.prefix)], None).unwrap();
     assigned(&mut member, 4);
     let mut zombie = Transactions::start(&settings, "fence-1").unwrap();
     zombie.send(&NewRecord::new(&edges, Partition(0), b"zombie", b"x")).unwrap();
@@ -267,6 +328,38 @@ fn a_schema_gets_one_id_and_an_unknown_id_is_the_records_fault() {
     let mut away = settings.clone();
     away.registry_url = "http://127.0.0.1:1".into();
     assert!(matches!(SchemaCache::new(&away).open(&value), Err(RecordError::Registry(_))));
+}
+
+/// As a proxy does whose registry is away.
+#[test]
+fn a_record_is_not_at_fault_where_nothing_but_404_is_answered() {
+    let settings = settings("proxied");
+    let id = Registry::new(&settings).register_topic(Topic::DeadLetters).unwrap();
+    let letter =
+        DeadLetter { topic: "t", partition: 1, offset: 2, error: "e", read_by: "r", value: &[], value_bytes: 0 };
+    let value = Encoder::of::<DeadLetter<'_>>(id).unwrap().encode(&letter).unwrap();
+    let unknown = [0, 0x7f, 0, 0, 3, 9];
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxied = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let _ = client.read(&mut request);
+            let _ = client.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    let mut away = settings.clone();
+    away.registry_url = proxied.clone();
+    for value in [&value[..], &unknown] {
+        let told = SchemaCache::new(&away).open(value).err().unwrap();
+        assert!(matches!(told, RecordError::Registry(_)) && told.to_string().contains(&proxied), "{told}");
+    }
+    // Nor does it need the registry for what it has been told.
+    let mut cache = SchemaCache::new(&settings);
+    assert!(matches!(cache.open(&unknown), Err(RecordError::Bad(_))));
+    cache.open(&value).unwrap();
+    assert_eq!(cache.topic_id(Topic::DeadLetters).unwrap(), id);
 }
 
 #[test]
@@ -330,38 +423,6 @@ fn each_partition_ends_once_whatever_is_written_meanwhile() {
 
 #[test]
 fn a_process_killed_in_mid_transaction_leaves_nothing_and_holds_readers_up_only_briefly() {
-/// As a proxy does whose registry is away.
-#[test]
-fn a_record_is_not_at_fault_where_nothing_but_404_is_answered() {
-    let settings = settings("proxied");
-    let id = Registry::new(&settings).register_topic(Topic::DeadLetters).unwrap();
-    let letter =
-        DeadLetter { topic: "t", partition: 1, offset: 2, error: "e", read_by: "r", value: &[], value_bytes: 0 };
-    let value = Encoder::of::<DeadLetter<'_>>(id).unwrap().encode(&letter).unwrap();
-    let unknown = [0, 0x7f, 0, 0, 3, 9];
-
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxied = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for mut client in listener.incoming().flatten() {
-            let mut request = [0; 4096];
-            let _ = client.read(&mut request);
-            let _ = client.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-        }
-    });
-    let mut away = settings.clone();
-    away.registry_url = proxied.clone();
-    for value in [&value[..], &unknown] {
-        let told = SchemaCache::new(&away).open(value).err().unwrap();
-        assert!(matches!(told, RecordError::Registry(_)) && told.to_string().contains(&proxied), "{told}");
-    }
-    // Nor does it need the registry for what it has been told.
-    let mut cache = SchemaCache::new(&settings);
-    assert!(matches!(cache.open(&unknown), Err(RecordError::Bad(_))));
-    cache.open(&value).unwrap();
-    assert_eq!(cache.topic_id(Topic::DeadLetters).unwrap(), id);
-}
-
     const CHILD: &str = "TEST_BROKERS_AND_PREFIX_OF_THE_CHILD";
     if let Ok(place) = std::env::var(CHILD) {
         // This is the child: it opens a transaction and waits to be killed.
@@ -397,7 +458,7 @@ fn a_record_is_not_at_fault_where_nothing_but_404_is_answered() {
     child.wait().unwrap();
 
     // Behind the dead transaction, from another one: readers get there when the brokers give the dead one up.
-    let mut member = GroupMember::join(&settings, "killed", &[Topic::Partials.name(&settings.prefix)]).unwrap();
+    let mut member = GroupMember::join(&settings, "killed", &[Topic::Partials.name(&settings.prefix)], None).unwrap();
     assigned(&mut member, 4);
     let mut other = Transactions::start(&settings, "killed-2").unwrap();
     other.send(&NewRecord::new(&edges, Partition(0), b"kept", b"x")).unwrap();

@@ -132,7 +132,7 @@ impl<'a> Worker<'a> {
         let group = mode.group(&kafka.prefix);
         let outlet = Outlet::open(mode, kafka, &partitions, schemas)?;
         let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
-        let member = GroupMember::join(kafka, &group, &topics)?;
+        let member = GroupMember::join(kafka, &group, &topics, settings.static_member())?;
         let gauges = Gauges::new(mode, &topics);
         info!(mode = mode.name(), group, "processing");
         health.not_ready("waits for its group to take it in");

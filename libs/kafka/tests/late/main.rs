@@ -74,7 +74,8 @@ impl Process<'_> {
         let at = TopicPartition::new(Topic::Partials.name(&settings.prefix), Partition(0));
         let transactions = Transactions::start(settings, &format!("{}id", settings.prefix)).unwrap();
         let mut member =
-            GroupMember::join(settings, &format!("{}group", settings.prefix), std::slice::from_ref(&at.topic)).unwrap();
+            GroupMember::join(settings, &format!("{}group", settings.prefix), std::slice::from_ref(&at.topic), None)
+                .unwrap();
         let deadline = Instant::now() + PATIENCE;
         let mut committed = None;
         while committed.is_none() {
