@@ -88,6 +88,12 @@ impl Ground {
         self.folder.path()
     }
 
+    /// Where an agent with a prefix publishes.
+    pub fn settings(&self, prefix: &str) -> KafkaSettings {
+        let prefix = prefix.to_owned();
+        KafkaSettings { prefix, ..KafkaSettings::local(&self.stack.bootstrap(), &self.stack.registry().url()) }
+    }
+
     /// Starts an agent that sees one cgroup, and waits for its first heartbeat.
     pub fn agent(&self, sees: &Path, prefix: &str, detail: Detail) -> Result<Agent> {
         self.agent_of(&program("headwater-agent")?, sees, prefix, detail, &[])
@@ -102,8 +108,7 @@ impl Ground {
         detail: Detail,
         arguments: &[&str],
     ) -> Result<Agent> {
-        let mut settings = KafkaSettings::local(&self.stack.bootstrap(), &self.stack.registry().url());
-        prefix.clone_into(&mut settings.prefix);
+        let settings = self.settings(prefix);
         let mut command = Command::new(agent);
         command.args(["--kafka-brokers", &settings.brokers, "--registry-url", &settings.registry_url]).args([
             "--kafka-prefix",

@@ -7,6 +7,7 @@
 mod calls;
 mod churn;
 mod ground;
+mod hostile;
 mod ladder;
 mod load;
 mod overhead;
@@ -58,6 +59,8 @@ enum Part {
     Ladder,
     /// The agent's memory while connections and programs come and go.
     Churn,
+    /// What the agent takes of the processor beside hostile programs.
+    Hostile,
     /// What a record of each exchange costs agent and broker.
     Records,
     /// Records a second and core through the processor.
@@ -75,6 +78,9 @@ fn main() -> Result<()> {
     if words.first().is_some_and(|word| word == calls::ARGUMENT) {
         return calls::ask_itself();
     }
+    if words.first().is_some_and(|word| word == hostile::ARGUMENT) {
+        return hostile::load(&words[1..]);
+    }
     let arguments = Arguments::parse();
     let mut report = Report::default();
     println!("Starting Kafka and the registry");
@@ -90,6 +96,7 @@ fn main() -> Result<()> {
         Part::Calls => calls::measure(&ground, arguments.rounds, &mut report)?,
         Part::Ladder => ladder::measure(&ground, arguments.rounds, &mut report)?,
         Part::Churn => churn::measure(&ground, &mut report)?,
+        Part::Hostile => hostile::measure(&ground, &mut report)?,
         Part::Records => records::measure(&ground, &arguments.agent, arguments.rounds, &mut report)?,
         Part::Processor => processor::measure(ground.stack(), arguments.records, &mut report)?,
     }
