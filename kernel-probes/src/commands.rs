@@ -15,7 +15,7 @@ use headwater_probe_types::{
 
 use crate::{
     position::Place,
-    sums::{CELLS_OF_SUMS, tell},
+    sums::{CELLS_OF_SUMS, find, tell},
 };
 
 /// User space is asked again about a checkpoint of which it has said nothing for so long.
@@ -48,29 +48,22 @@ pub fn begin(state: &mut SocketState, place: &Place, moved: u32, way: u32, opera
     }
     open.cell = FOLLOWED;
     open.key = sums::key(state.connection_id, state.role, operation);
-    let [one, other] = sums::places(open.key);
-    let cell = if takes(one, state) {
-        one
-    } else if takes(other, state) {
-        other
-    } else {
+    let cell = find(open.key);
+    if !takes(cell, state) {
         return false;
-    };
+    }
     state.turn = way + 1;
     state.flags |= flag::SUMMED;
     state.open.cell = cell as u64 + 1;
     true
 }
 
-/// Whether a cell is that of the command, and nothing is owed to commands before it.
+/// Whether there is a cell, and nothing is owed to commands before it.
 #[inline(always)]
 fn takes(place: u32, state: &mut SocketState) -> bool {
     let Some(cell) = CELLS_OF_SUMS.get_ptr(place) else { return false };
     // SAFETY: a cell of the table; user space may write it meanwhile, and aligned numbers are read at once.
-    let (key, settled_from) = unsafe { ((*cell).key, (&raw const (*cell).settled_from).read_volatile()) };
-    if key != state.open.key {
-        return false;
-    }
+    let settled_from = unsafe { (&raw const (*cell).settled_from).read_volatile() };
     if settled_from == state.open.checkpoint {
         state.open.checkpoint = SETTLED;
     }
