@@ -26,6 +26,14 @@ function make(alert, onSelect) {
     html("details", {}, html("summary"), html("ul", { class: "evidence" })));
 }
 
+// How each kind of alert measures.
+const measures = {
+  error_rate: ["errors", format.share],
+  latency_p95: ["p95", format.latency],
+  failed_connects: ["failed connections", format.share],
+  traffic_stopped: ["requests in a window", String],
+};
+
 function update(item, alert, nowMs) {
   setAttribute(item, "class", `alert ${alert.firing ? "firing-now" : "resolved"}`);
   const [row, message, measure, details] = item.children;
@@ -36,8 +44,7 @@ function update(item, alert, nowMs) {
   setText(when, alert.firing ? `for ${format.age(nowMs - startedMs)}` : `lasted ${format.age(alert.observed_at_us / 1000 - startedMs)}`);
   setAttribute(when, "title", format.period(alert.started_at_us, alert.observed_at_us));
   setText(message, alert.message);
-  const value = alert.kind === "error_rate" ? format.share : format.latency;
-  const name = alert.kind === "error_rate" ? "errors" : alert.kind === "latency_p95" ? "p95" : alert.kind;
+  const [name, value] = measures[alert.kind] ?? [alert.kind, String];
   setText(measure, `${name} ${value(alert.value)}, own past ${value(alert.baseline)}, limit ${value(alert.threshold)}`);
   details.hidden = alert.evidence.length === 0;
   setText(details.firstChild, `Evidence: ${alert.evidence.length} record${alert.evidence.length === 1 ? "" : "s"}`);

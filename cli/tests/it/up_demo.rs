@@ -20,6 +20,8 @@ const MAP_WITHIN: Duration = Duration::from_secs(30);
 const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 const WINDOWS_TIMED: usize = 4;
 const ALERT_WITHIN: Duration = Duration::from_secs(60);
+/// Two windows of ten seconds that are bad as a whole, and what it takes until they are closed and judged.
+const HUNG_IS_NAMED_WITHIN: Duration = Duration::from_secs(45);
 const RESOLVED_WITHIN: Duration = Duration::from_secs(120);
 /// An alert compares with the past, which must be there first.
 const PAST_WINDOWS: u64 = 8;
@@ -62,49 +64,121 @@ fn headwater() -> Command {
     Command::new(env!("CARGO_BIN_EXE_headwater"))
 }
 
+/// A demo with its folder, which stays as long as this.
+struct Running {
+    up: Up,
+    ready: Ready,
+    /// What the ready file holds.
+    told: Value,
+    ready_file: PathBuf,
+    up_folder: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Running {
+    /// Starts one and waits until it is ready.
+    fn start() -> Running {
+        let folder = tempfile::tempdir().unwrap();
+        let ready_file = folder.path().join("ready.json");
+        // Apart from any other that runs on this machine.
+        let up_folder = folder.path().join("run");
+        // Others may look into it, as they may into `/run`.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let log = fs::File::create(folder.path().join("up.log")).unwrap();
+        let process = headwater()
+            .args(["up", "--demo", "--yes", "--console-port", "0", "--ready-file"])
+            .arg(&ready_file)
+            .arg("--up-folder")
+            .arg(&up_folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut up = Up { process };
+        let ready = wait_for(READY_WITHIN, || {
+            let ended = up.process.try_wait().unwrap();
+            assert!(ended.is_none(), "up ended before it was ready:\n{}", log_of(folder.path()));
+            fs::read_to_string(&ready_file).ok()
+        });
+        let ready = ready.unwrap_or_else(|| panic!("not ready in time:\n{}", log_of(folder.path())));
+        let told: Value = serde_json::from_str(&ready).unwrap();
+        let ready = serde_json::from_value(told.clone()).unwrap();
+        Running { up, ready, told, ready_file, up_folder, folder }
+    }
+
+    /// Waits for as many windows as an alert needs behind it.
+    fn wait_for_a_past(&self) {
+        let windows = || get(&self.ready.console_url, "/api/map?minutes=5")["span"]["windows"].as_u64();
+        let past = wait_for(PAST_WITHIN, || windows().filter(|&windows| windows >= PAST_WINDOWS));
+        assert!(past.is_some(), "only {:?} windows {PAST_WITHIN:?} later", windows());
+    }
+}
+
+fn log_of(folder: &Path) -> String {
+    fs::read_to_string(folder.join("up.log")).unwrap_or_default()
+}
+
 #[test]
 fn the_demo_is_seen_breaks_heals_and_stops() {
-    let folder = tempfile::tempdir().unwrap();
-    let ready_file = folder.path().join("ready.json");
-    // Apart from any other that runs on this machine.
-    let up_folder = folder.path().join("run");
-    // Others may look into it, as they may into `/run`.
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let log = fs::File::create(folder.path().join("up.log")).unwrap();
-    let process = headwater()
-        .args(["up", "--demo", "--yes", "--console-port", "0", "--ready-file"])
-        .arg(&ready_file)
-        .arg("--up-folder")
-        .arg(&up_folder)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let mut up = Up { process };
-    let told = || fs::read_to_string(folder.path().join("up.log")).unwrap_or_default();
-    let ready = wait_for(READY_WITHIN, || {
-        assert!(up.process.try_wait().unwrap().is_none(), "up ended before it was ready:\n{}", told());
-        fs::read_to_string(&ready_file).ok()
-    });
-    let ready: Value =
-        serde_json::from_str(&ready.unwrap_or_else(|| panic!("not ready in time:\n{}", told()))).unwrap();
-    let all_of_ready = ready.clone();
-    let ready: Ready = serde_json::from_value(ready).unwrap();
+    let mut running = Running::start();
     let ready_at = Instant::now();
+    nothing_runs_as_root_but_the_agent(running.up.process.id(), &running.ready);
+    the_whole_map_comes(&running.ready, &running.up_folder, ready_at);
+    nothing_was_under_way_before_the_capture(&running.up_folder);
+    doctor_names_the_agent_s_hook(&running.up_folder);
+    crate::strangers::get_nothing(&running.told, &running.up_folder);
+    windows_are_shown_in_time(&running.ready);
+    running.wait_for_a_past();
+    the_fault_is_named_and_resolves(&running.ready);
+    crate::docs::run_what_is_shown_of_up(&running.up_folder);
+    everything_stops(&mut running);
+}
 
-    nothing_runs_as_root_but_the_agent(up.process.id(), &ready);
-    the_whole_map_comes(&ready, &up_folder, ready_at);
-    nothing_was_under_way_before_the_capture(&up_folder);
-    doctor_names_the_agent_s_hook(&up_folder);
-    crate::strangers::get_nothing(&all_of_ready, &up_folder);
-    windows_are_shown_in_time(&ready);
-    let windows = || get(&ready.console_url, "/api/map?minutes=5")["span"]["windows"].as_u64();
-    let past = wait_for(PAST_WITHIN, || windows().filter(|&windows| windows >= PAST_WINDOWS));
-    assert!(past.is_some(), "only {:?} windows {PAST_WITHIN:?} later", windows());
-    the_fault_is_named_and_resolves(&ready);
-    crate::docs::run_what_is_shown_of_up(&up_folder);
-    everything_stops(&mut up, &ready, &ready_file, &told);
+/// It says nothing any more, and its callers fail in its place.
+#[test]
+fn a_service_that_hangs_is_named_itself() {
+    let running = Running::start();
+    running.wait_for_a_past();
+    let payments = process_of(&running.ready.demo.cgroup, "shop-payments");
+    signal(payments, libc::SIGSTOP);
+    let began = Instant::now();
+    let named = wait_for(HUNG_IS_NAMED_WITHIN, || {
+        let alerts = alerts(&running.ready);
+        alerts.iter().any(is_firing).then_some(alerts)
+    });
+    // Whatever else is told comes within some windows.
+    let also = wait_for(Duration::from_secs(20), || {
+        let others = |alert: &Value| alert["service"]["name"] != "shop-payments";
+        alerts(&running.ready).into_iter().find(others)
+    });
+    signal(payments, libc::SIGCONT);
+    let named = named.unwrap_or_else(|| panic!("no alert {HUNG_IS_NAMED_WITHIN:?} after it hung"));
+    println!("{:?} after it hung: {named:#?}", began.elapsed());
+    assert!(named.iter().all(|alert| alert["service"]["name"] == "shop-payments"), "{named:#?}");
+    assert_eq!(also, None, "who only waits is blamed, too");
+    let resolved = wait_for(RESOLVED_WITHIN, || (!alerts(&running.ready).iter().any(is_firing)).then_some(()));
+    assert!(resolved.is_some(), "{RESOLVED_WITHIN:?} after it went on still firing: {:#?}", alerts(&running.ready));
+}
+
+fn alerts(ready: &Ready) -> Vec<Value> {
+    get(&ready.console_url, "/api/alerts")["alerts"].as_array().unwrap().clone()
+}
+
+fn is_firing(alert: &Value) -> bool {
+    alert["state"] == "FIRING"
+}
+
+/// The process of this name in a cgroup.
+fn process_of(cgroup: &Path, name: &str) -> i32 {
+    let procs = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
+    let is_it = |pid: &&str| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
+    procs.lines().find(is_it).unwrap_or_else(|| panic!("no {name} in {}", cgroup.display())).parse().unwrap()
+}
+
+fn signal(pid: i32, signal: i32) {
+    // SAFETY: the process is a part of our demo, which runs.
+    unsafe { libc::kill(pid, signal) };
 }
 
 /// Kafka, the registry, the page, the processors and all of the shop, whose parts are children of its own program.
@@ -197,8 +271,7 @@ fn windows_are_shown_in_time(ready: &Ready) {
 }
 
 fn the_fault_is_named_and_resolves(ready: &Ready) {
-    let firing = || get(&ready.console_url, "/api/alerts")["alerts"].as_array().unwrap().clone();
-    let is_firing = |alert: &Value| alert["state"] == "FIRING";
+    let firing = || alerts(ready);
     assert!(!firing().iter().any(is_firing), "an alert fires without a fault: {:?}", firing());
 
     run(Command::new(&ready.demo.fault_command[0]).args(&ready.demo.fault_command[1..]));
@@ -217,11 +290,13 @@ fn the_fault_is_named_and_resolves(ready: &Ready) {
     assert!(resolved.is_some(), "{RESOLVED_WITHIN:?} after the fault still firing: {:?}", firing());
 }
 
-fn everything_stops(up: &mut Up, ready: &Ready, ready_file: &Path, told: &dyn Fn() -> String) {
+fn everything_stops(running: &mut Running) {
+    let Running { up, ready, ready_file, folder, .. } = running;
     interrupt(&up.process);
     let status = wait_for(STOPPED_WITHIN, || up.process.try_wait().unwrap());
-    let status = status.unwrap_or_else(|| panic!("not stopped {STOPPED_WITHIN:?} after Ctrl-C:\n{}", told()));
-    assert!(status.success(), "{status}:\n{}", told());
+    let status =
+        status.unwrap_or_else(|| panic!("not stopped {STOPPED_WITHIN:?} after Ctrl-C:\n{}", log_of(folder.path())));
+    assert!(status.success(), "{status}:\n{}", log_of(folder.path()));
     assert!(!ready_file.exists(), "the ready file stays");
     let gone = wait_for(STOPPED_WITHIN, || {
         let left = ready.pids.values().any(|pid| Path::new("/proc").join(pid.to_string()).exists());

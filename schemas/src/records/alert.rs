@@ -19,7 +19,7 @@ pub struct Alert {
     pub alert_id: String,
     /// Whether it begins or ends.
     pub state: AlertState,
-    /// `error_rate` or `latency_p95`.
+    /// `error_rate`, `latency_p95`, `failed_connects` or `traffic_stopped`.
     pub kind: String,
     /// The service to look at: the server of the edge.
     pub service: Workload,
@@ -35,7 +35,8 @@ pub struct Alert {
     pub started_at_us: i64,
     /// End of the window that fired or resolved it, in microseconds since the epoch.
     pub observed_at_us: i64,
-    /// A share from 0 to 1 for `error_rate`, microseconds for `latency_p95`.
+    /// A share from 0 to 1 for `error_rate` and `failed_connects`, microseconds for `latency_p95`, requests in the window for
+    /// `traffic_stopped`.
     pub value: f64,
     /// The edge's own past, in the same unit.
     pub baseline: f64,

@@ -13,6 +13,11 @@ pub fn alert(subject: &Subject, kind: Deviating, step: Step, observed_at_us: i64
         Step::Fire { started_at_us, reading, evidence } => {
             (AlertState::Firing, started_at_us, reading, evidence, firing(subject, kind, &reading))
         }
+        Step::GoOn { started_at_us, reading, evidence } => {
+            let message =
+                format!("There are no {} any more. Before: {}", what(subject), firing(subject, kind, &reading));
+            (AlertState::Firing, started_at_us, reading, evidence, message)
+        }
         Step::End { fired: Some(started_at_us), reading, evidence, why } => {
             let reading = reading.unwrap_or(Reading { value: 0.0, baseline: 0.0, threshold: 0.0, deviates: false });
             (AlertState::Resolved, started_at_us, reading, evidence, resolved(subject, kind, &reading, why))
@@ -47,6 +52,18 @@ fn firing(subject: &Subject, kind: Deviating, reading: &Reading) -> String {
         Deviating::Latency => {
             format!("95 % of {what} take up to {value}; usually it is {baseline}, the limit is {threshold}.")
         }
+        Deviating::Connects => {
+            let Subject { client, server, .. } = subject;
+            format!(
+                "{value} of the connections from {client} to {server} fail; usually it is {baseline}, the limit is {threshold}."
+            )
+        }
+        Deviating::Traffic => {
+            format!(
+                "There are no {what}, though {} has as much to do as ever; usually there are {baseline} in a window.",
+                subject.client
+            )
+        }
     }
 }
 
@@ -56,6 +73,10 @@ fn resolved(subject: &Subject, kind: Deviating, reading: &Reading, why: Why) -> 
         (Why::Vanished, _) => format!("There are no {what} any more."),
         (Why::NewNormal, _) => format!("{what}: {value} has lasted so long that it counts as usual from now on."),
         (Why::Good, Deviating::Errors) => format!("Only {value} of {what} fail again."),
+        (Why::Good, Deviating::Connects) => {
+            format!("Connections from {} to {} succeed again; {value} fail.", subject.client, subject.server)
+        }
+        (Why::Good, Deviating::Traffic) => format!("There are {what} again: {value} in a window."),
         (Why::Good, Deviating::Latency) => format!("95 % of {what} take up to {value} again."),
     }
 }
@@ -71,7 +92,8 @@ fn what(subject: &Subject) -> String {
 
 fn quantity(kind: Deviating, value: f64) -> String {
     match kind {
-        Deviating::Errors => format!("{:.1} %", value * 100.0),
+        Deviating::Errors | Deviating::Connects => format!("{:.1} %", value * 100.0),
+        Deviating::Traffic => format!("{value:.0}"),
         Deviating::Latency => format!("{:.1} ms", value / 1000.0),
     }
 }

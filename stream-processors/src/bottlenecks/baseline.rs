@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::window::Observation;
+use crate::windows::Windows;
 
 /// How many windows are the past.
 pub const HISTORY_WINDOWS: i64 = 60;
@@ -20,6 +21,12 @@ const ERRORS_MIN: i64 = 3;
 const ERROR_SHARE_MIN: f64 = 0.05;
 const LATENCY_FACTOR_MIN: f64 = 2.0;
 const LATENCY_RISE_US_MIN: f64 = 5_000.0;
+/// Fewer connections that fail are nobody's trouble.
+const CONNECT_SHARE_MIN: f64 = 0.2;
+/// An edge that carried requests in fewer of the past's windows may rest.
+const STEADY_SAMPLES_MIN: usize = HISTORY_WINDOWS as usize * 5 / 6;
+/// Of all windows since its first one, the share in which such an edge carried requests.
+const STEADY_SHARE_MIN: f64 = 0.9;
 /// More requests than this share are never slower than the usual p95, and fewer are slower than the limit.
 const SLOW_SHARE: f64 = 0.05;
 /// How improbable what is seen must be by chance, as a natural logarithm: to begin a bad time, and to go on with it.
@@ -35,16 +42,26 @@ const DEVIATION_OF_MAD: f64 = 1.4826;
 pub enum Deviating {
     Errors,
     Latency,
+    /// Connections that fail.
+    Connects,
+    /// Requests that do not come any more.
+    Traffic,
 }
 
+/// How many kinds there are.
+pub const KINDS: usize = 4;
+
 impl Deviating {
-    pub const ALL: [Deviating; 2] = [Deviating::Errors, Deviating::Latency];
+    pub const ALL: [Deviating; KINDS] =
+        [Deviating::Errors, Deviating::Latency, Deviating::Connects, Deviating::Traffic];
 
     /// The alert's `kind`.
     pub fn kind(self) -> &'static str {
         match self {
             Deviating::Errors => "error_rate",
             Deviating::Latency => "latency_p95",
+            Deviating::Connects => "failed_connects",
+            Deviating::Traffic => "traffic_stopped",
         }
     }
 }
@@ -59,6 +76,11 @@ pub struct Baseline {
     p95_us: f64,
     /// Standard deviation of the logarithm of the p95.
     p95_spread: f64,
+    connect_share: f64,
+    /// The chance that a connection fails: each request that was served is one more that did not.
+    connect_chance: f64,
+    /// Whether it carries requests all the time.
+    is_steady: bool,
 }
 
 /// One window against what is usual.
@@ -71,34 +93,79 @@ pub struct Reading {
 }
 
 impl Baseline {
-    /// How a window compares; none if it has too few requests to tell. In bad times less is needed for them to go on.
-    pub fn read(&self, kind: Deviating, observation: &Observation, in_incident: bool) -> Option<Reading> {
-        if observation.requests < JUDGED_REQUESTS_MIN {
+    /// Usual requests of a window, if they come all the time.
+    pub fn steady_requests(&self) -> Option<f64> {
+        self.is_steady.then_some(self.requests as f64)
+    }
+
+    /// How the requests of a window compare, given the share of what its client usually has to do. None if this tells nothing. What is
+    /// surprising is that none comes, where so many are expected (Poisson).
+    fn read_traffic(&self, observation: &Observation, client_share: Option<f64>) -> Option<Reading> {
+        let (value, baseline) = (observation.requests as f64, self.requests as f64);
+        let deviates = observation.requests == 0;
+        if deviates && (!self.is_steady || baseline * client_share? < SURPRISE_TO_BEGIN) {
             return None;
         }
+        Some(Reading { value, baseline, threshold: 1.0, deviates })
+    }
+
+    /// How the connections of a window compare; none if nobody made any, nor used one.
+    fn read_connects(&self, observation: &Observation, enough: f64) -> Option<Reading> {
+        let Observation { opened, failed, requests, .. } = *observation;
+        let tried = opened.saturating_add(failed);
+        if tried == 0 && requests == 0 {
+            return None;
+        }
+        let (value, baseline) = (failed as f64 / tried.max(1) as f64, self.connect_share);
+        let threshold = CONNECT_SHARE_MIN.max(3.0 * baseline + 0.02);
+        let deviates =
+            failed >= ERRORS_MIN && value > threshold && surprise(failed, tried, self.connect_chance) >= enough;
+        Some(Reading { value, baseline, threshold, deviates })
+    }
+
+    /// How a window compares; none if it tells nothing. In bad times less is needed for them to go on. `client_share` is the share of its
+    /// usual work that the client has, if that is known.
+    pub fn read(
+        &self,
+        kind: Deviating,
+        observation: &Observation,
+        client_share: Option<f64>,
+        in_incident: bool,
+    ) -> Option<Reading> {
         let enough = if in_incident { SURPRISE_TO_GO_ON } else { SURPRISE_TO_BEGIN };
-        // What is missing may be just the requests that are fast and succeed.
+        let has_enough = observation.requests >= JUDGED_REQUESTS_MIN;
+        match kind {
+            Deviating::Errors => has_enough.then(|| self.read_errors(observation, enough)),
+            Deviating::Latency => has_enough.then(|| self.read_latency(observation, enough)),
+            Deviating::Connects => self.read_connects(observation, enough),
+            Deviating::Traffic => self.read_traffic(observation, client_share),
+        }
+    }
+
+    fn read_errors(&self, observation: &Observation, enough: f64) -> Reading {
+        let requests = self.with_missing(observation);
+        let baseline = self.error_share;
+        let threshold = ERROR_SHARE_MIN.max(3.0 * baseline + 0.02);
+        let errors = observation.errors;
+        let deviates = errors >= ERRORS_MIN
+            && errors as f64 > threshold * requests as f64
+            && surprise(errors, requests, self.error_chance) >= enough;
+        Reading { value: observation.error_share(), baseline, threshold, deviates }
+    }
+
+    fn read_latency(&self, observation: &Observation, enough: f64) -> Reading {
+        let baseline = self.p95_us;
+        let factor = LATENCY_FACTOR_MIN.max((USUAL_DEVIATIONS * self.p95_spread).exp());
+        let threshold = (baseline * factor).max(baseline + LATENCY_RISE_US_MIN);
+        let slow = surprising_count(self.with_missing(observation), SLOW_SHARE, enough);
+        let deviates = slow <= observation.requests && observation.slowest_us(slow) > threshold;
+        Reading { value: observation.p95_us(), baseline, threshold, deviates }
+    }
+
+    /// The requests of a window, with what is missing: that may be just those that are fast and succeed.
+    fn with_missing(&self, observation: &Observation) -> i64 {
         let missing = if observation.incomplete { (self.requests - observation.requests).max(0) } else { 0 };
-        let requests = observation.requests + missing;
-        Some(match kind {
-            Deviating::Errors => {
-                let baseline = self.error_share;
-                let threshold = ERROR_SHARE_MIN.max(3.0 * baseline + 0.02);
-                let errors = observation.errors;
-                let deviates = errors >= ERRORS_MIN
-                    && errors as f64 > threshold * requests as f64
-                    && surprise(errors, requests, self.error_chance) >= enough;
-                Reading { value: observation.error_share(), baseline, threshold, deviates }
-            }
-            Deviating::Latency => {
-                let baseline = self.p95_us;
-                let factor = LATENCY_FACTOR_MIN.max((USUAL_DEVIATIONS * self.p95_spread).exp());
-                let threshold = (baseline * factor).max(baseline + LATENCY_RISE_US_MIN);
-                let slow = surprising_count(requests, SLOW_SHARE, enough);
-                let deviates = slow <= observation.requests && observation.slowest_us(slow) > threshold;
-                Reading { value: observation.p95_us(), baseline, threshold, deviates }
-            }
-        })
+        observation.requests + missing
     }
 }
 
@@ -135,6 +202,8 @@ struct Sample {
     ln_p95: f64,
     requests: i64,
     errors: i64,
+    opened: u32,
+    failed: u32,
     incomplete: bool,
 }
 
@@ -143,7 +212,9 @@ impl History {
         if observation.requests >= HISTORY_REQUESTS_MIN {
             let ln_p95 = observation.p95_us().max(1.0).ln();
             let Observation { requests, errors, incomplete, .. } = *observation;
-            self.samples.push_back(Sample { window_us, ln_p95, requests, errors, incomplete });
+            let [opened, failed] =
+                [observation.opened, observation.failed].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+            self.samples.push_back(Sample { window_us, ln_p95, requests, errors, opened, failed, incomplete });
         }
     }
 
@@ -157,7 +228,7 @@ impl History {
 
     /// What is usual; none as long as too little is known. Windows of which something is missing are asked only where there are no
     /// others: the part that is there may be an unusual one.
-    pub fn baseline(&self) -> Option<Baseline> {
+    pub fn baseline(&self, windows: Windows) -> Option<Baseline> {
         let complete = self.samples.iter().filter(|sample| !sample.incomplete).count();
         let all = complete < HISTORY_SAMPLES_MIN;
         if all && self.samples.len() < HISTORY_SAMPLES_MIN {
@@ -168,13 +239,28 @@ impl History {
         let spread = median(samples().map(|sample| (sample.ln_p95 - middle).abs()));
         let requests = samples().fold(0i64, |sum, sample| sum.saturating_add(sample.requests)) as f64;
         let errors = samples().fold(0i64, |sum, sample| sum.saturating_add(sample.errors)) as f64;
+        let sum = |count: fn(&Sample) -> u32| samples().map(|sample| f64::from(count(sample))).sum::<f64>();
+        let (opened, failed) = (sum(|sample| sample.opened), sum(|sample| sample.failed));
         Some(Baseline {
+            connect_share: failed / (opened + failed).max(1.0),
+            connect_chance: (failed + 1.0) / (opened + failed + requests + 2.0),
+            is_steady: self.is_steady(windows),
             requests: median(samples().map(|sample| sample.requests as f64)) as i64,
             error_share: errors / requests.max(1.0),
             error_chance: (errors + 1.0) / (requests + 2.0),
             p95_us: middle.exp(),
             p95_spread: spread * DEVIATION_OF_MAD,
         })
+    }
+}
+
+impl History {
+    /// Whether it carried requests in nearly all windows from its first one to its last one, which are enough to tell.
+    fn is_steady(&self, windows: Windows) -> bool {
+        let (Some(first), Some(last)) = (self.samples.front(), self.samples.back()) else { return false };
+        let span = (last.window_us - first.window_us) / windows.length_us() + 1;
+        let count = self.samples.len();
+        count >= STEADY_SAMPLES_MIN && count as f64 >= STEADY_SHARE_MIN * span as f64
     }
 }
 

@@ -27,6 +27,11 @@ impl Deviations {
         all
     }
 
+    /// Whether calls to this service deviate.
+    pub fn name_as_server(&self, service: &Workload) -> bool {
+        self.servers_of.values().any(|servers| servers.contains(service))
+    }
+
     /// Whether a deeper edge explains why calls to this server deviate.
     pub fn explain(&self, client: &Workload, server: &Workload) -> bool {
         let mut seen: BTreeSet<&Workload> = BTreeSet::new();

@@ -4,20 +4,25 @@
 //! it says of a window depends on the windows before it alone; after a restart it learns from the log again before it judges.
 //! Bounded: subjects, windows that wait and what is in them, and how far back an incident reaches.
 
+mod addresses;
 mod alert;
 mod baseline;
 mod blame;
+mod inflow;
+mod readings;
 mod track;
 mod window;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Alert, Edge, Latency, PartitionClosed};
+use headwater_schemas::records::{Alert, Edge, Latency, PartitionClosed, Workload};
 
+use self::addresses::Addresses;
 use self::alert::alert;
-use self::baseline::{Baseline, Deviating, HISTORY_WINDOWS, History, Reading};
+use self::baseline::{Deviating, HISTORY_WINDOWS, History, KINDS};
 use self::blame::Deviations;
+use self::readings::{deviations, is_said_otherwise, readings};
 use self::track::{INCIDENT_WINDOWS_MAX, Sight, Track};
 use self::window::{Collector, Observation, Subject};
 use crate::plausible::{are_names, is_named, marker_is_plausible, plausible_window};
@@ -26,8 +31,6 @@ use crate::windows::Windows;
 
 /// Edges and operations with a past.
 const SUBJECTS_MAX: usize = 50_000;
-/// More operations of an edge than this at once are the edge's trouble.
-const OPERATIONS_MAX: usize = 3;
 
 const EDGES: usize = 0;
 const LATENCIES: usize = 1;
@@ -38,6 +41,7 @@ pub struct Bottlenecks {
     latencies: Collector,
     windows: Windows,
     subjects: BTreeMap<Subject, Judged>,
+    addresses: Addresses,
     deviated_before: Deviations,
     /// Incidents that the present state still depends on: first window, and the last one if it is over.
     incidents: VecDeque<Incident>,
@@ -54,7 +58,7 @@ pub struct Bottlenecks {
 #[derive(Default)]
 struct Judged {
     history: History,
-    tracks: [Track; 2],
+    tracks: [Track; KINDS],
 }
 
 #[derive(Debug)]
@@ -64,12 +68,6 @@ struct Incident {
     subject: Subject,
     kind: Deviating,
     over: bool,
-}
-
-/// A subject's readings in one window.
-struct Readings {
-    baseline: Baseline,
-    by_kind: [Option<Reading>; 2],
 }
 
 impl Bottlenecks {
@@ -84,6 +82,7 @@ impl Bottlenecks {
             latencies: Collector::new(latencies, partition),
             windows: Windows::of_ms(memo.window_ms),
             subjects: BTreeMap::new(),
+            addresses: Addresses::default(),
             deviated_before: Deviations::default(),
             incidents: VecDeque::new(),
             first_offsets: BTreeMap::new(),
@@ -139,6 +138,7 @@ impl Bottlenecks {
                 observations.extend(observed);
             }
         }
+        let observations = self.addresses.attribute(observations);
         self.first_offsets.insert(window_us, first_offsets);
         if self.judge_from_us.is_none_or(|from_us| window_us >= from_us) {
             self.judge(window_us, &observations);
@@ -154,14 +154,24 @@ impl Bottlenecks {
 
     /// Steps every story that is told of, or that waits for an end.
     fn judge(&mut self, window_us: i64, observations: &BTreeMap<Subject, Observation>) {
-        let readings = self.readings(observations);
-        let deviated = deviations(&readings);
+        let (readings, cut) = readings(&self.subjects, self.windows, observations);
+        let mut deviated = deviations(&readings);
+        // Who was bad and says nothing any more is not well.
+        let was_bad = |subject: &&Subject| {
+            let judged = self.subjects.get(*subject);
+            judged.is_some_and(|judged| judged.tracks[..Deviating::Traffic as usize].iter().any(Track::in_incident))
+        };
+        cut.iter().filter(was_bad).for_each(|subject| deviated.insert(&subject.client, &subject.server));
         let lately = deviated.with(&self.deviated_before);
         let nothing = Observation::default();
         let mut steps = Vec::new();
         for (subject, judged) in &mut self.subjects {
             let reading = readings.get(subject);
             let observation = observations.get(subject).unwrap_or(&nothing);
+            // Why nothing comes any more, if that is known.
+            let says_more = judged.tracks[..Deviating::Traffic as usize].iter().any(Track::in_incident)
+                || reading
+                    .is_some_and(|r| r.by_kind[..Deviating::Traffic as usize].iter().flatten().any(|r| r.deviates));
             for kind in Deviating::ALL {
                 let track = &mut judged.tracks[kind as usize];
                 let Some(baseline) = reading.map(|r| r.baseline).or(track.bad_since.map(|(_, baseline)| baseline))
@@ -174,7 +184,10 @@ impl Bottlenecks {
                     baseline,
                     reading: reading.and_then(|r| r.by_kind[kind as usize]),
                     explained: lately.explain(&subject.client, &subject.server)
-                        || is_said_otherwise(subject, kind, &readings),
+                        || is_said_otherwise(subject, kind, &readings)
+                        // A client that fails by itself may call nobody.
+                        || (kind == Deviating::Traffic && (says_more || lately.name_as_server(&subject.client))),
+                    is_cut: cut.contains(subject),
                     evidence: &observation.evidence,
                 };
                 steps.push((subject.clone(), kind, track.step(&sight)));
@@ -190,26 +203,6 @@ impl Bottlenecks {
         }
     }
 
-    fn readings(&self, observations: &BTreeMap<Subject, Observation>) -> BTreeMap<Subject, Readings> {
-        let mut readings = BTreeMap::new();
-        for (subject, observation) in observations.iter().filter(|(subject, _)| subject.server.is_known()) {
-            let Some(judged) = self.subjects.get(subject) else {
-                continue;
-            };
-            let usual = judged.history.baseline();
-            // In bad times, what was usual before them.
-            let baseline_of = |kind: Deviating| judged.tracks[kind as usize].bad_since.map(|(_, b)| b).or(usual);
-            let by_kind = Deviating::ALL.map(|kind| {
-                let in_incident = judged.tracks[kind as usize].in_incident();
-                baseline_of(kind)?.read(kind, observation, in_incident)
-            });
-            if let Some(baseline) = usual.or(baseline_of(Deviating::Errors)).or(baseline_of(Deviating::Latency)) {
-                readings.insert(subject.clone(), Readings { baseline, by_kind });
-            }
-        }
-        readings
-    }
-
     fn publish(&mut self, window_us: i64, alert: Alert) {
         if self.published_through_us.is_none_or(|through_us| window_us > through_us) {
             self.outputs.push(Output::Alert(alert));
@@ -222,6 +215,7 @@ impl Bottlenecks {
             if observation.requests == 0 {
                 continue;
             }
+            self.addresses.learn(window_us, subject, observation, &mut self.counters);
             if self.subjects.len() >= SUBJECTS_MAX && !self.subjects.contains_key(subject) {
                 self.counters.add("subjects_cut_off", 1);
                 continue;
@@ -239,6 +233,13 @@ impl Bottlenecks {
             let has_past = judged.history.forget(before_us);
             has_past || !judged.tracks.iter().all(Track::is_idle)
         });
+        let in_incident: BTreeSet<&Workload> = self
+            .subjects
+            .iter()
+            .filter(|(_, judged)| !judged.tracks.iter().all(Track::is_idle))
+            .map(|(subject, _)| &subject.server)
+            .collect();
+        self.addresses.forget(before_us, |server| in_incident.contains(server));
         if self.published_through_us == Some(window_us) {
             let judged_from_us = self.depends_on(window_us);
             self.judge_from_us = Some(judged_from_us);
@@ -358,37 +359,6 @@ impl Processor for Bottlenecks {
             ("open_windows", self.edges.len().max(self.latencies.len())),
         ]
     }
-}
-
-/// The edges that deviate in any way, as a whole or in one operation.
-fn deviations(readings: &BTreeMap<Subject, Readings>) -> Deviations {
-    let mut deviations = Deviations::default();
-    for (subject, readings) in readings {
-        if readings.by_kind.iter().flatten().any(|reading| reading.deviates) {
-            deviations.insert(&subject.client, &subject.server);
-        }
-    }
-    deviations
-}
-
-/// Whether the edge speaks for its operations, or its operations for the edge.
-fn is_said_otherwise(subject: &Subject, kind: Deviating, readings: &BTreeMap<Subject, Readings>) -> bool {
-    let deviates = |readings: &Readings| readings.by_kind[kind as usize].is_some_and(|reading| reading.deviates);
-    if !readings.get(subject).is_some_and(deviates) {
-        return false;
-    }
-    let whole = Subject { operation: String::new(), ..subject.clone() };
-    let of_edge = readings.range(&whole..).take_while(|(other, _)| other.edge() == subject.edge());
-    let (mut edge_deviates, mut operations) = (false, 0);
-    for (other, _) in of_edge.filter(|(_, readings)| deviates(readings)) {
-        if other.operation.is_empty() {
-            edge_deviates = true;
-        } else {
-            operations += 1;
-        }
-    }
-    let edge_speaks = edge_deviates && (operations == 0 || operations > OPERATIONS_MAX);
-    if subject.operation.is_empty() { !edge_speaks } else { edge_speaks }
 }
 
 fn note_incident(

@@ -1,7 +1,7 @@
 //! The story of one subject and kind of deviation: calm, in an incident, and whether an alert is firing for it.
 //!
 //! In: one reading a window. Out: when to fire and when to resolve. Two bad windows in a row make an incident, two good ones end
-//! it; an alert fires once two bad windows in a row are not explained by a deeper edge.
+//! it; an alert fires once two bad windows in a row are not explained by a deeper edge. Where all requests of an edge stop, nothing ends.
 
 use headwater_schemas::records::Evidence;
 
@@ -26,6 +26,8 @@ pub struct Track {
     unexplained_windows: u32,
     good_windows: u32,
     silent_windows: u32,
+    /// Windows in a row in which the edge carried nothing.
+    cut_windows: u32,
     evidence: Vec<Evidence>,
     /// The first window of the alert that is firing.
     pub firing_since_us: Option<i64>,
@@ -38,6 +40,12 @@ pub struct Track {
 pub enum Step {
     Nothing,
     Fire {
+        started_at_us: i64,
+        reading: Reading,
+        evidence: Vec<Evidence>,
+    },
+    /// What fires goes on, without anything that could be measured.
+    GoOn {
         started_at_us: i64,
         reading: Reading,
         evidence: Vec<Evidence>,
@@ -67,6 +75,8 @@ pub struct Sight<'a> {
     /// None if too little was seen to tell.
     pub reading: Option<Reading>,
     pub explained: bool,
+    /// The whole edge carries nothing, though its client is there.
+    pub is_cut: bool,
     pub evidence: &'a [Evidence],
 }
 
@@ -84,6 +94,7 @@ impl Track {
     pub fn step(&mut self, sight: &Sight<'_>) -> Step {
         match sight.reading {
             None if self.is_idle() => Step::Nothing,
+            None if sight.is_cut => self.cut(sight),
             None => {
                 self.silent_windows += 1;
                 if self.silent_windows >= SILENT_WINDOWS_MAX { self.end(Why::Vanished, sight) } else { Step::Nothing }
@@ -98,7 +109,7 @@ impl Track {
         let (since_us, _) = *self.bad_since.get_or_insert((sight.window_us, sight.baseline));
         self.last = Some(reading);
         self.bad_windows += 1;
-        (self.good_windows, self.silent_windows) = (0, 0);
+        (self.good_windows, self.silent_windows, self.cut_windows) = (0, 0, 0);
         if (sight.window_us - since_us) / sight.window_length_us >= INCIDENT_WINDOWS_MAX {
             return self.end(Why::NewNormal, sight);
         }
@@ -123,10 +134,26 @@ impl Track {
         Step::Fire { started_at_us: self.started_at_us, reading, evidence: self.evidence.clone() }
     }
 
+    /// No requests are no sign that it is well. It is told once.
+    fn cut(&mut self, sight: &Sight<'_>) -> Step {
+        self.silent_windows = 0;
+        self.cut_windows += 1;
+        let since_us = self.bad_since.map_or(sight.window_us, |(since_us, _)| since_us);
+        if (sight.window_us - since_us) / sight.window_length_us >= INCIDENT_WINDOWS_MAX {
+            return self.end(Why::NewNormal, sight);
+        }
+        match (self.firing_since_us, self.last) {
+            (Some(started_at_us), Some(reading)) if self.cut_windows == WINDOWS_TO_FIRE => {
+                Step::GoOn { started_at_us, reading, evidence: self.evidence.clone() }
+            }
+            _ => Step::Nothing,
+        }
+    }
+
     fn good(&mut self, reading: Reading, sight: &Sight<'_>) -> Step {
         self.last = Some(reading);
         self.good_windows += 1;
-        (self.unexplained_windows, self.silent_windows) = (0, 0);
+        (self.unexplained_windows, self.silent_windows, self.cut_windows) = (0, 0, 0);
         if self.in_incident() && self.good_windows < WINDOWS_TO_RESOLVE {
             return Step::Nothing;
         }

@@ -23,6 +23,8 @@ const WAITING_MAX: usize = 50_000;
 
 /// Records that may show one observation.
 const EVIDENCE_MAX: usize = 10;
+/// Addresses that an edge may name: as many as its record has.
+const ASKED_MAX: usize = 9;
 
 /// What is judged: an edge, or one operation of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,7 +48,12 @@ impl Subject {
 pub struct Observation {
     pub requests: i64,
     pub errors: i64,
-    durations: Histogram,
+    pub(super) durations: Histogram,
+    /// Connections that were established, and those that never were or ended by a reset or a time-out. Of whole edges alone.
+    pub opened: i64,
+    pub failed: i64,
+    /// Where the clients asked for the server. Of whole edges alone.
+    pub asked: Vec<String>,
     /// The window says that something is missing from it.
     pub incomplete: bool,
     pub evidence: Vec<Evidence>,
@@ -61,6 +68,28 @@ impl Observation {
     pub fn slowest_us(&self, count: i64) -> f64 {
         let rank = (self.requests - count) as f64 + 0.5;
         self.durations.quantile(rank / self.requests.max(1) as f64) / 1000.0
+    }
+
+    /// Adds what was observed elsewhere of the same subject.
+    ///
+    /// # Errors
+    /// If its histogram is none that can be added; nothing is added then.
+    pub fn merge(&mut self, other: Observation) -> Result<(), BadInput> {
+        self.durations.merge(&other.durations).map_err(|error| BadInput(error.to_string()))?;
+        self.incomplete |= other.incomplete;
+        for (sum, value) in [
+            (&mut self.requests, other.requests),
+            (&mut self.errors, other.errors),
+            (&mut self.opened, other.opened),
+            (&mut self.failed, other.failed),
+        ] {
+            *sum = sum.saturating_add(value);
+        }
+        self.asked.extend(other.asked);
+        self.asked.truncate(ASKED_MAX);
+        self.evidence.extend(other.evidence);
+        self.evidence.truncate(EVIDENCE_MAX);
+        Ok(())
     }
 
     pub fn error_share(&self) -> f64 {
@@ -92,17 +121,34 @@ impl Collector {
     }
 
     pub fn edge(&mut self, offset: Offset, edge: Edge, counters: &mut Counters) -> Result<(), BadInput> {
-        let Edge { client, server, protocol, requests, errors, duration_ns, completeness, .. } = edge;
+        let window = (edge.window_start_us, edge.window_ms);
+        let observation = Observation {
+            requests: edge.requests,
+            errors: edge.errors,
+            durations: edge.duration_ns,
+            opened: within("connections_opened", edge.connections_opened, 0, i64::MAX)?,
+            failed: within("connections_failed", edge.connections_failed, 0, i64::MAX)?,
+            asked: edge.asked,
+            incomplete: edge.completeness < 1.0,
+            evidence: Vec::new(),
+        };
+        let Edge { client, server, protocol, .. } = edge;
         let subject = Subject { client, server, protocol, operation: String::new() };
-        let window = (edge.window_start_us, edge.window_ms, completeness < 1.0);
-        self.add(offset, window, subject, (requests, errors, duration_ns), counters)
+        self.add(offset, window, subject, observation, counters)
     }
 
     pub fn latency(&mut self, offset: Offset, latency: Latency, counters: &mut Counters) -> Result<(), BadInput> {
-        let Latency { client, server, protocol, operation, requests, errors, duration_ns, .. } = latency;
+        let window = (latency.window_start_us, latency.window_ms);
+        let observation = Observation {
+            requests: latency.requests,
+            errors: latency.errors,
+            durations: latency.duration_ns,
+            incomplete: latency.completeness < 1.0,
+            ..Observation::default()
+        };
+        let Latency { client, server, protocol, operation, .. } = latency;
         let subject = Subject { client, server, protocol, operation };
-        let window = (latency.window_start_us, latency.window_ms, latency.completeness < 1.0);
-        self.add(offset, window, subject, (requests, errors, duration_ns), counters)
+        self.add(offset, window, subject, observation, counters)
     }
 
     pub fn closed(&mut self, offset: Offset, marker: &PartitionClosed, counters: &mut Counters) {
@@ -158,7 +204,11 @@ impl Collector {
 
     /// Hands out a window: the offset at which it starts, and what was observed in it.
     pub fn take(&mut self, window_us: i64) -> Option<(Offset, BTreeMap<Subject, Observation>)> {
-        let taken = self.windows.remove(&window_us).map(|collected| (collected.first_offset, collected.observations));
+        let is_whole = self.sources.passed(window_us);
+        let taken = self.windows.remove(&window_us).map(|mut collected| {
+            collected.observations.values_mut().for_each(|observation| observation.incomplete |= !is_whole);
+            (collected.first_offset, collected.observations)
+        });
         self.look_whether_full();
         taken
     }
@@ -170,21 +220,21 @@ impl Collector {
     fn add(
         &mut self,
         offset: Offset,
-        (window_us, window_ms, incomplete): (i64, i64, bool),
+        (window_us, window_ms): (i64, i64),
         subject: Subject,
-        (requests, errors, durations): (i64, i64, Histogram),
+        mut observation: Observation,
         counters: &mut Counters,
     ) -> Result<(), BadInput> {
-        within("requests", requests, 0, i64::MAX)?;
-        within("errors", errors, 0, requests)?;
+        within("requests", observation.requests, 0, i64::MAX)?;
+        within("errors", observation.errors, 0, observation.requests)?;
         within("window_ms", window_ms, 1, 86_400_000)?;
-        durations.check().map_err(|error| BadInput(error.to_string()))?;
-        let evidence = Evidence {
+        observation.durations.check().map_err(|error| BadInput(error.to_string()))?;
+        observation.evidence.push(Evidence {
             topic: self.topic.clone(),
             partition: self.partition.0,
             offset: offset.0,
             window_start_us: window_us,
-        };
+        });
         if !self.windows.contains_key(&window_us) {
             self.window(offset, window_us, window_ms);
             self.give_up(counters);
@@ -195,15 +245,7 @@ impl Collector {
             return Ok(());
         }
         // An operation has one record for each status class.
-        let observation = observations.entry(subject).or_default();
-        observation.incomplete |= incomplete;
-        observation.requests = observation.requests.saturating_add(requests);
-        observation.errors = observation.errors.saturating_add(errors);
-        observation.durations.merge(&durations).map_err(|error| BadInput(error.to_string()))?;
-        if observation.evidence.len() < EVIDENCE_MAX {
-            observation.evidence.push(evidence);
-        }
-        Ok(())
+        observations.entry(subject).or_default().merge(observation)
     }
 
     fn window(&mut self, offset: Offset, window_us: i64, length_ms: i64) -> &mut Collected {

@@ -18,7 +18,7 @@ use crate::traffic::{Fault, Operation, Traffic, shop, window_us};
 use crate::world::WINDOW_US;
 use headwater_testing::Random;
 
-fn judge(logs: &[Log; 2], pace: Pace) -> Vec<Alert> {
+pub fn judge(logs: &[Log; 2], pace: Pace) -> Vec<Alert> {
     let schemas =
         [Edge::SCHEMA, Latency::SCHEMA, PartitionClosed::SCHEMA].map(|text| WriterSchema::parse(text).unwrap());
     let make = |checkpoints: &[Option<Checkpoint>]| -> Box<dyn Processor> {

@@ -108,6 +108,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::soak::", Class::Alone).slow().takes(150),
     // The demo's windows must be shown within seconds of their end.
     rule("cli::it::up_demo::", Class::Alone).takes(120),
+    rule("cli::it::up_demo::a_service_that_hangs", Class::Alone).slow().takes(200),
     rule("system-tests::chaos::kafka_stopped_for_a_minute", Class::Waits).takes(150).at_most_minutes(8),
     rule("system-tests::chaos::any_process_killed", Class::Waits).takes(150).at_most_minutes(8),
     rule("system-tests::chaos::", Class::Waits).takes(40),

@@ -1,0 +1,191 @@
+//! A service that hangs, dies or is not called any more: it is blamed itself, by its own name, although it says nothing.
+
+use headwater_histogram::Histogram;
+use headwater_processors::processor::Kind;
+use headwater_schemas::place::Offset;
+use headwater_schemas::records::{ADDRESS, Alert, AlertState, Edge, PartitionClosed, Workload};
+use headwater_schemas::wire::Encoder;
+
+use crate::bottlenecks::judge;
+use crate::drive::Pace;
+use crate::logs::{Entry, Log, datum};
+use crate::traffic::window_us;
+use crate::world::WINDOW_US;
+
+const FAULT: i64 = 70;
+const END: i64 = 85;
+const WINDOWS: i64 = 100;
+/// Right: named within 30 s.
+const NAMED_WITHIN_US: i64 = 3 * WINDOW_US;
+const ADDRESS_OF_PAYMENTS: &str = "127.0.0.1:34509";
+
+/// What one edge carries in a window.
+struct Carried {
+    client: &'static str,
+    server: Workload,
+    protocol: &'static str,
+    requests: i64,
+    errors: i64,
+    failed: i64,
+}
+
+fn named(name: &str) -> Workload {
+    Workload::local("program", name)
+}
+
+fn good(client: &'static str, server: &'static str) -> Carried {
+    Carried { client, server: named(server), protocol: "http", requests: 60, errors: 0, failed: 0 }
+}
+
+fn bad(client: &'static str, server: &'static str) -> Carried {
+    Carried { errors: 40, ..good(client, server) }
+}
+
+/// Load calls the gateway, that calls orders, and orders calls payments.
+fn well() -> Vec<Carried> {
+    vec![good("load", "gateway"), good("gateway", "orders"), good("orders", "payments")]
+}
+
+/// Nobody names who is called any more, and nobody answers.
+fn nameless(requests: i64, failed: i64) -> Carried {
+    let protocol = if requests > 0 { "http" } else { "tcp" };
+    let server = Workload::local(ADDRESS, ADDRESS_OF_PAYMENTS);
+    Carried { client: "orders", server, protocol, requests, errors: requests, failed }
+}
+
+/// The logs of edges and latencies, of which the latter hold no record.
+fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
+    let (edges, markers) = (Encoder::of::<Edge>(1).unwrap(), Encoder::of::<PartitionClosed>(2).unwrap());
+    let mut logs = [Log::new(), Log::new()];
+    let put = |log: &mut Log, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
+        let offset = Offset(log.len() as i64);
+        log.push(Entry { offset, timestamp_us, kind, datum, facts: Vec::new(), run: 0 });
+    };
+    for window in 0..WINDOWS {
+        let start_us = window_us(window);
+        for Carried { client, server, protocol, requests, errors, failed } in windows(window) {
+            let mut duration_ns = Histogram::default();
+            (0..requests).for_each(|i| duration_ns.record(20_000_000 + i as u64 * 100_000));
+            let is_payments = server == named("payments");
+            let edge = Edge {
+                window_start_us: start_us,
+                client: named(client),
+                server,
+                protocol: protocol.into(),
+                requests,
+                errors,
+                duration_ns,
+                connections_opened: 0,
+                connections_failed: failed,
+                asked: if is_payments { vec![ADDRESS_OF_PAYMENTS.into()] } else { vec![] },
+                completeness: 1.0,
+                missing: vec![],
+                ..headwater_schemas::samples::edge()
+            };
+            put(&mut logs[0], start_us, Kind::Value, datum(&edges, &edge));
+        }
+        for log in &mut logs {
+            let marker = PartitionClosed {
+                window_start_us: start_us,
+                source_partition: 0,
+                source_partitions: 1,
+                completeness: 1.0,
+                missing: vec![],
+                ..headwater_schemas::samples::partition_closed()
+            };
+            put(log, start_us, Kind::Control, datum(&markers, &marker));
+        }
+    }
+    logs
+}
+
+/// The alerts, which restarts do not change.
+fn alerts(windows: impl Fn(i64) -> Vec<Carried>) -> Vec<Alert> {
+    let logs = logs(windows);
+    let alerts = judge(&logs, Pace::STEADY);
+    for seed in 1..6 {
+        assert_eq!(judge(&logs, Pace { seed, batch_max: 7, crashes: 6 }), alerts, "after restarts");
+    }
+    alerts
+}
+
+/// One incident of one kind, named in time and over in time.
+fn check(alerts: &[Alert], kind: &str, server: &str) {
+    let told: Vec<_> = alerts.iter().map(|a| (a.state, a.kind.as_str(), a.service.name.as_str(), &a.message)).collect();
+    let [firing, resolved] = alerts else { panic!("{told:#?}") };
+    assert_eq!((firing.state, resolved.state), (AlertState::Firing, AlertState::Resolved), "{told:#?}");
+    assert_eq!((firing.kind.as_str(), &firing.service), (kind, &named(server)), "{told:#?}");
+    assert!(firing.observed_at_us <= window_us(FAULT) + NAMED_WITHIN_US, "{told:#?}");
+    assert!(resolved.observed_at_us > window_us(END), "{told:#?}");
+    assert_eq!(firing.alert_id, resolved.alert_id);
+}
+
+fn faulty(window: i64) -> bool {
+    (FAULT..END).contains(&window)
+}
+
+#[test]
+fn a_service_that_hangs_is_blamed_by_its_own_name() {
+    let alerts = alerts(|window| match faulty(window) {
+        true => vec![bad("load", "gateway"), bad("gateway", "orders"), nameless(40, 0)],
+        false => well(),
+    });
+    check(&alerts, "error_rate", "payments");
+}
+
+#[test]
+fn a_service_that_is_dead_is_blamed_by_its_own_name() {
+    let alerts = alerts(|window| match faulty(window) {
+        true => vec![bad("load", "gateway"), bad("gateway", "orders"), nameless(0, 40)],
+        false => well(),
+    });
+    check(&alerts, "failed_connects", "payments");
+}
+
+#[test]
+fn requests_that_stop_though_their_client_has_as_much_to_do_are_told() {
+    let alerts = alerts(|window| match faulty(window) {
+        true => vec![good("load", "gateway"), good("gateway", "orders")],
+        false => well(),
+    });
+    check(&alerts, "traffic_stopped", "payments");
+}
+
+#[test]
+fn a_load_that_ends_is_nobodys_fault() {
+    let ends = alerts(|window| if faulty(window) { vec![good("other", "thing")] } else { well() });
+    assert!(ends.is_empty(), "{ends:#?}");
+    let shrinks = alerts(|window| {
+        let few = |client, server| Carried { requests: 6, ..good(client, server) };
+        if faulty(window) { vec![few("load", "gateway"), few("gateway", "orders")] } else { well() }
+    });
+    assert!(shrinks.is_empty(), "{shrinks:#?}");
+}
+
+#[test]
+fn whoever_fails_before_it_calls_others_is_blamed_and_not_the_others() {
+    let alerts = alerts(|window| match faulty(window) {
+        true => vec![bad("load", "gateway"), bad("gateway", "orders")],
+        false => well(),
+    });
+    check(&alerts, "error_rate", "orders");
+}
+
+#[test]
+fn an_alert_goes_on_and_says_so_when_all_requests_stop() {
+    let alerts = alerts(|window| match window {
+        FAULT..75 => vec![good("load", "gateway"), good("gateway", "orders"), bad("orders", "payments")],
+        75..END => vec![bad("load", "gateway"), bad("gateway", "orders")],
+        _ => well(),
+    });
+    let told: Vec<_> = alerts.iter().map(|a| (a.state, a.service.name.as_str(), &a.message)).collect();
+    let [firing, goes_on, resolved] = &alerts[..] else { panic!("{told:#?}") };
+    assert!(
+        alerts.iter().all(|alert| alert.alert_id == firing.alert_id && alert.service == named("payments")),
+        "{told:#?}"
+    );
+    let states = [firing.state, goes_on.state, resolved.state];
+    assert_eq!(states, [AlertState::Firing, AlertState::Firing, AlertState::Resolved], "{told:#?}");
+    assert!(goes_on.message.starts_with("There are no requests from orders to payments any more."), "{told:#?}");
+    assert!(resolved.observed_at_us > window_us(END), "{told:#?}");
+}
