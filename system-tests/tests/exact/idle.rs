@@ -54,12 +54,12 @@ fn one_that_wants_to_end() -> (TcpStream, TcpStream) {
     let mut outside = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (peer, _) = listener.accept().unwrap();
     outside.set_nonblocking(true).unwrap();
-    loop {
-        match outside.write(&[0; 65_536]) {
-            Ok(_) => {}
-            Err(error) => break assert_eq!(error.kind(), ErrorKind::WouldBlock),
+    let full = loop {
+        if let Err(error) = outside.write_all(&[0; 65_536]) {
+            break error;
         }
-    }
+    };
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
     outside.shutdown(Shutdown::Write).unwrap();
     outside.set_nonblocking(false).unwrap();
     (outside, peer)
