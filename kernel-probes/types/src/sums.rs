@@ -157,7 +157,7 @@ pub fn key(connection_id: u64, role: u32, operation: u64) -> u64 {
 /// finds at the first look as a rule, and a table half full has one for nearly all.
 #[inline(always)]
 pub fn places(key: u64) -> [u32; 6] {
-    let [one, two, three] = [40, 20, 8].map(|bit| (key >> bit) as u32 & (CELLS as u32 - 1));
+    let [one, two, three] = [54, 44, 34].map(|bit| (key >> bit) as u32 & (CELLS as u32 - 1));
     [one, one ^ 1, two, two ^ 1, three, three ^ 1]
 }
 
