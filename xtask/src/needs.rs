@@ -236,6 +236,13 @@ pub const NEEDS: &[Need] = &[
         "install Debian's amqp-tools and python3-pika",
     ),
     package(
+        "a driver of MongoDB",
+        Purpose::Slow,
+        || Path::new("/usr/lib/python3/dist-packages/pymongo").exists(),
+        &["python3-pymongo"],
+        "install Debian's python3-pymongo",
+    ),
+    package(
         "nats-server, which the tests ask",
         Purpose::Test,
         || Path::new("/usr/sbin/nats-server").exists(),
@@ -337,7 +344,7 @@ pub const NEEDS: &[Need] = &[
         "install qemu-system-x86_64, depmod and xz, and a busybox that needs no shared libraries as /bin/busybox",
     ),
     package(
-        "Go 1.24 or later, which builds Kubernetes and a collector of OpenTelemetry once",
+        "Go 1.24 or later, which builds Kubernetes, a collector of OpenTelemetry and FerretDB once",
         Purpose::Cluster,
         go,
         &[],

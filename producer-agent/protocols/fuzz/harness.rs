@@ -14,6 +14,9 @@ const OPTIONS: Options = Options { head_bytes_max: 200, pending_exchanges_max: 3
 
 const ORDER: OrderOptions = OrderOptions { early_segments_max: 3, early_bytes_max: 100 };
 
+/// There, questions come out as they are answered.
+const ANSWERED_BY_NUMBER: [&str; 4] = ["amqp", "mongodb", "mqtt", "nats"];
+
 /// Reads the input as: one byte of settings, then for each segment six bytes that describe it, then its bytes.
 /// Returns how many exchanges came out.
 pub fn run(input: &[u8]) -> u64 {
@@ -73,9 +76,8 @@ struct Output {
 
 impl Output {
     fn take(&mut self, event: Event<'_>) {
-        // There, each side's questions come out as they are answered.
         let is_by_number =
-            matches!(event, Event::Exchange(exchange) if matches!(exchange.protocol, "amqp" | "mqtt" | "nats"));
+            matches!(event, Event::Exchange(exchange) if ANSWERED_BY_NUMBER.contains(&exchange.protocol));
         let taken = if is_by_number { self.checks.take(event) } else { self.checks.take_in_order(event) };
         let Some(exchange) = taken else { return };
         assert!(!exchange.method.is_empty() && exchange.path.len() <= OPTIONS.path_bytes_max as usize, "{exchange:?}");

@@ -15,6 +15,7 @@ use crate::http1::Http1;
 use crate::http2::Http2;
 use crate::kafka::Kafka;
 use crate::memcached::Memcached;
+use crate::mongodb::Mongodb;
 use crate::mqtt::Mqtt;
 use crate::mysql::Mysql;
 use crate::nats::Nats;
@@ -23,11 +24,12 @@ use crate::redis::Redis;
 use crate::{Connection, Direction, Follow, Options, Position, Protocol, Recognition, Segment, Side, Sink};
 
 /// All that are known, in the order in which they are asked: a new one is one line here.
-const PROTOCOLS: [Entry; 10] = [
+const PROTOCOLS: [Entry; 11] = [
     Entry::of::<Http2>(),
     Entry::of::<Postgres>(),
     Entry::of::<Mysql>(),
     Entry::of::<Kafka>(),
+    Entry::of::<Mongodb>(),
     Entry::of::<Redis>(),
     Entry::of::<Memcached>(),
     Entry::of::<Mqtt>(),

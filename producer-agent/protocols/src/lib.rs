@@ -10,7 +10,7 @@
 //! A protocol is a folder that implements [`Protocol`], and one line in `choice.rs`, which finds out by first bytes what a connection
 //! speaks. What all of them share stands beside and knows none of them: the input in `segment.rs`, the order of the segments in `order.rs`, the two directions in `stream.rs`, the rest of a segment in `cursor.rs`, heads in
 //! pieces in `partial.rs`, what is asked and waits in `asked.rs`, directions of messages in
-//! `lanes.rs`, losses that are held back in `losses.rs`, the output in `exchange.rs`, the names of operations in
+//! `lanes.rs`, messages that say how long they are in `framed.rs`, losses that are held back in `losses.rs`, the output in `exchange.rs`, the names of operations in
 //! [`operation`].
 
 pub mod amqp;
@@ -20,12 +20,14 @@ mod connection;
 mod cursor;
 mod early;
 mod exchange;
+mod framed;
 pub mod http1;
 pub mod http2;
 pub mod kafka;
 mod lanes;
 mod losses;
 pub mod memcached;
+pub mod mongodb;
 pub mod mqtt;
 pub mod mysql;
 pub mod nats;
@@ -68,6 +70,7 @@ pub struct Options {
     pub kafka: kafka::Options,
     pub nats: nats::Options,
     pub amqp: amqp::Options,
+    pub mongodb: mongodb::Options,
 }
 
 /// Whether a connection speaks the protocol that its parser understands.

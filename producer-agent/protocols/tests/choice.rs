@@ -2,6 +2,8 @@
 
 #[path = "shared/calls.rs"]
 mod calls;
+#[path = "shared/documents.rs"]
+mod documents;
 #[path = "shared/frames.rs"]
 mod frames;
 
@@ -231,6 +233,39 @@ fn amqp_is_known_by_its_header_and_in_the_middle_by_whole_frames() {
         wire.request(frames::publish(1, "", "a", b"")).response(frames::acknowledge(1, number, false));
     }
     assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("amqp", 3, 0), "{:?}", wire.seen);
+}
+
+#[test]
+fn mongodb_is_known_by_its_header_and_in_the_middle_by_that_too() {
+    let asked = documents::ask(7, &[("ping", documents::Value::Int(1))]);
+    let legacy = documents::legacy_hello(7);
+    let answered = documents::legacy_reply(8, 7, 0, &[("ok", documents::Value::Int(1))]);
+    for size in 1..legacy.len() {
+        let mut wire = Wire::at([0, 0]);
+        for piece in legacy.chunks(size) {
+            wire.request(piece);
+        }
+        wire.response(&answered).request(&asked).response(documents::ok(9, 7));
+        assert_eq!(wire.seen, ["mongodb OP_QUERY isMaster", "mongodb ping"], "in pieces of {size}");
+        assert_eq!((wire.parser.protocol(), wire.lost), ("mongodb", 0));
+        wire.close();
+    }
+    // An answer to something else.
+    let mut wire = Wire::at([0, 0]);
+    wire.request(&asked).response(documents::ok(9, 8)).close();
+    assert_eq!((wire.seen.len(), wire.lost), (0, 0));
+    for cut in [asked.len(), 16] {
+        let mut wire = Wire::at([5_000, 9_000]);
+        for _ in 0..3 {
+            // As servers read: the header by itself.
+            wire.request(&asked[..cut]);
+            if cut < asked.len() {
+                wire.request(&asked[cut..]);
+            }
+            wire.response(documents::ok(9, 7));
+        }
+        assert_eq!((wire.parser.protocol(), wire.seen.len()), ("mongodb", 2), "{:?} {}", wire.seen, wire.lost);
+    }
 }
 
 const GREETING: &[u8] =

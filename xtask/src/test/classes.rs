@@ -64,6 +64,8 @@ pub const RULES: &[Rule] = &[
     rule("protocols::amqp_real::", Class::Waits).takes(20),
     // The first run fetches a client.
     rule("protocols::nats_real::", Class::Waits).takes(8),
+    // The first run builds FerretDB.
+    rule("protocols::mongodb_real::", Class::Waits).slow().takes(10).at_most_minutes(20),
     rule("protocols::kafka_real::", Class::Waits).takes(20),
     rule("protocols::", Class::Pure),
     rule("schemas::", Class::Pure),
@@ -306,6 +308,24 @@ pub const EXTRAS: &[Extra] = &[
             "--fuzz-dir",
             "producer-agent/protocols/fuzz",
             "nats",
+            "--",
+            "-max_total_time=120",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]),
+        class: Class::Pure,
+        variables: &[("RUSTC_BOOTSTRAP", "1")],
+        limit: FUZZ_LIMIT,
+    },
+    Extra {
+        name: "two minutes of fuzzing mongodb",
+        work: Work::Command(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "producer-agent/protocols/fuzz",
+            "mongodb",
             "--",
             "-max_total_time=120",
             "-timeout=10",
