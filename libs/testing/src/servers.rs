@@ -16,8 +16,9 @@ const INNODB: [&str; 3] = ["--innodb-buffer-pool-size=16M", "--innodb-log-file-s
 #[derive(Debug)]
 pub struct Server {
     port: Port,
-    // Its process ends before its folder goes.
+    // Its process ends before what it needs, and its folder goes last.
     _process: Child,
+    _needed: Option<Child>,
     folder: Scratch,
 }
 
@@ -75,7 +76,7 @@ pub fn mariadb(cgroup: Option<&Path>) -> Result<Server> {
         let made = create.args(["-e", "CREATE DATABASE IF NOT EXISTS shop"]).output();
         made.is_ok_and(|output| output.status.success()).then_some(())
     })?;
-    Ok(Server { port, _process: process, folder })
+    Ok(Server { port, _process: process, _needed: None, folder })
 }
 
 /// One of MariaDB's own programs, which asks the server at this port as root and without encryption.
@@ -97,17 +98,55 @@ pub fn memcached(cgroup: Option<&Path>) -> Result<Server> {
     command.args(["-l", "127.0.0.1", "-m", "16", "-t", "1", "-U", "0", "-p", &port.number().to_string()]);
     let mut process = within(Launch::new("memcached", command, folder.path().join("log")), cgroup).spawn()?;
     process.await_ready(PATIENCE, || TcpStream::connect(port.address()).ok())?;
-    Ok(Server { port, _process: process, folder })
+    Ok(Server { port, _process: process, _needed: None, folder })
+}
+
+/// RabbitMQ with a virtual host `/`, where `guest` gets in with that as password; in a cgroup, if there is one.
+///
+/// # Errors
+/// If it is not installed, or does not listen in time; the end of its log is told.
+pub fn rabbitmq(cgroup: Option<&Path>) -> Result<Server> {
+    let folder = Scratch::create("headwater-rabbitmq-", 0o700)?;
+    let at = |name: &str| folder.path().join(name);
+    let [port, distribution, names_port] = [Port::free()?, Port::free()?, Port::free()?];
+    // The registry of names that it would start else, and leave behind.
+    let mut names = Command::new("epmd");
+    names.args(["-port", &names_port.number().to_string(), "-address", "127.0.0.1"]);
+    let mut names = beside(Launch::new("epmd", names, at("epmd.log")), cgroup).spawn()?;
+    names.await_ready(PATIENCE, || TcpStream::connect(names_port.address()).ok())?;
+    // Without the wrapper in the PATH, which becomes another user; and it replaces the shell that begins it.
+    let mut broker = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
+    broker.env("RUNNING_UNDER_SYSTEMD", "1").env("ERL_EPMD_PORT", names_port.number().to_string());
+    broker.env("HOME", folder.path()).env("RABBITMQ_NODENAME", "headwater@localhost");
+    broker.env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1").env("RABBITMQ_NODE_PORT", port.number().to_string());
+    broker.env("RABBITMQ_DIST_PORT", distribution.number().to_string()).env("RABBITMQ_LOGS", "-");
+    broker.env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 1:1 +sbwt none");
+    for (name, file) in [
+        ("RABBITMQ_MNESIA_BASE", "data"),
+        ("RABBITMQ_LOG_BASE", "logs"),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", "no-plugins"),
+        ("RABBITMQ_CONF_ENV_FILE", "no-settings"),
+    ] {
+        broker.env(name, at(file));
+    }
+    let mut broker = beside(Launch::new("rabbitmq-server", broker, at("log")), cgroup).spawn()?;
+    broker.await_ready(PATIENCE, || TcpStream::connect(port.address()).ok())?;
+    Ok(Server { port, _process: broker, _needed: Some(names), folder })
 }
 
 /// As `nobody`: such servers refuse root, and one that becomes somebody else by itself outlives a test that is killed.
 fn within(launch: Launch, cgroup: Option<&Path>) -> Launch {
-    let launch = match cgroup {
-        Some(cgroup) => launch.in_cgroup(cgroup),
-        None => launch,
-    };
+    let launch = beside(launch, cgroup);
     match User::nobody() {
         Some(user) => launch.as_user(user),
+        None => launch,
+    }
+}
+
+/// As whoever runs the test.
+fn beside(launch: Launch, cgroup: Option<&Path>) -> Launch {
+    match cgroup {
+        Some(cgroup) => launch.in_cgroup(cgroup),
         None => launch,
     }
 }

@@ -69,7 +69,7 @@ impl Watched {
                         None => missing += 1,
                         Some([one]) => {
                             let is_right = (one.0, one.1, one.2.as_str()) == (kind, Outcome::Ok, "")
-                                && (one.3 >= OF_SERVER) == (operation == "DELIVER");
+                                && (one.3 >= OF_SERVER) == matches!(operation, "DELIVER" | "basic.deliver");
                             if is_right { right += 1 } else { wrong += 1 }
                         }
                         Some(_) => doubled += 1,

@@ -2,6 +2,7 @@
 //! waits for what the topics then say. One program, so that it is linked once.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failed test shows them")]
 
+mod amqp;
 mod brokers;
 mod budget;
 mod busy;

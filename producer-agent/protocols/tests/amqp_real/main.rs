@@ -5,30 +5,27 @@
 
 #[path = "../shared/proxy.rs"]
 mod proxy;
-mod server;
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
 use headwater_protocols::amqp::{Amqp, Options};
 use headwater_protocols::{Connection, OrderOptions, Side};
+use headwater_testing::servers::{self, Server};
 use proxy::{Found, Proxy};
-use server::Server;
 
-impl Server {
-    /// Runs a program that is told the port, and gives what was found of all its connections.
-    fn run(&self, program: &str, arguments: &[&str], hidden_calls: usize) -> Found {
-        let proxy = Proxy::start(self.port.number(), 16 * 1024, hidden_calls, || {
-            Box::new(Connection::new(Side::Server, OrderOptions::default(), Amqp::new(Options::default())))
-        });
-        let mut command = Command::new(program);
-        command.args(arguments).env("PORT", proxy.port().to_string()).env("FOLDER", self.path());
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let found = proxy.finish();
-        assert!(!format!("{:?} {:?}", found.exchanges, found.resources).contains("secret"));
-        found
-    }
+/// Runs a program that is told the port, and gives what was found of all its connections.
+fn run(server: &Server, program: &str, arguments: &[&str], hidden_calls: usize) -> Found {
+    let proxy = Proxy::start(server.port().number(), 16 * 1024, hidden_calls, || {
+        Box::new(Connection::new(Side::Server, OrderOptions::default(), Amqp::new(Options::default())))
+    });
+    let mut command = Command::new(program);
+    command.args(arguments).env("PORT", proxy.port().to_string()).env("FOLDER", server.folder());
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = proxy.finish();
+    assert!(!format!("{:?} {:?}", found.exchanges, found.resources).contains("secret"));
+    found
 }
 
 fn counts(found: &Found) -> BTreeMap<String, usize> {
@@ -91,8 +88,8 @@ consumer.close()
 
 #[test]
 fn what_pika_asks_is_found() {
-    let server = Server::start();
-    let found = server.run("/usr/bin/python3", &["-c", PIKA], 0);
+    let server = servers::rabbitmq(None).unwrap();
+    let found = run(&server, "/usr/bin/python3", &["-c", PIKA], 0);
     assert_eq!(found.lost(), 0, "{:?}", found.losses);
     found.has("connection.open", "/", 2);
     found.has("exchange.declare", "shop", 1);
@@ -123,7 +120,7 @@ fn what_pika_asks_is_found() {
     assert_eq!(found.one_way.iter().filter(|name| *name == "basic.publish").count(), 400);
 
     // The first calls are not told of: what is found is right, the rest of what was seen is counted.
-    let late = server.run("/usr/bin/python3", &["-c", PIKA], 60);
+    let late = run(&server, "/usr/bin/python3", &["-c", PIKA], 60);
     assert!(late.lost() > 0, "{:?}", late.losses);
     for resource in ["shop:plain.{id}", "shop:confirmed.{id}"] {
         let found = |operation: &str| {
@@ -150,8 +147,8 @@ amqp-consume $server -q orders -c 20 cat
 amqp-delete-queue $server -q orders
 ! amqp-publish -u amqp://guest:wrong@127.0.0.1:$PORT -r orders -b secret
 "#;
-    let server = Server::start();
-    let found = server.run("timeout", &["60", "bash", "-c", SCRIPT], 0);
+    let server = servers::rabbitmq(None).unwrap();
+    let found = run(&server, "timeout", &["60", "bash", "-c", SCRIPT], 0);
     assert_eq!(found.lost(), 0, "{:?}", found.losses);
     found.has("connection.open", "/", 44);
     found.has("queue.declare", "orders", 1);
