@@ -236,11 +236,11 @@ pub const NEEDS: &[Need] = &[
         "install Debian's amqp-tools and python3-pika",
     ),
     package(
-        "a driver of MongoDB",
+        "drivers of MongoDB and Cassandra",
         Purpose::Slow,
-        || Path::new("/usr/lib/python3/dist-packages/pymongo").exists(),
-        &["python3-pymongo"],
-        "install Debian's python3-pymongo",
+        || ["pymongo", "cassandra"].iter().all(|name| Path::new("/usr/lib/python3/dist-packages").join(name).exists()),
+        &["python3-pymongo", "python3-cassandra"],
+        "install Debian's python3-pymongo and python3-cassandra",
     ),
     package(
         "nats-server, which the tests ask",

@@ -10,6 +10,7 @@
 use std::fmt::Debug;
 
 use crate::amqp::Amqp;
+use crate::cassandra::Cassandra;
 use crate::early::HeldSegment;
 use crate::http1::Http1;
 use crate::http2::Http2;
@@ -24,10 +25,11 @@ use crate::redis::Redis;
 use crate::{Connection, Direction, Follow, Options, Position, Protocol, Recognition, Segment, Side, Sink};
 
 /// All that are known, in the order in which they are asked: a new one is one line here.
-const PROTOCOLS: [Entry; 11] = [
+const PROTOCOLS: [Entry; 12] = [
     Entry::of::<Http2>(),
     Entry::of::<Postgres>(),
     Entry::of::<Mysql>(),
+    Entry::of::<Cassandra>(),
     Entry::of::<Kafka>(),
     Entry::of::<Mongodb>(),
     Entry::of::<Redis>(),

@@ -15,6 +15,7 @@
 
 pub mod amqp;
 mod asked;
+pub mod cassandra;
 mod choice;
 mod connection;
 mod cursor;
@@ -71,6 +72,7 @@ pub struct Options {
     pub nats: nats::Options,
     pub amqp: amqp::Options,
     pub mongodb: mongodb::Options,
+    pub cassandra: cassandra::Options,
 }
 
 /// Whether a connection speaks the protocol that its parser understands.

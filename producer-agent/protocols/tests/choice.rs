@@ -4,6 +4,8 @@
 mod calls;
 #[path = "shared/documents.rs"]
 mod documents;
+#[path = "shared/envelopes.rs"]
+mod envelopes;
 #[path = "shared/frames.rs"]
 mod frames;
 
@@ -233,6 +235,33 @@ fn amqp_is_known_by_its_header_and_in_the_middle_by_whole_frames() {
         wire.request(frames::publish(1, "", "a", b"")).response(frames::acknowledge(1, number, false));
     }
     assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("amqp", 3, 0), "{:?}", wire.seen);
+}
+
+#[test]
+fn cassandra_is_known_by_its_header_and_in_the_middle_by_whole_frames() {
+    use envelopes::{OPTIONS, frame, query, ready, rows, segment, startup, void};
+    let supported = frame(0x85, 0, 0, 6, &[&[0, 0]]);
+    for version in [3, 4, 5] {
+        let first = frame(version, 0, 0, 5, &[]);
+        for cut in 1..first.len() {
+            let mut wire = Wire::at([0, 0]);
+            wire.request(&first[..cut]).request(&first[cut..]).response([&[version | 0x80], &supported[1..]].concat());
+            wire.request(startup(version, OPTIONS)).response(ready(version));
+            assert_eq!(wire.seen, ["cassandra OPTIONS", "cassandra STARTUP"], "{cut}");
+            assert_eq!((wire.parser.protocol(), wire.lost), ("cassandra", 0));
+            wire.close();
+        }
+        let sent = |frame: Vec<u8>| if version == 5 { segment(&frame, true) } else { frame };
+        let mut wire = Wire::at([5_000, 9_000]);
+        for _ in 0..4 {
+            wire.request(sent(query(version, 1, "SELECT a FROM b"))).response(sent(rows(version, 1, 10)));
+        }
+        assert_eq!((wire.parser.protocol(), wire.seen.len()), ("cassandra", 3), "{:?} {}", wire.seen, wire.lost);
+    }
+    // An answer to something else.
+    let mut wire = Wire::at([0, 0]);
+    wire.request(startup(4, OPTIONS)).response(void(4, 9)).close();
+    assert_eq!((wire.seen.len(), wire.lost), (0, 0));
 }
 
 #[test]

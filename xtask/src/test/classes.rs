@@ -66,6 +66,8 @@ pub const RULES: &[Rule] = &[
     rule("protocols::nats_real::", Class::Waits).takes(8),
     // The first run builds FerretDB.
     rule("protocols::mongodb_real::", Class::Waits).slow().takes(10).at_most_minutes(20),
+    // The first run fetches Cassandra.
+    rule("protocols::cassandra_real::", Class::Waits).slow().takes(50).at_most_minutes(10),
     rule("protocols::kafka_real::", Class::Waits).takes(20),
     rule("protocols::", Class::Pure),
     rule("schemas::", Class::Pure),
@@ -236,6 +238,24 @@ pub const EXTRAS: &[Extra] = &[
             "--fuzz-dir",
             "producer-agent/protocols/fuzz",
             "http2",
+            "--",
+            "-max_total_time=120",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]),
+        class: Class::Pure,
+        variables: &[("RUSTC_BOOTSTRAP", "1")],
+        limit: FUZZ_LIMIT,
+    },
+    Extra {
+        name: "two minutes of fuzzing cassandra",
+        work: Work::Command(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "producer-agent/protocols/fuzz",
+            "cassandra",
             "--",
             "-max_total_time=120",
             "-timeout=10",

@@ -20,6 +20,8 @@ pub enum Dialect {
     PostgreSql,
     /// Of MariaDB, too. What is in double quotes counts as a literal, whatever the session's settings make of it.
     MySql,
+    /// CQL, of Cassandra.
+    Cql,
 }
 
 /// The longest name.
@@ -314,6 +316,32 @@ mod tests {
     fn a_string_that_can_be_read_in_two_ways_ends_the_name() {
         check(r"SELECT 'it\'s secret' FROM t", "SELECT ? ...");
         check(r"SELECT 'C:\dir' FROM t", "SELECT ? FROM t");
+    }
+
+    #[test]
+    fn literals_of_cql_are_values() {
+        for (statement, expected) in [
+            ("INSERT INTO a (b) VALUES (550e8400-e29b-41d4-a716-446655440000)", "INSERT INTO a (b) VALUES (?)"),
+            ("SELECT * FROM a WHERE b = e29b41d4-e29b-41d4-a716-446655440000", "SELECT * FROM a WHERE b = ?"),
+            (
+                "SELECT * FROM a WHERE b = 0xCAFE AND c = :name AND d = ?",
+                "SELECT * FROM a WHERE b = ? AND c = ? AND d = ?",
+            ),
+            (
+                "UPDATE a SET b = 1h30m, c = P1Y2M10DT2H30M, d = P0001-02-03T04:05:06",
+                "UPDATE a SET b = ?, c = ?, d = ?",
+            ),
+            (r"SELECT * FROM a WHERE b = 'secret\' AND c = 'it''s secret'", "SELECT * FROM a WHERE b = ? AND c = ?"),
+            ("SELECT a FROM b // secret\nWHERE c = $$secret$$ -- secret", "SELECT a FROM b WHERE c = ?"),
+            ("INSERT INTO a JSON '{\"b\": \"secret\"}'", "INSERT INTO a JSON ?"),
+            ("UPDATE a SET b = b + {'x': 1, 'y': 2} WHERE P1 = 2", "UPDATE a SET b = b + {? : ? : ?} WHERE P1 = ?"),
+        ] {
+            assert_eq!(name(Dialect::Cql, statement.as_bytes(), false), expected, "{statement}");
+        }
+        for end in 20..36 {
+            let cut = &"SELECT a FROM b WHERE c = e29b41d4-e29b-41d4-a716-446655440000"[..26 + end];
+            assert_eq!(name(Dialect::Cql, cut.as_bytes(), true), "SELECT a FROM b WHERE c = ? ...", "{cut}");
+        }
     }
 
     /// Each of these hides `hunter2` where a literal may stand.

@@ -1,4 +1,4 @@
-//! The words and signs of a statement, as PostgreSQL or MySQL tells them apart.
+//! The words and signs of a statement, as PostgreSQL, MySQL or Cassandra tells them apart.
 //!
 //! In: bytes, possibly cut at their end. Out: one token after another; what touches the cut is [`Token::Cut`], but for values, which are
 //! values even if their end is missing.
@@ -27,6 +27,7 @@ pub(super) enum Token<'a> {
 pub(super) struct Tokens<'a> {
     rest: &'a [u8],
     is_mysql: bool,
+    is_cql: bool,
     is_cut: bool,
     /// The value before was the last thing that can be told.
     ends_here: bool,
@@ -38,23 +39,31 @@ impl<'a> Tokens<'a> {
         let end = statement.iter().position(|byte| *byte == 0);
         let is_cut = is_cut && end.is_none();
         let rest = &statement[..end.unwrap_or(statement.len())];
-        Self { rest, is_mysql: dialect == Dialect::MySql, is_cut, ends_here: false }
+        let (is_mysql, is_cql) = (dialect == Dialect::MySql, dialect == Dialect::Cql);
+        Self { rest, is_mysql, is_cql, is_cut, ends_here: false }
     }
 
     pub fn next(&mut self) -> Token<'a> {
         let Some(first) = self.rest.first().copied().filter(|_| !self.ends_here) else {
             return if self.is_cut || self.ends_here { Token::Cut } else { Token::End };
         };
+        if self.is_cql
+            && let Some(bytes) = bare_literal(self.rest, self.is_cut)
+        {
+            self.take(bytes);
+            return Token::Value;
+        }
         match first {
             _ if first.is_ascii_whitespace() => self.run(|byte| byte.is_ascii_whitespace(), Token::Space),
             b'-' if self.begins_comment() => self.run(|byte| byte != b'\n', Token::Space),
             b'#' if self.is_mysql => self.run(|byte| byte != b'\n', Token::Space),
+            b'/' if self.is_cql && self.rest.starts_with(b"//") => self.run(|byte| byte != b'\n', Token::Space),
             b'/' if self.rest.starts_with(b"/*") => self.comment(),
             b'\'' => self.string(b'\'', false),
             b'"' if self.is_mysql => self.string(b'"', false),
             b'`' if self.is_mysql => self.quoted_name(b'`'),
             b'"' => self.quoted_name(b'"'),
-            b'?' if self.is_mysql => self.one(Token::Value),
+            b'?' if self.is_mysql || self.is_cql => self.one(Token::Value),
             b'@' if self.is_mysql => self.variable(),
             b'$' => self.dollar(),
             b'0'..=b'9' => self.number(),
@@ -106,7 +115,7 @@ impl<'a> Tokens<'a> {
     fn comment(&mut self) -> Token<'a> {
         let mut depth = 0u32;
         while !self.rest.is_empty() {
-            if self.rest.starts_with(b"/*") && (depth == 0 || !self.is_mysql) {
+            if self.rest.starts_with(b"/*") && (depth == 0 || !(self.is_mysql || self.is_cql)) {
                 depth += 1;
                 self.take(2);
             } else if self.rest.starts_with(b"*/") {
@@ -129,7 +138,7 @@ impl<'a> Tokens<'a> {
                 [] => break,
                 [b'\\', _, ..] if escapes => self.take(2),
                 // It ends here, or it does not: a setting of the session says which.
-                [b'\\', second, ..] if *second == quote => {
+                [b'\\', second, ..] if *second == quote && !self.is_cql => {
                     self.ends_here = true;
                     break;
                 }
@@ -203,7 +212,7 @@ impl<'a> Tokens<'a> {
                 self.rest = &[];
                 Token::Cut
             }
-            (b"E" | b"e", [b'\'', ..]) if !self.is_mysql => {
+            (b"E" | b"e", [b'\'', ..]) if !self.is_mysql && !self.is_cql => {
                 self.take(1);
                 self.string(b'\'', true)
             }
@@ -220,9 +229,11 @@ impl<'a> Tokens<'a> {
     }
 
     fn operator(&mut self) -> Token<'a> {
-        let is_mysql = self.is_mysql;
+        let (is_mysql, is_cql) = (self.is_mysql, self.is_cql);
         let is_sign = |byte: u8| {
-            b"+-*/<>=~!@#%^&|`?:\\".contains(&byte) && !(is_mysql && matches!(byte, b'@' | b'#' | b'`' | b'?'))
+            b"+-*/<>=~!@#%^&|`?:\\".contains(&byte)
+                && !(is_mysql && matches!(byte, b'@' | b'#' | b'`' | b'?'))
+                && !(is_cql && matches!(byte, b'?' | b':'))
         };
         let mut end = 1;
         // A comment ends an operator; a minus behind a comparison is a number's.
@@ -248,4 +259,39 @@ fn is_word_start(byte: u8) -> bool {
 
 fn is_word(byte: u8) -> bool {
     is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
+}
+
+/// The length of what is a value in CQL though it has no quotes and may begin with a letter: a UUID, a duration of ISO 8601, a named parameter. What is cut
+/// counts if it may become one.
+fn bare_literal(bytes: &[u8], is_cut: bool) -> Option<usize> {
+    uuid(bytes, is_cut).or_else(|| duration(bytes)).or_else(|| {
+        let name = bytes.strip_prefix(b":").filter(|name| name.first().is_some_and(|first| is_word_start(*first)))?;
+        Some(1 + name.iter().take_while(|byte| is_word(**byte)).count())
+    })
+}
+
+fn uuid(bytes: &[u8], is_cut: bool) -> Option<usize> {
+    const UUID_BYTES: usize = 36;
+    let is_right = |(at, byte): (usize, &u8)| match at {
+        8 | 13 | 18 | 23 => *byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    let begun = &bytes[..bytes.len().min(UUID_BYTES)];
+    let is_whole = begun.len() == UUID_BYTES && bytes.get(UUID_BYTES).is_none_or(|byte| !is_word(*byte));
+    let may_be = is_cut && begun.len() < UUID_BYTES && begun.len() > 8;
+    (begun.iter().enumerate().all(is_right) && (is_whole || may_be)).then_some(begun.len())
+}
+
+/// `P1Y2M10DT2H30M`, `P4W`, `P0001-02-03T04:05:06`.
+fn duration(bytes: &[u8]) -> Option<usize> {
+    let rest = bytes.strip_prefix(b"P")?;
+    let first = rest.strip_prefix(b"T").unwrap_or(rest).first()?;
+    let has_date = rest.len() > 4 && rest[..4].iter().all(u8::is_ascii_digit) && rest[4] == b'-';
+    let belongs = |byte: &&u8| {
+        byte.is_ascii_digit() || (has_date && matches!(byte, b'-' | b':' | b'T')) || b"YMWDTHS".contains(byte)
+    };
+    let length = rest.iter().take_while(belongs).count();
+    let ends = rest.get(length).is_none_or(|byte| !is_word(*byte));
+    let has_unit = has_date || rest[..length].last().is_some_and(u8::is_ascii_uppercase);
+    (first.is_ascii_digit() && ends && has_unit).then_some(1 + length)
 }
