@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use headwater_console::live::{EdgeView, Limits, Live, MapView, Range};
 use headwater_console::records::{Item, ItemReader, place};
 use headwater_kafka::{Next, RecordError, Start, TopicReader, connect_check};
+use headwater_schemas::encryption::title;
 use headwater_schemas::records::{Edge, Missing, Workload};
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
@@ -24,6 +25,8 @@ const POLL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Some kilobytes each; a day of more than twenty edges has more than these.
 const RECORDS_MAX: usize = 200_000;
+/// The word of edges for connections that are not encrypted.
+const CLEAR_TEXT: &str = "none";
 /// A window is published some seconds after its end.
 const PUBLISHED_LATE_US: i64 = 60_000_000;
 
@@ -38,6 +41,9 @@ pub struct MapArgs {
     /// How far back to look, from the newest complete window
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1440))]
     minutes: u32,
+    /// Only edges that have connections in clear text
+    #[arg(long)]
+    clear_text: bool,
 }
 
 /// One edge in one window, as `--json` prints it.
@@ -70,6 +76,8 @@ pub struct EdgeLine<'a> {
     rtt_us: Option<f64>,
     /// What clients asked for, which may not be who answered; at most eight, then `{more}`.
     asked: &'a [String],
+    /// Connections that moved bytes, by how they are encrypted.
+    encryption: &'a BTreeMap<String, i64>,
 }
 
 pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
@@ -92,7 +100,7 @@ pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
                 idle = false;
                 match items.read(Topic::Edges, &message) {
                     Ok(Item::Edge(edge)) => {
-                        if args.watch && args.json && ends >= partitions {
+                        if args.watch && args.json && ends >= partitions && is_wanted(&edge, args) {
                             print(&line(&edge)?)?;
                         }
                         live.edge(*edge, now_us());
@@ -108,7 +116,8 @@ pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
             Next::End(_) => {
                 ends += 1;
                 if ends == partitions && args.json {
-                    live.edges_of(range).into_iter().try_for_each(|edge| print(&line(edge)?))?;
+                    let mut wanted = live.edges_of(range).into_iter().filter(|edge| is_wanted(edge, args));
+                    wanted.try_for_each(|edge| print(&line(edge)?))?;
                 }
             }
             Next::Idle if ends < partitions => {
@@ -128,12 +137,18 @@ pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
             shown_to_us = Some(newest_us);
             let colours = colours_wanted();
             let clear = if args.watch && colours { "\x1b[H\x1b[2J\x1b[3J" } else { "" };
-            print(&format!("{clear}{}", render(&live.map(range), colours)))?;
+            let mut map = live.map(range);
+            map.edges.retain(|edge| !args.clear_text || is_in_clear_text(edge));
+            print(&format!("{clear}{}", render(&map, colours)))?;
             if !args.watch {
                 return complete(&live);
             }
         }
     }
+}
+
+fn is_wanted(edge: &Edge, args: &MapArgs) -> bool {
+    !args.clear_text || edge.encryption.contains_key(CLEAR_TEXT)
 }
 
 /// What is printed must be what was asked for.
@@ -179,6 +194,7 @@ pub fn line(edge: &Edge) -> Result<String> {
         retransmits: edge.retransmits,
         rtt_us: (edge.rtt_us >= 0.0).then_some(edge.rtt_us),
         asked: &edge.asked,
+        encryption: &edge.encryption,
     };
     Ok(format!("{}\n", serde_json::to_string(&line)?))
 }
@@ -200,7 +216,8 @@ fn render(map: &MapView, colours: bool) -> String {
     let left = |name| (name, Align::Left);
     let right = |name| (name, Align::Right);
     let heads = ["RATE", "ERRORS", "P50", "P95", "P99", "BYTES", "RTT"].map(right);
-    let mut table = Table::new(&[[left("CLIENT"), left("SERVER"), left("PROTOCOL")].as_slice(), &heads].concat());
+    let names_of = ["CLIENT", "SERVER", "PROTOCOL", "ENCRYPTION"].map(left);
+    let mut table = Table::new(&[names_of.as_slice(), &heads].concat());
     let names = Names::of(map.nodes.iter().map(|node| &node.workload.workload));
     map.edges.iter().for_each(|edge| table.row(row(edge, &names)));
     text.push_str(&table.render(colours));
@@ -270,6 +287,7 @@ fn row(edge: &EdgeView, names: &Names) -> Vec<(String, Colour)> {
         plain(names.text(&edge.client.workload)),
         plain(names.text(&edge.server.workload)),
         plain(edge.protocol.clone()),
+        encryption(edge),
         counted(format::rate(requests.requests_per_s)),
         (counted(format::share(requests.error_share)).0, errors),
         counted(format::latency(requests.p50_us)),
@@ -278,6 +296,20 @@ fn row(edge: &EdgeView, names: &Names) -> Vec<(String, Colour)> {
         plain(format!("{}/s", format::bytes(edge.to_server_bytes_per_s + edge.to_client_bytes_per_s))),
         plain(edge.rtt_us.map_or("–".into(), format::latency)),
     ]
+}
+
+/// How its connections are encrypted, the weakest first.
+fn encryption(edge: &EdgeView) -> (String, Colour) {
+    let words: Vec<String> = edge.encryption.iter().map(|(word, _)| title(word)).collect();
+    let colour = match edge.encryption.first() {
+        Some(("ssl3.0" | "tls1.0" | "tls1.1", _)) => Colour::Warn,
+        _ => Colour::None,
+    };
+    (if words.is_empty() { "–".into() } else { words.join(", ") }, colour)
+}
+
+fn is_in_clear_text(edge: &EdgeView) -> bool {
+    edge.encryption.iter().any(|(word, _)| *word == CLEAR_TEXT)
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use headwater_kafka::{Message, Next, RecordError, SchemaCache, Start, TopicReader, connect_check};
+use headwater_schemas::encryption;
 use headwater_schemas::records::{
     Agent, Alert, AlertState, DeadLetter, Edge, Flow, Identity, Latency, Partial, PartitionClosed, Record, Request,
-    Watermark,
+    Tls, Watermark,
 };
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
 use serde::{Deserialize, Serialize};
@@ -41,9 +42,34 @@ pub struct TailArgs {
     /// Stop at the end instead of waiting for more
     #[arg(long)]
     to_end: bool,
+    /// Only records with this value in this field, such as encryption=none or tls.mutual=true; several must all hold
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = Condition::parse)]
+    conditions: Vec<Condition>,
     /// Show the marks between the records too: up to when an agent's or a window's records are complete
     #[arg(long)]
     markers: bool,
+}
+
+/// What a record must say to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Condition {
+    /// The names of a field and of those within it.
+    path: Vec<String>,
+    value: String,
+}
+
+impl Condition {
+    fn parse(text: &str) -> Result<Condition, String> {
+        let (path, value) = text.split_once('=').ok_or("it must be FIELD=VALUE, as in encryption=none")?;
+        Ok(Condition { path: path.split('.').map(str::to_owned).collect(), value: value.to_owned() })
+    }
+
+    /// A field that is not there has no value, not even an empty one; null is `null`.
+    fn holds(&self, record: &Value) -> bool {
+        let field = self.path.iter().try_fold(record, |value, name| value.get(name));
+        let text = field.map(|field| field.as_str().map_or_else(|| field.to_string(), str::to_owned));
+        text.as_ref() == Some(&self.value)
+    }
 }
 
 /// A record in both forms.
@@ -73,6 +99,7 @@ pub fn run(settings: &Settings, args: &TailArgs) -> Result<()> {
             continue;
         }
         match show(args.topic, &message, &mut cache) {
+            Ok(shown) if !args.conditions.iter().all(|condition| condition.holds(&shown.json)) => continue,
             Ok(shown) => print(&line(&shown, &message, args.json)?)?,
             Err(RecordError::Bad(error)) => {
                 let place =
@@ -199,12 +226,13 @@ fn request(r: &Request<'_>) -> String {
 fn flow(f: &Flow<'_>) -> String {
     let state = format!("{:?}", f.state).to_lowercase();
     format!(
-        "{}  {:<18} {:<6}  {:<6} {:<5} {}:{} to {}:{}  {} sent  {} received  RTT {}{}",
+        "{}  {:<18} {:<6}  {:<6} {:<5} {:<10} {}:{} to {}:{}  {} sent  {} received  RTT {}{}{}",
         rfc3339_ms(f.observed_at_us),
         f.workload,
         side(f.side),
         state,
         f.protocol,
+        encryption::title(f.encryption),
         f.local_address,
         f.local_port,
         f.remote_address,
@@ -212,8 +240,21 @@ fn flow(f: &Flow<'_>) -> String {
         bytes(f.sent_bytes as f64),
         bytes(f.received_bytes as f64),
         latency(f.rtt_us as f64),
+        f.tls.as_ref().map(tls).unwrap_or_default(),
         f.failure.map(|failure| format!("  failed: {failure}")).unwrap_or_default(),
     )
+}
+
+/// What the handshake said, as far as it was seen.
+fn tls(tls: &Tls<'_>) -> String {
+    let words = [
+        ("for", tls.server_name),
+        ("with", tls.cipher_suite),
+        ("by", tls.key_exchange_group),
+        ("issued by", tls.certificate_issuer),
+    ];
+    let said = words.into_iter().filter_map(|(what, value)| Some((what, value.filter(|value| !value.is_empty())?)));
+    said.map(|(what, value)| format!("  {what} {value}")).collect()
 }
 
 fn identity(i: &Identity) -> String {
@@ -320,6 +361,18 @@ fn lacking(part: f64) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn conditions_look_into_records() {
+        let record =
+            serde_json::json!({"encryption": "tls1.2", "pid": 7, "tls": {"mutual": true, "issuer": null, "alpn": ""}});
+        let holds = |text| Condition::parse(text).unwrap().holds(&record);
+        assert!(
+            ["encryption=tls1.2", "pid=7", "tls.mutual=true", "tls.issuer=null", "tls.alpn="].into_iter().all(holds)
+        );
+        assert!(!["encryption=none", "tls.mutual=false", "tls.none=", "pid.x=7", "e="].into_iter().any(holds));
+        assert!(Condition::parse("encryption").is_err());
+    }
 
     #[test]
     fn starts_are_understood() {

@@ -35,6 +35,7 @@ function edgeFigures(edge) {
   return [
     ...calls,
     ...asked,
+    ...(edge.encryption.length === 0 ? [] : [["encryption", format.encryption(edge.encryption)]]),
     ["bytes to server", format.bytesPerSecond(edge.to_server_bytes_per_s)],
     ["bytes to client", format.bytesPerSecond(edge.to_client_bytes_per_s)],
     ["round-trip time", edge.rtt_us === null ? "–" : format.latency(edge.rtt_us)],

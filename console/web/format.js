@@ -99,6 +99,23 @@ export function shortened(name, lengthMax) {
   return `${name.slice(0, lengthMax - 1 - end)}…${name.slice(name.length - end)}`;
 }
 
+// How connections are encrypted, the weakest first, such as `3 clear text, 12 TLS 1.3`.
+export function encryption(counts) {
+  return counts.map(([word, connections]) => `${count(connections)} ${encryptionTitle(word)}`).join(", ");
+}
+
+function encryptionTitle(word) {
+  if (word === "none") return "clear text";
+  const version = /^(tls|ssl)([0-9.]*)$/.exec(word);
+  return version === null ? word : `${version[1].toUpperCase()} ${version[2]}`.trim();
+}
+
+// The weakest of what is encrypted; nothing for what is not, or not known.
+function weakest(edge) {
+  const [word] = edge.encryption[0] ?? ["unknown"];
+  return edge.protocol === "tls" && word !== "unknown" ? encryptionTitle(word) : "";
+}
+
 // What stands on an edge of the map: above its line, and below it.
 export function edgeLines(edge) {
   if (edge.requests.requests > 0) {
@@ -108,7 +125,9 @@ export function edgeLines(edge) {
   const both = edge.to_server_bytes_per_s + edge.to_client_bytes_per_s;
   if (both === 0 && edge.connections_failed > 0) return [`${count(edge.connections_failed)} failed`, "to connect"];
   if (both === 0) return ["idle", ""];
-  return [bytesPerSecond(both), edge.rtt_us === null ? "" : `RTT ${latency(edge.rtt_us)}`];
+  const roundTrip = edge.rtt_us === null ? "" : `RTT ${latency(edge.rtt_us)}`;
+  // There is no room for both; the details have either.
+  return [bytesPerSecond(both), weakest(edge) || roundTrip];
 }
 
 // The same as one text, such as `12.3/s · 0.0 % · p95 4.1 ms`.

@@ -7,6 +7,7 @@
 #![deny(missing_docs)]
 
 pub mod asked;
+pub mod encryption;
 pub mod ids;
 pub mod place;
 pub mod records;

@@ -6,7 +6,7 @@ use headwater_histogram::Histogram;
 
 use crate::records::{
     Agent, Alert, AlertState, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Kind, Latency, Missing,
-    Outcome, Partial, PartitionClosed, Request, Side, Sums, Watermark, Workload, WorkloadDropped,
+    Outcome, Partial, PartitionClosed, Request, Side, Sums, Tls, Watermark, Workload, WorkloadDropped,
 };
 
 pub fn request() -> Request<'static> {
@@ -67,7 +67,21 @@ pub fn flow() -> Flow<'static> {
         opened_before_capture: true,
         observed_at_us: 1_790_000_009_750_000,
         opened: 1,
-        protocol: "tcp",
+        protocol: "tls",
+        encryption: "tls1.2",
+        tls: Some(Tls {
+            cipher_suite: Some("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+            key_exchange_group: Some("x25519"),
+            post_quantum: Some(false),
+            server_name: Some("shop.example"),
+            alpn: Some("h2"),
+            alpn_offered: Some("h2,http/1.1"),
+            certificate_issuer: Some("C=SE, O=Example, CN=Root"),
+            certificate_expires_at_us: Some(1_890_000_000_000_000),
+            mutual: Some(true),
+            resumed: Some(false),
+            upgraded_from: "postgresql",
+        }),
         sent_bytes: 1 << 33,
         received_bytes: 12,
         retransmits: 2,
@@ -194,6 +208,7 @@ pub fn partial() -> Partial {
         rtt_us_sum: 900,
         rtt_count: 10,
         asked: vec!["10.96.0.10:80".into()],
+        encryption: BTreeMap::from([("none".into(), 4), ("tls1.3".into(), 2)]),
     }
 }
 
@@ -235,6 +250,7 @@ pub fn edge() -> Edge {
         retransmits: 8,
         rtt_us: 90.5,
         asked: vec!["10.96.0.10:80".into()],
+        encryption: BTreeMap::from([("none".into(), 4), ("tls1.3".into(), 2)]),
         completeness: 0.5,
         missing: missing(),
     }

@@ -4,6 +4,7 @@
 
 use headwater_histogram::Histogram;
 use headwater_schemas::asked::Asked;
+use headwater_schemas::encryption::Encryptions;
 use headwater_schemas::records::Partial;
 
 use crate::processor::BadInput;
@@ -29,6 +30,7 @@ pub struct Sum {
     pub rtt_us_sum: i64,
     pub rtt_count: i64,
     pub asked: Asked,
+    pub encryption: Encryptions,
 }
 
 /// Adds to a sum that stops at its maximum.
@@ -59,6 +61,8 @@ impl Sum {
             rtt_us_sum: partial.rtt_us_sum,
             rtt_count: partial.rtt_count,
             asked: Asked::of(&partial.asked).ok_or_else(|| BadInput("asked holds what are no addresses".into()))?,
+            encryption: Encryptions::of(&partial.encryption)
+                .ok_or_else(|| BadInput("encryption holds what are no counts of connections".into()))?,
         };
         if let Some(bad) = sum.integers().into_iter().find(|value| !(0..=SUM_MAX).contains(value)) {
             return Err(BadInput(format!("a sum is {bad}, it must be from 0 to {SUM_MAX}")));
@@ -76,6 +80,7 @@ impl Sum {
             add(sum, value);
         }
         self.asked.merge(&other.asked);
+        self.encryption.merge(&other.encryption);
         for (sum, histogram) in
             [(&mut self.duration_ns, &other.duration_ns), (&mut self.server_duration_ns, &other.server_duration_ns)]
         {

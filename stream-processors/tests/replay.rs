@@ -201,6 +201,8 @@ fn flow<'a>(id: &'a str, side: Side, at_us: i64, bytes: i64, workload: &'a str) 
         observed_at_us: at_us,
         opened: i64::from(bytes % 5 == 0),
         protocol: "http",
+        encryption: "none",
+        tls: None,
         sent_bytes: bytes,
         received_bytes: bytes * 2,
         retransmits: bytes % 3,

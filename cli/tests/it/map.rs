@@ -43,6 +43,7 @@ fn edge(window_start_us: i64) -> Edge {
         retransmits: 0,
         rtt_us: -1.0,
         asked: vec!["10.96.0.1:80".into()],
+        encryption: Default::default(),
         completeness: 1.0,
         missing: Vec::new(),
     }

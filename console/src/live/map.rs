@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_schemas::asked::Asked;
+use headwater_schemas::encryption::Encryptions;
 use headwater_schemas::records::{Edge, Missing, Workload};
 use serde::Serialize;
 
@@ -63,6 +64,8 @@ pub struct EdgeView {
     pub rtt_us: Option<f64>,
     /// What clients asked for, which may not be who answered: addresses with ports; at most eight, then `{more}`.
     pub asked: Vec<String>,
+    /// How its connections are encrypted: words as in the edge's record, the weakest first, and in how many connections of a window at most.
+    pub encryption: Vec<(&'static str, i64)>,
     pub completeness: f64,
     /// Start of the newest window with this edge.
     pub last_window_us: i64,
@@ -141,6 +144,7 @@ struct EdgeTotal<'a> {
     rtt_us_sum: f64,
     rtt_windows: u32,
     asked: Asked,
+    encryption: Encryptions,
     completeness: f64,
     last_window_us: i64,
 }
@@ -160,6 +164,7 @@ impl<'a> EdgeTotal<'a> {
             rtt_us_sum: 0.0,
             rtt_windows: 0,
             asked: Asked::default(),
+            encryption: Encryptions::default(),
             completeness: 1.0,
             last_window_us: edge.window_start_us,
         }
@@ -181,6 +186,9 @@ impl<'a> EdgeTotal<'a> {
         if let Some(asked) = Asked::of(&edge.asked) {
             self.asked.merge(&asked);
         }
+        if let Some(encryption) = Encryptions::of(&edge.encryption) {
+            self.encryption.at_least(&encryption);
+        }
         self.completeness = self.completeness.min(edge.completeness);
     }
 
@@ -200,6 +208,7 @@ impl<'a> EdgeTotal<'a> {
             retransmits: self.retransmits,
             rtt_us: (self.rtt_windows > 0).then(|| self.rtt_us_sum / f64::from(self.rtt_windows)),
             asked: self.asked.into_addresses(),
+            encryption: self.encryption.counts().collect(),
             completeness: self.completeness,
             last_window_us: self.last_window_us,
         }

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)]
+use std::collections::BTreeMap;
+
 use headwater_histogram::Histogram;
 use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed, Workload};
 
@@ -46,6 +48,7 @@ fn edge(window: i64, client: &str, server: &str, requests: i64, errors: i64) -> 
         retransmits: 0,
         rtt_us: 40.0,
         asked: vec![format!("10.96.0.{window}:80")],
+        encryption: BTreeMap::from([("tls1.3".to_owned(), 5 - window), ("none".to_owned(), window)]),
         completeness: 1.0,
         missing: Vec::new(),
     }
@@ -104,6 +107,8 @@ fn sums_and_histograms_of_the_range_are_added_before_anything_is_divided() {
     assert!((ab.requests.p95_us / 93_000.0 - 1.0).abs() < 0.011, "{}", ab.requests.p95_us);
     assert_eq!(ab.to_client_bytes_per_s, 300.0);
     assert_eq!(ab.asked, ["10.96.0.0:80", "10.96.0.1:80"]);
+    // Most of them are seen in each window.
+    assert_eq!(ab.encryption, [("none", 1), ("tls1.3", 5)]);
     let b = map.nodes.iter().find(|node| node.workload.workload.name == "b").unwrap();
     assert_eq!((b.incoming.requests, b.outgoing.requests), (150, 10));
 }

@@ -76,6 +76,8 @@ async function checkLabels(page) {
   assert.match(await label.textContent(), new RegExp(`^${requests.requests_per_s.toFixed(1)}/s · ${(requests.error_share * 100).toFixed(1)} %p95 \\d+ ms$`));
   const tcp = page.locator(".label[data-key='//unit/shop-catalog>//unit/postgres/tcp']");
   assert.match(await tcp.textContent(), /^\d+\.\d KB\/sRTT 31 µs$/);
+  const tls = page.locator(".label[data-key='//unit/shop-shipping>//unit/postgres/tls']");
+  assert.match(await tls.textContent(), /^\d+\.\d KB\/sTLS 1\.2$/, "the weakest of what it uses");
 }
 
 // By keyboard and by mouse: details open, the table narrows, Escape ends it.
@@ -87,6 +89,8 @@ async function checkSelection(page, shot) {
   assert.deepEqual(await page.locator("#operations tbody td:first-child").allTextContents(), ["POST /payments"]);
   const figure = page.locator("#details .figures div").filter({ has: page.locator("dt", { hasText: /^asked for$/ }) });
   assert.equal(await figure.locator("dd").textContent(), "10.96.0.10:80, [fd00::10]:80, and more", "what was asked for, beside who answered");
+  const encryption = page.locator("#details .figures div").filter({ has: page.locator("dt", { hasText: /^encryption$/ }) });
+  assert.equal(await encryption.locator("dd").textContent(), "3 clear text");
   await shot("edge");
   await page.keyboard.press("Escape");
   await page.locator("#details").waitFor({ state: "hidden" });

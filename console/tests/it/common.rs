@@ -160,9 +160,16 @@ pub fn http(window_start_us: i64, client: &str, server: &str, requests: i64, err
         retransmits: 0,
         rtt_us: 42.0,
         asked: Vec::new(),
+        encryption: BTreeMap::from([("none".into(), 3)]),
         completeness: 1.0,
         missing: Vec::new(),
     }
+}
+
+/// The same of an edge that goes through TLS.
+pub fn tls(edge: Edge) -> Edge {
+    let encryption = BTreeMap::from([("tls1.3".into(), 4), ("tls1.2".into(), 1)]);
+    Edge { protocol: "tls".into(), encryption, ..edge }
 }
 
 /// A workload outside of Kubernetes.
@@ -174,6 +181,7 @@ pub fn named(name: &str) -> Workload {
 pub fn tcp(window_start_us: i64, client: &str, server: &str, bytes: i64, rtt_us: f64) -> Edge {
     Edge {
         protocol: "tcp".into(),
+        encryption: BTreeMap::from([("unknown".into(), 2)]),
         client_to_server_bytes: bytes / 4,
         server_to_client_bytes: bytes * 3 / 4,
         rtt_us,
@@ -318,7 +326,7 @@ pub fn write_shop(writer: &Writer, windows: i64, from_us: i64) {
             &tcp(start_us, "shop-catalog", "postgres", n(9_800.0), 31.0),
             &tcp(start_us, "shop-orders", "postgres", n(4_100.0), 28.0),
             &tcp(start_us, "shop-payments", "postgres", n(2_200.0), 30.0),
-            &tcp(start_us, "shop-shipping", "postgres", n(1_300.0), 33.0),
+            &tls(tcp(start_us, "shop-shipping", "postgres", n(1_300.0), 33.0)),
             &tcp(start_us, "shop-catalog", "redis-server", n(19_000.0), 22.0),
             &tcp(start_us, "shop-orders", "redis-server", n(1_900.0), 24.0),
             &tcp(start_us, "shop-shipping", "redis-server", n(800.0), 25.0),

@@ -163,5 +163,6 @@ fn take(event: &Event<'_>, seen: &mut BTreeMap<u64, Told>, lost: &mut u64) {
             assert!(seen.insert(exchange.request_position.0, told).is_none(), "{exchange:?} twice");
         }
         Event::Loss(loss) => *lost += loss.count,
+        Event::Encryption(_) => {}
     }
 }

@@ -124,5 +124,6 @@ fn take(event: &Event<'_>, seen: &mut Vec<(u64, String)>, lost: &mut u64) {
         }
         Event::Exchange(_) => {}
         Event::Loss(loss) => *lost += loss.count,
+        Event::Encryption(_) => {}
     }
 }

@@ -24,6 +24,7 @@ impl Checks {
                 assert!(loss.count > 0);
                 return None;
             }
+            Event::Encryption(_) => return None,
         };
         self.exchanges += 1;
         assert!(exchange.request_bytes > 0, "{exchange:?}");

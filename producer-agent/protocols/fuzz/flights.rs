@@ -205,5 +205,6 @@ fn take(event: &Event<'_>, seen: &mut BTreeMap<u64, Told>, lost: &mut u64) {
             assert!(doubled.is_none(), "at {position} twice");
         }
         Event::Loss(loss) => *lost += loss.count,
+        Event::Encryption(_) => {}
     }
 }

@@ -163,6 +163,7 @@ impl Checks {
         let exchange = match event {
             Event::Exchange(exchange) => exchange,
             Event::Loss(loss) => return assert!(loss.count > 0),
+            Event::Encryption(_) => return,
         };
         self.exchanges += 1;
         assert!(self.last_request < Some(exchange.request_position), "requests come in order and once: {exchange:?}");

@@ -53,7 +53,7 @@ fn check(side: Side, turns: &[Turn], wire: &Wire) {
     let mut expected = wire.exchanges(turns, closed_ns).into_iter();
     let mut take = |event: Event<'_>| match event {
         Event::Exchange(exchange) => assert_eq!(Some(exchange), expected.next()),
-        Event::Loss(loss) => panic!("{loss:?} of valid traffic"),
+        other => panic!("{other:?} of valid traffic"),
     };
     for said in &wire.segments {
         let segment = Segment {

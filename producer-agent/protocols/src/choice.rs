@@ -22,11 +22,13 @@ use crate::mysql::Mysql;
 use crate::nats::Nats;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
+use crate::tls::Tls;
 use crate::{Connection, Direction, Follow, Options, Position, Protocol, Recognition, Segment, Side, Sink};
 
 /// All that are known, in the order in which they are asked: a new one is one line here.
-const PROTOCOLS: [Entry; 12] = [
+const PROTOCOLS: [Entry; 13] = [
     Entry::of::<Http2>(),
+    Entry::of::<Tls>(),
     Entry::of::<Postgres>(),
     Entry::of::<Mysql>(),
     Entry::of::<Cassandra>(),

@@ -9,6 +9,7 @@ use std::fmt::Debug;
 
 use crate::early::Early;
 use crate::protocol::{Interest, OpenRequest, Protocol};
+use crate::tls::Tls;
 use crate::{CloseReason, Direction, Position, Recognition, Segment, Side, Sink};
 
 /// The bounds of what waits for its turn.
@@ -67,6 +68,9 @@ pub trait Follow: Debug {
 
     /// Ends the connection: what is still open leaves as failed exchanges or as losses. Closing twice is harmless.
     fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>);
+
+    /// The same connection in TLS, if it is foreign since both sides agreed on that.
+    fn encrypted(&self) -> Option<Box<dyn Follow>>;
 
     /// Nothing is open or buffered: dropping the connection now would lose nothing.
     fn is_idle(&self) -> bool;
@@ -171,6 +175,11 @@ impl<P: Protocol + Debug> Follow for Connection<P> {
 
     fn recognition(&self) -> Recognition {
         self.protocol.recognition()
+    }
+
+    fn encrypted(&self) -> Option<Box<dyn Follow>> {
+        let behind = || Connection::new(self.side, self.options, Tls::behind(*self.protocol.at(), P::NAME));
+        self.protocol.begins_tls().then(|| Box::new(behind()) as Box<dyn Follow>)
     }
 
     fn is_idle(&self) -> bool {

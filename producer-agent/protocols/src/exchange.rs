@@ -1,8 +1,8 @@
-//! What a parser gives: exchanges, and losses by reason.
+//! What a parser gives: exchanges, losses by reason, and what is known of the encryption.
 
 use std::fmt;
 
-use crate::{Position, Trace};
+use crate::{Encryption, Position, Trace};
 
 /// Receives what a parser has found, in the order in which it became known.
 pub type Sink<'s> = dyn FnMut(Event<'_>) + 's;
@@ -12,6 +12,8 @@ pub type Sink<'s> = dyn FnMut(Event<'_>) + 's;
 pub enum Event<'a> {
     Exchange(Exchange<'a>),
     Loss(Loss),
+    /// All that can be known of how the connection is encrypted. Told once.
+    Encryption(&'a Encryption),
 }
 
 /// One request and what came back.

@@ -1,7 +1,8 @@
 //! Application protocols, understood from what the kernel saw of a TCP connection.
 //!
 //! In: one [`Segment`] per system call that moved bytes, from one side of one connection, then one
-//! [`CloseReason`]. Out: [`Event`]s, each an [`Exchange`] (a request with its response) or a counted [`Loss`].
+//! [`CloseReason`]. Out: [`Event`]s, each an [`Exchange`] (a request with its response), a counted [`Loss`], or what is known
+//! of the connection's [`Encryption`].
 //!
 //! Promises: an exchange that comes out is exact, and what could not be followed is counted under a reason. Nothing
 //! here does I/O, reads a clock or panics on bad input; the same segments give the same events. Every buffer has a
@@ -20,6 +21,7 @@ mod choice;
 mod connection;
 mod cursor;
 mod early;
+mod encryption;
 mod exchange;
 mod framed;
 pub mod http1;
@@ -44,6 +46,7 @@ mod segment;
 pub mod sql;
 mod statements;
 mod stream;
+pub mod tls;
 mod trace;
 
 use choice::{Guess, Waiting};
@@ -51,6 +54,7 @@ use choice::{Guess, Waiting};
 pub use choice::{Opening, Verdict};
 pub use connection::{Connection, Follow, Options as OrderOptions};
 pub use cursor::Cursor;
+pub use encryption::{Encryption, Version};
 pub use exchange::{Code, Event, Exchange, Failure, Kind, Loss, LossReason, Messages, Outcome, Sink};
 pub use protocol::{Interest, OpenRequest, Protocol};
 pub use segment::{CloseReason, Direction, Position, Segment, Side};
@@ -187,12 +191,15 @@ impl Parser {
         }
     }
 
-    /// What is foreign needs no state.
+    /// What is foreign needs no state, unless its two sides agreed to go on encrypted: what that will be shows next.
     fn forget_foreign(&mut self) {
         if let Some(followed) = self.followed()
             && followed.recognition() == Recognition::Foreign
         {
-            self.state = State::Foreign(followed.name());
+            self.state = match followed.encrypted() {
+                Some(next) => State::Followed(next),
+                None => State::Foreign(followed.name()),
+            };
         }
     }
 
@@ -231,7 +238,9 @@ impl Parser {
         if let Some(connection) = self.connection(sink) {
             connection.close(at_ns, how, sink);
         }
-        self.forget_foreign();
+        if let Some(followed) = self.followed() {
+            self.state = State::Foreign(followed.name());
+        }
     }
 
     /// Nothing is open or buffered: dropping the parser now would lose nothing.

@@ -63,6 +63,12 @@ pub trait Protocol {
     /// Nothing follows. What is open leaves as failed exchanges or as losses; after that it is foreign.
     fn close(&mut self, how: CloseReason, sink: &mut Sink<'_>);
 
+    /// It is foreign since both sides agreed to go on with TLS, or with whatever goes through a tunnel, which begins behind what was read of
+    /// either direction.
+    fn begins_tls(&self) -> bool {
+        false
+    }
+
     /// Nothing is open or buffered.
     fn is_idle(&self) -> bool;
 
@@ -90,4 +96,6 @@ pub enum Interest {
     Heads,
     /// The first bytes, and the heads of all frames of HTTP/2 with their header blocks, wherever they stand.
     Frames,
+    /// No bytes, once it was recognised.
+    Counters,
 }

@@ -60,6 +60,7 @@ fn take(event: Event<'_>, seen: &mut Vec<String>, lost: &mut u64) {
     match event {
         Event::Exchange(exchange) => seen.push(format!("{} {}{}", exchange.protocol, exchange.method, exchange.path)),
         Event::Loss(loss) => *lost += loss.count,
+        Event::Encryption(_) => {}
     }
 }
 

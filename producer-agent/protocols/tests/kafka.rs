@@ -111,6 +111,7 @@ fn take(event: &Event<'_>, seen: &mut Vec<Seen>, losses: &mut BTreeMap<&'static 
         }),
         Event::Exchange(exchange) => panic!("{exchange:?}"),
         Event::Loss(loss) => *losses.entry(loss.reason.as_str()).or_default() += loss.count,
+        Event::Encryption(_) => {}
     }
 }
 

@@ -90,6 +90,7 @@ fn take(event: Event<'_>, seen: &mut Vec<String>, kinds: &mut Vec<Kind>, losses:
             kinds.push(exchange.kind);
         }
         Event::Loss(loss) => *losses.entry(loss.reason.as_str()).or_default() += loss.count,
+        Event::Encryption(_) => {}
     }
 }
 

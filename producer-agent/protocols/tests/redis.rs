@@ -107,6 +107,7 @@ fn take(
             assert_eq!(exchange.outcome.is_error(), failed || exchange.outcome == Outcome::ServerError);
         }
         Event::Loss(loss) => *losses.entry(loss.reason.as_str()).or_default() += loss.count,
+        Event::Encryption(_) => {}
     }
 }
 

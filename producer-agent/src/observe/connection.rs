@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 use headwater_probe_loader::types::{SocketRecord, flag, interest, role};
-use headwater_protocols::{Interest, Options, Parser, Recognition, Side as ProtocolSide};
+use headwater_protocols::{Encryption, Interest, Options, Parser, Recognition, Side as ProtocolSide};
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
 use headwater_workload::names::CgroupKey;
@@ -23,6 +23,8 @@ pub struct Connection {
     pub parser: Parser,
     /// The protocol once it is known, also after another one took over.
     pub protocol: Option<&'static str>,
+    /// What its handshake said, once that is known.
+    pub encryption: Option<Box<Encryption>>,
     pub reported: Reported,
     /// Exchanges since the last flow record, and those of them that failed.
     pub requests: i64,
@@ -129,6 +131,7 @@ impl Connection {
             identity,
             parser: Parser::new(side, protocols),
             protocol: None,
+            encryption: None,
             reported: Reported {
                 opened: false,
                 sent_bytes: socket.sent_before_bytes,
@@ -157,10 +160,13 @@ impl Connection {
             return None;
         }
         match recognition {
-            Recognition::Undecided => None,
+            // What goes through a tunnel is to be seen.
+            Recognition::Undecided => Some(interest::HEADS),
             Recognition::Recognised => {
-                self.protocol = Some(self.parser.protocol());
+                // A tunnel stays what it was made with.
+                self.protocol.get_or_insert(self.parser.protocol());
                 Some(match self.parser.interest() {
+                    Interest::Counters => interest::COUNTERS,
                     Interest::Frames => interest::FRAMES,
                     Interest::Heads if self.heat.has_cells() => interest::SUMS,
                     Interest::Heads => interest::HEADS,

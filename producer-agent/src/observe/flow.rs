@@ -1,8 +1,8 @@
 //! What a connection did since its last [`Flow`] record.
 
 use headwater_probe_loader::types::{SocketRecord, flag, role};
-use headwater_protocols::{CloseReason, Side};
-use headwater_schemas::records::{Flow, FlowState};
+use headwater_protocols::{CloseReason, Encryption, Side, Version};
+use headwater_schemas::records::{Flow, FlowState, Tls};
 
 use super::Output;
 use super::connection::Connection;
@@ -96,7 +96,7 @@ fn publish(
 ) {
     let opened_before_capture = socket.flags & flag::OPENED_BEFORE != 0;
     let established = socket.flags & flag::ESTABLISHED != 0;
-    let Connection { identity, parser, protocol, reported, requests, errors, .. } = connection;
+    let Connection { identity, parser, protocol, encryption, reported, requests, errors, .. } = connection;
     if *requests > 0 {
         // The first one may have been found at the end only.
         protocol.get_or_insert(parser.protocol());
@@ -113,6 +113,12 @@ fn publish(
         observed_at_us: clock.epoch_us(socket.at_ns),
         opened: i64::from(first && established && !opened_before_capture),
         protocol: protocol.unwrap_or("tcp"),
+        encryption: match (encryption.as_deref(), protocol) {
+            (Some(told), _) => told.version.map_or("tls", Version::as_str),
+            (None, Some(_)) => "none",
+            (None, None) => "unknown",
+        },
+        tls: encryption.as_deref().map(tls),
         sent_bytes: socket.sent_bytes.saturating_sub(reported.sent_bytes) as i64,
         received_bytes: socket.received_bytes.saturating_sub(reported.received_bytes) as i64,
         retransmits: i64::from(socket.retransmits.saturating_sub(reported.retransmits)),
@@ -138,4 +144,20 @@ fn publish(
     reported.sent_bytes = socket.sent_bytes;
     reported.received_bytes = socket.received_bytes;
     reported.retransmits = socket.retransmits;
+}
+
+fn tls(told: &Encryption) -> Tls<'_> {
+    Tls {
+        cipher_suite: told.cipher_suite.as_deref(),
+        key_exchange_group: told.key_exchange_group.as_deref(),
+        post_quantum: told.is_post_quantum,
+        server_name: told.server_name.as_deref(),
+        alpn: told.alpn.as_deref(),
+        alpn_offered: told.alpn_offered.as_deref(),
+        certificate_issuer: told.issuer.as_deref(),
+        certificate_expires_at_us: told.expires_at_s.map(|at_s| at_s.saturating_mul(1_000_000)),
+        mutual: told.is_mutual,
+        resumed: told.is_resumed,
+        upgraded_from: told.upgraded_from,
+    }
 }

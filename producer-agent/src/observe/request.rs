@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use headwater_probe_loader::types::sums::{ExchangeEvent, Last, reason};
 use headwater_protocols::operation::{Asked, Operations};
+use headwater_protocols::tls::Tls;
 use headwater_protocols::{
-    CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, OpenRequest, Outcome, Parser, Position, Sink,
+    CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, OpenRequest, Outcome, Parser, Position, Protocol,
+    Sink,
 };
 use headwater_schemas::records::{self, Request, Sums};
 
@@ -36,7 +38,7 @@ pub fn feed(
     out: &mut impl FnMut(Output<'_>),
     with: impl FnOnce(&mut Parser, &mut Sink<'_>),
 ) {
-    let Connection { identity, parser, requests, errors, heat, .. } = connection;
+    let Connection { identity, parser, protocol, encryption, requests, errors, heat, .. } = connection;
     with(parser, &mut |event| match event {
         Event::Exchange(exchange) => {
             *requests += 1;
@@ -48,6 +50,10 @@ pub fn feed(
         }
         Event::Loss(loss) if loss.reason == LossReason::ValueUnknown => shared.values_unknown += loss.count,
         Event::Loss(_) => {}
+        Event::Encryption(told) => {
+            protocol.get_or_insert(Tls::NAME);
+            *encryption = Some(Box::new(told.clone()));
+        }
     });
 }
 

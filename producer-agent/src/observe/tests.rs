@@ -13,8 +13,25 @@ const SERVER_ANSWERS: &[u8] = b"HTTP/1.1 503 Busy\r\nContent-Length: 3\r\n\r\nno
 /// What came out, as owned values.
 #[derive(Debug, PartialEq)]
 enum Seen {
-    Request { id: String, side: Side, path: String, operation: String, status: i32, error: bool, duration_ns: i64 },
-    Flow { state: FlowState, opened: i64, sent: i64, received: i64, requests: i64, errors: i64, protocol: String },
+    Request {
+        id: String,
+        side: Side,
+        path: String,
+        operation: String,
+        status: i32,
+        error: bool,
+        duration_ns: i64,
+    },
+    Flow {
+        state: FlowState,
+        opened: i64,
+        sent: i64,
+        received: i64,
+        requests: i64,
+        errors: i64,
+        protocol: String,
+        encryption: String,
+    },
     RequestsDropped(&'static str),
     FlowsDropped(&'static str),
 }
@@ -80,6 +97,12 @@ fn owned(output: Output<'_>) -> Seen {
             requests: flow.requests,
             errors: flow.errors,
             protocol: flow.protocol.into(),
+            encryption: match &flow.tls {
+                Some(tls) => {
+                    format!("{} {} for {:?}", flow.encryption, tls.cipher_suite.unwrap(), tls.server_name.unwrap())
+                }
+                None => flow.encryption.into(),
+            },
         },
         Output::RequestsDropped(reason, ..) => Seen::RequestsDropped(reason),
         Output::FlowsDropped(reason, ..) => Seen::FlowsDropped(reason),
@@ -187,6 +210,7 @@ fn flows_add_up_to_what_the_socket_counted() {
         requests,
         errors: requests,
         protocol: "http".into(),
+        encryption: "none".into(),
     };
     assert_eq!(bench.seen, vec![flow(FlowState::Open, 1, 40, 30, 1), flow(FlowState::Closed, 0, 3, 13, 0)]);
     assert_eq!(bench.observer.connections(), 0);
@@ -204,13 +228,37 @@ fn what_a_connection_speaks_decides_what_is_copied_of_it() {
     assert_eq!(told(&mut bench), [heads]);
 
     bench.event(Event::Open(socket(role::SERVER, 7, 0, 0)));
-    let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
-    bench.event(Event::Data(data(role::SERVER, direction::RECEIVE, 1, hello.len(), 0), hello));
+    let foreign = b"SSH-2.0-x\r\n";
+    bench.event(Event::Data(data(role::SERVER, direction::RECEIVE, 1, foreign.len(), 0), foreign));
     let counters = Interest { connection_id: 7, role: role::SERVER, interest: interest::COUNTERS };
     assert_eq!(told(&mut bench), [counters]);
     bench.seen.clear();
     bench.event(Event::Close(socket(role::SERVER, 7, 3, 11)));
     assert!(matches!(&bench.seen[..], [Seen::Flow { protocol, .. }] if protocol == "tcp"), "{:?}", bench.seen);
+}
+
+#[test]
+fn a_handshake_is_looked_at_up_to_its_end_and_each_flow_says_what_it_said() {
+    let record = |kind: u8, parts: &[&[u8]]| {
+        let body = parts.concat();
+        let length = body.len() as u8;
+        [&[22, 3, 3, 0, length + 4, kind, 0, 0, length][..], &body].concat()
+    };
+    let client_hello = record(1, &[&[3, 3], &[5; 32], &[0], &[0, 2, 0x13, 1], &[1, 0], &[0, 0]]);
+    let server_hello = record(2, &[&[3, 3], &[6; 32], &[0], &[0x13, 1], &[0], &[0, 6], &[0, 43, 0, 2, 3, 4]]);
+    let mut bench = Bench::new(Paths::Templated, 10);
+    let told = |bench: &mut Bench| bench.observer.interests().collect::<Vec<_>>();
+    bench.event(Event::Open(socket(role::SERVER, 7, 0, 0)));
+    bench.event(Event::Data(data(role::SERVER, direction::RECEIVE, 1, client_hello.len(), 0), &client_hello));
+    assert_eq!(told(&mut bench), []);
+    let (length, before) = (server_hello.len(), client_hello.len());
+    bench.event(Event::Data(data(role::SERVER, direction::SEND, 2, length, before), &server_hello));
+    let counters = Interest { connection_id: 7, role: role::SERVER, interest: interest::COUNTERS };
+    assert_eq!(told(&mut bench), [counters]);
+    bench.seen.clear();
+    bench.event(Event::Close(socket(role::SERVER, 7, 3, 11)));
+    let [Seen::Flow { protocol, encryption, .. }] = &bench.seen[..] else { panic!("{:?}", bench.seen) };
+    assert_eq!((protocol.as_str(), encryption.as_str()), ("tls", "tls1.3 TLS_AES_128_GCM_SHA256 for \"\""));
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use headwater_histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +58,9 @@ pub struct Edge {
     pub rtt_us: f64,
     /// What clients asked for, with ports, before any translation; at most eight, then `{more}`.
     pub asked: Vec<String>,
+    /// Connections that moved bytes in the window, by how they are encrypted: see [`encryption`](crate::encryption).
+    #[serde(default)]
+    pub encryption: BTreeMap<String, i64>,
     /// 1 if every expected agent covered the whole window and dropped nothing; else below 1, at least 0.
     pub completeness: f64,
     /// What is missing of the window, and of whom.

@@ -40,8 +40,14 @@ pub struct Flow<'a> {
     pub observed_at_us: i64,
     /// 1 in the first record of a connection that was established under capture, else 0.
     pub opened: i64,
-    /// `http`, or `tcp` if no protocol was recognised.
+    /// `http` and the like; `tls` if what is spoken is encrypted; `tcp` if no protocol was recognised.
     pub protocol: &'a str,
+    /// How it is encrypted: one of [`encryption::WORDS`](crate::encryption::WORDS).
+    #[serde(default = "unknown")]
+    pub encryption: &'a str,
+    /// What the handshake said; None where nothing of TLS was seen.
+    #[serde(borrow, default)]
+    pub tls: Option<Tls<'a>>,
     /// Payload bytes that this side's program wrote.
     pub sent_bytes: i64,
     /// Payload bytes that this side's program read.
@@ -85,6 +91,38 @@ pub struct Flow<'a> {
 }
 
 record!(Flow<'_>, "Flow", "flow");
+
+/// What a connection's handshake said. None: not seen, or itself encrypted. See `avro/flow.avsc`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls<'a> {
+    /// As IANA names it.
+    pub cipher_suite: Option<&'a str>,
+    /// Likewise; empty if keys were exchanged without a group.
+    pub key_exchange_group: Option<&'a str>,
+    /// The key exchange stands against quantum computers.
+    pub post_quantum: Option<bool>,
+    /// The host that the client named; empty if none.
+    pub server_name: Option<&'a str>,
+    /// The protocol that the server chose; empty if none.
+    pub alpn: Option<&'a str>,
+    /// The protocols that the client offered, with commas between; empty if none.
+    pub alpn_offered: Option<&'a str>,
+    /// Of the server's certificate.
+    pub certificate_issuer: Option<&'a str>,
+    /// When that certificate ends, in microseconds since the epoch.
+    pub certificate_expires_at_us: Option<i64>,
+    /// The client proved who it is by a certificate, too.
+    pub mutual: Option<bool>,
+    /// It goes on with keys that both sides had.
+    pub resumed: Option<bool>,
+    /// The protocol in clear text by which both sides agreed on TLS; empty if there was none.
+    pub upgraded_from: &'a str,
+}
+
+/// What the records of the time before that field said.
+fn unknown() -> &'static str {
+    "unknown"
+}
 
 /// What the records of the time before this field said.
 fn one_attempt() -> i64 {

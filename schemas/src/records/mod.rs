@@ -31,7 +31,7 @@ pub use agent::{Agent, WorkloadDropped};
 pub use alert::{Alert, AlertState, Evidence};
 pub use dead_letter::DeadLetter;
 pub use edge::{Edge, edge_id};
-pub use flow::{Flow, FlowState};
+pub use flow::{Flow, FlowState, Tls};
 pub use identity::Identity;
 pub use latency::{Latency, latency_key};
 pub use partial::{Missing, Partial, PartitionClosed};

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use headwater_histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +57,9 @@ pub struct Partial {
     pub rtt_count: i64,
     /// What clients asked for, with ports, before any translation; at most eight, then `{more}`.
     pub asked: Vec<String>,
+    /// Connections that moved bytes in the window, by how they are encrypted: see [`encryption`](crate::encryption).
+    #[serde(default)]
+    pub encryption: BTreeMap<String, i64>,
 }
 
 record!(Partial, "Partial", "partial");

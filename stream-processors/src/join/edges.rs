@@ -5,6 +5,7 @@
 //! new one becomes unknown and is counted; past a number of different unseen servers, they do too.
 
 use headwater_schemas::asked::with_port;
+use headwater_schemas::encryption::Encryption;
 use headwater_schemas::records::{ADDRESS, Partial, Side, Workload};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -130,6 +131,11 @@ impl Edges {
         self.sum(key).asked.add(symbols.text(address), port);
     }
 
+    /// Counts a connection.
+    pub fn add_encryption(&mut self, key: Key, encryption: Encryption) {
+        self.sum(key).encryption.add(encryption);
+    }
+
     pub fn add_retransmits(&mut self, key: Key, retransmits: i64) {
         add(&mut self.sum(key).retransmits, retransmits);
     }
@@ -176,6 +182,7 @@ impl Edges {
                 rtt_us_sum: sum.rtt_us_sum,
                 rtt_count: sum.rtt_count,
                 asked: sum.asked.into_addresses(),
+                encryption: sum.encryption.into_map(),
             })
             .collect();
         partials.sort_by(|a, b| names(a).cmp(&names(b)));

@@ -4,9 +4,10 @@
 //! sees it, anything else `unknown`. A connection counts from its client's side if that side is captured, never from both: the
 //! server's counts where no client was seen lately, or none whose node is still expected to tell.
 
+use headwater_schemas::encryption::Encryption;
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::{FlowState, Side};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::credits::{CREDIT_WINDOWS, Credits};
 use super::edges::{Edges, Key};
@@ -69,6 +70,12 @@ impl Fold<'_> {
         // A connection ends once, though each side tells of it.
         let ends = |flow: &&FlowItem| flow.side == Side::Client && flow.state != FlowState::Open;
         let ended: FxHashSet<ConnectionId> = flows.iter().filter(ends).map(|flow| flow.connection).collect();
+        // Either side may have seen the handshake alone.
+        let mut encryptions: FxHashMap<ConnectionId, Encryption> = FxHashMap::default();
+        for flow in flows {
+            let known = encryptions.entry(flow.connection).or_insert(flow.encryption);
+            *known = known.or(flow.encryption);
+        }
         for flow in flows {
             if !seen.insert((flow.connection, flow.side, flow.at_us)) {
                 counters.add("duplicates", 1);
@@ -86,6 +93,12 @@ impl Fold<'_> {
             if makes_an_edge(&flow) {
                 let key = self.flow_key(&flow);
                 self.add(key, &flow);
+                // Each connection counts once, if it says anything.
+                if flow.sent_bytes + flow.received_bytes > 0
+                    && let Some(encryption) = encryptions.remove(&flow.connection)
+                {
+                    self.edges.add_encryption(key, encryption);
+                }
             } else if flow.state == FlowState::Closed {
                 without_bytes.push(flow);
             }

@@ -3,6 +3,7 @@
 //! In: records as their agents wrote them, which may be anything. Out: items that are safe to add up, or why not.
 
 use headwater_schemas::Histogram;
+use headwater_schemas::encryption::Encryption;
 use headwater_schemas::ids::{ConnectionId, StreamPosition};
 use headwater_schemas::records::{Flow, FlowState, Request, Side, Sums};
 
@@ -80,6 +81,7 @@ pub struct FlowItem {
     pub attempts: i64,
     pub side: Side,
     pub state: FlowState,
+    pub encryption: Encryption,
     pub remote_port: u16,
     pub remote_address: Symbol,
     pub protocol: Symbol,
@@ -289,6 +291,7 @@ impl FlowItem {
             attempts: within("attempts", flow.attempts, 1, WEIGHT_MAX)?,
             side: flow.side,
             state: flow.state,
+            encryption: Encryption::of(flow.encryption),
             remote_port: port(flow.remote_port)?,
             remote_address: symbols.intern(flow.remote_address),
             protocol: symbols.intern(flow.protocol),

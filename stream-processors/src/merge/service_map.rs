@@ -49,6 +49,7 @@ impl View for ServiceMapView {
             retransmits: sum.retransmits,
             rtt_us,
             asked: sum.asked.into_addresses(),
+            encryption: sum.encryption.into_map(),
             completeness: window.completeness,
             missing: window.missing.clone(),
         })

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use crate::config;
 use crate::drive::{Committed, Pace, Schemas, drive};
 
-use crate::logs::{Codec, Logs, connection_id, connection_of, server_address, workload};
+use crate::logs::{Codec, Logs, connection_id, connection_of, server_address, understands, workload};
 use crate::sums::check_sums;
 use crate::world::{Fact, Plan, SECOND, WINDOW_US, World};
 
@@ -202,6 +202,7 @@ fn asked(connection: usize) -> String {
 /// Sums of what connections did, by connection and window.
 fn connections(said: &Said<'_>) -> BTreeMap<usize, BTreeMap<i64, [i64; 4]>> {
     let mut sums: BTreeMap<usize, BTreeMap<i64, [i64; 4]>> = BTreeMap::new();
+    let mut encrypted: BTreeMap<(usize, i64), i64> = BTreeMap::new();
     for partial in said.partials.iter().filter(|partial| partial.operation.is_empty()) {
         let connection = connection_of(&partial.client).or(connection_of(&partial.server)).expect("some end is known");
         check_names(partial, connection);
@@ -213,6 +214,16 @@ fn connections(said: &Said<'_>) -> BTreeMap<usize, BTreeMap<i64, [i64; 4]>> {
             partial.connections_closed,
         ];
         sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        // Each connection is an edge of its own here.
+        *encrypted.entry((connection, partial.window_start_us)).or_default() +=
+            partial.encryption.values().sum::<i64>();
+        let is_known = understands(connection, Side::Client) && understands(connection, Side::Server);
+        let words: Vec<&str> = partial.encryption.keys().map(String::as_str).collect();
+        assert!(words.is_empty() || words == ["none"] || (words == ["unknown"] && !is_known), "{partial:?}");
+    }
+    for ((connection, window_us), count) in encrypted {
+        let [to_server, to_client, ..] = sums[&connection][&window_us];
+        assert_eq!(count, i64::from(to_server + to_client > 0), "connection {connection} in {window_us} counts once");
     }
     sums
 }

@@ -279,7 +279,7 @@ pub fn connection_of(end: &Workload) -> Option<usize> {
 }
 
 /// One side of some connections moves its bytes where nobody can look.
-fn understands(connection: usize, side: Side) -> bool {
+pub fn understands(connection: usize, side: Side) -> bool {
     match connection % 3 {
         0 => true,
         1 => side == Side::Client,
@@ -398,6 +398,8 @@ fn encode(world: &World, facts: &[Fact], node: usize, codec: &Codec) -> (Stream,
                 observed_at_us: progress.at_us,
                 opened: i64::from(progress.opened),
                 protocol: if understands(progress.connection, progress.side) { "http" } else { "tcp" },
+                encryption: if understands(progress.connection, progress.side) { "none" } else { "unknown" },
+                tls: None,
                 sent_bytes: progress.sent,
                 received_bytes: progress.received,
                 retransmits: 0,

@@ -154,6 +154,7 @@ fn requests_alone(edges: &BTreeMap<(i64, String), Edge>) -> BTreeMap<(i64, Strin
         retransmits: 0,
         rtt_us: -1.0,
         asked: Vec::new(),
+        encryption: Default::default(),
         ..edge.clone()
     };
     let with_requests = edges.iter().filter(|(_, edge)| edge.requests > 0);

@@ -25,4 +25,5 @@ mod own_traffic;
 mod redis;
 mod soak;
 mod sums;
+mod tls;
 mod uring;

@@ -338,6 +338,24 @@ pub const EXTRAS: &[Extra] = &[
         limit: FUZZ_LIMIT,
     },
     Extra {
+        name: "two minutes of fuzzing tls",
+        work: Work::Command(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "producer-agent/protocols/fuzz",
+            "tls",
+            "--",
+            "-max_total_time=120",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]),
+        class: Class::Pure,
+        variables: &[("RUSTC_BOOTSTRAP", "1")],
+        limit: FUZZ_LIMIT,
+    },
+    Extra {
         name: "two minutes of fuzzing mongodb",
         work: Work::Command(&[
             "cargo",

@@ -139,6 +139,10 @@ impl Protocol for Http1 {
         self.end(how, how == CloseReason::Finished { by: Side::Server }, sink);
     }
 
+    fn begins_tls(&self) -> bool {
+        self.begins_tls
+    }
+
     fn is_idle(&self) -> bool {
         self.has_nothing_open()
     }

@@ -310,6 +310,7 @@ impl Http1 {
             }
         }
         if let Some(front) = self.pending.pop() {
+            self.begins_tls = front.method == Some(Method::Connect);
             self.emit(&front, None, sink);
         }
         self.lose_all(LossReason::Upgraded, sink);

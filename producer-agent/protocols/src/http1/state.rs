@@ -16,6 +16,8 @@ use crate::{Direction, Event, Failure, LossReason, Recognition, Sink};
 pub struct Http1 {
     pub(super) options: Options,
     pub(super) losses: Losses,
+    /// A tunnel was granted, through which mostly TLS goes.
+    pub(super) begins_tls: bool,
     /// Two requests have been open at once. Turns then prove nothing.
     pub(super) pipelined: bool,
     /// The next response has to begin where the stream stands, since a turn ended the one before it there.
@@ -68,6 +70,7 @@ impl Http1 {
         Self {
             options,
             losses: Losses::new(),
+            begins_tls: false,
             pipelined: false,
             response_presumed: false,
             now_ns: 0,

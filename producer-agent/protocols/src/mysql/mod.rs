@@ -90,6 +90,8 @@ enum File {
 pub struct Mysql {
     options: Options,
     losses: Losses,
+    /// The client has asked for TLS, which the server had offered.
+    begins_tls: bool,
     phase: Phase,
     /// Each direction stands where its reader says.
     synced: bool,
@@ -131,6 +133,7 @@ impl Mysql {
         Self {
             options,
             losses: Losses::new(),
+            begins_tls: false,
             phase: Phase::Greeting,
             synced: true,
             on_probation: false,
@@ -229,6 +232,10 @@ impl Protocol for Mysql {
     fn close(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
         self.close_open(how, sink);
         self.become_foreign();
+    }
+
+    fn begins_tls(&self) -> bool {
+        self.begins_tls
     }
 
     fn is_idle(&self) -> bool {

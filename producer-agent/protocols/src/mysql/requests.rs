@@ -104,6 +104,7 @@ impl Mysql {
                 self.push(Name::Fixed("CONNECT"), Shape::Login, Forgets::Nothing, Some(change), packet, sink);
             }
             Login::Encrypted => {
+                self.begins_tls = true;
                 self.losses.recognise(sink);
                 self.losses.lose(LossReason::Upgraded, sink);
                 self.become_foreign();

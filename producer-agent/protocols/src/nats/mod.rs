@@ -63,6 +63,8 @@ enum Confirms {
 pub struct Nats {
     options: Options,
     losses: Losses,
+    /// The client has begun TLS.
+    begins_tls: bool,
     now_ns: u64,
     at: Both<Reach>,
     lanes: Both<Lane<Reader>>,
@@ -128,6 +130,7 @@ impl Nats {
         Self {
             options,
             losses: Losses::new(),
+            begins_tls: false,
             now_ns: 0,
             at: Both::default(),
             lanes: Both::default(),
@@ -193,6 +196,7 @@ impl Lanes for Nats {
     fn is_taken_over(&mut self, direction: Direction, cursor: &Cursor<'_>, sink: &mut Sink<'_>) -> bool {
         let is_tls = direction == Direction::Request && cursor.captured.first() == Some(&TLS);
         if is_tls {
+            self.begins_tls = true;
             self.losses.recognise(sink);
             self.losses.lose(LossReason::Upgraded, sink);
             self.become_foreign();
@@ -276,6 +280,10 @@ impl Protocol for Nats {
         self.close_lanes(sink);
         self.close_open(how, sink);
         self.become_foreign();
+    }
+
+    fn begins_tls(&self) -> bool {
+        self.begins_tls
     }
 
     fn is_idle(&self) -> bool {

@@ -71,7 +71,9 @@ impl Postgres {
     /// The byte that says whether what follows is encrypted.
     fn take_first_answer(&mut self, cursor: &mut Cursor<'_>, sink: &mut Sink<'_>) {
         match (self.phase, cursor.captured.first()) {
-            (Phase::EncryptionAsked, Some(b'S' | b'G')) => {
+            (Phase::EncryptionAsked, Some(answer @ (b'S' | b'G'))) => {
+                // The other one is Kerberos's own.
+                self.begins_tls = *answer == b'S';
                 self.losses.recognise(sink);
                 self.losses.lose(LossReason::Upgraded, sink);
                 self.become_foreign();

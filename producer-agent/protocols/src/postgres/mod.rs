@@ -75,6 +75,8 @@ enum Phase {
 pub struct Postgres {
     options: Options,
     losses: Losses,
+    /// The server has granted TLS.
+    begins_tls: bool,
     phase: Phase,
     /// Each direction stands where its reader says.
     synced: bool,
@@ -116,6 +118,7 @@ impl Postgres {
         Self {
             options,
             losses: Losses::new(),
+            begins_tls: false,
             phase: Phase::Start,
             synced: true,
             on_probation: false,
@@ -208,6 +211,10 @@ impl Protocol for Postgres {
     fn close(&mut self, how: CloseReason, sink: &mut Sink<'_>) {
         self.close_open(how, sink);
         self.become_foreign();
+    }
+
+    fn begins_tls(&self) -> bool {
+        self.begins_tls
     }
 
     fn is_idle(&self) -> bool {

@@ -175,7 +175,7 @@ fn a_tunnel_ends_the_parsing_unless_it_is_refused() {
     wire.request("CONNECT host:443 HTTP/1.1\r\nHost: host:443\r\n\r\n");
     wire.response("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
     wire.request("CONNECT host:443 HTTP/1.1\r\nHost: host:443\r\n\r\n").request(b"\x16\x03\x01 impatient");
-    wire.response("HTTP/1.1 200 Connection established\r\n\r\n").response(b"\x16\x03\x03");
+    wire.response("HTTP/1.1 200 Connection established\r\n\r\n").response(b"SSH-2.0-x\r\n");
     wire.expect(&["CONNECT host:443 407", "CONNECT host:443 200"]).expect_losses(&[]);
     assert_eq!(wire.last().request_bytes, 45);
     assert!(wire.is_foreign());

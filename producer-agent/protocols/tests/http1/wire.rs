@@ -69,6 +69,7 @@ impl Output {
         match event {
             Event::Exchange(exchange) => self.exchanges.push(exchange.into()),
             Event::Loss(loss) => *self.losses.entry(loss.reason.as_str()).or_default() += loss.count,
+            Event::Encryption(_) => {}
         }
     }
 

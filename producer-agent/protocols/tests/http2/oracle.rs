@@ -133,6 +133,7 @@ impl Output {
         match event {
             Event::Exchange(exchange) => self.seen.push(Seen::of(&exchange)),
             Event::Loss(loss) => *self.losses.entry(loss.reason.as_str()).or_default() += loss.count,
+            Event::Encryption(_) => {}
         }
     }
 }

@@ -134,6 +134,7 @@ fn take(
             });
         }
         Event::Loss(loss) => *losses.entry(loss.reason.as_str()).or_default() += loss.count,
+        Event::Encryption(_) => {}
     }
 }
 

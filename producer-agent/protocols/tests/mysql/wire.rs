@@ -198,6 +198,7 @@ impl Output {
                 self.resources.push(exchange.resource.into());
             }
             Event::Loss(loss) => *self.losses.entry(loss.reason.as_str()).or_default() += loss.count,
+            Event::Encryption(_) => {}
         }
     }
 

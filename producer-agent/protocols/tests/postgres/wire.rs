@@ -141,6 +141,7 @@ impl Output {
                 self.exchanges.push(Seen::of(&exchange));
             }
             Event::Loss(loss) => *self.losses.entry(loss.reason.as_str()).or_default() += loss.count,
+            Event::Encryption(_) => {}
         }
     }
 

@@ -58,6 +58,7 @@ impl Found {
                 self.exchanges.push((exchange.method.into(), exchange.outcome, exchange.code.as_str().into()));
             }
             Event::Loss(loss) => *self.losses.entry(loss.reason.as_str()).or_default() += loss.count,
+            Event::Encryption(_) => {}
         }
     }
 }

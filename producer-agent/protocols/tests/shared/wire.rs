@@ -117,6 +117,7 @@ impl Wire {
                 self.positions.push(exchange.request_position);
             }
             Event::Loss(loss) => *self.losses.entry(loss.reason.as_str()).or_default() += loss.count,
+            Event::Encryption(_) => {}
         }
     }
 }

@@ -1,0 +1,118 @@
+"""Connections over TLS and in clear text, each with what its own client says of it.
+
+Arguments: a folder with the certificate `cert.pem` and its `key.pem`, the ports of nginx for TLS and for clear text. One connection is opened at once; when
+the file `go` is there, it is used again, and all others are made. Prints one line of JSON: a list of what is known of each, by the client's port.
+"""
+import json, os, re, socket, ssl, subprocess, sys, time
+
+folder, tls_port, plain_port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+HOST = "127.0.0.1"
+CERTIFICATE, KEY = f"{folder}/cert.pem", f"{folder}/key.pem"
+listed = subprocess.run(["openssl", "ciphers", "-stdname", "ALL:@SECLEVEL=0"], check=True, capture_output=True, text=True).stdout
+STANDARD_NAMES = {words[2]: words[0] for words in map(str.split, listed.splitlines())}
+VERSIONS = {"TLSv1": "tls1.0", "TLSv1.1": "tls1.1", "TLSv1.2": "tls1.2", "TLSv1.3": "tls1.3"}
+issued = subprocess.run(["openssl", "x509", "-noout", "-enddate", "-issuer", "-nameopt", "sep_comma_plus_space", "-nameopt", "space_eq", "-in", CERTIFICATE], check=True, capture_output=True, text=True).stdout
+issued = dict(line.split("=", 1) for line in issued.splitlines())
+ISSUED = {
+    "certificate_issuer": issued["issuer"].replace(" = ", "=").strip(),
+    "certificate_expires_at_us": ssl.cert_time_to_seconds(issued["notAfter"]) * 1_000_000,
+}
+told = []
+
+
+def tell(client, port, version, cipher, **facts):
+    if version != "TLSv1.3":
+        facts |= dict.fromkeys(ISSUED) if facts.get("resumed") else ISSUED
+    told.append({"client": client, "port": port, "encryption": VERSIONS[version], "cipher_suite": STANDARD_NAMES[cipher], **facts})
+
+
+def ask(connection, times):
+    for _ in range(times):
+        connection.sendall(b"GET /ok/ HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"ok\n"):
+            got = connection.recv(4096)
+            assert got, answer
+            answer += got
+
+
+def context(version, mutual=False, offered=("http/1.1",)):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    if mutual:
+        context.load_cert_chain(CERTIFICATE, KEY)
+    if offered:
+        context.set_alpn_protocols(list(offered))
+    return context
+
+
+def python(version, name="shop.example", mutual=False, offered=("http/1.1",), session=None, within=None):
+    within = within or context(version, mutual, offered)
+    connection = within.wrap_socket(socket.create_connection((HOST, tls_port)), server_hostname=name, session=session)
+    ask(connection, 5)
+    facts = {"server_name": name or "", "alpn_offered": ",".join(offered), "resumed": connection.session_reused}
+    if version != ssl.TLSVersion.TLSv1_3:
+        facts["alpn"] = connection.selected_alpn_protocol() or ""
+        if not connection.session_reused:
+            facts["mutual"] = mutual
+    tell("python", connection.getsockname()[1], connection.version(), connection.cipher()[0], **facts)
+    return connection, within
+
+
+def s_client(*arguments):
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = free.getsockname()[1]
+    command = ["openssl", "s_client", "-brief", "-connect", f"{HOST}:{tls_port}", "-bind", f"{HOST}:{port}", *arguments]
+    request = "GET /ok/ HTTP/1.0\r\n\r\n"
+    run = subprocess.run([*command, "-ign_eof"], input=request, capture_output=True, text=True, timeout=20)
+    said = dict(line.split(": ", 1) for line in run.stderr.splitlines() if ": " in line)
+    facts = {}
+    if "Server Temp Key" in said:
+        names = {"X25519": "x25519", "ECDH, prime256v1": "secp256r1", "ECDH, secp384r1": "secp384r1", "X448": "x448"}
+        facts["key_exchange_group"] = names[said["Server Temp Key"].rsplit(", ", 1)[0]]
+    tell("openssl", port, said["Protocol version"], said["Ciphersuite"], **facts)
+
+
+def curl(*arguments):
+    command = ["curl", "-sSvk", "-w", "%{local_port}", "-o", "/dev/null", *arguments, f"https://{HOST}:{tls_port}/ok/"]
+    run = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+    version, cipher = re.search(r"SSL connection using (\S+) / (\S+)", run.stderr).groups()
+    # It names no host, since it asked for an address.
+    tell("curl", int(run.stdout), version, cipher, server_name="", alpn_offered="h2,http/1.1")
+
+
+kept = context(ssl.TLSVersion.TLSv1_3).wrap_socket(socket.create_connection((HOST, tls_port)))
+ask(kept, 2)
+open(f"{folder}/half", "w").close()
+while not os.path.exists(f"{folder}/go"):
+    time.sleep(0.05)
+ask(kept, 10)
+told.append({"client": "kept", "port": kept.getsockname()[1], "encryption": "tls"})
+
+one_two, one_three = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+for _ in range(5):
+    python(one_three)[0].close()
+    python(one_two)[0].close()
+    python(one_three, name=None, offered=())[0].close()
+    python(one_two, mutual=True)[0].close()
+    python(one_two, offered=("spdy/9", "http/1.1"))[0].close()
+    python(ssl.TLSVersion.TLSv1_1)[0].close()
+    first, within = python(one_two)
+    python(one_two, session=first.session, within=within)[0].close()
+    first.close()
+    first, within = python(one_three)
+    python(one_three, session=first.session, within=within)[0].close()
+    first.close()
+for arguments in (["-tls1_3"], ["-tls1_2"], ["-tls1_3", "-groups", "P-384"], ["-tls1_3", "-groups", "X448:P-256"]):
+    s_client(*arguments)
+for arguments in (["--tls-max", "1.2"], ["--tlsv1.3"]):
+    curl(*arguments)
+for _ in range(5):
+    with socket.create_connection((HOST, plain_port)) as plain:
+        ask(plain, 3)
+        told.append({"client": "plain", "port": plain.getsockname()[1], "encryption": "none"})
+kept.close()
+print(json.dumps(told))
