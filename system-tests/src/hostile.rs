@@ -21,11 +21,11 @@ const LARGE_BYTES: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Does it until the standard input ends. Says `ready` once that has begun; `unanswered` and `operations`, of which there are so many, once all
-/// is done.
+/// is done. A connection that finds no port left ends what goes over it, or is tried again.
 ///
 /// # Errors
 /// If there is no such kind, or a connection to oneself fails.
-pub fn run(kind: &str, number: usize) -> Result<()> {
+pub fn run(kind: &str, number: usize, tries_again: bool) -> Result<()> {
     // Each loops until the process ends.
     let flood: fn(u64) -> Result<()> = match kind {
         "unanswered" => {
@@ -42,8 +42,7 @@ pub fn run(kind: &str, number: usize) -> Result<()> {
     };
     for seed in 0..number as u64 {
         std::thread::spawn(move || {
-            // The machine may have no port left for a moment.
-            while flood(seed).is_err() {
+            while flood(seed).is_err() && tries_again {
                 std::thread::sleep(PAUSE);
             }
         });

@@ -62,7 +62,7 @@ pub fn measure(ground: &Ground, report: &mut Report) -> Result<()> {
 /// A process that is hostile until its input ends.
 pub fn load(words: &[String]) -> Result<()> {
     let [kind, number] = words else { anyhow::bail!("{ARGUMENT} KIND NUMBER") };
-    hostile::run(kind, number.parse().context("NUMBER")?)
+    hostile::run(kind, number.parse().context("NUMBER")?, true)
 }
 
 /// What the probes had taken at a time.

@@ -5,7 +5,7 @@
 //! the server's group, whether the client proved who it is.
 //!
 //! What was not captured is unknown, and no reason to give up: a ServerHello alone tells version, suite and group. A connection that is first
-//! seen behind its handshake is told of by its records: [`PROOF_RECORDS`] of data, each of which begins where the one before ends. Their version
+//! seen behind its handshake is told of by its records: three of data, each of which begins where the one before ends. Their version
 //! is that of TLS 1.1 and before; later ones all write 1.2, and the version stays unknown.
 //!
 //! Bounds: a message of each direction (`record.rs`), and the facts, each of which has a bound of its own.
