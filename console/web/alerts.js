@@ -10,7 +10,7 @@ export function showAlerts(view, nowMs, onSelect) {
   const resolved = view.alerts.length - view.firing;
   setText(document.getElementById("alerts-facts"), view.alerts.length === 0 ? "" : `${view.firing} firing, ${resolved} resolved`);
   if (view.alerts.length === 0) {
-    list.replaceChildren(html("p", { class: "quiet" }, "None. An alert is raised when an edge's errors or latency leave its own past."));
+    list.replaceChildren(html("p", { class: "quiet" }, "None. An alert is raised when an edge's errors, latency or failed connects leave its own past, or its requests stop."));
     return;
   }
   list.querySelector("p.quiet")?.remove();
