@@ -4,7 +4,7 @@
 //! what it takes.
 
 use std::collections::VecDeque;
-use std::collections::vec_deque::IterMut;
+use std::collections::vec_deque::{Iter, IterMut};
 use std::ops::{Index, IndexMut};
 
 use crate::stream::Mark;
@@ -117,6 +117,14 @@ impl<T: Waits> Queue<T> {
         Some(waits)
     }
 
+    /// Takes all that are such, in their order.
+    pub fn take(&mut self, is_it: impl FnMut(&T) -> bool) -> Vec<T> {
+        let (taken, left) = std::mem::take(&mut self.waiting).into_iter().partition::<Vec<T>, _>(is_it);
+        self.waiting = left.into();
+        self.bytes -= taken.iter().map(T::heap_bytes).sum::<usize>();
+        taken
+    }
+
     /// Where the first is that is such.
     pub fn position(&self, is_it: impl FnMut(&T) -> bool) -> Option<usize> {
         self.waiting.iter().position(is_it)
@@ -124,6 +132,10 @@ impl<T: Waits> Queue<T> {
 
     pub fn first(&self) -> Option<&T> {
         self.waiting.front()
+    }
+
+    pub fn iter(&self) -> Iter<'_, T> {
+        self.waiting.iter()
     }
 
     pub fn iter_mut(&mut self) -> IterMut<'_, T> {

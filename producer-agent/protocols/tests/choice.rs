@@ -235,7 +235,8 @@ fn amqp_is_known_by_its_header_and_in_the_middle_by_whole_frames() {
     for number in 1..4 {
         wire.request(frames::publish(1, "", "a", b"")).response(frames::acknowledge(1, number, false));
     }
-    assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("amqp", 3, 0), "{:?}", wire.seen);
+    // Of those before it was clear that they are confirmed, that is unknown, which is counted.
+    assert_eq!((wire.parser.protocol(), wire.seen.len(), wire.lost), ("amqp", 3, 2), "{:?}", wire.seen);
 }
 
 #[test]

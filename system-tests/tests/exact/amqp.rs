@@ -11,8 +11,8 @@ use crate::brokers::{self, Sent};
 /// Of each kind, in each of two phases.
 const MESSAGES: usize = 300;
 
-/// A publisher and a consumer that stay connected over both phases. Each phase has channels of its own beside those of the beginning, since of these it is not
-/// known in the middle what is confirmed. Between the phases it waits for a file.
+/// A publisher and a consumer that stay connected over both phases. Each phase has channels of its own beside those of the beginning, of which it does not show in
+/// the middle whether messages are confirmed. Between the phases it waits for a file.
 const SCRIPT: &str = r#"
 import os, sys, time, pika
 port, folder, count = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -20,7 +20,8 @@ got = set()
 def connect():
     return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", port, heartbeat=0))
 publisher, consumer = connect(), connect()
-plain, quiet = publisher.channel(), consumer.channel()
+plain, kept, quiet = publisher.channel(), publisher.channel(), consumer.channel()
+kept.confirm_delivery()
 quiet.exchange_declare("shop", "topic")
 def consume(channel, queue, bound, acknowledges):
     def take(_, method, properties, body):
@@ -47,10 +48,12 @@ def phase(name):
     for at in range(count):
         publish(plain, f"{name}.{word(at)}.plain", b"secret" * at)
         publish(confirmed, f"{name}.{word(at)}.confirmed", b"secret" * at)
+        publish(kept, f"{name}.{word(at)}.kept", b"secret" * at)
     # What is acknowledged last may still be on its way.
     consumer.process_data_events(1)
     time.sleep(1)
 consume(quiet, "plain", "*.*.plain", False)
+consume(quiet, "kept", "*.*.kept", False)
 phase("first")
 open(f"{folder}/half", "w").close()
 while not os.path.exists(f"{folder}/go"): time.sleep(0.05)
@@ -68,7 +71,7 @@ fn messages_are_seen_exactly_in_both_directions() {
     let arguments = [rabbitmq.port().number().to_string(), folder, MESSAGES.to_string()];
     let arguments: Vec<&str> = ["-c", SCRIPT].into_iter().chain(arguments.iter().map(String::as_str)).collect();
     let (got, watched) = brokers::watch(&lab, "amqp", "/usr/bin/python3", &arguments);
-    assert_eq!(got, (2 * (2 * MESSAGES + 1)).to_string());
+    assert_eq!(got, (2 * (3 * MESSAGES + 1)).to_string());
     watched.judge(sent, |(operation, _)| operation == "basic.publish");
     watched.expect_no_others(|(operation, resource)| {
         let is_message = matches!(operation.as_str(), "basic.publish" | "basic.deliver");
@@ -86,6 +89,8 @@ fn sent(phase: &str) -> Vec<Sent> {
             ("basic.deliver", resource("plain"), Kind::OneWay),
             ("basic.publish", resource("confirmed"), Kind::Call),
             ("basic.deliver", resource("confirmed"), Kind::Wait),
+            ("basic.publish", resource("kept"), Kind::Call),
+            ("basic.deliver", resource("kept"), Kind::OneWay),
         ]
     });
     all.collect()

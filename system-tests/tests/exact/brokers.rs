@@ -58,9 +58,10 @@ pub fn watch(lab: &Lab, protocol: &'static str, program: &str, arguments: &[&str
 }
 
 impl Watched {
-    /// Of the phase `first` all is told, of the `second` what is not is counted, and nothing is told otherwise. Both sides name alike what has its own name.
+    /// Of the phase `first` all is told, of the `second` what is not is counted, and nothing is told otherwise; there, an outcome may be unknown where
+    /// nothing is answered, which is counted, too. Both sides name alike what has its own name.
     pub fn judge(&self, sent: impl Fn(&str) -> Vec<Sent>, has_own_name: impl Fn(&Name) -> bool) {
-        let mut missing_later = 0;
+        let [mut missing_later, mut unknown] = [0, 0];
         for (side, told) in [Side::Client, Side::Server].into_iter().zip(&self.sides) {
             for phase in ["first", "second"] {
                 let [mut right, mut wrong, mut doubled, mut missing] = [0; 4];
@@ -68,7 +69,10 @@ impl Watched {
                     match told.get(&(operation.to_owned(), topic)).map(Vec::as_slice) {
                         None => missing += 1,
                         Some([one]) => {
-                            let is_right = (one.0, one.1, one.2.as_str()) == (kind, Outcome::Ok, "")
+                            let is_unknown = phase == "second" && (one.0, one.1) == (Kind::OneWay, Outcome::Unknown);
+                            unknown += i64::from(is_unknown);
+                            let outcome = if is_unknown { Outcome::Unknown } else { Outcome::Ok };
+                            let is_right = (one.0, one.1, one.2.as_str()) == (kind, outcome, "")
                                 && (one.3 >= OF_SERVER) == matches!(operation, "DELIVER" | "basic.deliver");
                             if is_right { right += 1 } else { wrong += 1 }
                         }
@@ -88,6 +92,8 @@ impl Watched {
         assert!(self.first.dropped.is_empty(), "{:?}", self.first.dropped);
         let counted: i64 = self.second.dropped.values().sum();
         assert!(missing_later <= counted, "{missing_later} are missing, and {counted} are counted");
+        let counted = self.second.counters.get("requests_value_unknown").copied().unwrap_or_default();
+        assert!(unknown <= counted, "of {unknown} the outcome is unknown, and {counted} are counted");
         let [client, server] = &self.sides;
         for (name, told) in client.iter().filter(|(name, _)| has_own_name(name)) {
             if let Some(other) = server.get(name) {

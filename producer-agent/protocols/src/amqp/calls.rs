@@ -2,12 +2,10 @@
 
 use super::Amqp;
 use super::codes::done;
+use super::confirms::{Confirms, SILENCE_NS};
 use super::exchanges::{Asked, Ends};
 use super::methods::{Arguments, Method};
 use crate::{Code, Kind, LossReason, Sink};
-
-/// Nobody waits for the answer to a call any more after such a silence.
-const SILENCE_NS: u64 = 1_000_000_000;
 
 impl Amqp {
     /// What a call changes of the channel.
@@ -18,8 +16,10 @@ impl Amqp {
         }
         let Some(channel) = self.channels.get(number) else { return };
         match (method.class, method.number) {
-            (20, 10) => channel.is_known = true,
-            (85, 10) if channel.is_known && channel.next_published.is_none() => channel.next_published = Some(1),
+            (20, 10) => (channel.is_known, channel.confirms) = (true, Confirms::No),
+            (85, 10) if matches!(channel.confirms, Confirms::No) && channel.is_known => {
+                channel.confirms = Confirms::From(1);
+            }
             (60, 20) => match arguments.tag {
                 Some(b"") => {}
                 Some(tag) => channel.consume(tag, arguments.no_ack),
@@ -96,6 +96,9 @@ impl Amqp {
         ends: Ends,
         sink: &mut Sink<'_>,
     ) {
+        if (method.class, method.number) == (85, 11) {
+            self.selected(number, sink);
+        }
         let answer = if method.class == 90 { self.answer_of_transaction(number) } else { method.number };
         if let Some(mut asked) = self.answered(number, method, answer, sink) {
             asked.answered_by(ends);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::confirms::Confirms;
 use super::exchanges::Asked;
 use crate::asked::Queue;
 use crate::stream::Both;
@@ -21,8 +22,8 @@ pub(super) struct Channel {
     pub published: Queue<Asked>,
     /// Delivered, and acknowledged by number.
     pub delivered: Queue<Asked>,
-    /// What the next message is that is published, where the client has asked for confirmations and all were seen.
-    pub next_published: Option<u64>,
+    /// How messages that are published are confirmed.
+    pub confirms: Confirms,
     /// The channel was seen from its beginning on.
     pub is_known: bool,
     /// The server has ended it, and does nothing that the client says there until it has agreed.
@@ -108,6 +109,15 @@ impl Channels {
             return None;
         }
         Some(self.all.entry(number).or_default())
+    }
+
+    /// The channel, if anything was seen of it.
+    pub fn known(&mut self, number: u16) -> Option<&mut Channel> {
+        self.all.get_mut(&number)
+    }
+
+    pub fn numbers(&self) -> Vec<u16> {
+        self.all.keys().copied().collect()
     }
 
     pub fn is_ended(&self, number: u16) -> bool {

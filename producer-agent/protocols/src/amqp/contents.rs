@@ -22,13 +22,12 @@ impl Amqp {
         if !arguments.is_whole {
             self.losses.lose(LossReason::ValueUnknown, sink);
         }
+        let now_ns = self.now_ns;
         let Some(channel) = self.channels.get(number) else {
             return self.losses.lose(LossReason::TooManyPipelined, sink);
         };
-        if let Some(next) = &mut channel.next_published {
-            asked.number = *next;
-            *next += 1;
-        }
+        let is_settled = channel.is_settled();
+        asked.number = channel.confirms.number(is_settled, now_ns);
         self.begin(number, Direction::Request, Content { asked, then: Then::Published, left: None }, sink);
     }
 
@@ -127,6 +126,7 @@ impl Amqp {
         let mut asked = content.asked;
         match content.then {
             Then::Published if asked.number == 0 => self.emit(&asked, Kind::OneWay, done(), None, sink),
+            Then::Published if self.is_full() && !self.is_confirmed(number) => self.tell_of_unknown(asked, sink),
             Then::Published => {
                 asked.may_be_answered = self.lane(Direction::Response).is_lost();
                 self.wait(number, asked, |channel| &mut channel.published, sink);
@@ -161,19 +161,6 @@ impl Amqp {
             }
             None => self.losses.lose(LossReason::TooManyPipelined, sink),
         }
-    }
-
-    /// The server has taken what was published, or not.
-    pub(super) fn take_confirmation(
-        &mut self,
-        number: u16,
-        method: &Method,
-        arguments: &Arguments<'_>,
-        ends: Ends,
-        sink: &mut Sink<'_>,
-    ) {
-        let reason = if method.number == 80 { done() } else { (Outcome::ServerError, Code::new(b"NACK")) };
-        self.settle(number, arguments, |channel| &mut channel.published, (Kind::Call, reason), ends, sink);
     }
 
     /// The client has done with what was delivered, or gives it back.

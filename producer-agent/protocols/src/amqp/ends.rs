@@ -3,6 +3,7 @@
 use super::Amqp;
 use super::channels::Channel;
 use super::codes::{self, Reason, done};
+use super::confirms::Confirms;
 use super::exchanges::{Asked, Ends};
 use super::methods::{Arguments, Method};
 use crate::asked::Queue;
@@ -96,6 +97,7 @@ impl Amqp {
         for asked in channel.calls.iter_mut() {
             self.emit(asked, Kind::Call, (Outcome::Unanswered, code), None, sink);
         }
+        self.give_up_published(&mut channel, sink);
         for asked in channel.published.iter_mut() {
             self.end_message(asked, Kind::Call, code, sink);
         }
@@ -123,6 +125,7 @@ impl Amqp {
     pub(super) fn miss(&mut self, direction: Direction, sink: &mut Sink<'_>) {
         let reason = self.unknown;
         self.lose_calls(reason, sink);
+        self.give_up_unconfirmed(sink);
         let mut lost = usize::from(self.connecting.take().is_some());
         for channel in self.channels.each() {
             let [published, delivered] = [&mut channel.published, &mut channel.delivered].map(std::mem::take);
@@ -130,7 +133,11 @@ impl Amqp {
             lost += [published, delivered].iter_mut().flat_map(Queue::iter_mut).filter(|asked| !asked.is_told).count();
             lost += usize::from(channel.contents[direction].take().is_some());
             if direction == Direction::Request {
-                (channel.is_known, channel.is_ended, channel.next_published) = (false, false, None);
+                (channel.is_known, channel.is_ended) = (false, false);
+                // That the client has asked for confirmations shows in the other direction.
+                if !matches!(channel.confirms, Confirms::No) {
+                    channel.confirms = Confirms::default();
+                }
             }
             channel.miss_consumers();
         }
@@ -154,6 +161,7 @@ impl Amqp {
             for asked in std::mem::take(&mut channel.calls).iter_mut() {
                 self.close_call(asked, how, sink);
             }
+            self.give_up_published(&mut channel, sink);
             for asked in std::mem::take(&mut channel.published).iter_mut() {
                 if asked.may_be_answered {
                     self.losses.lose(self.unknown, sink);

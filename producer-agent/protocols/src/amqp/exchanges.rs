@@ -21,8 +21,10 @@ pub(super) struct Asked {
     /// The method of the class that answers it.
     pub answer: u16,
     pub resource: Box<str>,
-    /// Of a message: its number on the channel.
+    /// Of a message: its number on the channel, or its place among those that were seen (`confirms.rs`).
     pub number: u64,
+    /// What its confirmation says, as far as its place tells.
+    pub confirmed: Option<Reason>,
     pub span: Span,
     pub asked_bytes: u64,
     pub answer_bytes: u64,
@@ -51,6 +53,7 @@ impl Asked {
             answer: 0,
             resource,
             number: 0,
+            confirmed: None,
             span: Span { start, end, answer: None },
             asked_bytes: end.position.since(start.position),
             answer_bytes: 0,
@@ -88,6 +91,7 @@ impl Amqp {
         sink: &mut Sink<'_>,
     ) {
         let is_client = direction == Direction::Request;
+        self.weigh(channel, sink);
         match (method.class, method.number) {
             (20, 41) if is_client => {
                 if let Some(channel) = self.channels.remove(channel) {

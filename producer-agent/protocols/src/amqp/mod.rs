@@ -16,6 +16,8 @@
 mod calls;
 mod channels;
 mod codes;
+mod confirmed;
+mod confirms;
 mod contents;
 mod ends;
 mod exchanges;
@@ -142,7 +144,7 @@ impl Lanes for Amqp {
             Frame::Body { channel, bytes } => {
                 self.take_content(channel, direction, Some(bytes), false, ends, sink);
             }
-            Frame::Heartbeat => {}
+            Frame::Heartbeat => self.weigh_all(sink),
             Frame::Unknown { .. } => self.lose_track(direction, LossReason::HeadNotCaptured, sink),
         }
     }

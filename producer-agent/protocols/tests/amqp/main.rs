@@ -2,15 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "shared/calls.rs"]
+#[path = "../shared/calls.rs"]
 mod calls;
-#[path = "../fuzz/channels.rs"]
+#[path = "../../fuzz/channels.rs"]
 mod channels;
-#[path = "../fuzz/flights.rs"]
+mod confirms;
+#[path = "../../fuzz/flights.rs"]
 mod flights;
-#[path = "shared/frames.rs"]
+#[path = "../shared/frames.rs"]
 mod frames;
-#[path = "shared/wire.rs"]
+#[path = "../shared/wire.rs"]
 mod wire;
 
 use frames::{PREFACE, acknowledge, beginning, content, deliver, frame, method, publish, text};
@@ -259,7 +260,8 @@ fn a_connection_is_followed_from_its_middle() {
     wire.request(&purge).response(method(1, 50, 31, &[&[0; 4]]));
     wire.wait(2).request(&purge).response(method(1, 50, 31, &[&[0; 4]])).close(FINISHED);
     let count = |what: &str| wire.seen.iter().filter(|seen| *seen == what).count();
-    assert_eq!(count("basic.publish shop:a Ok"), 4, "{:?} {:?}", wire.seen, wire.losses);
+    // The first one may have been answered before answers were followed.
+    assert!(count("basic.publish shop:a Ok") >= 3, "{:?} {:?}", wire.seen, wire.losses);
     assert!(count("basic.deliver shop:b Ok") >= 3, "{:?} {:?}", wire.seen, wire.losses);
     assert_eq!(count("queue.purge orders Ok"), 1);
     assert!(wire.losses["started_before_capture"] >= 1, "{:?}", wire.losses);
