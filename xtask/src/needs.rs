@@ -263,6 +263,13 @@ pub const NEEDS: &[Need] = &[
         &["python3-kafka"],
         "install Debian's python3-kafka",
     ),
+    package(
+        "a compiler of Java, for Kafka's own client",
+        Purpose::Test,
+        || all(&["javac"]),
+        &["default-jdk-headless"],
+        "install a JDK 17 or later",
+    ),
     package("ip, for network namespaces", Purpose::Test, || all(&["ip"]), &["iproute2"], "install iproute2"),
     package(
         "nft and iptables, for address translation",

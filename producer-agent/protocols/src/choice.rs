@@ -23,7 +23,7 @@ use crate::nats::Nats;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::tls::Tls;
-use crate::{Connection, Direction, Follow, Options, Position, Protocol, Recognition, Segment, Side, Sink};
+use crate::{Connection, Direction, Follow, Known, Options, Position, Protocol, Recognition, Segment, Side, Sink};
 
 /// All that are known, in the order in which they are asked: a new one is one line here.
 const PROTOCOLS: [Entry; 13] = [
@@ -85,6 +85,14 @@ impl Entry {
     }
 }
 
+/// What a connection is followed with.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    pub side: Side,
+    pub options: &'a Options,
+    pub known: &'a Known,
+}
+
 /// One of the protocols, as long as it is not certain that it is the right one.
 #[derive(Debug)]
 pub struct Guess {
@@ -95,32 +103,28 @@ pub struct Guess {
 }
 
 impl Guess {
-    fn of(protocol: usize, is_by_start: bool, side: Side, options: &Options) -> Self {
-        Self { protocol, is_by_start, connection: (PROTOCOLS[protocol].follow)(side, options) }
+    fn of(protocol: usize, is_by_start: bool, context: Context<'_>) -> Self {
+        let mut connection = (PROTOCOLS[protocol].follow)(context.side, context.options);
+        connection.share(context.known);
+        Self { protocol, is_by_start, connection }
     }
 
     /// What is followed where nothing is known.
-    pub fn last(side: Side, options: &Options) -> Self {
-        Self::of(LAST, false, side, options)
+    pub fn last(context: Context<'_>) -> Self {
+        Self::of(LAST, false, context)
     }
 
     /// Feeds a segment.
-    pub fn segment(
-        &mut self,
-        direction: Direction,
-        segment: &Segment<'_>,
-        (side, options): (Side, &Options),
-        sink: &mut Sink<'_>,
-    ) {
+    pub fn segment(&mut self, direction: Direction, segment: &Segment<'_>, context: Context<'_>, sink: &mut Sink<'_>) {
         if !self.is_by_start
             && self.connection.recognition() == Recognition::Undecided
             && let Some(other) = in_the_middle(direction, segment, self.protocol)
         {
-            *self = Self::of(other, false, side, options);
+            *self = Self::of(other, false, context);
         }
         self.connection.segment(direction, segment, sink);
         if self.connection.recognition() == Recognition::Foreign && !self.is_by_start && self.protocol != LAST {
-            *self = Self::last(side, options);
+            *self = Self::last(context);
             self.connection.segment(direction, segment, sink);
         }
     }
@@ -150,12 +154,7 @@ impl Waiting {
     }
 
     /// Takes a segment. Gives the protocol, if that is known now; then all segments are still to be fed.
-    pub fn segment(
-        &mut self,
-        direction: Direction,
-        segment: &Segment<'_>,
-        (side, options): (Side, &Options),
-    ) -> Option<Guess> {
+    pub fn segment(&mut self, direction: Direction, segment: &Segment<'_>, context: Context<'_>) -> Option<Guess> {
         if self.opening.is_empty() {
             self.direction = direction;
         }
@@ -169,15 +168,15 @@ impl Waiting {
         }
         self.held_bytes += segment.captured.len();
         self.held.push((direction, HeldSegment::of(segment, segment.captured.len())));
-        let is_full = self.held.len() >= HELD_SEGMENTS_MAX || self.held_bytes > options.order.early_bytes_max as usize;
+        let is_full =
+            self.held.len() >= HELD_SEGMENTS_MAX || self.held_bytes > context.options.order.early_bytes_max as usize;
         if is_opening {
             let opening = Opening { direction, bytes: &self.opening, is_start: true };
             let is_whole = segment.captured.len() as u64 == segment.length;
             let may_wait = is_whole && self.opening.len() < OPENING_BYTES_MAX && !is_full;
-            return choose(&opening, may_wait)
-                .map(|(protocol, is_certain)| Guess::of(protocol, is_certain, side, options));
+            return choose(&opening, may_wait).map(|(protocol, is_certain)| Guess::of(protocol, is_certain, context));
         }
-        (!is_answer || is_full).then(|| Guess::last(side, options))
+        (!is_answer || is_full).then(|| Guess::last(context))
     }
 
     /// What was taken, in its order.

@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use crate::early::Early;
 use crate::protocol::{Interest, OpenRequest, Protocol};
 use crate::tls::Tls;
-use crate::{CloseReason, Direction, Position, Recognition, Segment, Side, Sink};
+use crate::{CloseReason, Direction, Known, Position, Recognition, Segment, Side, Sink};
 
 /// The bounds of what waits for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub trait Follow: Debug {
 
     /// What has to be copied of its calls.
     fn interest(&self) -> Interest;
+
+    /// See [`Parser::share`](crate::Parser::share).
+    fn share(&mut self, known: &Known);
 
     fn recognition(&self) -> Recognition;
 
@@ -171,6 +174,10 @@ impl<P: Protocol + Debug> Follow for Connection<P> {
         self.set_time(at_ns);
         self.release_early(sink);
         self.protocol.close(how, sink);
+    }
+
+    fn share(&mut self, known: &Known) {
+        self.protocol.share(known);
     }
 
     fn recognition(&self) -> Recognition {

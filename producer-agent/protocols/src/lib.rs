@@ -10,7 +10,7 @@
 //!
 //! A protocol is a folder that implements [`Protocol`], and one line in `choice.rs`, which finds out by first bytes what a connection
 //! speaks. What all of them share stands beside and knows none of them: the input in `segment.rs`, the order of the segments in `order.rs`, the two directions in `stream.rs`, the rest of a segment in `cursor.rs`, heads in
-//! pieces in `partial.rs`, what is asked and waits in `asked.rs`, directions of messages in
+//! pieces in `partial.rs`, names that connections share in `known.rs`, what is asked and waits in `asked.rs`, directions of messages in
 //! `lanes.rs`, messages that say how long they are in `framed.rs`, losses that are held back in `losses.rs`, the output in `exchange.rs`, the names of operations in
 //! [`operation`].
 
@@ -27,6 +27,7 @@ mod framed;
 pub mod http1;
 pub mod http2;
 pub mod kafka;
+mod known;
 mod lanes;
 mod losses;
 pub mod memcached;
@@ -49,13 +50,14 @@ mod stream;
 pub mod tls;
 mod trace;
 
-use choice::{Guess, Waiting};
+use choice::{Context, Guess, Waiting};
 
 pub use choice::{Opening, Verdict};
 pub use connection::{Connection, Follow, Options as OrderOptions};
 pub use cursor::Cursor;
 pub use encryption::{Encryption, Version};
 pub use exchange::{Code, Event, Exchange, Failure, Kind, Loss, LossReason, Messages, Outcome, Sink};
+pub use known::Known;
 pub use protocol::{Interest, OpenRequest, Protocol};
 pub use segment::{CloseReason, Direction, Position, Segment, Side};
 pub use stream::{Both, Mark, Reach};
@@ -112,6 +114,7 @@ enum State {
 struct Undecided {
     side: Side,
     options: Options,
+    known: Known,
     waiting: Waiting,
     /// The protocol that is tried. Then nothing waits any more.
     guess: Option<Guess>,
@@ -119,7 +122,7 @@ struct Undecided {
 
 impl Undecided {
     fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
-        let context = (self.side, &self.options);
+        let context = Context { side: self.side, options: &self.options, known: &self.known };
         match &mut self.guess {
             Some(guess) => guess.segment(direction, segment, context, sink),
             None => {
@@ -133,7 +136,8 @@ impl Undecided {
     /// Feeds what has waited for the choice.
     fn guess(&mut self, mut guess: Guess, sink: &mut Sink<'_>) {
         for (direction, held) in std::mem::replace(&mut self.waiting, Waiting::new()).into_segments() {
-            guess.segment(direction, &held.segment(), (self.side, &self.options), sink);
+            let context = Context { side: self.side, options: &self.options, known: &self.known };
+            guess.segment(direction, &held.segment(), context, sink);
         }
         self.guess = Some(guess);
     }
@@ -141,8 +145,23 @@ impl Undecided {
 
 impl Parser {
     pub fn new(side: Side, options: &Options) -> Self {
-        let undecided = Undecided { side, options: *options, waiting: Waiting::new(), guess: None };
+        let (options, known) = (*options, Known::default());
+        let undecided = Undecided { side, options, known, waiting: Waiting::new(), guess: None };
         Self { state: State::Undecided(Box::new(undecided)) }
+    }
+
+    /// From now on it shares what it learns with others that have been given the same.
+    pub fn share(&mut self, known: &Known) {
+        match &mut self.state {
+            State::Undecided(undecided) => {
+                undecided.known = known.clone();
+                if let Some(guess) = &mut undecided.guess {
+                    guess.connection.share(known);
+                }
+            }
+            State::Followed(connection) => connection.share(known),
+            State::Foreign(_) => {}
+        }
     }
 
     /// Takes the bytes that one system call moved.
@@ -167,7 +186,9 @@ impl Parser {
         match &mut self.state {
             State::Undecided(undecided) => {
                 if undecided.guess.is_none() {
-                    undecided.guess(Guess::last(undecided.side, &undecided.options), sink);
+                    let Undecided { side, options, known, .. } = &**undecided;
+                    let last = Guess::last(Context { side: *side, options, known });
+                    undecided.guess(last, sink);
                 }
                 undecided.guess.as_mut().map(|guess| &mut guess.connection)
             }

@@ -3,7 +3,7 @@
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::stream::{Both, Reach};
-use crate::{CloseReason, Direction, Options, Position, Recognition, Side, Sink};
+use crate::{CloseReason, Direction, Known, Options, Position, Recognition, Side, Sink};
 
 /// The state of one protocol on one connection: one folder of this crate.
 ///
@@ -25,6 +25,9 @@ pub trait Protocol {
 
     /// The state of a connection of which nothing was seen yet.
     fn open(options: &Options) -> Self;
+
+    /// What it learns others may know, and the other way round.
+    fn share(&mut self, _known: &Known) {}
 
     fn recognition(&self) -> Recognition;
 

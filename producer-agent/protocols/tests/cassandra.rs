@@ -18,20 +18,31 @@ use envelopes::{
     startup, void,
 };
 use headwater_protocols::cassandra::{Cassandra, Options};
-use headwater_protocols::{CloseReason, Connection, Direction, Kind, OrderOptions, Recognition, Side};
+use headwater_protocols::{
+    CloseReason, Connection, Direction, Follow as _, Kind, Known, OrderOptions, Recognition, Side,
+};
 use headwater_testing::Random;
 use wire::{FINISHED, Wire};
 
 const ID: [u8; 16] = [7; 16];
 
 fn at(request: u64, response: u64) -> Wire {
-    let cassandra = Cassandra::new(Options::default());
-    Wire::of(Box::new(Connection::new(Side::Server, OrderOptions::default(), cassandra)), request, response)
+    sharing(&Known::default(), request, response)
+}
+
+fn sharing(known: &Known, request: u64, response: u64) -> Wire {
+    let mut connection = Connection::new(Side::Server, OrderOptions::default(), Cassandra::new(Options::default()));
+    connection.share(known);
+    Wire::of(Box::new(connection), request, response)
 }
 
 /// Both sides have agreed on this version.
 fn connected(version: u8) -> Wire {
-    let mut wire = at(0, 0);
+    connected_sharing(version, &Known::default())
+}
+
+fn connected_sharing(version: u8, known: &Known) -> Wire {
+    let mut wire = sharing(known, 0, 0);
     wire.request(startup(version, OPTIONS)).response(ready(version));
     wire.expect(&["STARTUP Ok"], &[]);
     wire.forget();
@@ -103,6 +114,39 @@ fn answers_are_found_by_their_streams() {
             );
             assert!(wire.kinds.iter().all(|kind| *kind == Kind::Call));
         }
+    }
+}
+
+/// Ids as Cassandra gives them are checksums (`printf '%s' "$STATEMENT" | md5sum`, with the keyspace before the statement or without).
+#[test]
+fn what_one_connection_prepared_the_others_of_its_workload_know_if_its_id_is_a_checksum() {
+    const STATEMENT: &str = "SELECT a FROM b WHERE c = ?";
+    let plain = 0x0fa9_6764_4357_2be9_f5e7_c6cc_7c9c_d4c3_u128.to_be_bytes();
+    let in_shop = 0xd673_b2e7_2c5d_a2ca_c399_d935_807a_2bc3_u128.to_be_bytes();
+    for version in [4, 5] {
+        let known = Known::shared();
+        let told = |id, known: &Known| {
+            let mut wire = connected_sharing(version, known);
+            wire.request(sent(version, &[execute(version, 1, id)])).response(sent(version, &[void(version, 1)]));
+            wire.close(FINISHED).seen.clone()
+        };
+        let mut first = connected_sharing(version, &known);
+        let use_shop = sent(version, &[query(version, 1, "USE shop")]);
+        first.request(use_shop).response(sent(version, &[keyspace(version, 1, "shop")]));
+        for id in [plain, in_shop, ID] {
+            let asked = sent(version, &[prepare(version, 1, STATEMENT)]);
+            first.request(asked).response(sent(version, &[prepared(version, 1, id)]));
+        }
+        let named = [format!("{STATEMENT} Ok")];
+        assert_eq!((told(plain, &known), told(in_shop, &known)), (named.to_vec(), named.to_vec()));
+        // An id that anyone could give to anything stands for it on that connection alone.
+        assert_eq!(told(ID, &known), ["unknown Ok"]);
+        assert_eq!(told(plain, &Known::shared()), ["unknown Ok"]);
+        // Not all of the statement was captured.
+        let (known, asked) = (Known::shared(), sent(version, &[prepare(version, 1, STATEMENT)]));
+        let mut first = connected_sharing(version, &known);
+        first.say(Direction::Request, &asked, asked.len() - 8).response(sent(version, &[prepared(version, 1, plain)]));
+        assert_eq!(told(plain, &known), ["unknown Ok"]);
     }
 }
 

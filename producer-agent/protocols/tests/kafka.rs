@@ -8,7 +8,7 @@ mod calls;
 use std::collections::BTreeMap;
 
 use calls::Calls;
-use headwater_protocols::{CloseReason, Direction, Event, Kind, Options, Outcome, Parser, Recognition, Side};
+use headwater_protocols::{CloseReason, Direction, Event, Kind, Known, Options, Outcome, Parser, Recognition, Side};
 use headwater_testing::Random;
 
 const PRODUCE: i16 = 0;
@@ -227,6 +227,27 @@ fn topics_by_id_have_their_names_once_metadata_was_seen() {
     );
     let kinds: Vec<Kind> = wire.seen.iter().map(|seen| seen.kind).collect();
     assert_eq!(kinds, [Kind::Wait, Kind::Call, Kind::Wait, Kind::Call]);
+}
+
+/// A client asks one broker about topics, and others for what stands in them.
+#[test]
+fn what_one_connection_was_told_of_topics_the_others_of_its_workload_know() {
+    let workloads = [Known::shared(), Known::shared()];
+    let at = |known: &Known| {
+        let mut wire = Wire::at(0);
+        wire.parser.share(known);
+        wire
+    };
+    let mut open = at(&workloads[0]);
+    open.ask(&fetch(1, 0, -1, &[ID])).answer(&fetched(1, &[(ID, 0, 10)]));
+    at(&workloads[0]).ask(&metadata(1)).answer(&metadata_of(1, "orders", ID)).close();
+    // The topic is made anew: it has another id.
+    at(&workloads[0]).ask(&metadata(1)).answer(&metadata_of(1, "payments", [9; 16])).close();
+    open.ask(&fetch(2, 0, -1, &[ID, [9; 16]])).answer(&fetched(2, &[(ID, 0, 10), ([9; 16], 0, 10)])).close();
+    assert_eq!(open.told(), [format!("Fetch {ID_TEXT} Ok "), "Fetch orders,payments Ok ".into()]);
+    let mut other = at(&workloads[1]);
+    other.ask(&fetch(1, 0, -1, &[ID])).answer(&fetched(1, &[(ID, 0, 10)])).close();
+    assert_eq!(other.told(), [format!("Fetch {ID_TEXT} Ok ")]);
 }
 
 #[test]

@@ -22,7 +22,9 @@ use headwater_probe_loader::Event;
 use headwater_probe_loader::types::sums::ExchangeEvent;
 use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, interest, mark, role};
 use headwater_protocols::operation::{Bounds, Counts as OperationCounts, Operations};
-use headwater_protocols::{CloseReason, Direction, Options, Parser, Position, Segment, Side as ProtocolSide, Sink};
+use headwater_protocols::{
+    CloseReason, Direction, Known, Options, Parser, Position, Segment, Side as ProtocolSide, Sink,
+};
 use headwater_schemas::records::{Flow, Request, Side};
 use headwater_workload::bounded::Bounded;
 use headwater_workload::names::CgroupKey;
@@ -91,6 +93,9 @@ const UNSEEN_WALKS_MAX: u32 = 12;
 /// Sockets without room whose owners are remembered, so that what is missing of them is known to be theirs.
 const REFUSED_HALF_MAX: usize = 16 * 1024;
 
+/// Cgroups whose connections share what they have learnt; those that had a new connection the longest time ago begin anew.
+const KNOWN_HALF_MAX: usize = 64;
+
 /// The state of all connections under capture.
 pub struct Observer {
     shared: Shared,
@@ -101,6 +106,10 @@ pub struct Observer {
     shares: Shares,
     /// Connections, by cgroup.
     sockets: Shares,
+    /// What the connections of a cgroup have learnt together.
+    known: Bounded<CgroupKey, Known>,
+    /// What that took at the last walk.
+    known_bytes: usize,
     /// Whose sockets are for which there was no room.
     refused: Bounded<SocketKey, Rc<Owner>>,
     /// Connections whose open exchanges were given up for want of memory.
@@ -130,6 +139,8 @@ impl Observer {
             failed: Failed::default(),
             shares: Shares::default(),
             sockets: Shares::default(),
+            known: Bounded::new(KNOWN_HALF_MAX),
+            known_bytes: 0,
             refused: Bounded::new(REFUSED_HALF_MAX),
             evicted: 0,
             kept_elsewhere_bytes: 0,
@@ -200,6 +211,7 @@ impl Observer {
     /// Begins a walk over all sockets. Events may come between two of its sockets.
     pub fn begin_walk(&mut self) {
         self.walk += 1;
+        self.known_bytes = self.known.iter().map(|(_, known)| known.heap_bytes()).sum();
     }
 
     /// Ends a walk: connections of which nothing was seen for long are given up.
@@ -428,6 +440,7 @@ impl Observer {
                 if connection.cgroup() != before {
                     self.sockets.change(before, 1, 0);
                     self.sockets.change(connection.cgroup(), 0, 1);
+                    connection.parser.share(&known_of(&mut self.known, connection.cgroup()));
                 }
                 Some(connection)
             }
@@ -440,7 +453,8 @@ impl Observer {
             Entry::Vacant(entry) => {
                 let protocols = &self.shared.options.protocols;
                 let (id, owner) = (published_id(socket.connection_id), self.owners.of(socket));
-                let connection = Box::new(Connection::new(socket, id, owner, self.walk, protocols));
+                let mut connection = Box::new(Connection::new(socket, id, owner, self.walk, protocols));
+                connection.parser.share(&known_of(&mut self.known, connection.cgroup()));
                 self.sockets.change(connection.cgroup(), 0, 1);
                 Some(entry.insert(connection))
             }
@@ -475,6 +489,14 @@ fn positions(event: &DataEvent) -> [Position; 2] {
         Direction::Request => [own, other],
         Direction::Response => [other, own],
     }
+}
+
+/// What the connections of a cgroup share.
+fn known_of(known: &mut Bounded<CgroupKey, Known>, cgroup: CgroupKey) -> Known {
+    if known.get(&cgroup).is_none() {
+        known.insert(cgroup, Known::shared());
+    }
+    known.get(&cgroup).cloned().unwrap_or_default()
 }
 
 fn direction_of(event: &DataEvent) -> Direction {

@@ -6,7 +6,7 @@ use headwater_schemas::records::Side;
 use headwater_workload::names::CgroupKey;
 use rustc_hash::FxHashMap;
 
-use super::{Observer, Output, SocketKey, request};
+use super::{Observer, Output, SocketKey, known_of, request};
 
 /// So much of the bound is left afterwards, so that the connections are not looked through for every segment.
 const LEFT_EIGHTHS: usize = 7;
@@ -24,7 +24,8 @@ impl Observer {
 
     /// Gives up as much as is too much.
     pub(super) fn keep_to_memory(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
-        let bytes_max = self.shared.options.memory_bytes.saturating_sub(self.kept_elsewhere_bytes);
+        let kept_elsewhere_bytes = self.kept_elsewhere_bytes + self.known_bytes;
+        let bytes_max = self.shared.options.memory_bytes.saturating_sub(kept_elsewhere_bytes);
         if self.shares.total_bytes() <= bytes_max {
             return;
         }
@@ -51,6 +52,7 @@ impl Observer {
             Side::Server => ProtocolSide::Server,
         };
         connection.parser = Parser::new(side, &self.shared.options.protocols);
+        connection.parser.share(&known_of(&mut self.known, connection.cgroup()));
         connection.book_memory(&mut self.shares);
     }
 }

@@ -1,4 +1,4 @@
-//! Two real clients, Python's and librdkafka's (kcat), and a real Kafka, which is the one that the agent publishes to: each request of theirs is told of
+//! Three real clients, Python's, librdkafka's (kcat) and Java's, and a real Kafka, which is the one that the agent publishes to: each request of theirs is told of
 //! by both sides, exactly and once, whenever the agent comes; those of the agent itself are told of by nobody.
 #![allow(clippy::unwrap_used)]
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use headwater_process::{Child, Launch};
 use headwater_schemas::records::{Outcome, Side};
+use headwater_stack::{Artifacts, Progress};
 use headwater_system_tests::lab::{Lab, stop};
 use headwater_system_tests::rounds::{Client, Others, hold_among};
 use headwater_system_tests::topics;
@@ -37,7 +38,8 @@ print("created")
 fn requests_of_two_clients_are_seen_exactly_whenever_the_agent_comes() {
     let lab = Lab::start_observed().unwrap();
     let address = lab.own_stack().bootstrap();
-    lab.run("/usr/bin/python3", &["-c", CREATE, &address, "orders", "first", "away", "middle", "again"]).unwrap();
+    lab.run("/usr/bin/python3", &["-c", CREATE, &address, "orders", "first", "away", "middle", "again", "java"])
+        .unwrap();
     let port = lab.own_stack().kafka().port();
     let clients = vec![Client::python(&lab, "kafka", include_str!("../../clients/kafka.py"), port).unwrap()];
     hold_among(&lab, "kafka", clients, REQUESTS, Others::Some).unwrap();
@@ -60,6 +62,7 @@ fn requests_of_two_clients_are_seen_exactly_whenever_the_agent_comes() {
         (starting.join().unwrap(), said + MESSAGES)
     });
     Kcat::start(&lab, &address, "again").say(MESSAGES).end();
+    ask_by_ids(&lab, &address, "java");
     stop(&mut agent).unwrap();
     for (reason, count) in topics::agents(&lab.settings).unwrap().pop().unwrap().dropped {
         *dropped.entry(reason).or_default() += count;
@@ -73,10 +76,32 @@ fn requests_of_two_clients_are_seen_exactly_whenever_the_agent_comes() {
             "{side:?}: {first} of {MESSAGES} first, {away} away, {middle} of {said} in the middle, {again} of {MESSAGES} again"
         );
         assert_eq!((first, away, again), (MESSAGES, 0, MESSAGES));
+        assert_eq!(written_to(&lab, side, "java"), MESSAGES, "{side:?}");
         assert!(middle <= said);
         missing += MESSAGES.saturating_sub(middle);
     }
+    assert_eq!(read_from(&lab), BTreeSet::from(["java".to_owned(), "orders".to_owned()]));
     assert!(missing as i64 <= dropped.values().sum(), "{missing} are missing, {dropped:?} are counted");
+}
+
+/// The client of Java writes messages and reads them. Its requests have but the topic's id, which another connection of its was told of.
+fn ask_by_ids(lab: &Lab, address: &str, topic: &str) {
+    let class_path = Artifacts::ensure(&Progress::default()).unwrap().kafka_class_path();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/Java.java");
+    let arguments = ["-Xmx128m", "-cp", &class_path, source, address, topic, &MESSAGES.to_string()];
+    assert_eq!(lab.run("java", &arguments).unwrap(), MESSAGES.to_string());
+}
+
+/// Topics that clients have read. A fetch that ends a session names none.
+fn read_from(lab: &Lab) -> BTreeSet<String> {
+    let mut topics = BTreeSet::new();
+    topics::each_request(&lab.settings, |request| {
+        if request.side == Side::Client && request.method == "Fetch" && !request.resource.is_empty() {
+            topics.insert(request.resource.to_owned());
+        }
+    })
+    .unwrap();
+    topics
 }
 
 /// How many requests a side told of that write to a topic.

@@ -10,7 +10,6 @@ use super::{Cassandra, Compression};
 use crate::asked::{Queue, Span, Waits};
 use crate::lanes::Reader as _;
 use crate::protocol::Protocol;
-use crate::statements;
 use crate::stream::Mark;
 use crate::{CloseReason, Code, Direction, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Sink};
 
@@ -37,7 +36,7 @@ impl Cassandra {
     /// A frame of the client.
     pub(super) fn request(&mut self, reader: &Reader, (start, end): (Mark, Mark), sink: &mut Sink<'_>) {
         let Some(header) = frame::header(reader.head(), Direction::Request) else { return };
-        let request = requests::read(&header, reader.head(), &mut self.prepared);
+        let request = requests::read(&header, reader.head(), &mut self.prepared, &self.keyspace);
         // A client gives a number again once it was answered; or it has given up.
         if let Some(before) = self.owner(header.stream).and_then(|at| self.pending.remove(at)) {
             let reason = if before.may_be_answered { self.unknown } else { LossReason::Ambiguous };
@@ -75,7 +74,7 @@ impl Cassandra {
         pending.span.answer = Some((start, end));
         let answer = answers::read(&header, reader.head());
         if let Some(id) = answer.prepared {
-            self.prepared.insert(&statements::name_of(id), pending.request.prepares.clone());
+            self.prepared.learn(id, pending.request.prepares.as_ref());
         }
         if let Some(keyspace) = answer.keyspace {
             self.keyspace = keyspace.into();

@@ -3,7 +3,7 @@
 //! In: the bytes of both directions. Out: each request with its answer, in any number at once, or a counted loss.
 //!
 //! An answer is found by the number of its stream. What a server says without being asked (EVENT) answers nothing. An operation is the shape of the
-//! statement (`sql`); that of what was prepared is known by the id that the server gave it, on this connection. The resource is the keyspace that the
+//! statement (`sql`); that of what was prepared is known by the id that the server gave it, on this connection, or on another one of the workload. The resource is the keyspace that the
 //! connection uses, as far as it was seen to choose one. Rows and what statements are bound to are passed over by their lengths.
 //!
 //! Where something was missed, a direction is followed again from a call on that begins with a frame or a segment, if another frame follows that
@@ -16,6 +16,7 @@ mod answers;
 mod errors;
 mod exchanges;
 mod frame;
+mod prepared;
 mod reader;
 mod requests;
 mod segment;
@@ -25,13 +26,14 @@ use std::sync::Arc;
 use crate::asked::Queue;
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
+use crate::known::Known;
 use crate::lanes::{Lane, Lanes, Reader as _, Sign};
 use crate::losses::Losses;
 use crate::protocol::Protocol;
-use crate::statements::Names;
 use crate::stream::{Both, Mark, Reach};
 use crate::{CloseReason, Direction, LossReason, Position, Recognition, Side, Sink};
 use exchanges::Pending;
+use prepared::Prepared;
 use reader::Reader;
 
 /// The bounds of one connection.
@@ -66,7 +68,7 @@ pub struct Cassandra {
     at: Both<Reach>,
     lanes: Both<Lane<Reader>>,
     pending: Queue<Pending>,
-    prepared: Names,
+    prepared: Prepared,
     keyspace: Arc<str>,
     compression: Compression,
     /// So many answers may come to requests that were lost.
@@ -84,7 +86,7 @@ impl Cassandra {
             at: Both::default(),
             lanes: Both::default(),
             pending: Queue::default(),
-            prepared: Names::new(options.statements_max),
+            prepared: Prepared::new(options.statements_max, Known::default()),
             keyspace: "".into(),
             compression: Compression::None,
             unknown_answers: 0,
@@ -182,8 +184,15 @@ impl Protocol for Cassandra {
         }
     }
 
+    fn share(&mut self, known: &Known) {
+        self.prepared.known = known.clone();
+    }
+
     fn resumed(&self) -> Self {
-        Self { losses: Losses::recognised(), unknown: LossReason::StartedBeforeCapture, ..Self::new(self.options) }
+        let mut resumed = Self::new(self.options);
+        (resumed.losses, resumed.unknown) = (Losses::recognised(), LossReason::StartedBeforeCapture);
+        resumed.share(&self.prepared.known);
+        resumed
     }
 
     fn set_time(&mut self, now_ns: u64) {

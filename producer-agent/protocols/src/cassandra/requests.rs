@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use super::frame::{self, Header};
+use super::prepared::{Prepared, Prepares};
 use crate::Direction;
 use crate::operation::UNKNOWN;
 use crate::sql::{self, Dialect};
-use crate::statements::{Names, Operation};
+use crate::statements::Operation;
 
 /// Too little of a statement to name it.
 const STATEMENT_BYTES_MIN: usize = 16;
+/// Of PREPARE: it names the keyspace.
+const FLAG_KEYSPACE: i32 = 0x01;
 
 /// What is asked.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub operation: Arc<str>,
     /// What is prepared, to be known by the id that the answer gives.
-    pub prepares: Operation,
+    pub prepares: Option<Prepares>,
     /// What it does was not captured, cannot be read, or was prepared unseen.
     pub is_unknown: bool,
     /// Of STARTUP: all that follows is to be compressed.
@@ -36,12 +39,12 @@ impl Request {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.operation.len() + self.prepares.as_ref().map_or(0, |prepares| prepares.len())
+        self.operation.len() + self.prepares.as_ref().map_or(0, |prepares| prepares.operation.len())
     }
 }
 
-/// Reads a frame of a client. `prepared`: what is known of ids.
-pub fn read(header: &Header, head: &[u8], prepared: &mut Names) -> Request {
+/// Reads a frame of a client. `prepared`: what is known of ids; `keyspace`: the one that the connection uses, as far as that is known.
+pub fn read(header: &Header, head: &[u8], prepared: &mut Prepared, keyspace: &str) -> Request {
     let body = frame::body(head, header, Direction::Request);
     match header.opcode {
         frame::STARTUP => {
@@ -53,9 +56,10 @@ pub fn read(header: &Header, head: &[u8], prepared: &mut Names) -> Request {
         frame::REGISTER => Request::of("REGISTER"),
         frame::AUTH_RESPONSE => Request::of("AUTH_RESPONSE"),
         frame::QUERY => Request::named(body.and_then(statement)),
-        frame::PREPARE => match body.and_then(statement) {
+        frame::PREPARE => match body.and_then(|body| prepares(body, header, keyspace)) {
             Some(prepares) => {
-                Request { prepares: Some(Arc::clone(&prepares)), ..Request::of(format!("PREPARE {prepares}")) }
+                let operation = format!("PREPARE {}", prepares.operation);
+                Request { prepares: Some(prepares), ..Request::of(operation) }
             }
             None => Request { is_unknown: true, ..Request::of("PREPARE") },
         },
@@ -81,8 +85,20 @@ fn statement(body: &[u8]) -> Operation {
     (!is_too_short).then(|| sql::name(Dialect::Cql, text, is_cut).into())
 }
 
+/// A statement that is to be prepared; in version 5, flags and a keyspace may stand behind it (native_protocol_v5.spec, 4.1.5).
+fn prepares(body: &[u8], header: &Header, keyspace: &str) -> Option<Prepares> {
+    let operation = statement(body)?;
+    let (length, text) = frame::int(body)?;
+    let text = text.split_at_checked(usize::try_from(length).ok()?);
+    let own = text.filter(|_| header.version == 5).and_then(|(_, behind)| match frame::int(behind)? {
+        (flags, behind) if flags & FLAG_KEYSPACE != 0 => Some(frame::split_short(behind)?.0),
+        _ => None,
+    });
+    Some(Prepares::of(operation, text.map(|(text, _)| text), own.unwrap_or(keyspace.as_bytes())))
+}
+
 /// Its kind, how many there are, and each with what it is bound to.
-fn first_of_batch(body: &[u8], prepared: &mut Names) -> Operation {
+fn first_of_batch(body: &[u8], prepared: &mut Prepared) -> Operation {
     let (count, rest) = frame::short(body.get(1..)?)?;
     let (kind, rest) = rest.split_first()?;
     match kind {

@@ -4,7 +4,7 @@
 //!
 //! A request is known by its header, its answer by the correlation id that it repeats; a connection is recognised once an id was repeated.
 //! An operation is the name of the request (`Produce`). Its resource are the topics: where only ids of them travel, their names are known from
-//! answers to Metadata and CreateTopics on the same connection, and are told by id before. Fetches of a session ask for what it has gathered.
+//! answers to Metadata and CreateTopics on any connection of the workload, and are told by id before. Fetches of a session ask for what it has gathered.
 //! Records are passed over by their lengths.
 //!
 //! A request that is to be written without acknowledgement (acks=0) is one-way. How long a broker waits that was asked to wait is no latency:
@@ -27,6 +27,7 @@ mod topics;
 use crate::asked::Queue;
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
+use crate::known::Known;
 use crate::losses::Losses;
 use crate::protocol::Protocol;
 use crate::stream::{Both, Reach};
@@ -271,8 +272,15 @@ impl Protocol for Kafka {
         }
     }
 
+    fn share(&mut self, known: &Known) {
+        self.topics.known = known.clone();
+    }
+
     fn resumed(&self) -> Self {
-        Self { losses: Losses::recognised(), missed: Some(LossReason::StartedBeforeCapture), ..Self::new(self.options) }
+        let mut resumed = Self::new(self.options);
+        (resumed.losses, resumed.missed) = (Losses::recognised(), Some(LossReason::StartedBeforeCapture));
+        resumed.share(&self.topics.known);
+        resumed
     }
 
     fn set_time(&mut self, now_ns: u64) {

@@ -2,7 +2,10 @@
 //!
 //! Bounds: [`IDS_MAX`] names by id, [`BYTES_MAX`] bytes of names in a record, [`SESSION_TOPICS_MAX`] topics of a fetch session.
 
+use std::borrow::Cow;
+
 use super::layout::{Id, Said};
+use crate::known::{self, Known};
 use crate::resource::BYTES_MAX;
 
 /// Names that are known by id; one that is new takes the place of the oldest.
@@ -16,6 +19,8 @@ pub struct Topics {
     /// The names by id, in the order in which they were learnt, from `oldest` on around.
     names: Vec<(Id, Box<str>)>,
     oldest: usize,
+    /// What other connections have told.
+    pub known: Known,
     /// Of the fetch session, which goes on where nothing is said of them; None if it is not known.
     session: Option<Vec<Topic>>,
 }
@@ -39,6 +44,7 @@ impl Topic {
 
 impl Topics {
     pub fn learn(&mut self, id: Id, name: &str) {
+        self.known.learn(known::Id::Topic(id), name);
         if let Some((_, known)) = self.names.iter_mut().find(|(known, _)| *known == id) {
             if &**known != name {
                 *known = name.into();
@@ -87,16 +93,9 @@ impl Topics {
             if topics[..at].contains(topic) {
                 continue;
             }
-            let digits;
             let name = match topic {
-                Topic::Name(name) => &**name,
-                Topic::Id(id) => match self.names.iter().find(|(known, _)| known == id) {
-                    Some((_, name)) => &**name,
-                    None => {
-                        digits = uuid(id);
-                        &digits
-                    }
-                },
+                Topic::Name(name) => Cow::Borrowed(&**name),
+                Topic::Id(id) => self.name(id),
             };
             if text.len() + name.len() + 2 + MORE.len() > BYTES_MAX {
                 are_all = false;
@@ -105,7 +104,7 @@ impl Topics {
             if !text.is_empty() {
                 text.push(',');
             }
-            text.push_str(name);
+            text.push_str(&name);
         }
         if !are_all {
             if !text.is_empty() {
@@ -114,6 +113,16 @@ impl Topics {
             text.push_str(MORE);
         }
         text.into()
+    }
+
+    fn name(&self, id: &Id) -> Cow<'_, str> {
+        match self.names.iter().find(|(known, _)| known == id) {
+            Some((_, name)) => Cow::Borrowed(name),
+            None => match self.known.get(known::Id::Topic(*id)) {
+                Some(name) => Cow::Owned((*name).to_owned()),
+                None => Cow::Owned(uuid(id)),
+            },
+        }
     }
 
     pub fn heap_bytes(&self) -> usize {
