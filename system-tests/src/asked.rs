@@ -45,7 +45,9 @@ impl Asked {
     fn is_told_in_part_by(&self, told: &Asked) -> bool {
         let Asked { operation, outcome, resource, .. } = self.clone();
         let mut told = told.clone();
-        if told.operation == "unknown" {
+        // Of `BATCH` with an unknown statement in it, that is told.
+        let is_its_beginning = operation.strip_prefix(&told.operation).is_some_and(|rest| rest.starts_with(' '));
+        if told.operation == "unknown" || is_its_beginning {
             told.operation = operation;
         }
         if told.resource.is_empty() {

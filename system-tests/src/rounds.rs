@@ -22,10 +22,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts one in the lab's cgroup that is written in Python, for Debian's own interpreter; `clients/rounds.py` stands before it.
-    pub fn python(lab: &Lab, name: &str, script: &str, port: u16) -> Result<Client> {
+    /// Starts one in the lab's cgroup that is written in Python, for Debian's own interpreter; `clients/rounds.py` stands before it. The arguments
+    /// follow the port.
+    pub fn python(lab: &Lab, name: &str, script: &str, port: u16, arguments: &[&str]) -> Result<Client> {
         let mut python = Command::new("/usr/bin/python3");
         python.args(["-c", &format!("{}\n{script}", include_str!("../clients/rounds.py")), &port.to_string()]);
+        python.args(arguments);
         Client::start(lab, name, python)
     }
 

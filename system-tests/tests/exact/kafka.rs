@@ -41,7 +41,7 @@ fn requests_of_two_clients_are_seen_exactly_whenever_the_agent_comes() {
     lab.run("/usr/bin/python3", &["-c", CREATE, &address, "orders", "first", "away", "middle", "again", "java"])
         .unwrap();
     let port = lab.own_stack().kafka().port();
-    let clients = vec![Client::python(&lab, "kafka", include_str!("../../clients/kafka.py"), port).unwrap()];
+    let clients = vec![Client::python(&lab, "kafka", include_str!("../../clients/kafka.py"), port, &[]).unwrap()];
     hold_among(&lab, "kafka", clients, REQUESTS, Others::Some).unwrap();
 
     let mut agent = lab.agent().unwrap();

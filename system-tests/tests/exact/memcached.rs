@@ -14,8 +14,8 @@ fn commands_of_two_drivers_are_seen_exactly_whenever_the_agent_comes() {
     let server = servers::memcached(Some(lab.cgroup.path())).unwrap();
     let port = server.port().number();
     let clients = vec![
-        Client::python(&lab, "pymemcache", include_str!("../../clients/pymemcache.py"), port).unwrap(),
-        Client::python(&lab, "bmemcached", include_str!("../../clients/bmemcached.py"), port).unwrap(),
+        Client::python(&lab, "pymemcache", include_str!("../../clients/pymemcache.py"), port, &[]).unwrap(),
+        Client::python(&lab, "bmemcached", include_str!("../../clients/bmemcached.py"), port, &[]).unwrap(),
     ];
     hold(&lab, "memcached", clients, COMMANDS).unwrap();
 }

@@ -14,7 +14,7 @@ fn commands_of_two_drivers_are_seen_exactly_whenever_the_agent_comes() {
     let server = servers::mariadb(Some(lab.cgroup.path())).unwrap();
     let port = server.port().number();
     let clients = vec![
-        Client::python(&lab, "pymysql", include_str!("../../clients/pymysql.py"), port).unwrap(),
+        Client::python(&lab, "pymysql", include_str!("../../clients/pymysql.py"), port, &[]).unwrap(),
         Client::perl(&lab, "mariadb", include_str!("../../clients/mariadb.pl"), port).unwrap(),
     ];
     hold(&lab, "mysql", clients, COMMANDS).unwrap();

@@ -106,6 +106,9 @@ pub const RULES: &[Rule] = &[
     // Its connections must be hot.
     rule("system-tests::exact::sums::", Class::Alone).takes(25),
     rule("system-tests::exact::redis::what_is_added_up", Class::Alone).takes(40),
+    // Servers that the first run builds or fetches.
+    rule("system-tests::exact::mongodb::", Class::Waits).slow().takes(30).at_most_minutes(20),
+    rule("system-tests::exact::cassandra::", Class::Waits).slow().takes(60).at_most_minutes(10),
     rule("system-tests::exact::hot::", Class::Alone).slow().takes(40),
     rule("system-tests::exact::hot::ten_million", Class::Alone).slow().takes(400).at_most_minutes(20),
     // Minutes of load, for what happens once in ten thousand connections.

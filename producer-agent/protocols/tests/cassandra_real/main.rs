@@ -5,30 +5,28 @@
 
 #[path = "../shared/proxy.rs"]
 mod proxy;
-mod server;
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use headwater_protocols::cassandra::{Cassandra, Options};
 use headwater_protocols::{Connection, OrderOptions, Side};
+use headwater_testing::servers::{self, Server};
 use proxy::{Found, Proxy};
-use server::Server;
 
-impl Server {
-    /// Runs the script in a version of the protocol, and gives what was found of all its connections.
-    fn python(&self, version: u8, hidden_calls: usize) -> Found {
-        let proxy = Proxy::start(self.port.number(), 16 * 1024, hidden_calls, || {
-            Box::new(Connection::new(Side::Server, OrderOptions::default(), Cassandra::new(Options::default())))
-        });
-        // Debian's own interpreter.
-        let mut command = Command::new("/usr/bin/python3");
-        command.args(["-c", SCRIPT, &version.to_string()]).env("PORT", proxy.port().to_string());
-        server::output(&mut command);
-        let found = proxy.finish();
-        assert!(!format!("{:?} {:?}", found.exchanges, found.resources).contains("secret"));
-        found
-    }
+/// Runs the script in a version of the protocol, and gives what was found of all its connections.
+fn python(server: &Server, version: u8, hidden_calls: usize) -> Found {
+    let proxy = Proxy::start(server.port().number(), 16 * 1024, hidden_calls, || {
+        Box::new(Connection::new(Side::Server, OrderOptions::default(), Cassandra::new(Options::default())))
+    });
+    // Debian's own interpreter.
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", SCRIPT, &version.to_string()]).env("PORT", proxy.port().to_string());
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = proxy.finish();
+    assert!(!format!("{:?} {:?}", found.exchanges, found.resources).contains("secret"));
+    found
 }
 
 fn counts(found: &Found) -> BTreeMap<String, usize> {
@@ -81,9 +79,9 @@ cluster.shutdown()
 
 #[test]
 fn what_the_driver_asks_is_found() {
-    let server = Server::start();
+    let server = servers::cassandra(None).unwrap();
     for version in [4, 5] {
-        let found = server.python(version, 0);
+        let found = python(&server, version, 0);
         assert_eq!(found.lost(), 0, "version {version}: {:?}", found.losses);
         let counts = counts(&found);
         for (what, count) in [
@@ -106,7 +104,7 @@ fn what_the_driver_asks_is_found() {
         assert_eq!(found.resources.get(&in_shop), Some(&400), "{:?}", found.resources);
 
         // The first calls are not told of: what is found is right, and the rest of what was seen is counted.
-        let late = server.python(version, 200);
+        let late = python(&server, version, 200);
         let is_found = late.exchanges.len() > 200 && late.exchanges.len() as u64 + late.lost() > 500;
         assert!(is_found, "version {version}: {} {:?}", late.exchanges.len(), late.losses);
     }

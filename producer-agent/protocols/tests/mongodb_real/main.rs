@@ -9,78 +9,27 @@
 mod proxy;
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use headwater_process::{Child, Launch, Port, Scratch};
 use headwater_protocols::mongodb::{Mongodb, Options};
 use headwater_protocols::{Connection, OrderOptions, Side};
+use headwater_testing::servers::{self, Server};
 use proxy::{Found, Proxy};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The Go module whose `go.sum` holds the checksums of all that the server is built from.
-const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mongodb_real/ferretdb");
-
-/// The server, built if it is not there, and kept in the user's cache.
-fn ferretdb() -> PathBuf {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).unwrap().join("headwater");
-    std::fs::create_dir_all(&cache).unwrap();
-    let sums = output(Command::new("sha256sum").args(["go.mod", "go.sum", "main.go"]).current_dir(MODULE));
-    let key: String = sums.lines().map(|line| &line[..4]).collect();
-    let program = cache.join(format!("ferretdb-{key}"));
-    if !program.exists() {
-        println!("building FerretDB (once; some minutes)");
-        let partial = cache.join(format!("partial-ferretdb-{}", std::process::id()));
-        let mut command = Command::new("go");
-        command.current_dir(MODULE).env("CGO_ENABLED", "0");
-        command.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"]);
-        output(command.arg(&partial).arg("."));
-        std::fs::rename(&partial, &program).unwrap();
-    }
-    program
-}
-
-fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-struct Server {
-    port: Port,
-    _child: Child,
-    _folder: Scratch,
-}
-
-impl Server {
-    fn start() -> Server {
-        let program = ferretdb();
-        let folder = Scratch::create("headwater-ferretdb-", 0o700).unwrap();
-        let port = Port::free().unwrap();
-        let mut command = Command::new(program);
-        command.arg(format!("127.0.0.1:{}", port.number())).arg(folder.path());
-        let mut child = Launch::new("ferretdb", command, folder.path().join("log")).spawn().unwrap();
-        child.await_ready(PATIENCE, || TcpStream::connect(("127.0.0.1", port.number())).ok()).unwrap();
-        Server { port, _child: child, _folder: folder }
-    }
-
-    /// Runs a script that is told the port, and gives what was found of all its connections.
-    fn python(&self, script: &str, hidden_calls: usize) -> Found {
-        let proxy = Proxy::start(self.port.number(), 16 * 1024, hidden_calls, || {
-            Box::new(Connection::new(Side::Server, OrderOptions::default(), Mongodb::new(Options::default())))
-        });
-        // Debian's own interpreter. What the client asks in the background may be under way when it ends.
-        let proxy = proxy.allowing_open(&["isMaster", "OP_QUERY isMaster"]);
-        let mut command = Command::new("/usr/bin/python3");
-        command.args(["-c", script]).env("PORT", proxy.port().to_string()).stdin(Stdio::null());
-        output(&mut command);
-        let found = proxy.finish();
-        assert!(!format!("{:?} {:?}", found.exchanges, found.resources).contains("secret"));
-        found
-    }
+/// Runs a script that is told the port, and gives what was found of all its connections.
+fn python(server: &Server, script: &str, hidden_calls: usize) -> Found {
+    let proxy = Proxy::start(server.port().number(), 16 * 1024, hidden_calls, || {
+        Box::new(Connection::new(Side::Server, OrderOptions::default(), Mongodb::new(Options::default())))
+    });
+    // Debian's own interpreter. What the client asks in the background may be under way when it ends.
+    let proxy = proxy.allowing_open(&["isMaster", "OP_QUERY isMaster"]);
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", script]).env("PORT", proxy.port().to_string()).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = proxy.finish();
+    assert!(!format!("{:?} {:?}", found.exchanges, found.resources).contains("secret"));
+    found
 }
 
 impl Found {
@@ -125,8 +74,8 @@ client.close()
 
 #[test]
 fn what_pymongo_asks_is_found() {
-    let server = Server::start();
-    let found = server.python(PYMONGO, 0);
+    let server = servers::ferretdb(None).unwrap();
+    let found = python(&server, PYMONGO, 0);
     println!("left open: {:?}", found.left_open);
     assert_eq!(found.lost(), 0, "{:?}", found.losses);
     found.has("insert", "shop.orders", 201);
@@ -161,7 +110,7 @@ fn what_pymongo_asks_is_found() {
     }
 
     // The first calls are not told of: what is found is right, and the rest of what was seen is counted.
-    let late = server.python(PYMONGO, 100);
+    let late = python(&server, PYMONGO, 100);
     let found: usize = ["find", "update"]
         .map(|operation| {
             late.resources.get(&(operation.to_owned(), "shop.orders".to_owned())).copied().unwrap_or_default()
