@@ -104,6 +104,11 @@ export function encryption(counts) {
   return counts.map(([word, connections]) => `${count(connections)} ${encryptionTitle(word)}`).join(", ");
 }
 
+// The same without numbers, such as `clear text, TLS 1.3`.
+export function encryptionKinds(counts) {
+  return counts.map(([word]) => encryptionTitle(word)).join(", ");
+}
+
 function encryptionTitle(word) {
   if (word === "none") return "clear text";
   const version = /^(tls|ssl)([0-9.]*)$/.exec(word);

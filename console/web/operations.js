@@ -1,4 +1,4 @@
-// The table of operations: sortable, narrowed to the selected edge or service.
+// The table of operations: sortable, narrowed to the selected edge or service. How its connections are encrypted says the map's edge.
 
 import { html, keyed, setAttribute, setText } from "./dom.js";
 import * as format from "./format.js";
@@ -9,6 +9,8 @@ const ROWS_SHOWN = 40;
 const COLUMNS = [
   { name: "Operation", text: (o) => o.operation },
   { name: "Call", text: (o) => `${format.workload(o.client)} → ${format.workload(o.server)}` },
+  { name: "Protocol", text: (o) => o.protocol },
+  { name: "Encryption", text: (o, edge) => format.encryptionKinds(edge?.encryption ?? []) },
   { name: "Rate", number: (o) => o.requests.requests_per_s, text: (o) => format.rate(o.requests.requests_per_s) },
   { name: "Errors", number: (o) => o.requests.error_share, text: (o) => format.share(o.requests.error_share) },
   { name: "p50", number: (o) => o.requests.p50_us, text: (o) => format.latency(o.requests.p50_us) },
@@ -37,7 +39,9 @@ export function createOperations(table, onSelect) {
     chosen.sort((a, b) => COLUMNS[sorted].number(b) - COLUMNS[sorted].number(a));
     const rows = chosen.slice(0, ROWS_SHOWN);
     const slowest = Math.max(...rows.map((row) => row.requests.p95_us), 1);
-    keyed(body, rows, operationKey, (row) => makeRow(row, onSelect), (row, operation) => updateRow(row, operation, slowest));
+    const edges = new Map(map?.edges.map((edge) => [edge.id, edge]));
+    const fill = (row, operation) => updateRow(row, operation, edges.get(operation.edge), slowest);
+    keyed(body, rows, operationKey, (row) => makeRow(row, onSelect), fill);
     table.hidden = rows.length === 0;
     showFacts(view, chosen.length, rows.length, selection, map);
   }
@@ -63,11 +67,11 @@ function makeRow(operation, onSelect) {
   return html("tr", {}, html("td", {}, name), ...cells);
 }
 
-function updateRow(row, operation, slowest) {
+function updateRow(row, operation, edge, slowest) {
   setAttribute(row, "class", level(operation));
   COLUMNS.forEach((column, i) => {
     const cell = row.cells[i];
-    setText(cell.lastElementChild ?? cell, column.text(operation));
+    setText(cell.lastElementChild ?? cell, column.text(operation, edge));
   });
   row.querySelector(".bar").style.width = `${(100 * operation.requests.p95_us) / slowest}%`;
   const statuses = Object.entries(operation.statuses).map(([status, count]) => `${status}: ${format.count(count)}`);

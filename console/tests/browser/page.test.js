@@ -23,6 +23,8 @@ async function look(page, shot) {
   await checkLabels(page);
   await shows("#status", "Live");
   await shows("#operations tbody tr:first-child", "POST /payments");
+  const cells = await page.locator("#operations tbody tr:first-child td").allTextContents();
+  assert.deepEqual(cells.slice(0, 4), ["POST /payments", "shop-orders → shop-payments", "http", "clear text"]);
 
   await please("alert");
   await shows("#firing", "1 alert firing");
