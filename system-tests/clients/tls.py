@@ -1,11 +1,12 @@
 """Connections over TLS and in clear text, each with what its own client says of it.
 
-Arguments: a folder with the certificate `cert.pem` and its `key.pem`, the ports of nginx for TLS and for clear text. One connection is opened at once; when
+Arguments: a folder with the certificate `cert.pem` and its `key.pem`, the ports of nginx for TLS and for clear text, that of gnutls-serv, which says again what
+it is told. One connection is opened at once; when
 the file `go` is there, it is used again, and all others are made. Prints one line of JSON: a list of what is known of each, by the client's port.
 """
 import json, os, re, socket, ssl, subprocess, sys, time
 
-folder, tls_port, plain_port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+folder, (tls_port, plain_port, gnutls_port) = sys.argv[1], map(int, sys.argv[2:])
 HOST = "127.0.0.1"
 CERTIFICATE, KEY = f"{folder}/cert.pem", f"{folder}/key.pem"
 listed = subprocess.run(["openssl", "ciphers", "-stdname", "ALL:@SECLEVEL=0"], check=True, capture_output=True, text=True).stdout
@@ -48,10 +49,14 @@ def context(version, mutual=False, offered=("http/1.1",)):
     return context
 
 
-def python(version, name="shop.example", mutual=False, offered=("http/1.1",), session=None, within=None):
+def python(version, name="shop.example", mutual=False, offered=("http/1.1",), session=None, within=None, port=tls_port):
     within = within or context(version, mutual, offered)
-    connection = within.wrap_socket(socket.create_connection((HOST, tls_port)), server_hostname=name, session=session)
-    ask(connection, 5)
+    connection = within.wrap_socket(socket.create_connection((HOST, port)), server_hostname=name, session=session)
+    if port == tls_port:
+        ask(connection, 5)
+    else:
+        connection.sendall(b"ok\n")
+        assert connection.recv(4096).startswith(b"ok")
     facts = {"server_name": name or "", "alpn_offered": ",".join(offered), "resumed": connection.session_reused}
     if version != ssl.TLSVersion.TLSv1_3:
         facts["alpn"] = connection.selected_alpn_protocol() or ""
@@ -84,6 +89,37 @@ def curl(*arguments):
     tell("curl", int(run.stdout), version, cipher, server_name="", alpn_offered="h2,http/1.1")
 
 
+def gnutls_cli(version, suite):
+    command = ["gnutls-cli", "--insecure", "--priority", f"NORMAL:-VERS-ALL:+VERS-{version}:-CIPHER-ALL:+AES-256-GCM",
+        "--sni-hostname=shop.example", "--alpn=http/1.1", "-p", str(tls_port), HOST]
+    run = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    port = local_port(run.pid)
+    said, _ = run.communicate("GET /ok/ HTTP/1.0\r\n\r\n", timeout=20)
+    group = re.search(r"- Description: \(TLS[^)]*\)-\(ECDHE-([^)]*)\)", said).group(1)
+    facts = {"key_exchange_group": group.lower(), "server_name": "shop.example", "alpn_offered": "http/1.1", "resumed": False}
+    if version == "TLS1.2":
+        chosen = re.search(r"Application protocol: (\S+)", said)
+        facts |= {"mutual": False, "alpn": chosen.group(1) if chosen else ""}
+    tell("gnutls-cli", port, version.replace("TLS", "TLSv"), suite, **facts)
+
+
+def local_port(pid):
+    """Of its connection to nginx, as soon as it is there."""
+    server = f":{tls_port:04X}"
+    while True:
+        sockets = set()
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                sockets.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+            except FileNotFoundError:
+                pass
+        for line in open("/proc/net/tcp").readlines()[1:]:
+            words = line.split()
+            if words[2].endswith(server) and f"socket:[{words[9]}]" in sockets:
+                return int(words[1].rsplit(":", 1)[1], 16)
+        time.sleep(0.005)
+
+
 kept = context(ssl.TLSVersion.TLSv1_3).wrap_socket(socket.create_connection((HOST, tls_port)))
 ask(kept, 2)
 open(f"{folder}/half", "w").close()
@@ -110,6 +146,11 @@ for arguments in (["-tls1_3"], ["-tls1_2"], ["-tls1_3", "-groups", "P-384"], ["-
     s_client(*arguments)
 for arguments in (["--tls-max", "1.2"], ["--tlsv1.3"]):
     curl(*arguments)
+for version in (one_two, one_three):
+    python(version, port=gnutls_port)[0].close()
+    python(version, name=None, offered=(), port=gnutls_port)[0].close()
+for version, suite in (("TLS1.3", "TLS_AES_256_GCM_SHA384"), ("TLS1.2", "ECDHE-ECDSA-AES256-GCM-SHA384")):
+    gnutls_cli(version, suite)
 for _ in range(5):
     with socket.create_connection((HOST, plain_port)) as plain:
         ask(plain, 3)

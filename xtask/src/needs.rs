@@ -270,6 +270,20 @@ pub const NEEDS: &[Need] = &[
         &["default-jdk-headless"],
         "install a JDK 17 or later",
     ),
+    package(
+        "GnuTLS's client and server",
+        Purpose::Test,
+        || all(&["gnutls-cli", "gnutls-serv"]),
+        &["gnutls-bin"],
+        "install Debian's gnutls-bin",
+    ),
+    package(
+        "Tinyproxy, through which clients of HTTP go",
+        Purpose::Test,
+        || all(&["tinyproxy"]),
+        &["tinyproxy-bin"],
+        "install Debian's tinyproxy-bin",
+    ),
     package("ip, for network namespaces", Purpose::Test, || all(&["ip"]), &["iproute2"], "install iproute2"),
     package(
         "nft and iptables, for address translation",

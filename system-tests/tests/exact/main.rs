@@ -9,6 +9,7 @@ mod busy;
 mod cassandra;
 mod exact;
 mod foreign;
+mod handover;
 mod hostile;
 mod hot;
 mod http2;

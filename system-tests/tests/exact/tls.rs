@@ -22,12 +22,13 @@ fn both_sides_tell_what_the_client_itself_says_of_its_encryption() {
     let lab = Lab::start().unwrap();
     let folder = lab.folder.path();
     certify(folder);
-    let [tls, plain] = [(); 2].map(|()| Port::free().unwrap());
+    let [tls, plain, gnutls] = [(); 3].map(|()| Port::free().unwrap());
     let _nginx = nginx(&lab, &tls, &plain);
+    let _gnutls = gnutls_serv(&lab, &gnutls);
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/tls.py");
     let mut command = Command::new("/usr/bin/python3");
-    command.arg(script).arg(folder).args([&tls, &plain].map(|port| port.number().to_string()));
+    command.arg(script).arg(folder).args([&tls, &plain, &gnutls].map(|port| port.number().to_string()));
     let launch = Launch::new("clients", command, folder.join("clients.log"));
     let mut clients = launch.in_cgroup(lab.cgroup.path()).piping_stdout().spawn().unwrap();
     wait_for("a connection before the agent", || Ok(folder.join("half").exists() || !clients.is_running())).unwrap();
@@ -37,7 +38,7 @@ fn both_sides_tell_what_the_client_itself_says_of_its_encryption() {
     assert!(clients.join().unwrap().success(), "{}", clients.log_text());
     stop(&mut agent).unwrap();
 
-    let seen = seen(&lab, &tls, &plain);
+    let seen = seen(&lab, &[&tls, &plain, &gnutls]);
     let told: Vec<Value> = serde_json::from_str(&told).unwrap();
     assert_eq!(seen.len(), 2 * told.len());
     for client in &told {
@@ -49,6 +50,34 @@ fn both_sides_tell_what_the_client_itself_says_of_its_encryption() {
             let protocol = if encryption == "none" { "http" } else { "tls" };
             assert_eq!(flow["protocol"], protocol, "{side:?} of {client}: {flow}");
             check(client, &flow["tls"]);
+        }
+    }
+}
+
+/// Go exchanges keys in a post-quantum group unless it is asked for another one.
+#[test]
+fn both_sides_tell_whether_keys_stand_against_quantum_computers() {
+    let lab = Lab::start().unwrap();
+    let folder = lab.folder.path();
+    certify(folder);
+    let program = folder.join("go-tls");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/tls.go");
+    let built = Command::new("go").arg("build").arg("-o").arg(&program).arg(source).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let port = Port::free().unwrap();
+    let mut agent = lab.agent().unwrap();
+    let arguments = [&folder.to_string_lossy(), &*port.number().to_string()];
+    let told = lab.run(&program.to_string_lossy(), &arguments).unwrap();
+    stop(&mut agent).unwrap();
+    let (seen, told) = (seen(&lab, &[&port]), serde_json::from_str::<Vec<Value>>(&told).unwrap());
+    assert_eq!(seen.len(), 2 * told.len());
+    assert!(told.iter().any(|client| client["post_quantum"] == true));
+    for client in &told {
+        for side in [Side::Client, Side::Server] {
+            let flow = &seen[&(client["port"].as_i64().unwrap(), side as u8)];
+            for name in ["key_exchange_group", "post_quantum"] {
+                assert_eq!(flow["tls"][name], client[name], "{side:?} of {client}: {flow}");
+            }
         }
     }
 }
@@ -77,8 +106,8 @@ fn check(client: &Value, tls: &Value) {
 }
 
 /// The last flow record of each side of each connection, by the client's port.
-fn seen(lab: &Lab, tls: &Port, plain: &Port) -> BTreeMap<(i64, u8), Value> {
-    let servers = [tls, plain].map(|port| i32::from(port.number()));
+pub fn seen(lab: &Lab, servers: &[&Port]) -> BTreeMap<(i64, u8), Value> {
+    let servers: Vec<i32> = servers.iter().map(|port| port.number().into()).collect();
     let mut seen = BTreeMap::new();
     topics::each(&lab.settings, Topic::Flows, |cache, value| {
         let (schema, datum) = cache.open(value)?;
@@ -97,7 +126,7 @@ fn seen(lab: &Lab, tls: &Port, plain: &Port) -> BTreeMap<(i64, u8), Value> {
 }
 
 /// Makes a certificate, which proves who the server is and who a client is.
-fn certify(folder: &Path) {
+pub fn certify(folder: &Path) {
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let made = Command::new("openssl")
         .args([
@@ -123,7 +152,7 @@ fn certify(folder: &Path) {
 }
 
 /// Starts nginx in the cgroup with TLS on one port and clear text on the other.
-fn nginx(lab: &Lab, tls: &Port, plain: &Port) -> Child {
+pub fn nginx(lab: &Lab, tls: &Port, plain: &Port) -> Child {
     let folder = lab.folder.path().join("nginx-tls");
     fs::create_dir_all(&folder).unwrap();
     let (at, certificates) = (folder.display(), lab.folder.path().display());
@@ -145,5 +174,17 @@ fn nginx(lab: &Lab, tls: &Port, plain: &Port) -> Child {
     let launch = Launch::new("nginx", command, folder.join("output.log")).ending_softly();
     let process = launch.in_cgroup(lab.cgroup.path()).spawn().unwrap();
     wait_for_port(plain.address()).unwrap();
+    process
+}
+
+/// Starts GnuTLS's own server in the cgroup, which says again what it is told.
+fn gnutls_serv(lab: &Lab, port: &Port) -> Child {
+    let mut command = Command::new("gnutls-serv");
+    command.args(["--echo", "--quiet", "--priority", "NORMAL", "--port", &port.number().to_string()]);
+    command.arg("--x509certfile").arg(lab.folder.path().join("cert.pem"));
+    command.arg("--x509keyfile").arg(lab.folder.path().join("key.pem"));
+    let launch = Launch::new("gnutls-serv", command, lab.folder.path().join("gnutls-serv.log"));
+    let process = launch.in_cgroup(lab.cgroup.path()).spawn().unwrap();
+    wait_for_port(port.address()).unwrap();
     process
 }

@@ -109,6 +109,8 @@ pub const RULES: &[Rule] = &[
     // Servers that the first run builds or fetches.
     rule("system-tests::exact::mongodb::", Class::Waits).slow().takes(30).at_most_minutes(20),
     rule("system-tests::exact::cassandra::", Class::Waits).slow().takes(60).at_most_minutes(10),
+    // Go compiles its TLS, the first time for half a minute.
+    rule("system-tests::exact::tls::both_sides_tell_whether", Class::Waits).slow().takes(15),
     rule("system-tests::exact::hot::", Class::Alone).slow().takes(40),
     rule("system-tests::exact::hot::ten_million", Class::Alone).slow().takes(400).at_most_minutes(20),
     // Minutes of load, for what happens once in ten thousand connections.
