@@ -278,6 +278,13 @@ pub const NEEDS: &[Need] = &[
         "install Debian's gnutls-bin",
     ),
     package(
+        "Apache httpd, which upgrades to HTTP/2 in clear text",
+        Purpose::Test,
+        || Path::new("/usr/lib/apache2/modules/mod_http2.so").exists(),
+        &["apache2-bin"],
+        "install Debian's apache2-bin",
+    ),
+    package(
         "Tinyproxy, through which clients of HTTP go",
         Purpose::Test,
         || all(&["tinyproxy"]),

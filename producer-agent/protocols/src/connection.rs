@@ -8,6 +8,7 @@
 use std::fmt::Debug;
 
 use crate::early::Early;
+use crate::http2::Http2;
 use crate::protocol::{Interest, OpenRequest, Protocol};
 use crate::tls::Tls;
 use crate::{CloseReason, Direction, Known, Position, Recognition, Segment, Side, Sink};
@@ -72,8 +73,8 @@ pub trait Follow: Debug {
     /// Ends the connection: what is still open leaves as failed exchanges or as losses. Closing twice is harmless.
     fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>);
 
-    /// The same connection in TLS, if it is foreign since both sides agreed on that.
-    fn encrypted(&self) -> Option<Box<dyn Follow>>;
+    /// What the connection goes on with, if it is foreign since both sides agreed on that: TLS, or HTTP/2. What was read of it may be fed again.
+    fn successor(&self) -> Option<Box<dyn Follow>>;
 
     /// Nothing is open or buffered: dropping the connection now would lose nothing.
     fn is_idle(&self) -> bool;
@@ -184,9 +185,15 @@ impl<P: Protocol + Debug> Follow for Connection<P> {
         self.protocol.recognition()
     }
 
-    fn encrypted(&self) -> Option<Box<dyn Follow>> {
-        let behind = || Connection::new(self.side, self.options, Tls::behind(*self.protocol.at(), P::NAME));
-        self.protocol.begins_tls().then(|| Box::new(behind()) as Box<dyn Follow>)
+    fn successor(&self) -> Option<Box<dyn Follow>> {
+        let (side, options, at) = (self.side, self.options, *self.protocol.at());
+        match self.protocol.upgraded() {
+            Some(upgrade) => Some(Box::new(Connection::new(side, options, Http2::upgraded(upgrade, at)))),
+            None if self.protocol.begins_tls() => {
+                Some(Box::new(Connection::new(side, options, Tls::behind(at, P::NAME))))
+            }
+            None => None,
+        }
     }
 
     fn is_idle(&self) -> bool {

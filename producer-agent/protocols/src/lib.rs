@@ -178,7 +178,12 @@ impl Parser {
             }
             State::Undecided(_) | State::Foreign(_) => {}
         }
-        self.forget_foreign();
+        if self.forget_foreign()
+            && let State::Followed(next) = &mut self.state
+        {
+            // It may begin within the segment.
+            next.segment(direction, segment, sink);
+        }
     }
 
     /// No more bytes will come to choose by.
@@ -212,16 +217,18 @@ impl Parser {
         }
     }
 
-    /// What is foreign needs no state, unless its two sides agreed to go on encrypted: what that will be shows next.
-    fn forget_foreign(&mut self) {
+    /// What is foreign needs no state, unless its two sides agreed on how to go on: what that will be shows next. Says whether they did.
+    fn forget_foreign(&mut self) -> bool {
         if let Some(followed) = self.followed()
             && followed.recognition() == Recognition::Foreign
         {
-            self.state = match followed.encrypted() {
+            self.state = match followed.successor() {
                 Some(next) => State::Followed(next),
                 None => State::Foreign(followed.name()),
             };
+            return matches!(self.state, State::Followed(_));
         }
+        false
     }
 
     /// All exchanges before these positions were told of elsewhere: the next one begins here. What is open all the same is lost.

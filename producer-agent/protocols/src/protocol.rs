@@ -2,6 +2,7 @@
 
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
+use crate::http2::Upgrade;
 use crate::stream::{Both, Reach};
 use crate::{CloseReason, Direction, Known, Options, Position, Recognition, Side, Sink};
 
@@ -70,6 +71,11 @@ pub trait Protocol {
     /// either direction.
     fn begins_tls(&self) -> bool {
         false
+    }
+
+    /// It is foreign since both sides agreed to go on with HTTP/2.
+    fn upgraded(&self) -> Option<&Upgrade> {
+        None
     }
 
     /// Nothing is open or buffered.

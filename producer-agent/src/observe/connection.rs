@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 use headwater_probe_loader::types::{SocketRecord, flag, interest, role};
-use headwater_protocols::{Encryption, Interest, Options, Parser, Recognition, Side as ProtocolSide};
+use headwater_protocols::http1::Http1;
+use headwater_protocols::http2::Http2;
+use headwater_protocols::{Encryption, Interest, Options, Parser, Protocol as _, Recognition, Side as ProtocolSide};
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
 use headwater_workload::names::CgroupKey;
@@ -154,17 +156,20 @@ impl Connection {
     }
 
     /// What is wanted of the connection from now on, where that has just changed.
-    pub fn decide(&mut self, before: Recognition) -> Option<u32> {
-        let recognition = self.parser.recognition();
-        if recognition == before {
+    pub fn decide(&mut self, before: (Recognition, &'static str)) -> Option<u32> {
+        let (recognition, protocol) = (self.parser.recognition(), self.parser.protocol());
+        if (recognition, protocol) == before {
             return None;
         }
         match recognition {
             // What goes through a tunnel is to be seen.
             Recognition::Undecided => Some(interest::HEADS),
             Recognition::Recognised => {
-                // A tunnel stays what it was made with.
-                self.protocol.get_or_insert(self.parser.protocol());
+                // A tunnel stays what it was made with; HTTP/2 may begin in HTTP/1.1.
+                match self.protocol {
+                    Some(known) if (known, protocol) != (Http1::NAME, Http2::NAME) => {}
+                    _ => self.protocol = Some(protocol),
+                }
                 Some(match self.parser.interest() {
                     Interest::Counters => interest::COUNTERS,
                     Interest::Frames => interest::FRAMES,

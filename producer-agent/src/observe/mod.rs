@@ -330,7 +330,7 @@ impl Observer {
             at_ns: event.at_ns,
             other_position: Position(event.other_position),
         };
-        let (way, before) = (direction_of(event), connection.parser.recognition());
+        let (way, before) = (direction_of(event), (connection.parser.recognition(), connection.parser.protocol()));
         let [request, response] = positions(event);
         if event.marks & mark::RESUMES != 0 {
             request::feed(connection, &mut self.shared, out, |parser, sink| parser.resume(request, response, sink));

@@ -9,6 +9,7 @@ mod busy;
 mod cassandra;
 mod exact;
 mod foreign;
+mod h2c;
 mod handover;
 mod hostile;
 mod hot;

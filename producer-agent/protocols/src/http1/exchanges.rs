@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::Http1;
 use super::head::{RequestLine, path_of};
 use super::method::Method;
+use crate::http2::Upgrade;
 use crate::path::push_path;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
@@ -86,6 +87,22 @@ impl Pending {
 
     pub fn answer_is_complete(&self) -> bool {
         self.answer.as_ref().is_some_and(|answer| answer.end.is_some())
+    }
+
+    /// What HTTP/2 has to know to go on with its answer, which comes from there on; None if not all of it is known.
+    pub fn upgrade(&self, response_from: Position, path_bytes_max: u32) -> Option<Upgrade> {
+        let (method, end) = self.method.as_ref().zip(self.end).filter(|_| !self.lost)?;
+        Some(Upgrade {
+            method: method.as_str().into(),
+            path: self.path.as_str().into(),
+            path_is_cut: self.path_truncated,
+            authority: self.host.as_deref().unwrap_or_default().into(),
+            trace: self.trace.as_deref().copied(),
+            start: self.start,
+            end,
+            response_from,
+            path_bytes_max,
+        })
     }
 
     /// What is told of it. Both messages end at `end` and the answer's end, or, if they are cut short, where their

@@ -18,7 +18,7 @@ pub(super) enum Framing {
     Unknown,
 }
 
-/// The header fields that say how long the body is, whether anybody waits for its end, who is asked, and for which trace.
+/// The header fields that say how long the body is, whether anybody waits for its end, who is asked, for which trace, and what the connection goes on with.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'b> {
     pub host: Option<&'b [u8]>,
@@ -28,6 +28,8 @@ pub(super) struct Fields<'b> {
     transfer_coding: Option<Coding>,
     newest: Newest,
     is_stream: bool,
+    /// The connection goes on with HTTP/2 in clear text, if the status says that it goes on with another protocol.
+    pub names_h2c: bool,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,7 @@ enum Newest {
     Type,
     Host,
     Trace,
+    Upgrade,
 }
 
 impl<'b> Fields<'b> {
@@ -76,6 +79,7 @@ impl<'b> Fields<'b> {
             Newest::Type => self.is_stream = is_endless(value),
             Newest::Host => _ = self.host.get_or_insert(value),
             Newest::Trace => self.trace.add(value),
+            Newest::Upgrade => self.names_h2c |= names_h2c(value),
             Newest::Other => {}
         }
         self.newest = name;
@@ -148,6 +152,11 @@ fn is_endless(media_type: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"text/event-stream") || name.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
 }
 
+/// RFC 7540, 3.2.
+fn names_h2c(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"h2c"))
+}
+
 /// The field of a line and its value, if it is one that matters here. Spaces before the colon are let pass, as peers
 /// do.
 fn framing_field(line: &[u8]) -> Option<(Newest, &[u8])> {
@@ -161,6 +170,7 @@ fn framing_field(line: &[u8]) -> Option<(Newest, &[u8])> {
             None => (Newest::Trace, strip_name(line, b"traceparent")?),
         },
         b'h' | b'H' => (Newest::Host, strip_name(line, b"host")?),
+        b'u' | b'U' => (Newest::Upgrade, strip_name(line, b"upgrade")?),
         _ => return None,
     };
     after.trim_ascii_start().strip_prefix(b":").map(|value| (name, value))

@@ -41,6 +41,7 @@ pub use state::Http1;
 
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
+use crate::http2::Upgrade;
 use crate::protocol::Protocol;
 use crate::stream::{Both, Reach};
 use crate::{CloseReason, Direction, Position, Recognition, Side, Sink};
@@ -141,6 +142,10 @@ impl Protocol for Http1 {
 
     fn begins_tls(&self) -> bool {
         self.begins_tls
+    }
+
+    fn upgraded(&self) -> Option<&Upgrade> {
+        self.upgraded.as_deref()
     }
 
     fn is_idle(&self) -> bool {

@@ -103,7 +103,7 @@ impl Http1 {
         sink: &mut Sink<'_>,
     ) {
         match parsed {
-            Parsed::Complete { line: StatusLine { status, kind }, framing, length } => {
+            Parsed::Complete { line: StatusLine { status, kind, names_h2c }, framing, length } => {
                 self.confirm_response_begin(sink);
                 cursor.skip(length.saturating_sub(before));
                 if is_interim(status) {
@@ -113,13 +113,13 @@ impl Http1 {
                 self.begin_final_response(beginning, status, kind, sink);
                 let head_end = Mark { position: cursor.position, at_ns: cursor.at_ns };
                 if self.takes_over(status) {
-                    self.upgrade(head_end, sink);
+                    self.upgrade(head_end, names_h2c, sink);
                     cursor.skip_rest();
                 } else {
                     self.begin_response_body(framing, head_end, sink);
                 }
             }
-            Parsed::Partial(Some(StatusLine { status, kind })) => {
+            Parsed::Partial(Some(StatusLine { status, kind, .. })) => {
                 self.confirm_response_begin(sink);
                 if status == SWITCHING_PROTOCOLS {
                     self.lose_front(cut_reason, sink);
@@ -298,7 +298,7 @@ impl Http1 {
         status == SWITCHING_PROTOCOLS || (is_connect && (200..300).contains(&status))
     }
 
-    fn upgrade(&mut self, head_end: Mark, sink: &mut Sink<'_>) {
+    fn upgrade(&mut self, head_end: Mark, to_http2: bool, sink: &mut Sink<'_>) {
         if let Some(front) = self.pending.front_mut() {
             if let Some(answer) = &mut front.answer {
                 answer.end = Some(head_end);
@@ -311,7 +311,11 @@ impl Http1 {
         }
         if let Some(front) = self.pending.pop() {
             self.begins_tls = front.method == Some(Method::Connect);
-            self.emit(&front, None, sink);
+            let upgrade = || front.upgrade(head_end.position, self.options.path_bytes_max).map(Box::new);
+            self.upgraded = if to_http2 { upgrade() } else { None };
+            if self.upgraded.is_none() {
+                self.emit(&front, None, sink);
+            }
         }
         self.lose_all(LossReason::Upgraded, sink);
         self.become_foreign();

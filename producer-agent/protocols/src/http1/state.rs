@@ -6,6 +6,7 @@
 use super::Options;
 use super::body::Body;
 use super::exchanges::{Pending, Pipeline};
+use crate::http2::Upgrade;
 use crate::losses::Losses;
 use crate::partial::PartialHead;
 use crate::stream::{Both, Reach};
@@ -18,6 +19,8 @@ pub struct Http1 {
     pub(super) losses: Losses,
     /// A tunnel was granted, through which mostly TLS goes.
     pub(super) begins_tls: bool,
+    /// HTTP/2 goes on with its last request.
+    pub(super) upgraded: Option<Box<Upgrade>>,
     /// Two requests have been open at once. Turns then prove nothing.
     pub(super) pipelined: bool,
     /// The next response has to begin where the stream stands, since a turn ended the one before it there.
@@ -71,6 +74,7 @@ impl Http1 {
             options,
             losses: Losses::new(),
             begins_tls: false,
+            upgraded: None,
             pipelined: false,
             response_presumed: false,
             now_ns: 0,

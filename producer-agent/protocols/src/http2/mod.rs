@@ -1,4 +1,4 @@
-//! HTTP/2 (RFC 9113) and gRPC over it, on one connection from prior knowledge.
+//! HTTP/2 (RFC 9113) and gRPC over it, on one connection, from prior knowledge or after an upgrade from HTTP/1.1 (`upgrade`).
 //!
 //! In: the bytes of both directions. Out: each stream of a client as an exchange, or a counted loss.
 //!
@@ -18,7 +18,7 @@
 //!
 //! Bytes are those of the frames with headers and data, their heads and padding included.
 //!
-//! Limits: an upgrade from HTTP/1.1 is not followed. Bytes within DATA that look like frames are taken for frames if they fill a call
+//! Limits: bytes within DATA that look like frames are taken for frames if they fill a call
 //! exactly while nothing is known of the direction. Bounds: [`Options`]; nothing is allocated by what a length claims.
 
 mod answers;
@@ -30,8 +30,10 @@ mod messages;
 mod outcome;
 mod stream;
 mod streams;
+mod upgrade;
 
 pub use connection::Http2;
+pub(crate) use upgrade::Upgrade;
 
 use crate::cursor::Cursor;
 use crate::protocol::{Interest, Protocol};

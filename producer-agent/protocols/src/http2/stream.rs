@@ -2,6 +2,7 @@
 
 use super::hpack::{Fields, Text};
 use super::messages::Counter;
+use super::upgrade::Upgrade;
 use super::{Http2, outcome};
 use crate::operation::UNKNOWN;
 use crate::protocol::Protocol;
@@ -107,6 +108,24 @@ impl Stream {
             status: None,
             grpc_status: None,
             may_have_grpc_status: false,
+        }
+    }
+
+    /// The request that was asked before the connection came to HTTP/2.
+    pub fn upgraded(upgrade: &Upgrade) -> Self {
+        let mut request = Half { is_ended: true, ..Half::default() };
+        request.moved(upgrade.end.position.since(upgrade.start.position), upgrade.end.at_ns);
+        Self {
+            is_lost: false,
+            start: upgrade.start,
+            method: Some(Text::of(&upgrade.method)),
+            path: Some(Text::of(&upgrade.path)),
+            path_is_cut: upgrade.path_is_cut,
+            authority: Some(Text::of(&upgrade.authority)),
+            trace: upgrade.trace,
+            is_grpc: Some(false),
+            request,
+            ..Self::lost(1)
         }
     }
 

@@ -14,4 +14,5 @@ mod grpc;
 mod nginx;
 mod oracle;
 mod session;
+mod upgrade;
 mod wire;

@@ -110,6 +110,21 @@ impl Wire {
     }
 }
 
+/// What came out of any parser.
+#[derive(Default)]
+pub struct Told {
+    pub seen: Vec<String>,
+    pub evidence: Vec<String>,
+    pub details: Vec<Detail>,
+    pub losses: BTreeMap<&'static str, u64>,
+}
+
+impl Told {
+    pub fn take(&mut self, event: Event<'_>) {
+        take(event, (&mut self.seen, &mut self.evidence), &mut self.details, &mut self.losses);
+    }
+}
+
 fn take(
     event: Event<'_>,
     (seen, evidence): (&mut Vec<String>, &mut Vec<String>),
