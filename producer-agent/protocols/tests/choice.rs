@@ -403,3 +403,13 @@ fn http2_is_chosen_in_the_middle_by_calls_of_whole_frames() {
     assert_eq!(wire.seen, ["http2 GET/"]);
     assert_eq!((wire.parser.protocol(), wire.lost), ("http2", 1));
 }
+
+/// A message of PostgreSQL that is shorter than its own length, in the middle of any connection.
+#[test]
+fn a_length_that_leaves_no_room_for_itself_is_of_no_protocol() {
+    for bytes in [&b"Q\0\0\0\0"[..], b"Q\0\0\0\x03", b"Q\0\0\0\x04", b"Q\0\0\0\0Q\0\0\0\0"] {
+        let mut wire = Wire::at([5_000, 9_000]);
+        wire.response(b"x").request(bytes).close();
+        assert_eq!((wire.seen.len(), wire.parser.protocol()), (0, "http"), "{bytes:?}");
+    }
+}

@@ -122,7 +122,7 @@ fn is_unmistakable(mut bytes: &[u8], direction: Direction) -> bool {
     while let Some(([kind, length @ ..], rest)) = bytes.split_first_chunk::<5>() {
         let length = u32::from_be_bytes(*length);
         let Some((body, behind)) = rest.split_at_checked((length as usize).saturating_sub(4)) else { return false };
-        let is_text = *kind != b'Q' || memchr::memchr(0, body) == Some(body.len() - 1);
+        let is_text = *kind != b'Q' || memchr::memchr(0, body).is_some_and(|at| at + 1 == body.len());
         if !is_plausible(*kind, length, speaker) || !is_text {
             return false;
         }
