@@ -257,6 +257,14 @@ pub const NEEDS: &[Need] = &[
         "install the headers of NATS's client of C",
     ),
     package(
+        "dnsmasq, which the tests ask",
+        Purpose::Test,
+        || Path::new("/usr/sbin/dnsmasq").exists(),
+        &["dnsmasq-base"],
+        "install dnsmasq",
+    ),
+    package("dig, a client of DNS", Purpose::Test, || all(&["dig"]), &["bind9-dnsutils"], "install dig"),
+    package(
         "another client of Kafka",
         Purpose::Test,
         || Path::new("/usr/lib/python3/dist-packages/kafka").exists(),

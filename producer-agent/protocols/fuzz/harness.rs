@@ -15,7 +15,7 @@ const OPTIONS: Options = Options { head_bytes_max: 200, pending_exchanges_max: 3
 const ORDER: OrderOptions = OrderOptions { early_segments_max: 3, early_bytes_max: 100 };
 
 /// There, questions come out as they are answered.
-const ANSWERED_BY_NUMBER: [&str; 5] = ["amqp", "cassandra", "mongodb", "mqtt", "nats"];
+const ANSWERED_BY_NUMBER: [&str; 6] = ["amqp", "cassandra", "dns", "mongodb", "mqtt", "nats"];
 
 /// Reads the input as: one byte of settings, then for each segment six bytes that describe it, then its bytes.
 /// Returns how many exchanges came out.

@@ -11,6 +11,7 @@ use std::fmt::Debug;
 
 use crate::amqp::Amqp;
 use crate::cassandra::Cassandra;
+use crate::dns::Dns;
 use crate::early::HeldSegment;
 use crate::http1::Http1;
 use crate::http2::Http2;
@@ -26,7 +27,7 @@ use crate::tls::Tls;
 use crate::{Connection, Direction, Follow, Known, Options, Position, Protocol, Recognition, Segment, Side, Sink};
 
 /// All that are known, in the order in which they are asked: a new one is one line here.
-const PROTOCOLS: [Entry; 13] = [
+const PROTOCOLS: [Entry; 14] = [
     Entry::of::<Http2>(),
     Entry::of::<Tls>(),
     Entry::of::<Postgres>(),
@@ -39,6 +40,7 @@ const PROTOCOLS: [Entry; 13] = [
     Entry::of::<Mqtt>(),
     Entry::of::<Nats>(),
     Entry::of::<Amqp>(),
+    Entry::of::<Dns>(),
     Entry::of::<Http1>(),
 ];
 

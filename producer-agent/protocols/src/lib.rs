@@ -20,6 +20,7 @@ pub mod cassandra;
 mod choice;
 mod connection;
 mod cursor;
+pub mod dns;
 mod early;
 mod encryption;
 mod exchange;
@@ -79,6 +80,7 @@ pub struct Options {
     pub amqp: amqp::Options,
     pub mongodb: mongodb::Options,
     pub cassandra: cassandra::Options,
+    pub dns: dns::Options,
 }
 
 /// Whether a connection speaks the protocol that its parser understands.

@@ -8,6 +8,8 @@ mod documents;
 mod envelopes;
 #[path = "shared/frames.rs"]
 mod frames;
+#[path = "shared/questions.rs"]
+mod questions;
 
 use calls::Calls;
 use headwater_protocols::{CloseReason, Direction, Event, Options, Parser, Position, Recognition, Segment, Side};
@@ -297,6 +299,28 @@ fn mongodb_is_known_by_its_header_and_in_the_middle_by_that_too() {
         }
         assert_eq!((wire.parser.protocol(), wire.seen.len()), ("mongodb", 2), "{:?} {}", wire.seen, wire.lost);
     }
+}
+
+#[test]
+fn dns_is_known_by_its_question_and_in_the_middle_by_that_too() {
+    let name = "a-name-that-is-longer.than-what-tells-a-protocol.example.com";
+    let asked = questions::framed(&questions::ask(1, name, questions::A));
+    let answered = questions::framed(&questions::answer(1, name, questions::A, questions::NOERROR, &[7; 16]));
+    for size in 1..asked.len() {
+        let mut wire = Wire::at([0, 0]);
+        for piece in asked.chunks(size) {
+            wire.request(piece);
+        }
+        wire.response(&answered);
+        assert_eq!((wire.seen.as_slice(), wire.lost), (&["dns A".to_owned()][..], 0), "in pieces of {size}");
+        assert_eq!(wire.parser.protocol(), "dns");
+        wire.close();
+    }
+    let mut wire = Wire::at([5_000, 9_000]);
+    for _ in 0..4 {
+        wire.request(&asked).response(&answered);
+    }
+    assert_eq!((wire.parser.protocol(), wire.seen.len()), ("dns", 3), "{:?} {}", wire.seen, wire.lost);
 }
 
 const GREETING: &[u8] =

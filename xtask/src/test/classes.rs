@@ -271,6 +271,24 @@ pub const EXTRAS: &[Extra] = &[
         limit: FUZZ_LIMIT,
     },
     Extra {
+        name: "two minutes of fuzzing dns",
+        work: Work::Command(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "producer-agent/protocols/fuzz",
+            "dns",
+            "--",
+            "-max_total_time=120",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]),
+        class: Class::Pure,
+        variables: &[("RUSTC_BOOTSTRAP", "1")],
+        limit: FUZZ_LIMIT,
+    },
+    Extra {
         name: "two minutes of fuzzing memcached",
         work: Work::Command(&[
             "cargo",
