@@ -8,7 +8,7 @@
 //! Where something was missed, a direction is followed again from a call on that begins with a message, if another message follows that
 //! (`lanes.rs`).
 //!
-//! Bounds: [`Options`], and [`message::HEAD_BYTES_MAX`]; nothing is allocated by what a length claims.
+//! Bounds: [`Options`], and `message::HEAD_BYTES_MAX`; nothing is allocated by what a length claims.
 
 mod exchanges;
 mod message;
