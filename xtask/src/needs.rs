@@ -366,6 +366,13 @@ pub const NEEDS: &[Need] = &[
     ),
     package("wrk, the load generator of the benchmarks", Purpose::Bench, || all(&["wrk"]), &["wrk"], "install wrk"),
     package(
+        "h2load, which calls gRPC in the benchmarks",
+        Purpose::Bench,
+        || all(&["h2load"]),
+        &["nghttp2-client"],
+        "install h2load (nghttp2)",
+    ),
+    package(
         "Redis with its benchmark, which the benchmarks observe",
         Purpose::Bench,
         || all(&["redis-server", "redis-benchmark"]),

@@ -119,7 +119,15 @@ impl Ground {
             "warn",
         ]);
         if detail == Detail::Full {
-            command.args(["--capture-sums", "off"]);
+            // A bound on records would drop what is to be measured.
+            command.args([
+                "--capture-sums",
+                "off",
+                "--requests-per-second-max",
+                "10000000",
+                "--capture-shed",
+                "detail",
+            ]);
         }
         command.args(arguments);
         let launch = Launch::new("headwater-agent", command, self.folder.path().join(format!("{prefix}agent.log")));

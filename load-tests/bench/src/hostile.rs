@@ -31,7 +31,7 @@ const KINDS: [(&str, usize); 7] = [
 const BEFORE: Duration = Duration::from_secs(15);
 const MEASURED: Duration = Duration::from_secs(20);
 /// The probes' own time, of which heartbeats tell.
-const PROBES: [&str; 3] = ["probe_send_us", "probe_receive_us", "probe_state_us"];
+const PROBES: [&str; 4] = ["probe_send_us", "probe_receive_us", "probe_state_us", "probe_tell_us"];
 
 /// Reports for each kind how much of a core agent and probes take.
 pub fn measure(ground: &Ground, report: &mut Report) -> Result<()> {

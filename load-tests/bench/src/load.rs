@@ -13,7 +13,8 @@ use crate::ground::Ground;
 pub struct Speed {
     pub requests: f64,
     pub requests_per_second: f64,
-    pub p99_us: f64,
+    /// If the load generator tells it.
+    pub p99_us: Option<f64>,
 }
 
 /// Runs wrk for some seconds.
@@ -31,7 +32,7 @@ pub fn wrk(ground: &Ground, url: &str, connections: u32, seconds: u32) -> Result
     Ok(Speed {
         requests: requests.with_context(|| format!("wrk printed no number of requests: {text}"))?,
         requests_per_second: field("Requests/sec:")?.parse().context("wrk's rate is no number")?,
-        p99_us: duration_us(&field("99%")?)?,
+        p99_us: Some(duration_us(&field("99%")?)?),
     })
 }
 
@@ -54,10 +55,11 @@ pub fn redis(ground: &Ground, port: u16, connections: u32, requests: u32) -> Res
     if took < Duration::from_millis(500) {
         bail!("redis-benchmark ran for {took:?}, which is too short to measure");
     }
-    Ok(Speed { requests: f64::from(requests), requests_per_second, p99_us: p99_ms * 1000.0 })
+    Ok(Speed { requests: f64::from(requests), requests_per_second, p99_us: Some(p99_ms * 1000.0) })
 }
 
-fn output(ground: &Ground, name: &str, command: Command) -> Result<String> {
+/// What a load generator prints that runs in the cgroup of the load.
+pub fn output(ground: &Ground, name: &str, command: Command) -> Result<String> {
     let log = tempfile::NamedTempFile::new_in(ground.folder())?;
     let launch = Launch::new(name, command, log.path()).in_cgroup(ground.load_cgroup());
     let mut process = launch.spawn().with_context(|| format!("{name} is needed: apt-get install {name}"))?;

@@ -7,15 +7,19 @@
 mod calls;
 mod churn;
 mod ground;
+mod grpc;
 mod hostile;
 mod ladder;
 mod load;
 mod overhead;
 mod paced;
+mod postgres;
 mod processor;
+mod protocols;
 mod records;
 mod report;
 mod servers;
+mod warm;
 
 use std::path::PathBuf;
 
@@ -53,6 +57,8 @@ enum Part {
     Overhead,
     /// Of that, what it costs Redis.
     Redis,
+    /// What the agent costs servers of Redis, PostgreSQL and gRPC at saturation.
+    Protocols,
     /// What the probes cost one exchange of a thread with itself.
     Calls,
     /// What each step of observation adds, from nothing to everything.
@@ -81,6 +87,9 @@ fn main() -> Result<()> {
     if words.first().is_some_and(|word| word == hostile::ARGUMENT) {
         return hostile::load(&words[1..]);
     }
+    if words.first().is_some_and(|word| word == grpc::ARGUMENT) {
+        return grpc::serve(&words[1..]);
+    }
     let arguments = Arguments::parse();
     let mut report = Report::default();
     println!("Starting Kafka and the registry");
@@ -93,6 +102,7 @@ fn main() -> Result<()> {
         }
         Part::Overhead => overhead::measure(&ground, arguments.rounds, &mut report)?,
         Part::Redis => overhead::redis(&ground, arguments.rounds, &mut report)?,
+        Part::Protocols => protocols::measure(&ground, arguments.rounds, &mut report)?,
         Part::Calls => calls::measure(&ground, arguments.rounds, &mut report)?,
         Part::Ladder => ladder::measure(&ground, arguments.rounds, &mut report)?,
         Part::Churn => churn::measure(&ground, &mut report)?,

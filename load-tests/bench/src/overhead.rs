@@ -14,6 +14,7 @@ use crate::load::{self, Speed};
 use crate::paced::{self, Paced};
 use crate::report::{Report, median};
 use crate::servers::{Nginx, Redis};
+use crate::warm;
 
 const FULL_SPEED_SECONDS: u32 = 5;
 const CONNECTIONS: u32 = 32;
@@ -23,7 +24,7 @@ const STEADY: Duration = Duration::from_secs(20);
 
 /// Who is there while a load runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Observed {
+pub enum Observed {
     Nothing,
     /// An agent is attached, and sees none of it.
     Elsewhere,
@@ -34,18 +35,19 @@ const VARIANTS: [Observed; 4] =
     [Observed::Nothing, Observed::Elsewhere, Observed::Load(Detail::Default), Observed::Load(Detail::Full)];
 
 /// One run.
-struct Run {
-    speed: Speed,
+pub struct Run {
+    pub speed: Speed,
     /// Processor time of servers, load, agent and Kafka for a request.
-    machine_us: f64,
+    pub machine_us: f64,
     /// Of the agent alone, without its probes, which are the load's time.
-    agent_us: f64,
+    pub agent_us: f64,
     /// Of Kafka and the registry.
-    stack_us: f64,
+    pub stack_us: f64,
 }
 
 pub fn measure(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> {
     let nginx = Nginx::start(ground)?;
+    warm::up(ground, &nginx)?;
     let of_nginx = || load::wrk(ground, &nginx.url("/"), CONNECTIONS, FULL_SPEED_SECONDS);
     let runs = compare(ground, "nginx", rounds, of_nginx)?;
     report.add("nginx_throughput_ratio", throughput_ratio(&runs, 2), "ratio");
@@ -105,7 +107,10 @@ fn compare(
         let texts = runs.iter().map(|run| {
             let Run { speed, machine_us, agent_us, stack_us } = run;
             let Speed { requests_per_second, p99_us, .. } = speed;
-            format!("{requests_per_second:.0}/s {machine_us:.1} us (agent {agent_us:.2}, Kafka {stack_us:.2}) p99 {p99_us:.0} us")
+            format!(
+                "{requests_per_second:.0}/s {machine_us:.1} us (agent {agent_us:.2}, Kafka {stack_us:.2}) p99 {:.0} us",
+                p99_us.unwrap_or_default()
+            )
         });
         println!("  round {round}: {}", texts.collect::<Vec<_>>().join(", "));
         all.push(runs);
@@ -113,7 +118,8 @@ fn compare(
     Ok(all)
 }
 
-fn run(ground: &Ground, observed: Observed, prefix: &str, load: &impl Fn() -> Result<Speed>) -> Result<Run> {
+/// Runs a load while somebody is there or not.
+pub fn run(ground: &Ground, observed: Observed, prefix: &str, load: &impl Fn() -> Result<Speed>) -> Result<Run> {
     let agent = match observed {
         Observed::Nothing => None,
         Observed::Elsewhere => Some(ground.agent(ground.empty_cgroup(), prefix, Detail::Default)?),

@@ -12,10 +12,10 @@ use crate::ground::{Detail, Ground, until_at_rest};
 use crate::paced;
 use crate::report::{Report, median};
 use crate::servers::Nginx;
+use crate::warm;
 
 const RATE: u32 = 10_000;
 const SPAN: Duration = Duration::from_secs(10);
-const WARM_UPS: u32 = 2;
 
 /// Processor time for each request, of which both sides have a record.
 #[derive(Debug, Clone, Copy)]
@@ -37,15 +37,12 @@ impl Cost {
 /// Compares agents, or measures the one beside this program if none is given.
 pub fn measure(ground: &Ground, agents: &[PathBuf], rounds: u32, report: &mut Report) -> Result<()> {
     let nginx = Nginx::start(ground)?;
+    warm::up(ground, &nginx)?;
     let own = [program("headwater-agent")?];
     let agents = if agents.is_empty() { &own[..] } else { agents };
     println!(
         "nginx at {RATE} requests/s for {SPAN:?}, a record of each side: in microseconds a request, less those without an agent"
     );
-    // Kafka's own machine translates what it runs often, which takes it as long as what it is to run.
-    for number in 0..WARM_UPS {
-        run(ground, &nginx, agents.first().map(PathBuf::as_path), &format!("warm{number}."))?;
-    }
     let mut all: Vec<Vec<Cost>> = vec![Vec::new(); agents.len()];
     for round in 0..rounds as usize {
         let none = run(ground, &nginx, None, "")?;

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use axum::body::Bytes;
-use axum::http::{HeaderMap, Request, Response};
+use axum::http::Request;
 use h2::client::SendRequest;
-use h2::{RecvStream, SendStream};
-use headwater_system_tests::http2::{AT_ONCE, paths};
+use headwater_system_tests::http2::{AT_ONCE, message, paths, read_all, serve};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -92,47 +91,4 @@ async fn ask_one(
     ensure!(read == if is_grpc { bytes + 5 } else { bytes }, "{read} bytes came");
     body.trailers().await?;
     Ok(())
-}
-
-async fn serve(stream: TcpStream) -> Result<()> {
-    stream.set_nodelay(true)?;
-    let mut connection = h2::server::Builder::new().initial_window_size(1 << 20).handshake::<_, Bytes>(stream).await?;
-    while let Some(accepted) = connection.accept().await {
-        let (request, respond) = accepted?;
-        tokio::spawn(answer(request, respond));
-    }
-    Ok(())
-}
-
-async fn answer(request: Request<RecvStream>, mut respond: h2::server::SendResponse<Bytes>) -> Result<()> {
-    let is_grpc = request.method() == "POST";
-    let digits = request.uri().path().split(['/', 'x']).filter_map(|part| part.trim_start_matches("Get").parse().ok());
-    let bytes: usize = digits.into_iter().next().context("a path without a size")?;
-    read_all(&mut request.into_body()).await?;
-    let mut response = Response::builder();
-    if is_grpc {
-        response = response.header("content-type", "application/grpc");
-    }
-    let mut body: SendStream<Bytes> = respond.send_response(response.body(())?, false)?;
-    if !is_grpc {
-        return Ok(body.send_data(vec![b'x'; bytes].into(), true)?);
-    }
-    body.send_data(message(bytes), false)?;
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", 0.into());
-    Ok(body.send_trailers(trailers)?)
-}
-
-fn message(bytes: usize) -> Bytes {
-    [&[0][..], &(bytes as u32).to_be_bytes(), &vec![b'x'; bytes]].concat().into()
-}
-
-async fn read_all(body: &mut RecvStream) -> Result<usize> {
-    let mut read = 0;
-    while let Some(data) = body.data().await {
-        let bytes = data?.len();
-        body.flow_control().release_capacity(bytes)?;
-        read += bytes;
-    }
-    Ok(read)
 }
