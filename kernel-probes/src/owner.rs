@@ -5,7 +5,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_probe_read_kernel},
     macros::btf_map,
 };
-use headwater_probe_types::{FILTER_PATH_BYTES, SocketState, count, flag};
+use headwater_probe_types::{FILTER_PATH_BYTES, SocketState, count, flag, share::Cgroup};
 
 use crate::{buffers, globals, names, socket::Sock};
 
@@ -24,6 +24,10 @@ static FILTER_PIDS: HashMap<u32, u32, 1024> = HashMap::new();
 /// Connections of the agent itself, so that their other ends on this machine are left out as well.
 #[btf_map]
 static OWN_CONNECTIONS: LruHashMap<u64, u32, 1024> = LruHashMap::new();
+
+/// Workloads of which no more is wanted for now than what the counters say, as user space has it.
+#[btf_map]
+static RESTING: HashMap<Cgroup, u32, 64> = HashMap::new();
 
 /// Levels of a cgroup's path that are compared with the filter.
 const CGROUP_LEVELS_MAX: u32 = 16;
@@ -125,6 +129,11 @@ fn note_cgroup(state: &mut SocketState, groups: *const u8, cgroup: *const u8) {
         let group: *const u8 = read_kernel(controller, globals::css_cgroup());
         state.cgroup_id = cgroup_id(group);
         state.cgroup_hierarchy = globals::v1_hierarchy();
+    }
+    let key = Cgroup { id: state.cgroup_id, hierarchy: state.cgroup_hierarchy as u64 };
+    // SAFETY: only its presence is asked for; the value, which could change meanwhile, is not read.
+    if unsafe { RESTING.get(key) }.is_some() {
+        state.flags |= flag::RESTING;
     }
 }
 

@@ -1,18 +1,23 @@
 //! How much detail there is for the processor time that the agent may take (`capture.cpu_budget`).
 //!
 //! In: the processor time of the agent and that of its probes, look by look. Out: how many exchanges a second make a connection hot, so that
-//! they are added up instead of told of one by one. Detail goes first where it is most, and counts never go. Pure: no clock of its own.
+//! they are added up instead of told of one by one, and of how many workloads nothing but counters is wanted for a while. Detail goes first
+//! where it is most. Pure: no clock of its own.
 //!
-//! Giving up detail spares the agent's time, and next to nothing of the probes': they look at each call in any case. So they can take no more than half
-//! of the budget away from the agent, and a node whose sockets are very busy keeps its detail where that is cheap.
+//! The probes look at each call in any case: less detail spares the agent's time, and of the probes' that of the calls that they tell of. What the others take
+//! can be no more than half of the budget, and a node whose sockets are very busy keeps its detail where that is cheap.
 //!
-//! Promise: a look changes it by one step at most. Detail that costs too much again after it was given back is given back later the next
-//! time, so that a load between two steps does not make it swing.
+//! Promise: a look goes one step; where more than twice the budget was spent, to the last step before a rest. Detail that costs too much again after it was given back is given back later the next time, so that a load between two steps does not make it swing. A rest lasts as
+//! long as it takes for what was spent to be the budget on average, and a look between two rests shows whether it is needed still.
 
 use std::time::Duration;
 
-/// How many exchanges a second make a connection hot, from full detail to the least.
+/// How many exchanges a second make a connection hot, from full detail to the least. Behind these, workloads rest.
 const HOT_PER_SECOND: [u32; 5] = [32, 16, 8, 4, 2];
+const HOTTEST: usize = HOT_PER_SECOND.len() - 1;
+
+/// Workloads that rest at a time.
+pub const RESTING_MAX: usize = 8;
 
 /// What is the agent's in any case, of the budget.
 const AGENTS_PART: f64 = 0.5;
@@ -22,11 +27,29 @@ const ROOMY: f64 = 0.5;
 const ROOMY_LOOKS_MIN: u32 = 6;
 const ROOMY_LOOKS_MAX: u32 = 96;
 
+/// So many times the budget is too much for single steps.
+const FAR: f64 = 2.0;
+
+/// The longest rest: two minutes.
+const REST_LOOKS_MAX: u32 = 24;
+
+/// Processor time since the last look.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    pub agent: Duration,
+    /// Of the probes: the calls that they told of.
+    pub telling: Duration,
+    /// Of the probes: all other calls.
+    pub counting: Duration,
+}
+
 /// The budget, and what is given up for it.
 #[derive(Debug)]
 pub struct Budget {
     /// Of one core; none without a budget.
     share: Option<f64>,
+    /// Workloads that may rest at a time.
+    resting_max: usize,
     level: usize,
     /// Looks on end that found room.
     roomy_looks: u32,
@@ -34,26 +57,30 @@ pub struct Budget {
     roomy_looks_needed: u32,
     /// The last change gave detail back.
     has_given_back: bool,
+    /// Looks until one of those that rest is followed again.
+    rest_looks: u32,
     /// Looks that found too much spent, and no detail to give up that would have mended it.
     pub exceeded_looks: u64,
 }
 
 impl Budget {
-    /// A budget in percent of one core; 0 for none.
-    pub fn new(percent: u32) -> Budget {
+    /// A budget in percent of one core; 0 for none. Workloads may rest for it, or not.
+    pub fn new(percent: u32, rests: bool) -> Budget {
         Budget {
             share: (percent > 0).then_some(f64::from(percent) / 100.0),
+            resting_max: if rests { RESTING_MAX } else { 0 },
             level: 0,
             roomy_looks: 0,
             roomy_looks_needed: ROOMY_LOOKS_MIN,
             has_given_back: false,
+            rest_looks: 0,
             exceeded_looks: 0,
         }
     }
 
     /// How many exchanges a second make a connection hot.
     pub fn hot_per_second(&self) -> u32 {
-        HOT_PER_SECOND[self.level]
+        HOT_PER_SECOND[self.level.min(HOTTEST)]
     }
 
     /// Whether detail is given up: then the agent adds up what the probes cannot.
@@ -61,34 +88,57 @@ impl Budget {
         self.level > 0
     }
 
-    /// The agent and its probes have taken this processor time since the last look. Says whether the detail changes.
-    pub fn look(&mut self, agent: Duration, probes: Duration, since_last: Duration) -> bool {
+    /// Of how many workloads nothing but counters is wanted.
+    pub fn resting(&self) -> usize {
+        self.level.saturating_sub(HOTTEST)
+    }
+
+    /// So much was spent since the last look. Says whether the detail changes.
+    pub fn look(&mut self, spent: &Spent, since_last: Duration) -> bool {
         let Some(share) = self.share else { return false };
         let budget = (since_last.as_secs_f64() * share).max(f64::MIN_POSITIVE);
-        let (agent, probes) = (agent.as_secs_f64() / budget, probes.as_secs_f64() / budget);
-        let part = agent / (1.0 - probes).max(AGENTS_PART);
+        let [agent, telling, counting] =
+            [spent.agent, spent.telling, spent.counting].map(|time| time.as_secs_f64() / budget);
+        let part = (agent + telling) / (1.0 - counting).max(AGENTS_PART);
         let before = self.level;
         if part > 1.0 {
-            self.exceeded();
+            self.exceeded(part);
+        } else if self.resting() > 0 {
+            self.rest();
         } else if part < ROOMY {
             self.roomy();
         } else {
             self.roomy_looks = 0;
         }
         let changes = self.level != before;
-        self.exceeded_looks += u64::from(agent + probes > 1.0 && !changes);
+        self.exceeded_looks += u64::from(agent + telling + counting > 1.0 && !changes);
         changes
     }
 
-    fn exceeded(&mut self) {
+    fn exceeded(&mut self, part: f64) {
         self.roomy_looks = 0;
-        if self.level + 1 == HOT_PER_SECOND.len() {
+        if self.level >= HOTTEST {
+            if self.resting() < self.resting_max {
+                self.level += 1;
+                // What was spent in one look is to be enough for it and for these.
+                self.rest_looks = ((part - 1.0).ceil() as u32).clamp(1, REST_LOOKS_MAX);
+            }
             return;
         }
-        self.level += 1;
+        self.level = if part > FAR { HOTTEST } else { self.level + 1 };
         if self.has_given_back {
             self.roomy_looks_needed = (2 * self.roomy_looks_needed).min(ROOMY_LOOKS_MAX);
             self.has_given_back = false;
+        }
+    }
+
+    fn rest(&mut self) {
+        self.roomy_looks = 0;
+        self.rest_looks = self.rest_looks.saturating_sub(1);
+        if self.rest_looks == 0 {
+            self.level -= 1;
+            // Should more of them rest.
+            self.rest_looks = 1;
         }
     }
 
@@ -114,84 +164,138 @@ mod tests {
     use proptest::prelude::*;
 
     const LOOK: Duration = Duration::from_secs(5);
-    const NONE: Duration = Duration::ZERO;
 
-    fn spends(percent: f64) -> Duration {
+    fn percent(percent: f64) -> Duration {
         LOOK.mul_f64(percent / 100.0)
+    }
+
+    fn spends(agent: f64) -> Spent {
+        Spent { agent: percent(agent), ..Spent::default() }
     }
 
     #[test]
     fn without_a_budget_nothing_is_given_up() {
-        let mut budget = Budget::new(0);
+        let mut budget = Budget::new(0, true);
         for _ in 0..100 {
-            assert!(!budget.look(spends(400.0), NONE, LOOK));
+            assert!(!budget.look(&spends(400.0), LOOK));
         }
-        assert_eq!(budget.hot_per_second(), 32);
+        assert_eq!((budget.hot_per_second(), budget.resting()), (32, 0));
     }
 
     #[test]
-    fn what_is_too_much_at_the_last_step_is_counted() {
-        let mut budget = Budget::new(10);
-        let told: Vec<u32> =
-            (0..6).map(|_| (budget.look(spends(10.1), NONE, LOOK), budget.hot_per_second()).1).collect();
-        assert_eq!((told, budget.exceeded_looks), (vec![16, 8, 4, 2, 2, 2], 2));
+    fn a_little_too_much_goes_step_by_step_and_far_too_much_at_once() {
+        let mut budget = Budget::new(10, true);
+        let told: Vec<_> =
+            (0..6).map(|_| (budget.look(&spends(10.1), LOOK), budget.hot_per_second(), budget.resting())).collect();
+        let expected = [(16, 0), (8, 0), (4, 0), (2, 0), (2, 1), (2, 2)].map(|(hot, resting)| (true, hot, resting));
+        assert_eq!(told, expected);
+        let mut budget = Budget::new(10, true);
+        let told: Vec<_> =
+            (0..2).map(|_| (budget.look(&spends(81.0), LOOK), budget.hot_per_second(), budget.resting())).collect();
+        assert_eq!(told, [(true, 2, 0), (true, 2, 1)]);
     }
 
     #[test]
-    fn the_probes_take_no_more_than_half_of_it_away() {
-        let mut budget = Budget::new(10);
-        assert!(!budget.look(spends(6.0), spends(3.9), LOOK));
-        assert!(budget.look(spends(6.2), spends(3.9), LOOK));
+    fn no_more_workloads_rest_than_the_most() {
+        let mut budget = Budget::new(10, true);
+        for _ in 0..20 {
+            budget.look(&spends(81.0), LOOK);
+        }
+        assert_eq!((budget.resting(), budget.exceeded_looks), (RESTING_MAX, 20 - 1 - RESTING_MAX as u64));
+    }
+
+    #[test]
+    fn where_none_may_rest_what_is_too_much_at_the_last_step_is_counted() {
+        let mut budget = Budget::new(10, false);
+        let told: Vec<u32> = (0..6).map(|_| (budget.look(&spends(10.1), LOOK), budget.hot_per_second()).1).collect();
+        assert_eq!((told, budget.resting(), budget.exceeded_looks), (vec![16, 8, 4, 2, 2, 2], 0, 2));
+    }
+
+    #[test]
+    fn calls_that_are_only_counted_take_no_more_than_half_of_it_away() {
+        let spends = |agent: f64, counting: f64| Spent { counting: percent(counting), ..spends(agent) };
+        let mut budget = Budget::new(10, true);
+        assert!(!budget.look(&spends(6.0, 3.9), LOOK));
+        assert!(budget.look(&spends(6.2, 3.9), LOOK));
         for _ in 0..10 {
-            assert!(!budget.look(spends(4.9), spends(60.0), LOOK), "less detail would not mend it");
+            assert!(!budget.look(&spends(4.9, 60.0), LOOK), "less detail would not mend it");
         }
         assert_eq!((budget.level, budget.exceeded_looks), (1, 10));
-        assert!(budget.look(spends(5.1), spends(60.0), LOOK));
-        let gives_back = (0..ROOMY_LOOKS_MIN).map(|_| budget.look(spends(2.4), spends(60.0), LOOK));
+        assert!(budget.look(&spends(5.1, 60.0), LOOK));
+        let gives_back = (0..ROOMY_LOOKS_MIN).map(|_| budget.look(&spends(2.4, 60.0), LOOK));
         assert_eq!(gives_back.filter(|changes| *changes).count(), 1);
     }
 
+    #[test]
+    fn calls_that_are_told_of_are_spared_with_the_detail() {
+        let mut budget = Budget::new(10, true);
+        assert!(budget.look(&Spent { telling: percent(8.0), ..spends(3.0) }, LOOK));
+    }
+
     proptest! {
-        /// Whatever is spent, each look goes one step at most, down only when too much was spent and up only when there was room for long.
+        /// Whatever is spent, detail goes only when too much was spent, and comes back only after a rest or when there was room for long.
         #[test]
-        fn steps_are_single_and_have_their_reason(spent in proptest::collection::vec(0.0..30.0_f64, 1..500)) {
-            let mut budget = Budget::new(10);
+        fn steps_have_their_reason(spent in proptest::collection::vec(0.0..30.0_f64, 1..500)) {
+            let mut budget = Budget::new(10, true);
             let mut roomy = 0;
             for percent in spent {
-                let before = budget.level;
-                let changed = budget.look(spends(percent), NONE, LOOK);
+                let (before, rested) = (budget.level, budget.resting());
+                let changed = budget.look(&spends(percent), LOOK);
                 roomy = if percent < 5.0 { roomy + 1 } else { 0 };
                 prop_assert_eq!(changed, before != budget.level);
-                prop_assert!(before.abs_diff(budget.level) <= 1);
+                prop_assert!(budget.level <= before + 1 || percent > 20.0);
                 prop_assert!(budget.level <= before || percent > 10.0);
-                prop_assert!(budget.level >= before || roomy >= ROOMY_LOOKS_MIN);
+                prop_assert!(budget.resting() <= rested + 1);
+                prop_assert!(budget.level + 1 >= before);
+                prop_assert!(budget.level >= before || rested > 0 || roomy >= ROOMY_LOOKS_MIN);
             }
         }
 
         /// All is given back when there is nothing to do any more.
         #[test]
-        fn detail_comes_back(spent in proptest::collection::vec(0.0..30.0_f64, 0..500)) {
-            let mut budget = Budget::new(10);
+        fn detail_comes_back(spent in proptest::collection::vec(0.0..300.0_f64, 0..500)) {
+            let mut budget = Budget::new(10, true);
             for percent in spent {
-                budget.look(spends(percent), NONE, LOOK);
+                budget.look(&spends(percent), LOOK);
             }
-            for _ in 0..HOT_PER_SECOND.len() as u32 * ROOMY_LOOKS_MAX {
-                budget.look(spends(1.0), NONE, LOOK);
+            for _ in 0..REST_LOOKS_MAX + (HOT_PER_SECOND.len() + RESTING_MAX) as u32 * ROOMY_LOOKS_MAX {
+                budget.look(&spends(1.0), LOOK);
             }
             prop_assert_eq!((budget.level, budget.roomy_looks_needed), (0, ROOMY_LOOKS_MIN));
         }
 
-        /// Under a load that stays the same, whatever each step spares, it changes a few times at first and then next to never.
+        /// Under a load that stays the same, which steps without rest bring into the budget, it changes a few times at first and then next to never.
         #[test]
-        fn a_steady_load_does_not_make_it_swing(mut costs in proptest::collection::vec(0.0..60.0_f64, 5)) {
+        fn a_steady_load_does_not_make_it_swing(mut costs in proptest::collection::vec(0.0..60.0_f64, 4), least in 0.0..10.0_f64) {
+            costs.push(least);
             costs.sort_by(|one, other| other.total_cmp(one));
-            let mut budget = Budget::new(10);
+            let mut budget = Budget::new(10, true);
             let mut changes = 0;
             const LOOKS: u32 = 10_000;
             for _ in 0..LOOKS {
-                changes += u32::from(budget.look(spends(costs[budget.level]), NONE, LOOK));
+                changes += u32::from(budget.look(&spends(costs[budget.level]), LOOK));
             }
             prop_assert!(changes <= 20 + 2 * LOOKS / ROOMY_LOOKS_MAX, "{} changes with {:?}", changes, costs);
+        }
+
+        /// Whatever a loud workload costs, up to what a rest of the longest mends, the budget holds on average; and it is looked at again and again.
+        #[test]
+        fn a_loud_workload_is_followed_as_far_as_the_budget_goes(loud in 10.1..200.0_f64, others in 0.0..0.5_f64) {
+            let mut budget = Budget::new(10, true);
+            let (mut spent, mut followed) = (0.0, 0);
+            const LOOKS: u32 = 2_000;
+            for look in 0..LOOKS {
+                let follows = budget.resting() == 0;
+                let percent = others + if follows { loud } else { 0.0 };
+                budget.look(&spends(percent), LOOK);
+                if look >= 10 {
+                    spent += percent;
+                    followed += u32::from(follows);
+                }
+            }
+            let percent = spent / f64::from(LOOKS - 10);
+            prop_assert!(percent <= 10.5, "{} % on average", percent);
+            prop_assert!(followed >= LOOKS / (2 * REST_LOOKS_MAX), "{} looks", followed);
         }
     }
 }

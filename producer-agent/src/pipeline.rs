@@ -21,7 +21,7 @@ use headwater_probe_loader::{Costs, Interests, Probes, Walk, types::cost};
 use headwater_telemetry::Health;
 use tracing::{info, warn};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Spent};
 use crate::clock::{Clock, monotonic_ns};
 use crate::heartbeat::{self, About, Heartbeats, Moment};
 use crate::ledger::{Ledger, Stream};
@@ -91,8 +91,8 @@ struct Pipeline<'s> {
     spent: (Instant, i64),
     costs: Costs,
     probe_time: ProbeTime,
-    /// What the probes have cost since the last look.
-    probes_spent: Duration,
+    /// What the probes have cost since the last look: the calls that they told of, and all others.
+    probes_spent: [Duration; 2],
     /// The walk that goes on; without a pace, as fast as it can.
     walk: Option<(Walk, Option<Pace>)>,
     /// The ring buffer was not emptied.
@@ -140,11 +140,11 @@ impl<'s> Pipeline<'s> {
             clock,
             schedule: Schedule::new(settings.flows_interval, settings.watermark_interval, at),
             progress: Progress::new(capture_began_ns),
-            budget: Budget::new(settings.cpu_budget_percent),
+            budget: Budget::new(settings.cpu_budget_percent, settings.sheds_requests),
             spent: (Instant::now(), headwater_telemetry::cpu_ms()),
             costs,
             probe_time: ProbeTime::new(capture_began_ns),
-            probes_spent: Duration::ZERO,
+            probes_spent: [Duration::ZERO; 2],
             walk: None,
             is_behind: false,
             started_at_us,
@@ -189,8 +189,11 @@ impl<'s> Pipeline<'s> {
                 }
                 Duty::Watermark => self.watermark(false)?,
                 Duty::Heartbeat => {
-                    self.probes_spent += self.probe_time.look(monotonic_ns(), &self.costs.read()?);
-                    self.look_at_budget();
+                    let spent = self.probe_time.look(monotonic_ns(), &self.costs.read()?);
+                    let telling = spent[cost::TELL as usize];
+                    self.probes_spent[0] += telling;
+                    self.probes_spent[1] += spent.iter().sum::<Duration>() - telling;
+                    self.look_at_budget()?;
                     self.heartbeat(false)?;
                     true
                 }
@@ -358,22 +361,32 @@ impl<'s> Pipeline<'s> {
 
     /// Gives up detail, or gives it back, by what agent and probes have taken since the last look. A look is no shorter than a heartbeat's interval: what
     /// starting takes, and one walk, are no load.
-    fn look_at_budget(&mut self) {
+    fn look_at_budget(&mut self) -> Result<()> {
         const LOOK_MIN: Duration = Duration::from_secs(4);
         let (now, cpu_ms) = (Instant::now(), headwater_telemetry::cpu_ms());
         let (since, before_ms) = self.spent;
         if now - since < LOOK_MIN {
-            return;
+            return Ok(());
         }
         self.spent = (now, cpu_ms);
-        let probes = std::mem::take(&mut self.probes_spent);
-        let spent = Duration::from_millis((cpu_ms - before_ms).max(0).unsigned_abs());
-        if self.budget.look(spent, probes, now - since) {
-            let hot_per_second = self.budget.hot_per_second();
+        let [telling, counting] = std::mem::take(&mut self.probes_spent);
+        let spent =
+            Spent { agent: Duration::from_millis((cpu_ms - before_ms).max(0).unsigned_abs()), telling, counting };
+        if self.budget.look(&spent, now - since) {
+            let (hot_per_second, resting) = (self.budget.hot_per_second(), self.budget.resting());
             self.observer.set_hot_per_second(hot_per_second, self.budget.gives_up());
             let budget_percent = self.settings.cpu_budget_percent;
-            info!(?spent, ?probes, in_the_last = ?(now - since), budget_percent, hot_per_second, "the detail follows capture.cpu_budget");
+            info!(?spent, in_the_last = ?(now - since), budget_percent, hot_per_second, resting, "the detail follows capture.cpu_budget");
         }
+        let Pipeline { budget, observer, interests, outlet, ledger, .. } = self;
+        let changes = observer.set_resting(budget.resting(), monotonic_ns(), &mut |output| outlet.take(output, ledger));
+        for rest in changes {
+            interests.rest(rest.cgroup(), rest.rests).context("say which workloads rest")?;
+        }
+        for Interest { connection_id, role, interest } in observer.interests() {
+            interests.set(connection_id, role, interest);
+        }
+        Ok(())
     }
 
     fn heartbeat(&mut self, is_final: bool) -> Result<()> {
@@ -411,6 +424,7 @@ impl<'s> Pipeline<'s> {
             ("memory_held_bytes", self.outlet.held_bytes() as i64),
             ("memory_evicted", memory_evicted as i64),
             ("cpu_budget_exceeded_looks", self.budget.exceeded_looks as i64),
+            ("resting_workloads", self.observer.resting() as i64),
             ("sums_hot_per_second", i64::from(self.budget.hot_per_second())),
             ("sums_cells", cells as i64),
             ("sums_without_cell", without_cell as i64),

@@ -43,27 +43,27 @@ impl ProbeTime {
         Some(true)
     }
 
-    /// Takes what was measured since the start. Says what the probes have cost since the last time.
-    pub fn look(&mut self, now_ns: u64, costs: &[Cost; PROGRAMS]) -> Duration {
+    /// Takes what was measured since the start. Says what the probes have cost since the last time, by program.
+    pub fn look(&mut self, now_ns: u64, costs: &[Cost; PROGRAMS]) -> [Duration; PROGRAMS] {
         if let Some(since_ns) = &mut self.measuring_since_ns {
             self.measured_ns += now_ns.saturating_sub(*since_ns);
             *since_ns = now_ns;
         }
         if self.measured_ns == 0 {
-            return Duration::ZERO;
+            return [Duration::ZERO; PROGRAMS];
         }
         let passed_ns = now_ns.saturating_sub(self.looked_at_ns);
-        let mut all_ns = 0;
+        let mut spent = [Duration::ZERO; PROGRAMS];
         for (at, cost) in costs.iter().enumerate() {
             let measured = cost.time_ns.saturating_sub(self.seen[at].time_ns);
             let share = measured as f64 / self.measured_ns as f64;
             let estimate_ns = (share * passed_ns as f64) as u64;
             self.cores[at] = share;
             self.total_ns[at] += estimate_ns;
-            all_ns += estimate_ns;
+            spent[at] = Duration::from_nanos(estimate_ns);
         }
         (self.seen, self.measured_ns, self.looked_at_ns) = (*costs, 0, now_ns);
-        Duration::from_nanos(all_ns)
+        spent
     }
 
     /// Processor time since the start, by program.
@@ -102,7 +102,7 @@ mod tests {
                     costs[1].time_ns += turn_ms * permille * MS / 1000;
                 }
                 if number % 100 == 99 {
-                    told += time.look(now_ns, &costs);
+                    told += time.look(now_ns, &costs).iter().sum::<Duration>();
                 }
             }
             let cost_ns = (time.looked_at_ns - began_ns) as f64 * permille as f64 / 1000.0;
@@ -115,13 +115,13 @@ mod tests {
     #[test]
     fn nothing_is_said_of_a_time_in_which_nothing_was_measured() {
         let mut time = ProbeTime::new(0);
-        assert_eq!(time.look(5_000 * MS, &[Cost::default(); PROGRAMS]), Duration::ZERO);
+        assert_eq!(time.look(5_000 * MS, &[Cost::default(); PROGRAMS]), [Duration::ZERO; PROGRAMS]);
         assert_eq!(time.turn(5_000 * MS), Some(true));
         let costs = [Cost { runs: 1, time_ns: MS }; PROGRAMS];
         // The estimate stands for all that has passed.
-        assert_eq!(time.look(5_010 * MS, &costs), Duration::from_millis(3 * 501));
+        assert_eq!(time.look(5_010 * MS, &costs), [Duration::from_millis(501); PROGRAMS]);
         assert_eq!(time.turn(5_020 * MS), Some(false));
         assert_eq!(time.turn(5_030 * MS), None);
-        assert_eq!(time.look(10_020 * MS, &costs), Duration::ZERO);
+        assert_eq!(time.look(10_020 * MS, &costs), [Duration::ZERO; PROGRAMS]);
     }
 }

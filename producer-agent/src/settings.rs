@@ -37,6 +37,11 @@ pub const KEYS: &[Key] = &[
         "10",
         "Percent of one core that agent and probes may take; past that exchanges of ever less busy connections are added up, if capture.sums is auto. 0 for no bound",
     ),
+    Key::new(
+        "capture.shed",
+        "requests",
+        "What may be given up for capture.cpu_budget: detail alone, so that all counts stay exact, or in the end requests too, of the busiest workloads for seconds at a time, counted as dropped",
+    ),
     Key::new("capture.poll_ms", "50ms", "How long the agent sleeps while little is waiting"),
     Key::new(
         "capture.connections_max",
@@ -111,6 +116,8 @@ pub struct Settings {
     pub sums: bool,
     /// Percent of one core that agent and probes may take; 0 for no bound.
     pub cpu_budget_percent: u32,
+    /// For that, workloads may rest.
+    pub sheds_requests: bool,
     /// Bytes that parsers and held records may keep together.
     pub memory_bytes: usize,
     pub poll_interval: Duration,
@@ -210,6 +217,7 @@ impl Settings {
             kernel: kernel_text("osrelease"),
             sums: values.choice("capture.sums", &[("auto", true), ("off", false)]),
             cpu_budget_percent: values.number("capture.cpu_budget", 0..=100_000),
+            sheds_requests: values.choice("capture.shed", &[("requests", true), ("detail", false)]),
             memory_bytes,
             poll_interval: values.duration_ms("capture.poll_ms", 1..=1000),
             flows_interval: values.duration_ms("flows.interval_ms", 500..=600_000),

@@ -107,7 +107,8 @@ impl Lab {
         Ok(self.agent_launched(&self.settings, launch).spawn()?)
     }
 
-    /// The same as it is by default, where exchanges are added up and no path stands as it was asked for.
+    /// The same as it is by default, where exchanges are added up and no path stands as it was asked for; only that no request may be given up,
+    /// since a build for tests takes several times as long.
     pub fn agent_of_users(&self) -> Result<Child> {
         self.agent_of_users_with(&[])
     }
@@ -120,6 +121,8 @@ impl Lab {
             &self.cgroup.path().to_string_lossy(),
             "--node-name",
             NODE,
+            "--capture-shed",
+            "detail",
         ]);
         command.args(arguments);
         let agent = self.agent_launched(&self.settings, command).spawn()?;
@@ -154,7 +157,14 @@ impl Lab {
         command
             .args(kafka_arguments(settings))
             .args(["--capture-cgroup", &self.cgroup.path().to_string_lossy(), "--node-name", NODE])
-            .args(["--http-paths", "full", "--spool-path", &self.folder.path().join("spool").to_string_lossy()]);
+            .args([
+                "--capture-shed",
+                "detail",
+                "--http-paths",
+                "full",
+                "--spool-path",
+                &self.folder.path().join("spool").to_string_lossy(),
+            ]);
         Ok(command)
     }
 

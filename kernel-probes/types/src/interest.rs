@@ -20,6 +20,8 @@ pub const COUNTERS: u32 = 2;
 pub const UNDECIDED_BYTES_MAX: u32 = 256 * 1024;
 /// Most calls of each direction of which bytes are copied then.
 pub const UNDECIDED_CALLS_MAX: u32 = 2048;
+/// Calls of each direction of which bytes are copied where the workload rests.
+pub const RESTING_CALLS_MAX: u32 = 2;
 /// User space is woken when a direction has come so far: it would find what was copied too late, and no way back into the connection without a loss.
 pub const URGENT_BYTES: u32 = 16 * 1024;
 /// The same in calls.

@@ -88,6 +88,8 @@ pub mod flag {
     pub const EXCHANGE_OPEN: u32 = 32768;
     /// The next event is to say [`mark::CHECKPOINT`](crate::mark::CHECKPOINT).
     pub const CHECKPOINT: u32 = 65536;
+    /// Its workload rests: no more is copied of it than what may show what it speaks.
+    pub const RESTING: u32 = 131072;
 }
 
 /// Bits of [`DataEvent::marks`].

@@ -2,21 +2,34 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aya::maps::Map;
+use aya::maps::{HashMap, Map, MapData};
 use headwater_probe_types::interest::{self, SLOTS};
+use headwater_probe_types::share::Cgroup;
 
 use crate::error::LoadError;
+use crate::map_error;
 use crate::mapped::Mapped;
 
-/// The mapped table.
+/// The mapped table, and the workloads that rest.
 #[derive(Debug)]
 pub struct Interests {
     words: Mapped<u64>,
+    /// By [`Cgroup`], as the numbers that it is.
+    resting: HashMap<MapData, [u64; size_of::<Cgroup>() / 8], u32>,
 }
 
 impl Interests {
-    pub(crate) fn map(map: &Map) -> Result<Interests, LoadError> {
-        Ok(Interests { words: Mapped::of(map, SLOTS, "INTERESTS")? })
+    pub(crate) fn map(words: &Map, resting: Map) -> Result<Interests, LoadError> {
+        let words = Mapped::of(words, SLOTS, "INTERESTS")?;
+        Ok(Interests { words, resting: HashMap::try_from(resting).map_err(map_error)? })
+    }
+
+    /// Says that a cgroup rests, or does not any more: of sockets that it uses from now on, no more is copied than what may show what they
+    /// speak. What is wanted of its other sockets is to be said of each. At most 64 can rest.
+    pub fn rest(&mut self, cgroup: Cgroup, rests: bool) -> Result<(), LoadError> {
+        let key = [cgroup.id, cgroup.hierarchy];
+        let done = if rests { self.resting.insert(key, 1, 0) } else { self.resting.remove(&key) };
+        done.map_err(map_error)
     }
 
     /// Says what is wanted of one end of a connection; see [`headwater_probe_types::interest`]. It counts from the socket's next call on.

@@ -12,6 +12,7 @@ use headwater_schemas::records::{Flow, Request};
 use headwater_workload::Workload;
 use headwater_workload::bounded::Bounded;
 use headwater_workload::names::{CgroupKey, Owner as Key, ProgramKey};
+use rustc_hash::FxHashMap;
 
 const OWNERS_HALF_MAX: usize = 16 * 1024;
 
@@ -70,9 +71,19 @@ pub struct Owner {
     /// Records wait until then.
     deadline: Instant,
     is_asked: Cell<bool>,
+    /// What its sockets have given the agent to do since that was asked last; see [`Owner::worked`].
+    work: Cell<u64>,
 }
 
+/// An event takes about a microsecond of agent and probes, and so do so many bytes that are copied.
+const BYTES_AN_EVENT: u64 = 4096;
+
 impl Owner {
+    /// An event of one of its sockets, with so many bytes.
+    pub fn worked(&self, bytes: usize) {
+        self.work.set(self.work.get() + BYTES_AN_EVENT + bytes as u64);
+    }
+
     /// Whose share of the agent's memory its records are.
     pub fn cgroup(&self) -> CgroupKey {
         self.key.cgroup
@@ -145,6 +156,7 @@ impl Owners {
             named: RefCell::new(None),
             deadline: self.now + self.wait,
             is_asked: Cell::new(false),
+            work: Cell::new(0),
         });
         self.known.insert(key, Rc::clone(&owner));
         self.to_ask.push(Rc::clone(&owner));
@@ -165,6 +177,16 @@ impl Owners {
         if let Some(owner) = self.known.get(key) {
             *owner.named.borrow_mut() = Some(Rc::new(Named::new(workload)));
         }
+    }
+
+    /// What each cgroup has given the agent to do since the last time, in no unit but that of the others. What was done for owners that were forgotten
+    /// meanwhile is not in it.
+    pub fn take_work(&mut self) -> FxHashMap<CgroupKey, u64> {
+        let mut by_cgroup = FxHashMap::default();
+        for (key, owner) in self.known.iter().filter(|(_, owner)| owner.work.get() > 0) {
+            *by_cgroup.entry(key.cgroup).or_default() += owner.work.take();
+        }
+        by_cgroup
     }
 
     /// How many are remembered.

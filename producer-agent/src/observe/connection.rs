@@ -6,7 +6,9 @@ use std::rc::Rc;
 use headwater_probe_loader::types::{SocketRecord, flag, interest, role};
 use headwater_protocols::http1::Http1;
 use headwater_protocols::http2::Http2;
-use headwater_protocols::{Encryption, Interest, Options, Parser, Protocol as _, Recognition, Side as ProtocolSide};
+use headwater_protocols::{
+    Encryption, Interest, Known, Options, Parser, Protocol as _, Recognition, Side as ProtocolSide,
+};
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
 use headwater_workload::names::CgroupKey;
@@ -35,6 +37,8 @@ pub struct Connection {
     pub heat: Heat,
     /// An exchange was under way at the last walk that is to be added up.
     pub is_open_in_probes: bool,
+    /// Its workload rests: it is not followed.
+    pub rests: bool,
     /// What the parser had allocated when that was last booked.
     pub kept_bytes: usize,
     /// The number of the last walk over all sockets during or after which something was seen of it.
@@ -144,6 +148,7 @@ impl Connection {
             errors: 0,
             heat: Heat::default(),
             is_open_in_probes: false,
+            rests: false,
             kept_bytes: 0,
             seen_in_walk: walk,
             walked_in: 0,
@@ -179,6 +184,26 @@ impl Connection {
             }
             Recognition::Foreign => Some(interest::COUNTERS),
         }
+    }
+
+    /// Whether it speaks what nothing is read of in any case.
+    pub fn is_only_counted(&self) -> bool {
+        match self.parser.recognition() {
+            Recognition::Foreign => true,
+            Recognition::Recognised => self.parser.interest() == Interest::Counters,
+            Recognition::Undecided => false,
+        }
+    }
+
+    /// Follows it anew, from where it is.
+    pub fn begin_anew(&mut self, protocols: &Options, known: &Known, shares: &mut Shares) {
+        let side = match self.identity.side {
+            Side::Client => ProtocolSide::Client,
+            Side::Server => ProtocolSide::Server,
+        };
+        self.parser = Parser::new(side, protocols);
+        self.parser.share(known);
+        self.book_memory(shares);
     }
 
     /// The owner may become known after the socket: an accepted connection belongs to whoever uses it first.

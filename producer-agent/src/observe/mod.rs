@@ -10,6 +10,7 @@ mod failed;
 mod flow;
 mod pressure;
 mod request;
+mod rest;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use failed::Failed;
 use request::Shared;
 use sums::Summaries;
 
+pub use rest::Rest;
 pub use sums::Cells;
 
 /// What comes out of the observer.
@@ -119,6 +121,8 @@ pub struct Observer {
     /// The number of the newest walk over all sockets; 0 before the first.
     walk: u32,
     interests: Vec<Interest>,
+    /// Workloads that are not followed for a while, the longest first.
+    resting: Vec<CgroupKey>,
 }
 
 impl Observer {
@@ -146,6 +150,7 @@ impl Observer {
             kept_elsewhere_bytes: 0,
             walk: 0,
             interests: Vec::new(),
+            resting: Vec::new(),
         }
     }
 
@@ -204,6 +209,7 @@ impl Observer {
         connection.is_open_in_probes = socket.flags & flag::EXCHANGE_OPEN != 0;
         // A socket that several processes hold comes several times.
         if std::mem::replace(&mut connection.walked_in, walk) != walk {
+            Observer::book_rest(connection, socket, out);
             flow::progress(connection, socket, &node, clock, out);
         }
     }
@@ -303,6 +309,11 @@ impl Observer {
             return;
         };
         connection.seen_in_walk = self.walk;
+        connection.identity.owner.worked(0);
+        if connection.rests {
+            // It is among those that the walk counts as missing.
+            return;
+        }
         if request::single(connection, event, &mut self.shared, out) {
             self.shared.sums.not_plain(&mut connection.heat);
             let (connection_id, role) = (event.connection_id, event.role);
@@ -318,6 +329,7 @@ impl Observer {
             return;
         };
         connection.seen_in_walk = self.walk;
+        connection.identity.owner.worked(captured.len());
         if event.length == 0 {
             // Its call's bytes have no place that can be told, and lie among those that others were told to have skipped.
             out(Output::RequestsDropped("ambiguous", 1, Some(&connection.identity.owner)));
@@ -330,6 +342,9 @@ impl Observer {
             at_ns: event.at_ns,
             other_position: Position(event.other_position),
         };
+        if connection.rests {
+            return self.interests.extend(Observer::only_recognise(connection, event, &segment));
+        }
         let (way, before) = (direction_of(event), (connection.parser.recognition(), connection.parser.protocol()));
         let [request, response] = positions(event);
         if event.marks & mark::RESUMES != 0 {
@@ -356,6 +371,9 @@ impl Observer {
             return;
         }
         if let Some(connection) = self.connections.get_mut(&(event.connection_id, event.role)) {
+            if connection.rests {
+                return;
+            }
             let [request, response] = positions(event);
             let by = if event.length == 0 { ProtocolSide::Server } else { ProtocolSide::Client };
             let resumes = event.marks & mark::RESUMES != 0;
@@ -380,6 +398,12 @@ impl Observer {
         };
         end_sums(&mut connection, &mut self.shared, out);
         connection.book_end(&mut self.shares);
+        connection.identity.owner.worked(0);
+        if connection.rests {
+            Observer::book_rest(&connection, socket, out);
+            let known = known_of(&mut self.known, connection.cgroup());
+            connection.begin_anew(&self.shared.options.protocols, &known, &mut self.shares);
+        }
         let resumes = socket.flags & flag::SUMMED != 0;
         let reason = flow::close_reason(socket);
         request::feed(&mut connection, &mut self.shared, out, |parser, sink| {
@@ -431,7 +455,8 @@ impl Observer {
     /// The connection of a socket, made if it is new and there is room.
     fn connection(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) -> Option<&mut Box<Connection>> {
         let key = (socket.connection_id, socket.role);
-        let has_room = self.has_room(Service::of(socket).cgroup);
+        let cgroup = Service::of(socket).cgroup;
+        let (has_room, rests) = (self.has_room(cgroup), self.resting.contains(&cgroup));
         match self.connections.entry(key) {
             Entry::Occupied(entry) => {
                 let connection = entry.into_mut();
@@ -453,8 +478,10 @@ impl Observer {
             Entry::Vacant(entry) => {
                 let protocols = &self.shared.options.protocols;
                 let (id, owner) = (published_id(socket.connection_id), self.owners.of(socket));
+                owner.worked(0);
                 let mut connection = Box::new(Connection::new(socket, id, owner, self.walk, protocols));
                 connection.parser.share(&known_of(&mut self.known, connection.cgroup()));
+                connection.rests = rests;
                 self.sockets.change(connection.cgroup(), 0, 1);
                 Some(entry.insert(connection))
             }

@@ -1,8 +1,6 @@
 //! What is given up when the parsers keep more than they may: the open exchanges of the connections that keep the most, in the cgroup that
 //! keeps the most. Each is counted as missing.
 
-use headwater_protocols::{Parser, Side as ProtocolSide};
-use headwater_schemas::records::Side;
 use headwater_workload::names::CgroupKey;
 use rustc_hash::FxHashMap;
 
@@ -46,13 +44,8 @@ impl Observer {
     fn give_up(&mut self, key: SocketKey, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         self.evicted += 1;
-        request::give_up(connection, now_ns, &mut self.shared, out);
-        let side = match connection.identity.side {
-            Side::Client => ProtocolSide::Client,
-            Side::Server => ProtocolSide::Server,
-        };
-        connection.parser = Parser::new(side, &self.shared.options.protocols);
-        connection.parser.share(&known_of(&mut self.known, connection.cgroup()));
-        connection.book_memory(&mut self.shares);
+        request::give_up(connection, "memory_full", now_ns, &mut self.shared, out);
+        let known = known_of(&mut self.known, connection.cgroup());
+        connection.begin_anew(&self.shared.options.protocols, &known, &mut self.shares);
     }
 }

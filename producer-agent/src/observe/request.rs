@@ -57,10 +57,16 @@ pub fn feed(
     });
 }
 
-/// What is open on a connection has no room any more: it is missing.
-pub fn give_up(connection: &mut Connection, at_ns: u64, shared: &mut Shared, out: &mut impl FnMut(Output<'_>)) {
+/// What is open on a connection is not followed any more: it is missing, for this reason.
+pub fn give_up(
+    connection: &mut Connection,
+    reason: &'static str,
+    at_ns: u64,
+    shared: &mut Shared,
+    out: &mut impl FnMut(Output<'_>),
+) {
     let mut out = |output: Output<'_>| match output {
-        Output::RequestsDropped(_, count, owner) => out(Output::RequestsDropped("memory_full", count, owner)),
+        Output::RequestsDropped(_, count, owner) => out(Output::RequestsDropped(reason, count, owner)),
         other => out(other),
     };
     feed(connection, shared, &mut out, |parser, sink| parser.close(at_ns, CloseReason::Unobserved, sink));

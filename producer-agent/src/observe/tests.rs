@@ -237,6 +237,63 @@ fn what_a_connection_speaks_decides_what_is_copied_of_it() {
     assert!(matches!(&bench.seen[..], [Seen::Flow { protocol, .. }] if protocol == "tcp"), "{:?}", bench.seen);
 }
 
+/// Who gives the agent the most to do is the one to rest, and what is missing of it is counted.
+#[test]
+fn a_workload_that_rests_is_not_followed_and_that_is_counted() {
+    let mut bench = Bench::new(Paths::Templated, 10);
+    let told =
+        |bench: &mut Bench| bench.observer.interests().map(|told| (told.role, told.interest)).collect::<Vec<_>>();
+    let set = |bench: &mut Bench, count: usize| {
+        let seen = &mut bench.seen;
+        bench.observer.set_resting(count, 9_000, &mut |output| seen.push(owned(output)))
+    };
+    bench.event(Event::Open(socket(role::CLIENT, 7, 0, 0)));
+    bench.event(Event::Open(SocketRecord { cgroup_id: 2, ..socket(role::SERVER, 7, 0, 0) }));
+    bench.exchange(role::CLIENT);
+    assert_eq!(told(&mut bench), [(role::CLIENT, interest::HEADS)]);
+    // A request is under way.
+    let asks = data(role::CLIENT, direction::SEND, 6_000, CLIENT_SENDS.len(), SERVER_ANSWERS.len());
+    bench.event(Event::Data(DataEvent { position: CLIENT_SENDS.len() as u64, ..asks }, CLIENT_SENDS));
+    bench.seen.clear();
+
+    let cgroup = CgroupKey { hierarchy: 0, id: 1 };
+    assert_eq!(set(&mut bench, 1), [Rest { cgroup, rests: true }]);
+    assert_eq!(told(&mut bench), [(role::CLIENT, interest::COUNTERS)]);
+    assert_eq!(bench.seen, [Seen::RequestsDropped("over_budget")]);
+    bench.seen.clear();
+    // What the probes had copied before they heard of it.
+    bench.exchange(role::CLIENT);
+    // Only what shows the protocol is copied of its further connections.
+    bench.event(Event::Open(socket(role::CLIENT, 8, 0, 0)));
+    bench.event(Event::Data(DataEvent { connection_id: 8, other_position: 0, ..asks }, CLIENT_SENDS));
+    assert_eq!(told(&mut bench), [(role::CLIENT, interest::COUNTERS)]);
+    assert_eq!(bench.seen, []);
+    bench.walk(&socket(role::CLIENT, 7, 80, 60));
+    let [Seen::RequestsDropped("over_budget"), Seen::Flow { requests: 1, .. }] = &bench.seen[..] else {
+        panic!("{:?}", bench.seen)
+    };
+    bench.seen.clear();
+    bench.walk(&socket(role::CLIENT, 7, 80, 60));
+    assert!(matches!(&bench.seen[..], [Seen::Flow { requests: 0, .. }]), "nothing moved: {:?}", bench.seen);
+    bench.seen.clear();
+    bench.event(Event::Close(socket(role::CLIENT, 8, 40, 0)));
+    let [Seen::RequestsDropped("over_budget"), Seen::Flow { protocol, .. }] = &bench.seen[..] else {
+        panic!("{:?}", bench.seen)
+    };
+    assert_eq!(protocol, "http");
+    bench.seen.clear();
+
+    bench.exchange(role::SERVER);
+    assert!(matches!(&bench.seen[..], [Seen::Request { .. }]), "its neighbour is followed: {:?}", bench.seen);
+    bench.seen.clear();
+    told(&mut bench);
+    assert_eq!(set(&mut bench, 0), [Rest { cgroup, rests: false }]);
+    assert_eq!(told(&mut bench), [(role::CLIENT, interest::HEADS)]);
+    bench.exchange(role::CLIENT);
+    assert!(matches!(&bench.seen[..], [Seen::Request { .. }]), "{:?}", bench.seen);
+    assert_eq!(set(&mut bench, 1).len(), 1, "it is the loudest again");
+}
+
 #[test]
 fn a_handshake_is_looked_at_up_to_its_end_and_each_flow_says_what_it_said() {
     let record = |kind: u8, parts: &[&[u8]]| {

@@ -75,8 +75,19 @@ fn operations_without_end_have_no_more_than_their_place() {
     assert!(last.counters["operations_other"] > 0);
 }
 
-/// Runs a neighbour beside a hostile program that has had its effect. Nothing of the neighbour's may be missing.
+#[test]
+fn a_program_that_takes_more_than_the_budget_is_not_followed_for_a_while_and_its_neighbours_are() {
+    let last = attack_with("requests", "large", 4, &|agent| agent.counters["resting_workloads"] == 1);
+    assert!(last.dropped["requests/over_budget"] > 0);
+}
+
+/// The same while nothing but detail may be given up.
 fn attack(kind: &str, number: usize, has_effect: &dyn Fn(&Agent) -> bool) -> Agent {
+    attack_with("detail", kind, number, has_effect)
+}
+
+/// Runs a neighbour beside a hostile program that has had its effect. Nothing of the neighbour's may be missing.
+fn attack_with(shed: &str, kind: &str, number: usize, has_effect: &dyn Fn(&Agent) -> bool) -> Agent {
     // Hundreds of thousands of records come of it, beside which a Kafka that all tests have used takes the processor from the agent.
     let lab = Lab::start_own().unwrap();
     let hostile_cgroup = cgroup().unwrap();
@@ -87,7 +98,8 @@ fn attack(kind: &str, number: usize, has_effect: &dyn Fn(&Agent) -> bool) -> Age
         .args(["--kafka-brokers", &lab.settings.brokers, "--registry-url", &lab.settings.registry_url])
         .args(["--kafka-prefix", &lab.settings.prefix, "--node-name", "attacked", "--http-paths", "full"])
         .args(["--spool-path", &lab.folder.path().join("spool").to_string_lossy()])
-        .args(["--capture-cgroup", &cgroups, "--memory-bytes", &MEMORY_BYTES.to_string()]);
+        .args(["--capture-cgroup", &cgroups, "--memory-bytes", &MEMORY_BYTES.to_string()])
+        .args(["--capture-shed", shed]);
     let mut agent = Launch::new("agent", command, lab.folder.path().join("agent.log")).spawn().unwrap();
     let heartbeats = || topics::agents(&lab.settings).unwrap_or_default();
     wait_for("the agent's heartbeat", || Ok(!heartbeats().is_empty())).unwrap();

@@ -30,7 +30,7 @@ fn an_agent_that_is_overloaded_does_its_duties_and_stops() {
         .args(["--kafka-brokers", &lab.settings.brokers, "--registry-url", &lab.settings.registry_url])
         .args(["--kafka-prefix", &lab.settings.prefix, "--node-name", "overloaded", "--flows-interval-ms", "2000"])
         // Added up, the load would not fill the ring buffer.
-        .args(["--stop-flush-ms", "30000", "--capture-sums", "off"])
+        .args(["--stop-flush-ms", "30000", "--capture-sums", "off", "--capture-shed", "detail"])
         .args(["--capture-cgroup", &lab.cgroup.path().to_string_lossy(), "--capture-ring-bytes", "8388608"]);
     let mut agent = Launch::new("agent", command, lab.folder.path().join("agent.log")).spawn().unwrap();
     wait_for("the agent's heartbeat", || Ok(topics::agents(&lab.settings).is_ok_and(|all| !all.is_empty()))).unwrap();

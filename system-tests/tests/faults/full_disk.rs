@@ -124,6 +124,8 @@ fn spawn_agent(lab: &Lab) -> Child {
         .args(["--kafka-brokers", &lab.settings.brokers, "--registry-url", &lab.settings.registry_url])
         .args(["--capture-cgroup", &lab.cgroup.path().to_string_lossy(), "--node-name", "oracle-node"])
         .args([
+            "--capture-shed",
+            "detail",
             "--http-paths",
             "full",
             "--kafka-queue-bytes",

@@ -108,7 +108,7 @@ fn spawn(lab: &Lab, settings: &KafkaSettings) -> Child {
     command
         .args(["--kafka-brokers", &settings.brokers, "--registry-url", &settings.registry_url])
         .args(["--kafka-prefix", &settings.prefix, "--kafka-queue-bytes", "1048576", "--stop-flush-ms", "10000"])
-        .args(["--spool-bytes", "0"])
+        .args(["--spool-bytes", "0", "--capture-shed", "detail"])
         .args([
             "--capture-cgroup",
             &lab.cgroup.path().to_string_lossy(),

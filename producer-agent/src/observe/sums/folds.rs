@@ -7,6 +7,7 @@
 
 use headwater_histogram::Histogram;
 use headwater_probe_loader::types::sums::{OCTAVE_END, OCTAVE_FIRST};
+use headwater_protocols::operation::OTHER;
 use headwater_schemas::records::{Kind, Outcome, Request, Sums};
 
 use crate::observe::SocketKey;
@@ -15,7 +16,7 @@ const SECOND_US: i64 = 1_000_000;
 
 /// Bytes of all that is being added up.
 const BYTES_MAX: usize = 8 << 20;
-/// Operations of one connection in one second.
+/// Operations of one connection in one second, beside those without a name.
 const OPERATIONS_MAX: usize = 64;
 
 /// What is being added up of one connection, all in one second.
@@ -91,7 +92,7 @@ impl Folds {
         }
         let at = match own.folds.iter().position(|fold| fold.is_of(request)) {
             Some(at) => at,
-            None if own.folds.len() >= OPERATIONS_MAX || self.bytes >= BYTES_MAX => {
+            None if own.folds.len() >= OPERATIONS_MAX && request.operation != OTHER || self.bytes >= BYTES_MAX => {
                 self.without_room += 1;
                 return false;
             }
@@ -173,19 +174,24 @@ impl Fold {
         }
     }
 
+    /// What has no name of its own is like all that has none.
     fn is_of(&self, request: &Request<'_>) -> bool {
         self.status == request.status
             && self.kind == request.kind
             && self.outcome == request.outcome
             && self.error == request.error
             && self.operation == request.operation
-            && self.path == request.path
-            && self.method == request.method
+            && (self.operation == OTHER || self.path == request.path && self.method == request.method)
             && self.code == request.code
             && self.protocol == request.protocol
     }
 
     fn add(&mut self, request: &Request<'_>) {
+        if self.operation == OTHER {
+            // Of the last one, as all that stands beside the sums.
+            request.path.clone_into(&mut self.path);
+            request.method.clone_into(&mut self.method);
+        }
         self.exchanges += 1;
         self.request_bytes += request.request_bytes;
         self.response_bytes += request.response_bytes;
@@ -357,6 +363,11 @@ mod tests {
         assert_eq!(folds.without_room, 1);
         assert!(!folds.add(&mut own, SOCKET, &call(99, "GET /1")), "it lies before");
         assert!(folds.add(&mut own, SOCKET, &call(101, "GET /1")));
+        for (position, path) in (102..).zip(["/a", "/b", "/c"]) {
+            assert!(folds.add(&mut own, SOCKET, &Request { path, ..call(position, OTHER) }), "what has no name is one");
+        }
+        let nameless: Vec<_> = own.folds.iter().filter(|fold| fold.operation == OTHER).collect();
+        assert_eq!(nameless.iter().map(|fold| (fold.exchanges, &*fold.path)).collect::<Vec<_>>(), [(3, "/c")]);
         folds.bytes = BYTES_MAX;
         let mut other = Own::default();
         assert!(!folds.add(&mut other, (8, 1), &call(1, "GET /1")));

@@ -345,6 +345,11 @@ impl Summaries {
     /// A connection was not plain: its exchanges are told of from now on.
     pub fn not_plain(&mut self, heat: &mut Heat) {
         heat.is_cold_for_ever = true;
+        self.rest(heat);
+    }
+
+    /// Nothing more of a connection is added up by the probes. What they have added up, or do at this moment, is taken with all else.
+    pub fn rest(&mut self, heat: &mut Heat) {
         for known in &mut heat.known {
             if let (Some(place), Some(cells)) = (known.place.take(), &mut self.cells) {
                 cells.close(place);

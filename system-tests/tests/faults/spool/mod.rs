@@ -47,7 +47,7 @@ fn spawn(lab: &Lab, name: &str, spool: &Path, metrics: SocketAddr, more: &[&str]
     command
         .args(["--kafka-brokers", &lab.settings.brokers, "--registry-url", &lab.settings.registry_url])
         .args(["--capture-cgroup", &lab.cgroup.path().to_string_lossy(), "--node-name", NODE])
-        .args(["--http-paths", "full", "--stop-flush-ms", "10000"])
+        .args(["--http-paths", "full", "--stop-flush-ms", "10000", "--capture-shed", "detail"])
         .args(["--spool-path", &spool.to_string_lossy(), "--metrics-listen", &metrics.to_string()])
         .args(more);
     Launch::new(name, command, lab.folder.path().join(format!("{name}.log"))).spawn().unwrap()
