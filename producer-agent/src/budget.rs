@@ -7,8 +7,9 @@
 //! The probes look at each call in any case: less detail spares the agent's time, and of the probes' that of the calls that they tell of. What the others take
 //! can be no more than half of the budget, and a node whose sockets are very busy keeps its detail where that is cheap.
 //!
-//! Promise: a look goes one step; where more than twice the budget was spent, to the last step before a rest. Detail that costs too much again after it was given back is given back later the next time, so that a load between two steps does not make it swing. A rest lasts as
-//! long as it takes for what was spent to be the budget on average, and a look between two rests shows whether it is needed still.
+//! Promise: a look goes one step; where more than twice the budget was spent, to the last step before a rest. Detail that costs too much
+//! again after it was given back is given back later the next time, so that a load between two steps does not make it swing. A rest lasts
+//! as long as it takes for what was spent to be the budget on average, and a look between two rests shows whether it is needed still.
 
 use std::time::Duration;
 

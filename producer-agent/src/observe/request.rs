@@ -6,8 +6,8 @@ use headwater_probe_loader::types::sums::{ExchangeEvent, Last, reason};
 use headwater_protocols::operation::{Asked, Operations};
 use headwater_protocols::tls::Tls;
 use headwater_protocols::{
-    CloseReason, Code, Event, Exchange, Failure, Kind, LossReason, OpenRequest, Outcome, Parser, Position, Protocol,
-    Sink,
+    CloseReason, Code, Encryption, Event, Exchange, Failure, Kind, LossReason, OpenRequest, Outcome, Parser, Position,
+    Protocol, Sink,
 };
 use headwater_schemas::records::{self, Request, Sums};
 
@@ -50,11 +50,14 @@ pub fn feed(
         }
         Event::Loss(loss) if loss.reason == LossReason::ValueUnknown => shared.values_unknown += loss.count,
         Event::Loss(_) => {}
-        Event::Encryption(told) => {
-            protocol.get_or_insert(Tls::NAME);
-            *encryption = Some(Box::new(told.clone()));
-        }
+        Event::Encryption(told) => encrypted(protocol, encryption, told),
     });
+}
+
+/// What a handshake said.
+pub fn encrypted(protocol: &mut Option<&'static str>, encryption: &mut Option<Box<Encryption>>, told: &Encryption) {
+    protocol.get_or_insert(Tls::NAME);
+    *encryption = Some(Box::new(told.clone()));
 }
 
 /// What is open on a connection is not followed any more: it is missing, for this reason.

@@ -6,7 +6,7 @@
 //! turn is over is followed anew, and whoever rested first is the first. Bounded by [`RESTING_MAX`](crate::budget::RESTING_MAX).
 
 use headwater_probe_loader::types::{DataEvent, SocketRecord, interest, share};
-use headwater_protocols::{Recognition, Segment};
+use headwater_protocols::{Event, Recognition, Segment};
 use headwater_workload::names::CgroupKey;
 
 use super::connection::Connection;
@@ -97,7 +97,12 @@ impl Observer {
         if connection.protocol.is_some() {
             return None;
         }
-        connection.parser.segment(direction_of(event), segment, &mut |_| {});
+        let Connection { parser, protocol, encryption, .. } = connection;
+        parser.segment(direction_of(event), segment, &mut |event| {
+            if let Event::Encryption(told) = event {
+                request::encrypted(protocol, encryption, told);
+            }
+        });
         if connection.parser.recognition() == Recognition::Recognised {
             connection.protocol = Some(connection.parser.protocol());
         }

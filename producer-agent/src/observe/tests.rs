@@ -303,19 +303,23 @@ fn a_handshake_is_looked_at_up_to_its_end_and_each_flow_says_what_it_said() {
     };
     let client_hello = record(1, &[&[3, 3], &[5; 32], &[0], &[0, 2, 0x13, 1], &[1, 0], &[0, 0]]);
     let server_hello = record(2, &[&[3, 3], &[6; 32], &[0], &[0x13, 1], &[0], &[0, 6], &[0, 43, 0, 2, 3, 4]]);
-    let mut bench = Bench::new(Paths::Templated, 10);
-    let told = |bench: &mut Bench| bench.observer.interests().collect::<Vec<_>>();
-    bench.event(Event::Open(socket(role::SERVER, 7, 0, 0)));
-    bench.event(Event::Data(data(role::SERVER, direction::RECEIVE, 1, client_hello.len(), 0), &client_hello));
-    assert_eq!(told(&mut bench), []);
-    let (length, before) = (server_hello.len(), client_hello.len());
-    bench.event(Event::Data(data(role::SERVER, direction::SEND, 2, length, before), &server_hello));
-    let counters = Interest { connection_id: 7, role: role::SERVER, interest: interest::COUNTERS };
-    assert_eq!(told(&mut bench), [counters]);
-    bench.seen.clear();
-    bench.event(Event::Close(socket(role::SERVER, 7, 3, 11)));
-    let [Seen::Flow { protocol, encryption, .. }] = &bench.seen[..] else { panic!("{:?}", bench.seen) };
-    assert_eq!((protocol.as_str(), encryption.as_str()), ("tls", "tls1.3 TLS_AES_128_GCM_SHA256 for \"\""));
+    // Also where the workload rests: what else would be said of it is that it is in clear text.
+    for resting in [0, 1] {
+        let mut bench = Bench::new(Paths::Templated, 10);
+        let told = |bench: &mut Bench| bench.observer.interests().collect::<Vec<_>>();
+        bench.event(Event::Open(socket(role::SERVER, 7, 0, 0)));
+        assert_eq!(bench.observer.set_resting(resting, 1, &mut |_| {}).len(), resting);
+        bench.event(Event::Data(data(role::SERVER, direction::RECEIVE, 1, client_hello.len(), 0), &client_hello));
+        assert_eq!(told(&mut bench), []);
+        let (length, before) = (server_hello.len(), client_hello.len());
+        bench.event(Event::Data(data(role::SERVER, direction::SEND, 2, length, before), &server_hello));
+        let counters = Interest { connection_id: 7, role: role::SERVER, interest: interest::COUNTERS };
+        assert_eq!(told(&mut bench), [counters]);
+        bench.seen.clear();
+        bench.event(Event::Close(socket(role::SERVER, 7, 3, 11)));
+        let [Seen::Flow { protocol, encryption, .. }] = &bench.seen[..] else { panic!("{:?}", bench.seen) };
+        assert_eq!((protocol.as_str(), encryption.as_str()), ("tls", "tls1.3 TLS_AES_128_GCM_SHA256 for \"\""));
+    }
 }
 
 #[test]
