@@ -362,6 +362,11 @@ fn a_node_that_was_silent_just_not_too_long_is_not_taken_for_gone_after_a_restar
 }
 
 #[test]
+fn a_record_that_comes_after_all_that_is_remembered_counts_against_no_window() {
+    compare(2_657_105_435_541_686_797, 861, 881, i64::MAX).unwrap();
+}
+
+#[test]
 fn the_logs_that_are_drawn_put_something_to_the_test() {
     let partials = compare(7, 15 * 60, 20 * 60, 4).unwrap();
     assert!(partials > 100, "only {partials} partials were compared");

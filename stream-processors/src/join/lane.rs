@@ -44,7 +44,7 @@ pub struct Lane<T> {
     /// For each remembered window, the oldest record that the watermarks' state needed when it became the oldest open one: what was
     /// known of a node then may be forgotten by now, and is needed to close the window again.
     needed: VecDeque<(Window, Offset)>,
-    /// What clients told of windows that had closed, since the last one closed: it counts no more, and may have counted from its server's side.
+    /// What clients told of remembered windows that had closed, since the last one closed: it counts no more, and may have counted from its server's side.
     /// Bounded as the records of one window are.
     pub late: Vec<T>,
     /// Records of a window past the bound, by window.
@@ -223,9 +223,12 @@ impl<T: Item> Lane<T> {
         let window = shared.settings.windows.at(item.at_us());
         self.needs(window, offset);
         shared.names.mention(&item, shared.symbols);
-        if shared.open.is_some_and(|open| window < open) {
+        if let Some(open) = shared.open.filter(|open| window < *open) {
             self.count_late(offset, window, shared);
-            if item.side() == Side::Client && self.late.len() < shared.settings.records_per_window_max {
+            // Of older windows nothing is remembered that it could have counted in.
+            let is_remembered = window >= shared.settings.windows.moved(open, -MEMORY_WINDOWS);
+            let is_client = item.side() == Side::Client;
+            if is_remembered && is_client && self.late.len() < shared.settings.records_per_window_max {
                 self.late.push(item);
             }
             return;
