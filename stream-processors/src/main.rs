@@ -13,6 +13,7 @@ use headwater_processors::modes::Mode;
 use headwater_processors::settings::{ALL_KEYS, Settings};
 use headwater_processors::{replay, runtime};
 use headwater_telemetry::{Health, report_fatal};
+use tracing::warn;
 
 /// How long a broker may take to answer at the start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -77,11 +78,14 @@ fn run(modes: &[Mode], settings: &Settings, replay: Option<&replay::Request>) ->
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;
     }
-    // A wrong address is told at once; later on, brokers and registry that are away are waited for.
+    // A wrong address is told at once; later on, brokers that are away are waited for, as the registry is from the start: whatever starts
+    // the processors again must not be stopped by it.
     headwater_kafka::connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
-    headwater_kafka::Registry::new(&settings.kafka).subjects()?;
-    if let Some(request) = replay {
-        return replay::run(settings, request, &stop);
+    match (headwater_kafka::Registry::new(&settings.kafka).subjects(), replay) {
+        (Err(error), None) if error.is_passing() => warn!(error = error.to_string(), "waiting for the registry"),
+        (Err(error), _) => return Err(error.into()),
+        (Ok(_), Some(request)) => return replay::run(settings, request, &stop),
+        (Ok(_), None) => {}
     }
     let failed: Vec<&str> = std::thread::scope(|scope| {
         let (stop, health) = (&*stop, &health);

@@ -16,8 +16,6 @@ use headwater_system_tests::program::{Ended, ours, run};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const NOBODY: u32 = 65534;
-/// Nothing listens here, and nobody but root may.
-const NO_REGISTRY: &str = "http://127.0.0.1:1";
 
 /// The programs that talk to Kafka, with what they need beside it.
 const PROGRAMS: [(&str, &[&str]); 5] = [
@@ -124,19 +122,6 @@ fn a_broker_that_is_not_there_is_named() {
             scope.spawn(move || ends_with(&mut command, 1, &told));
         }
     });
-}
-
-#[test]
-fn a_registry_that_is_not_there_is_named() {
-    // Some topic must be there to be read.
-    let prefix = Shared::prefix("no-registry");
-    let local = headwater_kafka::KafkaSettings::local(&stack().brokers, NO_REGISTRY);
-    let settings = headwater_kafka::KafkaSettings { prefix: prefix.clone(), ..local };
-    headwater_kafka::admin::ensure_topics(&settings, &headwater_schemas::topics::Topic::ALL).unwrap();
-    // The agent waits for its registry; see `late_kafka`.
-    let command = &mut program("headwater-processor", &["all"]);
-    command.args(["--kafka-brokers", &settings.brokers, "--registry-url", NO_REGISTRY, "--kafka-prefix", &prefix]);
-    ends_with(command, 1, &[NO_REGISTRY, "does not answer", "check registry.url and that the registry runs"]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A processor that has to start again while the registry is away goes on: it knows the schemas that it was told before.
+//! A processor that has to start again while the registry is away goes on: it knows the schemas that it was told before. One whose process
+//! starts then waits for it.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -69,6 +70,39 @@ fn a_processor_that_starts_again_needs_no_registry() {
     let requests: i64 = topics::edges(&settings).unwrap().iter().map(|edge| edge.requests).sum();
     assert_eq!((edges(&settings), requests), (windows, windows * WINDOW_S * EACH_SECOND));
     topics::each(&settings, Topic::DeadLetters, |_, _| anyhow::bail!("a dead letter")).unwrap();
+}
+
+/// Whatever starts the processors again, such as a node that comes back, may do so while the registry is away.
+#[test]
+fn a_processor_that_starts_without_a_registry_says_so_and_waits_for_it() {
+    let stack = Stack::start(StackOptions::default()).unwrap();
+    let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
+    let logs = tempfile::tempdir().unwrap();
+    let raw = Raw::start(&settings).unwrap();
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let start_us = (now_s / WINDOW_S - 12) * WINDOW_S * 1_000_000;
+    (0..WINDOWS[0] * WINDOW_S + CLOSES_AFTER_S).for_each(|second| raw.second(start_us, second, EACH_SECOND).unwrap());
+    raw.flush().unwrap();
+
+    stack.registry().kill();
+    let mut command = ours("headwater-processor").unwrap();
+    command.arg("all").args(kafka_arguments(&settings));
+    let mut running = Launch::new("processors", command, logs.path().join("processors.log")).spawn().unwrap();
+    let says_so = |mode: &str| {
+        let mode = format!("mode=\"{mode}\"");
+        let is_told =
+            |line: &str| line.contains(&mode) && line.contains("check registry.url and that the registry runs");
+        running.log_text().lines().any(is_told)
+    };
+    wait_for("each mode's word", || Ok(MODES.iter().all(|(mode, _)| says_so(mode))))
+        .unwrap_or_else(|error| panic!("{error}\n{}", running.log_text()));
+    assert!(running.is_running(), "it ended: {}", running.log_text());
+
+    stack.registry().restart().unwrap();
+    wait_for("windows", || Ok(edges(&settings) == WINDOWS[0]))
+        .unwrap_or_else(|error| panic!("{error}\n{}", running.log_text()));
+    let requests: i64 = topics::edges(&settings).unwrap().iter().map(|edge| edge.requests).sum();
+    assert_eq!(requests, WINDOWS[0] * WINDOW_S * EACH_SECOND);
 }
 
 /// Counts the records of the edge that is written, which takes no schema.
