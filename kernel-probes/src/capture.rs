@@ -65,19 +65,15 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     let state = state::of_moving(sock, tcp, moved, way);
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
     let Some(state) = (unsafe { state.as_mut() }) else { return false };
+    table::update(state);
+    if only_counts(sock, tcp, state) {
+        return false;
+    }
     // SAFETY: a helper without preconditions; there always is a current task.
     let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
     let mut place = position::advance(sock, tcp, state, moved, way, task);
     // These were thrown away, not written into the buffer.
     place.is_certain &= flags & MSG_TRUNC == 0;
-    table::update(state);
-    if state.interest == interest::COUNTERS {
-        // Should more be wanted again, that begins with a turn of its own.
-        state.open.cell = 0;
-        state.flags &= !flag::SUMMED;
-        state.turn = 0;
-        return false;
-    }
     // SAFETY: a helper without preconditions.
     place.at_ns = unsafe { bpf_ktime_get_ns() };
     let asks = (state.role == role::CLIENT) == (way == direction::SEND);
@@ -184,6 +180,28 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     }
     publish(room);
     true
+}
+
+/// Whether this call is left out: nothing but counters is wanted, or more is wanted since a moment ago, of which the first call shows where the streams are.
+#[inline(always)]
+fn only_counts(sock: Sock, tcp: TcpSock, state: &mut SocketState) -> bool {
+    if state.interest == interest::COUNTERS {
+        // Should more be wanted again, that begins with a turn of its own.
+        state.open.cell = 0;
+        state.flags = state.flags & !flag::SUMMED | flag::COUNTED;
+        state.turn = 0;
+        // Of a connection that has ended, the calls show when its program has seen the end.
+        if sock.state() == tcp_state::ESTABLISHED {
+            refused::note(sock);
+        }
+        return true;
+    }
+    if state.flags & flag::COUNTED != 0 {
+        state.flags &= !flag::COUNTED;
+        position::catch_up(sock, tcp, state);
+        return true;
+    }
+    false
 }
 
 /// See [`mark`]; told once.

@@ -173,10 +173,11 @@ fn settle(state: &mut SocketState) {
 /// Whether the program of a socket that has ended has still to do with it: to use it at all, to read, or to end a call.
 #[inline(always)]
 fn waits_for_its_program(sock: Sock, tcp: TcpSock, state: &SocketState) -> bool {
+    let is_counted = state.flags & flag::COUNTED != 0;
     state.flags & flag::OWNER_KNOWN == 0
         || position::has_unread(sock, tcp, state)
-        || position::end(sock, tcp, state, direction::RECEIVE) != state.position[1]
-        || position::end(sock, tcp, state, direction::SEND) != state.position[0]
+        || !is_counted && position::end(sock, tcp, state, direction::RECEIVE) != state.position[1]
+        || !is_counted && position::end(sock, tcp, state, direction::SEND) != state.position[0]
 }
 
 #[inline(always)]

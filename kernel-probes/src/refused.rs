@@ -1,24 +1,24 @@
-//! Sockets that are known to be outside of the capture: the first thing that each call on the machine is asked, and mostly the last.
+//! Sockets whose calls say nothing: those outside of the capture, and those of which nothing but the kernel's own counters is wanted. It is the
+//! first thing that each call on the machine is asked, and mostly the last.
 //!
 //! In: a socket. Out: yes, or not known. It takes no call of a helper, each of which costs a call on a socket as much as all of this. A small
 //! table of names, each of which takes the place of another one: a socket that lost its place is looked at as at first.
 //!
-//! Promise: no socket of the capture is ever found here. A name is the socket's address, which the kernel gives again, and its ports; whatever
-//! begins a connection takes its place away.
+//! Promise: no socket is ever found here that was not put here. A name is the socket's address, which the kernel gives again, and its ports; whatever
+//! begins or ends a connection takes its place away. Where more is wanted again of a socket, user space empties the table.
 
 #[cfg(target_arch = "bpf")]
 use core::arch::asm;
 
-use aya_ebpf::{btf_maps::Array, macros::btf_map};
+use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
+use headwater_probe_types::interest::{REFUSED_SLOTS, REFUSED_SLOTS_BITS};
 
 use crate::socket::Sock;
 
-const SLOT_BITS: u32 = 14;
-
 #[btf_map]
-static REFUSED: Array<u64, { 1 << SLOT_BITS }> = Array::new();
+static REFUSED: Array<u64, REFUSED_SLOTS, { BPF_F_MMAPABLE as usize }> = Array::new();
 
-/// Whether the socket was refused, or is none of TCP.
+/// Whether the socket was refused, is none of TCP, or is only counted.
 #[inline(always)]
 pub fn is_known(sock: Sock) -> bool {
     let address = address(sock);
@@ -26,7 +26,7 @@ pub fn is_known(sock: Sock) -> bool {
     REFUSED.get(slot(address)).is_some_and(|word| unsafe { core::ptr::read_volatile(word) } == name(sock, address))
 }
 
-/// The socket is outside of the capture, for as long as its connection lasts.
+/// The socket is outside of the capture, or only counted, for as long as its connection lasts or until user space empties the table.
 #[inline(always)]
 pub fn note(sock: Sock) {
     let address = address(sock);
@@ -57,7 +57,7 @@ fn name(sock: Sock, address: u64) -> u64 {
 /// Spread over all places (Fibonacci hashing).
 #[inline(always)]
 fn slot(address: u64) -> u32 {
-    (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOT_BITS)) as u32
+    (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - REFUSED_SLOTS_BITS)) as u32
 }
 
 /// The socket's address as a number: what lies between it and the table. The verifier lets pointers be subtracted, but not be hashed.

@@ -146,6 +146,20 @@ impl TcpSock {
         self.u32_at(globals::tp_rcv_nxt())
     }
 
+    /// Bytes that the peer has acknowledged, of a client its SYN too.
+    #[inline(always)]
+    pub fn bytes_acked(self) -> u64 {
+        // SAFETY: a member of struct tcp_sock, which this socket is.
+        unsafe { load(self.0, globals::tp_bytes_acked()) }
+    }
+
+    /// Bytes that have arrived in order.
+    #[inline(always)]
+    pub fn bytes_received(self) -> u64 {
+        // SAFETY: as above.
+        unsafe { load(self.0, globals::tp_bytes_received()) }
+    }
+
     #[inline(always)]
     pub fn retransmits(self) -> u32 {
         self.u32_at(globals::tp_total_retrans())

@@ -287,6 +287,7 @@ impl<'s> Pipeline<'s> {
     fn begin_walk(&mut self, pace: Option<Pace>) {
         match self.probes.walk() {
             Ok(walk) => {
+                self.interests.look_again();
                 self.observer.begin_walk();
                 self.walk = Some((walk, pace));
             }
@@ -380,11 +381,15 @@ impl<'s> Pipeline<'s> {
         }
         let Pipeline { budget, observer, interests, outlet, ledger, .. } = self;
         let changes = observer.set_resting(budget.resting(), monotonic_ns(), &mut |output| outlet.take(output, ledger));
+        let is_followed_anew = changes.iter().any(|rest| !rest.rests);
         for rest in changes {
             interests.rest(rest.cgroup(), rest.rests).context("say which workloads rest")?;
         }
         for Interest { connection_id, role, interest } in observer.interests() {
             interests.set(connection_id, role, interest);
+        }
+        if is_followed_anew {
+            interests.look_again();
         }
         Ok(())
     }

@@ -13,7 +13,8 @@ pub const SUMS: u32 = 3;
 /// It speaks in frames of HTTP/2: as [`HEADS`]; and the heads of all frames are copied, with all of those that hold header blocks
 /// ([`crate::frames`]).
 pub const FRAMES: u32 = 4;
-/// Nothing but counters: no call of the socket makes an event any more.
+/// Nothing but counters: no call of the socket makes an event any more, and most are not even looked at. A socket of which more is wanted again is
+/// found at once only if the table of [`REFUSED_SLOTS`] words is emptied; its first call is left out.
 pub const COUNTERS: u32 = 2;
 
 /// Most bytes of each direction that are copied of a connection of which nothing is known.
@@ -29,6 +30,9 @@ pub const URGENT_CALLS: u32 = 64;
 
 /// Words in the table.
 pub const SLOTS: usize = 1 << 16;
+/// Words in the table of sockets whose calls are not looked at. User space may empty it at any time.
+pub const REFUSED_SLOTS_BITS: u32 = 14;
+pub const REFUSED_SLOTS: usize = 1 << REFUSED_SLOTS_BITS;
 
 /// The lower bits of a word hold the interest, the others name the connection.
 const INTEREST_MASK: u64 = 7;

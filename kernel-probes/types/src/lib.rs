@@ -90,6 +90,8 @@ pub mod flag {
     pub const CHECKPOINT: u32 = 65536;
     /// Its workload rests: no more is copied of it than what may show what it speaks.
     pub const RESTING: u32 = 131072;
+    /// Nothing but counters is wanted of it, so that calls may have been left out since.
+    pub const COUNTED: u32 = 262144;
 }
 
 /// Bits of [`DataEvent::marks`].

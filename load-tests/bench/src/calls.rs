@@ -17,12 +17,17 @@ use crate::report::{Report, median};
 /// The first argument of a process that asks and answers itself.
 pub const ARGUMENT: &str = "--ask-itself";
 
+/// And the second one, if it speaks what no parser reads.
+const FOREIGN_ARGUMENT: &str = "foreign";
+
 const SPANS: usize = 400;
 const SPAN_EXCHANGES: u32 = 200;
 /// Until a connection is hot and its exchanges are added up.
 const WARM_UP: Duration = Duration::from_secs(4);
 const REQUEST: &[u8] =
     b"GET /stock/17 HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: headwater-bench\r\nAccept: */*\r\n\r\n";
+const FOREIGN: &[u8] =
+    b"OPTIONS rtsp://127.0.0.1:8554/ RTSP/1.0\r\nCSeq: 2\r\nUser-Agent: headwater-bench\r\nAccept: */*\r\n\r\n";
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nServer: headwater-bench\r\nContent-Type: text/plain\r\nContent-Length: 13\r\nConnection: keep-alive\r\n\r\n";
 const BODY: &[u8] = b"Hello, world\n";
 
@@ -32,16 +37,19 @@ enum Observed {
     Nothing,
     /// An agent is attached, and the sockets are none of its.
     Refused,
+    /// An agent captures them, and there is nothing to read in what they say.
+    Counted,
     /// An agent adds them up.
     Summed,
     /// An agent tells of each exchange.
     Full,
 }
 
-const VARIANTS: [Observed; 4] = [Observed::Nothing, Observed::Refused, Observed::Summed, Observed::Full];
+const VARIANTS: [Observed; 5] =
+    [Observed::Nothing, Observed::Refused, Observed::Counted, Observed::Summed, Observed::Full];
 
 pub fn measure(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> {
-    println!("one thread that asks and answers, {rounds} rounds: alone, refused, added up, in full detail");
+    println!("one thread that asks and answers, {rounds} rounds: alone, refused, counted, added up, in full detail");
     let mut added: [Vec<f64>; VARIANTS.len()] = Default::default();
     for round in 0..rounds as usize {
         let mut times = [0.0; VARIANTS.len()];
@@ -65,11 +73,11 @@ fn run(ground: &Ground, observed: Observed, prefix: &str) -> Result<f64> {
     let _agent = match observed {
         Observed::Nothing => None,
         Observed::Refused => Some(ground.agent(ground.empty_cgroup(), prefix, Detail::Default)?),
-        Observed::Summed => Some(ground.agent(ground.load_cgroup(), prefix, Detail::Default)?),
+        Observed::Counted | Observed::Summed => Some(ground.agent(ground.load_cgroup(), prefix, Detail::Default)?),
         Observed::Full => Some(ground.agent(ground.load_cgroup(), prefix, Detail::Full)?),
     };
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(ARGUMENT);
+    command.arg(ARGUMENT).args((observed == Observed::Counted).then_some(FOREIGN_ARGUMENT));
     let log = tempfile::NamedTempFile::new_in(ground.folder())?;
     let mut process =
         Launch::new("asker", command, log.path()).in_cgroup(ground.load_cgroup()).piping_stdout().spawn()?;
@@ -80,6 +88,8 @@ fn run(ground: &Ground, observed: Observed, prefix: &str) -> Result<f64> {
 
 /// The process that asks and answers: nanoseconds of an exchange out.
 pub fn ask_itself() -> Result<()> {
+    let is_foreign = std::env::args().nth(2).is_some_and(|word| word == FOREIGN_ARGUMENT);
+    let request = if is_foreign { FOREIGN } else { REQUEST };
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let (mut server, _) = listener.accept()?;
@@ -87,23 +97,23 @@ pub fn ask_itself() -> Result<()> {
     server.set_nodelay(true)?;
     let warm = Instant::now();
     while warm.elapsed() < WARM_UP {
-        span(&mut client, &mut server)?;
+        span(request, &mut client, &mut server)?;
     }
-    let mut spans = (0..SPANS).map(|_| span(&mut client, &mut server)).collect::<Result<Vec<Duration>>>()?;
+    let mut spans = (0..SPANS).map(|_| span(request, &mut client, &mut server)).collect::<Result<Vec<Duration>>>()?;
     spans.sort_unstable();
     println!("{}", spans[SPANS / 10].as_secs_f64() * 1e9 / f64::from(SPAN_EXCHANGES));
     Ok(())
 }
 
-fn span(client: &mut TcpStream, server: &mut TcpStream) -> Result<Duration> {
+fn span(request: &[u8], client: &mut TcpStream, server: &mut TcpStream) -> Result<Duration> {
     let mut bytes = [0; 4096];
     let began = Instant::now();
     for _ in 0..SPAN_EXCHANGES {
-        client.write_all(REQUEST)?;
+        client.write_all(request)?;
         let asked = server.read(&mut bytes)?;
         let told = server.write_vectored(&[IoSlice::new(HEAD), IoSlice::new(BODY)])?;
         let answered = client.read(&mut bytes)?;
-        if (asked, told, answered) != (REQUEST.len(), HEAD.len() + BODY.len(), HEAD.len() + BODY.len()) {
+        if (asked, told, answered) != (request.len(), HEAD.len() + BODY.len(), HEAD.len() + BODY.len()) {
             bail!("the loopback split a message: {asked}, {told}, {answered} bytes");
         }
     }

@@ -3,25 +3,37 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{HashMap, Map, MapData};
-use headwater_probe_types::interest::{self, SLOTS};
+use headwater_probe_types::interest::{self, REFUSED_SLOTS, SLOTS};
 use headwater_probe_types::share::Cgroup;
 
 use crate::error::LoadError;
 use crate::map_error;
 use crate::mapped::Mapped;
 
-/// The mapped table, and the workloads that rest.
+/// The mapped tables, and the workloads that rest.
 #[derive(Debug)]
 pub struct Interests {
     words: Mapped<u64>,
+    /// Sockets whose calls the probes do not look at.
+    refused: Mapped<u64>,
     /// By [`Cgroup`], as the numbers that it is.
     resting: HashMap<MapData, [u64; size_of::<Cgroup>() / 8], u32>,
 }
 
 impl Interests {
-    pub(crate) fn map(words: &Map, resting: Map) -> Result<Interests, LoadError> {
+    pub(crate) fn map(words: &Map, refused: &Map, resting: Map) -> Result<Interests, LoadError> {
         let words = Mapped::of(words, SLOTS, "INTERESTS")?;
-        Ok(Interests { words, resting: HashMap::try_from(resting).map_err(map_error)? })
+        let refused = Mapped::of(refused, REFUSED_SLOTS, "REFUSED")?;
+        Ok(Interests { words, refused, resting: HashMap::try_from(resting).map_err(map_error)? })
+    }
+
+    /// Has the probes look once more at each socket of the machine: of one of which nothing but counters was wanted, more may be wanted since. A probe
+    /// that runs at this moment may still go by what was wanted before, so this is to be said again from time to time.
+    pub fn look_again(&mut self) {
+        for index in 0..REFUSED_SLOTS {
+            // SAFETY: one aligned number of the mapping; a socket that loses its place is only looked at as at first.
+            unsafe { AtomicU64::from_ptr(self.refused.at(index).as_ptr()) }.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Says that a cgroup rests, or does not any more: of sockets that it uses from now on, no more is copied than what may show what they

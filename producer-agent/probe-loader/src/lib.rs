@@ -168,7 +168,8 @@ impl Probes {
         let ring = RingBuf::try_from(ring).map_err(map_error)?;
         let counts = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTS")?).map_err(map_error)?;
         let shares = HashMap::try_from(take_map(&mut ebpf, "SHARES")?).map_err(map_error)?;
-        let interests = Some(Interests::map(&take_map(&mut ebpf, "INTERESTS")?, take_map(&mut ebpf, "RESTING")?)?);
+        let (words, refused) = (take_map(&mut ebpf, "INTERESTS")?, take_map(&mut ebpf, "REFUSED")?);
+        let interests = Some(Interests::map(&words, &refused, take_map(&mut ebpf, "RESTING")?)?);
         let sums = Some(SumTable::map(&take_map(&mut ebpf, "CELLS_OF_SUMS")?, &take_map(&mut ebpf, "DAY_OFFSET")?)?);
         let costs = Some(Costs::open(take_map(&mut ebpf, "MEASURING")?, take_map(&mut ebpf, "COSTS")?)?);
         Ok(Probes {

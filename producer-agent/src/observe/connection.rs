@@ -39,6 +39,8 @@ pub struct Connection {
     pub is_open_in_probes: bool,
     /// Its workload rests: it is not followed.
     pub rests: bool,
+    /// It rested since its last flow record, or was not found by the probes since.
+    pub has_rested: bool,
     /// What the parser had allocated when that was last booked.
     pub kept_bytes: usize,
     /// The number of the last walk over all sockets during or after which something was seen of it.
@@ -149,6 +151,7 @@ impl Connection {
             heat: Heat::default(),
             is_open_in_probes: false,
             rests: false,
+            has_rested: false,
             kept_bytes: 0,
             seen_in_walk: walk,
             walked_in: 0,
@@ -184,6 +187,16 @@ impl Connection {
             }
             Recognition::Foreign => Some(interest::COUNTERS),
         }
+    }
+
+    /// What is wanted of it, if the probes count it only: another connection's word may have taken the place of its own before they saw it.
+    pub fn tell_again(&mut self, socket: &SocketRecord) -> Option<super::Interest> {
+        if socket.flags & flag::COUNTED == 0 || self.rests || self.is_only_counted() {
+            return None;
+        }
+        self.has_rested = true;
+        let (connection_id, role) = self.identity.socket;
+        Some(super::Interest { connection_id, role: u32::from(role), interest: interest::HEADS })
     }
 
     /// Whether it speaks what nothing is read of in any case.

@@ -207,11 +207,14 @@ impl Observer {
         let Some(connection) = self.connection(socket, out) else { return };
         connection.seen_in_walk = walk;
         connection.is_open_in_probes = socket.flags & flag::EXCHANGE_OPEN != 0;
+        let mut told_again = None;
         // A socket that several processes hold comes several times.
         if std::mem::replace(&mut connection.walked_in, walk) != walk {
+            told_again = connection.tell_again(socket);
             Observer::book_rest(connection, socket, out);
             flow::progress(connection, socket, &node, clock, out);
         }
+        self.interests.extend(told_again);
     }
 
     /// Begins a walk over all sockets. Events may come between two of its sockets.
@@ -399,8 +402,8 @@ impl Observer {
         end_sums(&mut connection, &mut self.shared, out);
         connection.book_end(&mut self.shares);
         connection.identity.owner.worked(0);
+        Observer::book_rest(&mut connection, socket, out);
         if connection.rests {
-            Observer::book_rest(&connection, socket, out);
             let known = known_of(&mut self.known, connection.cgroup());
             connection.begin_anew(&self.shared.options.protocols, &known, &mut self.shares);
         }

@@ -72,6 +72,7 @@ impl Observer {
             return;
         }
         connection.rests = rests;
+        connection.has_rested |= !rests;
         if rests {
             self.shared.sums.rest(&mut connection.heat);
             end_sums(connection, &mut self.shared, out);
@@ -111,10 +112,11 @@ impl Observer {
         is_known.then_some(Interest { connection_id, role: u32::from(role), interest: interest::COUNTERS })
     }
 
-    /// Counts what is missing of a connection that rests, if it has moved bytes since its last flow record.
-    pub(super) fn book_rest(connection: &Connection, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
+    /// Counts what is missing of a connection that has rested since its last flow record, if it has moved bytes since.
+    pub(super) fn book_rest(connection: &mut Connection, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
         let told = connection.reported.sent_bytes + connection.reported.received_bytes;
-        if connection.rests && !connection.is_only_counted() && socket.sent_bytes + socket.received_bytes > told {
+        let has_rested = std::mem::take(&mut connection.has_rested) || connection.rests;
+        if has_rested && !connection.is_only_counted() && socket.sent_bytes + socket.received_bytes > told {
             out(Output::RequestsDropped(REASON, 1, Some(&connection.identity.owner)));
         }
     }

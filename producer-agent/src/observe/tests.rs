@@ -291,6 +291,19 @@ fn a_workload_that_rests_is_not_followed_and_that_is_counted() {
     assert_eq!(told(&mut bench), [(role::CLIENT, interest::HEADS)]);
     bench.exchange(role::CLIENT);
     assert!(matches!(&bench.seen[..], [Seen::Request { .. }]), "{:?}", bench.seen);
+    bench.seen.clear();
+    bench.walk(&socket(role::CLIENT, 7, 120, 90));
+    let of_the_rests_end = matches!(&bench.seen[..], [Seen::RequestsDropped("over_budget"), Seen::Flow { .. }]);
+    assert!(of_the_rests_end, "it rested since the last walk: {:?}", bench.seen);
+    bench.seen.clear();
+    told(&mut bench);
+    // The probes have not seen the word: they are told again, and what they did not tell is missing.
+    bench.walk(&SocketRecord { flags: flag::COUNTED, ..socket(role::CLIENT, 7, 130, 100) });
+    assert_eq!(told(&mut bench), [(role::CLIENT, interest::HEADS)]);
+    assert!(matches!(&bench.seen[..], [Seen::RequestsDropped("over_budget"), Seen::Flow { .. }]), "{:?}", bench.seen);
+    bench.seen.clear();
+    bench.walk(&socket(role::CLIENT, 7, 140, 110));
+    assert!(matches!(&bench.seen[..], [Seen::Flow { .. }]) && told(&mut bench).is_empty(), "{:?}", bench.seen);
     assert_eq!(set(&mut bench, 1).len(), 1, "it is the loudest again");
 }
 

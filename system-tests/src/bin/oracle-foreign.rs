@@ -1,5 +1,5 @@
-//! Speaks protocols that begin like HTTP and are none, each on a connection to itself: `oracle-foreign ROUNDS`. Prints the bytes that
-//! went through their sockets, one way.
+//! Speaks protocols that begin like HTTP and are none, each on a connection to itself: `oracle-foreign ROUNDS`; or one of them, in which the
+//! client says very much: `oracle-foreign bulk MIB`. Prints the bytes that went through their sockets, one way.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its report is its standard output")]
 
 use std::io::{Read, Write};
@@ -22,6 +22,12 @@ const CHUNK: [u8; 1000] = [b'x'; 1000];
 const PAUSE: Duration = Duration::from_millis(5);
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|word| word == "bulk") {
+        let mib = std::env::args().nth(2).and_then(|text| text.parse().ok()).unwrap_or(1);
+        let sent = bulk(mib);
+        println!("{}", sent.as_ref().map_or(0, |sent| *sent));
+        return if sent.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1);
     let talks: Vec<_> = DIALOGUES.iter().map(|dialogue| std::thread::spawn(move || talk(dialogue, rounds))).collect();
     let mut bytes = 0;
@@ -52,6 +58,28 @@ fn talk((first, second): &(&[u8], &[u8]), rounds: usize) -> std::io::Result<usiz
         std::thread::sleep(PAUSE);
     }
     Ok(first.len() + second.len() + 2 * rounds * CHUNK.len())
+}
+
+/// One connection, on which the client says `mib` MiB at the end; the server reads all of it.
+fn bulk(mib: usize) -> std::io::Result<usize> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let (mut server, _) = listener.accept()?;
+    let (_, asks) = DIALOGUES[2];
+    let mut bytes = vec![0; CHUNK.len()];
+    for _ in 0..20 {
+        say(&mut client, &mut server, asks, &mut bytes)?;
+        say(&mut server, &mut client, &CHUNK, &mut bytes)?;
+        std::thread::sleep(PAUSE);
+    }
+    let reader = std::thread::spawn(move || std::io::copy(&mut server, &mut std::io::sink()));
+    let chunk = vec![b'x'; 1 << 20];
+    for _ in 0..mib {
+        client.write_all(&chunk)?;
+    }
+    drop(client);
+    let read = reader.join().map_err(|_| std::io::Error::other("the reader panicked"))??;
+    Ok(20 * (asks.len() + CHUNK.len()) + read as usize)
 }
 
 fn say(from: &mut TcpStream, to: &mut TcpStream, what: &[u8], bytes: &mut [u8]) -> std::io::Result<()> {
