@@ -29,6 +29,7 @@ const REQUEST: &[u8] =
 const FOREIGN: &[u8] =
     b"OPTIONS rtsp://127.0.0.1:8554/ RTSP/1.0\r\nCSeq: 2\r\nUser-Agent: headwater-bench\r\nAccept: */*\r\n\r\n";
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nServer: headwater-bench\r\nContent-Type: text/plain\r\nContent-Length: 13\r\nConnection: keep-alive\r\n\r\n";
+const FOREIGN_HEAD: &[u8] = b"RTSP/1.0 200 OK\r\nServer: headwater-bench\r\nContent-Type: text/plain\r\nContent-Length: 13\r\nConnection: keep-alive\r\n\r\n";
 const BODY: &[u8] = b"Hello, world\n";
 
 /// Who is there meanwhile.
@@ -89,7 +90,7 @@ fn run(ground: &Ground, observed: Observed, prefix: &str) -> Result<f64> {
 /// The process that asks and answers: nanoseconds of an exchange out.
 pub fn ask_itself() -> Result<()> {
     let is_foreign = std::env::args().nth(2).is_some_and(|word| word == FOREIGN_ARGUMENT);
-    let request = if is_foreign { FOREIGN } else { REQUEST };
+    let talk = if is_foreign { (FOREIGN, FOREIGN_HEAD) } else { (REQUEST, HEAD) };
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let (mut server, _) = listener.accept()?;
@@ -97,23 +98,23 @@ pub fn ask_itself() -> Result<()> {
     server.set_nodelay(true)?;
     let warm = Instant::now();
     while warm.elapsed() < WARM_UP {
-        span(request, &mut client, &mut server)?;
+        span(talk, &mut client, &mut server)?;
     }
-    let mut spans = (0..SPANS).map(|_| span(request, &mut client, &mut server)).collect::<Result<Vec<Duration>>>()?;
+    let mut spans = (0..SPANS).map(|_| span(talk, &mut client, &mut server)).collect::<Result<Vec<Duration>>>()?;
     spans.sort_unstable();
     println!("{}", spans[SPANS / 10].as_secs_f64() * 1e9 / f64::from(SPAN_EXCHANGES));
     Ok(())
 }
 
-fn span(request: &[u8], client: &mut TcpStream, server: &mut TcpStream) -> Result<Duration> {
+fn span((request, head): (&[u8], &[u8]), client: &mut TcpStream, server: &mut TcpStream) -> Result<Duration> {
     let mut bytes = [0; 4096];
     let began = Instant::now();
     for _ in 0..SPAN_EXCHANGES {
         client.write_all(request)?;
         let asked = server.read(&mut bytes)?;
-        let told = server.write_vectored(&[IoSlice::new(HEAD), IoSlice::new(BODY)])?;
+        let told = server.write_vectored(&[IoSlice::new(head), IoSlice::new(BODY)])?;
         let answered = client.read(&mut bytes)?;
-        if (asked, told, answered) != (request.len(), HEAD.len() + BODY.len(), HEAD.len() + BODY.len()) {
+        if (asked, told, answered) != (request.len(), head.len() + BODY.len(), head.len() + BODY.len()) {
             bail!("the loopback split a message: {asked}, {told}, {answered} bytes");
         }
     }

@@ -33,9 +33,9 @@ const MEASURED: Duration = Duration::from_secs(20);
 /// The probes' own time, of which heartbeats tell.
 const PROBES: [&str; 4] = ["probe_send_us", "probe_receive_us", "probe_state_us", "probe_tell_us"];
 
-/// Reports for each kind how much of a core agent and probes take.
-pub fn measure(ground: &Ground, report: &mut Report) -> Result<()> {
-    for (kind, number) in KINDS {
+/// Reports for each kind, or for one, how much of a core agent and probes take.
+pub fn measure(ground: &Ground, only: Option<&str>, report: &mut Report) -> Result<()> {
+    for (kind, number) in KINDS.into_iter().filter(|(kind, _)| only.is_none_or(|only| only == *kind)) {
         println!("{kind}, for {} s", (BEFORE + MEASURED).as_secs());
         let agent = ground.agent(ground.load_cgroup(), &format!("hostile-{kind}."), Detail::Default)?;
         let settings = ground.settings(&agent.prefix);
@@ -51,12 +51,36 @@ pub fn measure(ground: &Ground, report: &mut Report) -> Result<()> {
         thread::sleep(MEASURED);
         process.require()?;
         let cores = (cpu_time(agent.process.pid())? - cpu).as_secs_f64() / began.elapsed().as_secs_f64();
-        let of_probes = newest(&topics::agents(&settings)?)?.cores_since(&probes);
+        let heartbeats = topics::agents(&settings)?;
+        let of_probes = newest(&heartbeats)?.cores_since(&probes);
         drop(input);
+        each_look(&heartbeats);
         report.add_named(format!("hostile_{kind}_agent_core_percent"), 100.0 * cores, "%");
         report.add_named(format!("hostile_{kind}_probes_core_percent"), 100.0 * of_probes, "%");
     }
     Ok(())
+}
+
+/// What agent and probes took between two heartbeats, and how much detail there was.
+fn each_look(heartbeats: &[Agent]) {
+    for pair in heartbeats.windows(2) {
+        let us = (pair[1].observed_at_us - pair[0].observed_at_us).max(1) as f64;
+        let percent = |name: &str| {
+            let of = |agent: &Agent| agent.counters.get(name).copied().unwrap_or(0);
+            100.0 * (of(&pair[1]) - of(&pair[0])) as f64 / us
+        };
+        let agent = 100.0 * ((pair[1].cpu_ms - pair[0].cpu_ms) * 1000) as f64 / us;
+        let [resting, hot] =
+            ["resting_workloads", "sums_hot_per_second"].map(|name| pair[1].counters.get(name).copied().unwrap_or(0));
+        println!(
+            "  {:4.1} s: agent {agent:4.1} %, probes' sends {:4.1} %, receives {:4.1} %, states {:4.1} %, what they told {:4.1} %; then {resting} rest, hot from {hot}/s",
+            us / 1e6,
+            percent(PROBES[0]),
+            percent(PROBES[1]),
+            percent(PROBES[2]),
+            percent(PROBES[3]),
+        );
+    }
 }
 
 /// A process that is hostile until its input ends.

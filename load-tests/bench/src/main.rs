@@ -41,6 +41,9 @@ struct Arguments {
     /// How many times each comparison runs.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    /// The one kind of `hostile` that runs, instead of all.
+    #[arg(long)]
+    kind: Option<String>,
     /// Builds of the agent that `records` compares.
     #[arg(long)]
     agent: Vec<PathBuf>,
@@ -106,7 +109,7 @@ fn main() -> Result<()> {
         Part::Calls => calls::measure(&ground, arguments.rounds, &mut report)?,
         Part::Ladder => ladder::measure(&ground, arguments.rounds, &mut report)?,
         Part::Churn => churn::measure(&ground, &mut report)?,
-        Part::Hostile => hostile::measure(&ground, &mut report)?,
+        Part::Hostile => hostile::measure(&ground, arguments.kind.as_deref(), &mut report)?,
         Part::Records => records::measure(&ground, &arguments.agent, arguments.rounds, &mut report)?,
         Part::Processor => processor::measure(ground.stack(), arguments.records, &mut report)?,
     }
