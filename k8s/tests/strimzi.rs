@@ -1,11 +1,11 @@
 //! The topics and the rights of the overlay for Strimzi are those of the programs.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_manifests::{kustomize, objects};
 use headwater_processors::modes::Mode;
-use headwater_schemas::topics::{Retention, Topic};
+use headwater_schemas::topics::Topic;
 use serde_json::{Value, json};
 
 const PREFIX: &str = "headwater.";
@@ -21,13 +21,9 @@ fn topics_are_as_the_programs_would_make_them() {
     assert_eq!(topics.len(), Topic::ALL.len());
     for topic in Topic::ALL {
         let made = topics.iter().find(|made| made["metadata"]["name"] == topic.name(PREFIX)).unwrap();
-        let ms = |hours: u32| i64::from(hours) * 3_600_000;
-        let config = match topic.retention() {
-            Retention::Hours(hours) => json!({"cleanup.policy": "delete", "retention.ms": ms(hours)}),
-            Retention::CompactedAfterHours(hours) => {
-                json!({"cleanup.policy": "compact", "min.compaction.lag.ms": ms(hours)})
-            }
-        };
+        // Numbers are written as such.
+        let value = |text: String| text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number));
+        let config: BTreeMap<_, _> = topic.config().into_iter().map(|(key, text)| (key, value(text))).collect();
         assert_eq!(made["spec"], json!({"partitions": topic.partitions(4), "config": config}), "{topic:?}");
     }
 }

@@ -25,15 +25,6 @@ pub enum Topic {
     DeadLetters,
 }
 
-/// How long a topic keeps its records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retention {
-    /// For this many hours.
-    Hours(u32),
-    /// The newest record of each key for ever, all records for this many hours.
-    CompactedAfterHours(u32),
-}
-
 impl Topic {
     /// All topics, in the order in which records flow.
     pub const ALL: [Topic; 9] = [
@@ -126,18 +117,28 @@ impl Topic {
         }
     }
 
-    /// How long its records are kept.
-    pub fn retention(self) -> Retention {
+    /// What Kafka is told of it: how long its records are kept, and whose clock their timestamps are of.
+    pub fn config(self) -> Vec<(&'static str, String)> {
+        const HOUR_MS: u64 = 3_600_000;
+        let kept =
+            |hours: u64| vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", (hours * HOUR_MS).to_string())];
+        // The newest record of each key for ever, all records for so many hours.
+        let compacted = |hours: u64| {
+            vec![("cleanup.policy", "compact".to_owned()), ("min.compaction.lag.ms", (hours * HOUR_MS).to_string())]
+        };
         match self {
-            Topic::Flows | Topic::Requests => Retention::Hours(24),
-            Topic::Partials => Retention::Hours(6),
-            Topic::Edges | Topic::Latencies => Retention::Hours(7 * 24),
-            Topic::Identities | Topic::Agents => Retention::CompactedAfterHours(24),
-            Topic::Alerts => Retention::CompactedAfterHours(30 * 24),
-            Topic::DeadLetters => Retention::Hours(7 * 24),
+            // Only the brokers' clock can say which agent's is wrong. What processors write has the timestamps that they give it.
+            Topic::Flows | Topic::Requests => [kept(24), vec![(TIMESTAMP_TYPE, "LogAppendTime".to_owned())]].concat(),
+            Topic::Partials => kept(6),
+            Topic::Edges | Topic::Latencies | Topic::DeadLetters => kept(7 * 24),
+            Topic::Identities | Topic::Agents => compacted(24),
+            Topic::Alerts => compacted(30 * 24),
         }
     }
 }
+
+/// The setting of a topic that says whose clock its timestamps are of.
+pub const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 
 /// Header of a record without value in flows and requests that carries a [`crate::records::Watermark`].
 pub const WATERMARK_HEADER: &str = "headwater.watermark";

@@ -10,6 +10,12 @@ headwater_telemetry::metrics! {
         &["mode", "event"],
         "What happened to records and windows, such as those that came late or were cut off by a bound"
     );
+    NODE_TROUBLES = Metric::counter(
+        "headwater_processor_node_troubles_total",
+        Unit::Count,
+        &["mode", "trouble", "node"],
+        "Watermarks that showed that a node's clock is ahead of the brokers' (clock_ahead), and records that came too late to count (late), of at most 200 nodes by name"
+    );
     TABLE_ENTRIES = Metric::gauge(
         "headwater_processor_table_entries",
         Unit::Count,

@@ -7,7 +7,7 @@ use crate::processor::BadInput;
 /// Times further ahead of the record's Kafka timestamp than this are refused: they would hold back restarts.
 pub const AHEAD_US_MAX: i64 = 5 * 60 * 1_000_000;
 /// What an agent says of a time further behind the record's Kafka timestamp than this is refused.
-const BEHIND_US_MAX: i64 = 24 * 3600 * 1_000_000;
+pub const BEHIND_US_MAX: i64 = 24 * 3600 * 1_000_000;
 
 /// No name is longer: what is made of records, with the names of two sides in key and value, must fit into one message of Kafka.
 /// Agents cut theirs at a fraction of it.

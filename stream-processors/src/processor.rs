@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{Alert, Edge, Latency, Partial, PartitionClosed, Record};
+use headwater_schemas::records::{Alert, Edge, Latency, Partial, PartitionClosed, Record, UNKNOWN};
 use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::WriterSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub struct Input<'a> {
     pub offset: Offset,
     /// Kafka's timestamp of the record, if it has one.
     pub timestamp_us: Option<i64>,
+    /// When the broker appended it, by its clock, if its topic has `message.timestamp.type=LogAppendTime`: the same in another role.
+    pub appended_us: Option<i64>,
     pub kind: Kind,
     pub schema: &'a WriterSchema,
     pub datum: &'a [u8],
@@ -82,6 +84,11 @@ pub trait Processor {
     /// Moves out what was counted since the last call.
     fn take_counters(&mut self) -> Counters;
 
+    /// Moves out what was wrong with nodes since the last call.
+    fn take_troubles(&mut self) -> Vec<NodeTrouble> {
+        Vec::new()
+    }
+
     /// Sizes of tables, for metrics.
     fn sizes(&self) -> Vec<(&'static str, usize)>;
 }
@@ -122,6 +129,57 @@ pub struct Replay {
     pub to_us: i64,
     /// Windows from here on are closed before that, for the memory that they leave; none if all of the log is read.
     pub memory_from_us: Option<i64>,
+}
+
+/// What is wrong with a node, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeTrouble {
+    pub node: String,
+    pub trouble: Trouble,
+    /// Watermarks or records that showed it.
+    pub count: u64,
+    /// The most that any of them was off.
+    pub most_us: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trouble {
+    /// Its clock is ahead of the brokers'.
+    ClockAhead,
+    /// Its records came when their window was closed, so they do not count.
+    Late,
+}
+
+impl Trouble {
+    /// A word for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Trouble::ClockAhead => "clock_ahead",
+            Trouble::Late => "late",
+        }
+    }
+}
+
+/// Troubles of nodes since they were told last. Bounded: of more nodes than [`Troubles::NODES_MAX`] it is told under the name `unknown`.
+#[derive(Debug, Default)]
+pub struct Troubles(BTreeMap<(Trouble, String), (u64, i64)>);
+
+impl Troubles {
+    const NODES_MAX: usize = 1000;
+
+    pub fn add(&mut self, trouble: Trouble, node: &str, off_us: i64) {
+        let mut key = (trouble, node.to_owned());
+        if self.0.len() >= Self::NODES_MAX && !self.0.contains_key(&key) {
+            key.1 = UNKNOWN.to_owned();
+        }
+        let (count, most_us) = self.0.entry(key).or_default();
+        (*count, *most_us) = (*count + 1, off_us.max(*most_us));
+    }
+
+    pub fn take(&mut self) -> Vec<NodeTrouble> {
+        let told = std::mem::take(&mut self.0).into_iter();
+        told.map(|((trouble, node), (count, most_us))| NodeTrouble { node, trouble, count, most_us }).collect()
+    }
 }
 
 /// Counts of rare events by name, for metrics.

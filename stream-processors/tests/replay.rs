@@ -274,7 +274,15 @@ fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, re
             };
             let schema = &schemas()[if *kind == Kind::Control { 2 } else { stream }];
             let offset = Offset(next[stream] as i64);
-            let input = Input { stream, offset, timestamp_us: Some(*written_us), kind: *kind, schema, datum };
+            let input = Input {
+                stream,
+                offset,
+                timestamp_us: Some(*written_us),
+                appended_us: None,
+                kind: *kind,
+                schema,
+                datum,
+            };
             join.record(input).unwrap();
             next[stream] += 1;
         }

@@ -40,7 +40,10 @@ pub const SECONDS_BEHIND: u64 = 30;
 pub fn fill(settings: &KafkaSettings, fill: &Fill) -> Result<()> {
     let Fill { records, seconds, start_us, .. } = *fill;
     let topics = [Topic::Requests, Topic::Flows];
-    let partitions = admin::ensure_topics(settings, &topics)?;
+    let partitions = match fill.in_the_past {
+        true => admin::ensure_topics_dated_by_producers(settings, &topics),
+        false => admin::ensure_topics(settings, &topics),
+    }?;
     let registry = Registry::new(settings);
     let encoder = Encoder::of::<Request<'_>>(registry.register_topic(Topic::Requests)?)?;
     let watermark = Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER)?)?;

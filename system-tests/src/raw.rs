@@ -70,19 +70,21 @@ impl Raw {
         })
     }
 
-    /// From now on seconds are written as if they had passed just then, before or after the present. The brokers keep what is dated long
-    /// before the present as long as they keep a record beside it that is not: one without value and mark, which is none, stands before
-    /// it in each partition. Gives how many.
-    pub fn date(&mut self) -> Result<usize> {
-        self.is_dated = true;
+    /// As [`Raw::start`], but seconds are written as if they had passed just then, before or after the present. The brokers keep what is
+    /// dated long before the present as long as they keep a record beside it that is not: one without value and mark, which is none, stands
+    /// before it in each partition. Gives how many.
+    pub fn start_dated(settings: &KafkaSettings) -> Result<(Raw, usize)> {
+        const DATED: [Topic; 2] = [Topic::Requests, Topic::Flows];
+        admin::ensure_topics_dated_by_producers(settings, &DATED)?;
+        let raw = Raw { is_dated: true, ..Raw::start(settings)? };
         let mut written = 0;
-        for topic in [Topic::Requests, Topic::Flows] {
-            for partition in (0..self.partitions[&topic]).map(Partition) {
-                self.publish(topic, partition, NODE.as_bytes(), None, None, None)?;
+        for topic in DATED {
+            for partition in (0..raw.partitions[&topic]).map(Partition) {
+                raw.publish(topic, partition, NODE.as_bytes(), None, None, None)?;
                 written += 1;
             }
         }
-        Ok(written)
+        Ok((raw, written))
     }
 
     /// From now on requests are written with a version of their schema that the registry got just now.

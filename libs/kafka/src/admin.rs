@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use headwater_schemas::topics::{Retention, Topic};
+use headwater_schemas::topics::{TIMESTAMP_TYPE, Topic};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -30,6 +30,32 @@ pub struct TopicState {
 /// # Errors
 /// Also if flows and requests do not have the same number of partitions.
 pub fn ensure_topics(settings: &KafkaSettings, topics: &[Topic]) -> Result<BTreeMap<Topic, i32>, KafkaError> {
+    ensure(settings, topics, &Topic::config)
+}
+
+/// As [`ensure_topics`], but topics that are made keep the timestamps that producers give: for records of a past that tests make, as
+/// with [`crate::Publisher::publish_at`].
+///
+/// # Errors
+/// As there.
+pub fn ensure_topics_dated_by_producers(
+    settings: &KafkaSettings,
+    topics: &[Topic],
+) -> Result<BTreeMap<Topic, i32>, KafkaError> {
+    let config = |topic: Topic| {
+        let mut config = topic.config();
+        config.retain(|(key, _)| *key != TIMESTAMP_TYPE);
+        config.push((TIMESTAMP_TYPE, "CreateTime".to_owned()));
+        config
+    };
+    ensure(settings, topics, &config)
+}
+
+fn ensure(
+    settings: &KafkaSettings,
+    topics: &[Topic],
+    config: &dyn Fn(Topic) -> Vec<(&'static str, String)>,
+) -> Result<BTreeMap<Topic, i32>, KafkaError> {
     let admin: AdminClient<Plain> = settings
         .client()
         .create_with_context(Plain::default())
@@ -41,7 +67,7 @@ pub fn ensure_topics(settings: &KafkaSettings, topics: &[Topic]) -> Result<BTree
         return partition_counts(settings, topics);
     }
     let names: Vec<String> = missing.iter().map(|topic| topic.name(&settings.prefix)).collect();
-    let configs: Vec<Vec<(&str, String)>> = missing.iter().map(|topic| retention(*topic)).collect();
+    let configs: Vec<Vec<(&str, String)>> = missing.iter().map(|topic| config(*topic)).collect();
     let new_topics: Vec<NewTopic<'_>> = missing
         .iter()
         .zip(&names)
@@ -136,14 +162,4 @@ fn known(consumer: &BaseConsumer<Plain>, settings: &KafkaSettings) -> Result<BTr
 
 fn consumer(settings: &KafkaSettings) -> Result<BaseConsumer<Plain>, KafkaError> {
     settings.client().create_with_context(Plain::default()).map_err(KafkaError::client("make a Kafka client"))
-}
-
-fn retention(topic: Topic) -> Vec<(&'static str, String)> {
-    let ms = |hours: u32| (u64::from(hours) * 3_600_000).to_string();
-    match topic.retention() {
-        Retention::Hours(hours) => vec![("cleanup.policy", "delete".into()), ("retention.ms", ms(hours))],
-        Retention::CompactedAfterHours(hours) => {
-            vec![("cleanup.policy", "compact".into()), ("min.compaction.lag.ms", ms(hours))]
-        }
-    }
 }

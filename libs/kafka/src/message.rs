@@ -1,7 +1,7 @@
 //! One record as it stands in a topic.
 
-use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Headers, OwnedMessage};
+use rdkafka::{Message as _, Timestamp};
 
 use crate::{Offset, Partition};
 
@@ -45,9 +45,14 @@ impl<'a> Message<'a> {
         Offset(each!(self, message => message.offset()))
     }
 
-    /// When the producer made it, in milliseconds since the epoch; -1 if the record does not say.
+    /// When the producer made it, or the broker appended it, in milliseconds since the epoch; -1 if the record does not say.
     pub fn timestamp_ms(&self) -> i64 {
         each!(self, message => message.timestamp().to_millis().unwrap_or(-1))
+    }
+
+    /// Whether that is when the broker appended it, by the broker's clock (`message.timestamp.type=LogAppendTime`).
+    pub fn is_stamped_by_broker(&self) -> bool {
+        matches!(each!(self, message => message.timestamp()), Timestamp::LogAppendTime(_))
     }
 
     pub fn key(&self) -> Option<&[u8]> {

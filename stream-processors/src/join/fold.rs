@@ -9,7 +9,7 @@ use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::{FlowState, Side};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::credits::{CREDIT_WINDOWS, Credits};
+use super::credits::Credits;
 use super::edges::{Edges, Key};
 use super::exchanges::Exchange;
 use super::items::FlowItem;
@@ -77,7 +77,7 @@ impl Fold<'_> {
             *known = known.or(flow.encryption);
         }
         for flow in flows {
-            if !seen.insert((flow.connection, flow.side, flow.at_us)) {
+            if !seen.insert((flow.connection, flow.side, flow.told_at_us)) {
                 counters.add("duplicates", 1);
                 continue;
             }
@@ -116,10 +116,10 @@ impl Fold<'_> {
     }
 
     /// Whether a connection counts from its client's side. An agent tells of each open connection at every walk, so one that did
-    /// not for some windows does not see it.
+    /// not for as long as anything is remembered does not see it. The two sides' clocks may be apart by nearly as much: a node whose
+    /// clock is behind by less than the node timeout is waited for.
     fn client_tells(&self, connection: ConnectionId) -> bool {
-        let since_us = self.windows.moved(self.window, -CREDIT_WINDOWS).start_us();
-        self.names.seen_by(connection, Side::Client, since_us).is_some_and(|node| self.nodes.contains(&node))
+        self.names.seen_by(connection, Side::Client, self.since_us).is_some_and(|node| self.nodes.contains(&node))
     }
 
     fn add(&mut self, key: Key, flow: &FlowItem) {

@@ -7,9 +7,10 @@ use headwater_schemas::encryption::Encryption;
 use headwater_schemas::ids::{ConnectionId, StreamPosition};
 use headwater_schemas::records::{Flow, FlowState, Request, Side, Sums};
 
+use super::clocks::Written;
 use super::ranges::Range;
 use super::symbols::{Symbol, Symbols};
-use crate::plausible::{are_names, plausible_time, within};
+use crate::plausible::{are_names, within};
 use crate::processor::BadInput;
 
 /// Far above what one record can hold, far below where sums overflow.
@@ -73,6 +74,8 @@ pub struct RequestItem {
 pub struct FlowItem {
     pub connection: ConnectionId,
     pub at_us: i64,
+    /// By its agent's clock, whatever that shows: what names the record among those of its side.
+    pub told_at_us: i64,
     pub sent_bytes: i64,
     pub received_bytes: i64,
     pub retransmits: i64,
@@ -160,14 +163,14 @@ impl Told {
 
     /// # Errors
     /// If no honest agent can mean it. Then it leaves no trace.
-    pub fn of(mut request: Request<'_>, timestamp_us: Option<i64>, symbols: &mut Symbols) -> Result<Told, BadInput> {
+    pub fn of(mut request: Request<'_>, written: Written, symbols: &mut Symbols) -> Result<Told, BadInput> {
         let Some(sums) = request.sums.take() else {
             within("weight of a record without sums", request.weight, 1, 1)?;
-            return RequestItem::of(&request, timestamp_us, symbols).map(Told::One);
+            return RequestItem::of(&request, written, symbols).map(Told::One);
         };
         let from = StreamPosition(sums.from_position);
         let amount = Amount::of(&request, *sums)?;
-        let last = RequestItem::of(&request, timestamp_us, symbols)?;
+        let last = RequestItem::of(&request, written, symbols)?;
         Ok(Told::Several(Box::new(SumItem { last, from, amount })))
     }
 
@@ -244,14 +247,14 @@ impl RequestItem {
         Range { from: position, to: position, operation, status_class }
     }
 
-    fn of(request: &Request<'_>, timestamp_us: Option<i64>, symbols: &mut Symbols) -> Result<RequestItem, BadInput> {
-        plausible_time("completed_at_us", request.completed_at_us, timestamp_us)?;
+    fn of(request: &Request<'_>, written: Written, symbols: &mut Symbols) -> Result<RequestItem, BadInput> {
+        let at_us = written.time("completed_at_us", request.completed_at_us)?;
         are_names("workload", [request.cluster, request.namespace, request.workload_kind, request.workload])?;
         are_names("request", [request.protocol, request.operation, request.remote_address, request.node])?;
         Ok(RequestItem {
             connection: connection(request.connection_id)?,
             position: StreamPosition(within("request_position", request.request_position, 0, i64::MAX)?),
-            at_us: request.completed_at_us,
+            at_us,
             duration_ns: within("duration_ns", request.latency_ns(), 0, DURATION_NS_MAX)? as u64,
             has_latency: request.has_latency(),
             request_bytes: within("request_bytes", request.request_bytes, 0, COUNT_MAX)?,
@@ -276,13 +279,14 @@ impl RequestItem {
 }
 
 impl FlowItem {
-    pub fn of(flow: &Flow<'_>, timestamp_us: Option<i64>, symbols: &mut Symbols) -> Result<FlowItem, BadInput> {
-        plausible_time("observed_at_us", flow.observed_at_us, timestamp_us)?;
+    pub fn of(flow: &Flow<'_>, written: Written, symbols: &mut Symbols) -> Result<FlowItem, BadInput> {
+        let at_us = written.time("observed_at_us", flow.observed_at_us)?;
         are_names("workload", [flow.cluster, flow.namespace, flow.workload_kind, flow.workload])?;
         are_names("flow", [flow.protocol, flow.remote_address, flow.node])?;
         Ok(FlowItem {
             connection: connection(flow.connection_id)?,
-            at_us: flow.observed_at_us,
+            at_us,
+            told_at_us: flow.observed_at_us,
             sent_bytes: within("sent_bytes", flow.sent_bytes, 0, COUNT_MAX)?,
             received_bytes: within("received_bytes", flow.received_bytes, 0, COUNT_MAX)?,
             retransmits: within("retransmits", flow.retransmits, 0, COUNT_MAX)?,

@@ -15,7 +15,7 @@ use super::progress::{Coverage, Progress, last_window};
 use super::symbols::{Symbol, Symbols};
 use super::{JoinSettings, MEMORY_WINDOWS};
 use crate::missing::honest;
-use crate::processor::{Checkpoint, Counters, Memo};
+use crate::processor::{Checkpoint, Counters, Memo, Trouble, Troubles};
 use crate::windows::Window;
 
 /// What waits behind a seal: more is not read until the other partition gets there too.
@@ -60,6 +60,7 @@ pub struct Shared<'a> {
     pub names: &'a mut Names,
     pub symbols: &'a Symbols,
     pub counters: &'a mut Counters,
+    pub troubles: &'a mut Troubles,
     /// The oldest open window, once there is one.
     pub open: Option<Window>,
     /// Windows that were called complete, of those that closed lately.
@@ -224,7 +225,7 @@ impl<T: Item> Lane<T> {
         self.needs(window, offset);
         shared.names.mention(&item, shared.symbols);
         if let Some(open) = shared.open.filter(|open| window < *open) {
-            self.count_late(offset, window, shared);
+            self.count_late(offset, &item, shared);
             // Of older windows nothing is remembered that it could have counted in.
             let is_remembered = window >= shared.settings.windows.moved(open, -MEMORY_WINDOWS);
             let is_client = item.side() == Side::Client;
@@ -242,10 +243,13 @@ impl<T: Item> Lane<T> {
         }
     }
 
-    fn count_late(&self, offset: Offset, window: Window, shared: &mut Shared<'_>) {
+    fn count_late(&self, offset: Offset, item: &T, shared: &mut Shared<'_>) {
         if offset < self.read_to {
             return;
         }
+        let window = shared.settings.windows.at(item.at_us());
+        let late_us = shared.open.map_or(0, |open| open.start_us() - item.at_us());
+        shared.troubles.add(Trouble::Late, shared.symbols.text(item.node()), late_us);
         shared.counters.add("late", 1);
         if shared.complete.contains(&window) {
             shared.counters.add("late_after_complete", 1);

@@ -4,6 +4,7 @@
 //! closed. A window closes once both partitions sealed it; what counts in it is decided by what stands before the two seals,
 //! so by the two logs alone. The state is what the last [`MEMORY_WINDOWS`] windows hold: it is never stored, but read again.
 
+mod clocks;
 mod counted;
 mod credits;
 mod edges;
@@ -23,6 +24,7 @@ use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Flow, Missing, PartitionClosed, Request, Watermark};
 use headwater_schemas::topics::Topic;
 
+use self::clocks::Written;
 use self::counted::Counted;
 use self::credits::Credits;
 use self::edges::Edges;
@@ -35,7 +37,9 @@ use self::progress::{Coverage, Progress};
 use self::summed::take_out_what_is_late;
 use self::symbols::Symbols;
 use crate::missing::{coalesce, honest};
-use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, Replay, read};
+use crate::processor::{
+    BadInput, Checkpoint, Counters, Input, Kind, Memo, NodeTrouble, Output, Processor, Replay, Trouble, Troubles, read,
+};
 use crate::windows::{Window, Windows};
 
 pub use self::progress::FORGET_AFTER_US;
@@ -98,6 +102,7 @@ pub struct Join {
     complete: VecDeque<Window>,
     outputs: Vec<Output>,
     counters: Counters,
+    troubles: Troubles,
 }
 
 impl Join {
@@ -127,6 +132,7 @@ impl Join {
             complete: VecDeque::new(),
             outputs: Vec::new(),
             counters: Counters::default(),
+            troubles: Troubles::default(),
             settings,
         };
         join.open = match (join.published_through, join.warming_up()) {
@@ -143,11 +149,16 @@ impl Join {
     }
 
     fn decode(&mut self, input: Input<'_>) -> Result<(), BadInput> {
-        let Input { offset, timestamp_us, schema, datum, .. } = input;
+        let Input { offset, timestamp_us, appended_us, schema, datum, .. } = input;
+        let written = Written::of(timestamp_us, appended_us, self.settings.windows);
         match (input.kind, input.stream) {
             (Kind::Control, stream) => {
-                let watermark: Watermark = read(schema, datum)?;
-                Progress::check(&watermark, timestamp_us)?;
+                let mut watermark: Watermark = read(schema, datum)?;
+                Progress::check(&watermark)?;
+                let ahead_us = written.watermark(&mut watermark)?;
+                if ahead_us > 0 {
+                    self.troubles.add(Trouble::ClockAhead, &watermark.node, ahead_us);
+                }
                 let watermark = Box::new(watermark);
                 match stream {
                     FLOWS => self.flow(offset, Event::Watermark(watermark)),
@@ -155,7 +166,7 @@ impl Join {
                 }
             }
             (Kind::Value, FLOWS) => {
-                let item = FlowItem::of(&read::<Flow<'_>>(schema, datum)?, timestamp_us, &mut self.symbols)?;
+                let item = FlowItem::of(&read::<Flow<'_>>(schema, datum)?, written, &mut self.symbols)?;
                 if self.is_before_memory(item.at_us) {
                     self.flows.skip(offset);
                 } else {
@@ -163,7 +174,7 @@ impl Join {
                 }
             }
             (Kind::Value, _) => {
-                let told = Told::of(read::<Request<'_>>(schema, datum)?, timestamp_us, &mut self.symbols)?;
+                let told = Told::of(read::<Request<'_>>(schema, datum)?, written, &mut self.symbols)?;
                 if self.is_before_memory(told.at_us()) {
                     self.requests.skip(offset);
                 } else {
@@ -343,6 +354,7 @@ impl Join {
             names: &mut self.names,
             symbols: &self.symbols,
             counters: &mut self.counters,
+            troubles: &mut self.troubles,
             open: self.open,
             complete: &self.complete,
         };
@@ -407,6 +419,10 @@ impl Processor for Join {
 
     fn take_counters(&mut self) -> Counters {
         std::mem::take(&mut self.counters)
+    }
+
+    fn take_troubles(&mut self) -> Vec<NodeTrouble> {
+        self.troubles.take()
     }
 
     fn sizes(&self) -> Vec<(&'static str, usize)> {

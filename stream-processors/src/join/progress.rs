@@ -12,7 +12,7 @@ use headwater_schemas::records::{Dropped, Missing, Watermark};
 
 use super::JoinSettings;
 use crate::missing::{coalesce, honest};
-use crate::plausible::{are_names, plausible_time, within};
+use crate::plausible::{are_names, within};
 use crate::processor::BadInput;
 use crate::windows::{Window, Windows};
 
@@ -89,9 +89,8 @@ struct Span {
 }
 
 impl Progress {
-    /// Refuses a watermark that no agent can mean.
-    pub fn check(watermark: &Watermark, timestamp_us: Option<i64>) -> Result<(), BadInput> {
-        plausible_time("up_to_us", watermark.up_to_us, timestamp_us)?;
+    /// Refuses a watermark that no agent can mean, whatever its clock shows.
+    pub fn check(watermark: &Watermark) -> Result<(), BadInput> {
         let least_us = watermark.up_to_us.saturating_sub(COVERED_US_MAX).max(0);
         within("covers_from_us", watermark.covers_from_us, least_us, watermark.up_to_us)?;
         are_names("node", [watermark.node.as_str()])?;
@@ -102,7 +101,6 @@ impl Progress {
             are_names("dropped", [dropped.reason.as_str()])?;
             within("dropped count", dropped.count, 0, 1 << 50)?;
             within("dropped from_us", dropped.from_us, 0, dropped.to_us)?;
-            plausible_time("dropped to_us", dropped.to_us, timestamp_us)?;
         }
         Ok(())
     }
@@ -145,6 +143,8 @@ impl Progress {
             return true;
         }
         let predecessor_heard_offset = node.heard_offset;
+        // Where the broker's clock moved its time, the one before it may have been moved to an earlier one.
+        let predecessor_up_to_us = if run.0 == node.agent_started_at_us { node.up_to_us } else { i64::MAX };
         let follows = match run {
             (started_us, sequence) if started_us == node.agent_started_at_us => sequence == node.sequence + 1,
             (_, sequence) => sequence == 0,
@@ -159,13 +159,15 @@ impl Progress {
         if node.spans.len() == SPANS_MAX {
             node.spans.remove(0);
         }
+        // What a lost watermark said was dropped may reach beyond it, so the next one cannot vouch for its own time. Nor does
+        // what it published count anywhere: as the first one that is read again, it must not count in the window that it ends at.
+        let from_us = if follows { watermark.covers_from_us.min(predecessor_up_to_us) } else { watermark.up_to_us };
         node.spans.push(Span {
             offset,
             needed_from: if follows { predecessor_heard_offset } else { largest.offset },
-            started_us: watermark.agent_started_at_us,
-            // What a lost watermark said was dropped may reach beyond it, so the next one cannot vouch for its own time. Nor does
-            // what it published count anywhere: as the first one that is read again, it must not count in the window that it ends at.
-            from_us: if follows { watermark.covers_from_us } else { watermark.up_to_us },
+            // By its own clock, which may be ahead.
+            started_us: watermark.agent_started_at_us.min(from_us),
+            from_us,
             to_us: watermark.up_to_us,
             published: if follows { watermark.published } else { 0 },
             dropped: watermark.dropped,
@@ -424,11 +426,11 @@ mod tests {
             published: 3,
             dropped: vec![],
         };
-        assert!(Progress::check(&watermark, Some(now_us)).is_ok());
+        assert!(Progress::check(&watermark).is_ok());
         watermark.covers_from_us = now_us - COVERED_US_MAX;
-        assert!(Progress::check(&watermark, Some(now_us)).is_ok(), "its queue was full for a day");
+        assert!(Progress::check(&watermark).is_ok(), "its queue was full for a day");
         watermark.covers_from_us = 6_000_000;
-        let refused = Progress::check(&watermark, Some(now_us)).unwrap_err();
+        let refused = Progress::check(&watermark).unwrap_err();
         assert!(refused.0.contains("covers_from_us"), "{}", refused.0);
     }
 }

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwater_kafka::{MemberState, Partition, TopicPartition};
 
+use super::troubles::Told;
 use super::unit::Unit;
 use crate::metrics;
 use crate::modes::Mode;
@@ -15,17 +16,18 @@ use crate::modes::Mode;
 pub struct Gauges {
     mode: &'static str,
     topics: Vec<(String, &'static str)>,
+    told: Told,
 }
 
 impl Gauges {
     /// `topics` are the names of the mode's inputs, in their order.
     pub fn new(mode: Mode, topics: &[String]) -> Gauges {
         let suffixes = mode.inputs().iter().map(|topic| topic.suffix());
-        Gauges { mode: mode.name(), topics: topics.iter().cloned().zip(suffixes).collect() }
+        Gauges { mode: mode.name(), topics: topics.iter().cloned().zip(suffixes).collect(), told: Told::default() }
     }
 
     /// Says how it is now.
-    pub fn set(&self, units: &mut BTreeMap<Partition, Unit>, state: &MemberState) {
+    pub fn set(&mut self, units: &mut BTreeMap<Partition, Unit>, state: &MemberState) {
         metrics::UNITS.set(&[self.mode], units.len() as f64);
         let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
         for (partition, unit) in units {
@@ -33,6 +35,7 @@ impl Gauges {
             for (name, count) in unit.take_counters().iter() {
                 metrics::EVENTS.add(&[self.mode, name], count);
             }
+            unit.take_troubles().iter().for_each(|trouble| self.told.tell(self.mode, trouble));
             for (name, size) in unit.sizes() {
                 metrics::TABLE_ENTRIES.set(&[self.mode, name, &number], size as f64);
             }

@@ -6,6 +6,7 @@
 
 mod gauges;
 mod outlet;
+mod troubles;
 mod unit;
 
 use std::collections::BTreeMap;

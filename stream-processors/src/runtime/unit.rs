@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use headwater_kafka::{Assignment, Commit, Message, Offset, Partition, RecordError, SchemaCache, TopicPartition};
 use headwater_schemas::records::DeadLetter;
-use headwater_schemas::topics::Topic;
+use headwater_schemas::topics::{TIMESTAMP_TYPE, Topic};
 use tracing::warn;
 
 use crate::metrics;
 use crate::modes::Mode;
-use crate::processor::{Checkpoint, Counters, Input, Kind, Memo, Output, Processor};
+use crate::processor::{Checkpoint, Counters, Input, Kind, Memo, NodeTrouble, Output, Processor};
 use crate::settings::Settings;
 
 /// Longer keys of dead records are cut here.
@@ -28,6 +28,8 @@ pub struct Unit {
     dead_letters: Vec<Dead>,
     /// Since the last commit.
     has_read: bool,
+    /// Whether it was told that agents' clocks cannot be judged.
+    is_told: bool,
 }
 
 struct Position {
@@ -75,6 +77,7 @@ impl Unit {
             processor: mode.processor(settings, partitions, partition, &checkpoints),
             dead_letters: Vec::new(),
             has_read: false,
+            is_told: false,
         })
     }
 
@@ -129,7 +132,16 @@ impl Unit {
         let (schema, datum) = schemas.open(bytes)?;
         let timestamp_us = Some(message.timestamp_ms()).filter(|ms| *ms >= 0).map(|ms| ms.saturating_mul(1000));
         let offset = message.offset();
-        let taken = self.processor.record(Input { stream, offset, timestamp_us, kind, schema: &schema, datum });
+        let appended_us = timestamp_us.filter(|_| message.is_stamped_by_broker());
+        if mode == Mode::Join && appended_us.is_none() && !std::mem::replace(&mut self.is_told, true) {
+            warn!(
+                topic = message.topic(),
+                "nobody can tell which agent's clock is wrong, for this topic has the agents' timestamps: give it \
+                 {TIMESTAMP_TYPE}=LogAppendTime (kafka-configs.sh --alter --add-config)"
+            );
+        }
+        let input = Input { stream, offset, timestamp_us, appended_us, kind, schema: &schema, datum };
+        let taken = self.processor.record(input);
         taken.map_err(|error| RecordError::Bad(error.0))
     }
 
@@ -193,6 +205,11 @@ impl Unit {
     /// Moves out what was counted since the last call.
     pub fn take_counters(&mut self) -> Counters {
         self.processor.take_counters()
+    }
+
+    /// Moves out what was wrong with nodes since the last call.
+    pub fn take_troubles(&mut self) -> Vec<NodeTrouble> {
+        self.processor.take_troubles()
     }
 
     /// Moves out how many records were read since the last call.

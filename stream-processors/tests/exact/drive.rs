@@ -64,7 +64,8 @@ pub fn drive(make: &Make<'_>, logs: &[&Log], schemas: &Schemas<'_>, pace: Pace) 
                 headwater_processors::processor::Kind::Control => schemas.control,
             };
             let (offset, timestamp_us, kind) = (entry.offset, Some(entry.timestamp_us), entry.kind);
-            let input = Input { stream, offset, timestamp_us, kind, schema, datum: &entry.datum };
+            let (appended_us, datum) = (entry.appended_us, entry.datum.as_slice());
+            let input = Input { stream, offset, timestamp_us, appended_us, kind, schema, datum };
             processor.record(input).unwrap_or_else(|error| panic!("offset {offset} of input {stream}: {error}"));
             places[stream] += 1;
         }

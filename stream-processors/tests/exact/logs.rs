@@ -28,6 +28,8 @@ const SETTLED_US: i64 = 50_000;
 pub struct Entry {
     pub offset: Offset,
     pub timestamp_us: i64,
+    /// When the broker appended it, if it says so.
+    pub appended_us: Option<i64>,
     pub kind: Kind,
     pub datum: Vec<u8>,
     /// What it tells of: several exchanges if it is their sum.
@@ -98,7 +100,7 @@ impl Logs {
         let partitions = world.plan.partitions as usize;
         let mut logs = [vec![Log::new(); partitions], vec![Log::new(); partitions]];
         let mut delivered = HashSet::new();
-        for Sent { run, emitted_us, stream, partition, kind, datum, facts, .. } in sent {
+        for Sent { arrives_us, run, emitted_us, stream, partition, kind, datum, facts } in sent {
             let log = &mut logs[stream as usize][partition.0 as usize];
             // Offsets have gaps where transactions end.
             let offset = log.last().map_or(0, |last: &Entry| last.offset.0 + 1 + i64::from(random.chance(5)));
@@ -106,7 +108,9 @@ impl Logs {
                 Fact::Exchange(index, side) => (side as u8, index),
                 Fact::Progress(index) => (2, index),
             }));
-            log.push(Entry { offset: Offset(offset), timestamp_us: emitted_us, kind, datum, facts, run });
+            let appended_us = world.plan.is_stamped.then_some(arrives_us);
+            let timestamp_us = appended_us.unwrap_or(emitted_us);
+            log.push(Entry { offset: Offset(offset), timestamp_us, appended_us, kind, datum, facts, run });
         }
         let [requests, flows] = logs;
         Logs { flows, requests, delivered }

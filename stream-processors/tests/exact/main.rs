@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bottlenecks;
+mod clocks;
 mod dead_service;
 mod drive;
 mod join;

@@ -2,7 +2,7 @@
 
 use headwater_agent::ledger::{Ledger, Stream};
 use headwater_processors::join::{FORGET_AFTER_US, Join, JoinSettings};
-use headwater_processors::processor::{Input, Kind, Output, Processor};
+use headwater_processors::processor::{Input, Kind, Output, Processor, Trouble};
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{PartitionClosed, Record, Watermark};
 use headwater_schemas::wire::{Encoder, WriterSchema};
@@ -17,6 +17,9 @@ struct Nodes {
     schema: WriterSchema,
     offset: Offset,
     agents: Vec<(Ledger, i64)>,
+    /// Whether the broker, whose clock is right, stamps what it appends.
+    is_stamped: bool,
+    now_us: i64,
     closed: Vec<PartitionClosed>,
 }
 
@@ -33,6 +36,8 @@ impl Nodes {
             schema: WriterSchema::parse(Watermark::SCHEMA).unwrap(),
             offset: Offset::FIRST,
             agents: ahead_s.iter().enumerate().map(agent).collect(),
+            is_stamped: false,
+            now_us: BEGIN_US,
             closed: Vec::new(),
         }
     }
@@ -40,7 +45,8 @@ impl Nodes {
     /// What a node says at so many true seconds.
     fn says(&mut self, node: usize, at_s: i64, is_final: bool) {
         let (ledger, ahead_us) = &mut self.agents[node];
-        let now_us = BEGIN_US + at_s * SECOND + *ahead_us;
+        self.now_us = BEGIN_US + at_s * SECOND;
+        let now_us = self.now_us + *ahead_us;
         let watermarks = ledger.watermarks(now_us, now_us, is_final);
         self.reads(&watermarks);
     }
@@ -50,7 +56,9 @@ impl Nodes {
             let datum = datum(&self.encoder, &watermarks[stream as usize]);
             let at = if stream == Stream::Flows { 0 } else { 1 };
             let (offset, kind, schema) = (self.offset, Kind::Control, &self.schema);
-            let input = Input { stream: at, offset, timestamp_us: None, kind, schema, datum: &datum };
+            let appended_us = self.is_stamped.then_some(self.now_us);
+            let input =
+                Input { stream: at, offset, timestamp_us: appended_us, appended_us, kind, schema, datum: &datum };
             self.join.record(input).unwrap();
         }
         self.offset = self.offset.next();
@@ -206,4 +214,37 @@ fn drops_lower_the_windows_concerned_alone() {
     let missing = &nodes.window(10).missing[0];
     assert_eq!((missing.reason.as_str(), missing.count), ("started_before_capture", 1));
     assert_eq!((nodes.window(20).completeness, nodes.window(30).completeness), (1.0, 1.0));
+}
+
+/// Of two nodes it is the brokers' clock that tells which one is wrong.
+#[test]
+fn a_clock_that_is_ahead_of_the_brokers_costs_nobody_a_window_and_is_named() {
+    for ahead_s in [20, 40, 120, 360, 3600, 20 * 3600] {
+        let mut nodes = Nodes::ahead_by_s(&[0, ahead_s]);
+        nodes.is_stamped = true;
+        nodes.go_on(&[0, 1], 0..=11);
+        assert_eq!(nodes.last_closed_s(), Some(0), "{ahead_s} s ahead");
+        nodes.go_on(&[0, 1], 12..=300);
+        assert_eq!(nodes.last_closed_s(), Some(290), "{ahead_s} s ahead");
+        assert!(
+            nodes.closed.iter().skip(2).all(|marker| marker.missing.is_empty() && marker.nodes == 2),
+            "{ahead_s} s"
+        );
+        let troubles = nodes.join.take_troubles();
+        let told: Vec<_> = troubles.iter().map(|told| (told.node.as_str(), told.trouble)).collect();
+        assert_eq!(told, [("node-1", Trouble::ClockAhead)], "{ahead_s} s ahead");
+        assert_eq!(troubles[0].most_us / SECOND, ahead_s - 5);
+    }
+}
+
+/// What a restart reads again is a moment, whatever a clock shows.
+#[test]
+fn a_clock_that_is_an_hour_ahead_has_nothing_read_again() {
+    let mut nodes = Nodes::ahead_by_s(&[0, 3600]);
+    nodes.is_stamped = true;
+    nodes.go_on(&[0, 1], 0..=300);
+    for checkpoint in nodes.join.checkpoints() {
+        let again = nodes.offset.0 - checkpoint.needed_from.0;
+        assert!(again <= 2 * 100, "{again} watermarks of {}", nodes.offset);
+    }
 }

@@ -26,6 +26,8 @@ pub struct Plan {
     pub seconds: i64,
     /// How far clocks may be off.
     pub skew_ms: i64,
+    /// Whether the broker stamps what it appends.
+    pub is_stamped: bool,
     /// Clients that close long after their servers: whether they are known by then depends on the log.
     pub late_closes: bool,
     /// Records and watermarks that find the queue full.
@@ -114,7 +116,13 @@ impl World {
         let mut random = Random::new(plan.seed);
         let skew_us = plan.skew_ms * 1000;
         let skews_us: Vec<i64> = (0..plan.nodes).map(|_| random.between(-skew_us, skew_us)).collect();
-        let runs = runs(plan, &mut random);
+        World::with_clocks(plan, skews_us, random)
+    }
+
+    /// A world whose nodes' clocks are ahead by so much.
+    pub fn with_clocks(plan: &Plan, skews_us: Vec<i64>, mut random: Random) -> World {
+        let random = &mut random;
+        let runs = runs(plan, random);
         let captured = vec![Vec::new(); runs.len()];
         let mut world = World {
             plan: plan.clone(),
@@ -126,7 +134,7 @@ impl World {
             captured,
         };
         for _ in 0..plan.connections {
-            world.connect(&mut random);
+            world.connect(random);
         }
         for facts in &mut world.captured {
             facts.sort_by_key(|(at_us, _)| *at_us);
@@ -136,7 +144,7 @@ impl World {
 
     /// Long enough for windows that are looked at to close.
     pub fn end_us(&self) -> i64 {
-        BEGIN_US + self.plan.seconds * SECOND + QUIET_US
+        BEGIN_US + self.plan.seconds * SECOND + quiet_us(&self.plan)
     }
 
     pub fn local_us(&self, node: usize, true_us: i64) -> i64 {
@@ -288,11 +296,18 @@ fn walks(skew_us: i64, from_us: i64, to_us: i64) -> impl Iterator<Item = i64> {
     (0..).map(move |walk| first_us + walk * WINDOW_US).take_while(move |at_us| *at_us < to_us)
 }
 
+/// What is behind the traffic: also a node whose clock is behind comes to its end.
+fn quiet_us(plan: &Plan) -> i64 {
+    QUIET_US + plan.skew_ms * 1000
+}
+
 fn runs(plan: &Plan, random: &mut Random) -> Vec<Run> {
-    let end_us = BEGIN_US + plan.seconds * SECOND + QUIET_US;
+    let end_us = BEGIN_US + plan.seconds * SECOND + quiet_us(plan);
     let mut runs = Vec::new();
+    // Where clocks are far apart, all nodes are known before there is anything to tell, whatever their clocks show.
+    let known_us = if plan.skew_ms > 5_000 { plan.skew_ms * 1000 } else { 0 };
     for node in 0..plan.nodes {
-        let mut from_us = BEGIN_US + random.between(-8 * SECOND, -6 * SECOND);
+        let mut from_us = BEGIN_US - known_us + random.between(-8 * SECOND, -6 * SECOND);
         loop {
             let ends: Vec<End> = [(plan.kills, End::Killed), (plan.stops, End::Stopped)]
                 .iter()

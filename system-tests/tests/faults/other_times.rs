@@ -44,8 +44,7 @@ fn a_clock_of_the_processors_that_is_slow_refuses_nothing() {
 /// Writes windows that are so far ahead of the present and has them counted. Gives where the first one starts.
 fn count(settings: &KafkaSettings, ahead_us: i64) -> i64 {
     let logs = tempfile::tempdir().unwrap();
-    let mut raw = Raw::start(settings).unwrap();
-    let keepers = raw.date().unwrap();
+    let (raw, keepers) = Raw::start_dated(settings).unwrap();
     let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
     let start_us = (now_us + ahead_us) / WINDOW_US * WINDOW_US;
     for second in 0..SECONDS + SECONDS_AFTER {

@@ -7,6 +7,7 @@ use headwater_schemas::records::Side::{Client, Server};
 use headwater_schemas::records::{Request, Side, Sums};
 use headwater_schemas::samples;
 
+use super::super::clocks::Written;
 use super::super::counted::Counted;
 use super::super::exchanges::{Later, pair};
 use super::super::items::{RequestItem, Told};
@@ -93,7 +94,7 @@ impl Bench {
             sums: is_sum.then(|| Box::new(sums)),
             ..samples::request()
         };
-        let told = Told::of(request, None, &mut self.symbols).unwrap();
+        let told = Told::of(request, unstamped(), &mut self.symbols).unwrap();
         self.later.entry(Window::starting_at(BEGIN_US + window * WINDOW_US)).or_default().push(told);
     }
 
@@ -303,8 +304,8 @@ fn sums_that_no_agent_can_mean_are_refused() {
     let good = || Request { completed_at_us: BEGIN_US, ..samples::request() };
     let sums = || *good().sums.unwrap();
     let with = |sums: Sums| Request { sums: Some(Box::new(sums)), ..good() };
-    let refused = |request: Request<'_>| Told::of(request, None, &mut Symbols::default()).unwrap_err().0;
-    assert!(Told::of(good(), None, &mut Symbols::default()).is_ok());
+    let refused = |request: Request<'_>| Told::of(request, unstamped(), &mut Symbols::default()).unwrap_err().0;
+    assert!(Told::of(good(), unstamped(), &mut Symbols::default()).is_ok());
     let mut longest = sums();
     longest.duration_ns.record(u64::MAX);
     let position = good().request_position;
@@ -326,11 +327,16 @@ fn sums_that_no_agent_can_mean_are_refused() {
     }
 }
 
+/// Of which Kafka says no time.
+fn unstamped() -> Written {
+    Written::of(None, None, Windows::of_ms(WINDOW_US / 1000))
+}
+
 const FOREIGN_HISTOGRAM: &str = r#"{"scale":4,"zero_count":4,"offset":0,"counts":[],"sum":0,"min":0,"max":0}"#;
 
 #[test]
 fn names_of_exchanges_are_those_of_the_sample() {
-    let told = Told::of(samples::request(), None, &mut Symbols::default()).unwrap();
+    let told = Told::of(samples::request(), unstamped(), &mut Symbols::default()).unwrap();
     let Told::Several(sum) = told else { panic!("{told:?}") };
     assert_eq!((sum.from, sum.last.position), (StreamPosition((1 << 40) - 2048), StreamPosition(1 << 40)));
     assert_eq!(Some(sum.last.connection), ConnectionId::parse(samples::request().connection_id));
