@@ -221,6 +221,7 @@ pub fn partition_closed() -> PartitionClosed {
         nodes: 2,
         completeness: 0.75,
         missing: missing(),
+        records: -1,
     }
 }
 

@@ -13,7 +13,7 @@ pub const BEHIND_US_MAX: i64 = 24 * 3600 * 1_000_000;
 /// Agents cut theirs at a fraction of it.
 const NAME_BYTES_MAX: usize = 4096;
 
-const SOURCE_PARTITIONS_MAX: i64 = 4096;
+pub const SOURCE_PARTITIONS_MAX: i64 = 4096;
 const MISSING_MAX: i64 = 100_000;
 const DAY_MS: i64 = 86_400_000;
 
@@ -80,6 +80,7 @@ pub fn marker_is_plausible(marker: &PartitionClosed, timestamp_us: Option<i64>) 
     within("window_ms", marker.window_ms, 1, DAY_MS)?;
     let sources = within("source_partitions", i64::from(marker.source_partitions), 1, SOURCE_PARTITIONS_MAX)?;
     within("source_partition", i64::from(marker.source_partition), 0, sources - 1)?;
+    within("records", marker.records, -1, i64::MAX)?;
     within("nodes", i64::from(marker.nodes), 0, i64::from(i32::MAX))?;
     within("number of missing entries", marker.missing.len() as i64, 0, MISSING_MAX)?;
     are_names("missing", marker.missing.iter().flat_map(|missing| [missing.node.as_str(), missing.reason.as_str()]))?;

@@ -55,8 +55,11 @@ pub struct BadInput(pub String);
 
 /// State of one unit of work: the partitions of the same number of each input topic.
 pub trait Processor {
-    /// Takes the next record of an input. A record that is refused leaves no trace but its offset.
+    /// Takes the next record of an input. One that is refused leaves no trace: [`Processor::unreadable`] is told of it next.
     fn record(&mut self, input: Input<'_>) -> Result<(), BadInput>;
+
+    /// The next record of an input could not be read, by whomever. Whatever it may tell of is not complete.
+    fn unreadable(&mut self, stream: usize, offset: Offset, timestamp_us: Option<i64>);
 
     /// Whether more of an input may come now. While it says no, that input waits, the others go on.
     fn wants(&self, stream: usize) -> bool;

@@ -73,6 +73,7 @@ fn closed(i: i64) -> PartitionClosed {
         nodes: 1,
         completeness: 1.0,
         missing: Vec::new(),
+        records: -1,
     }
 }
 

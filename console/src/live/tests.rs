@@ -85,6 +85,7 @@ fn closed(window: i64, partition: i32, of: i32) -> PartitionClosed {
         nodes: 1,
         completeness: 1.0,
         missing: Vec::new(),
+        records: -1,
     }
 }
 

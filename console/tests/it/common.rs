@@ -83,6 +83,7 @@ impl Writer {
             nodes: 1,
             completeness: 1.0,
             missing: Vec::new(),
+            records: -1,
         };
         let value = self.closed.encode(&marker).unwrap();
         for topic in [Topic::Edges, Topic::Latencies] {

@@ -81,6 +81,13 @@ pub struct PartitionClosed {
     pub completeness: f64,
     /// What is missing of the window, and of whom.
     pub missing: Vec<Missing>,
+    /// Records of this window and source partition that stand before this one in its partition; -1 if it does not say.
+    #[serde(default = "unsaid")]
+    pub records: i64,
+}
+
+fn unsaid() -> i64 {
+    -1
 }
 
 record!(PartitionClosed, "PartitionClosed", "partition_closed");

@@ -306,6 +306,10 @@ impl Processor for Bottlenecks {
         result
     }
 
+    fn unreadable(&mut self, stream: usize, offset: Offset, _timestamp_us: Option<i64>) {
+        self.next_offsets[stream] = offset.next();
+    }
+
     fn wants(&self, stream: usize) -> bool {
         let collector = if stream == EDGES { &self.edges } else { &self.latencies };
         !collector.is_full()

@@ -7,24 +7,31 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{Missing, Side, Watermark};
+use headwater_schemas::records::{Missing, Side, UNKNOWN, Watermark};
 
 use super::items::Item;
 use super::names::Names;
 use super::progress::{Coverage, Progress, last_window};
 use super::symbols::{Symbol, Symbols};
 use super::{JoinSettings, MEMORY_WINDOWS};
-use crate::missing::honest;
+use crate::missing::{coalesce, honest};
 use crate::processor::{Checkpoint, Counters, Memo, Trouble, Troubles};
 use crate::windows::Window;
 
 /// What waits behind a seal: more is not read until the other partition gets there too.
 const WAITING_MAX: usize = 50_000;
 
+/// The reasons given where records came and could not be counted.
+const RECORDS_MAX: &str = "records-per-window-max";
+const UNREADABLE: &str = "unreadable";
+const NODES_MAX_REACHED: &str = "nodes-max";
+
 /// Something that the log says, once it is decoded.
 pub enum Event<T> {
     Item(T),
     Watermark(Box<Watermark>),
+    /// What could not be read, and when it was written.
+    Unreadable(Option<i64>),
 }
 
 /// The state of one partition.
@@ -49,6 +56,9 @@ pub struct Lane<T> {
     pub late: Vec<T>,
     /// Records of a window past the bound, by window.
     cut_off: BTreeMap<Window, i64>,
+    /// What nobody could make anything of and may tell of any window that is open up to this one, by the reason and that window. Bounded
+    /// by the windows that are open.
+    unseen: BTreeMap<(Window, &'static str), i64>,
     applied_offset: Offset,
     next_offset: Offset,
     read_to: Offset,
@@ -81,6 +91,7 @@ impl<T: Item> Lane<T> {
             needed: checkpoint.into_iter().filter_map(|c| Some((c.memo.seals.first()?.0, c.needed_from))).collect(),
             late: Vec::new(),
             cut_off: BTreeMap::new(),
+            unseen: BTreeMap::new(),
             applied_offset: checkpoint.map_or(Offset::BEFORE_ALL, |c| c.needed_from.before()),
             next_offset: checkpoint.map_or(Offset::FIRST, |c| c.needed_from),
             read_to: checkpoint.map_or(Offset::FIRST, |c| c.memo.read_to),
@@ -103,7 +114,7 @@ impl<T: Item> Lane<T> {
         self.blocked(shared)
     }
 
-    /// A record that could not be read stood here.
+    /// A record of a time that is of no use stood here.
     pub fn skip(&mut self, offset: Offset) {
         self.next_offset = offset.next();
     }
@@ -124,17 +135,20 @@ impl<T: Item> Lane<T> {
     pub fn coverage(&self, window: Window, settings: &JoinSettings) -> Coverage {
         let (start_us, end_us) = (window.start_us(), settings.windows.end_us(window));
         let mut coverage = self.progress.coverage(start_us, end_us);
-        if let Some(&count) = self.cut_off.get(&window) {
-            let kept = self.buckets.get(&window).map_or(0, Vec::len) as f64;
+        let kept = self.buckets.get(&window).map_or(0, Vec::len) as f64;
+        let cut_off = self.cut_off.get(&window).map(|count| (RECORDS_MAX, *count));
+        let unseen = self.unseen.range((window, "")..).map(|((_, reason), count)| (*reason, *count));
+        for (reason, count) in cut_off.into_iter().chain(unseen) {
             coverage.completeness = honest(coverage.completeness * kept / (kept + count as f64), true);
             coverage.missing.push(Missing {
-                node: "unknown".to_owned(),
-                reason: "records-per-window-max".to_owned(),
+                node: UNKNOWN.to_owned(),
+                reason: reason.to_owned(),
                 count,
                 from_us: start_us,
                 to_us: end_us,
             });
         }
+        coverage.missing = coalesce(coverage.missing, i64::saturating_add);
         coverage
     }
 
@@ -146,6 +160,7 @@ impl<T: Item> Lane<T> {
         self.seals.retain(|(window, _)| *window >= remembered);
         self.known_seals.remove(&window);
         self.cut_off.remove(&window);
+        self.unseen = self.unseen.split_off(&(open, ""));
         self.progress.forget(open.start_us());
         self.needed.extend(self.progress.needed_from().map(|offset| (open, offset)));
         self.needed.retain(|(open, _)| *open >= remembered);
@@ -193,7 +208,7 @@ impl<T: Item> Lane<T> {
     pub fn symbols(&self) -> impl Iterator<Item = Symbol> {
         let waiting = self.waiting.iter().filter_map(|(_, event)| match event {
             Event::Item(item) => Some(item),
-            Event::Watermark(_) => None,
+            Event::Watermark(_) | Event::Unreadable(_) => None,
         });
         self.buckets.values().flatten().chain(&self.late).chain(waiting).flat_map(Item::symbols)
     }
@@ -208,9 +223,18 @@ impl<T: Item> Lane<T> {
         match event {
             Event::Item(item) => self.apply_item(offset, item, shared),
             Event::Watermark(watermark) => {
-                self.needs(last_window(&watermark, shared.settings.windows), offset);
+                let last = last_window(&watermark, shared.settings.windows);
+                self.needs(last, offset);
                 if !self.progress.watermark(offset, *watermark) {
                     shared.counters.add("nodes_cut_off", 1);
+                    self.has_not_seen(NODES_MAX_REACHED, last, shared);
+                }
+            }
+            Event::Unreadable(written_us) => {
+                let written = written_us.map(|written_us| shared.settings.windows.at(written_us));
+                if let Some(last) = written.max(shared.open) {
+                    self.needs(last, offset);
+                    self.has_not_seen(UNREADABLE, last, shared);
                 }
             }
         }
@@ -240,6 +264,13 @@ impl<T: Item> Lane<T> {
         } else {
             *self.cut_off.entry(window).or_default() += 1;
             shared.counters.add("records_cut_off", 1);
+        }
+    }
+
+    /// Windows up to this one are not complete.
+    fn has_not_seen(&mut self, reason: &'static str, last: Window, shared: &Shared<'_>) {
+        if shared.open.is_none_or(|open| open <= last) {
+            *self.unseen.entry((last, reason)).or_default() += 1;
         }
     }
 

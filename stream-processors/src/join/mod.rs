@@ -280,6 +280,7 @@ impl Join {
             nodes: coverage.nodes.len() as i32,
             completeness: coverage.completeness,
             missing: coverage.missing,
+            records: -1,
         };
         self.outputs.push(Output::Closed(Topic::Partials, closed));
         self.published_through = Some(window);
@@ -364,15 +365,17 @@ impl Join {
 
 impl Processor for Join {
     fn record(&mut self, input: Input<'_>) -> Result<(), BadInput> {
-        let (stream, offset) = (input.stream, input.offset);
-        let result = self.decode(input);
-        if result.is_err() {
-            match stream {
-                FLOWS => self.flows.skip(offset),
-                _ => self.requests.skip(offset),
-            }
+        self.decode(input)
+    }
+
+    fn unreadable(&mut self, stream: usize, offset: Offset, timestamp_us: Option<i64>) {
+        let is_old = timestamp_us.is_some_and(|written_us| self.is_before_memory(written_us));
+        match stream {
+            FLOWS if is_old => self.flows.skip(offset),
+            FLOWS => self.flow(offset, Event::Unreadable(timestamp_us)),
+            _ if is_old => self.requests.skip(offset),
+            _ => self.request(offset, Event::Unreadable(timestamp_us)),
         }
-        result
     }
 
     fn wants(&self, stream: usize) -> bool {

@@ -227,7 +227,7 @@ impl Progress {
     pub fn coverage(&self, start_us: i64, end_us: i64) -> Coverage {
         let mut coverage = Coverage { completeness: 1.0, ..Coverage::default() };
         for (name, node) in &self.nodes {
-            if !node.is_expected(start_us, end_us) {
+            if !node.is_expected(start_us, end_us, self.elapsed_us) {
                 continue;
             }
             coverage.nodes.insert(name.clone());
@@ -286,11 +286,13 @@ impl Node {
         elapsed_us - self.heard_us < FORGET_AFTER_US
     }
 
-    /// Whether this node's data is expected in the window. The window in which it stopped is not covered to its end: nobody
+    /// Whether this node's data is expected in the window: it is heard, though of another time if its clock is behind or what it says
+    /// comes late, or it covered a time not long before. The window in which it stopped is not covered to its end: nobody
     /// looked there after that, and if it starts again, its first records may come when the window is closed.
-    fn is_expected(&self, start_us: i64, end_us: i64) -> bool {
+    fn is_expected(&self, start_us: i64, end_us: i64, elapsed_us: i64) -> bool {
         let is_remembered = |span: &Span| span.reaches_us() >= start_us - FORGET_AFTER_US;
-        let known = self.spans.iter().any(|span| span.started_us < end_us) && self.spans.iter().any(is_remembered);
+        let is_there = self.may_go_on(elapsed_us) || self.spans.iter().any(is_remembered);
+        let known = self.spans.iter().any(|span| span.started_us < end_us) && is_there;
         let has_stopped = self.is_final && self.up_to_us + LAST_WORDS_US <= start_us;
         known && !has_stopped
     }

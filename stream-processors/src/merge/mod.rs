@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 
 use headwater_kafka::partition_of;
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Missing, Partial, PartitionClosed};
+use headwater_schemas::records::{Missing, Partial, PartitionClosed, UNKNOWN};
 
 use crate::markers::Sources;
 use crate::missing::{coalesce, honest};
-use crate::plausible::{are_names, is_named, marker_is_plausible, plausible_window};
+use crate::plausible::{SOURCE_PARTITIONS_MAX, are_names, is_named, marker_is_plausible, plausible_window, within};
 use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
 use crate::sums::Sum;
 
@@ -72,6 +72,8 @@ struct OpenWindow<K> {
     first_offset: Offset,
     sums: BTreeMap<K, Sum>,
     markers: BTreeMap<i32, PartitionClosed>,
+    /// Partials that came, by source partition.
+    came: BTreeMap<i32, i64>,
 }
 
 impl<V: View> Merge<V> {
@@ -95,7 +97,7 @@ impl<V: View> Merge<V> {
 
     /// Takes a partial sum.
     pub fn partial(&mut self, offset: Offset, mut partial: Partial) -> Result<(), BadInput> {
-        let window_us = partial.window_start_us;
+        let (window_us, source) = (partial.window_start_us, partial.raw_partition);
         let key = V::key(&mut partial);
         let sum = Sum::of(partial)?;
         self.next_offset = offset.next();
@@ -103,9 +105,10 @@ impl<V: View> Merge<V> {
             self.counters.add("late", u64::from(offset >= self.read_to));
             return Ok(());
         }
+        let window = self.open.entry(window_us).or_insert_with(|| OpenWindow::new(offset));
+        *window.came.entry(source).or_default() += 1;
         if let Some(key) = key {
             let held = &mut self.held;
-            let window = self.open.entry(window_us).or_insert_with(|| OpenWindow::new(offset));
             let new = || {
                 *held += 1;
                 Sum::default()
@@ -143,7 +146,7 @@ impl<V: View> Merge<V> {
             return;
         };
         self.held -= window.sums.len();
-        let closed = self.sum_up(start_us, &window.markers);
+        let closed = self.sum_up(start_us, &window);
         if let Some((unseen, id)) = V::unseen().filter(|_| !closed.missing.is_empty())
             && partition_of(id.as_bytes(), self.partitions) == self.partition
         {
@@ -155,27 +158,32 @@ impl<V: View> Merge<V> {
         self.counters.add("windows_closed", 1);
     }
 
-    /// The least complete of what the raw partitions say; one that says nothing of the window makes it incomplete.
-    fn sum_up(&self, start_us: i64, markers: &BTreeMap<i32, PartitionClosed>) -> ClosedWindow {
+    /// The least complete of what the raw partitions say. One that says nothing of the window makes it incomplete, as does one of whose
+    /// partials not all came: retention takes whole segments, also those before a marker that is still there.
+    fn sum_up(&self, start_us: i64, OpenWindow { markers, came, .. }: &OpenWindow<V::Key>) -> ClosedWindow {
         let length_ms = markers.values().map(|marker| marker.window_ms).max().unwrap_or(self.window_ms);
         let mut window = ClosedWindow { start_us, length_ms, nodes: 0, completeness: 1.0, missing: Vec::new() };
+        let missing = |reason: &str, count| Missing {
+            node: UNKNOWN.to_owned(),
+            reason: reason.to_owned(),
+            count,
+            from_us: start_us,
+            to_us: start_us + length_ms * 1000,
+        };
         for source in 0..self.sources.partitions().max(1) {
-            match markers.get(&source) {
-                Some(marker) => {
-                    window.nodes = window.nodes.max(marker.nodes);
-                    window.completeness = window.completeness.min(marker.completeness);
-                    window.missing.extend(marker.missing.iter().cloned());
-                }
-                None => {
-                    window.completeness = 0.0;
-                    window.missing.push(Missing {
-                        node: "unknown".to_owned(),
-                        reason: "partition-not-read".to_owned(),
-                        count: 0,
-                        from_us: start_us,
-                        to_us: start_us + length_ms * 1000,
-                    });
-                }
+            let Some(marker) = markers.get(&source) else {
+                window.completeness = 0.0;
+                window.missing.push(missing("partition-not-read", 0));
+                continue;
+            };
+            window.nodes = window.nodes.max(marker.nodes);
+            window.completeness = window.completeness.min(marker.completeness);
+            window.missing.extend(marker.missing.iter().cloned());
+            let came = came.get(&source).copied().unwrap_or(0);
+            if marker.records >= 0 && came != marker.records {
+                window.completeness =
+                    window.completeness.min(came.min(marker.records) as f64 / came.max(marker.records) as f64);
+                window.missing.push(missing("partials-lost", (marker.records - came).abs()));
             }
         }
         window.missing = coalesce(window.missing, i64::max);
@@ -192,6 +200,7 @@ impl<V: View> Merge<V> {
             nodes: window.nodes,
             completeness: window.completeness,
             missing: window.missing,
+            records: -1,
         }
     }
 
@@ -206,6 +215,7 @@ impl<V: View> Merge<V> {
             Kind::Value => {
                 let partial: Partial = read(input.schema, input.datum)?;
                 plausible_window(partial.window_start_us, input.timestamp_us)?;
+                within("raw_partition", i64::from(partial.raw_partition), 0, SOURCE_PARTITIONS_MAX - 1)?;
                 is_named(&partial.client, &partial.server, &partial.protocol)?;
                 are_names("operation", [partial.operation.as_str(), partial.status_class.as_str()])?;
                 self.partial(input.offset, partial)
@@ -216,10 +226,12 @@ impl<V: View> Merge<V> {
 
 impl<V: View> Processor for Merge<V> {
     fn record(&mut self, input: Input<'_>) -> Result<(), BadInput> {
-        let offset = input.offset;
-        let result = self.decode(input);
+        self.decode(input)
+    }
+
+    /// The marker behind a partial that cannot be read says how many there were.
+    fn unreadable(&mut self, _stream: usize, offset: Offset, _timestamp_us: Option<i64>) {
         self.next_offset = offset.next();
-        result
     }
 
     fn wants(&self, _stream: usize) -> bool {
@@ -264,7 +276,7 @@ impl<V: View> Processor for Merge<V> {
 
 impl<K> OpenWindow<K> {
     fn new(first_offset: Offset) -> OpenWindow<K> {
-        OpenWindow { first_offset, sums: BTreeMap::new(), markers: BTreeMap::new() }
+        OpenWindow { first_offset, sums: BTreeMap::new(), markers: BTreeMap::new(), came: BTreeMap::new() }
     }
 }
 

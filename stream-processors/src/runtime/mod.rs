@@ -314,6 +314,7 @@ impl<'a> Worker<'a> {
 
     fn publish(&mut self) -> Result<(), TxnError> {
         let mut commits = Vec::new();
+        self.outlet.begin();
         for (partition, unit) in &mut self.units {
             for letter in unit.take_dead_letters() {
                 self.outlet.dead_letter(&mut self.transactions, &letter)?;

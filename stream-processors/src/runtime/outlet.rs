@@ -25,6 +25,8 @@ struct Lane {
     name: String,
     partitions: i32,
     encoder: Encoder,
+    /// What each partition got since the last marker.
+    since_marker: BTreeMap<Partition, i64>,
 }
 
 impl Outlet {
@@ -46,13 +48,20 @@ impl Outlet {
                 _ => Encoder::of::<DeadLetter<'_>>(id),
             }?;
             let partitions = partitions.get(&topic).copied().unwrap_or(1);
-            lanes.insert(topic, Lane { name: topic.name(&kafka.prefix), partitions, encoder });
+            let name = topic.name(&kafka.prefix);
+            lanes.insert(topic, Lane { name, partitions, encoder, since_marker: BTreeMap::new() });
         }
         let marker = Encoder::of::<PartitionClosed>(schemas.header_id(PARTITION_CLOSED_HEADER)?)?;
         Ok(Outlet { mode, lanes, marker })
     }
 
-    pub fn output(&self, transactions: &mut Transactions, output: &Output) -> Result<(), TxnError> {
+    /// What was sent of a window whose marker was not has no effect: its transaction broke off.
+    pub fn begin(&mut self) {
+        self.lanes.values_mut().for_each(|lane| lane.since_marker.clear());
+    }
+
+    /// What comes of one unit comes in one piece, so that a marker can say how much that was.
+    pub fn output(&mut self, transactions: &mut Transactions, output: &Output) -> Result<(), TxnError> {
         match output {
             Output::Partial(partial) => {
                 let key = edge_id(&partial.client, &partial.server, &partial.protocol);
@@ -81,7 +90,7 @@ impl Outlet {
         }
     }
 
-    pub fn dead_letter(&self, transactions: &mut Transactions, dead: &Dead) -> Result<(), TxnError> {
+    pub fn dead_letter(&mut self, transactions: &mut Transactions, dead: &Dead) -> Result<(), TxnError> {
         let letter = DeadLetter {
             topic: &dead.at.topic,
             partition: dead.at.partition.0,
@@ -94,12 +103,20 @@ impl Outlet {
         self.send_bytes(transactions, Topic::DeadLetters, &dead.key, &letter, 0)
     }
 
-    /// A marker goes to every partition, behind what was sent before it.
-    fn close(&self, transactions: &mut Transactions, topic: Topic, marker: &PartitionClosed) -> Result<(), TxnError> {
-        let Some(lane) = self.lanes.get(&topic) else { return Ok(()) };
-        let value = encode(&self.marker, marker)?;
+    /// A marker goes to every partition, behind what was sent before it, and says how much that is.
+    fn close(
+        &mut self,
+        transactions: &mut Transactions,
+        topic: Topic,
+        marker: &PartitionClosed,
+    ) -> Result<(), TxnError> {
+        let Some(lane) = self.lanes.get_mut(&topic) else { return Ok(()) };
+        let mut sent = std::mem::take(&mut lane.since_marker);
+        let mut marker = marker.clone();
         let key = marker.source_partition.to_string();
         for partition in (0..lane.partitions).map(Partition) {
+            marker.records = sent.remove(&partition).unwrap_or(0);
+            let value = encode(&self.marker, &marker)?;
             transactions.send(&NewRecord {
                 topic: &lane.name,
                 partition,
@@ -113,7 +130,7 @@ impl Outlet {
     }
 
     fn send<R: Record + Serialize>(
-        &self,
+        &mut self,
         transactions: &mut Transactions,
         topic: Topic,
         key: &str,
@@ -124,17 +141,19 @@ impl Outlet {
     }
 
     fn send_bytes<R: Record + Serialize>(
-        &self,
+        &mut self,
         transactions: &mut Transactions,
         topic: Topic,
         key: &[u8],
         record: &R,
         not_before_us: i64,
     ) -> Result<(), TxnError> {
-        let Some(lane) = self.lanes.get(&topic) else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(&topic) else { return Ok(()) };
         let value = encode(&lane.encoder, record)?;
         let partition = partition_of(key, lane.partitions);
-        transactions.send(&NewRecord { not_before_us, ..NewRecord::new(&lane.name, partition, key, &value) })
+        transactions.send(&NewRecord { not_before_us, ..NewRecord::new(&lane.name, partition, key, &value) })?;
+        *lane.since_marker.entry(partition).or_default() += 1;
+        Ok(())
     }
 }
 

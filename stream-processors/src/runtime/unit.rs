@@ -130,7 +130,7 @@ impl Unit {
             return Err(RecordError::Bad(error));
         }
         let (schema, datum) = schemas.open(bytes)?;
-        let timestamp_us = Some(message.timestamp_ms()).filter(|ms| *ms >= 0).map(|ms| ms.saturating_mul(1000));
+        let timestamp_us = timestamp_us(message);
         let offset = message.offset();
         let appended_us = timestamp_us.filter(|_| message.is_stamped_by_broker());
         if mode == Mode::Join && appended_us.is_none() && !std::mem::replace(&mut self.is_told, true) {
@@ -223,6 +223,7 @@ impl Unit {
     }
 
     fn refuse(&mut self, stream: usize, message: &Message<'_>, mut error: String) {
+        self.processor.unreadable(stream, message.offset(), timestamp_us(message));
         if message.offset() < self.inputs[stream].reported_to {
             return;
         }
@@ -243,6 +244,10 @@ impl Unit {
             value_bytes: value.len(),
         });
     }
+}
+
+fn timestamp_us(message: &Message<'_>) -> Option<i64> {
+    Some(message.timestamp_ms()).filter(|ms| *ms >= 0).map(|ms| ms.saturating_mul(1000))
 }
 
 /// More than any honest record has, and so little that what is made of it fits into a message of a million bytes. Names stand

@@ -32,6 +32,7 @@ fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
     let mut random = Random::new(seed);
     let mut logs = vec![Log::new(); partitions as usize];
     let mut places = vec![0; sources.len()];
+    let mut sent: BTreeMap<(usize, Partition), i64> = BTreeMap::new();
     let mut put = |partition: Partition, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
         let log: &mut Log = &mut logs[partition.0 as usize];
         let offset = log.last().map_or(Offset::FIRST, |last| last.offset.next());
@@ -48,11 +49,14 @@ fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
                 Some(Output::Partial(partial)) => {
                     let key = edge_id(&partial.client, &partial.server, &partial.protocol);
                     let partition = partition_of(key.as_bytes(), partitions);
+                    *sent.entry((source, partition)).or_default() += 1;
                     put(partition, partial.window_start_us, Kind::Value, datum(&encoders.0, partial));
                 }
                 Some(Output::Closed(_, marker)) => {
                     for partition in (0..partitions).map(Partition) {
-                        put(partition, marker.window_start_us, Kind::Control, datum(&encoders.1, marker));
+                        let records = sent.remove(&(source, partition)).unwrap_or(0);
+                        let marker = PartitionClosed { records, ..marker.clone() };
+                        put(partition, marker.window_start_us, Kind::Control, datum(&encoders.1, &marker));
                     }
                 }
                 _ => break,
@@ -297,5 +301,42 @@ fn what_is_made_of_the_longest_names_fits_into_one_message() {
             other => panic!("{other:?}"),
         };
         assert!(bytes < MESSAGE_BYTES_MAX, "{bytes} bytes");
+    }
+}
+
+/// Retention takes whole segments, also what stands before a marker that is still there; and one of the partials may be none.
+#[test]
+fn a_window_whose_partials_did_not_all_come_says_so() {
+    let partial = headwater_schemas::samples::partial();
+    let window_start_us = partial.window_start_us;
+    let closed = |came: i64, records: i64| {
+        let mut merge = Merge::<ServiceMapView>::new(Partition(0), 1, None);
+        (0..came).for_each(|offset| merge.partial(Offset(offset), partial.clone()).unwrap());
+        let source_partition = partial.raw_partition;
+        let marker = PartitionClosed {
+            window_start_us,
+            source_partition,
+            source_partitions: source_partition + 1,
+            completeness: 1.0,
+            missing: vec![],
+            records,
+            ..headwater_schemas::samples::partition_closed()
+        };
+        for source_partition in 0..source_partition {
+            merge.closed(Offset(came), PartitionClosed { source_partition, records: 0, ..marker.clone() });
+        }
+        merge.closed(Offset(came), marker);
+        let markers = merge.take_outputs().into_iter().filter_map(|output| match output {
+            Output::Closed(_, marker) => Some((marker.completeness, marker.missing)),
+            _ => None,
+        });
+        markers.collect::<Vec<_>>()
+    };
+    assert_eq!(closed(3, 3), [(1.0, vec![])]);
+    assert_eq!(closed(3, -1), [(1.0, vec![])], "written before markers said how many");
+    for (came, records, share) in [(0, 3, 0.0), (2, 3, 2.0 / 3.0), (4, 3, 0.75)] {
+        let [(completeness, missing)] = &closed(came, records)[..] else { panic!("one window") };
+        assert_eq!((*completeness, missing[0].reason.as_str()), (share, "partials-lost"));
+        assert_eq!(missing[0].count, (came - records).abs());
     }
 }

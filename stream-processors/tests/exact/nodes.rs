@@ -248,3 +248,47 @@ fn a_clock_that_is_an_hour_ahead_has_nothing_read_again() {
         assert!(again <= 2 * 100, "{again} watermarks of {}", nodes.offset);
     }
 }
+
+/// Nobody can tell it from one whose records come late, so it is named for as long as it is heard.
+#[test]
+fn a_live_node_whose_clock_is_far_behind_is_missing_from_every_window() {
+    for (behind_s, is_stamped) in [(70, true), (400, true), (400, false), (7200, true)] {
+        let mut nodes = Nodes::ahead_by_s(&[0, -behind_s, 0]);
+        nodes.is_stamped = is_stamped;
+        nodes.go_on(&[0, 1, 2], 0..=700);
+        assert_eq!(nodes.last_closed_s(), Some(690), "{behind_s} s behind");
+        for start_s in (100..690).step_by(10) {
+            assert_eq!(nodes.missing_nodes(start_s), ["node-1"], "{behind_s} s behind, window {start_s}");
+        }
+    }
+}
+
+/// It may tell of now, or of any window that is open.
+#[test]
+fn a_window_of_which_a_record_cannot_be_read_is_not_called_complete() {
+    for stream in [0, 1] {
+        let mut nodes = Nodes::ahead_by_s(&[0]);
+        nodes.is_stamped = true;
+        nodes.go_on(&[0], 0..=31);
+        nodes.join.unreadable(stream, nodes.offset, Some(BEGIN_US + 31 * SECOND));
+        nodes.offset = nodes.offset.next();
+        nodes.go_on(&[0], 32..=65);
+        let reasons = |start_s| nodes.window(start_s).missing.iter().map(|missing| missing.reason.as_str()).collect();
+        let told: Vec<Vec<&str>> = [10, 20, 30, 40].map(reasons).to_vec();
+        assert_eq!(told, [vec![], vec!["unreadable"], vec!["unreadable"], vec![]]);
+        assert!(nodes.window(20).completeness < 1.0);
+    }
+}
+
+#[test]
+fn a_window_with_a_node_too_many_is_not_called_complete() {
+    const NODES_MAX: usize = 10_000;
+    let mut nodes = Nodes::ahead_by_s(&vec![0; NODES_MAX + 1]);
+    let all: Vec<usize> = (0..=NODES_MAX).collect();
+    for at_s in [0, 12] {
+        all.iter().for_each(|&node| nodes.says(node, at_s, false));
+    }
+    assert_eq!(nodes.last_closed_s(), Some(10));
+    let missing = &nodes.window(0).missing;
+    assert_eq!(missing.iter().map(|missing| missing.reason.as_str()).collect::<Vec<_>>(), ["nodes-max"]);
+}

@@ -154,6 +154,7 @@ impl Traffic {
                 nodes: 1,
                 completeness,
                 missing,
+                records: -1,
             };
             let marker = datum(&encoders.2, &marker);
             put(0, start_us, Kind::Control, marker.clone());
