@@ -122,17 +122,21 @@ impl Topic {
         const HOUR_MS: u64 = 3_600_000;
         let kept =
             |hours: u64| vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", (hours * HOUR_MS).to_string())];
-        // The newest record of each key for ever, all records for so many hours.
-        let compacted = |hours: u64| {
-            vec![("cleanup.policy", "compact".to_owned()), ("min.compaction.lag.ms", (hours * HOUR_MS).to_string())]
+        // All records for so many hours, the newest one of each key for so many days. What is still there is told of again and again; what
+        // is gone, as pods and nodes are that no one will ever name again, must not be kept for ever.
+        let compacted = |hours: u64, days: u64| {
+            let mut config = kept(24 * days);
+            config[0].1 = "compact,delete".to_owned();
+            config.push(("min.compaction.lag.ms", (hours * HOUR_MS).to_string()));
+            config
         };
         match self {
             // Only the brokers' clock can say which agent's is wrong. What processors write has the timestamps that they give it.
             Topic::Flows | Topic::Requests => [kept(24), vec![(TIMESTAMP_TYPE, "LogAppendTime".to_owned())]].concat(),
             Topic::Partials => kept(6),
             Topic::Edges | Topic::Latencies | Topic::DeadLetters => kept(7 * 24),
-            Topic::Identities | Topic::Agents => compacted(24),
-            Topic::Alerts => compacted(30 * 24),
+            Topic::Identities | Topic::Agents => compacted(24, 7),
+            Topic::Alerts => compacted(30 * 24, 90),
         }
     }
 }
@@ -152,3 +156,21 @@ pub const HEADER_SCHEMAS: [(&str, &str, &str); 2] = [
     (WATERMARK_HEADER, "watermark", crate::records::Watermark::SCHEMA),
     (PARTITION_CLOSED_HEADER, "partition-closed", crate::records::PartitionClosed::SCHEMA),
 ];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn no_topic_grows_for_ever() {
+        for topic in Topic::ALL {
+            let config = topic.config();
+            let value = |key: &str| config.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str());
+            assert!(value("cleanup.policy").unwrap().split(',').any(|policy| policy == "delete"), "{topic:?}");
+            let kept_ms: u64 = value("retention.ms").unwrap().parse().unwrap();
+            let whole_ms: u64 = value("min.compaction.lag.ms").map_or(0, |value| value.parse().unwrap());
+            assert!(kept_ms > whole_ms, "{topic:?}");
+        }
+    }
+}
