@@ -191,8 +191,10 @@ impl Progress {
         };
         let enough_us = end_us + settings.slack_us;
         if largest_us < enough_us {
-            // Once all have stopped in order, a window that they covered to its end has nothing to wait for.
-            return largest_us >= end_us && self.nodes.values().all(|node| node.is_final);
+            // Once all have stopped in order, nobody is left to be waited for. The window in which the last one stopped says what is
+            // missing of it; one that starts again in it comes too late for it.
+            let has_begun = largest_us > end_us - settings.windows.length_us();
+            return has_begun && self.nodes.values().all(|node| node.is_final);
         }
         let Some(front_us) = self.front_us(settings) else {
             return true;
