@@ -151,6 +151,10 @@ pub const WATERMARK_HEADER: &str = "headwater.watermark";
 /// [`crate::records::PartitionClosed`].
 pub const PARTITION_CLOSED_HEADER: &str = "headwater.partition-closed";
 
+/// Header of watermarks and markers: among how many partitions of the topic their writer spreads what it writes, as a decimal number. Partitions
+/// may be added while some writers do not know of it yet.
+pub const PARTITIONS_HEADER: &str = "headwater.partitions";
+
 /// Schemas that travel in headers: header name, registry subject after the prefix, schema text.
 pub const HEADER_SCHEMAS: [(&str, &str, &str); 2] = [
     (WATERMARK_HEADER, "watermark", crate::records::Watermark::SCHEMA),

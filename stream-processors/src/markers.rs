@@ -23,9 +23,9 @@ impl Sources {
         self.partitions
     }
 
-    /// Whether every source partition has closed this window or a later one.
-    pub fn passed(&self, window_us: i64) -> bool {
+    /// Whether each of so many source partitions has closed this window or a later one.
+    pub fn passed(&self, window_us: i64, partitions: i32) -> bool {
         let passed = |source| self.reached.get(&source).is_some_and(|&reached| reached >= window_us);
-        self.partitions > 0 && (0..self.partitions).all(passed)
+        partitions > 0 && (0..partitions).all(passed)
     }
 }

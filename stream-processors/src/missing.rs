@@ -9,6 +9,10 @@ const TEXT_BYTES_MAX: usize = 128 * 1024;
 /// The reason of the entry that stands for those that were cut off.
 const CUT_OFF: &str = "list-cut-off";
 
+/// The reason given where writers spread what they write among different numbers of partitions, so that what belongs together may be
+/// apart: partitions were added, and some do not know it yet.
+pub const PARTITIONS_DIFFER: &str = "partitions-differ";
+
 /// No completeness below 1 may round up to 1.
 const INCOMPLETE_AT_MOST: f64 = 0.999_999;
 

@@ -24,6 +24,8 @@ pub struct Input<'a> {
     /// When the broker appended it, by its clock, if its topic has `message.timestamp.type=LogAppendTime`: the same in another role.
     pub appended_us: Option<i64>,
     pub kind: Kind,
+    /// Among how many partitions of the topic its writer spreads what it writes, if a control record says so.
+    pub partitions: Option<i32>,
     pub schema: &'a WriterSchema,
     pub datum: &'a [u8],
 }

@@ -280,6 +280,7 @@ fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, re
                 timestamp_us: Some(*written_us),
                 appended_us: None,
                 kind: *kind,
+                partitions: None,
                 schema,
                 datum,
             };

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use headwater_kafka::{KafkaSettings, Partition, PublishError, Publisher, Registry, admin, partition_of};
 use headwater_schemas::records::{Partial, PartitionClosed, Record, Request, Side, Watermark, Workload};
 use headwater_schemas::samples;
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, PARTITIONS_HEADER, Topic, WATERMARK_HEADER};
 use headwater_schemas::wire::Encoder;
 
 use headwater_testing::Random;
@@ -80,11 +80,19 @@ impl Raw {
         let mut written = 0;
         for topic in DATED {
             for partition in (0..raw.partitions[&topic]).map(Partition) {
-                raw.publish(topic, partition, NODE.as_bytes(), None, None, None)?;
+                raw.publish(topic, partition, NODE.as_bytes(), None, &[], None)?;
                 written += 1;
             }
         }
         Ok((raw, written))
+    }
+
+    /// From now on records are spread among as many partitions as there are, as by an agent that starts again.
+    pub fn count_again(&mut self, settings: &KafkaSettings) -> Result<()> {
+        self.flush()?;
+        self.publisher = Publisher::start(settings, Topic::ALL.map(|topic| topic.name(&settings.prefix)).to_vec())?;
+        self.partitions = admin::partition_counts(settings, &Topic::ALL)?;
+        Ok(())
     }
 
     /// From now on requests are written with a version of their schema that the registry got just now.
@@ -123,7 +131,7 @@ impl Raw {
                 };
                 let value = self.request.encode(&request)?;
                 let partition = partition_of(connection_id.as_bytes(), self.partitions[&Topic::Requests]);
-                self.publish(Topic::Requests, partition, connection_id.as_bytes(), Some(&value), None, written_ms)?;
+                self.publish(Topic::Requests, partition, connection_id.as_bytes(), Some(&value), &[], written_ms)?;
             }
         }
         let watermark = Watermark {
@@ -138,8 +146,10 @@ impl Raw {
         };
         let value = self.watermark.encode(&watermark)?;
         for topic in [Topic::Requests, Topic::Flows] {
+            let among = self.partitions[&topic].to_string();
+            let headers = [(WATERMARK_HEADER, value.as_slice()), (PARTITIONS_HEADER, among.as_bytes())];
             for partition in (0..self.partitions[&topic]).map(Partition) {
-                self.publish(topic, partition, NODE.as_bytes(), None, Some((WATERMARK_HEADER, &value)), written_ms)?;
+                self.publish(topic, partition, NODE.as_bytes(), None, &headers, written_ms)?;
             }
         }
         Ok(())
@@ -154,7 +164,7 @@ impl Raw {
                 let name = format!("bad-{:06}", self.bad);
                 let key = name.clone() + &"!".repeat(key_bytes);
                 let header = header.as_ref().map(|(name, bytes)| (*name, bytes.as_slice()));
-                self.publish(topic, partition, key.as_bytes(), value.as_deref(), header, None)?;
+                self.publish(topic, partition, key.as_bytes(), value.as_deref(), header.as_slice(), None)?;
                 written.push(Bad { key: name, topic, kind, unreadable });
             }
         }
@@ -225,12 +235,12 @@ impl Raw {
         partition: Partition,
         key: &[u8],
         value: Option<&[u8]>,
-        header: Option<(&str, &[u8])>,
+        headers: &[(&str, &[u8])],
         written_ms: Option<i64>,
     ) -> Result<()> {
         let index = Topic::ALL.iter().position(|other| *other == topic).context("a topic that is none")?;
         loop {
-            match self.publisher.publish_at(index, partition, key, value, header.as_slice(), written_ms) {
+            match self.publisher.publish_at(index, partition, key, value, headers, written_ms) {
                 Ok(()) => return Ok(()),
                 Err(PublishError::QueueFull) => std::thread::sleep(Duration::from_millis(5)),
                 Err(error) => anyhow::bail!("{topic:?} {partition}: {}", error.reason()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use headwater_schemas::topics::{TIMESTAMP_TYPE, Topic};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -92,6 +92,29 @@ fn ensure(
         }
     }
     partition_counts(settings, topics)
+}
+
+/// Adds partitions to topics, so that each has so many.
+///
+/// # Errors
+/// If the brokers do not take it.
+pub fn add_partitions(settings: &KafkaSettings, topics: &[Topic], count: usize) -> Result<(), KafkaError> {
+    const DOING: &str = "add partitions";
+    let admin: AdminClient<Plain> = settings
+        .client()
+        .create_with_context(Plain::default())
+        .map_err(KafkaError::client("make a Kafka admin client"))?;
+    let names: Vec<String> = topics.iter().map(|topic| topic.name(&settings.prefix)).collect();
+    let wanted: Vec<NewPartitions<'_>> = names.iter().map(|name| NewPartitions::new(name, count)).collect();
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    let results =
+        futures_executor::block_on(admin.create_partitions(&wanted, &options)).map_err(KafkaError::client(DOING))?;
+    for result in results {
+        if let Err((name, code)) = result {
+            return Err(KafkaError::Other { doing: format!("{DOING} to {name}"), reason: code.to_string() });
+        }
+    }
+    Ok(())
 }
 
 /// How many partitions each topic has; waits until the brokers know them all.

@@ -16,7 +16,7 @@ pub enum KafkaError {
     #[error("the schema registry {url} refused {doing}: {reason}")]
     RegistryRefused { url: String, doing: String, reason: String },
     #[error(
-        "the topics flows and requests have {flows} and {requests} partitions: both must have the same number, since they are joined partition by partition; add partitions to the smaller one"
+        "the topics flows and requests have {flows} and {requests} partitions: both must have the same number, since they are joined partition by partition; add partitions to the smaller one, then start the agents again (docs/operating.md, \"To add partitions\")"
     )]
     PartitionsDiffer { flows: i32, requests: i32 },
     #[error("{doing}: {source}")]

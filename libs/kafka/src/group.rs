@@ -125,6 +125,8 @@ impl GroupMember {
             .set("auto.offset.reset", "earliest")
             .set("fetch.wait.max.ms", "100")
             .set("statistics.interval.ms", INTERVAL_MS)
+            // Partitions that are added are seen as soon.
+            .set("topic.metadata.refresh.interval.ms", "10000")
             // With KIP-848 a member that exceeds this never comes back (librdkafka before 2.15), so it is far away.
             .set("max.poll.interval.ms", "900000")
             .set("queued.max.messages.kbytes", "32768")
@@ -168,6 +170,14 @@ impl GroupMember {
             .fetch_metadata(None, timeout)
             .map(drop)
             .map_err(KafkaError::client("ask whether the brokers answer"))
+    }
+
+    /// How many partitions a topic has now.
+    pub fn partition_count(&self, topic: &str, timeout: Duration) -> Result<usize, KafkaError> {
+        let doing = || format!("ask for the partitions of {topic}");
+        let metadata = self.consumer.fetch_metadata(Some(topic), timeout).map_err(KafkaError::client(doing()))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic).map(|found| found.partitions().len());
+        found.ok_or_else(|| KafkaError::Other { doing: doing(), reason: "the brokers do not know it".into() })
     }
 
     /// How it stands, as of the last call of [`GroupMember::poll`].

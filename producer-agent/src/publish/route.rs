@@ -3,7 +3,7 @@
 //! In: messages with their tags. Out: the same in the producer's bounded queue.
 
 use headwater_kafka::{Partition, PublishError, Publisher, Tag, partition_of};
-use headwater_schemas::topics::WATERMARK_HEADER;
+use headwater_schemas::topics::{PARTITIONS_HEADER, WATERMARK_HEADER};
 use headwater_schemas::wire::set_schema_id;
 
 use super::opening::SchemaIds;
@@ -30,8 +30,10 @@ impl Route {
     /// is all of them.
     pub fn watermark(&self, stream: Stream, node: &[u8], value: &mut [u8], tag: Tag, next: &mut i32) -> bool {
         set_schema_id(value, self.schema_ids.watermark);
-        let headers = [(WATERMARK_HEADER, &*value)];
-        while *next < self.partitions[stream as usize] {
+        let partitions = self.partitions[stream as usize];
+        let among = partitions.to_string();
+        let headers = [(WATERMARK_HEADER, &*value), (PARTITIONS_HEADER, among.as_bytes())];
+        while *next < partitions {
             let publisher = &self.publisher;
             if publisher.publish_tagged(stream as usize, Partition(*next), node, None, &headers, tag).is_err() {
                 return false;

@@ -160,7 +160,7 @@ impl Collector {
 
     /// Whether all of a window is here, or it was given up.
     pub fn has_all_of(&self, window_us: i64) -> bool {
-        self.given_up_through_us >= Some(window_us) || self.sources.passed(window_us)
+        self.given_up_through_us >= Some(window_us) || self.sources.passed(window_us, self.sources.partitions())
     }
 
     /// Whether as much waits for the other topic as may. That one is not full then: it lacks the oldest of these windows.
@@ -204,7 +204,7 @@ impl Collector {
 
     /// Hands out a window: the offset at which it starts, and what was observed in it.
     pub fn take(&mut self, window_us: i64) -> Option<(Offset, BTreeMap<Subject, Observation>)> {
-        let is_whole = self.sources.passed(window_us);
+        let is_whole = self.sources.passed(window_us, self.sources.partitions());
         let taken = self.windows.remove(&window_us).map(|mut collected| {
             collected.observations.values_mut().for_each(|observation| observation.incomplete |= !is_whole);
             (collected.first_offset, collected.observations)

@@ -29,7 +29,8 @@ const NODES_MAX_REACHED: &str = "nodes-max";
 /// Something that the log says, once it is decoded.
 pub enum Event<T> {
     Item(T),
-    Watermark(Box<Watermark>),
+    /// With among how many partitions its agent spreads records, if it says so.
+    Watermark(Box<Watermark>, Option<i32>),
     /// What could not be read, and when it was written.
     Unreadable(Option<i64>),
 }
@@ -208,7 +209,7 @@ impl<T: Item> Lane<T> {
     pub fn symbols(&self) -> impl Iterator<Item = Symbol> {
         let waiting = self.waiting.iter().filter_map(|(_, event)| match event {
             Event::Item(item) => Some(item),
-            Event::Watermark(_) | Event::Unreadable(_) => None,
+            Event::Watermark(..) | Event::Unreadable(_) => None,
         });
         self.buckets.values().flatten().chain(&self.late).chain(waiting).flat_map(Item::symbols)
     }
@@ -219,13 +220,13 @@ impl<T: Item> Lane<T> {
     }
 
     fn apply(&mut self, offset: Offset, event: Event<T>, shared: &mut Shared<'_>) {
-        let is_watermark = matches!(event, Event::Watermark(_));
+        let is_watermark = matches!(event, Event::Watermark(..));
         match event {
             Event::Item(item) => self.apply_item(offset, item, shared),
-            Event::Watermark(watermark) => {
+            Event::Watermark(watermark, partitions) => {
                 let last = last_window(&watermark, shared.settings.windows);
                 self.needs(last, offset);
-                if !self.progress.watermark(offset, *watermark) {
+                if !self.progress.watermark(offset, *watermark, partitions) {
                     shared.counters.add("nodes_cut_off", 1);
                     self.has_not_seen(NODES_MAX_REACHED, last, shared);
                 }

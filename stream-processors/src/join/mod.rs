@@ -149,7 +149,7 @@ impl Join {
     }
 
     fn decode(&mut self, input: Input<'_>) -> Result<(), BadInput> {
-        let Input { offset, timestamp_us, appended_us, schema, datum, .. } = input;
+        let Input { offset, timestamp_us, appended_us, partitions, schema, datum, .. } = input;
         let written = Written::of(timestamp_us, appended_us, self.settings.windows);
         match (input.kind, input.stream) {
             (Kind::Control, stream) => {
@@ -161,8 +161,8 @@ impl Join {
                 }
                 let watermark = Box::new(watermark);
                 match stream {
-                    FLOWS => self.flow(offset, Event::Watermark(watermark)),
-                    _ => self.request(offset, Event::Watermark(watermark)),
+                    FLOWS => self.flow(offset, Event::Watermark(watermark, partitions)),
+                    _ => self.request(offset, Event::Watermark(watermark, partitions)),
                 }
             }
             (Kind::Value, FLOWS) => {
@@ -276,7 +276,8 @@ impl Join {
             window_start_us: window.start_us(),
             window_ms,
             source_partition: self.partition.0,
-            source_partitions: self.partitions,
+            // What agents spread their records among, which may be less than there is: nothing stands in the others, then.
+            source_partitions: coverage.partitions.unwrap_or(self.partitions),
             nodes: coverage.nodes.len() as i32,
             completeness: coverage.completeness,
             missing: coverage.missing,
@@ -444,6 +445,7 @@ impl Processor for Join {
 fn both(mut coverage: Coverage, other: Coverage) -> Coverage {
     coverage.nodes.extend(other.nodes);
     coverage.missing.extend(other.missing);
+    coverage.partitions = coverage.partitions.max(other.partitions);
     coverage.missing = coalesce(coverage.missing, i64::saturating_add);
     let completeness = coverage.completeness.min(other.completeness);
     coverage.completeness = honest(completeness, !coverage.missing.is_empty());

@@ -11,7 +11,7 @@ use headwater_schemas::place::Offset;
 use headwater_schemas::records::{Dropped, Missing, Watermark};
 
 use super::JoinSettings;
-use crate::missing::{coalesce, honest};
+use crate::missing::{PARTITIONS_DIFFER, coalesce, honest};
 use crate::plausible::{are_names, within};
 use crate::processor::BadInput;
 use crate::windows::{Window, Windows};
@@ -57,6 +57,8 @@ pub struct Coverage {
     pub nodes: BTreeSet<String>,
     pub completeness: f64,
     pub missing: Vec<Missing>,
+    /// Among how many partitions agents spread their records: the most that any of them says.
+    pub partitions: Option<i32>,
 }
 
 struct Node {
@@ -86,6 +88,7 @@ struct Span {
     to_us: i64,
     published: i64,
     dropped: Vec<Dropped>,
+    partitions: Option<i32>,
 }
 
 impl Progress {
@@ -108,7 +111,7 @@ impl Progress {
     /// Takes a checked watermark. One that was seen before changes nothing.
     ///
     /// Says whether there was room for it: one node more than can be remembered is not taken.
-    pub fn watermark(&mut self, offset: Offset, watermark: Watermark) -> bool {
+    pub fn watermark(&mut self, offset: Offset, watermark: Watermark, partitions: Option<i32>) -> bool {
         if self.nodes.len() >= NODES_MAX && !self.nodes.contains_key(&watermark.node) {
             return false;
         }
@@ -171,6 +174,7 @@ impl Progress {
             to_us: watermark.up_to_us,
             published: if follows { watermark.published } else { 0 },
             dropped: watermark.dropped,
+            partitions,
         });
         true
     }
@@ -228,9 +232,11 @@ impl Progress {
     /// How complete the window is, by what was told until now.
     pub fn coverage(&self, start_us: i64, end_us: i64) -> Coverage {
         let mut coverage = Coverage { completeness: 1.0, ..Coverage::default() };
-        for (name, node) in &self.nodes {
-            if !node.is_expected(start_us, end_us, self.elapsed_us) {
-                continue;
+        let expected = || self.nodes.iter().filter(|(_, node)| node.is_expected(start_us, end_us, self.elapsed_us));
+        coverage.partitions = expected().filter_map(|(_, node)| node.partitions(start_us, end_us)).max();
+        for (name, node) in expected() {
+            if node.partitions(start_us, end_us).is_some_and(|told| Some(told) < coverage.partitions) {
+                coverage.missing.push(missing(name, PARTITIONS_DIFFER, start_us, end_us));
             }
             coverage.nodes.insert(name.clone());
             let completeness = node.completeness(name, start_us, end_us, &mut coverage.missing);
@@ -299,6 +305,12 @@ impl Node {
         known && !has_stopped
     }
 
+    /// Among how many partitions it spread what it tells of this time, in the end.
+    fn partitions(&self, start_us: i64, end_us: i64) -> Option<i32> {
+        let spans = self.spans.iter().filter(|span| span.from_us < end_us && span.to_us > start_us);
+        spans.filter_map(|span| span.partitions).max()
+    }
+
     fn completeness(&self, name: &str, start_us: i64, end_us: i64, missing: &mut Vec<Missing>) -> f64 {
         let mut spans: Vec<(i64, i64)> = self
             .spans
@@ -363,7 +375,11 @@ fn overlap(from_us: i64, to_us: i64, start_us: i64, end_us: i64) -> f64 {
 }
 
 fn no_data(node: &str, from_us: i64, to_us: i64) -> Missing {
-    Missing { node: node.to_owned(), reason: NO_DATA.to_owned(), count: 0, from_us, to_us }
+    missing(node, NO_DATA, from_us, to_us)
+}
+
+fn missing(node: &str, reason: &str, from_us: i64, to_us: i64) -> Missing {
+    Missing { node: node.to_owned(), reason: reason.to_owned(), count: 0, from_us, to_us }
 }
 
 /// The last window that a watermark says anything about.
@@ -388,7 +404,7 @@ mod tests {
         let read = |from: usize, forget_at: Option<usize>| {
             let mut progress = Progress::default();
             for (at, watermark) in log.iter().enumerate().skip(from) {
-                progress.watermark(Offset(at as i64), watermark.clone());
+                progress.watermark(Offset(at as i64), watermark.clone(), None);
                 if forget_at == Some(at) {
                     progress.forget(1_600_000_000);
                 }

@@ -7,14 +7,14 @@
 pub mod latency;
 pub mod service_map;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_kafka::partition_of;
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Missing, Partial, PartitionClosed, UNKNOWN};
 
 use crate::markers::Sources;
-use crate::missing::{coalesce, honest};
+use crate::missing::{PARTITIONS_DIFFER, coalesce, honest};
 use crate::plausible::{SOURCE_PARTITIONS_MAX, are_names, is_named, marker_is_plausible, plausible_window, within};
 use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
 use crate::sums::Sum;
@@ -74,6 +74,8 @@ struct OpenWindow<K> {
     markers: BTreeMap<i32, PartitionClosed>,
     /// Partials that came, by source partition.
     came: BTreeMap<i32, i64>,
+    /// Among how many partitions of partials the sources spread theirs: one number, unless partitions were added just then.
+    among: BTreeSet<i32>,
 }
 
 impl<V: View> Merge<V> {
@@ -122,8 +124,8 @@ impl<V: View> Merge<V> {
         Ok(())
     }
 
-    /// Takes a marker.
-    pub fn closed(&mut self, offset: Offset, marker: PartitionClosed) {
+    /// Takes a marker. Its writer may say among how many partitions it spreads partials.
+    pub fn closed(&mut self, offset: Offset, marker: PartitionClosed, among: Option<i32>) {
         self.next_offset = offset.next();
         let (window_us, source) = (marker.window_start_us, marker.source_partition);
         self.sources.mark(&marker);
@@ -134,8 +136,9 @@ impl<V: View> Merge<V> {
         self.window_ms = marker.window_ms;
         let window = self.open.entry(window_us).or_insert_with(|| OpenWindow::new(offset));
         window.markers.insert(source, marker);
-        while let Some((&oldest_us, _)) = self.open.first_key_value()
-            && self.sources.passed(oldest_us)
+        window.among.extend(among);
+        while let Some((&oldest_us, oldest)) = self.open.first_key_value()
+            && self.sources.passed(oldest_us, oldest.sources(&self.sources))
         {
             self.close_oldest();
         }
@@ -160,7 +163,8 @@ impl<V: View> Merge<V> {
 
     /// The least complete of what the raw partitions say. One that says nothing of the window makes it incomplete, as does one of whose
     /// partials not all came: retention takes whole segments, also those before a marker that is still there.
-    fn sum_up(&self, start_us: i64, OpenWindow { markers, came, .. }: &OpenWindow<V::Key>) -> ClosedWindow {
+    fn sum_up(&self, start_us: i64, open: &OpenWindow<V::Key>) -> ClosedWindow {
+        let OpenWindow { markers, came, among, .. } = open;
         let length_ms = markers.values().map(|marker| marker.window_ms).max().unwrap_or(self.window_ms);
         let mut window = ClosedWindow { start_us, length_ms, nodes: 0, completeness: 1.0, missing: Vec::new() };
         let missing = |reason: &str, count| Missing {
@@ -170,7 +174,11 @@ impl<V: View> Merge<V> {
             from_us: start_us,
             to_us: start_us + length_ms * 1000,
         };
-        for source in 0..self.sources.partitions().max(1) {
+        if among.len() > 1 {
+            // Sums of one edge may be in two partitions.
+            window.missing.push(missing(PARTITIONS_DIFFER, 0));
+        }
+        for source in 0..open.sources(&self.sources).max(1) {
             let Some(marker) = markers.get(&source) else {
                 window.completeness = 0.0;
                 window.missing.push(missing("partition-not-read", 0));
@@ -209,7 +217,7 @@ impl<V: View> Merge<V> {
             Kind::Control => {
                 let marker: PartitionClosed = read(input.schema, input.datum)?;
                 marker_is_plausible(&marker, input.timestamp_us)?;
-                self.closed(input.offset, marker);
+                self.closed(input.offset, marker, input.partitions);
                 Ok(())
             }
             Kind::Value => {
@@ -275,8 +283,19 @@ impl<V: View> Processor for Merge<V> {
 }
 
 impl<K> OpenWindow<K> {
+    /// How many raw partitions tell of it: the most that any of them says, or all that are known while none does.
+    fn sources(&self, all: &Sources) -> i32 {
+        self.markers.values().map(|marker| marker.source_partitions).max().unwrap_or(all.partitions())
+    }
+
     fn new(first_offset: Offset) -> OpenWindow<K> {
-        OpenWindow { first_offset, sums: BTreeMap::new(), markers: BTreeMap::new(), came: BTreeMap::new() }
+        OpenWindow {
+            first_offset,
+            sums: BTreeMap::new(),
+            markers: BTreeMap::new(),
+            came: BTreeMap::new(),
+            among: BTreeSet::new(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! again from the committed offsets. Bounded: one unit of work a partition; outputs wait no longer than a moment.
 
 mod gauges;
+mod growth;
 mod outlet;
 mod troubles;
 mod unit;
@@ -28,6 +29,7 @@ use crate::modes::Mode;
 use crate::replay::Run;
 use crate::settings::Settings;
 use gauges::Gauges;
+use growth::{Growth, Known};
 use outlet::Outlet;
 use unit::Unit;
 
@@ -94,7 +96,10 @@ struct Worker<'a> {
     /// When something came from the brokers last.
     heard_at: Instant,
     topics: Vec<String>,
+    /// Of all that it reads and writes, at its start.
     partitions: BTreeMap<Topic, i32>,
+    growth: Growth,
+    assigned_at: Instant,
     member: GroupMember,
     transactions: Transactions,
     outlet: Outlet,
@@ -135,6 +140,12 @@ impl<'a> Worker<'a> {
         let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
         let member = GroupMember::join(kafka, &group, &topics, settings.static_member())?;
         let gauges = Gauges::new(mode, &topics);
+        let known = partitions.iter().map(|(topic, count)| {
+            let is_input = mode.inputs().contains(topic);
+            let prefix = if is_input { input_prefix } else { &kafka.prefix };
+            Known { name: topic.name(prefix), partitions: *count, is_input }
+        });
+        let known = known.collect();
         info!(mode = mode.name(), group, "processing");
         health.not_ready("waits for its group to take it in");
         Ok(Worker {
@@ -145,6 +156,8 @@ impl<'a> Worker<'a> {
             heard_at: Instant::now(),
             topics,
             partitions,
+            growth: Growth::of(known),
+            assigned_at: Instant::now(),
             member,
             transactions,
             outlet,
@@ -174,6 +187,7 @@ impl<'a> Worker<'a> {
                 self.commit()?;
             }
             self.refuse_split()?;
+            self.refuse_more_partitions()?;
         }
         Ok(())
     }
@@ -226,6 +240,7 @@ impl<'a> Worker<'a> {
 
     /// A unit begins once all its inputs are here.
     fn assigned(&mut self, assignments: Vec<Assignment>) -> Result<()> {
+        self.assigned_at = Instant::now();
         let mut fresh: Vec<(Partition, usize)> = Vec::new();
         for assignment in assignments {
             if let Some(stream) = self.topics.iter().position(|topic| *topic == assignment.at.topic) {
@@ -358,6 +373,23 @@ impl<'a> Worker<'a> {
         };
         replay.note(self.mode, closed_through_us, finished);
         finished
+    }
+
+    /// Where partitions were added, it begins again with all of them. What was written meanwhile says that it is not whole.
+    fn refuse_more_partitions(&mut self) -> Result<()> {
+        // Brokers that are away would hold it up.
+        if self.growth.is_due() && self.heard_at.elapsed() < SILENCE {
+            self.growth.look(|name| self.member.partition_count(name, ASK_TIMEOUT).ok());
+        }
+        let known = self.partitions.get(&self.mode.inputs()[0]).copied().unwrap_or(0);
+        let has_new = self.units.keys().any(|partition| partition.0 >= known);
+        if let Some(what) = self.growth.told(self.assigned_at, has_new) {
+            bail!(
+                "{what}; until every agent and processor knows them, windows say partitions-differ or partition-not-read. Agents come \
+                 to know them when they are started again"
+            );
+        }
+        Ok(())
     }
 
     /// Partitions that must be together and are not cannot be worked on by anybody.

@@ -7,7 +7,7 @@ use headwater_kafka::{KafkaSettings, NewRecord, Partition, SchemaCache, Transact
 use headwater_schemas::records::{
     Alert, DeadLetter, Edge, Latency, Partial, PartitionClosed, Record, edge_id, latency_key,
 };
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, PARTITIONS_HEADER, Topic};
 use headwater_schemas::wire::Encoder;
 use serde::Serialize;
 
@@ -114,6 +114,7 @@ impl Outlet {
         let mut sent = std::mem::take(&mut lane.since_marker);
         let mut marker = marker.clone();
         let key = marker.source_partition.to_string();
+        let among = lane.partitions.to_string();
         for partition in (0..lane.partitions).map(Partition) {
             marker.records = sent.remove(&partition).unwrap_or(0);
             let value = encode(&self.marker, &marker)?;
@@ -122,7 +123,7 @@ impl Outlet {
                 partition,
                 key: key.as_bytes(),
                 value: None,
-                headers: &[(PARTITION_CLOSED_HEADER, &value)],
+                headers: &[(PARTITION_CLOSED_HEADER, &value), (PARTITIONS_HEADER, among.as_bytes())],
                 not_before_us: end_us(marker.window_start_us, marker.window_ms),
             })?;
         }

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use headwater_kafka::{Assignment, Commit, Message, Offset, Partition, RecordError, SchemaCache, TopicPartition};
 use headwater_schemas::records::DeadLetter;
-use headwater_schemas::topics::{TIMESTAMP_TYPE, Topic};
+use headwater_schemas::topics::{PARTITIONS_HEADER, TIMESTAMP_TYPE, Topic};
 use tracing::warn;
 
 use crate::metrics;
 use crate::modes::Mode;
+use crate::plausible::SOURCE_PARTITIONS_MAX;
 use crate::processor::{Checkpoint, Counters, Input, Kind, Memo, NodeTrouble, Output, Processor};
 use crate::settings::Settings;
 
@@ -140,7 +141,8 @@ impl Unit {
                  {TIMESTAMP_TYPE}=LogAppendTime (kafka-configs.sh --alter --add-config)"
             );
         }
-        let input = Input { stream, offset, timestamp_us, appended_us, kind, schema: &schema, datum };
+        let partitions = partitions(message);
+        let input = Input { stream, offset, timestamp_us, appended_us, kind, partitions, schema: &schema, datum };
         let taken = self.processor.record(input);
         taken.map_err(|error| RecordError::Bad(error.0))
     }
@@ -244,6 +246,12 @@ impl Unit {
             value_bytes: value.len(),
         });
     }
+}
+
+/// What a control record says, if it can be meant.
+fn partitions(message: &Message<'_>) -> Option<i32> {
+    let text = std::str::from_utf8(message.header(PARTITIONS_HEADER)?).ok()?;
+    text.parse().ok().filter(|count| (1..=SOURCE_PARTITIONS_MAX).contains(&i64::from(*count)))
 }
 
 fn timestamp_us(message: &Message<'_>) -> Option<i64> {

@@ -65,7 +65,7 @@ pub fn drive(make: &Make<'_>, logs: &[&Log], schemas: &Schemas<'_>, pace: Pace) 
             };
             let (offset, timestamp_us, kind) = (entry.offset, Some(entry.timestamp_us), entry.kind);
             let (appended_us, datum) = (entry.appended_us, entry.datum.as_slice());
-            let input = Input { stream, offset, timestamp_us, appended_us, kind, schema, datum };
+            let input = Input { stream, offset, timestamp_us, appended_us, kind, partitions: None, schema, datum };
             processor.record(input).unwrap_or_else(|error| panic!("offset {offset} of input {stream}: {error}"));
             places[stream] += 1;
         }

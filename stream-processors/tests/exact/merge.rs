@@ -218,7 +218,11 @@ fn a_source_that_does_not_come_ends_in_a_window_that_says_so() {
         source_partitions: 2,
         ..headwater_schemas::samples::partition_closed()
     };
-    merge.closed(Offset(0), PartitionClosed { source_partition: 0, completeness: 1.0, missing: Vec::new(), ..marker });
+    merge.closed(
+        Offset(0),
+        PartitionClosed { source_partition: 0, completeness: 1.0, missing: Vec::new(), ..marker },
+        None,
+    );
     let mut offset = 0;
     while !merge.has_outputs() {
         offset += 1;
@@ -256,7 +260,7 @@ fn what_is_missing_and_what_was_seen_of_unknown_ends_are_one_record() {
                 }
                 let closed = PartitionClosed { window_start_us: template.window_start_us, ..marker.clone() };
                 for source_partition in 0..closed.source_partitions {
-                    merge.closed(Offset(1), PartitionClosed { source_partition, ..closed.clone() });
+                    merge.closed(Offset(1), PartitionClosed { source_partition, ..closed.clone() }, None);
                 }
                 for output in merge.take_outputs() {
                     if let Output::Edge(edge) = output {
@@ -290,7 +294,7 @@ fn what_is_made_of_the_longest_names_fits_into_one_message() {
     };
     let mut merge = Merge::<ServiceMapView>::new(Partition(0), 1, None);
     merge.partial(Offset(0), partial).unwrap();
-    merge.closed(Offset(1), marker);
+    merge.closed(Offset(1), marker, None);
     let encoders = (Encoder::of::<Edge>(1).unwrap(), Encoder::of::<PartitionClosed>(2).unwrap());
     for output in merge.take_outputs() {
         let bytes = match output {
@@ -323,9 +327,9 @@ fn a_window_whose_partials_did_not_all_come_says_so() {
             ..headwater_schemas::samples::partition_closed()
         };
         for source_partition in 0..source_partition {
-            merge.closed(Offset(came), PartitionClosed { source_partition, records: 0, ..marker.clone() });
+            merge.closed(Offset(came), PartitionClosed { source_partition, records: 0, ..marker.clone() }, None);
         }
-        merge.closed(Offset(came), marker);
+        merge.closed(Offset(came), marker, None);
         let markers = merge.take_outputs().into_iter().filter_map(|output| match output {
             Output::Closed(_, marker) => Some((marker.completeness, marker.missing)),
             _ => None,
@@ -339,4 +343,42 @@ fn a_window_whose_partials_did_not_all_come_says_so() {
         assert_eq!((*completeness, missing[0].reason.as_str()), (share, "partials-lost"));
         assert_eq!(missing[0].count, (came - records).abs());
     }
+}
+
+/// A window waits for the new raw partitions from the first one on of which anybody says that they are there, and not before.
+#[test]
+fn partitions_that_were_added_are_waited_for_and_windows_between_say_so() {
+    let template =
+        PartitionClosed { completeness: 1.0, missing: vec![], ..headwater_schemas::samples::partition_closed() };
+    let window_us = |window: i64| template.window_start_us + window * WINDOW_US;
+    let marker = |window: i64, source_partition: i32, source_partitions: i32| PartitionClosed {
+        window_start_us: window_us(window),
+        source_partition,
+        source_partitions,
+        ..template.clone()
+    };
+    let mut merge = Merge::<ServiceMapView>::new(Partition(0), 1, None);
+    let mut offset = Offset::FIRST;
+    let mut say = |merge: &mut Merge<ServiceMapView>, marker: PartitionClosed, among: i32| {
+        merge.closed(offset, marker, Some(among));
+        offset = offset.next();
+        let closed = merge.take_outputs().into_iter().filter_map(|output| match output {
+            Output::Closed(_, marker) => {
+                let reasons = marker.missing.into_iter().map(|missing| missing.reason).collect::<Vec<_>>();
+                Some((marker.window_start_us, reasons))
+            }
+            _ => None,
+        });
+        closed.collect::<Vec<_>>()
+    };
+    assert_eq!(say(&mut merge, marker(0, 0, 2), 1), []);
+    assert_eq!(say(&mut merge, marker(0, 1, 2), 1), [(window_us(0), vec![])]);
+    assert_eq!(say(&mut merge, marker(1, 0, 2), 1), []);
+    // One of them has heard of a third one.
+    assert_eq!(say(&mut merge, marker(1, 1, 3), 1), [], "the third one is waited for");
+    assert_eq!(say(&mut merge, marker(2, 0, 3), 2), []);
+    assert_eq!(say(&mut merge, marker(2, 1, 3), 1), []);
+    let not_read = "partition-not-read".to_owned();
+    let differ = "partitions-differ".to_owned();
+    assert_eq!(say(&mut merge, marker(2, 2, 3), 2), [(window_us(1), vec![not_read]), (window_us(2), vec![differ])]);
 }

@@ -20,6 +20,10 @@ struct Nodes {
     /// Whether the broker, whose clock is right, stamps what it appends.
     is_stamped: bool,
     now_us: i64,
+    /// Among how many partitions each agent spreads its records, if it says so.
+    partitions: Vec<Option<i32>>,
+    /// Who said the last thing.
+    said_by: usize,
     closed: Vec<PartitionClosed>,
 }
 
@@ -38,6 +42,8 @@ impl Nodes {
             agents: ahead_s.iter().enumerate().map(agent).collect(),
             is_stamped: false,
             now_us: BEGIN_US,
+            partitions: vec![None; ahead_s.len()],
+            said_by: 0,
             closed: Vec::new(),
         }
     }
@@ -45,7 +51,7 @@ impl Nodes {
     /// What a node says at so many true seconds.
     fn says(&mut self, node: usize, at_s: i64, is_final: bool) {
         let (ledger, ahead_us) = &mut self.agents[node];
-        self.now_us = BEGIN_US + at_s * SECOND;
+        (self.now_us, self.said_by) = (BEGIN_US + at_s * SECOND, node);
         let now_us = self.now_us + *ahead_us;
         let watermarks = ledger.watermarks(now_us, now_us, is_final);
         self.reads(&watermarks);
@@ -57,8 +63,10 @@ impl Nodes {
             let at = if stream == Stream::Flows { 0 } else { 1 };
             let (offset, kind, schema) = (self.offset, Kind::Control, &self.schema);
             let appended_us = self.is_stamped.then_some(self.now_us);
+            let timestamp_us = appended_us;
+            let partitions = self.partitions[self.said_by];
             let input =
-                Input { stream: at, offset, timestamp_us: appended_us, appended_us, kind, schema, datum: &datum };
+                Input { stream: at, offset, timestamp_us, appended_us, kind, partitions, schema, datum: &datum };
             self.join.record(input).unwrap();
         }
         self.offset = self.offset.next();
@@ -291,4 +299,22 @@ fn a_window_with_a_node_too_many_is_not_called_complete() {
     assert_eq!(nodes.last_closed_s(), Some(10));
     let missing = &nodes.window(0).missing;
     assert_eq!(missing.iter().map(|missing| missing.reason.as_str()).collect::<Vec<_>>(), ["nodes-max"]);
+}
+
+/// Sides of one connection may be in two partitions while some agents do not know of the new ones.
+#[test]
+fn windows_in_which_agents_know_of_different_numbers_of_partitions_say_so() {
+    let mut nodes = Nodes::ahead_by_s(&[0, 0]);
+    nodes.partitions = vec![Some(4), Some(4)];
+    nodes.go_on(&[0, 1], 0..=35);
+    nodes.partitions = vec![Some(8), Some(4)];
+    nodes.go_on(&[0, 1], 36..=55);
+    nodes.partitions = vec![Some(8), Some(8)];
+    nodes.go_on(&[0, 1], 56..=95);
+    let window = |start_s| (nodes.missing_nodes(start_s), nodes.window(start_s).source_partitions);
+    let (same, differ) = (Vec::new(), vec!["node-1"]);
+    // In the window from 50 on the other one came to know it.
+    let expected = [(&same, 4), (&same, 4), (&differ, 8), (&differ, 8), (&same, 8), (&same, 8), (&same, 8)];
+    assert_eq!([10, 20, 30, 40, 50, 60, 70].map(window), expected.map(|(missing, count)| (missing.clone(), count)));
+    assert_eq!(nodes.window(30).missing[0].reason, "partitions-differ");
 }

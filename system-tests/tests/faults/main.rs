@@ -8,5 +8,6 @@ mod disk;
 mod full_disk;
 mod late_kafka;
 mod other_times;
+mod partitions_added;
 mod registry_away;
 mod spool;

@@ -123,6 +123,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::chaos::", Class::Waits).takes(40),
     rule("system-tests::faults::bad_records::", Class::Waits).takes(80),
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
+    // Processors look for new partitions now and then, and windows pass.
+    rule("system-tests::faults::partitions_added::", Class::Waits).slow().takes(25),
     rule("system-tests::faults::late_kafka::", Class::Waits).takes(70),
     rule("system-tests::faults::spool::", Class::Waits).takes(70),
     // Kafka is away for ten minutes.
