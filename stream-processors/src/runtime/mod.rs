@@ -4,6 +4,7 @@
 //! In: a mode. Out: committed records. Recovery is the same code as the start: whatever went wrong, the state is dropped and built
 //! again from the committed offsets. Bounded: one unit of work a partition; outputs wait no longer than a moment.
 
+mod align;
 mod gauges;
 mod growth;
 mod outlet;
@@ -28,6 +29,7 @@ use crate::metrics;
 use crate::modes::Mode;
 use crate::replay::Run;
 use crate::settings::Settings;
+use align::align;
 use gauges::Gauges;
 use growth::{Growth, Known};
 use outlet::Outlet;
@@ -223,6 +225,9 @@ impl<'a> Worker<'a> {
             self.health.ready();
         }
         self.gauges.set(&mut self.units, &state);
+        if self.mode == Mode::Join {
+            align(&mut self.units, &self.topics, &state, self.settings.join.windows.length_us());
+        }
     }
 
     /// Brokers that are away send nothing, as those do that have nothing.

@@ -5,6 +5,7 @@
 //! dead one: everything that is published must fit into one message of Kafka, or the unit could never get past it.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use headwater_kafka::{Assignment, Commit, Message, Offset, Partition, RecordError, SchemaCache, TopicPartition};
@@ -27,8 +28,12 @@ pub struct Unit {
     processor: Box<dyn Processor>,
     inputs: Vec<Position>,
     dead_letters: Vec<Dead>,
+    /// It is far ahead of others that catch up.
+    pub waits: bool,
     /// Since the last commit.
     has_read: bool,
+    /// When it read last, or began.
+    pub read_at: Instant,
     /// Whether it was told that agents' clocks cannot be judged.
     is_told: bool,
 }
@@ -77,7 +82,9 @@ impl Unit {
             inputs: positions.collect(),
             processor: mode.processor(settings, partitions, partition, &checkpoints),
             dead_letters: Vec::new(),
+            waits: false,
             has_read: false,
+            read_at: Instant::now(),
             is_told: false,
         })
     }
@@ -95,7 +102,7 @@ impl Unit {
     ) -> Result<()> {
         self.inputs[stream].next_offset = message.offset().next();
         self.inputs[stream].records += 1;
-        self.has_read = true;
+        (self.has_read, self.read_at) = (true, Instant::now());
         let header = mode.control_header();
         let (kind, bytes) = match (message.value(), message.header(header)) {
             (Some(value), _) => (Kind::Value, value),
@@ -180,7 +187,7 @@ impl Unit {
 
     /// Whether an input must be held back from now on, or let go; none if nothing changes.
     pub fn pause_change(&mut self, stream: usize) -> Option<bool> {
-        let pause = !self.processor.wants(stream);
+        let pause = self.waits || !self.processor.wants(stream);
         let was = std::mem::replace(&mut self.inputs[stream].paused, pause);
         (pause != was).then_some(pause)
     }
