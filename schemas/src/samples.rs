@@ -295,6 +295,7 @@ pub fn alert() -> Alert {
         threshold: 2000.0,
         message: "slow".into(),
         evidence: vec![Evidence { topic: "headwater.edges".into(), partition: 0, offset: 12, window_start_us: 1 }],
+        incident_id: "i1".into(),
     }
 }
 

@@ -83,6 +83,8 @@ fn alert(view: &AlertView, now_us: i64) -> Value {
     }
     label("protocol", &alert.protocol);
     label("operation", &alert.operation);
+    // To group by.
+    label("incident", &alert.incident_id);
     let ends_at_us = if view.firing { now_us + LASTS.as_micros() as i64 } else { alert.observed_at_us };
     json!({
         "labels": labels,

@@ -142,6 +142,7 @@ mod tests {
             threshold: 0.1,
             message: format!("{service} fails <much> ({id})"),
             evidence: Vec::new(),
+            incident_id: String::new(),
         };
         AlertView { firing, edge: String::new(), service_id: service.key(), alert }
     }

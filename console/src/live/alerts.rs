@@ -112,6 +112,7 @@ mod tests {
             threshold: 0.1,
             message: "b fails".into(),
             evidence: Vec::new(),
+            incident_id: String::new(),
         }
     }
 

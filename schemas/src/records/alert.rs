@@ -46,6 +46,9 @@ pub struct Alert {
     pub message: String,
     /// Records that show it.
     pub evidence: Vec<Evidence>,
+    /// The same for all alerts that blame one service at one time; empty if the processor did not say.
+    #[serde(default)]
+    pub incident_id: String,
 }
 
 record!(Alert, "Alert", "alert");

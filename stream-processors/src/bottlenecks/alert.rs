@@ -6,8 +6,14 @@ use super::baseline::{Deviating, Reading};
 use super::track::{Step, Why};
 use super::window::Subject;
 
-/// The alert that a step asks for, if it asks for one.
-pub fn alert(subject: &Subject, kind: Deviating, step: Step, observed_at_us: i64) -> Option<Alert> {
+/// The alert that a step asks for, if it asks for one. The incident that it is part of began at `incident_from_us`.
+pub fn alert(
+    subject: &Subject,
+    kind: Deviating,
+    step: Step,
+    observed_at_us: i64,
+    incident_from_us: Option<i64>,
+) -> Option<Alert> {
     let (state, started_at_us, reading, evidence, message) = match step {
         Step::Nothing | Step::End { fired: None, .. } => return None,
         Step::Fire { started_at_us, reading, evidence } => {
@@ -18,12 +24,13 @@ pub fn alert(subject: &Subject, kind: Deviating, step: Step, observed_at_us: i64
                 format!("There are no {} any more. Before: {}", what(subject), firing(subject, kind, &reading));
             (AlertState::Firing, started_at_us, reading, evidence, message)
         }
-        Step::End { fired: Some(started_at_us), reading, evidence, why } => {
+        Step::End { fired: Some(started_at_us), reading, evidence, why, .. } => {
             let reading = reading.unwrap_or(Reading { value: 0.0, baseline: 0.0, threshold: 0.0, deviates: false });
             (AlertState::Resolved, started_at_us, reading, evidence, resolved(subject, kind, &reading, why))
         }
     };
     let Subject { client, server, protocol, operation } = subject.clone();
+    let incident_id = format!("{} {}", server.key(), incident_from_us.unwrap_or(started_at_us));
     Some(Alert {
         alert_id: format!("{} {} {operation} {started_at_us}", kind.kind(), edge_id(&client, &server, &protocol)),
         state,
@@ -40,6 +47,7 @@ pub fn alert(subject: &Subject, kind: Deviating, step: Step, observed_at_us: i64
         threshold: reading.threshold,
         message,
         evidence,
+        incident_id,
     })
 }
 

@@ -23,7 +23,7 @@ use self::alert::alert;
 use self::baseline::{Deviating, HISTORY_WINDOWS, History, KINDS};
 use self::blame::Deviations;
 use self::readings::{deviations, is_said_otherwise, readings};
-use self::track::{INCIDENT_WINDOWS_MAX, Sight, Track};
+use self::track::{INCIDENT_WINDOWS_MAX, Sight, Step, Track};
 use self::window::{Collector, Observation, Subject};
 use crate::plausible::{are_names, is_named, marker_is_plausible, plausible_window};
 use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
@@ -197,10 +197,26 @@ impl Bottlenecks {
         self.deviated_before = deviated;
         for (subject, kind, step) in steps {
             let observed_at_us = self.windows.end(window_us);
-            if let Some(alert) = alert(&subject, kind, step, observed_at_us) {
+            let incident_from_us = self.incident_from_us(&subject, kind, &step);
+            if let Some(alert) = alert(&subject, kind, step, observed_at_us, incident_from_us) {
                 self.publish(window_us, alert);
             }
         }
+    }
+
+    /// When the incident began that an alert is part of. One that fires while others blame the same service belongs to theirs.
+    fn incident_from_us(&mut self, subject: &Subject, kind: Deviating, step: &Step) -> Option<i64> {
+        let (is_new, started_at_us) = match step {
+            Step::Nothing => return None,
+            Step::End { incident_from_us, .. } => return *incident_from_us,
+            Step::Fire { started_at_us, .. } => (true, *started_at_us),
+            Step::GoOn { started_at_us, .. } => (false, *started_at_us),
+        };
+        let same_service = self.subjects.iter().filter(|(other, _)| is_new && other.server == subject.server);
+        let others = same_service.flat_map(|(_, judged)| &judged.tracks).filter_map(|track| track.incident_from_us);
+        let from_us = others.min().unwrap_or(started_at_us);
+        let track = &mut self.subjects.get_mut(subject)?.tracks[kind as usize];
+        Some(*track.incident_from_us.get_or_insert(from_us))
     }
 
     fn publish(&mut self, window_us: i64, alert: Alert) {

@@ -31,6 +31,8 @@ pub struct Track {
     evidence: Vec<Evidence>,
     /// The first window of the alert that is firing.
     pub firing_since_us: Option<i64>,
+    /// When the first of the alerts fired, for those that blame the same service at the same time.
+    pub incident_from_us: Option<i64>,
     started_at_us: i64,
     last: Option<Reading>,
 }
@@ -53,6 +55,8 @@ pub enum Step {
     /// The incident is over; `fired` says which alert to resolve.
     End {
         fired: Option<i64>,
+        /// [`Track::incident_from_us`] of what was firing.
+        incident_from_us: Option<i64>,
         reading: Option<Reading>,
         evidence: Vec<Evidence>,
         why: Why,
@@ -164,6 +168,7 @@ impl Track {
         let ended = std::mem::take(self);
         let mut evidence = ended.evidence;
         evidence.extend_from_slice(sight.evidence);
-        Step::End { fired: ended.firing_since_us, reading: ended.last, evidence, why }
+        let (fired, incident_from_us) = (ended.firing_since_us, ended.incident_from_us);
+        Step::End { fired, incident_from_us, reading: ended.last, evidence, why }
     }
 }

@@ -1,5 +1,7 @@
 //! A service that hangs, dies or is not called any more: it is blamed itself, by its own name, although it says nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use headwater_histogram::Histogram;
 use headwater_processors::processor::Kind;
 use headwater_schemas::place::Offset;
@@ -20,6 +22,7 @@ const NAMED_WITHIN_US: i64 = 3 * WINDOW_US;
 const ADDRESS_OF_PAYMENTS: &str = "127.0.0.1:34509";
 
 /// What one edge carries in a window.
+#[derive(Clone)]
 struct Carried {
     client: &'static str,
     server: Workload,
@@ -131,6 +134,30 @@ fn a_service_that_hangs_is_blamed_by_its_own_name() {
         false => well(),
     });
     check(&alerts, "error_rate", "payments");
+}
+
+/// Whoever calls it is affected, and all of them tell of one thing; what fails elsewhere at the same time is another.
+#[test]
+fn all_alerts_that_blame_one_service_are_one_incident() {
+    let usual = || [well(), vec![good("refunds", "payments"), good("search", "index")]].concat();
+    let alerts = alerts(|window| match window {
+        FAULT..END => vec![
+            bad("load", "gateway"),
+            bad("gateway", "orders"),
+            bad("orders", "payments"),
+            // It is called by another one a little later, and for longer.
+            if window < FAULT + 5 { good("refunds", "payments") } else { bad("refunds", "payments") },
+            bad("search", "index"),
+        ],
+        END..90 => [well(), vec![bad("refunds", "payments"), good("search", "index")]].concat(),
+        _ => usual(),
+    });
+    let mut incidents: BTreeMap<&str, BTreeSet<(&str, &str)>> = BTreeMap::new();
+    for alert in &alerts {
+        incidents.entry(&alert.incident_id).or_default().insert((&alert.client.name, &alert.service.name));
+    }
+    let told: Vec<Vec<(&str, &str)>> = incidents.into_values().map(|told| told.into_iter().collect()).collect();
+    assert_eq!(told, [vec![("search", "index")], vec![("orders", "payments"), ("refunds", "payments")]], "{alerts:#?}");
 }
 
 #[test]
