@@ -8,7 +8,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
@@ -24,6 +25,7 @@ use crate::reader::is_passing;
 use crate::{KafkaError, KafkaSettings, Message, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// A member that was killed is given up after this; with KIP-848 the brokers say after what.
 const SESSION_TIMEOUT_MS: &str = "10000";
 const HEARTBEAT_INTERVAL_MS: &str = "2000";
@@ -235,14 +237,19 @@ impl GroupMember {
     }
 }
 
-/// Where the consumer's group stands.
+/// Where the consumer's group stands. While another broker takes the group over, which takes a moment, it is asked again.
 pub(crate) fn committed_of<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     partitions: &[TopicPartition],
 ) -> Result<Vec<Assignment>, KafkaError> {
-    let committed = consumer
-        .committed_offsets(list_of(partitions), TIMEOUT)
-        .map_err(KafkaError::client("ask for the committed offsets"))?;
+    let deadline = Instant::now() + TIMEOUT;
+    let committed = loop {
+        match consumer.committed_offsets(list_of(partitions), deadline.saturating_duration_since(Instant::now())) {
+            Ok(committed) => break committed,
+            Err(error) if is_passing(&error) && Instant::now() + ASK_AGAIN < deadline => thread::sleep(ASK_AGAIN),
+            Err(error) => return Err(KafkaError::client("ask for the committed offsets")(error)),
+        }
+    };
     Ok(committed
         .elements()
         .iter()

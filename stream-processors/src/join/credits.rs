@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use super::items::FlowItem;
 use crate::windows::{Window, Windows};
 
-const CREDIT_WINDOWS: i64 = 2;
+pub const CREDIT_WINDOWS: i64 = 2;
 
 /// All connections that were counted from their server's side lately.
 pub struct Credits {

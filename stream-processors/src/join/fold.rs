@@ -9,7 +9,8 @@ use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::{FlowState, Side};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::credits::Credits;
+use super::MEMORY_WINDOWS;
+use super::credits::{CREDIT_WINDOWS, Credits};
 use super::edges::{Edges, Key};
 use super::exchanges::Exchange;
 use super::items::FlowItem;
@@ -116,10 +117,11 @@ impl Fold<'_> {
     }
 
     /// Whether a connection counts from its client's side. An agent tells of each open connection at every walk, so one that did
-    /// not for as long as anything is remembered does not see it. The two sides' clocks may be apart by nearly as much: a node whose
-    /// clock is behind by less than the node timeout is waited for.
+    /// not for some windows does not see it. The two sides' clocks may be apart by nearly as much. No more windows: what is decided here counts
+    /// for those of the credits, which a run that begins again from what is remembered must decide alike.
     fn client_tells(&self, connection: ConnectionId) -> bool {
-        self.names.seen_by(connection, Side::Client, self.since_us).is_some_and(|node| self.nodes.contains(&node))
+        let since_us = self.windows.moved(self.window, CREDIT_WINDOWS - MEMORY_WINDOWS).start_us();
+        self.names.seen_by(connection, Side::Client, since_us).is_some_and(|node| self.nodes.contains(&node))
     }
 
     fn add(&mut self, key: Key, flow: &FlowItem) {

@@ -44,8 +44,8 @@ use crate::windows::{Window, Windows};
 
 pub use self::progress::FORGET_AFTER_US;
 
-/// Names and counted exchanges are remembered for this many windows.
-pub const MEMORY_WINDOWS: i64 = 6;
+/// Names and counted exchanges are remembered for this many windows: as many as nodes are waited for, and those of the credits.
+pub const MEMORY_WINDOWS: i64 = 8;
 
 /// In a gap in which nothing is known of any node, windows are published only up to this long before its end.
 const GAP_US_MAX: i64 = 3600 * 1_000_000;
