@@ -165,7 +165,7 @@ impl Trouble {
     }
 }
 
-/// Troubles of nodes since they were told last. Bounded: of more nodes than [`Troubles::NODES_MAX`] it is told under the name `unknown`.
+/// Troubles of nodes since they were told last. Bounded: of more nodes than `NODES_MAX` it is told under the name `unknown`.
 #[derive(Debug, Default)]
 pub struct Troubles(BTreeMap<(Trouble, String), (u64, i64)>);
 
