@@ -33,7 +33,8 @@ fn alerts(address: &str) -> Option<Vec<Value>> {
 fn an_alertmanager_knows_what_fires_and_what_ended_also_if_it_comes_late() {
     let settings = settings("alertmanager");
     let writer = Writer::start(&settings);
-    let address = Port::free().unwrap().address().to_string();
+    let port = Port::free().unwrap();
+    let address = port.address().to_string();
     let alerting =
         AlertingSettings { alertmanager_url: Some(format!("http://{address}/").into()), ..AlertingSettings::default() };
     let start_us = newest_window_us();

@@ -54,7 +54,8 @@ fn a_real_collector_takes_the_service_graph() {
     let writer = Writer::start(&settings);
     let folder = tempfile::tempdir().unwrap();
     let (config, log) = (folder.path().join("collector.yml"), folder.path().join("log"));
-    let address = Port::free().unwrap().address();
+    let port = Port::free().unwrap();
+    let address = port.address();
     let text = format!(
         "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"{address}\"}}}}}}}}\n\
          exporters: {{debug: {{verbosity: detailed}}}}\n\

@@ -13,6 +13,7 @@ use crate::common::{Console, WINDOW_US, Writer, eventually, firing, http, latenc
 struct Prometheus {
     url: String,
     _child: Child,
+    _port: Port,
     _folder: tempfile::TempDir,
 }
 
@@ -24,13 +25,14 @@ impl Prometheus {
             "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: console\n  static_configs: [{{targets: [\"{target}\"]}}]\n"
         );
         std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
-        let address = Port::free().unwrap().address().to_string();
+        let port = Port::free().unwrap();
+        let address = port.address().to_string();
         let mut command = Command::new("prometheus");
         command.args(["--config.file", &at("prometheus.yml"), "--storage.tsdb.path", &at("data")]);
         command.args(["--web.listen-address", &address]).args(arguments);
         let child = Launch::new("prometheus", command, folder.path().join("log")).spawn();
         let child = child.expect("start prometheus: `cargo xtask setup` installs it");
-        Prometheus { url: format!("http://{address}"), _child: child, _folder: folder }
+        Prometheus { url: format!("http://{address}"), _child: child, _port: port, _folder: folder }
     }
 
     /// The value of a query with one result; none before there is one.

@@ -90,27 +90,28 @@ impl Drop for Below {
     }
 }
 
-fn server(lab: &Lab, cgroup: Option<&Path>, label: &str, command: Command, port: u16) -> Result<Child> {
+fn server(lab: &Lab, cgroup: Option<&Path>, label: &str, command: Command, port: &Port) -> Result<Child> {
     let launch = Launch::new(label, command, lab.folder.path().join(format!("{label}.log")));
     let launch = match cgroup {
         Some(cgroup) => launch.in_cgroup(cgroup),
         None => launch,
     };
     let process = launch.spawn()?;
-    wait_for_port(local(port))?;
+    wait_for_port(port.address())?;
     Ok(process)
 }
 
 /// A Python program that serves, as a file of this name.
-fn python(lab: &Lab, file: &str) -> Result<(Command, u16)> {
-    let port = free_port();
+fn python(lab: &Lab, file: &str) -> Result<(Command, Port)> {
+    let port = Port::free()?;
+    let number = port.number();
     let path = lab.folder.path().join(file);
     let text = format!(
         "import http.server, socketserver\n\
          class Handler(http.server.BaseHTTPRequestHandler):\n    \
              def do_GET(self):\n        \
                  self.send_response(200); self.send_header('Content-Length', '2'); self.end_headers(); self.wfile.write(b'ok')\n\
-         http.server.ThreadingHTTPServer(('127.0.0.1', {port}), Handler).serve_forever()\n"
+         http.server.ThreadingHTTPServer(('127.0.0.1', {number}), Handler).serve_forever()\n"
     );
     fs::write(&path, text)?;
     let mut command = Command::new("/usr/bin/python3");
@@ -118,22 +119,14 @@ fn python(lab: &Lab, file: &str) -> Result<(Command, u16)> {
     Ok((command, port))
 }
 
-/// One that was free a moment ago.
-fn free_port() -> u16 {
-    Port::free().unwrap().number()
-}
-
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
-
 #[test]
 fn programs_that_live_for_milliseconds_have_the_name_of_their_container_or_unit() {
     let lab = Lab::start().unwrap();
-    let port = free_port();
-    let _nginx = lab.nginx(&[format!("127.0.0.1:{port}")], None).unwrap();
-    wait_for_port(local(port)).unwrap();
+    let port = Port::free().unwrap();
+    let _nginx = lab.nginx(&[port.address().to_string()], None).unwrap();
+    wait_for_port(port.address()).unwrap();
     let mut agent = lab.agent().unwrap();
+    let address = port.address();
     // Made after the agent was started, as containers are.
     let container = Below::make(&lab, &format!("docker-{CONTAINER}.scope")).unwrap();
     let unit = Below::make(&lab, "system.slice/shop.service").unwrap();
@@ -144,7 +137,7 @@ fn programs_that_live_for_milliseconds_have_the_name_of_their_container_or_unit(
                 let script = &script;
                 scope.spawn(move || {
                     for i in 0..count / threads {
-                        let url = format!("http://127.0.0.1:{port}/ok/{path}/{thread}/{i}");
+                        let url = format!("http://{address}/ok/{path}/{thread}/{i}");
                         let status = Command::new("sh").args(["-c", script, &url]).status().unwrap();
                         assert!(status.success(), "curl ended with {status}");
                     }
@@ -169,17 +162,17 @@ fn a_filter_by_cgroup_survives_that_the_cgroup_is_made_again_and_sees_sockets_ma
     let mut agent = lab.agent().unwrap();
     for step in ["first", "again"] {
         let (command, port) = python(&lab, "again.py").unwrap();
-        let mut process = server(&lab, Some(lab.cgroup.path()), step, command, port).unwrap();
-        ask(local(port), step, EACH).unwrap();
+        let mut process = server(&lab, Some(lab.cgroup.path()), step, command, &port).unwrap();
+        ask(port.address(), step, EACH).unwrap();
         process.kill();
         wait_for("the cgroup's end", || Ok(fs::remove_dir(lab.cgroup.path()).is_ok())).unwrap();
         fs::create_dir(lab.cgroup.path()).unwrap();
     }
     // It binds its socket outside, and moves in before it serves.
     let (command, port) = python(&lab, "moved.py").unwrap();
-    let moved = server(&lab, None, "moved", command, port).unwrap();
+    let moved = server(&lab, None, "moved", command, &port).unwrap();
     fs::write(lab.cgroup.path().join("cgroup.procs"), moved.pid().to_string()).unwrap();
-    ask(local(port), "moved", EACH).unwrap();
+    ask(port.address(), "moved", EACH).unwrap();
     for step in ["first", "again", "moved"] {
         let names = names_of(&lab, Side::Server, &format!("/{step}/"), EACH);
         assert_eq!(names.values().sum::<usize>(), EACH, "{step}");
@@ -213,8 +206,8 @@ fn guests_and_sessions_are_not_taken_for_units() {
     for (label, place, _) in &places {
         let cgroup = Below::make(&lab, place).unwrap();
         let (command, port) = python(&lab, "served.py").unwrap();
-        let mut process = server(&lab, Some(&cgroup.path), label, command, port).unwrap();
-        ask(local(port), label, 5).unwrap();
+        let mut process = server(&lab, Some(&cgroup.path), label, command, &port).unwrap();
+        ask(port.address(), label, 5).unwrap();
         process.kill();
     }
     for (label, _, name) in &places {
@@ -233,19 +226,19 @@ fn programs_are_named_by_what_tells_them_apart() {
         let (command, port) = python(&lab, file).unwrap();
         programs.push((file, file, command, port));
     }
-    let port = free_port();
+    let port = Port::free().unwrap();
     let mut node = Command::new("node");
     let code = "require('http').createServer((q, a) => a.end('ok')).listen(Number(process.argv[1]), '127.0.0.1')";
-    node.args(["-e", code]).arg(port.to_string());
+    node.args(["-e", code]).arg(port.number().to_string());
     programs.push(("node", "node", node, port));
     // What setproctitle does, in a language that can do it by itself.
     for title in ["shop", "blog"] {
-        let port = free_port();
+        let port = Port::free().unwrap();
         let mut perl = Command::new("perl");
         let code = "use IO::Socket::INET; $0 = \"gunicorn: worker [$ARGV[1]]\"; \
              my $l = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $ARGV[0], Listen => 64, ReuseAddr => 1) or die; \
              while (my $c = $l->accept) { while (<$c>) { last if /^\\r?$/ } print $c \"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok\"; close $c }";
-        perl.args(["-e", code]).arg(port.to_string()).arg(title);
+        perl.args(["-e", code]).arg(port.number().to_string()).arg(title);
         programs.push((title, title, perl, port));
     }
     let (mut command, port) = python(&lab, "c.py").unwrap();
@@ -254,10 +247,11 @@ fn programs_are_named_by_what_tells_them_apart() {
 
     let mut running = Vec::new();
     for (label, name, command, port) in programs {
-        running.push((label, name, server(&lab, Some(lab.cgroup.path()), label, command, port).unwrap()));
-        ask(local(port), label, 5).context(label).unwrap();
+        let process = server(&lab, Some(lab.cgroup.path()), label, command, &port).unwrap();
+        ask(port.address(), label, 5).context(label).unwrap();
+        running.push((label, name, process, port));
     }
-    for (label, name, _) in &running {
+    for (label, name, ..) in &running {
         let names = names_of(&lab, Side::Server, &format!("/{label}/"), 5);
         assert_eq!(names, BTreeMap::from([((*name).to_owned(), 5)]), "{label}");
     }
