@@ -2,7 +2,7 @@
 
 Arguments: a folder with the certificate `cert.pem` and its `key.pem`, the ports of nginx for TLS and for clear text, that of gnutls-serv, which says again what
 it is told. One connection is opened at once; when
-the file `go` is there, it is used again, and all others are made. Prints one line of JSON: a list of what is known of each, by the client's port.
+the file `go` is there, it is used again, and all others are made. Prints one line of JSON: a list of what is known of each, by the ports of client and server.
 """
 import json, os, re, socket, ssl, subprocess, sys, time
 
@@ -21,10 +21,10 @@ ISSUED = {
 told = []
 
 
-def tell(client, port, version, cipher, **facts):
+def tell(client, port, version, cipher, server=tls_port, **facts):
     if version != "TLSv1.3":
         facts |= dict.fromkeys(ISSUED) if facts.get("resumed") else ISSUED
-    told.append({"client": client, "port": port, "encryption": VERSIONS[version], "cipher_suite": STANDARD_NAMES[cipher], **facts})
+    told.append({"client": client, "ports": [port, server], "encryption": VERSIONS[version], "cipher_suite": STANDARD_NAMES[cipher], **facts})
 
 
 def ask(connection, times):
@@ -62,7 +62,7 @@ def python(version, name="shop.example", mutual=False, offered=("http/1.1",), se
         facts["alpn"] = connection.selected_alpn_protocol() or ""
         if not connection.session_reused:
             facts["mutual"] = mutual
-    tell("python", connection.getsockname()[1], connection.version(), connection.cipher()[0], **facts)
+    tell("python", connection.getsockname()[1], connection.version(), connection.cipher()[0], port, **facts)
     return connection, within
 
 
@@ -126,7 +126,7 @@ open(f"{folder}/half", "w").close()
 while not os.path.exists(f"{folder}/go"):
     time.sleep(0.05)
 ask(kept, 10)
-told.append({"client": "kept", "port": kept.getsockname()[1], "encryption": "tls"})
+told.append({"client": "kept", "ports": [kept.getsockname()[1], tls_port], "encryption": "tls"})
 
 one_two, one_three = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 for _ in range(5):
@@ -154,6 +154,6 @@ for version, suite in (("TLS1.3", "TLS_AES_256_GCM_SHA384"), ("TLS1.2", "ECDHE-E
 for _ in range(5):
     with socket.create_connection((HOST, plain_port)) as plain:
         ask(plain, 3)
-        told.append({"client": "plain", "port": plain.getsockname()[1], "encryption": "none"})
+        told.append({"client": "plain", "ports": [plain.getsockname()[1], plain_port], "encryption": "none"})
 kept.close()
 print(json.dumps(told))

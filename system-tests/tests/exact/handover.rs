@@ -54,7 +54,7 @@ fn a_tunnel_of_http_tells_what_goes_through_it() {
     assert_eq!(through.len(), 2 * expected.len());
     for (port, version, suite) in &expected {
         for side in [Side::Client, Side::Server] {
-            let flow = &through[&(*port, side as u8)];
+            let flow = &through[&(*port, proxy.number().into(), side as u8)];
             let told =
                 [&flow["protocol"], &flow["encryption"], &flow["tls"]["cipher_suite"], &flow["tls"]["server_name"]];
             // It asks for an address, so it names no host.
@@ -97,9 +97,9 @@ fn nats_goes_on_in_tls() {
         .collect();
     stop(&mut agent).unwrap();
     let seen = seen(&lab, &[&port]);
-    for port in ports {
+    for client in ports {
         for side in [Side::Client, Side::Server] {
-            let flow = &seen[&(port, side as u8)];
+            let flow = &seen[&(client, port.number().into(), side as u8)];
             let told = [&flow["protocol"], &flow["encryption"], &flow["tls"]["upgraded_from"]];
             assert_eq!(told, ["tls", "tls1.3", "nats"], "{side:?}: {flow}");
             let suite = flow["tls"]["cipher_suite"].as_str().unwrap_or_default();

@@ -42,9 +42,9 @@ fn both_sides_tell_what_the_client_itself_says_of_its_encryption() {
     let told: Vec<Value> = serde_json::from_str(&told).unwrap();
     assert_eq!(seen.len(), 2 * told.len());
     for client in &told {
-        let port = client["port"].as_i64().unwrap();
+        let [client_port, server_port] = [0, 1].map(|at| client["ports"][at].as_i64().unwrap());
         for side in [Side::Client, Side::Server] {
-            let flow = &seen[&(port, side as u8)];
+            let flow = &seen[&(client_port, server_port, side as u8)];
             let encryption = client["encryption"].as_str().unwrap();
             assert_eq!(flow["encryption"], encryption, "{side:?} of {client}: {flow}");
             let protocol = if encryption == "none" { "http" } else { "tls" };
@@ -74,7 +74,7 @@ fn both_sides_tell_whether_keys_stand_against_quantum_computers() {
     assert!(told.iter().any(|client| client["post_quantum"] == true));
     for client in &told {
         for side in [Side::Client, Side::Server] {
-            let flow = &seen[&(client["port"].as_i64().unwrap(), side as u8)];
+            let flow = &seen[&(client["port"].as_i64().unwrap(), port.number().into(), side as u8)];
             for name in ["key_exchange_group", "post_quantum"] {
                 assert_eq!(flow["tls"][name], client[name], "{side:?} of {client}: {flow}");
             }
@@ -93,7 +93,7 @@ fn check(client: &Value, tls: &Value) {
         _ => {}
     }
     for (name, value) in client.as_object().unwrap() {
-        if !["client", "port", "encryption"].contains(&name.as_str()) {
+        if !["client", "ports", "encryption"].contains(&name.as_str()) {
             assert_eq!(&tls[name], value, "{name} of {client}: {tls}");
         }
     }
@@ -105,8 +105,8 @@ fn check(client: &Value, tls: &Value) {
     }
 }
 
-/// The last flow record of each side of each connection, by the client's port.
-pub fn seen(lab: &Lab, servers: &[&Port]) -> BTreeMap<(i64, u8), Value> {
+/// The last flow record of each side of each connection, by the ports of client and server.
+pub fn seen(lab: &Lab, servers: &[&Port]) -> BTreeMap<(i64, i64, u8), Value> {
     let servers: Vec<i32> = servers.iter().map(|port| port.number().into()).collect();
     let mut seen = BTreeMap::new();
     topics::each(&lab.settings, Topic::Flows, |cache, value| {
@@ -117,7 +117,7 @@ pub fn seen(lab: &Lab, servers: &[&Port]) -> BTreeMap<(i64, u8), Value> {
             Side::Server => (flow.remote_port, flow.local_port),
         };
         if servers.contains(&server) {
-            seen.insert((i64::from(client), flow.side as u8), serde_json::to_value(&flow)?);
+            seen.insert((client.into(), server.into(), flow.side as u8), serde_json::to_value(&flow)?);
         }
         Ok(())
     })
