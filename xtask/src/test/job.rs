@@ -11,6 +11,10 @@ use anyhow::{Context, Result};
 use super::classes::Class;
 use crate::run;
 
+/// Of what a test said when it gave up.
+const WHY_LINES_MAX: usize = 6;
+const WHY_CHARS_MAX: usize = 1000;
+
 /// When a job may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
@@ -127,8 +131,30 @@ impl Done {
         let text = fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let cut = lines.len().saturating_sub(lines_max);
-        let head =
-            if cut > 0 { format!("({cut} lines before are in {})\n", self.log.display()) } else { String::new() };
+        let head = match cut {
+            0 => String::new(),
+            _ => format!("({cut} lines before are in {})\n{}", self.log.display(), why(&lines[..cut])),
+        };
         format!("{head}{}", lines[cut..].join("\n"))
+    }
+}
+
+/// What a test said when it gave up, of lines that are left out: the logs of its programs may be all that comes after it.
+fn why(lines: &[&str]) -> String {
+    let Some(at) = lines.iter().position(|line| line.contains("panicked at")) else { return String::new() };
+    let said = lines[at..].iter().take_while(|line| !line.starts_with("stack backtrace")).take(WHY_LINES_MAX);
+    said.map(|line| line.chars().take(WHY_CHARS_MAX).chain(['\n']).collect::<String>()).collect::<String>() + "...\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_said_when_it_gave_up_is_shown_before_the_last_lines() {
+        let lines =
+            ["running 1 test", "thread 'a' panicked at a.rs:1:", "left: 21", "right: 20", "stack backtrace:", "0: a"];
+        assert_eq!(why(&lines), "thread 'a' panicked at a.rs:1:\nleft: 21\nright: 20\n...\n");
+        assert_eq!(why(&lines[..1]), "");
     }
 }
