@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use core::ffi::c_void;
-use headwater_probe_types::{CAPTURE_BYTES_MAX, DataEvent, ROOMS, SocketState, count, share};
+use headwater_probe_types::{CAPTURE_BYTES_MAX, DataEvent, ROOMS, SocketState, capture, count, share};
 
 use crate::{frames::Walk, globals, shares};
 
@@ -22,7 +22,7 @@ static EVENTS: RingBuf<u8, { 16 * 1024 * 1024 }> = RingBuf::new();
 #[btf_map]
 static COUNTS: PerCpuArray<u64, { count::LEN as usize }> = PerCpuArray::new();
 
-/// 1 once all programs are in place. A program that ran before the others were there would see one direction of a connection only.
+/// One of [`capture`]. A program that ran before the others were there would see one direction of a connection only.
 #[btf_map]
 static CAPTURING: Array<u32, 1> = Array::new();
 
@@ -47,10 +47,16 @@ pub struct Room {
     pub bytes: [u8; 2 * CAPTURE_BYTES_MAX],
 }
 
-/// Whether the capture has begun.
+/// Whether everything is told.
 #[inline(always)]
 pub fn capturing() -> bool {
-    CAPTURING.get(0).is_some_and(|value| *value != 0)
+    CAPTURING.get(0).is_some_and(|value| *value == capture::ALL)
+}
+
+/// Whether the ends of connections are told.
+#[inline(always)]
+pub fn tells_ends() -> bool {
+    CAPTURING.get(0).is_some_and(|value| *value != capture::NOTHING)
 }
 
 #[inline(always)]

@@ -97,6 +97,9 @@ struct Pipeline<'s> {
     walk: Option<(Walk, Option<Pace>)>,
     /// The ring buffer was not emptied.
     is_behind: bool,
+    /// When it was looked into last, and the longest time since the last heartbeat in which it was not: what fills it meanwhile is lost.
+    drained_at: Instant,
+    undrained_max: Duration,
     started_at_us: i64,
 }
 
@@ -147,6 +150,8 @@ impl<'s> Pipeline<'s> {
             probes_spent: [Duration::ZERO; 2],
             walk: None,
             is_behind: false,
+            drained_at: Instant::now(),
+            undrained_max: Duration::ZERO,
             started_at_us,
         })
     }
@@ -209,23 +214,20 @@ impl<'s> Pipeline<'s> {
 
     /// Ends the capture and publishes what is left of it. `beat` is called now and then.
     fn stop(mut self, beat: impl Fn()) -> Result<()> {
-        self.probes.end_capture()?;
-        // Programs that run at this moment come to their end.
-        std::thread::sleep(SETTLED);
-        let deadline = Instant::now() + LAST_DRAIN_MAX;
-        while !self.drain(DRAIN_MAX) && Instant::now() < deadline {
-            beat();
-            self.outlet.advance()?;
-        }
-        // None, but on a machine that left the agent next to no time.
-        let left = self.probes.drain(Instant::now() + LAST_DRAIN_MAX, |_| {}).events;
-        for stream in Stream::ALL {
-            self.ledger.dropped(stream, "stopped_behind", left);
-        }
+        self.probes.tell_only_ends()?;
+        self.drain_last(&beat)?;
+        // A connection that ends before the walk comes to it tells so itself.
         self.begin_walk(None);
         while self.walk.is_some() {
             beat();
             self.walk_on(WALK_MAX);
+        }
+        self.probes.end_capture()?;
+        self.drain_last(&beat)?;
+        // None, but on a machine that left the agent next to no time.
+        let left = self.probes.drain(Instant::now() + LAST_DRAIN_MAX, |_| {}).events;
+        for stream in Stream::ALL {
+            self.ledger.dropped(stream, "stopped_behind", left);
         }
         let (ledger, outlet) = (&mut self.ledger, &mut self.outlet);
         self.observer.finish(monotonic_ns(), &mut |output| outlet.take(output, ledger));
@@ -240,10 +242,22 @@ impl<'s> Pipeline<'s> {
         self.outlet.close(deadline.saturating_duration_since(Instant::now()))
     }
 
+    /// Drains what the programs that run at this moment still tell.
+    fn drain_last(&mut self, beat: &impl Fn()) -> Result<()> {
+        std::thread::sleep(SETTLED);
+        let deadline = Instant::now() + LAST_DRAIN_MAX;
+        while !self.drain(DRAIN_MAX) && Instant::now() < deadline {
+            beat();
+            self.outlet.advance()?;
+        }
+        Ok(())
+    }
+
     /// Gives what waits in the ring buffer to the observer. Says whether nothing waits any more.
     fn drain(&mut self, most: Duration) -> bool {
         let began_ns = monotonic_ns();
         let now = Instant::now();
+        self.undrained_max = self.undrained_max.max(now - self.drained_at);
         let Pipeline { probes, interests, naming, observer, outlet, ledger, .. } = self;
         observer.owners().set_now(now);
         outlet.set_now(now);
@@ -257,6 +271,7 @@ impl<'s> Pipeline<'s> {
         }
         observer.set_kept_elsewhere(outlet.held_bytes());
         self.progress.drained(began_ns, drained.newest_ns, drained.is_empty);
+        self.drained_at = Instant::now();
         drained.is_empty
     }
 
@@ -440,6 +455,7 @@ impl<'s> Pipeline<'s> {
             ("operations_evicted", operations.evicted as i64),
             ("requests_value_unknown", self.observer.values_unknown() as i64),
             ("events_unknown", self.probes.unknown_events() as i64),
+            ("undrained_max_us", std::mem::take(&mut self.undrained_max).as_micros() as i64),
         ]);
         for (at, name) in cost::NAMES.iter().enumerate() {
             metrics::PROBE_CORES.set(&[name], self.probe_time.cores()[at]);

@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod call;
+pub mod capture;
 pub mod cost;
 pub mod frames;
 pub mod interest;

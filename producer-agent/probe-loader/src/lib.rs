@@ -29,7 +29,7 @@ pub use error::LoadError;
 pub use event::Event;
 pub use headwater_probe_types as types;
 use headwater_probe_types::share::{Cgroup, Share, lost};
-use headwater_probe_types::{FILTER_PATH_BYTES, count};
+use headwater_probe_types::{FILTER_PATH_BYTES, capture, count};
 pub use hook::Hook;
 pub use interests::Interests;
 pub use layout::Machine;
@@ -110,7 +110,7 @@ impl Probes {
     pub fn load(options: &Options) -> Result<Probes, LoadError> {
         let mut probes = Probes::load_switched_off(options)?;
         // All programs begin at one moment: the first one attached would otherwise see half of each connection for a while.
-        set_capturing(&mut probes.ebpf, 1)?;
+        set_capturing(&mut probes.ebpf, capture::ALL)?;
         Ok(probes)
     }
 
@@ -265,9 +265,15 @@ impl Probes {
         Ok(Walk::new(file))
     }
 
+    /// From now on the probes tell of nothing but the ends of connections that they have told of, once the programs that run at this moment are
+    /// through.
+    pub fn tell_only_ends(&mut self) -> Result<(), LoadError> {
+        set_capturing(&mut self.ebpf, capture::ENDS)
+    }
+
     /// Ends the capture: once the programs that run at this moment are through, the ring buffer gets no further event.
     pub fn end_capture(&mut self) -> Result<(), LoadError> {
-        set_capturing(&mut self.ebpf, 0)
+        set_capturing(&mut self.ebpf, capture::NOTHING)
     }
 
     /// The probes' counters, in the order of [`count::NAMES`], summed over the processors.

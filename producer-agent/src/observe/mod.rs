@@ -210,8 +210,8 @@ impl Observer {
         let mut told_again = None;
         // A socket that several processes hold comes several times.
         if std::mem::replace(&mut connection.walked_in, walk) != walk {
-            told_again = connection.tell_again(socket);
             Observer::book_rest(connection, socket, out);
+            told_again = connection.tell_again(socket);
             flow::progress(connection, socket, &node, clock, out);
         }
         self.interests.extend(told_again);
@@ -243,10 +243,14 @@ impl Observer {
         self.tell_failed(now_ns, out);
     }
 
-    /// Ends all parsers, since the capture ends: what is open is counted.
+    /// Ends all parsers, since the capture ends: what is open is counted, and so is what the last walk has not found, of which no program holds
+    /// the socket any more.
     pub fn finish(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         self.tell_failed(now_ns, out);
         for connection in self.connections.values_mut() {
+            if connection.walked_in != self.walk {
+                out(Output::FlowsDropped("close_missed", 1, Some(&connection.identity.owner)));
+            }
             end_sums(connection, &mut self.shared, out);
             if connection.is_open_in_probes {
                 out(Output::RequestsDropped("unfinished", 1, Some(&connection.identity.owner)));

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use headwater_process::Port;
 use headwater_schemas::records::{Agent, Side};
-use headwater_system_tests::client::Outcome;
+use headwater_system_tests::client::{Outcome, time_of_day_us};
 use headwater_system_tests::lab::{Lab, stop, wait_for, wait_for_port};
 use headwater_system_tests::topics;
 
@@ -35,26 +35,27 @@ fn connections_that_are_busy_while_the_agent_starts_are_followed_from_then_on() 
         let started_at_us = last().agent_started_at_us;
         // A second heartbeat: at least five seconds of the load.
         wait_for("a second heartbeat", || Ok(last().observed_at_us > started_at_us + 5_000_000)).unwrap();
+        let stopped_at_us = time_of_day_us().unwrap();
         stop(&mut agent).unwrap();
         wait_for("the last heartbeat", || Ok(last().is_final)).unwrap();
-        lives.push(last());
+        lives.push((last(), stopped_at_us));
     }
     clients.iter_mut().for_each(|client| client.go().unwrap());
     let outcomes: Vec<Outcome> = clients.into_iter().flat_map(|client| client.finish().unwrap()).collect();
     let requests = topics::requests(&lab.settings).unwrap();
     let mut seen: HashMap<(&str, Side), u64> = HashMap::new();
     requests.iter().for_each(|request| *seen.entry((&request.path, request.side)).or_default() += 1);
-    for life in &lives {
-        check_life(life, &outcomes, &seen);
+    for (life, stopped_at_us) in &lives {
+        check_life(life, *stopped_at_us, &outcomes, &seen);
     }
     assert!(seen.values().all(|&count| count == 1), "some are doubled");
 }
 
 /// What began after the agent's start and ended before its stop was seen once from each side.
-fn check_life(life: &Agent, outcomes: &[Outcome], seen: &HashMap<(&str, Side), u64>) {
+fn check_life(life: &Agent, stopped_at_us: i64, outcomes: &[Outcome], seen: &HashMap<(&str, Side), u64>) {
     let within = outcomes.iter().filter(|outcome| {
         let began_at_us = outcome.received_at_us - (outcome.latency_ns / 1000) as i64;
-        began_at_us > life.agent_started_at_us + 1_000 && outcome.received_at_us < life.observed_at_us - 100_000
+        began_at_us > life.agent_started_at_us + 1_000 && outcome.received_at_us < stopped_at_us
     });
     let (mut right, mut missing) = (0_u64, 0_u64);
     for outcome in within {

@@ -7,6 +7,7 @@ mod brokers;
 mod budget;
 mod busy;
 mod cassandra;
+mod closing;
 mod dns;
 mod exact;
 mod foreign;

@@ -30,12 +30,8 @@ const MODES: [(&str, &[Topic]); 4] = [
 
 #[test]
 fn a_processor_that_starts_again_needs_no_registry() {
-    let stack = Stack::start(StackOptions::default()).unwrap();
-    let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
+    let (stack, settings, raw, start_us) = begin();
     let logs = tempfile::tempdir().unwrap();
-    let raw = Raw::start(&settings).unwrap();
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
-    let start_us = (now_s / WINDOW_S - 12) * WINDOW_S * 1_000_000;
     let mut command = ours("headwater-processor").unwrap();
     command.args(["all", "--processor-instance", "a"]).args(kafka_arguments(&settings));
     let running = Launch::new("processors", command, logs.path().join("processors.log")).spawn().unwrap();
@@ -75,12 +71,8 @@ fn a_processor_that_starts_again_needs_no_registry() {
 /// Whatever starts the processors again, such as a node that comes back, may do so while the registry is away.
 #[test]
 fn a_processor_that_starts_without_a_registry_says_so_and_waits_for_it() {
-    let stack = Stack::start(StackOptions::default()).unwrap();
-    let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
+    let (stack, settings, raw, start_us) = begin();
     let logs = tempfile::tempdir().unwrap();
-    let raw = Raw::start(&settings).unwrap();
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
-    let start_us = (now_s / WINDOW_S - 12) * WINDOW_S * 1_000_000;
     (0..WINDOWS[0] * WINDOW_S + CLOSES_AFTER_S).for_each(|second| raw.second(start_us, second, EACH_SECOND).unwrap());
     raw.flush().unwrap();
 
@@ -103,6 +95,16 @@ fn a_processor_that_starts_without_a_registry_says_so_and_waits_for_it() {
         .unwrap_or_else(|error| panic!("{error}\n{}", running.log_text()));
     let requests: i64 = topics::edges(&settings).unwrap().iter().map(|edge| edge.requests).sum();
     assert_eq!(requests, WINDOWS[0] * WINDOW_S * EACH_SECOND);
+}
+
+/// Kafka and a registry of the test's own, who writes, and the first window's start.
+fn begin() -> (Stack, KafkaSettings, Raw, i64) {
+    let stack = Stack::start(StackOptions::default()).unwrap();
+    let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
+    let raw = Raw::start(&settings).unwrap();
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let start_us = (now_s / WINDOW_S - 12) * WINDOW_S * 1_000_000;
+    (stack, settings, raw, start_us)
 }
 
 /// Counts the records of the edge that is written, which takes no schema.
