@@ -39,7 +39,7 @@ pub struct Connection {
     pub is_open_in_probes: bool,
     /// Its workload rests: it is not followed.
     pub rests: bool,
-    /// It rested since its last flow record, or was not found by the probes since.
+    /// It rested since its last flow record, or the probes did not follow it then.
     pub has_rested: bool,
     /// What the parser had allocated when that was last booked.
     pub kept_bytes: usize,

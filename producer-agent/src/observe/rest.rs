@@ -5,7 +5,7 @@
 //! requests of theirs are missing: at least one for each connection and walk that finds it moved bytes, since nobody sees how many there were. Whose
 //! turn is over is followed anew, and whoever rested first is the first. Bounded by [`RESTING_MAX`](crate::budget::RESTING_MAX).
 
-use headwater_probe_loader::types::{DataEvent, SocketRecord, interest, share};
+use headwater_probe_loader::types::{DataEvent, SocketRecord, flag, interest, share};
 use headwater_protocols::{Event, Recognition, Segment};
 use headwater_workload::names::CgroupKey;
 
@@ -112,11 +112,15 @@ impl Observer {
         is_known.then_some(Interest { connection_id, role: u32::from(role), interest: interest::COUNTERS })
     }
 
-    /// Counts what is missing of a connection that has rested since its last flow record, if it has moved bytes since.
+    /// Counts what is missing of a connection that has rested since its last flow record, or that the probes do not follow yet, if it has moved
+    /// bytes since.
     pub(super) fn book_rest(connection: &mut Connection, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
         let told = connection.reported.sent_bytes + connection.reported.received_bytes;
-        let has_rested = std::mem::take(&mut connection.has_rested) || connection.rests;
-        if has_rested && !connection.is_only_counted() && socket.sent_bytes + socket.received_bytes > told {
+        let is_unseen = connection.rests || socket.flags & flag::COUNTED != 0;
+        if (std::mem::take(&mut connection.has_rested) || is_unseen)
+            && !connection.is_only_counted()
+            && socket.sent_bytes + socket.received_bytes > told
+        {
             out(Output::RequestsDropped(REASON, 1, Some(&connection.identity.owner)));
         }
     }
