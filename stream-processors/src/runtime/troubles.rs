@@ -1,6 +1,7 @@
 //! Tells people which node is in trouble: a warning now and then, and a metric.
 //!
-//! In: what the units found ([`NodeTrouble`]). Out: log and metric. Bounded: of nodes beyond [`NODES_MAX`] the metric tells as `unknown`.
+//! In: what the units found ([`NodeTrouble`]). Out: log and metric. Bounded: nodes beyond [`NODES_MAX`] are one, `unknown`, for the metric and
+//! for how often a warning comes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,16 +22,15 @@ pub struct Told(BTreeMap<(Trouble, String), Instant>);
 impl Told {
     pub fn tell(&mut self, mode: &'static str, told: &NodeTrouble) {
         let NodeTrouble { node, trouble, count, most_us } = told;
-        let key = (*trouble, node.clone());
-        let is_known = self.0.contains_key(&key);
-        let name = if is_known || self.0.len() < NODES_MAX { node.as_str() } else { UNKNOWN };
-        metrics::NODE_TROUBLES.add(&[mode, trouble.name(), name], *count);
+        let mut key = (*trouble, node.clone());
+        if self.0.len() >= NODES_MAX && !self.0.contains_key(&key) {
+            key.1 = UNKNOWN.to_owned();
+        }
+        metrics::NODE_TROUBLES.add(&[mode, trouble.name(), &key.1], *count);
         if self.0.get(&key).is_some_and(|since| since.elapsed() < AGAIN_AFTER) {
             return;
         }
-        if is_known || self.0.len() < NODES_MAX {
-            self.0.insert(key, Instant::now());
-        }
+        self.0.insert(key, Instant::now());
         let seconds = most_us / 1_000_000;
         match trouble {
             Trouble::ClockAhead => warn!(
