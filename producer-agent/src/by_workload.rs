@@ -1,7 +1,7 @@
 //! Whose records are missing, as far as that is known.
 //!
 //! In: losses with the owner of what was lost. Out: what each workload has lost since the start, for the heartbeat. What has no owner that is
-//! known is in the ledger's sums alone. Bounded: [`CGROUPS_MAX`] cgroups, of which each is named as the first of its owners that lost
+//! known is in the ledger's sums alone. Bounded: [`CGROUPS_MAX`] cgroups, of which each is named as the first of its owners with a name that lost
 //! something; what further ones lose is nobody's. At most [`TOLD_MAX`] workloads are told of, those that lost the most.
 
 use std::collections::BTreeMap;
@@ -38,6 +38,9 @@ impl ByWorkload {
         }
         let new = || Lost { owner: Rc::clone(owner), dropped: BTreeMap::new() };
         let lost = self.by_cgroup.entry(owner.cgroup()).or_insert_with(new);
+        if !lost.owner.is_known() && owner.is_known() {
+            lost.owner = Rc::clone(owner);
+        }
         let sum = lost.dropped.entry((stream, reason)).or_default();
         *sum = sum.saturating_add(count);
     }
@@ -103,6 +106,25 @@ mod tests {
                 ("unknown".to_owned(), sums(&[("requests/gap", 1)])),
             ]
         );
+    }
+
+    #[test]
+    fn a_cgroup_is_named_by_whoever_has_a_name() {
+        let mut owners = Owners::new(Duration::from_secs(1));
+        let [nobody, somebody] = [1, 2].map(|id| owners.of(&SocketRecord { cgroup_id: 7, ..socket(id) }));
+        let mut keys = Vec::new();
+        owners.ask(|key| {
+            keys.push(key);
+            true
+        });
+        owners.take(&keys[0], Workload::unknown());
+        owners.take(&keys[1], Workload { kind: Kind::Program, name: "a".into(), ..Workload::default() });
+        let mut lost = ByWorkload::default();
+        for owner in [&nobody, &somebody, &nobody] {
+            lost.add(owner, Stream::Flows, "ring_full", 1);
+        }
+        let told: Vec<_> = lost.told().into_iter().map(|one| (one.workload, one.dropped["flows/ring_full"])).collect();
+        assert_eq!(told, [("a".to_owned(), 3)]);
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use headwater_probe_loader::types::SocketRecord;
 use headwater_schemas::records::{Flow, Request};
-use headwater_workload::Workload;
 use headwater_workload::bounded::Bounded;
 use headwater_workload::names::{CgroupKey, Owner as Key, ProgramKey};
+use headwater_workload::{Kind, Workload};
 use rustc_hash::FxHashMap;
 
 const OWNERS_HALF_MAX: usize = 16 * 1024;
@@ -102,6 +102,11 @@ impl Owner {
     /// The name, once it is known or nobody waits for it any more.
     pub fn named(&self) -> Option<Rc<Named>> {
         self.named.borrow().clone()
+    }
+
+    /// Whether it is named, and not as unknown.
+    pub fn is_known(&self) -> bool {
+        self.named.borrow().as_ref().is_some_and(|named| named.workload.kind != Kind::Unknown)
     }
 
     /// The name, or `unknown` if its time is over.
