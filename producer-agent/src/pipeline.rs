@@ -271,6 +271,7 @@ impl<'s> Pipeline<'s> {
         }
         observer.set_kept_elsewhere(outlet.held_bytes());
         self.progress.drained(began_ns, drained.newest_ns, drained.is_empty);
+        self.undrained_max = self.undrained_max.max(drained.longest);
         self.drained_at = Instant::now();
         drained.is_empty
     }

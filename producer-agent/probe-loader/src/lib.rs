@@ -103,6 +103,8 @@ pub struct Drained {
     pub is_empty: bool,
     /// The latest time (CLOCK_MONOTONIC) of the events that tell theirs; 0 if there was none.
     pub newest_ns: u64,
+    /// The longest time in which no event was read, some dozen looked at as one.
+    pub longest: Duration,
 }
 
 impl Probes {
@@ -229,6 +231,7 @@ impl Probes {
     /// Gives the waiting events to `sink`, until none waits or the time is over.
     pub fn drain(&mut self, until: Instant, mut sink: impl FnMut(Event<'_>)) -> Drained {
         let mut drained = Drained::default();
+        let mut looked_at = Instant::now();
         loop {
             let Some(item) = self.ring.next() else {
                 drained.is_empty = true;
@@ -242,8 +245,13 @@ impl Probes {
                 None => self.unknown_events += 1,
             }
             drained.events += 1;
-            if drained.events.is_multiple_of(EVENTS_PER_LOOK_AT_THE_CLOCK) && Instant::now() >= until {
-                return drained;
+            if drained.events.is_multiple_of(EVENTS_PER_LOOK_AT_THE_CLOCK) {
+                let now = Instant::now();
+                drained.longest = drained.longest.max(now - looked_at);
+                looked_at = now;
+                if now >= until {
+                    return drained;
+                }
             }
         }
     }
