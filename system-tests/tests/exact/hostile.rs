@@ -21,6 +21,10 @@ const GROWTH_BYTES_MAX: i64 = 64 << 20;
 /// Of the neighbour.
 const REQUESTS: u64 = 2_000;
 
+/// Between two requests on a connection. The probes tell some 10 MB of a second of it then, and 22 MB of the connections of a hostile program: without
+/// a pause it would be the loud one, whose own part of the ring buffer is what it loses in.
+const NEIGHBOUR_PAUSE_US: u64 = 2_000;
+
 /// Bytes of each turn, or of each direction of a connection that nobody understands, that the probes copy at most.
 const COPIED_BYTES_MAX: i64 = 64 * 1024;
 
@@ -120,7 +124,7 @@ fn attack_with(shed: &str, kind: &str, number: usize, has_effect: &dyn Fn(&Agent
         requests: REQUESTS,
         early: 4,
         threads: 4,
-        pause_us: 0,
+        pause_us: NEIGHBOUR_PAUSE_US,
         netns: None,
     };
     let mut client = lab.client(env!("CARGO_BIN_EXE_oracle-client"), &load).unwrap();
@@ -142,7 +146,10 @@ fn attack_with(shed: &str, kind: &str, number: usize, has_effect: &dyn Fn(&Agent
             Some(_) => wrong += 1,
         }
     }
-    println!("{kind}: {missing} missing, {wrong} wrong; before: {before:?}; last: {last:?}");
+    let undrained = heartbeats().iter().map(|agent| agent.counters["undrained_max_us"]).max();
+    println!(
+        "{kind}: {missing} missing, {wrong} wrong, undrained {undrained:?} us; before: {before:?}; last: {last:?}"
+    );
     assert_eq!((outcomes.len() as u64, missing, wrong), (REQUESTS, 0, 0), "of the neighbour's, missing and wrong");
     check_whose(&last);
     let kept = last.counters["memory_parsers_bytes"] + last.counters["memory_held_bytes"];
