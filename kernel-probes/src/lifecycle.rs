@@ -25,7 +25,8 @@ const ECONNRESET: u32 = 104;
 pub fn changed(sock: *const u8, old: u32, new: u32) {
     let sock = Sock(sock);
     refused::forget(sock);
-    if !buffers::capturing() && !(new == tcp_state::CLOSE && buffers::tells_ends()) {
+    let is_told = buffers::capturing() || new == tcp_state::CLOSE && buffers::tells_ends();
+    if !is_told {
         return;
     }
     let began_ns = cost::begin();

@@ -6,7 +6,7 @@
 use aya_ebpf::{btf_maps::LruHashMap, macros::btf_map};
 use headwater_probe_types::{
     SocketState,
-    share::{Cgroup, Ring, Share, lost::LEN},
+    share::{Cgroup, PIECES, Ring, Share, lost::LEN},
 };
 
 use crate::{atomic, buffers, globals};
@@ -57,6 +57,6 @@ fn of(id: u64, hierarchy: u64) -> *mut Share {
     if let Some(share) = SHARES.get_ptr_mut(cgroup) {
         return share;
     }
-    let _ = SHARES.insert(cgroup, Share { before: 0, since: 0, mark: 0, end: 0, lost: [0; LEN] }, 1);
+    let _ = SHARES.insert(cgroup, Share { written: [0; PIECES], newest: 0, lost: [0; LEN] }, 1);
     SHARES.get_ptr_mut(cgroup).unwrap_or(core::ptr::null_mut())
 }

@@ -276,7 +276,7 @@ const _: () = assert!(size_of::<SocketEvent>() == 176);
 const _: () = assert!(size_of::<SocketState>() == 344);
 const _: () = assert!(size_of::<CgroupEvent>() == 24);
 const _: () = assert!(size_of::<ProcessEvent>() == 112);
-const _: () = assert!(size_of::<share::Share>() == 56);
+const _: () = assert!(size_of::<share::Share>() == 96);
 
 /// Why the probes gave up something: indices of the per-CPU counters.
 pub mod count {

@@ -299,8 +299,11 @@ impl Probes {
     pub fn lost_by_cgroup(&self) -> Result<Vec<(Cgroup, [u64; lost::LEN])>, LoadError> {
         let mut all = Vec::new();
         for entry in self.shares.iter() {
-            let ([id, hierarchy], [_, _, _, _, lost @ ..]) = entry.map_err(map_error)?;
-            if lost != [0; lost::LEN] {
+            let ([id, hierarchy], share) = entry.map_err(map_error)?;
+            // They are its last numbers.
+            if let Some(&lost) = share.last_chunk()
+                && lost != [0; lost::LEN]
+            {
                 all.push((Cgroup { id, hierarchy }, lost));
             }
         }
