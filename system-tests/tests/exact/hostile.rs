@@ -21,8 +21,8 @@ const GROWTH_BYTES_MAX: i64 = 64 << 20;
 /// Of the neighbour.
 const REQUESTS: u64 = 2_000;
 
-/// Between two requests on a connection. The probes tell some 10 MB of a second of it then, and 22 MB of the connections of a hostile program: without
-/// a pause it would be the loud one, whose own part of the ring buffer is what it loses in.
+/// Between two requests on a connection, so that all take a second. The probes tell 11 MB of them, and 22 MB a second of the connections of a
+/// hostile program: without a pause it would be the loud one, whose own part of the ring buffer is what it loses in.
 const NEIGHBOUR_PAUSE_US: u64 = 2_000;
 
 /// Bytes of each turn, or of each direction of a connection that nobody understands, that the probes copy at most.
