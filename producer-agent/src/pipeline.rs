@@ -399,7 +399,9 @@ impl<'s> Pipeline<'s> {
         let changes = observer.set_resting(budget.resting(), monotonic_ns(), &mut |output| outlet.take(output, ledger));
         let is_followed_anew = changes.iter().any(|rest| !rest.rests);
         for rest in changes {
-            interests.rest(rest.cgroup(), rest.rests).context("say which workloads rest")?;
+            if let Err(error) = interests.rest(rest.cgroup(), rest.rests) {
+                warn!(%error, rests = rest.rests, "the probes were not told that a workload rests or not; its new connections are followed as before");
+            }
         }
         for Interest { connection_id, role, interest } in observer.interests() {
             interests.set(connection_id, role, interest);
