@@ -46,6 +46,9 @@ const WALK_DRAIN_MAX: Duration = Duration::from_millis(5);
 /// of a free processor; what is left after this time is counted.
 const LAST_DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// How long ends of connections are waited for that the last walk did not find: as long as a peer takes that answers a close at once.
+const LAST_ENDS_MAX: Duration = Duration::from_secs(1);
+
 /// Events older than this have left the probes: a program's run takes microseconds, and nothing interrupts it for long.
 const SETTLED: Duration = Duration::from_millis(50);
 
@@ -221,6 +224,13 @@ impl<'s> Pipeline<'s> {
         while self.walk.is_some() {
             beat();
             self.walk_on(WALK_MAX);
+        }
+        // Of some the program had let go of the socket, so that the walk did not find it, and the connection had not ended yet.
+        let deadline = Instant::now() + LAST_ENDS_MAX;
+        while self.observer.misses_any() && Instant::now() < deadline {
+            beat();
+            std::thread::sleep(Duration::from_millis(5));
+            self.drain(DRAIN_MAX);
         }
         self.probes.end_capture()?;
         self.drain_last(&beat)?;

@@ -243,6 +243,11 @@ impl Observer {
         self.tell_failed(now_ns, out);
     }
 
+    /// Whether the last walk has not found all connections.
+    pub fn misses_any(&self) -> bool {
+        self.connections.values().any(|connection| connection.walked_in != self.walk)
+    }
+
     /// Ends all parsers, since the capture ends: what is open is counted, and so is what the last walk has not found, of which no program holds
     /// the socket any more.
     pub fn finish(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
