@@ -6,6 +6,7 @@
 
 mod calls;
 mod churn;
+mod faults;
 mod ground;
 mod grpc;
 mod hostile;
@@ -50,6 +51,15 @@ struct Arguments {
     /// Records through the processor.
     #[arg(long, default_value_t = 2_000_000)]
     records: u64,
+    /// Decides the systems and faults of `faults`.
+    #[arg(long, default_value_t = faults::REPORT_SEED)]
+    seed: u64,
+    /// How long `faults` looks at edges without a fault, all edges added up, in weeks.
+    #[arg(long, default_value_t = faults::QUIET_EDGE_WEEKS)]
+    quiet_edge_weeks: f64,
+    /// Whether `faults` tells of each one.
+    #[arg(long)]
+    verbose: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,6 +84,8 @@ enum Part {
     Records,
     /// Records a second and core through the processor.
     Processor,
+    /// Whether alerts blame the culprits of faults in generated systems, and nobody in quiet weeks.
+    Faults,
 }
 
 fn main() -> Result<()> {
@@ -95,27 +107,40 @@ fn main() -> Result<()> {
     }
     let arguments = Arguments::parse();
     let mut report = Report::default();
+    if arguments.part == Part::Faults {
+        let Arguments { seed, quiet_edge_weeks, verbose, .. } = arguments;
+        faults::measure(&faults::Plan { seed, quiet_edge_weeks, is_verbose: verbose }, &mut report)?;
+    } else {
+        on_ground(&arguments, &mut report)?;
+    }
+    report.print();
+    if let Some(path) = &arguments.json {
+        report.write(path)?;
+    }
+    Ok(())
+}
+
+/// All that needs Kafka and servers.
+fn on_ground(arguments: &Arguments, report: &mut Report) -> Result<()> {
     println!("Starting Kafka and the registry");
     let ground = Ground::prepare()?;
     match arguments.part {
         Part::All => {
-            overhead::measure(&ground, arguments.rounds, &mut report)?;
-            churn::measure(&ground, &mut report)?;
-            processor::measure(ground.stack(), arguments.records, &mut report)?;
+            overhead::measure(&ground, arguments.rounds, report)?;
+            churn::measure(&ground, report)?;
+            processor::measure(ground.stack(), arguments.records, report)?;
         }
-        Part::Overhead => overhead::measure(&ground, arguments.rounds, &mut report)?,
-        Part::Redis => overhead::redis(&ground, arguments.rounds, &mut report)?,
-        Part::Protocols => protocols::measure(&ground, arguments.rounds, &mut report)?,
-        Part::Calls => calls::measure(&ground, arguments.rounds, &mut report)?,
-        Part::Ladder => ladder::measure(&ground, arguments.rounds, &mut report)?,
-        Part::Churn => churn::measure(&ground, &mut report)?,
-        Part::Hostile => hostile::measure(&ground, arguments.kind.as_deref(), &mut report)?,
-        Part::Records => records::measure(&ground, &arguments.agent, arguments.rounds, &mut report)?,
-        Part::Processor => processor::measure(ground.stack(), arguments.records, &mut report)?,
-    }
-    report.print();
-    if let Some(path) = arguments.json {
-        report.write(&path)?;
+        Part::Overhead => overhead::measure(&ground, arguments.rounds, report)?,
+        Part::Redis => overhead::redis(&ground, arguments.rounds, report)?,
+        Part::Protocols => protocols::measure(&ground, arguments.rounds, report)?,
+        Part::Calls => calls::measure(&ground, arguments.rounds, report)?,
+        Part::Ladder => ladder::measure(&ground, arguments.rounds, report)?,
+        Part::Churn => churn::measure(&ground, report)?,
+        Part::Hostile => hostile::measure(&ground, arguments.kind.as_deref(), report)?,
+        Part::Records => records::measure(&ground, &arguments.agent, arguments.rounds, report)?,
+        Part::Processor => processor::measure(ground.stack(), arguments.records, report)?,
+        // It needs no ground.
+        Part::Faults => {}
     }
     Ok(())
 }
