@@ -3,9 +3,10 @@
 //! In: what is usual of each edge, and what was observed in a window. Out: of a service, the share of its usual requests that it got. A
 //! client that calls nobody because nobody calls it is well.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use headwater_schemas::records::Workload;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::baseline::Baseline;
 use super::window::{Observation, Subject};
@@ -14,11 +15,11 @@ use super::window::{Observation, Subject};
 #[derive(Debug, Default)]
 pub struct Inflow<'a> {
     /// Usual and observed requests, of edges that never rest.
-    by_server: BTreeMap<&'a Workload, (f64, f64)>,
+    by_server: FxHashMap<&'a Workload, (f64, f64)>,
     /// Who did anything.
-    present: BTreeSet<&'a Workload>,
+    present: FxHashSet<&'a Workload>,
     /// Whose edges carried requests.
-    carried: BTreeSet<(&'a Workload, &'a Workload, &'a str)>,
+    carried: FxHashSet<(&'a Workload, &'a Workload, &'a str)>,
     is_whole: bool,
 }
 

@@ -174,6 +174,10 @@ impl Bottlenecks {
                     .is_some_and(|r| r.by_kind[..Deviating::Traffic as usize].iter().flatten().any(|r| r.deviates));
             for kind in Deviating::ALL {
                 let track = &mut judged.tracks[kind as usize];
+                let read = reading.and_then(|r| r.by_kind[kind as usize]);
+                if track.is_idle() && !read.is_some_and(|read| read.deviates) {
+                    continue;
+                }
                 let Some(baseline) = reading.map(|r| r.baseline).or(track.bad_since.map(|(_, baseline)| baseline))
                 else {
                     continue;
@@ -182,7 +186,7 @@ impl Bottlenecks {
                     window_us,
                     window_length_us: self.windows.length_us(),
                     baseline,
-                    reading: reading.and_then(|r| r.by_kind[kind as usize]),
+                    reading: read,
                     explained: lately.explain(&subject.client, &subject.server)
                         || is_said_otherwise(subject, kind, &readings)
                         // A client that fails by itself may call nobody.

@@ -4,6 +4,7 @@
 //! source partition has closed it. Bounded: subjects of one window; windows, and subjects in them, that wait for the other topic; those
 //! that wait for a source partition that does not come, the oldest of which are then judged without it.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use headwater_histogram::Histogram;
@@ -27,7 +28,7 @@ const EVIDENCE_MAX: usize = 10;
 const ASKED_MAX: usize = 9;
 
 /// What is judged: an edge, or one operation of it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subject {
     pub client: Workload,
     pub server: Workload,
@@ -40,6 +41,24 @@ impl Subject {
     /// The edge that this is, or is an operation of.
     pub fn edge(&self) -> (&Workload, &Workload, &str) {
         (&self.client, &self.server, &self.protocol)
+    }
+}
+
+/// Operations of an edge stand behind the whole of it. The names, which tell most apart, come first: subjects are looked up often.
+impl Ord for Subject {
+    fn cmp(&self, other: &Subject) -> Ordering {
+        (self.client.name.cmp(&other.client.name))
+            .then_with(|| self.server.name.cmp(&other.server.name))
+            .then_with(|| self.protocol.cmp(&other.protocol))
+            .then_with(|| self.client.cmp(&other.client))
+            .then_with(|| self.server.cmp(&other.server))
+            .then_with(|| self.operation.cmp(&other.operation))
+    }
+}
+
+impl PartialOrd for Subject {
+    fn partial_cmp(&self, other: &Subject) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
