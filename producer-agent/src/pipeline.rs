@@ -279,6 +279,9 @@ impl<'s> Pipeline<'s> {
         for Interest { connection_id, role, interest } in observer.interests() {
             interests.set(connection_id, role, interest);
         }
+        if observer.looks_again() {
+            interests.look_again();
+        }
         observer.set_kept_elsewhere(outlet.held_bytes());
         self.progress.drained(began_ns, drained.newest_ns, drained.is_empty);
         self.undrained_max = self.undrained_max.max(drained.longest);
@@ -460,6 +463,7 @@ impl<'s> Pipeline<'s> {
             ("resting_workloads", self.observer.resting() as i64),
             ("sums_hot_per_second", i64::from(self.budget.hot_per_second())),
             ("sums_cells", cells as i64),
+            ("spared_ends", self.observer.spared() as i64),
             ("sums_without_cell", without_cell as i64),
             ("sums_added_by_agent", added_by_agent as i64),
             ("sums_without_room", without_room as i64),

@@ -33,6 +33,11 @@ pub const KEYS: &[Key] = &[
         "auto has the probes add up the plain exchanges of hot connections, one record a second for each operation; off has a record of each exchange",
     ),
     Key::new(
+        "capture.ends",
+        "one",
+        "one follows, of a connection with both ends on this node and more than 512 exchanges a second, the server's end for a second in eight only, since the client's tells of the same; both follows both",
+    ),
+    Key::new(
         "capture.cpu_budget",
         "10",
         "Percent of one core that agent and probes may take; past that exchanges of ever less busy connections are added up, if capture.sums is auto. 0 for no bound",
@@ -197,6 +202,7 @@ impl Settings {
                 memory_bytes,
                 operations_max: values.number("http.operations_max", 1..=100_000),
                 name_wait,
+                spares_second_ends: values.choice("capture.ends", &[("one", true), ("both", false)]),
                 protocols: headwater_protocols::Options::default(),
             },
             naming: naming::Settings {

@@ -102,6 +102,7 @@ fn an_idle_connection_takes_little() {
         memory_bytes: 1 << 20,
         operations_max: 10,
         name_wait: Duration::from_secs(1),
+        spares_second_ends: true,
         protocols: Options::default(),
     };
     let mut observer = Observer::new(options, None, Clock::measure());

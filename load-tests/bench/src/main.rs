@@ -70,6 +70,8 @@ enum Part {
     Overhead,
     /// Of that, what it costs Redis.
     Redis,
+    /// Of that, what it costs at a steady rate that leaves the machine room.
+    Steady,
     /// What the agent costs servers of Redis, PostgreSQL and gRPC at saturation.
     Protocols,
     /// What the probes cost one exchange of a thread with itself.
@@ -132,6 +134,7 @@ fn on_ground(arguments: &Arguments, report: &mut Report) -> Result<()> {
         }
         Part::Overhead => overhead::measure(&ground, arguments.rounds, report)?,
         Part::Redis => overhead::redis(&ground, arguments.rounds, report)?,
+        Part::Steady => overhead::steady(&ground, arguments.rounds, report)?,
         Part::Protocols => protocols::measure(&ground, arguments.rounds, report)?,
         Part::Calls => calls::measure(&ground, arguments.rounds, report)?,
         Part::Ladder => ladder::measure(&ground, arguments.rounds, report)?,

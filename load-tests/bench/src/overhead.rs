@@ -16,9 +16,9 @@ use crate::report::{Report, median};
 use crate::servers::{Nginx, Redis};
 use crate::warm;
 
-const FULL_SPEED_SECONDS: u32 = 5;
+const FULL_SPEED_SECONDS: u32 = 10;
 const CONNECTIONS: u32 = 32;
-const REDIS_REQUESTS: u32 = 400_000;
+const REDIS_REQUESTS: u32 = 1_000_000;
 const STEADY_RATE: u32 = 10_000;
 const STEADY: Duration = Duration::from_secs(20);
 
@@ -63,11 +63,18 @@ pub fn measure(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> 
     let sides: Vec<f64> = runs.iter().map(|run| 2.0 * 1e6 / run[3].agent_us).collect();
     report.add("agent_rps_per_core", median(&sides), "1/s");
     redis(ground, rounds, report)?;
-    steady(ground, &nginx, rounds, report)?;
+    at_steady_rate(ground, &nginx, rounds, report)?;
     if !nginx.errors().trim().is_empty() {
         println!("  nginx said: {}", nginx.errors());
     }
     Ok(())
+}
+
+/// A steady rate alone.
+pub fn steady(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> {
+    let nginx = Nginx::start(ground)?;
+    warm::up(ground, &nginx)?;
+    at_steady_rate(ground, &nginx, rounds, report)
 }
 
 /// Redis alone.
@@ -140,7 +147,7 @@ pub fn run(ground: &Ground, observed: Observed, prefix: &str, load: &impl Fn() -
 
 /// At a rate that leaves the machine room: latency and memory as it is by default; processor time of the agent and bytes on the broker in
 /// full detail.
-fn steady(ground: &Ground, nginx: &Nginx, rounds: u32, report: &mut Report) -> Result<()> {
+fn at_steady_rate(ground: &Ground, nginx: &Nginx, rounds: u32, report: &mut Report) -> Result<()> {
     println!(
         "nginx at {STEADY_RATE} requests/s, {rounds} times {STEADY:?} without the agent, with it, and in full detail"
     );

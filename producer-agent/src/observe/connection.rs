@@ -14,6 +14,7 @@ use headwater_schemas::records::Side;
 use headwater_workload::names::CgroupKey;
 
 use super::SocketKey;
+use super::spare::Spared;
 use super::sums::Heat;
 use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
@@ -41,6 +42,10 @@ pub struct Connection {
     pub rests: bool,
     /// It rested since its last flow record, or the probes did not follow it then.
     pub has_rested: bool,
+    /// Its other end is on this node, too, and tells of the same.
+    pub spared: Spared,
+    /// It was not followed for that reason at some time since its last flow record.
+    pub was_spared: bool,
     /// What the parser had allocated when that was last booked.
     pub kept_bytes: usize,
     /// The number of the last walk over all sockets during or after which something was seen of it.
@@ -152,6 +157,8 @@ impl Connection {
             is_open_in_probes: false,
             rests: false,
             has_rested: false,
+            spared: Spared::No,
+            was_spared: false,
             kept_bytes: 0,
             seen_in_walk: walk,
             walked_in: 0,
@@ -189,9 +196,15 @@ impl Connection {
         }
     }
 
+    /// Whether the probes only count it, or did up to its newest call, and nobody else tells of it. To be asked once for each flow record.
+    pub fn is_left_out(&mut self, socket: &SocketRecord) -> bool {
+        let was_spared = std::mem::take(&mut self.was_spared) || self.spared == Spared::Yes;
+        socket.flags & flag::COUNTED != 0 && !was_spared
+    }
+
     /// What is wanted of it, if the probes count it only: another connection's word may have taken the place of its own before they saw it.
-    pub fn tell_again(&mut self, socket: &SocketRecord) -> Option<super::Interest> {
-        if socket.flags & flag::COUNTED == 0 || self.rests || self.is_only_counted() {
+    pub fn tell_again(&mut self, is_left_out: bool) -> Option<super::Interest> {
+        if !is_left_out || self.rests || self.is_only_counted() {
             return None;
         }
         self.has_rested = true;

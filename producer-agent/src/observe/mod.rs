@@ -11,6 +11,7 @@ mod flow;
 mod pressure;
 mod request;
 mod rest;
+mod spare;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use crate::naming::{Owner, Owners};
 use connection::{Connection, Service, published_id};
 use failed::Failed;
 use request::Shared;
+use spare::{Spared, Spares};
 use sums::Summaries;
 
 pub use rest::Rest;
@@ -82,6 +84,8 @@ pub struct ObserverOptions {
     pub operations_max: usize,
     /// How long records wait for the name of their workload.
     pub name_wait: Duration,
+    /// Of very busy connections with both ends here, the server's is followed for a part of the time only.
+    pub spares_second_ends: bool,
     pub protocols: Options,
 }
 
@@ -123,6 +127,7 @@ pub struct Observer {
     interests: Vec<Interest>,
     /// Workloads that are not followed for a while, the longest first.
     resting: Vec<CgroupKey>,
+    spares: Spares,
 }
 
 impl Observer {
@@ -151,6 +156,7 @@ impl Observer {
             walk: 0,
             interests: Vec::new(),
             resting: Vec::new(),
+            spares: Spares::default(),
         }
     }
 
@@ -210,8 +216,9 @@ impl Observer {
         let mut told_again = None;
         // A socket that several processes hold comes several times.
         if std::mem::replace(&mut connection.walked_in, walk) != walk {
-            Observer::book_rest(connection, socket, out);
-            told_again = connection.tell_again(socket);
+            let is_left_out = connection.is_left_out(socket);
+            Observer::book_rest(connection, socket, is_left_out, out);
+            told_again = connection.tell_again(is_left_out);
             flow::progress(connection, socket, &node, clock, out);
         }
         self.interests.extend(told_again);
@@ -275,7 +282,9 @@ impl Observer {
     pub fn take_sums(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         let second = self.shared.clock.epoch_us(now_ns).div_euclid(1_000_000).unsigned_abs();
         let takings = self.shared.sums.take(second);
+        let mut added: FxHashMap<SocketKey, u64> = FxHashMap::default();
         for (socket, summed) in takings.summed {
+            *added.entry(socket).or_default() += summed.exchanges;
             match self.connections.get_mut(&socket) {
                 Some(connection) => request::sums(connection, &summed, &self.shared, out),
                 None => out(Output::RequestsDropped("connection_unknown", summed.exchanges, self.refused.get(&socket))),
@@ -295,6 +304,9 @@ impl Observer {
             if !connection.heat.has_cells() {
                 self.interests.push(Interest { connection_id, role: u32::from(role), interest: interest::HEADS });
             }
+        }
+        if self.shared.options.spares_second_ends {
+            self.spare(second.unsigned_abs(), now_ns, &added, out);
         }
     }
 
@@ -322,8 +334,8 @@ impl Observer {
         };
         connection.seen_in_walk = self.walk;
         connection.identity.owner.worked(0);
-        if connection.rests {
-            // It is among those that the walk counts as missing.
+        if connection.rests || connection.spared == Spared::Yes {
+            // It is among those that the walk counts as missing, or that the other end tells of.
             return;
         }
         if request::single(connection, event, &mut self.shared, out) {
@@ -354,6 +366,9 @@ impl Observer {
             at_ns: event.at_ns,
             other_position: Position(event.other_position),
         };
+        if connection.spared == Spared::Yes {
+            return;
+        }
         if connection.rests {
             return self.interests.extend(Observer::only_recognise(connection, event, &segment));
         }
@@ -383,7 +398,7 @@ impl Observer {
             return;
         }
         if let Some(connection) = self.connections.get_mut(&(event.connection_id, event.role)) {
-            if connection.rests {
+            if connection.rests || connection.spared == Spared::Yes {
                 return;
             }
             let [request, response] = positions(event);
@@ -411,8 +426,9 @@ impl Observer {
         end_sums(&mut connection, &mut self.shared, out);
         connection.book_end(&mut self.shares);
         connection.identity.owner.worked(0);
-        Observer::book_rest(&mut connection, socket, out);
-        if connection.rests {
+        let is_left_out = connection.is_left_out(socket);
+        Observer::book_rest(&mut connection, socket, is_left_out, out);
+        if connection.rests || connection.spared == Spared::Yes {
             let known = known_of(&mut self.known, connection.cgroup());
             connection.begin_anew(&self.shared.options.protocols, &known, &mut self.shares);
         }

@@ -12,6 +12,7 @@ use headwater_protocols::{
 use headwater_schemas::records::{self, Request, Sums};
 
 use super::connection::{Connection, Identity, Service};
+use super::spare::Spared;
 use super::sums::folds::Fold;
 use super::sums::{Heat, Single, Summaries, Summed, Told};
 use super::{ObserverOptions, Output, Paths, SocketKey};
@@ -38,14 +39,15 @@ pub fn feed(
     out: &mut impl FnMut(Output<'_>),
     with: impl FnOnce(&mut Parser, &mut Sink<'_>),
 ) {
-    let Connection { identity, parser, protocol, encryption, requests, errors, heat, .. } = connection;
+    let Connection { identity, parser, protocol, encryption, requests, errors, heat, spared, .. } = connection;
+    let is_told_by_other_end = *spared != Spared::No;
     with(parser, &mut |event| match event {
         Event::Exchange(exchange) => {
             *requests += 1;
             *errors += i64::from(exchange.outcome.is_error());
             record(&exchange, identity, heat, shared, out);
         }
-        Event::Loss(loss) if is_missing_request(loss.reason) => {
+        Event::Loss(loss) if is_missing_request(loss.reason) && !is_told_by_other_end => {
             out(Output::RequestsDropped(loss.reason.as_str(), loss.count, Some(&identity.owner)));
         }
         Event::Loss(loss) if loss.reason == LossReason::ValueUnknown => shared.values_unknown += loss.count,

@@ -5,12 +5,13 @@
 //! requests of theirs are missing: at least one for each connection and walk that finds it moved bytes, since nobody sees how many there were. Whose
 //! turn is over is followed anew, and whoever rested first is the first. Bounded by [`RESTING_MAX`](crate::budget::RESTING_MAX).
 
-use headwater_probe_loader::types::{DataEvent, SocketRecord, flag, interest, share};
+use headwater_probe_loader::types::{DataEvent, SocketRecord, interest, share};
 use headwater_protocols::{Event, Recognition, Segment};
 use headwater_workload::names::CgroupKey;
 
 use super::connection::Connection;
-use super::{Interest, Observer, Output, direction_of, end_sums, known_of, request};
+use super::spare::Spared;
+use super::{Interest, Observer, Output, direction_of, end_sums, request};
 
 /// Who has given the agent less than one of so many parts of all that it had to do is not the one to rest.
 const LOUD_PART: u64 = 4;
@@ -73,16 +74,20 @@ impl Observer {
         }
         connection.rests = rests;
         connection.has_rested |= !rests;
+        connection.spared = Spared::No;
         if rests {
             self.shared.sums.rest(&mut connection.heat);
             end_sums(connection, &mut self.shared, out);
             request::give_up(connection, REASON, now_ns, &mut self.shared, out);
         }
-        let known = known_of(&mut self.known, connection.cgroup());
-        connection.begin_anew(&self.shared.options.protocols, &known, &mut self.shares);
+        let is_known = connection.protocol.is_some();
+        self.begin_anew(key);
+        if rests {
+            self.client_is_silent(key);
+        }
         let wanted = match rests {
             // It may still show what it speaks.
-            true if connection.protocol.is_none() => return,
+            true if !is_known => return,
             true => interest::COUNTERS,
             false => interest::HEADS,
         };
@@ -114,9 +119,14 @@ impl Observer {
 
     /// Counts what is missing of a connection that has rested since its last flow record, or that the probes do not follow yet, if it has moved
     /// bytes since.
-    pub(super) fn book_rest(connection: &mut Connection, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
+    pub(super) fn book_rest(
+        connection: &mut Connection,
+        socket: &SocketRecord,
+        is_left_out: bool,
+        out: &mut impl FnMut(Output<'_>),
+    ) {
         let told = connection.reported.sent_bytes + connection.reported.received_bytes;
-        let is_unseen = connection.rests || socket.flags & flag::COUNTED != 0;
+        let is_unseen = connection.rests || is_left_out;
         if (std::mem::take(&mut connection.has_rested) || is_unseen)
             && !connection.is_only_counted()
             && socket.sent_bytes + socket.received_bytes > told

@@ -7,8 +7,8 @@ use headwater_schemas::records::{FlowState, Side};
 
 use super::*;
 
-const CLIENT_SENDS: &[u8] = b"GET /orders/7?token=x HTTP/1.1\r\nHost: a\r\n\r\n";
-const SERVER_ANSWERS: &[u8] = b"HTTP/1.1 503 Busy\r\nContent-Length: 3\r\n\r\nno\n";
+pub const CLIENT_SENDS: &[u8] = b"GET /orders/7?token=x HTTP/1.1\r\nHost: a\r\n\r\n";
+pub const SERVER_ANSWERS: &[u8] = b"HTTP/1.1 503 Busy\r\nContent-Length: 3\r\n\r\nno\n";
 
 /// What came out, as owned values.
 #[derive(Debug, PartialEq)]
@@ -36,6 +36,19 @@ enum Seen {
     FlowsDropped(&'static str),
 }
 
+pub fn options() -> ObserverOptions {
+    ObserverOptions {
+        node: "node-a".into(),
+        paths: Paths::Templated,
+        connections_max: 10,
+        memory_bytes: 1 << 20,
+        operations_max: 10,
+        name_wait: Duration::from_secs(1),
+        spares_second_ends: true,
+        protocols: Options::default(),
+    }
+}
+
 struct Bench {
     observer: Observer,
     seen: Vec<Seen>,
@@ -43,15 +56,7 @@ struct Bench {
 
 impl Bench {
     fn new(paths: Paths, connections_max: usize) -> Bench {
-        let options = ObserverOptions {
-            node: "node-a".into(),
-            paths,
-            connections_max,
-            memory_bytes: 1 << 20,
-            operations_max: 10,
-            name_wait: Duration::from_secs(1),
-            protocols: Options::default(),
-        };
+        let options = ObserverOptions { paths, connections_max, ..options() };
         Bench { observer: Observer::new(options, None, Clock::measure()), seen: Vec::new() }
     }
 
@@ -109,7 +114,7 @@ fn owned(output: Output<'_>) -> Seen {
     }
 }
 
-fn data(role: u32, direction: u32, at_ns: u64, length: usize, other: usize) -> DataEvent {
+pub fn data(role: u32, direction: u32, at_ns: u64, length: usize, other: usize) -> DataEvent {
     DataEvent {
         kind: kind::DATA,
         captured_bytes: length as u32,
@@ -124,7 +129,7 @@ fn data(role: u32, direction: u32, at_ns: u64, length: usize, other: usize) -> D
     }
 }
 
-fn socket(role: u32, connection_id: u64, sent_bytes: usize, received_bytes: usize) -> SocketRecord {
+pub fn socket(role: u32, connection_id: u64, sent_bytes: usize, received_bytes: usize) -> SocketRecord {
     SocketRecord {
         connection_id,
         at_ns: 9_000,

@@ -83,9 +83,19 @@ struct Hot {
 /// Busy connections on which now and then comes what is not plain: pipelines, errors, waits, transactions, long values.
 #[test]
 fn what_is_added_up_of_commands_is_what_was_asked() {
+    added_up("both");
+}
+
+#[test]
+fn what_is_added_up_of_commands_by_an_end_in_its_turn_is_right() {
+    added_up("one");
+}
+
+/// `ends` is the setting `capture.ends`.
+fn added_up(ends: &str) {
     let lab = Lab::start().unwrap();
     let (_redis, port) = lab.redis().unwrap();
-    let mut agent = lab.agent_of_users().unwrap();
+    let mut agent = lab.agent_of_users_with(&["--capture-ends", ends]).unwrap();
     let _processors = lab.processor("all").unwrap();
     let report = lab.folder.path().join("redis.json");
     let numbers = [HOT_CONNECTIONS, HOT_COMMANDS, 5, ALONE].map(|number| number.to_string());
@@ -112,13 +122,17 @@ fn what_is_added_up_of_commands_is_what_was_asked() {
         let records = hot.singles.len() + hot.ranges.values().map(Vec::len).sum::<usize>();
         println!("{side:?}: {} added up, {records} records", hot.summed);
         assert_eq!(hot.wrong, Vec::<String>::new(), "{side:?}");
-        assert_eq!(hot.totals, totals, "{side:?}");
+        let is_sampled = side == Side::Server && ends == "one";
+        if !is_sampled {
+            assert_eq!(hot.totals, totals, "{side:?}");
+        }
         assert!(hot.singles.values().all(|count| *count == 1), "{side:?}");
         for (of, ranges) in &mut hot.ranges {
             ranges.sort_unstable();
             assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "{side:?} {of:?}: {ranges:?}");
         }
-        assert!(hot.summed >= sent / SUMMED_PART, "{side:?}: {}", hot.summed);
+        // Shorter than a turn, so that how much of an end that is followed in turns was seen is not known.
+        assert!(is_sampled || hot.summed >= sent / SUMMED_PART, "{side:?}: {}", hot.summed);
     }
     all_came.unwrap();
     assert_eq!(in_edges(), sent);

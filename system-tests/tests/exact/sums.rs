@@ -86,7 +86,7 @@ fn what_is_added_up_is_what_was_asked() {
     let _nginx = lab.nginx(&[port.address().to_string()], None).unwrap();
     wait_for_port(port.address()).unwrap();
     let (_hyper, hyper_address) = lab.hyper(env!("CARGO_BIN_EXE_oracle-server")).unwrap();
-    let mut agent = lab.agent_of_users().unwrap();
+    let mut agent = lab.agent_of_users_with(&["--capture-ends", "both"]).unwrap();
     let _processors = lab.processor("all").unwrap();
 
     let steady = env!("CARGO_BIN_EXE_oracle-steady");

@@ -74,6 +74,7 @@ pub fn of(conversation: &str) -> Seen {
         memory_bytes: 32 << 20,
         operations_max: 1000,
         name_wait: Duration::from_secs(1),
+        spares_second_ends: false,
         protocols: headwater_protocols::Options::default(),
     };
     let mut observer = Observer::new(options, None, Clock::measure());

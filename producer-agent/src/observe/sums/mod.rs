@@ -7,7 +7,7 @@
 
 pub mod folds;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::rc::Rc;
 
@@ -32,7 +32,7 @@ const COLD_PART: u32 = 4;
 const COLD_SECONDS: u64 = 3;
 /// Runs of the probes that are under way when a cell is given up are over by then.
 const DRAINING_SECONDS: u64 = 2;
-/// Operations of one connection that are remembered.
+/// Operations of one connection that are remembered, and cells that it had lately.
 const KNOWN_MAX: usize = 64;
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -107,6 +107,8 @@ pub struct Heat {
     /// The newest checkpoint before which all commands had been answered; 0 if there is none.
     settled_from: u64,
     known: Vec<Known>,
+    /// Cells that it had lately, with their keys: runs of the probes that are under way may still add to them.
+    draining: Vec<(u32, u64)>,
 }
 
 impl Heat {
@@ -350,8 +352,10 @@ impl Summaries {
 
     /// Nothing more of a connection is added up by the probes. What they have added up, or do at this moment, is taken with all else.
     pub fn rest(&mut self, heat: &mut Heat) {
+        heat.draining.retain(|cell| is_draining(&self.used, *cell).is_some());
         for known in &mut heat.known {
             if let (Some(place), Some(cells)) = (known.place.take(), &mut self.cells) {
+                heat.draining.push((place, known.key));
                 cells.close(place);
                 if let Some(used) = &mut self.used[place as usize] {
                     used.closed_in = Some(self.second);
@@ -393,8 +397,13 @@ impl Summaries {
         takings
     }
 
-    /// A connection has ended: takes all that was added up of it.
+    /// A connection has ended: takes all that was added up of it, also in cells that it had until a moment ago.
     pub fn end(&mut self, heat: &mut Heat, mut to: impl FnMut(Summed)) {
+        for cell in &heat.draining {
+            if let (Some(used), Some(cells)) = (is_draining(&self.used, *cell), &mut self.cells) {
+                cells.take(cell.0, u64::MAX, &mut |taken| to(summed(&used.common, taken)));
+            }
+        }
         for known in heat.known.drain(..) {
             let (Some(place), Some(cells)) = (known.place, &mut self.cells) else { continue };
             cells.close(place);
@@ -409,7 +418,10 @@ impl Heat {
     /// A cell was given up.
     pub fn cool(&mut self, key: u64) {
         if let Some(known) = self.known.iter_mut().find(|known| known.key == key) {
-            known.place = None;
+            if self.draining.len() == KNOWN_MAX {
+                self.draining.remove(0);
+            }
+            self.draining.extend(known.place.take().map(|place| (place, key)));
         }
     }
 
@@ -422,6 +434,11 @@ impl Heat {
     pub fn has_cells(&self) -> bool {
         self.known.iter().any(|known| known.place.is_some())
     }
+}
+
+/// Who has a cell that takes nothing new any more, if it is still theirs.
+fn is_draining(used: &[Option<Used>], (place, key): (u32, u64)) -> Option<&Used> {
+    used.get(place as usize)?.as_ref().filter(|used| used.key == key && used.closed_in.is_some())
 }
 
 /// An exchange that could be added up.

@@ -13,7 +13,7 @@ const SOCKET: SocketKey = (7, 1);
 
 /// Cells in the test's hands: what is open, and what waits to be taken.
 #[derive(Default, Clone)]
-struct Hand {
+pub struct Hand {
     open: Rc<RefCell<BTreeMap<u32, Fits>>>,
     waiting: Rc<RefCell<BTreeMap<u32, Vec<Taken>>>>,
 }
@@ -45,7 +45,15 @@ impl Cells for Hand {
 }
 
 impl Hand {
-    fn adds(&self, place: u32, second: u64, exchanges: u32) {
+    pub fn keys(&self) -> Vec<u64> {
+        self.open.borrow().values().map(|fits| fits.key).collect()
+    }
+
+    pub fn place_of(&self, key: u64) -> Option<u32> {
+        self.open.borrow().iter().find(|(_, fits)| fits.key == key).map(|(place, _)| *place)
+    }
+
+    pub fn adds(&self, place: u32, second: u64, exchanges: u32) {
         let mut counts = Box::new([0; BUCKETS]);
         counts[100] = exchanges;
         self.waiting.borrow_mut().entry(place).or_default().push(Taken {
@@ -348,6 +356,30 @@ fn the_end_takes_everything_and_what_did_not_fit_is_known_by_its_key() {
     bench.sums.end(&mut bench.heat, |summed| exchanges += summed.exchanges);
     assert_eq!((exchanges, bench.sums.count()), (11, 0));
     assert!(bench.hand.open.borrow().is_empty());
+}
+
+#[test]
+fn what_is_added_up_while_a_cell_is_given_up_is_not_lost_with_its_connection() {
+    for rests in [true, false] {
+        let mut bench = Bench::new();
+        bench.heat_up();
+        assert!(bench.told("/a/1", 200, 80));
+        let (place, fits) = bench.hand.only();
+        if rests {
+            bench.sums.rest(&mut bench.heat);
+        } else {
+            let cold: Vec<_> = (10..14).flat_map(|second| bench.sums.take(second).cold).collect();
+            assert_eq!(cold, [(SOCKET, fits.key)]);
+            bench.heat.cool(fits.key);
+        }
+        bench.hand.adds(place, 14, 5);
+        let mut exchanges = 0;
+        bench.sums.end(&mut bench.heat, |summed| exchanges += summed.exchanges);
+        assert_eq!(exchanges, 5);
+        let late: u64 =
+            (15..19).flat_map(|second| bench.sums.take(second).summed).map(|(_, taken)| taken.exchanges).sum();
+        assert_eq!((late, bench.sums.count()), (0, 0), "nothing comes twice, and the place is free");
+    }
 }
 
 /// The probes' buckets and those of the records are drawn apart, for machines that share no code.
