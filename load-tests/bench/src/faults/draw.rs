@@ -25,7 +25,9 @@ const LOAD_VARIES: f64 = 0.05;
 const TIME_VARIES: f64 = 0.03;
 const RTT_VARIES: f64 = 0.1;
 const RETRANSMITS: f64 = 0.0005;
-const REQUEST_BYTES: i64 = 200;
+const REQUEST_BYTES: f64 = 200.0;
+/// Standard deviation of a request's size, in its mean.
+const BYTES_VARY: f64 = 0.6;
 const RESPONSE_BYTES: i64 = 1000;
 
 /// Some time of one state.
@@ -84,8 +86,8 @@ impl Prepared {
 struct Carried {
     /// Of each operation, what succeeded and what failed.
     operations: [[Histogram; 2]; 2],
-    /// Requests that were sent, whatever became of them, and those of which an answer came.
-    sent: i64,
+    /// Of requests that were sent, whatever became of them.
+    sent_bytes: i64,
     answered: i64,
     opened: i64,
     failed: i64,
@@ -121,7 +123,7 @@ pub fn window(system: &System, start_us: i64, parts: &[Part<'_>], random: &mut R
             // They are our own.
             let _ = ok.merge(&drawn.answered[0]);
             let _ = failed.merge(&drawn.answered[1]);
-            named.sent += drawn.answers;
+            named.sent_bytes += bytes(drawn.answers, random);
             named.answered += drawn.answers;
             named.opened += poisson(random, drawn.answers as f64 * call.connects);
             named.retransmits += poisson(random, count as f64 * (RETRANSMITS + prepared.lost));
@@ -132,7 +134,7 @@ pub fn window(system: &System, start_us: i64, parts: &[Part<'_>], random: &mut R
             let unanswered_ns = (prepared.unanswered_us * 1000.0) as u64;
             silent.operations[operation][1].record_many(unanswered_ns, drawn.unanswered);
             // Of a request that nobody ever answers nor gives up, the join knows the bytes that were sent.
-            silent.sent += i64::from(drawn.unanswered) + drawn.never;
+            silent.sent_bytes += bytes(i64::from(drawn.unanswered) + drawn.never, random);
             let refused = carried.entry((number, !is_external)).or_default();
             refused.failed += drawn.no_connection;
         }
@@ -167,7 +169,7 @@ impl Prepared {
             return drawn;
         }
         for _ in 0..count {
-            let Ended { us, how } = self.tried.samples[random.index(self.tried.samples.len())];
+            let Ended { us, how, .. } = self.tried.samples[random.index(self.tried.samples.len())];
             let ns = (us.min(US_MAX) * varies * 1000.0) as u64;
             match how {
                 How::Ok | How::Failed => {
@@ -195,6 +197,12 @@ impl Buckets {
         }
         Histogram::of_buckets(first + shift, &counts, sum as u64)
     }
+}
+
+/// How large so many requests are.
+fn bytes(requests: i64, random: &mut Random) -> i64 {
+    let deviation = BYTES_VARY * (requests as f64).sqrt() * random.normal();
+    (REQUEST_BYTES * (requests as f64 + deviation)).max(requests as f64) as i64
 }
 
 /// The bucket of a time: see [`Histogram`].
@@ -258,7 +266,7 @@ fn publish(
             });
         }
     }
-    if requests == 0 && carried.failed == 0 && carried.sent == 0 {
+    if requests == 0 && carried.failed == 0 && carried.sent_bytes == 0 {
         return;
     }
     let asked = if server.workload.kind == ADDRESS { Vec::new() } else { vec![server.address.clone()] };
@@ -273,14 +281,14 @@ fn publish(
         requests,
         errors,
         both_sides: if is_nameless || server.workload.kind == ADDRESS { 0 } else { carried.answered },
-        request_bytes: REQUEST_BYTES * requests,
+        request_bytes: (REQUEST_BYTES * requests as f64) as i64,
         response_bytes: RESPONSE_BYTES * carried.answered,
         p50_us: durations.quantile(0.5) / 1000.0,
         p95_us: durations.quantile(0.95) / 1000.0,
         p99_us: durations.quantile(0.99) / 1000.0,
         duration_ns: durations,
         server_duration_ns: Histogram::default(),
-        client_to_server_bytes: REQUEST_BYTES * carried.sent,
+        client_to_server_bytes: carried.sent_bytes,
         server_to_client_bytes: RESPONSE_BYTES * carried.answered,
         connections_opened: carried.opened,
         connections_closed: carried.opened,

@@ -21,6 +21,8 @@ pub struct Ended {
     /// Infinite if it never did.
     pub us: f64,
     pub how: How,
+    /// Whether the server began to work on it, and called others.
+    pub reached: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +101,7 @@ fn spread_rates(system: &System, tried: &mut [Tried], made: &[Made]) {
                 let into = |tried: &&Tried| system.calls[tried.call].server == *client && tried.operation == *operation;
                 for tried in tried.iter().filter(into) {
                     // Who was not reached calls nobody.
-                    let reached = tried.samples.iter().filter(|s| matches!(s.how, How::Ok | How::Failed)).count();
+                    let reached = tried.samples.iter().filter(|sample| sample.reached).count();
                     let share = reached as f64 / tried.samples.len() as f64;
                     per_s += tried.per_s * share;
                     of_jobs_per_s += tried.of_jobs_per_s * share;
@@ -162,7 +164,7 @@ impl Request<'_> {
                 }
             }
         }
-        Ended { us, how }
+        Ended { us, how, reached: true }
     }
 
     fn call(&mut self, number: usize, call: &Call, random: &mut Random) -> Ended {
@@ -179,10 +181,10 @@ impl Request<'_> {
             let ended = samples[random.index(samples.len())];
             us += ended.us;
             if matches!(ended.how, How::Ok | How::Never) || attempt == call.retries {
-                return Ended { us, how: ended.how };
+                return Ended { us, ..ended };
             }
         }
-        Ended { us, how: How::Failed }
+        Ended { us, how: How::Failed, reached: true }
     }
 }
 
@@ -190,14 +192,15 @@ impl Request<'_> {
 fn ask(call: &Call, server: &OfService, answer: Ended, over_us: f64, random: &mut Random) -> Ended {
     let (dead, hung, refused) = (random.unit(), random.unit(), random.unit());
     if dead < server.dead || refused < server.refuses * call.connects {
-        return Ended { us: REFUSED_US, how: How::NoConnection };
+        return Ended { us: REFUSED_US, how: How::NoConnection, reached: false };
     }
     let us = answer.us + over_us;
-    if hung < server.hung || answer.how == How::Never || call.timeout_us.is_some_and(|timeout_us| us > timeout_us) {
+    let reached = hung >= server.hung;
+    if !reached || answer.how == How::Never || call.timeout_us.is_some_and(|timeout_us| us > timeout_us) {
         return match call.timeout_us {
-            Some(us) => Ended { us, how: How::Unanswered },
-            None => Ended { us: f64::INFINITY, how: How::Never },
+            Some(us) => Ended { us, how: How::Unanswered, reached },
+            None => Ended { us: f64::INFINITY, how: How::Never, reached },
         };
     }
-    Ended { us, how: answer.how }
+    Ended { us, how: answer.how, reached }
 }
