@@ -29,8 +29,12 @@ function make(alert, onSelect) {
 // How each kind of alert measures.
 const measures = {
   error_rate: ["errors", format.share],
+  latency_p50: ["median", format.latency],
   latency_p95: ["p95", format.latency],
+  latency_p99: ["p99", format.latency],
   failed_connects: ["failed connections", format.share],
+  retransmits: ["segments sent again", format.share],
+  unanswered: ["unanswered", format.share],
   traffic_stopped: ["requests in a window", String],
 };
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use headwater_histogram::Histogram;
 
 use crate::records::{
-    Agent, Alert, AlertState, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Kind, Latency, Missing,
-    Outcome, Partial, PartitionClosed, Request, Side, Sums, Tls, Watermark, Workload, WorkloadDropped,
+    Agent, Alert, AlertState, Candidate, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Kind, Latency,
+    Missing, Outcome, Partial, PartitionClosed, Request, Side, Sums, Tls, Watermark, Workload, WorkloadDropped,
 };
 
 pub fn request() -> Request<'static> {
@@ -296,6 +296,12 @@ pub fn alert() -> Alert {
         message: "slow".into(),
         evidence: vec![Evidence { topic: "headwater.edges".into(), partition: 0, offset: 12, window_start_us: 1 }],
         incident_id: "i1".into(),
+        score: 21.5,
+        runners_up: vec![Candidate {
+            client: in_cluster("shop-orders"),
+            server: in_cluster("shop-payments"),
+            score: 9.25,
+        }],
     }
 }
 

@@ -143,6 +143,8 @@ mod tests {
             message: format!("{service} fails <much> ({id})"),
             evidence: Vec::new(),
             incident_id: String::new(),
+            score: 0.0,
+            runners_up: Vec::new(),
         };
         AlertView { firing, edge: String::new(), service_id: service.key(), alert }
     }

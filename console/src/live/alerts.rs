@@ -113,6 +113,8 @@ mod tests {
             message: "b fails".into(),
             evidence: Vec::new(),
             incident_id: String::new(),
+            score: 0.0,
+            runners_up: Vec::new(),
         }
     }
 

@@ -230,6 +230,8 @@ pub fn firing(window_start_us: i64) -> Alert {
         message: "shop-payments fails 25 % of POST /payments from shop-orders".into(),
         evidence: vec![Evidence { topic: "headwater.edges".into(), partition: 0, offset: 4711, window_start_us }],
         incident_id: "shop-payments 1".into(),
+        score: 12.0,
+        runners_up: Vec::new(),
     }
 }
 

@@ -19,7 +19,8 @@ pub struct Alert {
     pub alert_id: String,
     /// Whether it begins or ends.
     pub state: AlertState,
-    /// `error_rate`, `latency_p95`, `failed_connects` or `traffic_stopped`.
+    /// `error_rate`, `latency_p50`, `latency_p95`, `latency_p99`, `failed_connects`, `retransmits`, `unanswered` or
+    /// `traffic_stopped`.
     pub kind: String,
     /// The service to look at: the server of the edge.
     pub service: Workload,
@@ -35,8 +36,7 @@ pub struct Alert {
     pub started_at_us: i64,
     /// End of the window that fired or resolved it, in microseconds since the epoch.
     pub observed_at_us: i64,
-    /// A share from 0 to 1 for `error_rate` and `failed_connects`, microseconds for `latency_p95`, requests in the window for
-    /// `traffic_stopped`.
+    /// Microseconds for latencies, requests in the window for `traffic_stopped`; else a share from 0 to 1.
     pub value: f64,
     /// The edge's own past, in the same unit.
     pub baseline: f64,
@@ -49,9 +49,26 @@ pub struct Alert {
     /// The same for all alerts that blame one service at one time; empty if the processor did not say.
     #[serde(default)]
     pub incident_id: String,
+    /// How improbable what fires is by chance, as a natural logarithm; 0 when it resolves.
+    #[serde(default)]
+    pub score: f64,
+    /// Who else may be the cause, the likeliest first; at most two, of other servers.
+    #[serde(default)]
+    pub runners_up: Vec<Candidate>,
 }
 
 record!(Alert, "Alert", "alert");
+
+/// An edge that may be the cause.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Client of the edge.
+    pub client: Workload,
+    /// Server of the edge: the service to look at.
+    pub server: Workload,
+    /// As that of the alert.
+    pub score: f64,
+}
 
 /// A record that shows what an alert says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

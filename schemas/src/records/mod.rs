@@ -28,7 +28,7 @@ mod watermark;
 mod workload;
 
 pub use agent::{Agent, WorkloadDropped};
-pub use alert::{Alert, AlertState, Evidence};
+pub use alert::{Alert, AlertState, Candidate, Evidence};
 pub use dead_letter::DeadLetter;
 pub use edge::{Edge, edge_id};
 pub use flow::{Flow, FlowState, Tls};

@@ -2,7 +2,8 @@
 
 use headwater_schemas::records::{Alert, AlertState, edge_id};
 
-use super::baseline::{Deviating, Reading};
+use super::baseline::QUANTILES;
+use super::reading::{Deviating, Reading};
 use super::track::{Step, Why};
 use super::window::Subject;
 
@@ -14,27 +15,28 @@ pub fn alert(
     observed_at_us: i64,
     incident_from_us: Option<i64>,
 ) -> Option<Alert> {
-    let (state, started_at_us, reading, evidence, message) = match step {
+    let (state, started_at_us, quantile, reading, evidence, message) = match step {
         Step::Nothing | Step::End { fired: None, .. } => return None,
         Step::Fire { started_at_us, reading, evidence } => {
-            (AlertState::Firing, started_at_us, reading, evidence, firing(subject, kind, &reading))
+            (AlertState::Firing, started_at_us, reading.quantile, reading, evidence, firing(subject, kind, &reading))
         }
-        Step::GoOn { started_at_us, reading, evidence } => {
+        Step::GoOn { started_at_us, quantile, reading, evidence } => {
             let message =
                 format!("There are no {} any more. Before: {}", what(subject), firing(subject, kind, &reading));
-            (AlertState::Firing, started_at_us, reading, evidence, message)
+            (AlertState::Firing, started_at_us, quantile, reading, evidence, message)
         }
-        Step::End { fired: Some(started_at_us), reading, evidence, why, .. } => {
-            let reading = reading.unwrap_or(Reading { value: 0.0, baseline: 0.0, threshold: 0.0, deviates: false });
-            (AlertState::Resolved, started_at_us, reading, evidence, resolved(subject, kind, &reading, why))
+        Step::End { fired: Some(started_at_us), quantile, reading, evidence, why, .. } => {
+            let reading = reading.unwrap_or_default();
+            (AlertState::Resolved, started_at_us, quantile, reading, evidence, resolved(subject, kind, &reading, why))
         }
     };
     let Subject { client, server, protocol, operation } = subject.clone();
     let incident_id = format!("{} {}", server.key(), incident_from_us.unwrap_or(started_at_us));
+    let kind = kind.kind(quantile);
     Some(Alert {
-        alert_id: format!("{} {} {operation} {started_at_us}", kind.kind(), edge_id(&client, &server, &protocol)),
+        alert_id: format!("{kind} {} {operation} {started_at_us}", edge_id(&client, &server, &protocol)),
         state,
-        kind: kind.kind().to_owned(),
+        kind: kind.to_owned(),
         service: server.clone(),
         client,
         server,
@@ -48,6 +50,8 @@ pub fn alert(
         message,
         evidence,
         incident_id,
+        score: 0.0,
+        runners_up: Vec::new(),
     })
 }
 
@@ -58,7 +62,8 @@ fn firing(subject: &Subject, kind: Deviating, reading: &Reading) -> String {
     match kind {
         Deviating::Errors => format!("{value} of {what} fail; usually it is {baseline}, the limit is {threshold}."),
         Deviating::Latency => {
-            format!("95 % of {what} take up to {value}; usually it is {baseline}, the limit is {threshold}.")
+            let share = QUANTILES[reading.quantile].share * 100.0;
+            format!("{share:.0} % of {what} take up to {value}; usually it is {baseline}, the limit is {threshold}.")
         }
         Deviating::Connects => {
             let Subject { client, server, .. } = subject;
@@ -66,6 +71,10 @@ fn firing(subject: &Subject, kind: Deviating, reading: &Reading) -> String {
                 "{value} of the connections from {client} to {server} fail; usually it is {baseline}, the limit is {threshold}."
             )
         }
+        Deviating::Retransmits => {
+            format!("{value} of {what} have a segment sent again; usually it is {baseline}, the limit is {threshold}.")
+        }
+        Deviating::Unanswered => format!("{value} of {what} are sent and not answered; the limit is {threshold}."),
         Deviating::Traffic => {
             format!(
                 "There are no {what}, though {} has as much to do as ever; usually there are {baseline} in a window.",
@@ -84,8 +93,12 @@ fn resolved(subject: &Subject, kind: Deviating, reading: &Reading, why: Why) -> 
         (Why::Good, Deviating::Connects) => {
             format!("Connections from {} to {} succeed again; {value} fail.", subject.client, subject.server)
         }
+        (Why::Good, Deviating::Retransmits) => format!("Only {value} of {what} have a segment sent again any more."),
+        (Why::Good, Deviating::Unanswered) => format!("There are answers again to {what}."),
         (Why::Good, Deviating::Traffic) => format!("There are {what} again: {value} in a window."),
-        (Why::Good, Deviating::Latency) => format!("95 % of {what} take up to {value} again."),
+        (Why::Good, Deviating::Latency) => {
+            format!("{:.0} % of {what} take up to {value} again.", QUANTILES[reading.quantile].share * 100.0)
+        }
     }
 }
 
@@ -100,7 +113,9 @@ fn what(subject: &Subject) -> String {
 
 fn quantity(kind: Deviating, value: f64) -> String {
     match kind {
-        Deviating::Errors | Deviating::Connects => format!("{:.1} %", value * 100.0),
+        Deviating::Errors | Deviating::Connects | Deviating::Retransmits | Deviating::Unanswered => {
+            format!("{:.1} %", value * 100.0)
+        }
         Deviating::Traffic => format!("{value:.0}"),
         Deviating::Latency => format!("{:.1} ms", value / 1000.0),
     }

@@ -1,95 +1,91 @@
-//! The own past of an edge or operation, and whether a window leaves it.
+//! What is usual of an edge or operation, and how surprising it is to see something else.
 //!
-//! In: what was observed, window by window. Out: deviations. The past is the last [`HISTORY_WINDOWS`] windows: latencies are summed
-//! up by medians, which a few bad windows do not move, errors are so rare that they are added up. A window deviates if it is
-//! worse by an amount that matters and by more than chance gives: so many requests fail, or are slower than the limit, that it
-//! is hardly to be had from the usual share. What a window misses is taken as good. All depends on these windows alone, so that
-//! it can be built again from the log.
+//! In: what was observed in good windows. Out: the usual shares of errors and failed connections, and the limits that a share of the requests
+//! is not slower than. The past is some minutes of [`MINUTE_WINDOWS`] windows each. The last of them are left out where there are enough before
+//! them, so that what begins slowly does not count as usual while it is looked for. All depends on these windows alone, so that it can be built
+//! again from the log.
 
 use std::collections::VecDeque;
 
+use super::shape::{Logarithms, Shape};
+use super::unanswered::{Asked, Size};
 use super::window::Observation;
 use crate::windows::Windows;
 
+/// Windows that are summed up as one: a minute of windows of ten seconds.
+pub const MINUTE_WINDOWS: i64 = 6;
+/// How many minutes are the past.
+const HISTORY_MINUTES: i64 = 15;
 /// How many windows are the past.
-pub const HISTORY_WINDOWS: i64 = 60;
+pub const HISTORY_WINDOWS: i64 = HISTORY_MINUTES * MINUTE_WINDOWS;
+/// Minutes that are left out where as many are before them: as many as are looked at at once.
+const RECENT_MINUTES: i64 = 5;
 
-const HISTORY_REQUESTS_MIN: i64 = 5;
-const HISTORY_SAMPLES_MIN: usize = 3;
-const JUDGED_REQUESTS_MIN: i64 = 10;
-const ERRORS_MIN: i64 = 3;
-const ERROR_SHARE_MIN: f64 = 0.05;
-const LATENCY_FACTOR_MIN: f64 = 2.0;
-const LATENCY_RISE_US_MIN: f64 = 5_000.0;
-/// Fewer connections that fail are nobody's trouble.
-const CONNECT_SHARE_MIN: f64 = 0.2;
+/// Less is no past.
+const HISTORY_WINDOWS_MIN: u32 = 3;
+const HISTORY_REQUESTS_MIN: u64 = 15;
+/// A window with fewer requests says little of whether they come all the time.
+const STEADY_REQUESTS_MIN: i64 = 5;
 /// An edge that carried requests in fewer of the past's windows may rest.
-const STEADY_SAMPLES_MIN: usize = HISTORY_WINDOWS as usize * 5 / 6;
+const STEADY_WINDOWS_MIN: u32 = 50;
 /// Of all windows since its first one, the share in which such an edge carried requests.
 const STEADY_SHARE_MIN: f64 = 0.9;
-/// More requests than this share are never slower than the usual p95, and fewer are slower than the limit.
-const SLOW_SHARE: f64 = 0.05;
-/// How improbable what is seen must be by chance, as a natural logarithm: to begin a bad time, and to go on with it.
-const SURPRISE_TO_BEGIN: f64 = 10.0;
-const SURPRISE_TO_GO_ON: f64 = 3.0;
-/// Standard deviations that are still usual.
-const USUAL_DEVIATIONS: f64 = 4.0;
+
 /// Of a normal distribution, the standard deviation in median absolute deviations.
 const DEVIATION_OF_MAD: f64 = 1.4826;
+/// Standard deviations from minute to minute that are still usual.
+const USUAL_DEVIATIONS: f64 = 4.0;
+/// Requests above the quantile of which a minute has to have some to say how it varies.
+const SPREAD_REQUESTS_MIN: f64 = 10.0;
+/// All may be slower by this for a time, as where a job runs beside or much is to be done.
+const USUAL_FACTOR: f64 = 1.5;
+/// However much they vary, this is not usual.
+const FACTOR_MAX: f64 = 4.0;
 
-/// In which way something leaves its past.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Deviating {
-    Errors,
-    Latency,
-    /// Connections that fail.
-    Connects,
-    /// Requests that do not come any more.
-    Traffic,
-}
+/// Which latency is looked at: the shares of requests that it is not exceeded by, the least factor by which it rises before anybody
+/// is told, and the least rise.
+pub const QUANTILES: [Quantile; 3] = [
+    Quantile { share: 0.5, factor_min: 2.0, rise_us_min: 300.0 },
+    Quantile { share: 0.95, factor_min: 1.7, rise_us_min: 1_000.0 },
+    Quantile { share: 0.99, factor_min: 2.0, rise_us_min: 2_000.0 },
+];
 
-/// How many kinds there are.
-pub const KINDS: usize = 4;
-
-impl Deviating {
-    pub const ALL: [Deviating; KINDS] =
-        [Deviating::Errors, Deviating::Latency, Deviating::Connects, Deviating::Traffic];
-
-    /// The alert's `kind`.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Deviating::Errors => "error_rate",
-            Deviating::Latency => "latency_p95",
-            Deviating::Connects => "failed_connects",
-            Deviating::Traffic => "traffic_stopped",
-        }
-    }
+#[derive(Debug, Clone, Copy)]
+pub struct Quantile {
+    pub share: f64,
+    factor_min: f64,
+    rise_us_min: f64,
 }
 
 /// What is usual.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Baseline {
-    requests: i64,
-    error_share: f64,
+    /// Requests of a window.
+    pub requests: i64,
+    pub error_share: f64,
     /// The share of errors that the past allows for, which is not 0 only because none was seen.
-    error_chance: f64,
-    p95_us: f64,
-    /// Standard deviation of the logarithm of the p95.
-    p95_spread: f64,
-    connect_share: f64,
+    pub error_chance: f64,
+    pub connect_share: f64,
     /// The chance that a connection fails: each request that was served is one more that did not.
-    connect_chance: f64,
+    pub connect_chance: f64,
+    /// Segments that are sent again, for each request and one of these, and what the past allows for.
+    pub retransmit_share: f64,
+    pub retransmit_chance: f64,
+    pub size: Size,
+    pub logarithms: Logarithms,
+    /// Of each of [`QUANTILES`].
+    pub latency: [Level; QUANTILES.len()],
     /// Whether it carries requests all the time.
     is_steady: bool,
 }
 
-/// One window against what is usual.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reading {
-    pub value: f64,
-    pub baseline: f64,
-    pub threshold: f64,
-    pub deviates: bool,
+/// One quantile of the latency.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Level {
+    pub us: f64,
+    pub limit_us: f64,
+    /// The share of requests that the past allows to be slower than the limit.
+    pub chance: f64,
 }
 
 impl Baseline {
@@ -98,81 +94,26 @@ impl Baseline {
         self.is_steady.then_some(self.requests as f64)
     }
 
-    /// How the requests of a window compare, given the share of what its client usually has to do. None if this tells nothing. What is
-    /// surprising is that none comes, where so many are expected (Poisson).
-    fn read_traffic(&self, observation: &Observation, client_share: Option<f64>) -> Option<Reading> {
-        let (value, baseline) = (observation.requests as f64, self.requests as f64);
-        let deviates = observation.requests == 0;
-        if deviates && (!self.is_steady || baseline * client_share? < SURPRISE_TO_BEGIN) {
-            return None;
-        }
-        Some(Reading { value, baseline, threshold: 1.0, deviates })
-    }
-
-    /// How the connections of a window compare; none if nobody made any, nor used one.
-    fn read_connects(&self, observation: &Observation, enough: f64) -> Option<Reading> {
-        let Observation { opened, failed, requests, .. } = *observation;
-        let tried = opened.saturating_add(failed);
-        if tried == 0 && requests == 0 {
-            return None;
-        }
-        let (value, baseline) = (failed as f64 / tried.max(1) as f64, self.connect_share);
-        let threshold = CONNECT_SHARE_MIN.max(3.0 * baseline + 0.02);
-        let deviates =
-            failed >= ERRORS_MIN && value > threshold && surprise(failed, tried, self.connect_chance) >= enough;
-        Some(Reading { value, baseline, threshold, deviates })
-    }
-
-    /// How a window compares; none if it tells nothing. In bad times less is needed for them to go on. `client_share` is the share of its
-    /// usual work that the client has, if that is known.
-    pub fn read(
-        &self,
-        kind: Deviating,
-        observation: &Observation,
-        client_share: Option<f64>,
-        in_incident: bool,
-    ) -> Option<Reading> {
-        let enough = if in_incident { SURPRISE_TO_GO_ON } else { SURPRISE_TO_BEGIN };
-        let has_enough = observation.requests >= JUDGED_REQUESTS_MIN;
-        match kind {
-            Deviating::Errors => has_enough.then(|| self.read_errors(observation, enough)),
-            Deviating::Latency => has_enough.then(|| self.read_latency(observation, enough)),
-            Deviating::Connects => self.read_connects(observation, enough),
-            Deviating::Traffic => self.read_traffic(observation, client_share),
-        }
-    }
-
-    fn read_errors(&self, observation: &Observation, enough: f64) -> Reading {
-        let requests = self.with_missing(observation);
-        let baseline = self.error_share;
-        let threshold = ERROR_SHARE_MIN.max(3.0 * baseline + 0.02);
-        let errors = observation.errors;
-        let deviates = errors >= ERRORS_MIN
-            && errors as f64 > threshold * requests as f64
-            && surprise(errors, requests, self.error_chance) >= enough;
-        Reading { value: observation.error_share(), baseline, threshold, deviates }
-    }
-
-    fn read_latency(&self, observation: &Observation, enough: f64) -> Reading {
-        let baseline = self.p95_us;
-        let factor = LATENCY_FACTOR_MIN.max((USUAL_DEVIATIONS * self.p95_spread).exp());
-        let threshold = (baseline * factor).max(baseline + LATENCY_RISE_US_MIN);
-        let slow = surprising_count(self.with_missing(observation), SLOW_SHARE, enough);
-        let deviates = slow <= observation.requests && observation.slowest_us(slow) > threshold;
-        Reading { value: observation.p95_us(), baseline, threshold, deviates }
-    }
-
     /// The requests of a window, with what is missing: that may be just those that are fast and succeed.
-    fn with_missing(&self, observation: &Observation) -> i64 {
+    pub fn with_missing(&self, observation: &Observation) -> i64 {
         let missing = if observation.incomplete { (self.requests - observation.requests).max(0) } else { 0 };
         observation.requests + missing
     }
 }
 
+impl Baseline {
+    /// The sum of the logarithms of the times of a window, and of how many, with those that are missing as usual ones.
+    pub fn with_missing_logarithms(&self, observation: &Observation) -> (f64, i64) {
+        let (sum, count) = observation.sum_of_logarithms();
+        let missing = self.with_missing(observation) - observation.requests;
+        (sum + missing as f64 * self.logarithms.mean, count.saturating_add(missing))
+    }
+}
+
 /// How surprising it is that `count` of `all` have what one has with this chance: at least the negative logarithm of the
 /// probability of so many or more (Chernoff's bound). 0 if it is no more than usual.
-fn surprise(count: i64, all: i64, chance: f64) -> f64 {
-    let share = count as f64 / all as f64;
+pub fn surprise(count: i64, all: i64, chance: f64) -> f64 {
+    let share = count as f64 / all.max(1) as f64;
     if share <= chance {
         return 0.0;
     }
@@ -180,88 +121,201 @@ fn surprise(count: i64, all: i64, chance: f64) -> f64 {
     all as f64 * (share * (share / chance).ln() + rest)
 }
 
-/// The least count that is surprising enough; more than all if none is.
-fn surprising_count(all: i64, chance: f64, enough: f64) -> i64 {
-    let (mut too_few, mut enough_of) = (0, all + 1);
-    while enough_of - too_few > 1 {
-        let middle = too_few + (enough_of - too_few) / 2;
-        if surprise(middle, all, chance) >= enough { enough_of = middle } else { too_few = middle }
-    }
-    enough_of
-}
-
 /// The past of one subject.
 #[derive(Debug, Default)]
 pub struct History {
-    samples: VecDeque<Sample>,
+    minutes: VecDeque<Minute>,
 }
 
-#[derive(Debug)]
-struct Sample {
-    window_us: i64,
-    ln_p95: f64,
+/// Some windows of the past, without those of an incident.
+#[derive(Debug, Default)]
+struct Minute {
+    number: i64,
+    complete: Sums,
+    /// Of windows that say that something is missing from them.
+    incomplete: Sums,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Sums {
+    windows: u32,
+    /// Of the windows, those that carried enough to count as such.
+    busy_windows: u32,
     requests: i64,
     errors: i64,
-    opened: u32,
-    failed: u32,
-    incomplete: bool,
+    opened: i64,
+    failed: i64,
+    retransmits: i64,
+    asked: Asked,
+    shape: Shape,
+}
+
+impl Sums {
+    fn add(&mut self, observation: &Observation) {
+        self.windows += 1;
+        self.busy_windows += u32::from(observation.requests >= STEADY_REQUESTS_MIN);
+        for (sum, value) in [
+            (&mut self.requests, observation.requests),
+            (&mut self.errors, observation.errors),
+            (&mut self.opened, observation.opened),
+            (&mut self.failed, observation.failed),
+            (&mut self.retransmits, observation.retransmits),
+        ] {
+            *sum = sum.saturating_add(value);
+        }
+        self.asked.add(&observation.asked_for);
+        self.shape.add(&observation.durations);
+    }
+
+    fn merge(&mut self, other: &Sums) {
+        self.windows += other.windows;
+        self.busy_windows += other.busy_windows;
+        for (sum, value) in [
+            (&mut self.requests, other.requests),
+            (&mut self.errors, other.errors),
+            (&mut self.opened, other.opened),
+            (&mut self.failed, other.failed),
+            (&mut self.retransmits, other.retransmits),
+        ] {
+            *sum = sum.saturating_add(value);
+        }
+        self.asked.add(&other.asked);
+        self.shape.merge(&other.shape);
+    }
+}
+
+/// The minute that a window belongs to.
+fn minute_of(window_us: i64, windows: Windows) -> i64 {
+    window_us.div_euclid(windows.length_us() * MINUTE_WINDOWS)
 }
 
 impl History {
-    pub fn learn(&mut self, window_us: i64, observation: &Observation) {
-        if observation.requests >= HISTORY_REQUESTS_MIN {
-            let ln_p95 = observation.p95_us().max(1.0).ln();
-            let Observation { requests, errors, incomplete, .. } = *observation;
-            let [opened, failed] =
-                [observation.opened, observation.failed].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-            self.samples.push_back(Sample { window_us, ln_p95, requests, errors, opened, failed, incomplete });
+    pub fn learn(&mut self, window_us: i64, windows: Windows, observation: &Observation) {
+        let number = minute_of(window_us, windows);
+        if self.minutes.back().is_none_or(|last| last.number != number) {
+            self.minutes.push_back(Minute { number, ..Minute::default() });
+        }
+        if let Some(minute) = self.minutes.back_mut() {
+            let sums = if observation.incomplete { &mut minute.incomplete } else { &mut minute.complete };
+            sums.add(observation);
         }
     }
 
-    /// Forgets windows before this one. Says whether anything is left.
-    pub fn forget(&mut self, before_us: i64) -> bool {
-        while self.samples.front().is_some_and(|sample| sample.window_us < before_us) {
-            self.samples.pop_front();
+    /// Forgets minutes that ended before this window's past. Says whether anything is left.
+    pub fn forget(&mut self, window_us: i64, windows: Windows) -> bool {
+        let first = minute_of(window_us, windows) - HISTORY_MINUTES;
+        while self.minutes.front().is_some_and(|minute| minute.number < first) {
+            self.minutes.pop_front();
         }
-        !self.samples.is_empty()
+        !self.minutes.is_empty()
     }
 
-    /// What is usual; none as long as too little is known. Windows of which something is missing are asked only where there are no
-    /// others: the part that is there may be an unusual one.
-    pub fn baseline(&self, windows: Windows) -> Option<Baseline> {
-        let complete = self.samples.iter().filter(|sample| !sample.incomplete).count();
-        let all = complete < HISTORY_SAMPLES_MIN;
-        if all && self.samples.len() < HISTORY_SAMPLES_MIN {
+    /// What is usual at a window; none as long as too little is known. Windows of which something is missing are asked only where there are
+    /// no others: the part that is there may be an unusual one.
+    pub fn baseline(&self, window_us: i64, windows: Windows) -> Option<Baseline> {
+        let now = minute_of(window_us, windows);
+        let old = || self.minutes.iter().filter(|minute| minute.number < now - RECENT_MINUTES);
+        let of_old = old().count() as i64 >= RECENT_MINUTES;
+        let before = if of_old { now - RECENT_MINUTES } else { now };
+        let minutes = || {
+            self.minutes.iter().filter(move |minute| minute.number < before && minute.number >= now - HISTORY_MINUTES)
+        };
+        let complete: u32 = minutes().map(|minute| minute.complete.windows).sum();
+        let all = complete < HISTORY_WINDOWS_MIN;
+        let mut sums = Sums::default();
+        for minute in minutes() {
+            sums.merge(&minute.complete);
+            if all {
+                sums.merge(&minute.incomplete);
+            }
+        }
+        if sums.windows < HISTORY_WINDOWS_MIN || sums.shape.count() < HISTORY_REQUESTS_MIN {
             return None;
         }
-        let samples = || self.samples.iter().filter(|sample| all || !sample.incomplete);
-        let middle = median(samples().map(|sample| sample.ln_p95));
-        let spread = median(samples().map(|sample| (sample.ln_p95 - middle).abs()));
-        let requests = samples().fold(0i64, |sum, sample| sum.saturating_add(sample.requests)) as f64;
-        let errors = samples().fold(0i64, |sum, sample| sum.saturating_add(sample.errors)) as f64;
-        let sum = |count: fn(&Sample) -> u32| samples().map(|sample| f64::from(count(sample))).sum::<f64>();
-        let (opened, failed) = (sum(|sample| sample.opened), sum(|sample| sample.failed));
+        let spread = |quantile: &Quantile| spread(minutes().map(|minute| &minute.complete.shape), quantile.share);
+        let latency = QUANTILES.each_ref().map(|quantile| level(&sums.shape, quantile, spread(quantile)));
+        let (requests, errors) = (sums.requests as f64, sums.errors as f64);
+        let (opened, failed) = (sums.opened as f64, sums.failed as f64);
+        let retransmits = sums.retransmits as f64;
         Some(Baseline {
-            connect_share: failed / (opened + failed).max(1.0),
-            connect_chance: (failed + 1.0) / (opened + failed + requests + 2.0),
-            is_steady: self.is_steady(windows),
-            requests: median(samples().map(|sample| sample.requests as f64)) as i64,
+            requests: (requests / f64::from(sums.windows)) as i64,
             error_share: errors / requests.max(1.0),
-            error_chance: (errors + 1.0) / (requests + 2.0),
-            p95_us: middle.exp(),
-            p95_spread: spread * DEVIATION_OF_MAD,
+            error_chance: at_most(errors, requests),
+            connect_share: failed / (opened + failed).max(1.0),
+            connect_chance: at_most(failed, opened + failed + requests),
+            retransmit_share: retransmits / (retransmits + requests).max(1.0),
+            retransmit_chance: at_most(retransmits, retransmits + requests),
+            size: size(&sums.asked, minutes().map(|minute| &minute.complete.asked)),
+            logarithms: sums.shape.logarithms()?,
+            latency,
+            is_steady: self.is_steady(now),
         })
+    }
+
+    /// The time that a share of the last requests did not exceed, those of some windows and the present one. Windows of an incident are not
+    /// among them.
+    pub fn latest_us(
+        &self,
+        window_us: i64,
+        windows: Windows,
+        count: i64,
+        observation: &Observation,
+        share: f64,
+    ) -> f64 {
+        let first = minute_of(windows.shift(window_us, -count), windows);
+        let mut shape = Shape::default();
+        shape.add(&observation.durations);
+        let latest = self.minutes.iter().filter(|minute| minute.number >= first);
+        latest.for_each(|minute| shape.merge(&minute.complete.shape));
+        shape.quantile_us(share)
+    }
+
+    /// Whether it carried requests in nearly all windows from its first one to its last one, which are enough to tell.
+    fn is_steady(&self, before: i64) -> bool {
+        let minutes = || self.minutes.iter().filter(|minute| minute.number < before);
+        let (Some(first), Some(last)) = (minutes().next(), minutes().next_back()) else { return false };
+        let span = (last.number - first.number + 1) * MINUTE_WINDOWS;
+        let busy: u32 = minutes().map(|minute| minute.complete.busy_windows + minute.incomplete.busy_windows).sum();
+        busy >= STEADY_WINDOWS_MIN && f64::from(busy) >= STEADY_SHARE_MIN * span as f64
     }
 }
 
-impl History {
-    /// Whether it carried requests in nearly all windows from its first one to its last one, which are enough to tell.
-    fn is_steady(&self, windows: Windows) -> bool {
-        let (Some(first), Some(last)) = (self.samples.front(), self.samples.back()) else { return false };
-        let span = (last.window_us - first.window_us) / windows.length_us() + 1;
-        let count = self.samples.len();
-        count >= STEADY_SAMPLES_MIN && count as f64 >= STEADY_SHARE_MIN * span as f64
+/// The chance of something that was seen so often of so many: what it may be although the past showed less.
+fn at_most(count: f64, all: f64) -> f64 {
+    ((count + 1.0 + (count + 1.0).sqrt()) / (all + 2.0)).min(0.999)
+}
+
+fn level(shape: &Shape, quantile: &Quantile, spread: f64) -> Level {
+    let us = shape.quantile_us(quantile.share);
+    let factor = quantile.factor_min.max((USUAL_DEVIATIONS * spread).exp().min(FACTOR_MAX));
+    let limit_us = (us * factor).max(us + quantile.rise_us_min);
+    let count = shape.count() as f64;
+    let slower = shape.slower_than(limit_us / USUAL_FACTOR).min((1.0 - quantile.share) * count);
+    Level { us, limit_us, chance: at_most(slower, count) }
+}
+
+/// How large requests are, and by how much they differ: what the sizes of minutes vary by, as if each request's were drawn by itself.
+fn size<'a>(all: &Asked, minutes: impl Iterator<Item = &'a Asked>) -> Size {
+    let bytes = all.sent_bytes as f64 / all.requests.max(1) as f64;
+    if bytes <= 0.0 {
+        return Size::default();
     }
+    let of_one = |minute: &Asked| {
+        let requests = minute.requests as f64;
+        (minute.sent_bytes as f64 / (requests * bytes) - 1.0).abs() * requests.sqrt()
+    };
+    let spread = median(minutes.filter(|minute| minute.requests > 0).map(of_one)) * DEVIATION_OF_MAD;
+    Size { bytes, spread }
+}
+
+/// How much a quantile varies from minute to minute: the standard deviation of its logarithm. Minutes with few requests are not asked, since
+/// what chance does to them is in the surprise already.
+fn spread<'a>(minutes: impl Iterator<Item = &'a Shape>, share: f64) -> f64 {
+    let is_enough = |shape: &&Shape| shape.count() as f64 * (1.0 - share) >= SPREAD_REQUESTS_MIN;
+    let quantiles = minutes.filter(is_enough).map(|shape| shape.quantile_us(share).max(1.0).ln());
+    let quantiles: Vec<f64> = quantiles.collect();
+    let middle = median(quantiles.iter().copied());
+    median(quantiles.iter().map(|quantile| (quantile - middle).abs())) * DEVIATION_OF_MAD
 }
 
 /// The middle value, the lower one of two; 0 of none.

@@ -41,7 +41,7 @@ impl<'a> Inflow<'a> {
             if observation.requests > 0 {
                 inflow.present.extend([&subject.client, &subject.server]);
                 inflow.carried.insert(subject.edge());
-            } else if observation.failed > 0 {
+            } else if observation.failed > 0 || observation.asked_for.sent_bytes > 0 {
                 inflow.present.insert(&subject.client);
             }
         }

@@ -8,9 +8,15 @@ mod addresses;
 mod alert;
 mod baseline;
 mod blame;
+mod incidents;
 mod inflow;
+mod reading;
 mod readings;
+mod recent;
+mod shape;
+mod suspects;
 mod track;
+mod unanswered;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,15 +26,22 @@ use headwater_schemas::records::{Alert, Edge, Latency, PartitionClosed, Workload
 
 use self::addresses::Addresses;
 use self::alert::alert;
-use self::baseline::{Deviating, HISTORY_WINDOWS, History, KINDS};
+use self::baseline::{Baseline, HISTORY_WINDOWS, History, MINUTE_WINDOWS};
 use self::blame::Deviations;
-use self::readings::{deviations, is_said_otherwise, readings};
+use self::incidents::{Incident, note_incident};
+use self::reading::{Deviating, KINDS};
+use self::readings::{Readings, deviations, is_said_otherwise, readings};
+use self::recent::{RECENT_WINDOWS, Recent};
+use self::suspects::Suspects;
 use self::track::{INCIDENT_WINDOWS_MAX, Sight, Step, Track};
 use self::window::{Collector, Observation, Subject};
 use crate::plausible::{are_names, is_named, marker_is_plausible, plausible_window};
 use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
 use crate::windows::Windows;
 
+/// What is counted in a window depends on so many before it: the last ones are held against the past of each of them, which begins with a
+/// whole minute.
+const MEMORY_WINDOWS: i64 = HISTORY_WINDOWS + RECENT_WINDOWS + MINUTE_WINDOWS;
 /// Edges and operations with a past.
 const SUBJECTS_MAX: usize = 50_000;
 
@@ -58,16 +71,10 @@ pub struct Bottlenecks {
 #[derive(Default)]
 struct Judged {
     history: History,
+    /// What is usual at the present window, if enough is known.
+    usual: Option<Baseline>,
+    recent: Recent,
     tracks: [Track; KINDS],
-}
-
-#[derive(Debug)]
-struct Incident {
-    from_us: i64,
-    to_us: i64,
-    subject: Subject,
-    kind: Deviating,
-    over: bool,
 }
 
 impl Bottlenecks {
@@ -140,6 +147,7 @@ impl Bottlenecks {
         }
         let observations = self.addresses.attribute(observations);
         self.first_offsets.insert(window_us, first_offsets);
+        self.count(window_us, &observations);
         if self.judge_from_us.is_none_or(|from_us| window_us >= from_us) {
             self.judge(window_us, &observations);
         }
@@ -152,9 +160,21 @@ impl Bottlenecks {
         self.forget(window_us);
     }
 
+    /// Holds what was observed against what is usual.
+    fn count(&mut self, window_us: i64, observations: &BTreeMap<Subject, Observation>) {
+        for (subject, judged) in &mut self.subjects {
+            judged.usual = judged.history.baseline(window_us, self.windows);
+            judged.recent.forget(window_us, self.windows);
+            let in_bad_times = judged.tracks[Deviating::Latency as usize].bad_since.map(|(_, baseline)| baseline);
+            if let (Some(baseline), Some(observation)) = (in_bad_times.or(judged.usual), observations.get(subject)) {
+                judged.recent.count(window_us, &baseline, observation);
+            }
+        }
+    }
+
     /// Steps every story that is told of, or that waits for an end.
     fn judge(&mut self, window_us: i64, observations: &BTreeMap<Subject, Observation>) {
-        let (readings, cut) = readings(&self.subjects, self.windows, observations);
+        let (readings, cut) = readings(&self.subjects, window_us, self.windows, observations);
         let mut deviated = deviations(&readings);
         // Who was bad and says nothing any more is not well.
         let was_bad = |subject: &&Subject| {
@@ -170,8 +190,11 @@ impl Bottlenecks {
             let observation = observations.get(subject).unwrap_or(&nothing);
             // Why nothing comes any more, if that is known.
             let says_more = judged.tracks[..Deviating::Traffic as usize].iter().any(Track::in_incident)
-                || reading
-                    .is_some_and(|r| r.by_kind[..Deviating::Traffic as usize].iter().flatten().any(|r| r.deviates));
+                || reading.is_some_and(Readings::deviates);
+            let bad = Deviating::ALL.map(|kind| {
+                let deviates = reading.and_then(|r| r.by_kind[kind as usize]).is_some_and(|read| read.deviates);
+                deviates || judged.tracks[kind as usize].in_incident()
+            });
             for kind in Deviating::ALL {
                 let track = &mut judged.tracks[kind as usize];
                 let read = reading.and_then(|r| r.by_kind[kind as usize]);
@@ -187,25 +210,43 @@ impl Bottlenecks {
                     window_length_us: self.windows.length_us(),
                     baseline,
                     reading: read,
+                    kind,
                     explained: lately.explain(&subject.client, &subject.server)
                         || is_said_otherwise(subject, kind, &readings)
+                        || kind.said_better_by().iter().any(|better| bad[*better as usize])
                         // A client that fails by itself may call nobody.
                         || (kind == Deviating::Traffic && (says_more || lately.name_as_server(&subject.client))),
                     is_cut: cut.contains(subject),
                     evidence: &observation.evidence,
                 };
-                steps.push((subject.clone(), kind, track.step(&sight)));
+                let was_bad = track.in_incident();
+                let step = track.step(&sight);
+                // What it showed is over.
+                if was_bad && matches!(step, Step::End { .. }) {
+                    judged.recent.clear();
+                }
+                if step != Step::Nothing {
+                    steps.push((subject.clone(), kind, step));
+                }
                 note_incident(&mut self.incidents, subject, kind, track, window_us);
             }
         }
+        let suspects = Suspects::of(&readings, |client, server| lately.explain(client, server));
         self.deviated_before = deviated;
+        let mut alerts: Vec<Alert> = Vec::new();
+        let observed_at_us = self.windows.end(window_us);
         for (subject, kind, step) in steps {
-            let observed_at_us = self.windows.end(window_us);
+            let (score, runners_up) = match step {
+                Step::End { .. } => (0.0, Vec::new()),
+                _ => (suspects.score(&subject), suspects.runners_up(&subject)),
+            };
             let incident_from_us = self.incident_from_us(&subject, kind, &step);
-            if let Some(alert) = alert(&subject, kind, step, observed_at_us, incident_from_us) {
-                self.publish(window_us, alert);
-            }
+            let alert = alert(&subject, kind, step, observed_at_us, incident_from_us);
+            alerts.extend(alert.map(|alert| Alert { score, runners_up, ..alert }));
         }
+        // Who is likeliest to be the cause comes first.
+        alerts.sort_by(|a, b| b.score.total_cmp(&a.score));
+        alerts.into_iter().for_each(|alert| self.publish(window_us, alert));
     }
 
     /// When the incident began that an alert is part of. One that fires while others blame the same service belongs to theirs.
@@ -242,15 +283,15 @@ impl Bottlenecks {
             }
             let judged = self.subjects.entry(subject.clone()).or_default();
             if !judged.tracks.iter().any(Track::in_incident) {
-                judged.history.learn(window_us, observation);
+                judged.history.learn(window_us, self.windows, observation);
             }
         }
     }
 
     fn forget(&mut self, window_us: i64) {
-        let before_us = self.windows.shift(window_us, 1 - HISTORY_WINDOWS);
+        let (windows, before_us) = (self.windows, self.windows.shift(window_us, 1 - HISTORY_WINDOWS));
         self.subjects.retain(|_, judged| {
-            let has_past = judged.history.forget(before_us);
+            let has_past = judged.history.forget(window_us, windows);
             has_past || !judged.tracks.iter().all(Track::is_idle)
         });
         let in_incident: BTreeSet<&Workload> = self
@@ -263,7 +304,7 @@ impl Bottlenecks {
         if self.published_through_us == Some(window_us) {
             let judged_from_us = self.depends_on(window_us);
             self.judge_from_us = Some(judged_from_us);
-            let needed_us = self.windows.shift(judged_from_us, -HISTORY_WINDOWS);
+            let needed_us = self.windows.shift(judged_from_us, -MEMORY_WINDOWS);
             self.first_offsets = self.first_offsets.split_off(&needed_us);
             self.incidents.retain(|incident| !incident.over || incident.to_us >= needed_us);
         }
@@ -272,11 +313,11 @@ impl Bottlenecks {
     /// The first window whose judgement the state after this window depends on: it reaches back over every incident that the
     /// past leaves out.
     fn depends_on(&self, window_us: i64) -> i64 {
-        let mut from_us = self.windows.shift(window_us, -HISTORY_WINDOWS);
-        let oldest_us = self.windows.shift(window_us, -INCIDENT_WINDOWS_MAX - HISTORY_WINDOWS);
+        let mut from_us = self.windows.shift(window_us, -MEMORY_WINDOWS);
+        let oldest_us = self.windows.shift(window_us, -INCIDENT_WINDOWS_MAX - MEMORY_WINDOWS);
         // Newest first, since each one may make an older one matter.
         for incident in self.incidents.iter().rev() {
-            let matters = !incident.over || incident.to_us >= self.windows.shift(from_us, -HISTORY_WINDOWS);
+            let matters = !incident.over || incident.to_us >= self.windows.shift(from_us, -MEMORY_WINDOWS);
             if matters {
                 from_us = from_us.min(self.windows.shift(incident.from_us, -2));
             }
@@ -382,25 +423,5 @@ impl Processor for Bottlenecks {
             ("firing", firing.filter(|track| track.firing_since_us.is_some()).count()),
             ("open_windows", self.edges.len().max(self.latencies.len())),
         ]
-    }
-}
-
-fn note_incident(
-    incidents: &mut VecDeque<Incident>,
-    subject: &Subject,
-    kind: Deviating,
-    track: &Track,
-    window_us: i64,
-) {
-    let open = incidents.iter_mut().find(|i| !i.over && i.kind == kind && i.subject == *subject);
-    match (open, track.bad_since) {
-        (Some(incident), since) => {
-            incident.to_us = window_us;
-            incident.over = since.is_none() || !track.in_incident();
-        }
-        (None, Some((from_us, _))) if track.in_incident() => {
-            incidents.push_back(Incident { from_us, to_us: window_us, subject: subject.clone(), kind, over: false });
-        }
-        _ => {}
     }
 }

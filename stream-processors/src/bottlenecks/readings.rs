@@ -5,10 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headwater_schemas::records::Workload;
+
 use super::Judged;
-use super::baseline::{Baseline, Deviating, KINDS, Reading};
+use super::baseline::Baseline;
 use super::blame::Deviations;
 use super::inflow::Inflow;
+use super::reading::{Deviating, KINDS, Look, Reading};
+use super::recent::{Enough, SURPRISE_BELOW};
 use super::window::{Observation, Subject};
 use crate::windows::Windows;
 
@@ -21,20 +25,31 @@ pub struct Readings {
     pub by_kind: [Option<Reading>; KINDS],
 }
 
+impl Readings {
+    /// Whether it is bad itself. That no requests come any more may be its client's doing.
+    pub fn deviates(&self) -> bool {
+        self.by_kind[..Deviating::Traffic as usize].iter().flatten().any(|reading| reading.deviates)
+    }
+
+    /// How improbable what deviates is by chance, as a natural logarithm; 0 if nothing does.
+    pub fn surprise(&self) -> f64 {
+        let deviating = self.by_kind.iter().flatten().filter(|reading| reading.deviates);
+        deviating.fold(0.0, |most, reading| reading.surprise.max(most))
+    }
+}
+
 /// All readings, also of edges that carry nothing, and those that carry nothing though their client is there.
 pub(super) fn readings(
     subjects: &BTreeMap<Subject, Judged>,
+    window_us: i64,
     windows: Windows,
     observations: &BTreeMap<Subject, Observation>,
 ) -> (BTreeMap<Subject, Readings>, BTreeSet<Subject>) {
     let known = || subjects.iter().filter(|(subject, _)| subject.server.is_known());
-    let usual: BTreeMap<&Subject, Baseline> =
-        known().filter_map(|(subject, judged)| Some((subject, judged.history.baseline(windows)?))).collect();
     // Also of those whose past was long ago, since they are in an incident.
     let before = |judged: &Judged| judged.tracks.iter().find_map(|track| track.bad_since).map(|(_, baseline)| baseline);
-    let usual_or_before =
-        known().filter_map(|(subject, judged)| Some((subject, before(judged).or(usual.get(subject).copied())?)));
-    let inflow = Inflow::of(usual_or_before, observations);
+    let usual = known().filter_map(|(subject, judged)| Some((subject, before(judged).or(judged.usual)?)));
+    let inflow = Inflow::of(usual, observations);
     let nothing = Observation::default();
     let (mut readings, mut cut) = (BTreeMap::new(), BTreeSet::new());
     for (subject, judged) in known() {
@@ -47,22 +62,53 @@ pub(super) fn readings(
             None if !cut.contains(subject) || !subject.operation.is_empty() => continue,
             None => &nothing,
         };
-        let usual = usual.get(subject).copied();
-        // In bad times, what was usual before them.
-        let baseline_of = |kind: Deviating| judged.tracks[kind as usize].bad_since.map(|(_, b)| b).or(usual);
         let client_share = inflow.share(&subject.client);
-        let by_kind = Deviating::ALL.map(|kind| {
-            if kind == Deviating::Traffic && !subject.operation.is_empty() {
-                return None;
-            }
-            let in_incident = judged.tracks[kind as usize].in_incident();
-            baseline_of(kind)?.read(kind, observation, client_share, in_incident)
-        });
-        if let Some(baseline) = usual.or(Deviating::ALL.into_iter().find_map(baseline_of)) {
-            readings.insert(subject.clone(), Readings { baseline, by_kind });
+        let look = Look { window_us, windows, observation, client_share, enough: Enough::ToBegin };
+        if let Some(baseline) = judged.usual.or_else(|| before(judged)) {
+            readings.insert(subject.clone(), Readings { baseline, by_kind: read(subject, judged, &look) });
         }
     }
+    look_below(subjects, window_us, windows, observations, &mut readings);
     (readings, cut)
+}
+
+fn read(subject: &Subject, judged: &Judged, look: &Look<'_>) -> [Option<Reading>; KINDS] {
+    Deviating::ALL.map(|kind| match kind {
+        Deviating::Retransmits | Deviating::Unanswered | Deviating::Traffic if !subject.operation.is_empty() => None,
+        _ => look.read(judged, kind),
+    })
+}
+
+/// Looks again at whom those call who are called with deviations: where one of two that wait for each other is plainly bad, less is enough to
+/// believe the same of the other.
+fn look_below(
+    subjects: &BTreeMap<Subject, Judged>,
+    window_us: i64,
+    windows: Windows,
+    observations: &BTreeMap<Subject, Observation>,
+    readings: &mut BTreeMap<Subject, Readings>,
+) {
+    let bad = readings.iter().filter(|(_, readings)| readings.deviates());
+    let mut called: BTreeSet<Workload> = bad.map(|(subject, _)| subject.server.clone()).collect();
+    let mut to_visit: Vec<Workload> = called.iter().cloned().collect();
+    while let Some(service) = to_visit.pop() {
+        let its = readings.iter_mut().filter(|(subject, readings)| subject.client == service && !readings.deviates());
+        let mut found = Vec::new();
+        for (subject, readings) in its {
+            let (Some(judged), Some(observation)) = (subjects.get(subject), observations.get(subject)) else {
+                continue;
+            };
+            let enough = Enough::Surprise(SURPRISE_BELOW);
+            let look = Look { window_us, windows, observation, client_share: None, enough };
+            let traffic = readings.by_kind[Deviating::Traffic as usize];
+            readings.by_kind = read(subject, judged, &look);
+            readings.by_kind[Deviating::Traffic as usize] = traffic;
+            if readings.deviates() {
+                found.push(subject.server.clone());
+            }
+        }
+        to_visit.extend(found.into_iter().filter(|server| called.insert(server.clone())));
+    }
 }
 
 /// The edges that deviate in any way, as a whole or in one operation. That no requests come any more may be their client's doing, so it
@@ -70,13 +116,12 @@ pub(super) fn readings(
 pub fn deviations(readings: &BTreeMap<Subject, Readings>) -> Deviations {
     let mut deviations = Deviations::default();
     for (subject, readings) in readings {
-        if readings.by_kind[..Deviating::Traffic as usize].iter().flatten().any(|reading| reading.deviates) {
+        if readings.deviates() {
             deviations.insert(&subject.client, &subject.server);
         }
     }
     deviations
 }
-
 /// Whether the edge speaks for its operations, or its operations for the edge.
 pub fn is_said_otherwise(subject: &Subject, kind: Deviating, readings: &BTreeMap<Subject, Readings>) -> bool {
     let deviates = |readings: &Readings| readings.by_kind[kind as usize].is_some_and(|reading| reading.deviates);

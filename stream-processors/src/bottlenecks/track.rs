@@ -1,13 +1,17 @@
 //! The story of one subject and kind of deviation: calm, in an incident, and whether an alert is firing for it.
 //!
 //! In: one reading a window. Out: when to fire and when to resolve. Two bad windows in a row make an incident, two good ones end
-//! it; an alert fires once two bad windows in a row are not explained by a deeper edge. Where all requests of an edge stop, nothing ends.
+//! it; an alert fires once two bad windows in a row are not explained by a deeper edge, or three if less than half of it fails, since that
+//! is what a restart looks like, too. Where all requests of an edge stop, nothing ends.
 
 use headwater_schemas::records::Evidence;
 
-use super::baseline::{Baseline, Reading};
+use super::baseline::Baseline;
+use super::reading::{Deviating, Reading};
 
 const WINDOWS_TO_FIRE: u32 = 2;
+/// Where less than half fails.
+const WINDOWS_TO_FIRE_IN_PART: u32 = 3;
 const WINDOWS_TO_RESOLVE: u32 = 2;
 /// Without a reading for this many windows, the subject is gone.
 const SILENT_WINDOWS_MAX: u32 = 6;
@@ -34,7 +38,11 @@ pub struct Track {
     /// When the first of the alerts fired, for those that blame the same service at the same time.
     pub incident_from_us: Option<i64>,
     started_at_us: i64,
+    /// Of the windows that are unexplained, the least share that is bad.
+    least_share: f64,
     last: Option<Reading>,
+    /// Which quantile fired.
+    quantile: usize,
 }
 
 /// What to do after a window.
@@ -49,6 +57,7 @@ pub enum Step {
     /// What fires goes on, without anything that could be measured.
     GoOn {
         started_at_us: i64,
+        quantile: usize,
         reading: Reading,
         evidence: Vec<Evidence>,
     },
@@ -57,6 +66,7 @@ pub enum Step {
         fired: Option<i64>,
         /// [`Track::incident_from_us`] of what was firing.
         incident_from_us: Option<i64>,
+        quantile: usize,
         reading: Option<Reading>,
         evidence: Vec<Evidence>,
         why: Why,
@@ -79,6 +89,7 @@ pub struct Sight<'a> {
     /// None if too little was seen to tell.
     pub reading: Option<Reading>,
     pub explained: bool,
+    pub kind: Deviating,
     /// The whole edge carries nothing, though its client is there.
     pub is_cut: bool,
     pub evidence: &'a [Evidence],
@@ -88,6 +99,11 @@ impl Track {
     /// Whether it is so bad that its windows are not part of the past.
     pub fn in_incident(&self) -> bool {
         self.bad_windows >= WINDOWS_TO_FIRE
+    }
+
+    /// How many windows were looked at together when it was bad last.
+    pub fn last_windows(&self) -> Option<i64> {
+        self.last.map(|reading| reading.windows)
     }
 
     /// Whether there is nothing to remember.
@@ -111,6 +127,7 @@ impl Track {
 
     fn bad(&mut self, reading: Reading, sight: &Sight<'_>) -> Step {
         let (since_us, _) = *self.bad_since.get_or_insert((sight.window_us, sight.baseline));
+        // What showed it at first goes on showing it.
         self.last = Some(reading);
         self.bad_windows += 1;
         (self.good_windows, self.silent_windows, self.cut_windows) = (0, 0, 0);
@@ -127,13 +144,19 @@ impl Track {
         }
         if self.unexplained_windows == 0 {
             self.started_at_us = sight.window_us;
+            self.least_share = f64::INFINITY;
         }
+        self.least_share = self.least_share.min(reading.share);
         self.unexplained_windows += 1;
         self.evidence.extend_from_slice(sight.evidence);
         self.evidence.truncate(EVIDENCE_MAX);
-        if self.unexplained_windows < WINDOWS_TO_FIRE {
+        let is_in_part = matches!(sight.kind, Deviating::Errors | Deviating::Connects)
+            && reading.windows == 1
+            && self.least_share < 0.5;
+        if self.unexplained_windows < if is_in_part { WINDOWS_TO_FIRE_IN_PART } else { WINDOWS_TO_FIRE } {
             return Step::Nothing;
         }
+        self.quantile = reading.quantile;
         self.firing_since_us = Some(self.started_at_us);
         Step::Fire { started_at_us: self.started_at_us, reading, evidence: self.evidence.clone() }
     }
@@ -148,7 +171,7 @@ impl Track {
         }
         match (self.firing_since_us, self.last) {
             (Some(started_at_us), Some(reading)) if self.cut_windows == WINDOWS_TO_FIRE => {
-                Step::GoOn { started_at_us, reading, evidence: self.evidence.clone() }
+                Step::GoOn { started_at_us, quantile: self.quantile, reading, evidence: self.evidence.clone() }
             }
             _ => Step::Nothing,
         }
@@ -168,7 +191,7 @@ impl Track {
         let ended = std::mem::take(self);
         let mut evidence = ended.evidence;
         evidence.extend_from_slice(sight.evidence);
-        let (fired, incident_from_us) = (ended.firing_since_us, ended.incident_from_us);
-        Step::End { fired, incident_from_us, reading: ended.last, evidence, why }
+        let Track { firing_since_us: fired, incident_from_us, quantile, last: reading, .. } = ended;
+        Step::End { fired, incident_from_us, quantile, reading, evidence, why }
     }
 }

@@ -7,10 +7,11 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use headwater_histogram::Histogram;
+use headwater_histogram::{Histogram, SCALE};
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Edge, Evidence, Latency, PartitionClosed, Workload};
 
+use super::unanswered::Asked;
 use crate::markers::Sources;
 use crate::plausible::within;
 use crate::processor::{BadInput, Counters};
@@ -71,6 +72,10 @@ pub struct Observation {
     /// Connections that were established, and those that never were or ended by a reset or a time-out. Of whole edges alone.
     pub opened: i64,
     pub failed: i64,
+    /// Segments that were sent again. Of whole edges alone.
+    pub retransmits: i64,
+    /// Bytes to the server and back, and the requests that ended. Of whole edges alone.
+    pub asked_for: Asked,
     /// Where the clients asked for the server. Of whole edges alone.
     pub asked: Vec<String>,
     /// The window says that something is missing from it.
@@ -79,14 +84,33 @@ pub struct Observation {
 }
 
 impl Observation {
-    pub fn p95_us(&self) -> f64 {
-        self.durations.quantile(0.95) / 1000.0
+    /// How long this share of the requests took at most.
+    pub fn quantile_us(&self, share: f64) -> f64 {
+        self.durations.quantile(share) / 1000.0
     }
 
-    /// How long the `count`th slowest request took, and all before it at least.
-    pub fn slowest_us(&self, count: i64) -> f64 {
-        let rank = (self.requests - count) as f64 + 0.5;
-        self.durations.quantile(rank / self.requests.max(1) as f64) / 1000.0
+    /// Sum of the logarithms of all durations in microseconds, and how many there are.
+    pub fn sum_of_logarithms(&self) -> (f64, i64) {
+        let octaves = |bucket: i32| (f64::from(bucket) + 0.5) / f64::from(1 << SCALE);
+        let of_us = |bucket: i32| octaves(bucket) * std::f64::consts::LN_2 - 1000f64.ln();
+        self.durations.buckets().fold((0.0, 0i64), |(sum, all), (bucket, count)| {
+            (sum + of_us(bucket) * count as f64, all.saturating_add(i64::try_from(count).unwrap_or(i64::MAX)))
+        })
+    }
+
+    /// How many requests took longer than each limit, to a bucket of the histogram.
+    pub fn slower_than<const N: usize>(&self, limits_us: [f64; N]) -> [i64; N] {
+        // Bucket `i` begins at `2^(i/32)` nanoseconds.
+        let limits = limits_us.map(|us| ((us * 1000.0).max(1.0).log2() * f64::from(1 << SCALE)).round() as i32);
+        let mut slower = [0i64; N];
+        for (bucket, count) in self.durations.buckets() {
+            for (slower, limit) in slower.iter_mut().zip(limits) {
+                if bucket >= limit {
+                    *slower = slower.saturating_add(i64::try_from(count).unwrap_or(i64::MAX));
+                }
+            }
+        }
+        slower
     }
 
     /// Adds what was observed elsewhere of the same subject.
@@ -101,18 +125,16 @@ impl Observation {
             (&mut self.errors, other.errors),
             (&mut self.opened, other.opened),
             (&mut self.failed, other.failed),
+            (&mut self.retransmits, other.retransmits),
         ] {
             *sum = sum.saturating_add(value);
         }
+        self.asked_for.add(&other.asked_for);
         self.asked.extend(other.asked);
         self.asked.truncate(ASKED_MAX);
         self.evidence.extend(other.evidence);
         self.evidence.truncate(EVIDENCE_MAX);
         Ok(())
-    }
-
-    pub fn error_share(&self) -> f64 {
-        if self.requests == 0 { 0.0 } else { self.errors as f64 / self.requests as f64 }
     }
 }
 
@@ -147,6 +169,12 @@ impl Collector {
             durations: edge.duration_ns,
             opened: within("connections_opened", edge.connections_opened, 0, i64::MAX)?,
             failed: within("connections_failed", edge.connections_failed, 0, i64::MAX)?,
+            retransmits: within("retransmits", edge.retransmits, 0, i64::MAX)?,
+            asked_for: Asked {
+                sent_bytes: within("client_to_server_bytes", edge.client_to_server_bytes, 0, i64::MAX)?,
+                received_bytes: within("server_to_client_bytes", edge.server_to_client_bytes, 0, i64::MAX)?,
+                requests: edge.requests,
+            },
             asked: edge.asked,
             incomplete: edge.completeness < 1.0,
             evidence: Vec::new(),

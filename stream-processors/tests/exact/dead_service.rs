@@ -30,6 +30,8 @@ struct Carried {
     requests: i64,
     errors: i64,
     failed: i64,
+    /// Requests that were sent.
+    sent: i64,
 }
 
 fn named(name: &str) -> Workload {
@@ -37,7 +39,7 @@ fn named(name: &str) -> Workload {
 }
 
 fn good(client: &'static str, server: &'static str) -> Carried {
-    Carried { client, server: named(server), protocol: "http", requests: 60, errors: 0, failed: 0 }
+    Carried { client, server: named(server), protocol: "http", requests: 60, errors: 0, failed: 0, sent: 60 }
 }
 
 fn bad(client: &'static str, server: &'static str) -> Carried {
@@ -53,7 +55,7 @@ fn well() -> Vec<Carried> {
 fn nameless(requests: i64, failed: i64) -> Carried {
     let protocol = if requests > 0 { "http" } else { "tcp" };
     let server = Workload::local(ADDRESS, ADDRESS_OF_PAYMENTS);
-    Carried { client: "orders", server, protocol, requests, errors: requests, failed }
+    Carried { client: "orders", server, protocol, requests, errors: requests, failed, sent: requests }
 }
 
 /// The logs of edges and latencies, of which the latter hold no record.
@@ -66,10 +68,11 @@ fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
     };
     for window in 0..WINDOWS {
         let start_us = window_us(window);
-        for Carried { client, server, protocol, requests, errors, failed } in windows(window) {
+        for Carried { client, server, protocol, requests, errors, failed, sent } in windows(window) {
             let mut duration_ns = Histogram::default();
             (0..requests).for_each(|i| duration_ns.record(20_000_000 + i as u64 * 100_000));
             let is_payments = server == named("payments");
+            let is_named = server.kind != ADDRESS;
             let edge = Edge {
                 window_start_us: start_us,
                 client: named(client),
@@ -78,6 +81,9 @@ fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
                 requests,
                 errors,
                 duration_ns,
+                client_to_server_bytes: 100 * sent,
+                server_to_client_bytes: if is_named { 1000 * requests } else { 0 },
+                retransmits: 0,
                 connections_opened: 0,
                 connections_failed: failed,
                 asked: if is_payments { vec![ADDRESS_OF_PAYMENTS.into()] } else { vec![] },
@@ -136,6 +142,17 @@ fn a_service_that_hangs_is_blamed_by_its_own_name() {
     check(&alerts, "error_rate", "payments");
 }
 
+/// Clients wait for ever: no request of it ends, and all that is seen are the bytes that they send.
+#[test]
+fn a_service_that_takes_requests_and_answers_none_is_blamed_and_not_who_waits_for_it() {
+    let silent = Carried { requests: 0, sent: 20, ..good("orders", "payments") };
+    let alerts = alerts(|window| match faulty(window) {
+        true => vec![bad("load", "gateway"), bad("gateway", "orders"), silent.clone()],
+        false => well(),
+    });
+    check(&alerts, "unanswered", "payments");
+}
+
 /// Whoever calls it is affected, and all of them tell of one thing; what fails elsewhere at the same time is another.
 #[test]
 fn all_alerts_that_blame_one_service_are_one_incident() {
@@ -183,7 +200,7 @@ fn a_load_that_ends_is_nobodys_fault() {
     let ends = alerts(|window| if faulty(window) { vec![good("other", "thing")] } else { well() });
     assert!(ends.is_empty(), "{ends:#?}");
     let shrinks = alerts(|window| {
-        let few = |client, server| Carried { requests: 6, ..good(client, server) };
+        let few = |client, server| Carried { requests: 6, sent: 6, ..good(client, server) };
         if faulty(window) { vec![few("load", "gateway"), few("gateway", "orders")] } else { well() }
     });
     assert!(shrinks.is_empty(), "{shrinks:#?}");

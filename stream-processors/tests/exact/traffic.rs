@@ -140,6 +140,9 @@ impl Traffic {
                     requests: seen.requests,
                     errors: seen.errors,
                     duration_ns: seen.durations,
+                    client_to_server_bytes: 100 * seen.requests,
+                    server_to_client_bytes: 1000 * seen.requests,
+                    retransmits: 0,
                     completeness,
                     missing: missing.clone(),
                     ..headwater_schemas::samples::edge()

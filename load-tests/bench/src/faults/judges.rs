@@ -75,26 +75,15 @@ impl Processors {
         let alarms: Vec<Alarm> = fired
             .filter(|alert| self.told.insert(alert.alert_id.clone()))
             .map(|alert| {
-                let own = Blamed { client: alert.client, server: alert.server };
-                let message = format!("{}: {}", alert.kind, alert.message);
-                Alarm { at_us: alert.observed_at_us, candidates: vec![own], incident: alert.incident_id, message }
+                let mut candidates = vec![Blamed { client: alert.client, server: alert.server }];
+                let runners_up = alert.runners_up.into_iter();
+                candidates.extend(runners_up.map(|other| Blamed { client: other.client, server: other.server }));
+                let message = format!("{} ({:.1}): {}", alert.kind, alert.score, alert.message);
+                Alarm { at_us: alert.observed_at_us, candidates, incident: alert.incident_id, message }
             })
             .collect();
-        Ok(together(alarms))
+        Ok(alarms)
     }
-}
-
-/// Where an alert names no runner-up, those that fire in the same window are the next ones that a person looks at.
-fn together(mut alarms: Vec<Alarm>) -> Vec<Alarm> {
-    let all: Vec<Blamed> = alarms.iter().flat_map(|alarm| alarm.candidates.clone()).collect();
-    for alarm in &mut alarms {
-        for other in &all {
-            if !alarm.candidates.iter().any(|known| known.server == other.server) {
-                alarm.candidates.push(other.clone());
-            }
-        }
-    }
-    alarms
 }
 
 /// An edge is suspicious if its p95 or its share of errors is this many standard deviations above its mean, twice in a row.
