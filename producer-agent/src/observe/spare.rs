@@ -98,7 +98,9 @@ impl Observer {
         let is_spared = match server.spared {
             Spared::No => return,
             _ if !self.client_tells(id) => self.follow(id, Spared::No),
-            Spared::Yes if (published_id(id).0 ^ second) % TURNS == 0 => self.follow(id, Spared::Waking(second)),
+            Spared::Yes if (published_id(id).0 ^ second).is_multiple_of(TURNS) => {
+                self.follow(id, Spared::Waking(second))
+            }
             Spared::Yes => true,
             Spared::Waking(since) if second < since + WAKING_SECONDS => true,
             Spared::Waking(_) => self.follow(id, Spared::No),
