@@ -40,17 +40,21 @@ enum Observed {
     Refused,
     /// An agent captures them, and there is nothing to read in what they say.
     Counted,
-    /// An agent adds them up.
+    /// An agent adds up what one end tells, and the other one is followed in its turns.
+    OneEnd,
+    /// An agent adds up what both ends tell.
     Summed,
     /// An agent tells of each exchange.
     Full,
 }
 
-const VARIANTS: [Observed; 5] =
-    [Observed::Nothing, Observed::Refused, Observed::Counted, Observed::Summed, Observed::Full];
+const VARIANTS: [Observed; 6] =
+    [Observed::Nothing, Observed::Refused, Observed::Counted, Observed::OneEnd, Observed::Summed, Observed::Full];
 
 pub fn measure(ground: &Ground, rounds: u32, report: &mut Report) -> Result<()> {
-    println!("one thread that asks and answers, {rounds} rounds: alone, refused, counted, added up, in full detail");
+    println!(
+        "one thread that asks and answers, {rounds} rounds: alone, refused, counted, added up at one end, at both, in full detail"
+    );
     let mut added: [Vec<f64>; VARIANTS.len()] = Default::default();
     for round in 0..rounds as usize {
         let mut times = [0.0; VARIANTS.len()];
@@ -74,7 +78,8 @@ fn run(ground: &Ground, observed: Observed, prefix: &str) -> Result<f64> {
     let _agent = match observed {
         Observed::Nothing => None,
         Observed::Refused => Some(ground.agent(ground.empty_cgroup(), prefix, Detail::Default)?),
-        Observed::Counted | Observed::Summed => Some(ground.agent(ground.load_cgroup(), prefix, Detail::Default)?),
+        Observed::Counted | Observed::OneEnd => Some(ground.agent(ground.load_cgroup(), prefix, Detail::Default)?),
+        Observed::Summed => Some(ground.agent(ground.load_cgroup(), prefix, Detail::BothEnds)?),
         Observed::Full => Some(ground.agent(ground.load_cgroup(), prefix, Detail::Full)?),
     };
     let mut command = Command::new(std::env::current_exe()?);

@@ -27,6 +27,8 @@ pub struct Ground {
 pub enum Detail {
     /// As it is by default: plain exchanges of hot connections are added up.
     Default,
+    /// The same at both ends of each connection, all the time.
+    BothEnds,
     /// A record of each exchange.
     Full,
 }
@@ -118,6 +120,9 @@ impl Ground {
             "--log-level",
             "warn",
         ]);
+        if detail == Detail::BothEnds {
+            command.args(["--capture-ends", "both"]);
+        }
         if detail == Detail::Full {
             // A bound on records would drop what is to be measured.
             command.args([

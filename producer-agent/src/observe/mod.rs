@@ -520,7 +520,7 @@ impl Observer {
 /// Publishes what was added up of a connection that has ended.
 fn end_sums(connection: &mut Connection, shared: &mut Shared, out: &mut impl FnMut(Output<'_>)) {
     let mut all = Vec::new();
-    shared.sums.end(&mut connection.heat, |summed| all.push(summed));
+    shared.sums.end(connection.identity.socket, &mut connection.heat, |summed| all.push(summed));
     for summed in all {
         request::sums(connection, &summed, shared, out);
     }

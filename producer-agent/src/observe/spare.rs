@@ -19,7 +19,7 @@ const SPARED_PER_SECOND: u64 = 512;
 const TURNS: u64 = 8;
 
 /// So long, in seconds, may an end take from its turn's begin until it is added up again. From then on it is like any other.
-const WAKING_SECONDS: u64 = 2;
+const WAKING_SECONDS: u32 = 2;
 
 const CLIENT: u16 = role::CLIENT as u16;
 const SERVER: u16 = role::SERVER as u16;
@@ -32,8 +32,8 @@ pub enum Spared {
     No,
     /// It is not followed.
     Yes,
-    /// It is its turn, since this second. What goes by until the parser knows where it is, its other end tells.
-    Waking(u64),
+    /// It is its turn, since this second (its lower half). What goes by until the parser knows where it is, its other end tells.
+    Waking(u32),
 }
 
 /// The servers' ends that are spared, by their connections.
@@ -99,10 +99,10 @@ impl Observer {
             Spared::No => return,
             _ if !self.client_tells(id) => self.follow(id, Spared::No),
             Spared::Yes if (published_id(id).0 ^ second).is_multiple_of(TURNS) => {
-                self.follow(id, Spared::Waking(second))
+                self.follow(id, Spared::Waking(second as u32))
             }
             Spared::Yes => true,
-            Spared::Waking(since) if second < since + WAKING_SECONDS => true,
+            Spared::Waking(since) if (second as u32).wrapping_sub(since) < WAKING_SECONDS => true,
             Spared::Waking(_) => self.follow(id, Spared::No),
         };
         if is_spared {

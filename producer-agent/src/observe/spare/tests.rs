@@ -115,7 +115,9 @@ impl Bench {
                 self.hand.adds(place, second, exchanges);
             }
         }
-        self.now_ns += 1_000 * MS;
+        // The next one begins, wherever in this one it was.
+        let into_us = (self.clock.epoch_us(self.now_ns) % 1_000_000).unsigned_abs();
+        self.now_ns += (1_000_000 - into_us) * 1_000 + MS;
         let now_ns = self.now_ns;
         self.take(|observer, mut out| observer.take_sums(now_ns, &mut out));
         self.wanted()

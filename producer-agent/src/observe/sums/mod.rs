@@ -32,7 +32,7 @@ const COLD_PART: u32 = 4;
 const COLD_SECONDS: u64 = 3;
 /// Runs of the probes that are under way when a cell is given up are over by then.
 const DRAINING_SECONDS: u64 = 2;
-/// Operations of one connection that are remembered, and cells that it had lately.
+/// Operations of one connection that are remembered.
 const KNOWN_MAX: usize = 64;
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -107,8 +107,6 @@ pub struct Heat {
     /// The newest checkpoint before which all commands had been answered; 0 if there is none.
     settled_from: u64,
     known: Vec<Known>,
-    /// Cells that it had lately, with their keys: runs of the probes that are under way may still add to them.
-    draining: Vec<(u32, u64)>,
 }
 
 impl Heat {
@@ -176,6 +174,8 @@ pub struct Summaries {
     used: Vec<Option<Used>>,
     /// Places in use.
     count: usize,
+    /// Those of them that were given up: runs of the probes that are under way may still add to them.
+    draining: Vec<u32>,
     /// The second that runs.
     second: u64,
     /// A connection is hot that has so many exchanges within a second.
@@ -192,6 +192,7 @@ impl Summaries {
             cells,
             used: std::iter::repeat_with(|| None).take(places).collect(),
             count: 0,
+            draining: Vec::new(),
             second: 0,
             hot_per_second: HOT_PER_SECOND,
             without_cell: 0,
@@ -352,13 +353,12 @@ impl Summaries {
 
     /// Nothing more of a connection is added up by the probes. What they have added up, or do at this moment, is taken with all else.
     pub fn rest(&mut self, heat: &mut Heat) {
-        heat.draining.retain(|cell| is_draining(&self.used, *cell).is_some());
         for known in &mut heat.known {
             if let (Some(place), Some(cells)) = (known.place.take(), &mut self.cells) {
-                heat.draining.push((place, known.key));
                 cells.close(place);
                 if let Some(used) = &mut self.used[place as usize] {
                     used.closed_in = Some(self.second);
+                    self.draining.push(place);
                 }
             }
         }
@@ -385,10 +385,12 @@ impl Summaries {
                 None if used.cold_seconds >= COLD_SECONDS => {
                     cells.close(place as u32);
                     used.closed_in = Some(second);
+                    self.draining.push(place as u32);
                     takings.cold.push((used.socket, used.key));
                 }
                 Some(closed_in) if second > closed_in + DRAINING_SECONDS => {
                     *entry = None;
+                    self.draining.retain(|other| *other as usize != place);
                     self.count -= 1;
                 }
                 _ => {}
@@ -398,10 +400,11 @@ impl Summaries {
     }
 
     /// A connection has ended: takes all that was added up of it, also in cells that it had until a moment ago.
-    pub fn end(&mut self, heat: &mut Heat, mut to: impl FnMut(Summed)) {
-        for cell in &heat.draining {
-            if let (Some(used), Some(cells)) = (is_draining(&self.used, *cell), &mut self.cells) {
-                cells.take(cell.0, u64::MAX, &mut |taken| to(summed(&used.common, taken)));
+    pub fn end(&mut self, socket: SocketKey, heat: &mut Heat, mut to: impl FnMut(Summed)) {
+        for place in &self.draining {
+            let used = self.used[*place as usize].as_ref().filter(|used| used.socket == socket);
+            if let (Some(used), Some(cells)) = (used, &mut self.cells) {
+                cells.take(*place, u64::MAX, &mut |taken| to(summed(&used.common, taken)));
             }
         }
         for known in heat.known.drain(..) {
@@ -418,10 +421,7 @@ impl Heat {
     /// A cell was given up.
     pub fn cool(&mut self, key: u64) {
         if let Some(known) = self.known.iter_mut().find(|known| known.key == key) {
-            if self.draining.len() == KNOWN_MAX {
-                self.draining.remove(0);
-            }
-            self.draining.extend(known.place.take().map(|place| (place, key)));
+            known.place = None;
         }
     }
 
@@ -434,11 +434,6 @@ impl Heat {
     pub fn has_cells(&self) -> bool {
         self.known.iter().any(|known| known.place.is_some())
     }
-}
-
-/// Who has a cell that takes nothing new any more, if it is still theirs.
-fn is_draining(used: &[Option<Used>], (place, key): (u32, u64)) -> Option<&Used> {
-    used.get(place as usize)?.as_ref().filter(|used| used.key == key && used.closed_in.is_some())
 }
 
 /// An exchange that could be added up.

@@ -353,7 +353,7 @@ fn the_end_takes_everything_and_what_did_not_fit_is_known_by_its_key() {
     bench.hand.adds(place, 10, 5);
     bench.hand.adds(place, 11, 6);
     let mut exchanges = 0;
-    bench.sums.end(&mut bench.heat, |summed| exchanges += summed.exchanges);
+    bench.sums.end(SOCKET, &mut bench.heat, |summed| exchanges += summed.exchanges);
     assert_eq!((exchanges, bench.sums.count()), (11, 0));
     assert!(bench.hand.open.borrow().is_empty());
 }
@@ -374,7 +374,7 @@ fn what_is_added_up_while_a_cell_is_given_up_is_not_lost_with_its_connection() {
         }
         bench.hand.adds(place, 14, 5);
         let mut exchanges = 0;
-        bench.sums.end(&mut bench.heat, |summed| exchanges += summed.exchanges);
+        bench.sums.end(SOCKET, &mut bench.heat, |summed| exchanges += summed.exchanges);
         assert_eq!(exchanges, 5);
         let late: u64 =
             (15..19).flat_map(|second| bench.sums.take(second).summed).map(|(_, taken)| taken.exchanges).sum();
