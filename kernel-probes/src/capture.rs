@@ -18,7 +18,7 @@ use headwater_probe_types::{
 
 use crate::{
     buffers::{self, Room},
-    cost, events, frames, interest as table, lifecycle, looks, position, refused,
+    cost, datagrams, events, frames, interest as table, lifecycle, looks, position, refused,
     socket::{Sock, TcpSock, tcp_state},
     source::Source,
     state,
@@ -44,6 +44,18 @@ pub fn call<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes
     cost::end(if tells != 0 { TELL } else { way }, began_ns);
 }
 
+/// A call on a socket of UDP has ended, where those of TCP have hooks of their own.
+#[inline(always)]
+pub fn datagram<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S, skips_ipv4: bool) {
+    let sock = Sock(sock);
+    if refused::is_known(sock) || result < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) != 0 || !buffers::capturing() {
+        return;
+    }
+    let began_ns = cost::begin();
+    datagrams::moved(sock, result as u32, flags & MSG_TRUNC == 0, way, bytes, skips_ipv4);
+    cost::end(way, began_ns);
+}
+
 /// Says whether user space is told of it.
 #[inline(always)]
 fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S) -> bool {
@@ -52,7 +64,11 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     }
     let sock = Sock(sock);
     let Some(tcp) = sock.tcp() else {
-        refused::note(sock);
+        if S::OF_ALL_SOCKETS {
+            datagrams::moved(sock, result as u32, flags & MSG_TRUNC == 0, way, bytes, false);
+        } else {
+            refused::note(sock);
+        }
         return false;
     };
     if result == 0 {

@@ -37,6 +37,10 @@ globals! {
     SK_CGROUP: u32 = 0, sk_cgroup;
     SK_ERR: u32 = 0, sk_err;
     SKC_FLAGS: u32 = 0, skc_flags;
+    SK_PROTOCOL: u32 = 0, sk_protocol;
+    /// The network namespace: struct net
+    SKC_NET: u32 = 0, skc_net;
+    NET_INUM: u32 = 0, net_inum;
     /// struct tcp_sock
     TP_WRITE_SEQ: u32 = 0, tp_write_seq;
     TP_COPIED_SEQ: u32 = 0, tp_copied_seq;
@@ -60,6 +64,8 @@ globals! {
     FDT_MAX: u32 = 0, fdt_max;
     /// struct msghdr and struct iov_iter; the kernel's numbers of its kinds, of which none is u32::MAX
     MSG_ITER: u32 = 0, msg_iter;
+    MSG_NAME: u32 = 0, msg_name;
+    MSG_NAMELEN: u32 = 0, msg_namelen;
     ITER_TYPE: u32 = 0, iter_type;
     ITER_OFFSET: u32 = 0, iter_offset;
     ITER_BUFFER: u32 = 0, iter_buffer;
@@ -102,6 +108,11 @@ globals! {
     REGS_ARG1: u32 = 0, regs_arg1;
     REGS_ARG2: u32 = 0, regs_arg2;
     REGS_ARG3: u32 = 0, regs_arg3;
+    REGS_ARG5: u32 = 0, regs_arg5;
+    REGS_ARG6: u32 = 0, regs_arg6;
+    /// Numbers of system calls that say where a datagram goes
+    CALL_SENDTO: u32 = u32::MAX, call_sendto;
+    CALL_SENDMMSG: u32 = u32::MAX, call_sendmmsg;
     /// 1 if the result is the first argument while the call runs
     RESULT_IS_ARG1: u32 = 0, result_is_arg1;
     /// The agent's own thread group.

@@ -1,8 +1,9 @@
-//! The probes: what the kernel sees of TCP sockets, as events in one ring buffer and counters on each socket.
+//! The probes: what the kernel sees of sockets of TCP, and of those of UDP that DNS is spoken on, as events in one ring buffer and counters on each socket.
 //!
 //! Hooks, and why these (one run a socket call, none for files). The loader takes one of the first two:
 //! - `fexit` of `tcp_sendmsg` and `tcp_recvmsg`: a call moved bytes. In: the socket, the message with the exact buffer, and the
 //!   result. `tcp_sendpage` (before 6.5) and `tcp_splice_read` beside them, which move pages past both.
+//!   For UDP `udp_sendmsg`, `udp_recvmsg` and those of IPv6. Out: [`DatagramEvent`]s.
 //! - `tp_btf/sock_send_length`, `tp_btf/sock_recv_length` (6.3 and later) where the kernel has no function tracing. In: the socket
 //!   and the length; the buffer is the one that the system call names.
 //!   Out of either: [`DataEvent`]s for sockets in which user space has an interest.
@@ -23,6 +24,7 @@ mod buffers;
 mod capture;
 mod commands;
 mod cost;
+mod datagrams;
 mod events;
 mod frames;
 mod globals;
@@ -102,6 +104,34 @@ pub fn on_tcp_send_page(ctx: FExitContext) -> i32 {
 pub fn on_tcp_splice(ctx: FExitContext) -> i32 {
     let socket: *const u8 = ctx.arg(0);
     capture::call(socket::of(socket), ctx.arg(5), 0, direction::RECEIVE, Pages);
+    0
+}
+
+/// Arguments: sk, msg, len; then the result.
+#[fexit(function = "udp_sendmsg")]
+pub fn on_udp_send(ctx: FExitContext) -> i32 {
+    capture::datagram(ctx.arg(0), ctx.arg(3), 0, direction::SEND, Message(ctx.arg(1)), false);
+    0
+}
+
+/// Arguments as of `udp_sendmsg`, which it calls for addresses of IPv4.
+#[fexit(function = "udpv6_sendmsg")]
+pub fn on_udp_send_over_ipv6(ctx: FExitContext) -> i32 {
+    capture::datagram(ctx.arg(0), ctx.arg(3), 0, direction::SEND, Message(ctx.arg(1)), true);
+    0
+}
+
+/// Since 5.19. Arguments: sk, msg, len, flags, addr_len; then the result.
+#[fexit(function = "udp_recvmsg")]
+pub fn on_udp_receive(ctx: FExitContext) -> i32 {
+    capture::datagram(ctx.arg(0), ctx.arg(5), ctx.arg(3), direction::RECEIVE, Message(ctx.arg(1)), false);
+    0
+}
+
+/// Arguments as of `udp_recvmsg`.
+#[fexit(function = "udpv6_recvmsg")]
+pub fn on_udp_receive_over_ipv6(ctx: FExitContext) -> i32 {
+    capture::datagram(ctx.arg(0), ctx.arg(5), ctx.arg(3), direction::RECEIVE, Message(ctx.arg(1)), false);
     0
 }
 

@@ -1,11 +1,15 @@
 //! Typed reads of kernel sockets. In: pointers that the verifier knows. Out: plain values.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
 use core::ffi::c_void;
 
-use crate::globals;
+use crate::{globals, owner::read_kernel};
 
+pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
+
+/// include/uapi/linux/in.h
+const IPPROTO_UDP: u16 = 17;
 
 /// include/net/sock.h: the program has let go of the socket.
 const SOCK_DEAD: u64 = 1;
@@ -91,6 +95,36 @@ impl Sock {
     pub fn remote_port(self) -> u16 {
         // SAFETY: the member belongs to the socket that the tracepoint gave.
         u16::from_be(unsafe { load(self.0, globals::skc_dport()) })
+    }
+
+    /// A socket of UDP, over IPv4 or IPv6.
+    #[inline(always)]
+    pub fn is_udp(self) -> bool {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
+        matches!(self.family(), AF_INET | AF_INET6)
+            && unsafe { load::<u16>(self.0, globals::sk_protocol()) } == IPPROTO_UDP
+    }
+
+    /// A socket of IPv6 that is connected to an address of IPv4 (RFC 4291, 2.5.5.2).
+    #[inline(always)]
+    pub fn is_connected_to_ipv4(self) -> bool {
+        let address: [u32; 3] = read_kernel(self.0, globals::skc_v6_daddr());
+        self.family() == AF_INET6 && address == [0, 0, u32::from_be(0xffff)]
+    }
+
+    /// The number of its network namespace.
+    #[inline(always)]
+    pub fn network(self) -> u32 {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
+        let network: *const u8 = unsafe { load(self.0, globals::skc_net()) };
+        read_kernel(network, globals::net_inum())
+    }
+
+    /// A number of its own, which no other socket is ever given.
+    #[inline(always)]
+    pub fn cookie(self) -> u64 {
+        // SAFETY: the helper takes any pointer to a socket.
+        unsafe { bpf_get_socket_cookie(self.as_ptr()) }
     }
 
     /// Local and remote address; of IPv4, the first four bytes.

@@ -5,7 +5,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs};
 use core::ffi::c_void;
-use headwater_probe_types::{CAPTURE_BYTES_MAX, call, count};
+use headwater_probe_types::{CAPTURE_BYTES_MAX, call, count, direction};
 
 use crate::{
     buffers::{self, Room},
@@ -28,8 +28,49 @@ pub trait Source {
     /// direction could be interrupted by.
     const ROOM: u32 = 0;
 
+    /// Whether its programs are those of sockets of all kinds.
+    const OF_ALL_SOCKETS: bool = false;
+
     /// Where the `moved` bytes lie, which a call of this task moved.
     fn find(&self, moved: u32, task: *const u8) -> Bytes;
+
+    /// Where the datagram of so many bytes lies, and what the call names as its other side.
+    fn find_datagram(&self, moved: u32, task: *const u8) -> Datagram;
+}
+
+/// Where a datagram lies, and where the address stands that it goes to or comes from.
+#[derive(Clone, Copy)]
+pub struct Datagram {
+    pub bytes: Bytes,
+    /// A struct sockaddr in the program's memory, or in the kernel's; 0 if none is known.
+    name_at: u64,
+    name_bytes: u32,
+    name_is_in_kernel: bool,
+}
+
+/// A struct sockaddr_in6, and room.
+pub type Name = [u64; 4];
+
+const SOCKADDR_IN_BYTES: u32 = 16;
+const SOCKADDR_IN6_BYTES: u32 = 28;
+
+impl Datagram {
+    const NONE: Datagram = Datagram { bytes: Bytes::NONE, name_at: 0, name_bytes: 0, name_is_in_kernel: false };
+
+    /// Reads the address. False if there is none that is long enough for either version of IP.
+    #[inline(always)]
+    pub fn read_name(&self, name: &mut Name) -> bool {
+        if self.name_at == 0 || self.name_bytes < SOCKADDR_IN_BYTES {
+            return false;
+        }
+        let target: *mut c_void = name.as_mut_ptr().cast();
+        let bytes = if self.name_bytes < SOCKADDR_IN6_BYTES { SOCKADDR_IN_BYTES } else { SOCKADDR_IN6_BYTES };
+        if self.name_is_in_kernel {
+            read_segments(target, bytes, self.name_at)
+        } else {
+            read_user(target, bytes, self.name_at)
+        }
+    }
 }
 
 /// What [`Bytes`] are.
@@ -69,9 +110,33 @@ impl Bytes {
         }
     }
 
+    /// Copies so many bytes to a place of at least as many, if all of them lie in the first segment. Returns how many: all or none.
+    #[inline(always)]
+    pub fn copy_first(&self, target: *mut c_void, wanted: u32) -> u32 {
+        let first = match self.kind {
+            bytes_kind::NONE => return 0,
+            bytes_kind::BUFFER => Some([self.at, wanted as u64]),
+            _ => self.first_segment(),
+        };
+        if let Some([base, length]) = first
+            && length.wrapping_sub(self.skip) >= wanted as u64
+            && read_user(target, wanted, base.wrapping_add(self.skip))
+        {
+            return wanted;
+        }
+        buffers::add(count::UNREADABLE, 1);
+        0
+    }
+
     /// The length of a vector's first segment.
     #[inline(always)]
     pub fn segment_bytes(&self) -> Option<u64> {
+        self.first_segment().map(|[_, length]| length)
+    }
+
+    /// Where the first segment of a vector begins, and its length.
+    #[inline(always)]
+    fn first_segment(&self) -> Option<[u64; 2]> {
         let mut segment = [0_u64; 2];
         let target: *mut c_void = segment.as_mut_ptr().cast();
         let is_read = match self.kind {
@@ -79,7 +144,7 @@ impl Bytes {
             bytes_kind::KERNEL_VECTOR => read_segments(target, 16, self.at),
             _ => false,
         };
-        is_read.then_some(segment[1])
+        is_read.then_some(segment)
     }
 }
 
@@ -93,6 +158,8 @@ pub struct SystemCall {
 }
 
 impl Source for SystemCall {
+    const OF_ALL_SOCKETS: bool = true;
+
     #[inline(always)]
     fn find(&self, _moved: u32, task: *const u8) -> Bytes {
         // SAFETY: a helper for a task; loads from the registers are typed by the verifier.
@@ -129,6 +196,73 @@ impl Source for SystemCall {
         buffers::add(count::UNREADABLE, 1);
         Bytes::NONE
     }
+
+    /// Where a datagram came from stands nowhere yet: the kernel tells it to the program behind this place.
+    #[inline(always)]
+    fn find_datagram(&self, moved: u32, task: *const u8) -> Datagram {
+        // SAFETY: a helper for a task; loads from the registers are typed by the verifier.
+        let regs = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) as *const u8 };
+        // SAFETY: as in `find`.
+        let reg = |offset: u32| unsafe { *regs.add(offset as usize).cast::<u64>() };
+        // SAFETY: as in `find`.
+        let number = unsafe { *regs.add(globals::regs_syscall() as usize).cast::<u32>() };
+        let sends = self.way == direction::SEND;
+        if !sends || (number != globals::call_sendto() && number != globals::call_sendmmsg()) {
+            let bytes = self.find(moved, task);
+            // struct user_msghdr, as in `find`.
+            let mut header = [0_u64; 2];
+            let has_name = sends
+                && bytes.kind == bytes_kind::USER_VECTOR
+                && call::form(globals::system_call(number), self.way) == call::MESSAGE
+                && read_user(header.as_mut_ptr().cast(), 16, reg(globals::regs_arg2()));
+            let name_at = if has_name { header[0] } else { 0 };
+            return Datagram { bytes, name_at, name_bytes: header[1] as u32, name_is_in_kernel: false };
+        }
+        let descriptor = reg(globals::regs_arg1());
+        let result = reg(globals::regs_result());
+        let is_under_way = if globals::result_is_arg1() != 0 { result == descriptor } else { result == NO_RESULT };
+        if !is_under_way || !self.is_at(task, descriptor as u32) {
+            buffers::add(count::OTHER_CALL, 1);
+            return Datagram::NONE;
+        }
+        let at = reg(globals::regs_arg2());
+        if number == globals::call_sendto() {
+            let bytes = Bytes { kind: bytes_kind::BUFFER, at, segments: 0, skip: 0 };
+            let (name_at, name_bytes) = (reg(globals::regs_arg5()), reg(globals::regs_arg6()) as u32);
+            return Datagram { bytes, name_at, name_bytes, name_is_in_kernel: false };
+        }
+        under_way_of(at, reg(globals::regs_arg3()), moved)
+    }
+}
+
+/// Messages of one call of sendmmsg(2) that are looked at.
+const MESSAGES_MAX: u64 = 8;
+
+/// The message of sendmmsg(2) that is being sent: the kernel notes in each that was sent how many bytes that were, which is 0 before if the
+/// program has made its array new. One that has not, and one of several buffers, is not read.
+#[inline(always)]
+fn under_way_of(array: u64, messages: u64, moved: u32) -> Datagram {
+    // struct mmsghdr: struct user_msghdr in 56 bytes, and the bytes sent in 4.
+    let mut message = [0_u64; 8];
+    for i in 0..MESSAGES_MAX {
+        if i >= messages || !read_user(message.as_mut_ptr().cast(), 64, array.wrapping_add(i * 64)) {
+            break;
+        }
+        if message[7] as u32 == 0 || messages == 1 {
+            let bytes = Bytes { kind: bytes_kind::USER_VECTOR, at: message[2], segments: message[3], skip: 0 };
+            if message[3] == 1 && bytes.segment_bytes() == Some(moved as u64) {
+                return Datagram {
+                    bytes,
+                    name_at: message[0],
+                    name_bytes: message[1] as u32,
+                    name_is_in_kernel: false,
+                };
+            }
+            break;
+        }
+    }
+    buffers::add(count::OTHER_CALL, 1);
+    Datagram::NONE
 }
 
 impl SystemCall {
@@ -191,6 +325,13 @@ impl Source for Message {
             }
         }
     }
+
+    #[inline(always)]
+    fn find_datagram(&self, moved: u32, task: *const u8) -> Datagram {
+        let name_at: u64 = read_kernel(self.0, globals::msg_name());
+        let name_bytes: u32 = read_kernel(self.0, globals::msg_namelen());
+        Datagram { bytes: self.find(moved, task), name_at, name_bytes, name_is_in_kernel: true }
+    }
 }
 
 /// Pages of the kernel that were moved without a copy (sendfile, splice). They are no program's memory and are not read.
@@ -203,6 +344,12 @@ impl Source for Pages {
     fn find(&self, _moved: u32, _task: *const u8) -> Bytes {
         buffers::add(count::KERNEL_MEMORY, 1);
         Bytes::NONE
+    }
+
+    /// No hook of datagrams moves pages.
+    #[inline(always)]
+    fn find_datagram(&self, _moved: u32, _task: *const u8) -> Datagram {
+        Datagram::NONE
     }
 }
 

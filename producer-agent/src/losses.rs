@@ -37,6 +37,14 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// Whether events about bytes were lost since the last look.
+    pub fn is_new(&self, seen: &Seen) -> bool {
+        let counts = [count::RING_FULL_DATA, count::STORAGE_FULL].map(|index| index as usize);
+        counts.iter().any(|index| seen.counts[*index] > self.last.counts[*index])
+            || seen.missed_runs > self.last.missed_runs
+            || seen.unknown_events > self.last.unknown_events
+    }
+
     /// Books what was lost since the last look. Each lost event counts as one record, in both streams where it is not known of which it
     /// was: a bound from above. Says whether the path of a cgroup may be among it.
     pub fn book(&mut self, seen: &Seen, ledger: &mut Ledger) -> bool {

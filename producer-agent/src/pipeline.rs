@@ -286,6 +286,7 @@ impl<'s> Pipeline<'s> {
         self.progress.drained(began_ns, drained.newest_ns, drained.is_empty);
         self.undrained_max = self.undrained_max.max(drained.longest);
         self.drained_at = Instant::now();
+        observer.expire_datagrams(self.progress.complete_to_ns(), &mut |output| outlet.take(output, ledger));
         drained.is_empty
     }
 
@@ -371,6 +372,9 @@ impl<'s> Pipeline<'s> {
             missed_runs: self.probes.missed_runs()?,
             unknown_events: self.probes.unknown_events(),
         };
+        if self.losses.is_new(&seen) {
+            self.observer.missed_datagrams(monotonic_ns());
+        }
         if self.losses.book(&seen, &mut self.ledger) {
             self.naming.walk_again();
         }

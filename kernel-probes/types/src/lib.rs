@@ -33,6 +33,8 @@ pub mod kind {
     pub const PROCESS: u32 = 6;
     /// [`crate::sums::ExchangeEvent`]: an exchange that was to be added up and did not fit.
     pub const EXCHANGE: u32 = 7;
+    /// [`crate::DatagramEvent`]: a datagram of DNS was sent or received.
+    pub const DATAGRAM: u32 = 8;
 }
 
 /// What happened to a cgroup.
@@ -125,6 +127,41 @@ pub struct DataEvent {
     /// See [`mark`].
     pub marks: u8,
     pub role: u16,
+}
+
+/// A datagram was sent or received on a socket of UDP, from or to the port of DNS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramEvent {
+    pub kind: u32,
+    /// Bytes that were captured; 0 where they could not be.
+    pub captured_bytes: u32,
+    /// CLOCK_MONOTONIC.
+    pub at_ns: u64,
+    /// Names the socket; never given again.
+    pub socket: u64,
+    /// Of the process whose call it was.
+    pub cgroup_id: u64,
+    pub process_started_ns: u64,
+    /// All zeroes where the socket is bound to none.
+    pub local_address: [u8; 16],
+    /// All zeroes where it is not known, with the port 0.
+    pub remote_address: [u8; 16],
+    pub program: [u8; 16],
+    pub local_port: u16,
+    pub remote_port: u16,
+    /// Of either address: AF_INET (it holds 4 bytes) or AF_INET6.
+    pub local_family: u16,
+    pub remote_family: u16,
+    /// Bytes of the datagram.
+    pub length: u32,
+    pub direction: u32,
+    pub pid: u32,
+    pub exec: u32,
+    pub cgroup_hierarchy: u32,
+    /// The network namespace, by its number.
+    pub network: u32,
+    pub bytes: [u8; DATAGRAM_BYTES_MAX],
 }
 
 /// A socket appeared or went away.
@@ -271,6 +308,7 @@ pub struct SocketState {
 }
 
 const _: () = assert!(size_of::<DataEvent>() == 48);
+const _: () = assert!(size_of::<DatagramEvent>() == 120 + DATAGRAM_BYTES_MAX);
 const _: () = assert!(size_of::<SocketRecord>() == 168);
 const _: () = assert!(size_of::<SocketEvent>() == 176);
 const _: () = assert!(size_of::<SocketState>() == 344);
@@ -314,7 +352,9 @@ pub mod count {
     pub const OTHER_CALL: u32 = 15;
     /// Bytes that were moved from or to the kernel's own memory, which is not read.
     pub const KERNEL_MEMORY: u32 = 16;
-    pub const LEN: u32 = 17;
+    /// Datagrams told of.
+    pub const DATAGRAMS: u32 = 17;
+    pub const LEN: u32 = 18;
 
     /// Names for metrics, in order.
     pub const NAMES: [&str; LEN as usize] = [
@@ -335,8 +375,15 @@ pub mod count {
         "unplaced",
         "other_call",
         "kernel_memory",
+        "datagrams",
     ];
 }
+
+/// What is copied of a datagram: all that a question of DNS can take (RFC 1035, 4.1), and what says more of an answer's code behind it.
+pub const DATAGRAM_BYTES_MAX: usize = 280;
+
+/// The port of DNS (RFC 1035, 4.2).
+pub const DNS_PORT: u16 = 53;
 
 /// Most bytes that are copied of one call.
 pub const CAPTURE_BYTES_MAX: usize = 16 * 1024;

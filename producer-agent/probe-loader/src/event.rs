@@ -1,7 +1,7 @@
 //! What comes out of the ring buffer, as references into it.
 
 use headwater_probe_types::sums::ExchangeEvent;
-use headwater_probe_types::{CgroupEvent, DataEvent, ProcessEvent, SocketEvent, SocketRecord, kind};
+use headwater_probe_types::{CgroupEvent, DataEvent, DatagramEvent, ProcessEvent, SocketEvent, SocketRecord, kind};
 
 /// One event of the probes.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub enum Event<'a> {
     EndOfStream(DataEvent),
     /// An exchange that was to be added up and did not fit.
     Exchange(ExchangeEvent),
+    /// A datagram of DNS was sent or received.
+    Datagram(Box<DatagramEvent>),
     Open(SocketRecord),
     Close(SocketRecord),
     /// A cgroup was made, renamed or removed; with its path.
@@ -26,6 +28,7 @@ impl Event<'_> {
         match self {
             Event::Data(event, _) | Event::EndOfStream(event) => Some(event.at_ns),
             Event::Exchange(event) => Some(event.exchange.completed_ns),
+            Event::Datagram(event) => Some(event.at_ns),
             Event::Open(socket) | Event::Close(socket) => Some(socket.at_ns),
             Event::Cgroup(..) | Event::Process(..) => None,
         }
@@ -41,6 +44,7 @@ impl Event<'_> {
                 Some(if kind == kind::DATA { Event::Data(event, captured) } else { Event::EndOfStream(event) })
             }
             kind::EXCHANGE => Some(Event::Exchange(read(bytes)?)),
+            kind::DATAGRAM => Some(Event::Datagram(Box::new(read(bytes)?))),
             kind::OPEN => Some(Event::Open(read::<SocketEvent>(bytes)?.socket)),
             kind::CLOSE => Some(Event::Close(read::<SocketEvent>(bytes)?.socket)),
             kind::CGROUP => {
@@ -67,6 +71,8 @@ pub unsafe trait Plain: Copy {}
 
 // SAFETY: repr(C), integers only; headwater-probe-types asserts their sizes.
 unsafe impl Plain for DataEvent {}
+// SAFETY: as above.
+unsafe impl Plain for DatagramEvent {}
 // SAFETY: as above.
 unsafe impl Plain for SocketEvent {}
 // SAFETY: as above.

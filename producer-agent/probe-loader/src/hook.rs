@@ -46,6 +46,8 @@ pub struct Functions {
     calls: Option<[Attachment; 2]>,
     /// What moves pages past them. If the kernel refuses one of these, it shows as a gap in the positions.
     pages: Vec<Attachment>,
+    /// What moves datagrams. If the kernel refuses one of these, nothing is seen of DNS over UDP.
+    datagrams: Vec<Attachment>,
 }
 
 impl Functions {
@@ -63,7 +65,17 @@ impl Functions {
         if has("tcp_splice_read", &["sock", "ppos", "pipe", "len", "flags"]) {
             pages.push(("on_tcp_splice", "tcp_splice_read"));
         }
-        Functions { calls: send.zip(receive).map(|(send, receive)| [send, receive]), pages }
+        let sends = ["sk", "msg", "len"].as_slice();
+        let receives = ["sk", "msg", "len", "flags", "addr_len"].as_slice();
+        let datagrams = [
+            ("on_udp_send", "udp_sendmsg", sends),
+            ("on_udp_send_over_ipv6", "udpv6_sendmsg", sends),
+            ("on_udp_receive", "udp_recvmsg", receives),
+            ("on_udp_receive_over_ipv6", "udpv6_recvmsg", receives),
+        ];
+        let datagrams = datagrams.into_iter().filter(|(_, function, arguments)| has(function, arguments));
+        let datagrams = datagrams.map(|(name, function, _)| (name, function)).collect();
+        Functions { calls: send.zip(receive).map(|(send, receive)| [send, receive]), pages, datagrams }
     }
 }
 
@@ -121,6 +133,12 @@ fn attach_functions(ebpf: &mut Ebpf, btf: &Btf, functions: &Functions) -> Result
         if let Err(error) = attach_function(ebpf, btf, name, function) {
             let error = refused_function(name, &error);
             tracing::warn!(%error, function, "what this function moves is seen late, when the socket is used again");
+        }
+    }
+    for (name, function) in &functions.datagrams {
+        if let Err(error) = attach_function(ebpf, btf, name, function) {
+            let error = refused_function(name, &error);
+            tracing::warn!(%error, function, "of DNS over UDP is not seen what this function moves");
         }
     }
     Ok(())

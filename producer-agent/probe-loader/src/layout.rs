@@ -21,6 +21,9 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("SK_CGROUP", "sock", "sk_cgrp_data.cgroup"),
     ("SK_ERR", "sock", "sk_err"),
     ("SKC_FLAGS", "sock_common", "skc_flags"),
+    ("SK_PROTOCOL", "sock", "sk_protocol"),
+    ("SKC_NET", "sock_common", "skc_net.net"),
+    ("NET_INUM", "net", "ns.inum"),
     ("TP_WRITE_SEQ", "tcp_sock", "write_seq"),
     ("TP_COPIED_SEQ", "tcp_sock", "copied_seq"),
     ("TP_SND_UNA", "tcp_sock", "snd_una"),
@@ -42,6 +45,8 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("FDT_FD", "fdtable", "fd"),
     ("FDT_MAX", "fdtable", "max_fds"),
     ("MSG_ITER", "msghdr", "msg_iter"),
+    ("MSG_NAME", "msghdr", "msg_name"),
+    ("MSG_NAMELEN", "msghdr", "msg_namelen"),
     ("ITER_TYPE", "iov_iter", "iter_type"),
     ("ITER_OFFSET", "iov_iter", "iov_offset"),
     ("CGROUP_KN", "cgroup", "kn"),
@@ -74,9 +79,9 @@ const MEMBERS: &[(&str, &str, &str)] = &[
 /// How the registers of a system call are kept (struct pt_regs).
 #[derive(Debug, Clone, Copy)]
 pub enum Machine {
-    /// System V ABI: the number in rax, arguments in rdi, rsi, rdx, the result in rax.
+    /// System V ABI: the number in rax, arguments in rdi, rsi, rdx, r10, r8, r9, the result in rax.
     X86,
-    /// AAPCS64: the number in x8, arguments in x0, x1, x2, the result in x0, of which the first value is kept.
+    /// AAPCS64: the number in x8, arguments in x0 to x5, the result in x0, of which the first value is kept.
     Arm64,
 }
 
@@ -88,7 +93,7 @@ impl Machine {
     pub const HERE: Machine = Machine::Arm64;
 
     /// Globals and their values.
-    fn registers(self, types: &KernelTypes) -> Result<[(&'static str, u32); 6], LoadError> {
+    fn registers(self, types: &KernelTypes) -> Result<[(&'static str, u32); 8], LoadError> {
         let at = |member| types.offset("pt_regs", member);
         Ok(match self {
             Machine::X86 => [
@@ -97,6 +102,8 @@ impl Machine {
                 ("REGS_ARG1", at("di")?),
                 ("REGS_ARG2", at("si")?),
                 ("REGS_ARG3", at("dx")?),
+                ("REGS_ARG5", at("r8")?),
+                ("REGS_ARG6", at("r9")?),
                 ("RESULT_IS_ARG1", 0),
             ],
             Machine::Arm64 => {
@@ -107,6 +114,8 @@ impl Machine {
                     ("REGS_ARG1", at("orig_x0")?),
                     ("REGS_ARG2", regs + 8),
                     ("REGS_ARG3", regs + 16),
+                    ("REGS_ARG5", regs + 32),
+                    ("REGS_ARG6", regs + 40),
                     ("RESULT_IS_ARG1", 1),
                 ]
             }
@@ -146,6 +155,7 @@ pub fn of_kernel(types: &KernelTypes, machine: Machine) -> Result<Vec<(&'static 
         offsets.push((global, types.offset(struct_name, member)? + value_offset));
     }
     offsets.extend(machine.registers(types)?);
+    offsets.extend([("CALL_SENDTO", libc::SYS_sendto as u32), ("CALL_SENDMMSG", libc::SYS_sendmmsg as u32)]);
     // Renamed in 6.4; it shares its place with the address of a single buffer (6.0 and later).
     let segments = types.offset("iov_iter", "__iov").or_else(|_| types.offset("iov_iter", "iov"))?;
     offsets.push(("ITER_BUFFER", segments));

@@ -84,7 +84,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn new(socket: &SocketRecord, id: ConnectionId, owner: Rc<Owner>) -> Identity {
+    pub fn new(socket: &SocketRecord, id: ConnectionId, owner: Rc<Owner>) -> Identity {
         let [local, remote] =
             [socket.local_address, socket.remote_address].map(|bytes| address(socket.family, bytes).to_string());
         Identity {
@@ -271,7 +271,7 @@ pub fn spread(id: u64) -> u64 {
 }
 
 /// An IPv4 address in an IPv6 socket is an IPv4 address.
-fn address(family: u16, bytes: [u8; 16]) -> IpAddr {
+pub fn address(family: u16, bytes: [u8; 16]) -> IpAddr {
     if i32::from(family) == libc::AF_INET6 {
         Ipv6Addr::from(bytes).to_canonical()
     } else {

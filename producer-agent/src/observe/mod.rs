@@ -6,6 +6,7 @@
 //! the others, each with a parser that has bounds.
 
 mod connection;
+mod datagrams;
 mod failed;
 mod flow;
 mod pressure;
@@ -36,6 +37,7 @@ use crate::clock::Clock;
 use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
 use connection::{Connection, Service, published_id};
+use datagrams::Datagrams;
 use failed::Failed;
 use request::Shared;
 use spare::{Spared, Spares};
@@ -109,6 +111,7 @@ pub struct Observer {
     connections: FxHashMap<SocketKey, Box<Connection>>,
     owners: Owners,
     failed: Failed,
+    datagrams: Datagrams,
     shares: Shares,
     /// Connections, by cgroup.
     sockets: Shares,
@@ -146,6 +149,7 @@ impl Observer {
                 values_unknown: 0,
             },
             failed: Failed::default(),
+            datagrams: Datagrams::new(),
             shares: Shares::default(),
             sockets: Shares::default(),
             known: Bounded::new(KNOWN_HALF_MAX),
@@ -197,6 +201,7 @@ impl Observer {
             Event::Data(data, captured) => self.data(&data, captured, out),
             Event::EndOfStream(data) => self.end_of_stream(&data, out),
             Event::Exchange(exchange) => self.single(&exchange, out),
+            Event::Datagram(event) => self.datagram(&event, out),
             Event::Open(socket) => {
                 self.connection(&socket, out);
             }
@@ -259,6 +264,7 @@ impl Observer {
     /// the socket any more.
     pub fn finish(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         self.tell_failed(now_ns, out);
+        self.finish_datagrams(out);
         for connection in self.connections.values_mut() {
             if connection.walked_in != self.walk {
                 out(Output::FlowsDropped("close_missed", 1, Some(&connection.identity.owner)));

@@ -78,7 +78,7 @@ pub fn give_up(
 }
 
 /// Whether a loss means that a request happened of which there will be no record.
-fn is_missing_request(reason: LossReason) -> bool {
+pub fn is_missing_request(reason: LossReason) -> bool {
     // Nothing was asked in these: a response without request, bytes of another protocol. Of the last there is a record.
     !matches!(reason, LossReason::UnsolicitedResponse | LossReason::Upgraded | LossReason::ValueUnknown)
 }
@@ -112,7 +112,7 @@ fn outcome_of(status: u16, failure: Option<Failure>) -> records::Outcome {
     }
 }
 
-fn record(
+pub fn record(
     exchange: &Exchange<'_>,
     identity: &Identity,
     heat: &mut Heat,

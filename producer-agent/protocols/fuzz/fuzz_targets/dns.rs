@@ -1,5 +1,5 @@
-//! `cargo +nightly fuzz run dns`: any segments, in any order, of which `harness.rs` says what must hold; and valid sessions, of which
-//! `resolvers.rs` requires every exchange.
+//! `cargo +nightly fuzz run dns`: any segments, in any order, of which `harness.rs` says what must hold; valid sessions, of which
+//! `resolvers.rs` requires every exchange; and datagrams, of which `datagrams.rs` says what must hold.
 
 #![no_main]
 
@@ -7,6 +7,8 @@
 mod calls;
 #[path = "../checks.rs"]
 mod checks;
+#[path = "../datagrams.rs"]
+mod datagrams;
 #[path = "../flights.rs"]
 mod flights;
 #[path = "../harness.rs"]
@@ -19,4 +21,5 @@ mod resolvers;
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     harness::run(input);
     resolvers::run(input);
+    datagrams::run(input);
 });

@@ -42,6 +42,8 @@ pub struct Header {
 pub struct Question<'a> {
     /// The name as it stands on the wire: labels with their lengths, and the root's zero.
     name: &'a [u8],
+    /// All of it: the name, type and class.
+    bytes: &'a [u8],
     pub qtype: u16,
     class: u16,
 }
@@ -136,7 +138,12 @@ impl<'a> Message<'a> {
     }
 }
 
-impl Question<'_> {
+impl<'a> Question<'a> {
+    /// It, as it stands on the wire.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// A type and a class that are in use.
     fn is_usual(&self) -> bool {
         names::is_known_type(self.qtype) && matches!(self.class, 1 | 3 | 4 | 254 | 255)
@@ -208,7 +215,10 @@ fn question(bytes: &[u8]) -> Option<Option<(Question<'_>, &[u8])>> {
     }
     let Some((tail, behind)) = rest.split_first_chunk::<QUESTION_TAIL_BYTES>() else { return Some(None) };
     let (qtype, class) = (u16::from_be_bytes([tail[0], tail[1]]), u16::from_be_bytes([tail[2], tail[3]]));
-    Some(Some((Question { name: &bytes[..name_bytes], qtype, class }, behind)))
+    Some(Some((
+        Question { name: &bytes[..name_bytes], bytes: &bytes[..name_bytes + QUESTION_TAIL_BYTES], qtype, class },
+        behind,
+    )))
 }
 
 fn split_label(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

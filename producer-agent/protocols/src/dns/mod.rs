@@ -8,8 +8,11 @@
 //! Where something was missed, a direction is followed again from a call on that begins with a message, if another message follows that
 //! (`lanes.rs`).
 //!
+//! Over UDP there are no connections: [`datagrams`] says which answer is whose.
+//!
 //! Bounds: [`Options`], and `message::HEAD_BYTES_MAX`; nothing is allocated by what a length claims.
 
+pub mod datagrams;
 mod exchanges;
 mod message;
 mod names;
