@@ -6,6 +6,9 @@
 //! A connection may end before its program has seen all of it: a reset, or the peer's FIN after a half-close, comes while an answer waits
 //! to be read, or while a call is about to end. Such an end is told of once the program has read everything, or has let go of the socket.
 //!
+//! A change that comes in an interrupt while the program runs for another socket on that processor is left out by the kernel, which counts
+//! that. What it would have said is made up for at the next change, or when the socket is destroyed.
+//!
 //! [`SocketEvent`]: headwater_probe_types::SocketEvent
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns};
@@ -42,8 +45,11 @@ fn state_changed(sock: Sock, old: u32, new: u32) {
         (tcp_state::SYN_SENT | tcp_state::SYN_RECV, tcp_state::ESTABLISHED) => established(sock, tcp, old),
         // The program has shut the stream or closed the socket, in its own context. What comes later comes with the peer's segments.
         (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1) | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => {
+            begin_late(sock, tcp);
+            ends_own_stream(sock);
             capture::end_of_stream(sock, tcp, direction::SEND);
         }
+        (tcp_state::ESTABLISHED, tcp_state::CLOSE_WAIT) => begin_late(sock, tcp),
         (tcp_state::LISTEN, tcp_state::CLOSE) => {}
         (_, tcp_state::CLOSE) => closed(sock, tcp, old),
         _ => {}
@@ -86,6 +92,27 @@ fn established(sock: Sock, tcp: TcpSock, old: u32) {
     }
 }
 
+/// A connection whose establishment went past the probes while its program waited for it begins before its end: nothing has moved on it.
+#[inline(always)]
+fn begin_late(sock: Sock, tcp: TcpSock) {
+    let state = state::get(sock);
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
+    let Some(state) = (unsafe { state.as_mut() }) else { return };
+    if state.flags & (flag::ESTABLISHED | flag::IGNORED) == 0 && state.connect_started_ns != 0 {
+        state::begin_at_start(sock, tcp, state, role::CLIENT);
+    }
+}
+
+/// Should the end go past the probes, this says that its own FIN came before it.
+#[inline(always)]
+fn ends_own_stream(sock: Sock) {
+    let state = state::get(sock);
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
+    if let Some(state) = unsafe { state.as_mut() } {
+        state.flags |= flag::OWN_FIN;
+    }
+}
+
 #[inline(always)]
 fn closed(sock: Sock, tcp: TcpSock, old: u32) {
     let state = state::get(sock);
@@ -94,7 +121,16 @@ fn closed(sock: Sock, tcp: TcpSock, old: u32) {
     if state.flags & (flag::IGNORED | flag::OUTSIDE) != 0 {
         return;
     }
-    let error = sock.error();
+    if state.flags & flag::ESTABLISHED == 0 && !matches!(old, tcp_state::SYN_SENT | tcp_state::SYN_RECV) {
+        // It was established, and nothing is known of it: no attempt that failed, and counted where it was missed.
+        state.flags |= flag::IGNORED;
+        return;
+    }
+    // Both streams are complete, and only the FIN has no answer yet: the peer has forgotten the connection (RFC 9293, 3.10.7.1).
+    let is_over = matches!(old, tcp_state::LAST_ACK | tcp_state::CLOSING)
+        && sock.error() == ECONNRESET
+        && tcp.unacknowledged() <= 1;
+    let error = if is_over { 0 } else { sock.error() };
     // A reset or a timeout has left its error. Without one, the program itself has ended what had not ended yet, in its own context.
     let is_aborted = error == 0 && matches!(old, tcp_state::ESTABLISHED | tcp_state::CLOSE_WAIT);
     state.closed_from = old;
@@ -143,7 +179,7 @@ pub fn destroyed(sock: *const u8) {
 #[inline(always)]
 fn let_go(sock: Sock) {
     let Some(tcp) = sock.tcp() else { return };
-    let Some(state) = held(sock) else { return };
+    let Some(state) = held(sock) else { return went_past(sock, tcp) };
     // SAFETY: a helper without preconditions; there always is a current task.
     let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
     let mm: *const u8 = owner::read_kernel(task, globals::task_mm());
@@ -152,6 +188,27 @@ fn let_go(sock: Sock) {
         settle(state);
     }
     tell_end(sock, tcp, state);
+}
+
+/// The end of a socket whose last change went past the probes: what it was before is told by what it has left.
+#[inline(always)]
+fn went_past(sock: Sock, tcp: TcpSock) {
+    let state = state::get(sock);
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
+    let Some(state) = (unsafe { state.as_mut() }) else { return };
+    let is_established = state.flags & flag::ESTABLISHED != 0;
+    let is_told = buffers::capturing() || buffers::tells_ends();
+    if !is_told || state.flags & flag::IGNORED != 0 || !is_established && state.connect_started_ns == 0 {
+        return;
+    }
+    let old = match (state.flags & flag::OWN_FIN != 0, sock.has_peer_fin()) {
+        _ if !is_established => tcp_state::SYN_SENT,
+        (true, true) => tcp_state::LAST_ACK,
+        (true, false) => tcp_state::FIN_WAIT2,
+        (false, true) => tcp_state::CLOSE_WAIT,
+        (false, false) => tcp_state::ESTABLISHED,
+    };
+    closed(sock, tcp, old);
 }
 
 /// The state of a socket whose end is still to be told.

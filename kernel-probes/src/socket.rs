@@ -13,6 +13,8 @@ const IPPROTO_UDP: u16 = 17;
 
 /// include/net/sock.h: the program has let go of the socket.
 const SOCK_DEAD: u64 = 1;
+/// The same: the peer's FIN has come.
+const SOCK_DONE: u64 = 2;
 
 /// include/net/tcp_states.h
 pub mod tcp_state {
@@ -82,6 +84,13 @@ impl Sock {
     pub fn is_dead(self) -> bool {
         // SAFETY: the member belongs to the socket that the tracepoint gave.
         unsafe { load::<u64>(self.0, globals::skc_flags()) & SOCK_DEAD != 0 }
+    }
+
+    /// Whether the peer's FIN has come, also of a connection that is over.
+    #[inline(always)]
+    pub fn has_peer_fin(self) -> bool {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
+        unsafe { load::<u64>(self.0, globals::skc_flags()) & SOCK_DONE != 0 }
     }
 
     /// The local port, in host order.
@@ -178,6 +187,12 @@ impl TcpSock {
     #[inline(always)]
     pub fn rcv_nxt(self) -> u32 {
         self.u32_at(globals::tp_rcv_nxt())
+    }
+
+    /// What is written and not acknowledged, a FIN counted as a byte.
+    #[inline(always)]
+    pub fn unacknowledged(self) -> u32 {
+        self.write_seq().wrapping_sub(self.u32_at(globals::tp_snd_una()))
     }
 
     /// Bytes that the peer has acknowledged, of a client its SYN too.

@@ -20,7 +20,7 @@ const LARGE_BYTES: usize = 64 * 1024;
 /// Between two connections that only take memory, so that a ring buffer of the usual size holds what comes.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Does it until the standard input ends. Says `ready` once that has begun; `unanswered` and `operations`, of which there are so many, once all
+/// Does it until the standard input ends. Says `ready` once that has begun; `unanswered`, `pairs` and `operations`, of which there are so many, once all
 /// is done. A connection that finds no port left ends what goes over it, or is tried again.
 ///
 /// # Errors
@@ -33,12 +33,13 @@ pub fn run(kind: &str, number: usize, tries_again: bool) -> Result<()> {
             return wait_for_the_end();
         }
         "operations" => return operations(number),
+        "pairs" => return pairs(number),
         "header" => header,
         "large" => large,
         "random" => random,
         "changing" => changing,
         "connects" => connects,
-        _ => bail!("{kind} is none of unanswered, header, large, random, changing, connects and operations"),
+        _ => bail!("{kind} is none of unanswered, header, large, random, changing, connects, pairs and operations"),
     };
     for seed in 0..number as u64 {
         std::thread::spawn(move || {
@@ -162,6 +163,17 @@ fn connects(seed: u64) -> Result<()> {
         drop(TcpStream::connect(SocketAddr::from((address, port.number()))));
         drop(pair()?);
     }
+}
+
+/// So many connections, one behind the other in each of four threads, which do nothing but end.
+fn pairs(number: usize) -> Result<()> {
+    let threads = 4;
+    let each = move || (0..number / threads).try_for_each(|_| pair().map(drop));
+    let workers: Vec<_> = (0..threads).map(|_| std::thread::spawn(each)).collect();
+    for worker in workers {
+        worker.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    }
+    wait_for_the_end()
 }
 
 /// So many operations, none of which looks like another one with an identifier.

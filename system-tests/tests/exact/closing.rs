@@ -15,6 +15,39 @@ use headwater_system_tests::topics;
 /// As many milliseconds, which is longer than the agent takes.
 const CONNECTIONS: usize = 400;
 
+/// More than the kernel keeps in TIME_WAIT (`net.ipv4.tcp_max_tw_buckets`), so that some peers have forgotten the connection when the last FIN
+/// comes, and answer it with a reset.
+const PAIRS: usize = 200_000;
+
+#[test]
+fn a_reset_that_finds_both_streams_complete_is_no_failure() {
+    let lab = Lab::start_own().unwrap();
+    let mut agent = lab.agent().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oracle-hostile"));
+    command.args(["pairs", &PAIRS.to_string()]);
+    let launch = Launch::new("pairs", command, lab.folder.path().join("pairs.log"));
+    let mut pairs = launch.in_cgroup(lab.cgroup.path()).piping_stdin().piping_stdout().spawn().unwrap();
+    assert_eq!(pairs.first_line().unwrap(), "ready");
+    drop(pairs.take_stdin());
+    assert!(pairs.join().unwrap().success(), "{}", pairs.log_text());
+    stop(&mut agent).unwrap();
+
+    let (mut closed, mut failed) = ([0, 0], 0);
+    topics::each(&lab.settings, Topic::Flows, |cache, value| {
+        let (schema, datum) = cache.open(value)?;
+        let flow: Flow<'_> = schema.decode(datum)?;
+        closed[usize::from(flow.side == Side::Server)] += i64::from(flow.state == FlowState::Closed);
+        failed += i64::from(flow.failure.is_some());
+        Ok(())
+    })
+    .unwrap();
+    let last = topics::agents(&lab.settings).unwrap().pop().unwrap();
+    println!("{closed:?} closed, {failed} failed, dropped {:?}", last.dropped);
+    // What the agent has no processor for is counted, on a machine that is busy otherwise.
+    assert!(closed.iter().all(|closed| closed * 2 > PAIRS as i64));
+    assert_eq!(failed, 0);
+}
+
 #[test]
 fn connections_that_end_while_the_agent_stops_are_told() {
     let lab = Lab::start().unwrap();
