@@ -60,7 +60,7 @@ enum Task {
     Bench {
         #[command(flatten)]
         consent: Consent,
-        /// overhead, redis, protocols, calls, ladder, churn, hostile, records, processor or faults; overhead, churn and processor if there is none
+        /// overhead, redis, protocols, calls, ladder, churn, hostile, records, throughput, recovery or faults; overhead, churn and throughput if there is none
         part: Option<String>,
         /// Write one line of JSON for each figure to this file
         #[arg(long)]

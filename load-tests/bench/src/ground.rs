@@ -73,10 +73,6 @@ impl Ground {
         })
     }
 
-    pub fn stack(&self) -> &Stack {
-        &self.stack
-    }
-
     /// Servers and whoever loads them.
     pub fn load_cgroup(&self) -> &Path {
         self.load_cgroup.path()

@@ -15,11 +15,11 @@ mod load;
 mod overhead;
 mod paced;
 mod postgres;
-mod processor;
 mod protocols;
 mod records;
 mod report;
 mod servers;
+mod throughput;
 mod warm;
 
 use std::path::PathBuf;
@@ -48,9 +48,12 @@ struct Arguments {
     /// Builds of the agent that `records` compares.
     #[arg(long)]
     agent: Vec<PathBuf>,
-    /// Records through the processor.
-    #[arg(long, default_value_t = 2_000_000)]
+    /// Records of requests in the backlog of `throughput`.
+    #[arg(long, default_value_t = throughput::RECORDS)]
     records: u64,
+    /// Records of requests a second at which `recovery` kills.
+    #[arg(long, default_value_t = throughput::PER_SECOND_AT_KILL)]
+    per_second: u64,
     /// Decides the systems and faults of `faults`.
     #[arg(long, default_value_t = faults::REPORT_SEED)]
     seed: u64,
@@ -64,7 +67,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Overhead, churn and processor.
+    /// Overhead, churn and throughput.
     All,
     /// What the agent costs the programs that it observes, and the machine.
     Overhead,
@@ -84,8 +87,10 @@ enum Part {
     Hostile,
     /// What a record of each exchange costs agent and broker.
     Records,
-    /// Records a second and core through the processor.
-    Processor,
+    /// Records a second and core through the processors, and how soon they are back after a kill.
+    Throughput,
+    /// Of that, how soon they are back after a kill.
+    Recovery,
     /// Whether alerts blame the culprits of faults in generated systems, and nobody in quiet weeks.
     Faults,
 }
@@ -130,7 +135,7 @@ fn on_ground(arguments: &Arguments, report: &mut Report) -> Result<()> {
         Part::All => {
             overhead::measure(&ground, arguments.rounds, report)?;
             churn::measure(&ground, report)?;
-            processor::measure(ground.stack(), arguments.records, report)?;
+            throughput::measure(&ground, arguments.records, report)?;
         }
         Part::Overhead => overhead::measure(&ground, arguments.rounds, report)?,
         Part::Redis => overhead::redis(&ground, arguments.rounds, report)?,
@@ -141,7 +146,8 @@ fn on_ground(arguments: &Arguments, report: &mut Report) -> Result<()> {
         Part::Churn => churn::measure(&ground, report)?,
         Part::Hostile => hostile::measure(&ground, arguments.kind.as_deref(), report)?,
         Part::Records => records::measure(&ground, &arguments.agent, arguments.rounds, report)?,
-        Part::Processor => processor::measure(ground.stack(), arguments.records, report)?,
+        Part::Recovery => throughput::recovery(&ground, arguments.per_second, report)?,
+        Part::Throughput => throughput::measure(&ground, arguments.records, report)?,
         // It needs no ground.
         Part::Faults => {}
     }

@@ -37,6 +37,9 @@ use unit::Unit;
 
 const POLL: Duration = Duration::from_millis(50);
 
+/// Records between two looks at the clock and at which inputs wait, neither of which is worth a twentieth of the time.
+const RECORDS_A_TURN: usize = 64;
+
 /// Outputs of several partitions that come at about the same time share a transaction.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -179,7 +182,7 @@ impl<'a> Worker<'a> {
     fn work(&mut self, stop: &AtomicBool) -> Result<()> {
         while !stop.load(Ordering::Relaxed) && !self.has_ended() {
             self.health.beat();
-            self.step()?;
+            self.turn()?;
             self.ask_in_silence();
             self.tell();
             let since = self.committed_at.elapsed();
@@ -194,23 +197,38 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Waits for what happens next, and does it.
-    fn step(&mut self) -> Result<()> {
+    /// Waits for what happens next and does it, and what else there is of it.
+    fn turn(&mut self) -> Result<()> {
+        let mut records = 0;
+        while records < RECORDS_A_TURN && self.step()? {
+            records += 1;
+        }
+        if records > 0 {
+            self.heard_at = Instant::now();
+            self.units.values_mut().for_each(|unit| unit.read_until(self.heard_at));
+        }
+        self.throttle()
+    }
+
+    /// Waits for what happens next, and does it. Whether it was a record.
+    fn step(&mut self) -> Result<bool> {
         match self.member.poll(POLL)? {
             GroupEvent::Record(message) => {
-                self.heard_at = Instant::now();
-                let Some(stream) = self.topics.iter().position(|topic| topic == message.topic()) else { return Ok(()) };
-                let Some(unit) = self.units.get_mut(&message.partition()) else { return Ok(()) };
+                let Some(stream) = self.topics.iter().position(|topic| topic == message.topic()) else {
+                    return Ok(true);
+                };
+                let Some(unit) = self.units.get_mut(&message.partition()) else { return Ok(true) };
                 unit.record(self.mode, stream, &message, self.schemas)?;
                 if let Some(replay) = self.replay.filter(|_| self.mode == Mode::Join) {
                     replay.records.fetch_add(1, Ordering::Relaxed);
                 }
+                return Ok(true);
             }
             GroupEvent::Assigned(assignments) => self.assigned(assignments)?,
             GroupEvent::Revoked(gone) => self.revoked(&gone),
             GroupEvent::Idle => {}
         }
-        self.throttle()
+        Ok(false)
     }
 
     /// Once a moment, whether there is anything to publish or not.

@@ -34,6 +34,8 @@ pub struct Unit {
     has_read: bool,
     /// When it read last, or began.
     pub read_at: Instant,
+    /// Since that was noted.
+    reads: bool,
     /// Whether it was told that agents' clocks cannot be judged.
     is_told: bool,
 }
@@ -85,6 +87,7 @@ impl Unit {
             waits: false,
             has_read: false,
             read_at: Instant::now(),
+            reads: false,
             is_told: false,
         })
     }
@@ -102,7 +105,7 @@ impl Unit {
     ) -> Result<()> {
         self.inputs[stream].next_offset = message.offset().next();
         self.inputs[stream].records += 1;
-        (self.has_read, self.read_at) = (true, Instant::now());
+        (self.has_read, self.reads) = (true, true);
         let header = mode.control_header();
         let (kind, bytes) = match (message.value(), message.header(header)) {
             (Some(value), _) => (Kind::Value, value),
@@ -152,6 +155,13 @@ impl Unit {
         let input = Input { stream, offset, timestamp_us, appended_us, kind, partitions, schema: &schema, datum };
         let taken = self.processor.record(input);
         taken.map_err(|error| RecordError::Bad(error.0))
+    }
+
+    /// Notes when it read what it has read since the last call.
+    pub fn read_until(&mut self, now: Instant) {
+        if std::mem::take(&mut self.reads) {
+            self.read_at = now;
+        }
     }
 
     pub fn has_outputs(&self) -> bool {

@@ -1,0 +1,151 @@
+//! Publishes what a fleet tells, as its agents do: into the partition of the connection, and watermarks into every partition.
+//!
+//! Bound: what a node holds back waits here, so it is for the caller to let it go.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin, partition_of};
+use headwater_schemas::records::{Flow, Request, Watermark};
+use headwater_schemas::topics::{PARTITIONS_HEADER, Topic, WATERMARK_HEADER};
+use headwater_schemas::wire::Encoder;
+
+use super::Sink;
+
+const TOPICS: [Topic; 2] = [Topic::Flows, Topic::Requests];
+const FLOWS: usize = 0;
+const REQUESTS: usize = 1;
+
+/// The producer's queue has room again after a moment.
+const FULL_PAUSE: Duration = Duration::from_millis(2);
+
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// One producer for all nodes.
+pub struct Outlet {
+    publisher: Publisher,
+    requests: Encoder,
+    flows: Encoder,
+    watermarks: Encoder,
+    partitions: i32,
+    /// Nodes that hold back what they tell, with what they have.
+    held: BTreeMap<u32, Vec<Held>>,
+    buffer: Vec<u8>,
+}
+
+enum Held {
+    Record { topic: usize, partition: Partition, key: Vec<u8>, value: Vec<u8> },
+    Watermark(Vec<u8>, Vec<u8>),
+}
+
+impl Outlet {
+    /// Makes the topics if they are not there.
+    pub fn open(settings: &KafkaSettings) -> Result<Outlet> {
+        let partitions = admin::ensure_topics(settings, &TOPICS)?;
+        let registry = Registry::new(settings);
+        let names = TOPICS.map(|topic| topic.name(&settings.prefix)).to_vec();
+        Ok(Outlet {
+            publisher: Publisher::start(settings, names)?,
+            requests: Encoder::of::<Request<'_>>(registry.register_topic(Topic::Requests)?)?,
+            flows: Encoder::of::<Flow<'_>>(registry.register_topic(Topic::Flows)?)?,
+            watermarks: Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER)?)?,
+            partitions: partitions[&Topic::Requests],
+            held: BTreeMap::new(),
+            buffer: Vec::new(),
+        })
+    }
+
+    /// From now on a node keeps what it tells, as one does whose Kafka is away.
+    pub fn hold(&mut self, node: u32) {
+        self.held.entry(node).or_default();
+    }
+
+    /// It tells all that it kept, in order, and what comes.
+    pub fn release(&mut self, node: u32) {
+        for held in self.held.remove(&node).unwrap_or_default() {
+            match held {
+                Held::Record { topic, partition, key, value } => {
+                    send(&self.publisher, topic, partition, &key, Some(&value), &[]);
+                }
+                Held::Watermark(key, value) => self.send_watermark(&key, &value),
+            }
+        }
+    }
+
+    /// From now on records go to all partitions that there are.
+    pub fn count_partitions(&mut self, settings: &KafkaSettings) -> Result<()> {
+        self.partitions = admin::partition_counts(settings, &TOPICS)?[&Topic::Requests];
+        Ok(())
+    }
+
+    /// Something that is no record.
+    pub fn poison(&self, partition: Partition, value: &[u8]) {
+        send(&self.publisher, REQUESTS, partition, b"poison", Some(value), &[]);
+    }
+
+    /// Waits until all that was told is in Kafka.
+    pub fn flush(&self) -> Result<()> {
+        Ok(self.publisher.flush(FLUSH_TIMEOUT)?)
+    }
+
+    fn record(&mut self, node: u32, topic: usize, key: &str) {
+        let partition = partition_of(key.as_bytes(), self.partitions);
+        match self.held.get_mut(&node) {
+            Some(held) => {
+                let (key, value) = (key.as_bytes().to_vec(), self.buffer.clone());
+                held.push(Held::Record { topic, partition, key, value });
+            }
+            None => send(&self.publisher, topic, partition, key.as_bytes(), Some(&self.buffer), &[]),
+        }
+    }
+
+    fn send_watermark(&self, key: &[u8], value: &[u8]) {
+        let among = self.partitions.to_string();
+        let headers: &[(&str, &[u8])] = &[(WATERMARK_HEADER, value), (PARTITIONS_HEADER, among.as_bytes())];
+        for topic in 0..TOPICS.len() {
+            for partition in (0..self.partitions).map(Partition) {
+                send(&self.publisher, topic, partition, key, None, headers);
+            }
+        }
+    }
+}
+
+impl Sink for Outlet {
+    fn request(&mut self, node: u32, record: &Request<'_>) -> Result<()> {
+        self.buffer.clear();
+        self.requests.encode_into(record, &mut self.buffer)?;
+        self.record(node, REQUESTS, record.connection_id);
+        Ok(())
+    }
+
+    fn flow(&mut self, node: u32, record: &Flow<'_>) -> Result<()> {
+        self.buffer.clear();
+        self.flows.encode_into(record, &mut self.buffer)?;
+        self.record(node, FLOWS, record.connection_id);
+        Ok(())
+    }
+
+    fn watermark(&mut self, node: u32, record: &Watermark) -> Result<()> {
+        let (key, value) = (record.node.as_bytes().to_vec(), self.watermarks.encode(record)?);
+        match self.held.get_mut(&node) {
+            Some(held) => held.push(Held::Watermark(key, value)),
+            None => self.send_watermark(&key, &value),
+        }
+        Ok(())
+    }
+}
+
+/// Waits for room, as long as it takes.
+fn send(
+    publisher: &Publisher,
+    topic: usize,
+    partition: Partition,
+    key: &[u8],
+    value: Option<&[u8]>,
+    headers: &[(&str, &[u8])],
+) {
+    while publisher.publish(topic, partition, key, value, headers).is_err() {
+        std::thread::sleep(FULL_PAUSE);
+    }
+}
