@@ -11,7 +11,7 @@ use headwater_console::live::{EdgeView, Limits, Live, MapView, Range};
 use headwater_console::records::{Item, ItemReader, place};
 use headwater_kafka::{Next, RecordError, Start, TopicReader, connect_check};
 use headwater_schemas::encryption::title;
-use headwater_schemas::records::{Edge, Missing, Workload};
+use headwater_schemas::records::{Edge, Missing, NO_DATA, Workload};
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
 
@@ -230,7 +230,7 @@ fn render(map: &MapView, colours: bool) -> String {
     }
     for gap in &map.missing {
         let what = match (gap.reason.as_str(), gap.count) {
-            ("no-data", _) => "sent no data".to_owned(),
+            (NO_DATA, _) => "sent no data".to_owned(),
             (reason, 0) => format!("dropped some records ({reason})"),
             (reason, count) => format!("dropped {count} records ({reason})"),
         };

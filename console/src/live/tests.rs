@@ -171,6 +171,40 @@ fn completeness_is_the_lowest_and_missing_data_is_named_once() {
 }
 
 #[test]
+fn the_window_in_which_the_capture_began_is_left_out_of_longer_ranges() {
+    let before =
+        |from_us, to_us, reason: &str| Missing { node: "n".into(), reason: reason.into(), count: 0, from_us, to_us };
+    let with_first = |missing: Missing, windows: i64| {
+        let mut live = live_with((0..windows).map(|window| edge(window, "a", "b", 10, 0)));
+        live.edges_closed(&PartitionClosed { completeness: 0.3, missing: vec![missing], ..closed(0, 0, 1) }, NOW);
+        for window in 1..windows {
+            live.edges_closed(&closed(window, 0, 1), NOW);
+        }
+        let map = live.map(Range::Minutes(1));
+        (map.completeness, map.missing.len(), map.span.unwrap().windows)
+    };
+    let began = before(T0, T0 + 7_000_000, "no-data");
+    assert_eq!(with_first(began.clone(), 3), (1.0, 0, 2));
+    assert_eq!(with_first(began.clone(), 1), (0.3, 1, 1), "there is nothing else to show");
+    assert_eq!(with_first(before(T0, T0 + WINDOW_US, "no-data"), 3), (0.3, 1, 3), "a node that never came");
+    assert_eq!(with_first(before(T0, T0 + 7_000_000, "ring_full"), 3), (0.3, 1, 3), "a loss");
+
+    // One that had others before it is no beginning.
+    let mut live = live_with([edge(0, "a", "b", 10, 0)]);
+    let minutes = i64::from(Limits::default().minutes) * 6;
+    for window in minutes..minutes + 3 {
+        live.edge(edge(window, "a", "b", 10, 0), NOW + minutes * WINDOW_US);
+    }
+    let from_us = T0 + minutes * WINDOW_US;
+    let missing = vec![before(from_us, from_us + 7_000_000, "no-data")];
+    live.edges_closed(&PartitionClosed { missing, ..closed(minutes, 0, 1) }, NOW + minutes * WINDOW_US);
+    for window in minutes + 1..minutes + 3 {
+        live.edges_closed(&closed(window, 0, 1), NOW + minutes * WINDOW_US);
+    }
+    assert_eq!(live.map(Range::Minutes(1)).span.unwrap().windows, 3);
+}
+
+#[test]
 fn bounds_give_the_oldest_windows_up_and_count_them() {
     let mut live = Live::new(Limits { records_max: 2, ..Limits::default() });
     for window in 0..3 {

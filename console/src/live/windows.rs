@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed};
+use headwater_schemas::records::{Edge, Latency, Missing, NO_DATA, PartitionClosed};
 use serde::Serialize;
 
 use super::Limits;
@@ -75,6 +75,8 @@ pub struct Windows<R> {
     limits: Limits,
     windows: BTreeMap<i64, Arc<Window<R>>>,
     records: usize,
+    /// Windows were there before the oldest one.
+    has_forgotten: bool,
     pub cut_off: CutOff,
 }
 
@@ -83,7 +85,7 @@ pub type Found<'a, R> = Vec<(i64, &'a Window<R>)>;
 
 impl<R: Windowed> Windows<R> {
     pub fn new(limits: Limits) -> Self {
-        Windows { limits, windows: BTreeMap::new(), records: 0, cut_off: CutOff::default() }
+        Windows { limits, windows: BTreeMap::new(), records: 0, has_forgotten: false, cut_off: CutOff::default() }
     }
 
     /// Takes a record in. Returns whether it changed anything.
@@ -143,8 +145,13 @@ impl<R: Windowed> Windows<R> {
             Range::Latest => *newest_start_us,
             Range::Minutes(minutes) => to_us - i64::from(minutes) * 60_000_000,
         };
-        let windows: Vec<(i64, &Window<R>)> =
+        let mut windows: Vec<(i64, &Window<R>)> =
             self.windows.range(from_us..to_us).map(|(&start, w)| (start, &**w)).collect();
+        if let [first, _, ..] = windows.as_slice()
+            && self.is_beginning(*first)
+        {
+            windows.remove(0);
+        }
         let from_us = windows.first().map_or(from_us, |(start, _)| *start);
         let covered_us: i64 = windows.iter().map(|(_, window)| window.length_us).sum();
         let span = Span {
@@ -155,6 +162,16 @@ impl<R: Windowed> Windows<R> {
             windows_expected: ((to_us - from_us) / newest.length_us) as usize,
         };
         Some((span, windows))
+    }
+
+    /// Whether the capture began in this window: it is the first of all, and what is missing is what was before. It says less than any other
+    /// one, and nothing was lost.
+    fn is_beginning(&self, (start_us, window): (i64, &Window<R>)) -> bool {
+        let is_first = !self.has_forgotten && self.windows.keys().next() == Some(&start_us);
+        let was_before = |missing: &Missing| {
+            missing.reason == NO_DATA && missing.from_us <= start_us && missing.to_us < start_us + window.length_us
+        };
+        is_first && !window.missing.is_empty() && window.missing.iter().all(was_before)
     }
 
     /// All windows that are there, oldest first.
@@ -232,6 +249,7 @@ impl<R: Windowed> Windows<R> {
                 break;
             }
             self.records -= entry.remove().records.len();
+            self.has_forgotten = true;
         }
     }
 
@@ -261,6 +279,7 @@ impl<R: Windowed> Windows<R> {
             Some(entry) if *entry.key() < for_start_us => {
                 let dropped = entry.remove().records.len();
                 self.records -= dropped;
+                self.has_forgotten = true;
                 self.cut_off.over_limit += dropped.max(1) as u64;
                 true
             }

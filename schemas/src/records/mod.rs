@@ -34,7 +34,7 @@ pub use edge::{Edge, edge_id};
 pub use flow::{Flow, FlowState, Tls};
 pub use identity::Identity;
 pub use latency::{Latency, latency_key};
-pub use partial::{Missing, Partial, PartitionClosed};
+pub use partial::{Missing, NO_DATA, Partial, PartitionClosed};
 pub use request::{CLIENT_LEFT, Kind, Outcome, Request, Side, Sums};
 pub use watermark::{Dropped, Watermark};
 pub use workload::{ADDRESS, UNKNOWN, Workload, push_key};

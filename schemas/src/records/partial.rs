@@ -92,12 +92,15 @@ fn unsaid() -> i64 {
 
 record!(PartitionClosed, "PartitionClosed", "partition_closed");
 
+/// The reason of a time that no agent of the node covered.
+pub const NO_DATA: &str = "no-data";
+
 /// Which node's data is missing from a window, from when to when, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Missing {
     /// The node whose data is missing.
     pub node: String,
-    /// `no-data` if the agent did not cover the time; else the reason of the drop.
+    /// [`NO_DATA`] if the agent did not cover the time; else the reason of the drop.
     pub reason: String,
     /// Records known to be missing; 0 if unknown.
     pub count: i64,

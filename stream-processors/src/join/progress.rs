@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{Dropped, Missing, Watermark};
+use headwater_schemas::records::{Dropped, Missing, NO_DATA, Watermark};
 
 use super::JoinSettings;
 use crate::missing::{PARTITIONS_DIFFER, coalesce, honest};
@@ -30,9 +30,6 @@ const NODES_MAX: usize = 10_000;
 /// More than fit into the longest window and the longest grace, at one a second.
 const SPANS_MAX: usize = 8192;
 const DROPPED_RANGES_MAX: usize = 1000;
-
-/// The reason given where an agent did not cover the time.
-const NO_DATA: &str = "no-data";
 
 /// The state of all nodes, as one partition tells it.
 #[derive(Default)]
