@@ -22,7 +22,8 @@ pub enum Event<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exchange<'a> {
     /// Position of the request's first byte in the client's stream. Both sides see the same one: it is the name of
-    /// the exchange on its connection. Of an exchange that the server began, [`Position::of_server`] of its first byte in the server's stream.
+    /// the exchange on its connection. Under TLS, the place on the wire where the record begins that holds this byte, and as many bytes on as lie before it within
+    /// the record. Of an exchange that the server began, [`Position::of_server`] of its first byte in the server's stream.
     pub request_position: Position,
     /// Position of the first byte of the response, interim responses included. None if no byte came.
     pub response_position: Option<Position>,
@@ -212,10 +213,12 @@ pub enum LossReason {
     Unfinished,
     /// Emitted all the same, without a value that stands in a table whose beginning was not seen.
     ValueUnknown,
+    /// Of an exchange under TLS, the place on the wire is not known.
+    Unplaced,
 }
 
 impl LossReason {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::StartedBeforeCapture,
         Self::UnsolicitedResponse,
         Self::Gap,
@@ -228,6 +231,7 @@ impl LossReason {
         Self::Upgraded,
         Self::Unfinished,
         Self::ValueUnknown,
+        Self::Unplaced,
     ];
 
     /// The name in records and metrics.
@@ -245,6 +249,7 @@ impl LossReason {
             Self::Upgraded => "upgraded",
             Self::Unfinished => "unfinished",
             Self::ValueUnknown => "value_unknown",
+            Self::Unplaced => "unplaced",
         }
     }
 }

@@ -14,6 +14,8 @@ mod bytes;
 mod certificate;
 mod groups;
 mod hello;
+mod places;
+mod plaintext;
 mod record;
 mod suites;
 
@@ -23,6 +25,8 @@ use crate::protocol::{Interest, Protocol};
 use crate::stream::{Both, Reach};
 use crate::{CloseReason, Direction, Encryption, Event, Position, Recognition, Side, Sink, Version};
 use bytes::Bytes;
+pub use plaintext::{Call, Plaintext};
+
 use hello::{ClientHello, ServerHello};
 use record::{Content, Header, Message, Part, Reader};
 

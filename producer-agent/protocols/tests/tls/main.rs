@@ -8,4 +8,5 @@ mod facts;
 #[path = "../../fuzz/handshakes.rs"]
 mod handshakes;
 mod openssl_peers;
+mod plaintext;
 mod wire;

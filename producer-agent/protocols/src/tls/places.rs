@@ -1,0 +1,313 @@
+//! Where on the wire the bytes lie that a client's library of TLS encrypts, or a server's decrypts: the record that holds a byte, and where it is in there.
+//! Both ends of a connection find the same, also where one is looked at later than the other.
+//!
+//! In: the headers of the client's records, as its end sends or the server's receives them; how many bytes each call of the library moved, and what the
+//! call moved on the wire. Out: the place of a byte, or none. Promise: a place that is given is right, as long as a library of OpenSSL's habits does what it
+//! says here:
+//!
+//! - What one call encrypts goes into records of its own, and all of these are sent between its entry and its return, or the entries of the calls before
+//!   it that failed. A record is longer than what it holds by a number that the cipher decides (RFC 8446, 5.2; RFC 5246, 6.2.3.3); so the lengths prove that
+//!   these records hold these bytes, and how they are cut.
+//! - What one call decrypts lies in one record. The library reads from the socket only when all records that it has whole are used up. So where a call has read
+//!   from the socket, the record that it read is the next one; further ones that came with it follow, each proven by its length.
+//! - A client's handshake of TLS 1.3 ends with one record of a length that the cipher decides (RFC 8446, 4.4.4).
+//!
+//! Whatever does not prove itself has no place, and what comes behind it only from the next call on that has moved bytes on the wire. Bounds:
+//! [`RECORDS_MAX`] records that wait for their call, [`PIECES_MAX`] runs of records of one length.
+
+use std::collections::VecDeque;
+
+use super::record::{Content, Header};
+use crate::{Encryption, Position, Segment, Version};
+
+/// Records whose bytes no call has told of yet: what a library reads ahead is less.
+const RECORDS_MAX: usize = 128;
+const PIECES_MAX: usize = 256;
+
+/// What a record has beside the bytes that it holds, by cipher, where the handshake was not seen: ChaCha20-Poly1305 of TLS 1.2, all common ones of TLS 1.3, GCM
+/// of TLS 1.2.
+const OVERHEADS: [u64; 3] = [16, 17, 24];
+
+/// No record holds more (RFC 8446, 5.1).
+const HELD_BYTES_MAX: u64 = 1 << 14;
+
+const HEADER_BYTES: u64 = Header::BYTES as u64;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Places {
+    /// Position of the next header, if that is known, and its first bytes.
+    next: Option<u64>,
+    header: [u8; Header::BYTES],
+    header_bytes: u8,
+    /// The connection was seen from its beginning on, and its handshake is not over.
+    is_in_handshake: bool,
+    /// The first record that waits is the next that a call takes.
+    is_certain: bool,
+    /// All records from this position on are known, up to the newest; u64::MAX if none is.
+    known_from: u64,
+    waiting: VecDeque<Record>,
+    /// Bytes that are left of the record that the call before took from.
+    left: u64,
+    overhead: Option<u64>,
+    pieces: VecDeque<Piece>,
+    /// Behind the bytes of the newest call.
+    end: u64,
+}
+
+/// A record of data.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    /// Position of its header.
+    start: u64,
+    /// Without the header.
+    length: u64,
+}
+
+impl Record {
+    fn end(&self) -> u64 {
+        self.start.saturating_add(HEADER_BYTES + self.length)
+    }
+}
+
+/// Records one behind the other that hold as many bytes each.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    /// Position of the first byte among those that are encrypted.
+    plain: u64,
+    /// Position of the first record.
+    wire: u64,
+    held_bytes: u64,
+    record_bytes: u64,
+    count: u64,
+}
+
+impl Piece {
+    fn plain_end(&self) -> u64 {
+        self.plain.saturating_add(self.held_bytes.saturating_mul(self.count))
+    }
+
+    fn find(&self, plain: u64) -> Option<u64> {
+        let inside = plain.checked_sub(self.plain)?;
+        let record = inside.checked_div(self.held_bytes)?;
+        (record < self.count).then(|| self.wire + record * self.record_bytes + inside % self.held_bytes)
+    }
+}
+
+/// What a call of the library moved.
+#[derive(Clone, Copy, Debug)]
+pub struct Moved {
+    /// Position among the bytes that are encrypted.
+    pub start: u64,
+    pub bytes: u64,
+    /// Where on the wire this call, or those before it that failed, began to move bytes.
+    pub from: Option<u64>,
+    /// It moved as many as were asked for.
+    pub is_full: bool,
+}
+
+impl Places {
+    /// `is_from_start`: what comes first of the wire is the connection's first byte.
+    pub fn new(is_from_start: bool) -> Self {
+        Self {
+            next: is_from_start.then_some(0),
+            header: [0; Header::BYTES],
+            header_bytes: 0,
+            is_in_handshake: is_from_start,
+            is_certain: is_from_start,
+            known_from: if is_from_start { 0 } else { u64::MAX },
+            waiting: VecDeque::new(),
+            left: 0,
+            overhead: None,
+            pieces: VecDeque::new(),
+            end: 0,
+        }
+    }
+
+    /// Bytes that the client's end sent, or the server's received: at least the headers of records are captured.
+    pub fn wire(&mut self, segment: &Segment<'_>, facts: Option<&Encryption>) {
+        let (start, end) = (segment.position.0, segment.position.saturating_add(segment.length).0);
+        if self.next.is_none_or(|next| next.saturating_add(self.header_bytes.into()) < start) {
+            self.lose();
+            self.next = Some(start);
+        }
+        while let Some(next) = self.next {
+            let at = next.saturating_add(self.header_bytes.into());
+            if at >= end {
+                return;
+            }
+            let inside = usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
+            let Some(byte) = segment.captured.get(inside) else { return self.lose() };
+            self.header[usize::from(self.header_bytes)] = *byte;
+            self.header_bytes += 1;
+            if usize::from(self.header_bytes) == Header::BYTES {
+                self.header_bytes = 0;
+                let Some(header) = Header::read(self.header) else { return self.lose() };
+                let record = Record { start: next, length: header.length.into() };
+                self.next = Some(record.end());
+                self.known_from = self.known_from.min(next);
+                self.record(record, header.content, facts);
+            }
+        }
+    }
+
+    fn record(&mut self, record: Record, content: Content, facts: Option<&Encryption>) {
+        if content != Content::Data {
+            return;
+        }
+        if self.is_in_handshake {
+            match facts.and_then(|facts| facts.version) {
+                Some(Version::Tls1_3) => {
+                    self.is_in_handshake = facts.and_then(finished_bytes) != Some(record.length);
+                    return;
+                }
+                Some(_) => self.is_in_handshake = false,
+                // Data that are sent before the server has answered are encrypted otherwise.
+                None => self.forget_records(),
+            }
+        }
+        if self.waiting.len() == RECORDS_MAX {
+            self.forget_records();
+            self.known_from = record.start;
+        }
+        self.waiting.push_back(record);
+    }
+
+    /// Where the next record begins is not known, nor what waits.
+    fn lose(&mut self) {
+        (self.next, self.header_bytes) = (None, 0);
+        self.forget_records();
+    }
+
+    fn forget_records(&mut self) {
+        self.waiting.clear();
+        (self.is_certain, self.is_in_handshake, self.left, self.known_from) = (false, false, 0, u64::MAX);
+    }
+
+    /// The client's library was given these bytes and has sent them.
+    pub fn sent(&mut self, moved: Moved, facts: Option<&Encryption>) {
+        self.end = moved.start.saturating_add(moved.bytes);
+        let from = moved.from.unwrap_or(u64::MAX);
+        let records: Vec<Record> = self.waiting.drain(..).filter(|record| record.start >= from).collect();
+        let count = records.len() as u64;
+        let beside = records.iter().map(|record| record.length).sum::<u64>().checked_sub(moved.bytes);
+        let Some((beside, true)) = beside.map(|beside| (beside, count > 0 && beside.is_multiple_of(count))) else {
+            return;
+        };
+        let overhead = beside / count;
+        if !self.proves(overhead, facts) {
+            return;
+        }
+        let mut plain = moved.start;
+        for record in records {
+            let Some(held_bytes) = record.length.checked_sub(overhead) else { return };
+            self.push(plain, record, held_bytes);
+            plain = plain.saturating_add(held_bytes);
+        }
+    }
+
+    /// The server's library has received these bytes and gave them to its program.
+    pub fn received(&mut self, moved: Moved, facts: Option<&Encryption>) {
+        if moved.start != self.end {
+            // A call was missed.
+            (self.is_certain, self.left) = (self.end == 0 && self.is_certain && moved.start == 0, 0);
+        }
+        self.end = moved.start.saturating_add(moved.bytes);
+        if let Some(from) = moved.from {
+            while self.waiting.front().is_some_and(|record| record.end() <= from) {
+                self.waiting.pop_front();
+            }
+            self.left = 0;
+            self.is_certain = self.known_from <= from;
+        }
+        if self.is_certain {
+            self.is_certain = self.take(moved, facts);
+        }
+    }
+
+    /// Says whether the bytes are those of the next record, or of the rest of one.
+    fn take(&mut self, moved: Moved, facts: Option<&Encryption>) -> bool {
+        if self.left == 0 {
+            let Some(record) = self.waiting.pop_front() else { return false };
+            let known = self.overhead.or_else(|| facts.and_then(overhead));
+            // A record may hold more than there was room for, but no more than this.
+            let is_all = !moved.is_full || moved.bytes == HELD_BYTES_MAX;
+            let overhead = known.or_else(|| record.length.checked_sub(moved.bytes).filter(|_| is_all));
+            let Some(overhead) = overhead.filter(|overhead| self.proves(*overhead, facts)) else { return false };
+            let Some(held_bytes) = record.length.checked_sub(overhead) else { return false };
+            if held_bytes < moved.bytes {
+                return false;
+            }
+            self.push(moved.start, record, held_bytes);
+            self.left = held_bytes;
+        }
+        let Some(left) = self.left.checked_sub(moved.bytes) else { return false };
+        self.left = left;
+        left == 0 || moved.is_full
+    }
+
+    /// Whether it is what the cipher has, as far as that is known; then it is from now on.
+    fn proves(&mut self, number: u64, facts: Option<&Encryption>) -> bool {
+        let is_right = match self.overhead.or_else(|| facts.and_then(overhead)) {
+            Some(known) => known == number,
+            None => OVERHEADS.contains(&number),
+        };
+        if is_right {
+            self.overhead = Some(number);
+        }
+        is_right
+    }
+
+    fn push(&mut self, plain: u64, record: Record, held_bytes: u64) {
+        let record_bytes = HEADER_BYTES + record.length;
+        if let Some(last) = self.pieces.back_mut()
+            && (last.held_bytes, last.record_bytes) == (held_bytes, record_bytes)
+            && last.plain_end() == plain
+            && last.wire + last.count * record_bytes == record.start
+        {
+            last.count += 1;
+            return;
+        }
+        if self.pieces.len() == PIECES_MAX {
+            self.pieces.pop_front();
+        }
+        self.pieces.push_back(Piece { plain, wire: record.start, held_bytes, record_bytes, count: 1 });
+    }
+
+    /// The place of a byte among those that are encrypted.
+    pub fn find(&self, plain: Position) -> Option<Position> {
+        let after = self.pieces.partition_point(|piece| piece.plain <= plain.0);
+        self.pieces.get(after.checked_sub(1)?)?.find(plain.0).map(Position)
+    }
+
+    /// Nobody will ask for what calls have moved so far.
+    pub fn forget(&mut self) {
+        let end = self.end;
+        self.pieces.retain(|piece| piece.plain_end() > end);
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.waiting.capacity() * size_of::<Record>() + self.pieces.capacity() * size_of::<Piece>()
+    }
+}
+
+/// What a record has beside the bytes that it holds, if its cipher has a number for it.
+fn overhead(facts: &Encryption) -> Option<u64> {
+    let suite = facts.cipher_suite.as_deref()?;
+    let is_short = suite.contains("CCM_8");
+    match facts.version? {
+        // RFC 8446, 5.2: the kind of what it holds, and the tag.
+        Version::Tls1_3 => Some(if is_short { 9 } else { 17 }),
+        // RFC 5288, 3 and RFC 6655, 3: eight bytes of nonce; RFC 7905, 2: none.
+        Version::Tls1_2 if is_short => Some(16),
+        Version::Tls1_2 if suite.contains("GCM") || suite.contains("CCM") => Some(24),
+        Version::Tls1_2 if suite.contains("CHACHA20") => Some(16),
+        _ => None,
+    }
+}
+
+/// The record that ends a client's handshake: a message of four bytes and a hash, encrypted.
+fn finished_bytes(facts: &Encryption) -> Option<u64> {
+    let hash_bytes = if facts.cipher_suite.as_deref()?.ends_with("SHA384") { 48 } else { 32 };
+    Some(4 + hash_bytes + overhead(facts)?)
+}
