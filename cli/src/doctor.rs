@@ -23,6 +23,8 @@ const TRACEPOINTS_SINCE: (u32, u32) = (6, 3);
 const KERNEL_MIN: (u32, u32) = (5, 15);
 /// What a kernel with function tracing has, by which programs are attached to functions.
 const FUNCTION_TRACING: &str = " register_ftrace_direct";
+/// The kernel's counter of performance for uprobes.
+const UPROBES: &str = "/sys/bus/event_source/devices/uprobe/type";
 const TRACEFS: &str = "/sys/kernel/tracing";
 /// Those that the agent's programs are attached to.
 const FUNCTIONS: [&str; 2] = ["tcp_sendmsg", "tcp_recvmsg"];
@@ -68,6 +70,7 @@ pub fn run(settings: &Settings, args: &DoctorArgs, not_found: Option<anyhow::Err
         finding("processes", "agent", processes()),
         optional("tracefs", "looking at the kernel by hand", mounted("tracefs", TRACEFS)),
         optional("bpffs", "looking at the probes by hand, with bpftool", mounted("bpf", "/sys/fs/bpf")),
+        optional("uprobes", "seeing what is said through OpenSSL (capture.tls)", uprobes()),
         finding("cgroup2", "agent, where its capture is limited to a cgroup", cgroup2()),
     ];
     let (broker, registry) = match not_found {
@@ -125,6 +128,18 @@ fn kernel() -> Outcome {
             format!("Linux {release}, without function tracing"),
             "run the agent on Linux 6.3 or later, or on 5.15 or later with CONFIG_FUNCTION_TRACER".into(),
         )),
+    }
+}
+
+/// Whether functions of libraries can be watched. That some kernels from 6.13 on panic where such programs need 64 bytes of stack does not concern the agent's, which need less.
+fn uprobes() -> Outcome {
+    if Path::new(UPROBES).exists() {
+        Ok("functions of programs can be watched, for capture.tls".to_owned())
+    } else {
+        Err((
+            format!("{UPROBES} is not there"),
+            "leave capture.tls off, or run a kernel with CONFIG_UPROBE_EVENTS".to_owned(),
+        ))
     }
 }
 

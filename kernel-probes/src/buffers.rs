@@ -11,9 +11,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use core::ffi::c_void;
-use headwater_probe_types::{CAPTURE_BYTES_MAX, DataEvent, ROOMS, SocketState, capture, count, share};
+use headwater_probe_types::{CAPTURE_BYTES_MAX, DataEvent, ROOM_TO_TAKE, ROOMS, SocketState, capture, count, share};
 
-use crate::{frames::Walk, globals, shares};
+use crate::{atomic, frames::Walk, globals, shares};
 
 /// Events for user space. The loader sets its real size.
 #[btf_map]
@@ -26,7 +26,8 @@ static COUNTS: PerCpuArray<u64, { count::LEN as usize }> = PerCpuArray::new();
 #[btf_map]
 static CAPTURING: Array<u32, 1> = Array::new();
 
-/// [`ROOMS`] for each processor, one a program: a program does not interrupt itself, but one could interrupt another.
+/// [`ROOMS`] for each processor, one a program: a program does not interrupt itself, but one could interrupt another. From [`ROOM_TO_TAKE`] on, programs that
+/// do take them for so long.
 /// A plain array, since the kernel bounds the values of per-CPU ones to 32 KiB. The loader sets the number of entries.
 #[btf_map]
 static ROOM: Array<Room, { ROOMS }> = Array::new();
@@ -43,6 +44,8 @@ pub struct Room {
     pub cgroup_hierarchy: u64,
     /// Not 0 if user space is to look at it at once.
     pub is_urgent: u64,
+    /// Not 0 while a program has it, of those that are taken.
+    is_taken: u64,
     pub event: DataEvent,
     pub bytes: [u8; 2 * CAPTURE_BYTES_MAX],
 }
@@ -64,6 +67,28 @@ pub fn room(direction: u32, of: u32) -> *mut Room {
     // SAFETY: a helper without preconditions.
     let processor = unsafe { bpf_get_smp_processor_id() } as u32;
     ROOM.get_ptr_mut(ROOMS as u32 * processor + 2 * of + direction).unwrap_or(core::ptr::null_mut())
+}
+
+/// A room for a program that another one may interrupt at any time; null if all are taken. To be given back.
+#[inline(always)]
+pub fn take_room() -> *mut Room {
+    // SAFETY: a helper without preconditions. The program may go on on this processor only, but after others.
+    let processor = unsafe { bpf_get_smp_processor_id() } as u32;
+    for of in ROOM_TO_TAKE as u32..ROOMS as u32 {
+        let room = ROOM.get_ptr_mut(ROOMS as u32 * processor + of).unwrap_or(core::ptr::null_mut());
+        // SAFETY: a number of the map's value.
+        if !room.is_null() && unsafe { atomic::exchange_u64(&raw mut (*room).is_taken, 1) } == 0 {
+            return room;
+        }
+    }
+    core::ptr::null_mut()
+}
+
+/// Others may have the room.
+#[inline(always)]
+pub fn give_back(room: &mut Room) {
+    // SAFETY: a number of the map's value.
+    unsafe { atomic::exchange_u64(&raw mut room.is_taken, 0) };
 }
 
 /// Adds to a counter; see `headwater_probe_types::count`.

@@ -7,22 +7,25 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns};
 use headwater_probe_types::{
-    CAPTURE_BYTES_MAX, DataEvent, SocketState, TURN_BYTES_MAX,
+    CAPTURE_BYTES_MAX, DataEvent, NOWHERE, SocketState, TURN_BYTES_MAX,
     cost::TELL,
     count, direction, flag,
     frames::WINDOW_BYTES,
-    interest, kind, mark, role, share,
+    interest, kind, mark,
+    records::HEADER_BYTES,
+    role, share,
     sniff::{Head, Verdict},
     sums::ANSWER_BYTES,
 };
 
 use crate::{
     buffers::{self, Room},
-    cost, datagrams, events, frames, interest as table, lifecycle, looks, position, refused,
+    cost, datagrams, events, frames, globals, interest as table, lifecycle, looks, position, records, refused,
     socket::{Sock, TcpSock, tcp_state},
     source::Source,
     state,
     sums::{self, Part},
+    tls,
 };
 
 const MSG_OOB: i32 = 0x1;
@@ -93,6 +96,17 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     // SAFETY: a helper without preconditions.
     place.at_ns = unsafe { bpf_ktime_get_ns() };
     let asks = (state.role == role::CLIENT) == (way == direction::SEND);
+    let is_encrypted = matches!(state.interest, interest::RECORDS | interest::RECORDS_OF_FRAMES);
+    if globals::watches_tls() != 0 && (is_encrypted || state.interest == interest::UNDECIDED) {
+        let from = if place.is_certain { place.start } else { NOWHERE };
+        let side = (state.cgroup_hierarchy as u64) << 32 | state.role as u64;
+        if tls::note_socket(state.connection_id, state.cgroup_id, from, side, way) != 0 {
+            state.flags |= flag::TLS;
+        }
+    }
+    if is_encrypted && !records::are_wanted(state, &place, asks) {
+        return false;
+    }
     // Also of what goes on behind the last exchange that was added up, when user space wants to be told of all again.
     let may_be_summed = state.interest == interest::SUMS || state.open.cell != 0 || state.flags & flag::SUMMED != 0;
     let part = if may_be_summed { sums::part(sock, tcp, state, &place, moved, way, asks) } else { Part::NONE };
@@ -122,14 +136,15 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     let has_frames = state.interest == interest::FRAMES;
     let most = match part {
         Part::ANSWER => ANSWER_BYTES,
+        _ if is_encrypted => HEADER_BYTES as u32,
         // The first bytes of each call, since a head may go on in them.
         _ if has_frames => state.budget_bytes.max(WINDOW_BYTES),
         _ => state.budget_bytes,
     };
     let wanted = if !place.is_certain { 0 } else { moved.min(most).min(CAPTURE_BYTES_MAX as u32) };
     // The verifier would go through the copy once for each way that leads here, and through what follows once for each way out of it.
-    let hidden = core::hint::black_box((part, is_known, undecided, look, asks, wanted));
-    let (part, is_known, undecided, look, asks, wanted) = hidden;
+    let hidden = core::hint::black_box((part, is_known, undecided, look, asks, wanted, is_encrypted));
+    let (part, is_known, undecided, look, asks, wanted, is_encrypted) = hidden;
     let captured = core::hint::black_box(if wanted == 0 {
         0
     } else {
@@ -186,8 +201,17 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     };
     room.cgroup_id = state.cgroup_id;
     room.cgroup_hierarchy = state.cgroup_hierarchy as u64;
+    let index = (way & 1) as usize;
+    if is_encrypted {
+        if records::lie_at(room, place.start) {
+            room.walk.track = state.frames[index];
+            room.walk.end = place.start + place.bytes as u64;
+            records::follow_records(room);
+            state.frames[index] = room.walk.track;
+        }
+        return true;
+    }
     if state.interest == interest::FRAMES && place.is_certain {
-        let index = (way & 1) as usize;
         room.walk.track = state.frames[index];
         room.walk.end = place.start + place.bytes as u64;
         room.walk.asks = asks as u32;
@@ -283,7 +307,10 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
     let Some(state) = (unsafe { state.as_mut() }) else { return };
     let sends = way == direction::SEND;
     if state.flags & flag::IGNORED != 0
-        || !matches!(state.interest, interest::HEADS | interest::SUMS | interest::FRAMES)
+        || !matches!(
+            state.interest,
+            interest::HEADS | interest::SUMS | interest::FRAMES | interest::RECORDS | interest::RECORDS_OF_FRAMES
+        )
         || sends != (state.role == role::SERVER)
         || !(sends || position::is_read_to_its_end(sock, tcp, state))
     {

@@ -14,7 +14,7 @@ use headwater_probe_types::{
 use crate::{
     buffers::Room,
     capture,
-    source::{Bytes, bytes_kind},
+    source::{Bytes, bytes_kind, copy_buffer},
 };
 
 /// A call that is being walked through.
@@ -41,6 +41,18 @@ pub struct Walk {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn follow_frames(room: *mut Room) -> u32 {
+    follow(room, frame_step)
+}
+
+/// The same of a call whose bytes lie in one buffer, in programs that have little stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn follow_frames_of_buffer(room: *mut Room) -> u32 {
+    follow(room, frame_step_of_buffer)
+}
+
+#[inline(always)]
+fn follow(room: *mut Room, one_step: extern "C" fn(*mut Room) -> u32) -> u32 {
     // SAFETY: null, or this processor's room, which no other program writes while this one runs.
     let Some(room) = (unsafe { room.as_mut() }) else { return 0 };
     let start = room.event.position;
@@ -53,7 +65,7 @@ pub extern "C" fn follow_frames(room: *mut Room) -> u32 {
     room.walk.budget_bytes = WINDOWS_BYTES_MAX;
     room.walk.window_bytes = CAPTURE_BYTES_MAX as u32;
     for _ in 0..STEPS_MAX {
-        if frame_step(room) == 0 {
+        if one_step(room) == 0 {
             break;
         }
     }
@@ -68,10 +80,22 @@ pub extern "C" fn follow_frames(room: *mut Room) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn frame_step(room: *mut Room) -> u32 {
+    step::<true>(room)
+}
+
+/// One step of [`follow_frames_of_buffer`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn frame_step_of_buffer(room: *mut Room) -> u32 {
+    step::<false>(room)
+}
+
+#[inline(always)]
+fn step<const IN_VECTORS: bool>(room: *mut Room) -> u32 {
     // SAFETY: as above.
     let Some(room) = (unsafe { room.as_mut() }) else { return 0 };
     if room.walk.seeks != 0 {
-        return seek(room);
+        return seek::<IN_VECTORS>(room);
     }
     let (next, end) = (room.walk.track.next, room.walk.end);
     if next >= end {
@@ -140,9 +164,9 @@ fn turn_to(room: &mut Room, inside: u64, wanted: u32) -> u32 {
 
 /// Passes over a segment, or copies from the one in which the part begins.
 #[inline(always)]
-fn seek(room: &mut Room) -> u32 {
+fn seek<const IN_VECTORS: bool>(room: &mut Room) -> u32 {
     let Bytes { kind, at, segments, skip } = room.walk.bytes;
-    if kind != bytes_kind::BUFFER {
+    if IN_VECTORS && kind != bytes_kind::BUFFER {
         if segments == 0 {
             return lose(room);
         }
@@ -154,7 +178,8 @@ fn seek(room: &mut Room) -> u32 {
     }
     let wanted = (room.walk.window_bytes as u64).min(room.event.length as u64) as u32;
     let bytes = Bytes { kind, at, segments, skip };
-    room.event.captured_bytes = bytes.copy(room, wanted);
+    room.event.captured_bytes =
+        if IN_VECTORS { bytes.copy(room, wanted) } else { copy_buffer(room, at.wrapping_add(skip), wanted) };
     room.walk.seeks = 0;
     1
 }

@@ -110,6 +110,11 @@ globals! {
     REGS_ARG3: u32 = 0, regs_arg3;
     REGS_ARG5: u32 = 0, regs_arg5;
     REGS_ARG6: u32 = 0, regs_arg6;
+    /// The same of a function that a program calls, where it is another one; the stack; and the bytes that a return takes from it
+    REGS_FUNCTION_ARG1: u32 = 0, regs_function_arg1;
+    REGS_FUNCTION_ARG4: u32 = 0, regs_function_arg4;
+    REGS_STACK: u32 = 0, regs_stack;
+    RETURN_BYTES: u32 = 0, return_bytes;
     /// Numbers of system calls that say where a datagram goes
     CALL_SENDTO: u32 = u32::MAX, call_sendto;
     CALL_SENDMMSG: u32 = u32::MAX, call_sendmmsg;
@@ -124,6 +129,8 @@ globals! {
     FILTER_BY_CGROUP: u32 = 0, filter_by_cgroup;
     /// 1 if only sockets of the processes in FILTER_PIDS are captured
     FILTER_BY_PID: u32 = 0, filter_by_pid;
+    /// 1 if libraries of TLS are watched
+    WATCHES_TLS: u32 = 0, watches_tls;
     /// Bytes waiting in the ring buffer at which the reader is woken before its time: once at the first, always above the second
     WAKE_BYTES: u64 = u64::MAX, wake_bytes;
     URGENT_BYTES: u64 = u64::MAX, urgent_bytes;

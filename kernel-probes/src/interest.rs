@@ -12,11 +12,17 @@ static INTERESTS: Array<u64, SLOTS, { BPF_F_MMAPABLE as usize }> = Array::new();
 /// Takes over what user space has said of the socket since its last call.
 #[inline(always)]
 pub fn update(state: &mut SocketState) {
-    let Some(word) = INTERESTS.get(interest::slot(state.connection_id, state.role)) else { return };
-    // SAFETY: user space may write the word meanwhile; eight aligned bytes are read at once.
-    let word = unsafe { core::ptr::read_volatile(word) };
-    let told = interest::read(word, state.connection_id, state.role);
+    let told = of(state.connection_id, state.role);
     if told != interest::UNDECIDED {
         state.interest = told;
     }
+}
+
+/// What user space wants of one end of a connection; undecided if it has said nothing, or another's word has taken the place of its own.
+#[inline(always)]
+pub fn of(connection_id: u64, role: u32) -> u32 {
+    let Some(word) = INTERESTS.get(interest::slot(connection_id, role)) else { return interest::UNDECIDED };
+    // SAFETY: user space may write the word meanwhile; eight aligned bytes are read at once.
+    let word = unsafe { core::ptr::read_volatile(word) };
+    interest::read(word, connection_id, role)
 }

@@ -10,6 +10,8 @@
 //! - `tp_btf/inet_sock_set_state`: a connection opened, closed or failed. Out: [`SocketEvent`]s.
 //! - `tp_btf/tcp_destroy_sock`: a program let go of a socket whose connection had ended before. Out: [`SocketEvent`]s.
 //! - `tp_btf/cgroup_mkdir`, `cgroup_rename`, `cgroup_rmdir`: whose sockets are in which cgroup. Out: [`CgroupEvent`]s.
+//! - uprobes at entries and returns of a TLS library's functions, in the files that user space attaches them to (`tls.rs`). Out: [`DataEvent`]s of what is
+//!   encrypted, before and after that.
 //! - `iter/task_file`: on request of the loader, the counters of every socket in the capture that a process holds open, in all
 //!   network namespaces (`iter/tcp` sees one namespace only). Out: [`SocketRecord`]s.
 //!
@@ -34,16 +36,18 @@ mod looks;
 mod names;
 mod owner;
 mod position;
+mod records;
 mod refused;
 mod shares;
 mod socket;
 mod source;
 mod state;
 mod sums;
+mod tls;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, fexit},
-    programs::{BtfTracePointContext, FExitContext},
+    macros::{btf_tracepoint, fexit, uprobe, uretprobe},
+    programs::{BtfTracePointContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use core::ffi::c_void;
 use headwater_probe_types::{change, direction};
@@ -162,6 +166,55 @@ pub fn on_cgroup_renamed(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "cgroup_rmdir")]
 pub fn on_cgroup_removed(ctx: BtfTracePointContext) -> i32 {
     names::cgroup(ctx.arg(0), ctx.arg(1), change::REMOVED);
+    0
+}
+
+#[uprobe]
+pub fn on_tls_write(_: ProbeContext) -> u32 {
+    tls::enter(direction::SEND, false);
+    0
+}
+
+#[uprobe]
+pub fn on_tls_write_ex(_: ProbeContext) -> u32 {
+    tls::enter(direction::SEND, true);
+    0
+}
+
+#[uprobe]
+pub fn on_tls_read(_: ProbeContext) -> u32 {
+    tls::enter(direction::RECEIVE, false);
+    0
+}
+
+#[uprobe]
+pub fn on_tls_read_ex(_: ProbeContext) -> u32 {
+    tls::enter(direction::RECEIVE, true);
+    0
+}
+
+#[uprobe]
+pub fn on_tls_handshake(_: ProbeContext) -> u32 {
+    tls::enter(tls::HANDSHAKE, false);
+    0
+}
+
+/// Of each of the five.
+#[uretprobe]
+pub fn on_tls_return(_: RetProbeContext) -> u32 {
+    tls::leave();
+    0
+}
+
+#[uretprobe]
+pub fn on_tls_new(_: RetProbeContext) -> u32 {
+    tls::begin();
+    0
+}
+
+#[uprobe]
+pub fn on_tls_free(_: ProbeContext) -> u32 {
+    tls::end();
     0
 }
 

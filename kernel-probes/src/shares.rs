@@ -14,6 +14,9 @@ use crate::{atomic, buffers, globals};
 #[btf_map]
 static SHARES: LruHashMap<Cgroup, Share, 4096> = LruHashMap::new();
 
+/// Not on the stack, of which some programs have little.
+static NEW: Share = Share { written: [0; PIECES], newest: 0, lost: [0; LEN] };
+
 /// Whether a socket's cgroup may put so many more bytes into the ring buffer.
 #[inline(always)]
 pub fn admit(state: &SocketState, bytes: u64, waiting: u64, is_data: bool) -> bool {
@@ -57,6 +60,7 @@ fn of(id: u64, hierarchy: u64) -> *mut Share {
     if let Some(share) = SHARES.get_ptr_mut(cgroup) {
         return share;
     }
-    let _ = SHARES.insert(cgroup, Share { written: [0; PIECES], newest: 0, lost: [0; LEN] }, 1);
+    let new: &Share = &NEW;
+    let _ = SHARES.insert(cgroup, new, 1);
     SHARES.get_ptr_mut(cgroup).unwrap_or(core::ptr::null_mut())
 }

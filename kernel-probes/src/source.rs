@@ -128,6 +128,19 @@ impl Bytes {
         0
     }
 
+    /// Where so many bytes lie, if they lie one behind the other; 0 if not.
+    #[inline(always)]
+    pub fn in_one_piece(&self, moved: u32) -> u64 {
+        match self.kind {
+            bytes_kind::NONE => 0,
+            bytes_kind::BUFFER => self.at.wrapping_add(self.skip),
+            _ => match self.first_segment() {
+                Some([base, length]) if length.wrapping_sub(self.skip) >= moved as u64 => base.wrapping_add(self.skip),
+                _ => 0,
+            },
+        }
+    }
+
     /// The length of a vector's first segment.
     #[inline(always)]
     pub fn segment_bytes(&self) -> Option<u64> {
@@ -376,7 +389,7 @@ fn walk_back(segment: u64, inside: u64, moved: u64) -> Option<Bytes> {
 }
 
 #[inline(always)]
-fn copy_buffer(room: &mut Room, from: u64, wanted: u32) -> u32 {
+pub fn copy_buffer(room: &mut Room, from: u64, wanted: u32) -> u32 {
     let bytes = wanted.min(CAPTURE_BYTES_MAX as u32);
     if read_user(room.bytes.as_mut_ptr().cast(), bytes, from) {
         bytes
@@ -448,7 +461,7 @@ fn read_segments(target: *mut c_void, bytes: u32, from: u64) -> bool {
 }
 
 #[inline(always)]
-fn read_user(target: *mut c_void, bytes: u32, from: u64) -> bool {
+pub fn read_user(target: *mut c_void, bytes: u32, from: u64) -> bool {
     // SAFETY: the helper checks the source; the caller gives a target of at least `bytes`, which the verifier checks.
     unsafe { bpf_probe_read_user(target.cast(), bytes, from as *const c_void) == 0 }
 }

@@ -7,6 +7,7 @@ mod deliveries;
 mod heartbeat;
 mod held;
 pub mod ledger;
+mod libraries;
 mod losses;
 mod memory;
 pub mod metrics;

@@ -25,6 +25,7 @@ use crate::budget::{Budget, Spent};
 use crate::clock::{Clock, monotonic_ns};
 use crate::heartbeat::{self, About, Heartbeats, Moment};
 use crate::ledger::{Ledger, Stream};
+use crate::libraries::Libraries;
 use crate::losses::{Losses, Seen};
 use crate::metrics;
 use crate::naming::{IdentityRecords, Naming};
@@ -80,6 +81,8 @@ struct Pipeline<'s> {
     probes: Probes,
     interests: Interests,
     naming: Naming,
+    /// None if libraries of TLS are not watched.
+    libraries: Option<Libraries>,
     observer: Observer,
     outlet: Outlet,
     ledger: Ledger,
@@ -109,7 +112,9 @@ struct Pipeline<'s> {
 impl<'s> Pipeline<'s> {
     fn start(settings: &'s Settings) -> Result<Pipeline<'s>> {
         // The agent's own connections are known by their beginning: one that is older could look like somebody else's from its other end.
-        let mut probes = Probes::load(&settings.capture).context("load the probes")?;
+        let mut probes = Probes::load_switched_off(&settings.capture).context("load the probes")?;
+        let watched = settings.capture.tls.then(|| Libraries::start(&settings.capture, &mut probes)).transpose()?;
+        probes.begin_capture().context("begin the capture")?;
         let outlet = Outlet::open(settings)?;
         let interests = probes.take_interests().context("say what is wanted of connections")?;
         let costs = probes.take_costs().context("find what the probes cost")?;
@@ -128,6 +133,7 @@ impl<'s> Pipeline<'s> {
             probes,
             interests,
             naming,
+            libraries: watched,
             observer: Observer::new(settings.observer.clone(), cells, clock),
             outlet,
             ledger: Ledger::new(node(), started_at_us, started_at_us),
@@ -292,8 +298,18 @@ impl<'s> Pipeline<'s> {
 
     /// Asks for names, takes those that are there, and publishes what waited for them.
     fn exchange_names(&mut self) {
-        for claim in self.naming.exchange(self.observer.owners()) {
+        let libraries = &mut self.libraries;
+        let look = |pid| {
+            if let Some(libraries) = libraries {
+                libraries.look(pid);
+            }
+        };
+        for claim in self.naming.exchange(self.observer.owners(), look) {
             self.outlet.identity(&self.identities.record(claim));
+        }
+        if let Some(libraries) = &mut self.libraries {
+            self.observer.encrypting().for_each(|pid| libraries.look(pid));
+            libraries.advance(&mut self.probes);
         }
         self.outlet.release(Instant::now(), &mut self.ledger);
     }
@@ -302,7 +318,7 @@ impl<'s> Pipeline<'s> {
     fn wait_for_names(&mut self, wait: Duration) {
         let deadline = Instant::now() + wait;
         while self.outlet.held().0 > 0 {
-            let _ = self.naming.exchange(self.observer.owners());
+            let _ = self.naming.exchange(self.observer.owners(), |_| {});
             let now = Instant::now();
             self.outlet.release(now, &mut self.ledger);
             if now > deadline {
@@ -482,6 +498,7 @@ impl<'s> Pipeline<'s> {
             metrics::PROBE_CORES.set(&[name], self.probe_time.cores()[at]);
             counters.push((cost::COUNTERS[at], (self.probe_time.total_ns()[at] / 1000) as i64));
         }
+        counters.extend(self.libraries.iter().flat_map(Libraries::counters));
         counters.extend(self.outlet.spool_counters(self.at().day_us));
         counters
     }

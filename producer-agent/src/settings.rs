@@ -47,6 +47,11 @@ pub const KEYS: &[Key] = &[
         "requests",
         "What may be given up for capture.cpu_budget: detail alone, so that all counts stay exact, or in the end requests too, of the busiest workloads for seconds at a time, counted as dropped",
     ),
+    Key::new(
+        "capture.tls",
+        "off",
+        "on sees what programs give to OpenSSL to encrypt and get from it decrypted, by uprobes in the libraries that they map; off sees that they encrypt",
+    ),
     Key::new("capture.poll_ms", "50ms", "How long the agent sleeps while little is waiting"),
     Key::new(
         "capture.connections_max",
@@ -175,6 +180,7 @@ impl Settings {
         }
         let hooks = [("auto", None), ("fexit", Some(Hook::Fexit)), ("tracepoint", Some(Hook::Tracepoint))];
         let hook = values.choice("capture.hook", &hooks);
+        let tls = values.choice("capture.tls", &[("off", false), ("on", true)]);
         let name_wait = values.duration_ms("names.wait_ms", 0..=10_000);
         let node = values.optional("node.name");
         let kubernetes =
@@ -194,7 +200,7 @@ impl Settings {
             kafka: KafkaSettings::read(values),
             spool: SpoolSettings::read(values),
             telemetry: TelemetrySettings::read(values),
-            capture: CaptureOptions { cgroups, pids, ring_bytes, hook },
+            capture: CaptureOptions { cgroups, pids, ring_bytes, hook, tls },
             observer: ObserverOptions {
                 node: node.clone().unwrap_or_else(|| kernel_text("hostname")),
                 paths: values.choice("http.paths", &[("templated", Paths::Templated), ("full", Paths::Full)]),
@@ -203,6 +209,7 @@ impl Settings {
                 operations_max: values.number("http.operations_max", 1..=100_000),
                 name_wait,
                 spares_second_ends: values.choice("capture.ends", &[("one", true), ("both", false)]),
+                watches_tls: tls,
                 protocols: headwater_protocols::Options::default(),
             },
             naming: naming::Settings {

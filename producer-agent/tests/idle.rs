@@ -103,6 +103,7 @@ fn an_idle_connection_takes_little() {
         operations_max: 10,
         name_wait: Duration::from_secs(1),
         spares_second_ends: true,
+        watches_tls: false,
         protocols: Options::default(),
     };
     let mut observer = Observer::new(options, None, Clock::measure());

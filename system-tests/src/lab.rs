@@ -93,6 +93,15 @@ impl Lab {
         })
     }
 
+    /// The same with the libraries of TLS watched.
+    pub fn agent_seeing_tls(&self) -> Result<Child> {
+        self.once_ready(&self.settings, || {
+            let mut command = self.agent_command(&self.settings)?;
+            command.args(["--capture-tls", "on"]);
+            Ok(self.agent_launched(&self.settings, command).spawn()?)
+        })
+    }
+
     fn once_ready(&self, settings: &KafkaSettings, spawn: impl FnOnce() -> Result<Child>) -> Result<Child> {
         let before = topics::agents(settings).map_or(0, |agents| agents.len());
         let agent = spawn()?;

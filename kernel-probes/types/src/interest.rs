@@ -13,6 +13,11 @@ pub const SUMS: u32 = 3;
 /// It speaks in frames of HTTP/2: as [`HEADS`]; and the heads of all frames are copied, with all of those that hold header blocks
 /// ([`crate::frames`]).
 pub const FRAMES: u32 = 4;
+/// It is encrypted by TLS: the headers of its client's records are copied where a library is known to move them ([`crate::records`]), and what that library
+/// encrypts, as [`HEADS`].
+pub const RECORDS: u32 = 5;
+/// As [`RECORDS`], and what is encrypted are frames of HTTP/2: as [`FRAMES`].
+pub const RECORDS_OF_FRAMES: u32 = 6;
 /// Nothing but counters: no call of the socket makes an event any more, and most are not even looked at. A socket of which more is wanted again is
 /// found at once only if the table of [`REFUSED_SLOTS`] words is emptied; its first call is left out.
 pub const COUNTERS: u32 = 2;
@@ -71,7 +76,7 @@ mod tests {
     #[test]
     fn a_word_speaks_of_one_end_of_one_connection() {
         for id in [1_u64, 0x1234_5678_9abc_def0, u64::MAX] {
-            for interest in [HEADS, COUNTERS, SUMS, FRAMES] {
+            for interest in [HEADS, COUNTERS, SUMS, FRAMES, RECORDS, RECORDS_OF_FRAMES] {
                 let told = word(id, CLIENT, interest);
                 assert_eq!(read(told, id, CLIENT), interest);
                 assert_eq!(read(told, id, SERVER), UNDECIDED);

@@ -11,6 +11,7 @@ pub mod cost;
 pub mod frames;
 pub mod interest;
 pub mod looks;
+pub mod records;
 pub mod resp;
 pub mod share;
 pub mod sniff;
@@ -35,6 +36,10 @@ pub mod kind {
     pub const EXCHANGE: u32 = 7;
     /// [`crate::DatagramEvent`]: a datagram of DNS was sent or received.
     pub const DATAGRAM: u32 = 8;
+    /// [`crate::DataEvent`] and the captured bytes behind it: a library of TLS was given these bytes to encrypt, or gave them decrypted. Positions are
+    /// those of what it encrypts, counted since its session began, or from [`crate::ANYWHERE`] on if that was not seen. `other_position` is the place on the wire, in
+    /// the same direction, at which the calls of the session moved their first byte since the event before, or [`crate::NOWHERE`].
+    pub const PLAINTEXT: u32 = 9;
 }
 
 /// What happened to a cgroup.
@@ -95,6 +100,8 @@ pub mod flag {
     pub const RESTING: u32 = 131072;
     /// Nothing but counters is wanted of it, so that calls may have been left out since.
     pub const COUNTED: u32 = 262144;
+    /// A library of TLS has moved its bytes.
+    pub const TLS: u32 = 524288;
 }
 
 /// Bits of [`DataEvent::marks`].
@@ -104,7 +111,18 @@ pub mod mark {
     /// A command begins here behind which the probes follow the replies: they want to know whether all before it has been answered
     /// ([`Cell::settled_from`](crate::sums::Cell::settled_from)).
     pub const CHECKPOINT: u8 = 2;
+    /// Of [`kind::PLAINTEXT`](crate::kind::PLAINTEXT): all that was asked for was moved, so that there may be more.
+    pub const FULL: u8 = 4;
 }
+
+/// Numbers of eight bytes that the probes remember of a session of TLS.
+pub const TLS_SESSION_WORDS: usize = 13;
+
+/// Added to positions of a session of TLS whose beginning was not seen.
+pub const ANYWHERE: u64 = 1 << 61;
+
+/// Of a place on the wire: none.
+pub const NOWHERE: u64 = u64::MAX;
 
 /// A send or receive call moved bytes. The captured bytes follow it in the ring buffer.
 #[repr(C)]
@@ -354,7 +372,11 @@ pub mod count {
     pub const KERNEL_MEMORY: u32 = 16;
     /// Datagrams told of.
     pub const DATAGRAMS: u32 = 17;
-    pub const LEN: u32 = 18;
+    /// Calls of libraries of TLS in the capture of which the socket is not known for certain.
+    pub const TLS_UNKNOWN: u32 = 18;
+    /// Sessions of TLS for which there was no room.
+    pub const TLS_SESSIONS_FULL: u32 = 19;
+    pub const LEN: u32 = 20;
 
     /// Names for metrics, in order.
     pub const NAMES: [&str; LEN as usize] = [
@@ -376,6 +398,8 @@ pub mod count {
         "other_call",
         "kernel_memory",
         "datagrams",
+        "tls_unknown",
+        "tls_sessions_full",
     ];
 }
 
@@ -388,8 +412,11 @@ pub const DNS_PORT: u16 = 53;
 /// Most bytes that are copied of one call.
 pub const CAPTURE_BYTES_MAX: usize = 16 * 1024;
 
-/// Rooms of each processor in which data events are put together: one for each direction, of programs that copy and of those that do not.
-pub const ROOMS: usize = 4;
+/// Rooms of each processor in which data events are put together: one for each direction, of programs that copy and of those that do not; and some for
+/// programs that others may interrupt, each taken by one at a time.
+pub const ROOMS: usize = 6;
+/// The first of the latter.
+pub const ROOM_TO_TAKE: usize = 4;
 
 /// Most bytes that are copied of one turn, which is what one side says before the other answers.
 pub const TURN_BYTES_MAX: u32 = 64 * 1024;

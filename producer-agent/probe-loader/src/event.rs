@@ -8,6 +8,8 @@ use headwater_probe_types::{CgroupEvent, DataEvent, DatagramEvent, ProcessEvent,
 pub enum Event<'a> {
     /// Bytes moved; the second part holds those that were captured.
     Data(DataEvent, &'a [u8]),
+    /// A library of TLS encrypted bytes or gave them decrypted; see [`kind::PLAINTEXT`]. The second part holds those that were captured.
+    Plaintext(DataEvent, &'a [u8]),
     /// No more bytes follow in this direction: the program read the end of the stream, or ended the one that it writes.
     EndOfStream(DataEvent),
     /// An exchange that was to be added up and did not fit.
@@ -26,7 +28,7 @@ impl Event<'_> {
     /// When it happened (CLOCK_MONOTONIC), of those that tell it.
     pub fn at_ns(&self) -> Option<u64> {
         match self {
-            Event::Data(event, _) | Event::EndOfStream(event) => Some(event.at_ns),
+            Event::Data(event, _) | Event::Plaintext(event, _) | Event::EndOfStream(event) => Some(event.at_ns),
             Event::Exchange(event) => Some(event.exchange.completed_ns),
             Event::Datagram(event) => Some(event.at_ns),
             Event::Open(socket) | Event::Close(socket) => Some(socket.at_ns),
@@ -38,10 +40,14 @@ impl Event<'_> {
     pub fn parse(bytes: &[u8]) -> Option<Event<'_>> {
         let kind = u32::from_ne_bytes(*bytes.first_chunk()?);
         match kind {
-            kind::DATA | kind::END_OF_STREAM => {
+            kind::DATA | kind::PLAINTEXT | kind::END_OF_STREAM => {
                 let event: DataEvent = read(bytes)?;
                 let captured = bytes.get(size_of::<DataEvent>()..)?.get(..event.captured_bytes as usize)?;
-                Some(if kind == kind::DATA { Event::Data(event, captured) } else { Event::EndOfStream(event) })
+                Some(match kind {
+                    kind::DATA => Event::Data(event, captured),
+                    kind::PLAINTEXT => Event::Plaintext(event, captured),
+                    _ => Event::EndOfStream(event),
+                })
             }
             kind::EXCHANGE => Some(Event::Exchange(read(bytes)?)),
             kind::DATAGRAM => Some(Event::Datagram(Box::new(read(bytes)?))),

@@ -76,10 +76,11 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("DENTRY_NAME", "dentry", "d_name.name"),
 ];
 
-/// How the registers of a system call are kept (struct pt_regs).
+/// How the registers of a system call, and of a function's call, are kept (struct pt_regs).
 #[derive(Debug, Clone, Copy)]
 pub enum Machine {
-    /// System V ABI: the number in rax, arguments in rdi, rsi, rdx, r10, r8, r9, the result in rax.
+    /// System V ABI: the number in rax, arguments in rdi, rsi, rdx, r10, r8, r9, the result in rax. A function has
+    /// its fourth argument in rcx, and its return takes the place that it goes back to from the stack.
     X86,
     /// AAPCS64: the number in x8, arguments in x0 to x5, the result in x0, of which the first value is kept.
     Arm64,
@@ -93,7 +94,7 @@ impl Machine {
     pub const HERE: Machine = Machine::Arm64;
 
     /// Globals and their values.
-    fn registers(self, types: &KernelTypes) -> Result<[(&'static str, u32); 8], LoadError> {
+    fn registers(self, types: &KernelTypes) -> Result<[(&'static str, u32); 12], LoadError> {
         let at = |member| types.offset("pt_regs", member);
         Ok(match self {
             Machine::X86 => [
@@ -104,6 +105,10 @@ impl Machine {
                 ("REGS_ARG3", at("dx")?),
                 ("REGS_ARG5", at("r8")?),
                 ("REGS_ARG6", at("r9")?),
+                ("REGS_FUNCTION_ARG1", at("di")?),
+                ("REGS_FUNCTION_ARG4", at("cx")?),
+                ("REGS_STACK", at("sp")?),
+                ("RETURN_BYTES", 8),
                 ("RESULT_IS_ARG1", 0),
             ],
             Machine::Arm64 => {
@@ -116,6 +121,10 @@ impl Machine {
                     ("REGS_ARG3", regs + 16),
                     ("REGS_ARG5", regs + 32),
                     ("REGS_ARG6", regs + 40),
+                    ("REGS_FUNCTION_ARG1", regs),
+                    ("REGS_FUNCTION_ARG4", regs + 24),
+                    ("REGS_STACK", at("sp")?),
+                    ("RETURN_BYTES", 0),
                     ("RESULT_IS_ARG1", 1),
                 ]
             }

@@ -13,6 +13,7 @@ mod interests;
 mod layout;
 mod mapped;
 mod sums;
+mod tls;
 mod walk;
 
 use std::fs;
@@ -34,6 +35,7 @@ pub use hook::Hook;
 pub use interests::Interests;
 pub use layout::Machine;
 pub use sums::{Fits, SumTable, Taken};
+pub use tls::{Attached, TlsFunctions, TlsSessions};
 pub use walk::Walk;
 use walk::walk_failed;
 
@@ -61,6 +63,9 @@ const WAKE_BYTES: u64 = 256 * 1024;
 /// The clock is read so rarely: an event is a microsecond's work.
 const EVENTS_PER_LOOK_AT_THE_CLOCK: u64 = 16;
 
+/// Sessions of TLS that are followed at a time, of all programs.
+const TLS_SESSIONS_MAX: u32 = 16 * 1024;
+
 /// Which sockets to capture, and how much may wait.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -72,6 +77,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// How the calls of sockets are seen; none for the best that the kernel takes.
     pub hook: Option<Hook>,
+    /// Libraries of TLS can be watched.
+    pub tls: bool,
 }
 
 /// What the probes would be told on a kernel with this BTF: names of globals and their values.
@@ -90,6 +97,7 @@ pub struct Probes {
     interests: Option<Interests>,
     sums: Option<SumTable>,
     costs: Option<Costs>,
+    tls_sessions: Option<TlsSessions>,
     hook: Hook,
     not_fexit_because: Option<String>,
     unknown_events: u64,
@@ -111,9 +119,14 @@ impl Probes {
     /// Loads and attaches the probes. The calling process itself is left out of the capture.
     pub fn load(options: &Options) -> Result<Probes, LoadError> {
         let mut probes = Probes::load_switched_off(options)?;
-        // All programs begin at one moment: the first one attached would otherwise see half of each connection for a while.
-        set_capturing(&mut probes.ebpf, capture::ALL)?;
+        probes.begin_capture()?;
         Ok(probes)
+    }
+
+    /// Begins the capture of probes that were loaded switched off. All programs begin at one moment: the first one attached would otherwise see half of each
+    /// connection for a while.
+    pub fn begin_capture(&mut self) -> Result<(), LoadError> {
+        set_capturing(&mut self.ebpf, capture::ALL)
     }
 
     /// Loads and attaches the probes, which return at once whatever happens: what they cost then is measured so.
@@ -131,6 +144,7 @@ impl Probes {
         let own_pid = std::process::id();
         let by_cgroup = u32::from(!options.cgroups.is_empty());
         let by_pid = u32::from(!options.pids.is_empty());
+        let watches_tls = u32::from(options.tls);
         let ring_bytes = u64::from(options.ring_bytes);
         let urgent_bytes = ring_bytes / 4;
         let wake_bytes = WAKE_BYTES.min(urgent_bytes);
@@ -142,7 +156,10 @@ impl Probes {
             .map_max_entries("EVENTS", options.ring_bytes)
             .map_max_entries("ROOM", (types::ROOMS * processors) as u32)
             .map_max_entries("PATH_ROOM", processors as u32)
-            .map_max_entries("WORDS_ROOM", processors as u32);
+            .map_max_entries("WORDS_ROOM", processors as u32)
+            .map_max_entries("TLS_SESSIONS", if options.tls { TLS_SESSIONS_MAX } else { 1 })
+            // Storage of tasks, which nobody but the probes uses.
+            .allow_unsupported_maps();
         for (global, offset) in &offsets {
             loader.override_global(global, offset, true);
         }
@@ -154,6 +171,7 @@ impl Probes {
             .override_global("OWN_PID", &own_pid, true)
             .override_global("FILTER_BY_CGROUP", &by_cgroup, true)
             .override_global("FILTER_BY_PID", &by_pid, true)
+            .override_global("WATCHES_TLS", &watches_tls, true)
             .override_global("WAKE_BYTES", &wake_bytes, true)
             .override_global("URGENT_BYTES", &urgent_bytes, true)
             .override_global("RING_BYTES", &ring_bytes, true);
@@ -163,6 +181,9 @@ impl Probes {
         load_iterator(&mut ebpf, &btf)?;
         for (name, tracepoint) in TRACEPOINTS {
             hook::attach_tracepoint(&mut ebpf, &btf, name, tracepoint)?;
+        }
+        if options.tls {
+            tls::load(&mut ebpf)?;
         }
         let (hook, not_fexit_because) = hook::attach(&mut ebpf, &btf, &functions, options.hook)?;
 
@@ -174,6 +195,7 @@ impl Probes {
         let interests = Some(Interests::map(&words, &refused, take_map(&mut ebpf, "RESTING")?)?);
         let sums = Some(SumTable::map(&take_map(&mut ebpf, "CELLS_OF_SUMS")?, &take_map(&mut ebpf, "DAY_OFFSET")?)?);
         let costs = Some(Costs::open(take_map(&mut ebpf, "MEASURING")?, take_map(&mut ebpf, "COSTS")?)?);
+        let tls_sessions = Some(TlsSessions::open(take_map(&mut ebpf, "TLS_SESSIONS")?)?);
         Ok(Probes {
             ebpf,
             ring,
@@ -183,6 +205,7 @@ impl Probes {
             interests,
             sums,
             costs,
+            tls_sessions,
             hook,
             not_fexit_because,
             unknown_events: 0,
@@ -202,6 +225,16 @@ impl Probes {
     /// Where the probes say what they cost. None if it was taken already.
     pub fn take_costs(&mut self) -> Option<Costs> {
         self.costs.take()
+    }
+
+    /// The sessions of TLS that are remembered. None if it was taken already.
+    pub fn take_tls_sessions(&mut self) -> Option<TlsSessions> {
+        self.tls_sessions.take()
+    }
+
+    /// Watches a library of TLS, in all processes that map the file, until what is returned is dropped. The probes must have been loaded for that.
+    pub fn attach_tls(&mut self, path: &Path, functions: &TlsFunctions) -> Result<Attached, LoadError> {
+        tls::attach(&mut self.ebpf, path, functions)
     }
 
     /// How the calls of sockets are seen.

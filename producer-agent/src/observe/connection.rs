@@ -6,6 +6,7 @@ use std::rc::Rc;
 use headwater_probe_loader::types::{SocketRecord, flag, interest, role};
 use headwater_protocols::http1::Http1;
 use headwater_protocols::http2::Http2;
+use headwater_protocols::tls::Plaintext;
 use headwater_protocols::{
     Encryption, Interest, Known, Options, Parser, Protocol as _, Recognition, Side as ProtocolSide,
 };
@@ -30,6 +31,8 @@ pub struct Connection {
     pub protocol: Option<&'static str>,
     /// What its handshake said, once that is known.
     pub encryption: Option<Box<Encryption>>,
+    /// What is said under TLS, where that is seen.
+    pub plaintext: Option<Box<Plaintext>>,
     pub reported: Reported,
     /// Exchanges since the last flow record, and those of them that failed.
     pub requests: i64,
@@ -145,6 +148,7 @@ impl Connection {
             parser: Parser::new(side, protocols),
             protocol: None,
             encryption: None,
+            plaintext: None,
             reported: Reported {
                 opened: false,
                 sent_bytes: socket.sent_before_bytes,
@@ -171,7 +175,7 @@ impl Connection {
     }
 
     /// What is wanted of the connection from now on, where that has just changed.
-    pub fn decide(&mut self, before: (Recognition, &'static str)) -> Option<u32> {
+    pub fn decide(&mut self, before: (Recognition, &'static str), watches_tls: bool) -> Option<u32> {
         let (recognition, protocol) = (self.parser.recognition(), self.parser.protocol());
         if (recognition, protocol) == before {
             return None;
@@ -182,10 +186,12 @@ impl Connection {
             Recognition::Recognised => {
                 // A tunnel stays what it was made with; HTTP/2 may begin in HTTP/1.1.
                 match self.protocol {
+                    _ if self.is_seen_under_tls() => {}
                     Some(known) if (known, protocol) != (Http1::NAME, Http2::NAME) => {}
                     _ => self.protocol = Some(protocol),
                 }
                 Some(match self.parser.interest() {
+                    Interest::Counters if watches_tls && self.is_encrypted() => interest::RECORDS,
                     Interest::Counters => interest::COUNTERS,
                     Interest::Frames => interest::FRAMES,
                     Interest::Heads if self.heat.has_cells() => interest::SUMS,
@@ -209,12 +215,18 @@ impl Connection {
         }
         self.has_rested = true;
         let (connection_id, role) = self.identity.socket;
-        Some(super::Interest { connection_id, role: u32::from(role), interest: interest::HEADS })
+        Some(super::Interest { connection_id, role: u32::from(role), interest: self.wanted_again() })
+    }
+
+    /// What is wanted of it where nothing but counters was.
+    pub fn wanted_again(&self) -> u32 {
+        if self.is_seen_under_tls() { interest::RECORDS } else { interest::HEADS }
     }
 
     /// Whether it speaks what nothing is read of in any case.
     pub fn is_only_counted(&self) -> bool {
         match self.parser.recognition() {
+            _ if self.is_seen_under_tls() => false,
             Recognition::Foreign => true,
             Recognition::Recognised => self.parser.interest() == Interest::Counters,
             Recognition::Undecided => false,
@@ -227,6 +239,11 @@ impl Connection {
             Side::Client => ProtocolSide::Client,
             Side::Server => ProtocolSide::Server,
         };
+        if let Some(plaintext) = self.plaintext.as_mut().filter(|plaintext| plaintext.was_called()) {
+            // What is around it stays as it is.
+            plaintext.begin_anew();
+            return self.book_memory(shares);
+        }
         self.parser = Parser::new(side, protocols);
         self.parser.share(known);
         self.book_memory(shares);
@@ -243,7 +260,8 @@ impl Connection {
 
     /// Books what the parser has allocated by now.
     pub fn book_memory(&mut self, shares: &mut Shares) {
-        self.book(self.parser.heap_bytes(), shares);
+        let plaintext_bytes = self.plaintext.as_ref().map_or(0, |plaintext| plaintext.heap_bytes());
+        self.book(self.parser.heap_bytes() + plaintext_bytes, shares);
     }
 
     /// Books that it goes.

@@ -152,7 +152,7 @@ fn tell(
         ..*record
     };
     let identity = Identity::new(&record, published_id(id), Rc::clone(owner));
-    request::record(&exchange, &identity, &mut Heat::default(), shared, out);
+    request::record(&exchange, &identity, &mut Heat::default(), true, shared, out);
 }
 
 /// What both sides name an exchange by. Addresses of the loopback are those of one network namespace of one node.

@@ -16,6 +16,7 @@ mod spare;
 mod sums;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
@@ -88,6 +89,8 @@ pub struct ObserverOptions {
     pub name_wait: Duration,
     /// Of very busy connections with both ends here, the server's is followed for a part of the time only.
     pub spares_second_ends: bool,
+    /// Libraries of TLS are watched.
+    pub watches_tls: bool,
     pub protocols: Options,
 }
 
@@ -100,6 +103,9 @@ const UNSEEN_WALKS_MAX: u32 = 12;
 
 /// Sockets without room whose owners are remembered, so that what is missing of them is known to be theirs.
 const REFUSED_HALF_MAX: usize = 16 * 1024;
+
+/// Programs that were seen to encrypt between two looks at them.
+const ENCRYPTING_MAX: usize = 256;
 
 /// Cgroups whose connections share what they have learnt; those that had a new connection the longest time ago begin anew.
 const KNOWN_HALF_MAX: usize = 64;
@@ -131,6 +137,8 @@ pub struct Observer {
     /// Workloads that are not followed for a while, the longest first.
     resting: Vec<CgroupKey>,
     spares: Spares,
+    /// Programs that were seen to encrypt since this was asked last.
+    encrypting: Vec<u32>,
 }
 
 impl Observer {
@@ -161,12 +169,18 @@ impl Observer {
             interests: Vec::new(),
             resting: Vec::new(),
             spares: Spares::default(),
+            encrypting: Vec::new(),
         }
     }
 
     /// What has been decided since this was asked last. At most one for each event.
     pub fn interests(&mut self) -> impl Iterator<Item = Interest> {
         self.interests.drain(..)
+    }
+
+    /// Programs whose connections turned out to be encrypted since this was asked last.
+    pub fn encrypting(&mut self) -> impl Iterator<Item = u32> {
+        self.encrypting.drain(..)
     }
 
     /// Takes over a newly measured offset between the clocks.
@@ -199,6 +213,7 @@ impl Observer {
     pub fn event(&mut self, event: Event<'_>, out: &mut impl FnMut(Output<'_>)) {
         match event {
             Event::Data(data, captured) => self.data(&data, captured, out),
+            Event::Plaintext(data, captured) => self.plaintext(&data, captured, out),
             Event::EndOfStream(data) => self.end_of_stream(&data, out),
             Event::Exchange(exchange) => self.single(&exchange, out),
             Event::Datagram(event) => self.datagram(&event, out),
@@ -247,6 +262,9 @@ impl Observer {
                 request::feed(connection, shared, out, |parser, sink| {
                     parser.close(now_ns, CloseReason::Unobserved, sink);
                 });
+                tls::feed(connection, shared, out, |plaintext, _, sink| {
+                    plaintext.close(now_ns, CloseReason::Unobserved, sink);
+                });
                 sockets.change(connection.cgroup(), 1, 0);
                 out(Output::FlowsDropped("close_missed", 1, Some(&connection.identity.owner)));
             }
@@ -275,6 +293,9 @@ impl Observer {
             }
             request::feed(connection, &mut self.shared, out, |parser, sink| {
                 parser.close(now_ns, CloseReason::Unobserved, sink);
+            });
+            tls::feed(connection, &mut self.shared, out, |plaintext, _, sink| {
+                plaintext.close(now_ns, CloseReason::Unobserved, sink);
             });
         }
     }
@@ -379,6 +400,11 @@ impl Observer {
             return self.interests.extend(Observer::only_recognise(connection, event, &segment));
         }
         let (way, before) = (direction_of(event), (connection.parser.recognition(), connection.parser.protocol()));
+        let watches_tls = self.shared.options.watches_tls;
+        if watches_tls && connection.is_encrypted() {
+            connection.wire(way, &segment);
+            return connection.book_memory(&mut self.shares);
+        }
         let [request, response] = positions(event);
         if event.marks & mark::RESUMES != 0 {
             request::feed(connection, &mut self.shared, out, |parser, sink| parser.resume(request, response, sink));
@@ -387,10 +413,16 @@ impl Observer {
             self.shared.sums.settled(&mut connection.heat, event.position + 1);
         }
         request::feed(connection, &mut self.shared, out, |parser, sink| parser.segment(way, &segment, sink));
+        if watches_tls {
+            connection.wire(way, &segment);
+        }
         for (connection_id, role) in self.shared.hot.drain(..) {
             self.interests.push(Interest { connection_id, role: u32::from(role), interest: interest::SUMS });
         }
-        if let Some(interest) = connection.decide(before) {
+        if let Some(interest) = connection.decide(before, watches_tls) {
+            if interest == interest::RECORDS && self.encrypting.len() < ENCRYPTING_MAX {
+                self.encrypting.push(connection.identity.owner.pid());
+            }
             self.interests.push(Interest { connection_id: event.connection_id, role: u32::from(event.role), interest });
         }
         connection.book_memory(&mut self.shares);
@@ -413,6 +445,9 @@ impl Observer {
             request::feed(connection, &mut self.shared, out, |parser, sink| {
                 reach(parser, [request, response], resumes, sink);
                 parser.end_of_stream(Direction::Response, event.at_ns, by, sink);
+            });
+            tls::feed(connection, &mut self.shared, out, |plaintext, _, sink| {
+                plaintext.end_of_stream(Direction::Response, event.at_ns, by, sink);
             });
             connection.book_memory(&mut self.shares);
         }
@@ -443,6 +478,9 @@ impl Observer {
         request::feed(&mut connection, &mut self.shared, out, |parser, sink| {
             reach(parser, [Position(to_server), Position(to_client)], resumes, sink);
             parser.close(socket.at_ns, reason, sink);
+        });
+        tls::feed(&mut connection, &mut self.shared, out, |plaintext, _, sink| {
+            plaintext.close(socket.at_ns, reason, sink)
         });
         flow::last(&mut connection, socket, 1, &self.shared.options.node, self.shared.clock, out);
     }

@@ -15,7 +15,7 @@ use super::connection::{Connection, Identity, Service};
 use super::spare::Spared;
 use super::sums::folds::Fold;
 use super::sums::{Heat, Single, Summaries, Summed, Told};
-use super::{ObserverOptions, Output, Paths, SocketKey};
+use super::{ObserverOptions, Output, Paths, SocketKey, tls};
 use crate::clock::Clock;
 
 const SECOND_US: i64 = 1_000_000;
@@ -45,7 +45,7 @@ pub fn feed(
         Event::Exchange(exchange) => {
             *requests += 1;
             *errors += i64::from(exchange.outcome.is_error());
-            record(&exchange, identity, heat, shared, out);
+            record(&exchange, identity, heat, true, shared, out);
         }
         Event::Loss(loss) if is_missing_request(loss.reason) && !is_told_by_other_end => {
             out(Output::RequestsDropped(loss.reason.as_str(), loss.count, Some(&identity.owner)));
@@ -54,6 +54,29 @@ pub fn feed(
         Event::Loss(_) => {}
         Event::Encryption(told) => encrypted(protocol, encryption, told),
     });
+}
+
+/// What was found under TLS, where the probes add nothing up.
+pub fn found_under_tls(
+    event: Event<'_>,
+    identity: &Identity,
+    heat: &mut Heat,
+    (requests, errors): (&mut i64, &mut i64),
+    shared: &mut Shared,
+    out: &mut impl FnMut(Output<'_>),
+) {
+    match event {
+        Event::Exchange(exchange) => {
+            *requests += 1;
+            *errors += i64::from(exchange.outcome.is_error());
+            record(&exchange, identity, heat, false, shared, out);
+        }
+        Event::Loss(loss) if is_missing_request(loss.reason) => {
+            out(Output::RequestsDropped(loss.reason.as_str(), loss.count, Some(&identity.owner)));
+        }
+        Event::Loss(loss) if loss.reason == LossReason::ValueUnknown => shared.values_unknown += loss.count,
+        Event::Loss(_) | Event::Encryption(_) => {}
+    }
 }
 
 /// What a handshake said.
@@ -75,6 +98,7 @@ pub fn give_up(
         other => out(other),
     };
     feed(connection, shared, &mut out, |parser, sink| parser.close(at_ns, CloseReason::Unobserved, sink));
+    tls::feed(connection, shared, &mut out, |plaintext, _, sink| plaintext.close(at_ns, CloseReason::Unobserved, sink));
 }
 
 /// Whether a loss means that a request happened of which there will be no record.
@@ -112,10 +136,12 @@ fn outcome_of(status: u16, failure: Option<Failure>) -> records::Outcome {
     }
 }
 
+/// `may_have_cell`: the probes may add up the exchanges that follow.
 pub fn record(
     exchange: &Exchange<'_>,
     identity: &Identity,
     heat: &mut Heat,
+    may_have_cell: bool,
     shared: &mut Shared,
     out: &mut impl FnMut(Output<'_>),
 ) {
@@ -160,8 +186,8 @@ pub fn record(
     };
     // A path that is published as it is cannot stand for others.
     let told = match options.paths {
-        Paths::Templated => sums.told(heat, identity.socket, exchange, path, operation.name),
-        Paths::Full => Told::AsBefore,
+        Paths::Templated if may_have_cell => sums.told(heat, identity.socket, exchange, path, operation.name),
+        Paths::Templated | Paths::Full => Told::AsBefore,
     };
     if told == Told::CellOpened {
         hot.push(identity.socket);

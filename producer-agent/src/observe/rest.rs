@@ -80,7 +80,7 @@ impl Observer {
             end_sums(connection, &mut self.shared, out);
             request::give_up(connection, REASON, now_ns, &mut self.shared, out);
         }
-        let is_known = connection.protocol.is_some();
+        let (is_known, wanted_again) = (connection.protocol.is_some(), connection.wanted_again());
         self.begin_anew(key);
         if rests {
             self.client_is_silent(key);
@@ -89,7 +89,7 @@ impl Observer {
             // It may still show what it speaks.
             true if !is_known => return,
             true => interest::COUNTERS,
-            false => interest::HEADS,
+            false => wanted_again,
         };
         self.interests.push(Interest { connection_id: key.0, role: u32::from(key.1), interest: wanted });
     }

@@ -45,6 +45,7 @@ pub fn options() -> ObserverOptions {
         operations_max: 10,
         name_wait: Duration::from_secs(1),
         spares_second_ends: true,
+        watches_tls: false,
         protocols: Options::default(),
     }
 }

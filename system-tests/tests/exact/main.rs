@@ -32,4 +32,5 @@ mod redis;
 mod soak;
 mod sums;
 mod tls;
+mod tls_plaintext;
 mod uring;

@@ -65,7 +65,8 @@ pub fn of(conversation: &str) -> Seen {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.take_stdout().unwrap()));
     assert_eq!(lines.next().unwrap().unwrap(), "ready");
 
-    let options = Options { cgroups: vec![cgroup.path().to_owned()], pids: vec![], ring_bytes: 1 << 24, hook: None };
+    let options =
+        Options { cgroups: vec![cgroup.path().to_owned()], pids: vec![], ring_bytes: 1 << 24, hook: None, tls: false };
     let mut probes = Probes::load(&options).unwrap();
     let options = ObserverOptions {
         node: "odd".into(),
@@ -75,6 +76,7 @@ pub fn of(conversation: &str) -> Seen {
         operations_max: 1000,
         name_wait: Duration::from_secs(1),
         spares_second_ends: false,
+        watches_tls: false,
         protocols: headwater_protocols::Options::default(),
     };
     let mut observer = Observer::new(options, None, Clock::measure());

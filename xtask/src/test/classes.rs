@@ -110,6 +110,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::mongodb::", Class::Waits).slow().takes(30).at_most_minutes(20),
     rule("system-tests::exact::cassandra::", Class::Waits).slow().takes(60).at_most_minutes(10),
     // Go compiles its TLS, the first time for half a minute.
+    rule("system-tests::exact::tls_plaintext::", Class::Waits).takes(80),
     rule("system-tests::exact::tls::both_sides_tell_whether", Class::Waits).slow().takes(15),
     rule("system-tests::exact::hot::", Class::Alone).slow().takes(40),
     rule("system-tests::exact::hot::ten_million", Class::Alone).slow().takes(400).at_most_minutes(20),

@@ -1,0 +1,98 @@
+//! Looks for libraries, and at whether somebody still maps them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use headwater_probe_loader::{TlsFunctions, TlsSessions};
+
+use super::{FileKey, KEEP, LIBRARIES_MAX, News, Told, maps};
+
+/// How often libraries are looked after.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Programs of one library that are remembered.
+const USERS_MAX: usize = 256;
+
+/// See the module.
+pub struct LibraryThread {
+    told: SyncSender<Told>,
+    known: HashMap<FileKey, Library>,
+    sessions: TlsSessions,
+    full: Arc<AtomicU64>,
+}
+
+struct Library {
+    /// Programs that were seen to map it.
+    users: BTreeSet<u32>,
+    used_at: Instant,
+}
+
+impl LibraryThread {
+    pub fn new(told: SyncSender<Told>, sessions: TlsSessions, full: Arc<AtomicU64>) -> LibraryThread {
+        LibraryThread { told, known: HashMap::new(), sessions, full }
+    }
+
+    /// Runs until nobody tells anything any more.
+    pub fn run(mut self, news: &Receiver<News>) {
+        let mut looked_at = Instant::now();
+        loop {
+            match news.recv_timeout(LOOK_INTERVAL) {
+                Ok(News::Program(pid)) => self.look(pid),
+                Ok(News::Detach(attached)) => drop(attached),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if looked_at.elapsed() >= LOOK_INTERVAL {
+                looked_at = Instant::now();
+                self.look_after(looked_at);
+            }
+        }
+    }
+
+    /// Looks at what a program maps.
+    pub fn look(&mut self, pid: u32) {
+        for mapped in maps::of_process(pid) {
+            if let Some(library) = self.known.get_mut(&mapped.key) {
+                library.used_at = Instant::now();
+                if library.users.len() < USERS_MAX {
+                    library.users.insert(pid);
+                }
+                continue;
+            }
+            if self.known.len() >= LIBRARIES_MAX {
+                self.full.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            let Some(file) = mapped.open(pid) else { continue };
+            let by_descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+            // One that has not the functions is remembered, too.
+            let functions = TlsFunctions::of_file(Path::new(&by_descriptor));
+            let library = Library { users: BTreeSet::from([pid]), used_at: Instant::now() };
+            self.known.insert(mapped.key.clone(), library);
+            if let Some(functions) = functions {
+                let found = Told::Found { key: mapped.key.clone(), file, path: mapped.path, functions };
+                if self.told.try_send(found).is_err() {
+                    self.known.remove(&mapped.key);
+                    self.full.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Forgets the libraries that nobody maps any more, and sessions of processes that are gone.
+    fn look_after(&mut self, now: Instant) {
+        self.sessions.retain(|pid| Path::new("/proc").join(pid.to_string()).exists());
+        let told = &self.told;
+        self.known.retain(|key, library| {
+            library.users.retain(|pid| maps::of_process(*pid).iter().any(|mapped| mapped.key == *key));
+            if !library.users.is_empty() {
+                library.used_at = now;
+            }
+            now.duration_since(library.used_at) < KEEP || told.try_send(Told::Gone(key.clone())).is_err()
+        });
+    }
+}

@@ -1,0 +1,142 @@
+//! Connections under TLS of which a library in the program shows what is said.
+//!
+//! In: the records of the client's stream, and the library's calls. Out: requests, as of a connection in clear text, and what is wanted of the probes
+//! from now on. What a connection speaks is then what is spoken under TLS; its encryption is told of as ever.
+
+use headwater_probe_loader::types::{ANYWHERE, DataEvent, NOWHERE, interest, mark, records};
+use headwater_protocols::tls::{Call, Plaintext, Tls};
+use headwater_protocols::{
+    Direction, Encryption, Interest as Wanted, Position, Protocol as _, Recognition, Segment, Side as ProtocolSide,
+    Sink,
+};
+
+use super::connection::Connection;
+use super::request::{self, Shared};
+use super::spare::Spared;
+use super::{Interest, Observer, Output, direction_of, known_of};
+
+impl Observer {
+    /// A library has encrypted bytes of a connection, or decrypted them.
+    pub(super) fn plaintext(&mut self, event: &DataEvent, captured: &[u8], out: &mut impl FnMut(Output<'_>)) {
+        let socket = (event.connection_id, event.role);
+        let Some(connection) = self.connections.get_mut(&socket) else {
+            out(Output::RequestsDropped("connection_unknown", 1, self.refused.get(&socket)));
+            return;
+        };
+        connection.seen_in_walk = self.walk;
+        connection.identity.owner.worked(captured.len());
+        if connection.rests || connection.spared == Spared::Yes {
+            return;
+        }
+        let known = known_of(&mut self.known, connection.cgroup());
+        let call = Call {
+            position: Position(event.position),
+            length: event.length.into(),
+            captured,
+            at_ns: event.at_ns,
+            from: (event.other_position != NOWHERE).then_some(Position(event.other_position)),
+            is_full: event.marks & mark::FULL != 0,
+            is_counted_from_start: event.position < ANYWHERE,
+        };
+        let (way, options) = (direction_of(event), self.shared.options.protocols);
+        connection.plaintext.get_or_insert_with(|| Box::new(Plaintext::new(side_of(event.role), false)));
+        // Its handshake may not have been seen.
+        connection.encryption.get_or_insert_default();
+        let before = connection.spoken();
+        feed(connection, &mut self.shared, out, |plaintext, facts, sink| {
+            plaintext.call(way, &call, facts, (&options, &known), sink);
+        });
+        let wanted = connection.decide_under_tls(before);
+        self.interests.extend(wanted.map(|interest| Interest {
+            connection_id: event.connection_id,
+            role: u32::from(event.role),
+            interest,
+        }));
+        connection.book_memory(&mut self.shares);
+        self.keep_to_memory(event.at_ns, out);
+    }
+}
+
+impl Connection {
+    /// Takes bytes on the wire that may be records of TLS.
+    pub(super) fn wire(&mut self, way: Direction, segment: &Segment<'_>) {
+        if way != Direction::Request {
+            return;
+        }
+        if self.plaintext.is_none() {
+            let Some(header) = segment.captured.first_chunk::<5>() else { return };
+            let [a, b, c, d, e] = *header;
+            let is_record = records::record_bytes(u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])) != 0;
+            // Of what speaks something else, bytes may look like this.
+            if !is_record || !matches!(self.parser.protocol(), "" | Tls::NAME) {
+                return;
+            }
+            let side = side_of(self.identity.socket.1);
+            self.plaintext = Some(Box::new(Plaintext::new(side, segment.position == Position::START)));
+        }
+        let facts = self.encryption.as_deref();
+        if let Some(plaintext) = &mut self.plaintext {
+            plaintext.wire(way, segment, facts);
+        }
+    }
+
+    /// Whether its bytes are known to be encrypted by TLS.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.parser.recognition() == Recognition::Recognised && self.parser.protocol() == Tls::NAME
+    }
+
+    /// Whether a library shows what is said.
+    pub(super) fn is_seen_under_tls(&self) -> bool {
+        self.plaintext.as_ref().is_some_and(|plaintext| plaintext.was_called())
+    }
+
+    /// What is spoken under TLS, as far as that is known.
+    fn spoken(&self) -> (Recognition, &'static str) {
+        let parser = self.plaintext.as_ref().and_then(|plaintext| plaintext.parser());
+        parser.map_or((Recognition::Undecided, ""), |parser| (parser.recognition(), parser.protocol()))
+    }
+
+    /// What is wanted of the connection from now on, where that has just changed.
+    fn decide_under_tls(&mut self, before: (Recognition, &'static str)) -> Option<u32> {
+        let now = self.spoken();
+        if now == before {
+            return None;
+        }
+        let parser = self.plaintext.as_ref().and_then(|plaintext| plaintext.parser())?;
+        match now {
+            (Recognition::Undecided, _) => None,
+            (Recognition::Recognised, protocol) => {
+                let wanted = parser.interest();
+                self.protocol = Some(protocol);
+                match wanted {
+                    Wanted::Frames => Some(interest::RECORDS_OF_FRAMES),
+                    Wanted::Heads => Some(interest::RECORDS),
+                    Wanted::Counters => Some(interest::COUNTERS),
+                }
+            }
+            (Recognition::Foreign, _) => Some(interest::COUNTERS),
+        }
+    }
+}
+
+/// Feeds what follows the library's calls on a connection; what it finds goes out.
+pub fn feed(
+    connection: &mut Connection,
+    shared: &mut Shared,
+    out: &mut impl FnMut(Output<'_>),
+    with: impl FnOnce(&mut Plaintext, Option<&Encryption>, &mut Sink<'_>),
+) {
+    let Connection { identity, plaintext, encryption, requests, errors, heat, .. } = connection;
+    let Some(plaintext) = plaintext else { return };
+    with(plaintext, encryption.as_deref(), &mut |event| {
+        request::found_under_tls(event, identity, heat, (requests, errors), shared, out);
+    });
+}
+
+fn side_of(role: u16) -> ProtocolSide {
+    if u32::from(role) == headwater_probe_loader::types::role::CLIENT {
+        ProtocolSide::Client
+    } else {
+        ProtocolSide::Server
+    }
+}
