@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -27,7 +28,7 @@ pub const NODE: &str = "oracle-node";
 /// The ground of one test.
 pub struct Lab {
     /// Kafka and a registry of this test's own, if it has some; others take the shared ones.
-    pub stack: Option<Stack>,
+    pub stack: Option<Arc<Stack>>,
     pub settings: KafkaSettings,
     pub cgroup: Cgroup,
     pub folder: tempfile::TempDir,
@@ -48,7 +49,7 @@ impl Lab {
     ///
     /// # Panics
     /// If they are the shared ones.
-    pub fn own_stack(&self) -> &Stack {
+    pub fn own_stack(&self) -> &Arc<Stack> {
         self.stack.as_ref().expect("a test that harms Kafka starts with Lab::start_own")
     }
 
@@ -62,7 +63,7 @@ impl Lab {
     /// With a Kafka and a registry that the test has started.
     pub fn around(stack: Stack, cgroup: Cgroup) -> Result<Lab> {
         let settings = KafkaSettings::local(&stack.bootstrap(), &stack.registry().url());
-        Ok(Lab { stack: Some(stack), settings, cgroup, folder: tempfile::tempdir()? })
+        Ok(Lab { stack: Some(Arc::new(stack)), settings, cgroup, folder: tempfile::tempdir()? })
     }
 
     /// Starts the agent on this lab's cgroup; it is ready once its heartbeat was read.

@@ -125,7 +125,7 @@ fn any_process_killed_at_ten_random_moments() {
     load.begin();
     wait_until_complete(settings, time_of_day_us().unwrap(), Duration::from_secs(60));
 
-    let mut chaos = Chaos::new(Arc::clone(&lab), seed, agent, processors.into());
+    let mut chaos = Chaos::new(&lab, seed, agent, processors.into());
     chaos.kill(10).unwrap();
     let deadline = Instant::now() + RECOVERY;
     while !chaos.all_run() {

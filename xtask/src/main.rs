@@ -3,6 +3,7 @@
 
 mod apt;
 mod bench;
+mod chaos;
 mod cluster;
 #[cfg(test)]
 mod deny;
@@ -56,6 +57,13 @@ enum Task {
     Cluster(cluster::Cluster),
     /// Run a command on another kernel, in an emulated machine with this machine's files
     Guest(guest::Guest),
+    /// Kill, stop and freeze processors, brokers and registry under load, and hold what came out against the log
+    Chaos {
+        #[command(flatten)]
+        consent: Consent,
+        #[command(flatten)]
+        chaos: chaos::Chaos,
+    },
     /// Measure what the agent costs and what the processors achieve, in alternating runs
     Bench {
         #[command(flatten)]
@@ -82,6 +90,7 @@ fn main() -> ExitCode {
         Task::Test { consent, all, quick, only } => test::run(&test::Options { yes: consent.yes, all, quick, only }),
         Task::Cluster(cluster) => cluster::run(cluster),
         Task::Guest(guest) => guest::run(guest),
+        Task::Chaos { consent, chaos } => chaos::run(consent.yes, chaos),
         Task::Bench { consent, part, json } => bench::run(consent.yes, part, json),
     };
     // Printed here, since what is missing on a machine is no bug whose backtrace anyone wants.

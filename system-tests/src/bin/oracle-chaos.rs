@@ -1,0 +1,42 @@
+//! `oracle-chaos MINUTES SEED [FILE]`: the long chaos, what came out, and its figures in a file, one JSON object a line.
+#![allow(clippy::print_stdout, reason = "its report is its standard output")]
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result, bail};
+use headwater_system_tests::chaos::fleet::{Plan, run};
+
+const USAGE: &str = "usage: oracle-chaos MINUTES SEED [FILE]";
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let mut number = || -> Result<u64> { arguments.next().context(USAGE)?.parse().context(USAGE) };
+    let plan = Plan { minutes: number()?, seed: number()? };
+    let report = run(plan)?;
+    let verdict = &report.verdict;
+    println!("faults: {:?}", report.by_victim);
+    verdict.quoted.iter().for_each(|text| println!("{text}"));
+    let mut lines = String::new();
+    for (figure, value) in [
+        ("chaos_faults", report.faults),
+        ("chaos_windows", verdict.windows),
+        ("chaos_windows_said", verdict.said),
+        ("chaos_windows_different", verdict.different),
+        ("chaos_windows_missing", verdict.missing),
+        ("chaos_ten_seconds_complete", report.complete),
+        ("chaos_ten_seconds_wrong", report.wrong),
+    ] {
+        println!("{figure:<34} {value:>14}");
+        writeln!(lines, "{}", serde_json::json!({ "figure": figure, "value": value, "unit": "count" }))?;
+    }
+    if let Some(file) = arguments.next() {
+        std::fs::write(&file, lines).with_context(|| format!("write the figures to {file}"))?;
+    }
+    if verdict.different + verdict.missing + report.wrong > 0 {
+        bail!(
+            "not every window is what its log says; `cargo xtask chaos --seed {}` does the same harm again",
+            plan.seed
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Holds what a reader of committed records sees against a batch computation of the same log.
+//!
+//! A window here is that of one edge, or of one operation and status class of an edge. It must be there once, with the same bits; or it names
+//! what only faults between join and merge can cost: then it is counted apart.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use headwater_schemas::records::{Edge, Latency, Missing};
+
+use crate::batch::Windows;
+
+/// What a window names as missing if its partials did not come as they should have, which the raw log does not know.
+const SAID: [&str; 3] = ["partition-not-read", "partials-lost", "partitions-differ"];
+
+/// How many problems are quoted.
+const QUOTED_MAX: usize = 10;
+
+/// What came out.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// In the batch computation.
+    pub windows: usize,
+    /// That differ and name what is missing.
+    pub said: usize,
+    /// That differ and say nothing, are there twice, or are not in the batch computation at all.
+    pub different: usize,
+    /// That no reader sees.
+    pub missing: usize,
+    pub quoted: Vec<String>,
+}
+
+/// One record of a window.
+trait Result: PartialEq + Debug + Clone {
+    fn key(&self) -> (i64, String);
+    fn revision(&self) -> i32;
+}
+
+impl Result for Edge {
+    fn key(&self) -> (i64, String) {
+        (self.window_start_us, format!("{:?} {:?} {}", self.client, self.server, self.protocol))
+    }
+    fn revision(&self) -> i32 {
+        self.revision
+    }
+}
+
+impl Result for Latency {
+    fn key(&self) -> (i64, String) {
+        let Latency { client, server, protocol, operation, status_class, .. } = self;
+        (self.window_start_us, format!("{client:?} {server:?} {protocol} {operation} {status_class}"))
+    }
+    fn revision(&self) -> i32 {
+        self.revision
+    }
+}
+
+/// Compares all windows up to one, which everybody must have closed.
+pub fn compare(published: &Windows, computed: &Windows, last_us: i64) -> Verdict {
+    let mut verdict = Verdict::default();
+    // Latencies do not list what is missing: their window's edges do.
+    let mut says: BTreeMap<i64, bool> = BTreeMap::new();
+    for edge in &published.edges {
+        *says.entry(edge.window_start_us).or_default() |= names(&edge.missing);
+    }
+    verdict.add(&published.edges, &computed.edges, last_us, &says);
+    verdict.add(&published.latencies, &computed.latencies, last_us, &says);
+    verdict
+}
+
+fn names(missing: &[Missing]) -> bool {
+    missing.iter().any(|missing| SAID.contains(&missing.reason.as_str()))
+}
+
+impl Verdict {
+    fn add<R: Result>(&mut self, published: &[R], computed: &[R], last_us: i64, says: &BTreeMap<i64, bool>) {
+        let mut newest: BTreeMap<(i64, String), R> = BTreeMap::new();
+        for record in published.iter().filter(|record| record.key().0 <= last_us) {
+            let known = newest.get(&record.key());
+            if known.is_some_and(|known| known.revision() == record.revision()) {
+                // While partitions are added, the sums of one edge may be in two partitions, and the window says so.
+                if says.get(&record.key().0).copied().unwrap_or(false) {
+                    self.said += 1;
+                } else {
+                    self.different += 1;
+                    self.quote(format!("there twice: {record:?}"));
+                }
+            }
+            if known.is_none_or(|known| known.revision() < record.revision()) {
+                newest.insert(record.key(), record.clone());
+            }
+        }
+        for record in computed.iter().filter(|record| record.key().0 <= last_us) {
+            let key = record.key();
+            self.windows += 1;
+            match newest.remove(&key) {
+                Some(seen) if seen == *record => {}
+                _ if says.get(&key.0).copied().unwrap_or(false) => self.said += 1,
+                Some(seen) => {
+                    self.different += 1;
+                    self.quote(format!("seen {seen:?}\n  and computed {record:?}"));
+                }
+                None => {
+                    self.missing += 1;
+                    self.quote(format!("seen by nobody: {record:?}"));
+                }
+            }
+        }
+        for (key, record) in newest {
+            if says.get(&key.0).copied().unwrap_or(false) {
+                self.said += 1;
+            } else {
+                self.different += 1;
+                self.quote(format!("not in the log: {record:?}"));
+            }
+        }
+    }
+
+    fn quote(&mut self, text: String) {
+        if self.quoted.len() < QUOTED_MAX {
+            self.quoted.push(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_schemas::samples;
+
+    use super::*;
+
+    const LAST_US: i64 = 60_000_000;
+
+    fn edge(window_start_us: i64, requests: i64, missing: &[&str]) -> Edge {
+        let one = |reason: &&str| Missing {
+            node: "unknown".into(),
+            reason: (*reason).into(),
+            count: 0,
+            from_us: window_start_us,
+            to_us: window_start_us + 1,
+        };
+        Edge { window_start_us, requests, revision: 0, missing: missing.iter().map(one).collect(), ..samples::edge() }
+    }
+
+    fn verdict(published: &[Edge], computed: &[Edge]) -> [usize; 4] {
+        let of = |edges: &[Edge]| Windows { edges: edges.to_vec(), latencies: Vec::new() };
+        let Verdict { windows, said, different, missing, .. } = compare(&of(published), &of(computed), LAST_US);
+        [windows, said, different, missing]
+    }
+
+    #[test]
+    fn what_is_equal_is_right_and_what_came_after_the_end_is_not_judged() {
+        let log = [edge(10, 1, &[]), edge(20, 2, &["no-data"]), edge(LAST_US + 1, 3, &[])];
+        assert_eq!(verdict(&log[..2], &log), [2, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_differs_lacks_or_is_too_much_is_wrong() {
+        let log = [edge(10, 1, &[]), edge(20, 2, &[])];
+        assert_eq!(verdict(&[edge(10, 1, &[]), edge(20, 3, &[])], &log), [2, 0, 1, 0]);
+        assert_eq!(verdict(&log[..1], &log), [2, 0, 0, 1]);
+        assert_eq!(verdict(&[log.as_slice(), &[edge(30, 1, &[])]].concat(), &log), [2, 0, 1, 0]);
+        assert_eq!(verdict(&[log.as_slice(), &log[..1]].concat(), &log), [2, 0, 1, 0]);
+        // What the log itself lacks is no excuse.
+        assert_eq!(verdict(&[edge(10, 1, &["no-data"]), edge(20, 2, &[])], &log), [2, 0, 1, 0]);
+    }
+
+    #[test]
+    fn a_window_that_says_what_came_between_is_counted_apart_and_a_revision_counts_once() {
+        let log = [edge(10, 1, &[]), edge(20, 2, &[])];
+        assert_eq!(verdict(&[edge(10, 0, &["partition-not-read"]), edge(20, 2, &[])], &log), [2, 1, 0, 0]);
+        let half = edge(10, 1, &["partitions-differ"]);
+        assert_eq!(verdict(&[half.clone(), half, edge(20, 2, &[])], &log), [2, 2, 0, 0]);
+        let revised = Edge { revision: 1, ..edge(10, 1, &[]) };
+        let first = edge(10, 9, &[]);
+        assert_eq!(verdict(&[first, revised.clone(), edge(20, 2, &[])], &[revised, edge(20, 2, &[])]), [2, 0, 0, 0]);
+    }
+}
