@@ -60,7 +60,10 @@ fn what_a_full_disk_below_the_spool_does_not_take_is_counted_and_the_rest_arrive
     let dropped = |reason: &str| last.dropped.get(&format!("requests/{reason}")).copied().unwrap_or(0);
     let (full, missed_runs) = (dropped("spool_disk"), dropped("probe_run_missed"));
     assert!(full > 0 && last.is_final, "{last:?}");
+    // Whatever the reason: a call whose bytes have no place, since another thread used its socket meanwhile, is counted as well.
+    let of_requests = last.dropped.iter().filter(|(reason, _)| reason.starts_with("requests/"));
+    let counted = of_requests.map(|(_, count)| count).sum::<i64>() - missed_runs;
     // A run that the kernel left out is counted as one record, whether or not it would have given one: a bound from above.
-    assert!((full..=full + missed_runs).contains(&missing), "what is missing is not what was counted");
+    assert!((counted..=counted + missed_runs).contains(&missing), "what is missing is not what was counted");
     assert!(!last.dropped.keys().any(|reason| reason.starts_with("requests/spool") && !reason.ends_with("spool_disk")));
 }
