@@ -99,6 +99,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::exact::", Class::Alone).takes(30),
     // The neighbour's requests need room in the ring buffer.
     rule("system-tests::exact::hostile::", Class::Alone).takes(40),
+    // So many connections end in it that the kernel leaves out runs of other tests' probes, too.
+    rule("system-tests::exact::closing::a_reset_", Class::Alone).takes(30),
     // Large answers at full speed: an agent that the other tests leave no processor loses some of them, and counts them.
     rule("system-tests::exact::http2::", Class::Alone).takes(10),
     // It needs a load that the agent cannot take.
