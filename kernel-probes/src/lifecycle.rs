@@ -7,12 +7,13 @@
 //! to be read, or while a call is about to end. Such an end is told of once the program has read everything, or has let go of the socket.
 //!
 //! A change that comes in an interrupt while the program runs for another socket on that processor is left out by the kernel, which counts
-//! that. What it would have said is made up for at the next change, or when the socket is destroyed.
+//! that. What it would have said is made up for at the next call or change, or when the socket is destroyed; where nothing has been seen of the
+//! connection until then, it is counted as an unseen end.
 //!
 //! [`SocketEvent`]: headwater_probe_types::SocketEvent
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns};
-use headwater_probe_types::{SocketState, cost::STATE, direction, flag, kind, role};
+use headwater_probe_types::{SocketState, cost::STATE, count, direction, flag, kind, role};
 
 use crate::{
     buffers, capture, cost, events, globals, owner, position, refused,
@@ -28,13 +29,18 @@ const ECONNRESET: u32 = 104;
 pub fn changed(sock: *const u8, old: u32, new: u32) {
     let sock = Sock(sock);
     refused::forget(sock);
-    let is_told = buffers::capturing() || new == tcp_state::CLOSE && buffers::tells_ends();
-    if !is_told {
+    if !is_told(new) {
         return;
     }
     let began_ns = cost::begin();
     state_changed(sock, old, new);
     cost::end(STATE, began_ns);
+}
+
+/// Whether a change to this state is told of: all of them, or nothing but ends.
+#[inline(always)]
+fn is_told(new: u32) -> bool {
+    buffers::capturing() || new == tcp_state::CLOSE && buffers::tells_ends()
 }
 
 #[inline(always)]
@@ -45,11 +51,18 @@ fn state_changed(sock: Sock, old: u32, new: u32) {
         (tcp_state::SYN_SENT | tcp_state::SYN_RECV, tcp_state::ESTABLISHED) => established(sock, tcp, old),
         // The program has shut the stream or closed the socket, in its own context. What comes later comes with the peer's segments.
         (tcp_state::ESTABLISHED, tcp_state::FIN_WAIT1) | (tcp_state::CLOSE_WAIT, tcp_state::LAST_ACK) => {
-            begin_late(sock, tcp);
-            ends_own_stream(sock);
+            if let Some(state) = known(sock) {
+                begin_late(sock, tcp, state);
+                // Should the end go past the probes, this says that its own FIN came before it.
+                state.flags |= flag::OWN_FIN;
+            }
             capture::end_of_stream(sock, tcp, direction::SEND);
         }
-        (tcp_state::ESTABLISHED, tcp_state::CLOSE_WAIT) => begin_late(sock, tcp),
+        (tcp_state::ESTABLISHED, tcp_state::CLOSE_WAIT) => {
+            if let Some(state) = known(sock) {
+                begin_late(sock, tcp, state);
+            }
+        }
         (tcp_state::LISTEN, tcp_state::CLOSE) => {}
         (_, tcp_state::CLOSE) => closed(sock, tcp, old),
         _ => {}
@@ -92,39 +105,45 @@ fn established(sock: Sock, tcp: TcpSock, old: u32) {
     }
 }
 
+/// What is kept of a socket, if the probes have seen it.
+#[inline(always)]
+fn known(sock: Sock) -> Option<&'static mut SocketState> {
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
+    unsafe { state::get(sock).as_mut() }
+}
+
 /// A connection whose establishment went past the probes while its program waited for it begins before its end: nothing has moved on it.
 #[inline(always)]
-fn begin_late(sock: Sock, tcp: TcpSock) {
-    let state = state::get(sock);
-    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
-    let Some(state) = (unsafe { state.as_mut() }) else { return };
+fn begin_late(sock: Sock, tcp: TcpSock, state: &mut SocketState) {
     if state.flags & (flag::ESTABLISHED | flag::IGNORED) == 0 && state.connect_started_ns != 0 {
         state::begin_at_start(sock, tcp, state, role::CLIENT);
     }
 }
 
-/// Should the end go past the probes, this says that its own FIN came before it.
+/// A connection has ended of which nothing was seen before, if it was one at all.
 #[inline(always)]
-fn ends_own_stream(sock: Sock) {
-    let state = state::get(sock);
-    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
-    if let Some(state) = unsafe { state.as_mut() } {
-        state.flags |= flag::OWN_FIN;
+fn unseen_end(sock: Sock, old: u32) {
+    if matches!(old, tcp_state::CLOSE | tcp_state::SYN_SENT | tcp_state::SYN_RECV) {
+        return;
     }
+    let state = state::get_or_create(sock);
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
+    let Some(state) = (unsafe { state.as_mut() }) else { return };
+    if owner::cgroup_is_captured(sock, state) {
+        buffers::add(count::UNSEEN_ENDS, 1);
+    }
+    state.flags |= flag::IGNORED;
 }
 
 #[inline(always)]
 fn closed(sock: Sock, tcp: TcpSock, old: u32) {
-    let state = state::get(sock);
-    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
-    let Some(state) = (unsafe { state.as_mut() }) else { return };
+    let Some(state) = known(sock) else { return unseen_end(sock, old) };
     if state.flags & (flag::IGNORED | flag::OUTSIDE) != 0 {
         return;
     }
     if state.flags & flag::ESTABLISHED == 0 && !matches!(old, tcp_state::SYN_SENT | tcp_state::SYN_RECV) {
-        // It was established, and nothing is known of it: no attempt that failed, and counted where it was missed.
-        state.flags |= flag::IGNORED;
-        return;
+        // No attempt that failed.
+        return unseen_end(sock, old);
     }
     // Both streams are complete, and only the FIN has no answer yet: the peer has forgotten the connection (RFC 9293, 3.10.7.1).
     let is_over = matches!(old, tcp_state::LAST_ACK | tcp_state::CLOSING)
@@ -193,12 +212,12 @@ fn let_go(sock: Sock) {
 /// The end of a socket whose last change went past the probes: what it was before is told by what it has left.
 #[inline(always)]
 fn went_past(sock: Sock, tcp: TcpSock) {
-    let state = state::get(sock);
-    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
-    let Some(state) = (unsafe { state.as_mut() }) else { return };
+    let Some(state) = known(sock) else { return };
     let is_established = state.flags & flag::ESTABLISHED != 0;
-    let is_told = buffers::capturing() || buffers::tells_ends();
-    if !is_told || state.flags & flag::IGNORED != 0 || !is_established && state.connect_started_ns == 0 {
+    if !is_told(tcp_state::CLOSE)
+        || state.flags & flag::IGNORED != 0
+        || !is_established && state.connect_started_ns == 0
+    {
         return;
     }
     let old = match (state.flags & flag::OWN_FIN != 0, sock.has_peer_fin()) {
@@ -214,9 +233,7 @@ fn went_past(sock: Sock, tcp: TcpSock) {
 /// The state of a socket whose end is still to be told.
 #[inline(always)]
 fn held(sock: Sock) -> Option<&'static mut SocketState> {
-    let state = state::get(sock);
-    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
-    let state = unsafe { state.as_mut() }?;
+    let state = known(sock)?;
     (state.flags & flag::CLOSE_HELD != 0 && state.flags & flag::IGNORED == 0).then_some(state)
 }
 

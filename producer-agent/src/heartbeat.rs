@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_probe_loader::{Hook, types::count};
+use headwater_probe_loader::{Hook, MissedRuns, types::count};
 use headwater_schemas::records::Agent;
 
 use crate::ledger::{Ledger, Stream};
@@ -20,7 +20,7 @@ pub struct About {
 pub struct Moment {
     pub observed_at_us: i64,
     pub probe_counts: [u64; count::LEN as usize],
-    pub missed_runs: u64,
+    pub missed_runs: MissedRuns,
     pub connections: usize,
     /// Name and value of further counters.
     pub others: Vec<(&'static str, i64)>,
@@ -109,7 +109,7 @@ fn counters(moment: &Moment) -> BTreeMap<String, i64> {
         .zip(moment.probe_counts)
         .map(|(name, count)| (format!("probe_{name}"), count as i64))
         .collect();
-    counters.insert("probe_missed_runs".into(), moment.missed_runs as i64);
+    counters.insert("probe_missed_runs".into(), moment.missed_runs.sum() as i64);
     counters.insert("connections".into(), moment.connections as i64);
     counters.extend(moment.others.iter().map(|(name, count)| ((*name).to_owned(), *count)));
     counters

@@ -1,5 +1,6 @@
 //! Turns the probes' counters into drops: what the kernel gave up since the last look.
 
+use headwater_probe_loader::MissedRuns;
 use headwater_probe_loader::types::count;
 use headwater_probe_loader::types::share::{Cgroup, lost};
 use headwater_workload::names::CgroupKey;
@@ -23,9 +24,20 @@ const LOSSES: [(u32, Stream, &str); 6] = [
 pub struct Seen {
     pub counts: [u64; count::LEN as usize],
     /// Runs of programs that the kernel left out.
-    pub missed_runs: u64,
+    pub missed_runs: MissedRuns,
     /// Events that the loader does not know.
     pub unknown_events: u64,
+}
+
+impl Seen {
+    /// What is missing of each stream since the kernel left runs out, at most.
+    fn missed(&self, stream: Stream) -> u64 {
+        let MissedRuns { calls, states, ends, .. } = self.missed_runs;
+        match stream {
+            Stream::Flows => calls + ends + states.min(self.counts[count::UNSEEN_ENDS as usize]),
+            Stream::Requests => calls,
+        }
+    }
 }
 
 /// The counters as they were at the last look.
@@ -41,7 +53,7 @@ impl Losses {
     pub fn is_new(&self, seen: &Seen) -> bool {
         let counts = [count::RING_FULL_DATA, count::STORAGE_FULL].map(|index| index as usize);
         counts.iter().any(|index| seen.counts[*index] > self.last.counts[*index])
-            || seen.missed_runs > self.last.missed_runs
+            || seen.missed_runs.calls > self.last.missed_runs.calls
             || seen.unknown_events > self.last.unknown_events
     }
 
@@ -52,14 +64,15 @@ impl Losses {
             let index = index as usize;
             ledger.dropped(stream, reason, seen.counts[index].saturating_sub(self.last.counts[index]));
         }
-        let missed = seen.missed_runs.saturating_sub(self.last.missed_runs);
         let unknown = seen.unknown_events.saturating_sub(self.last.unknown_events);
         for stream in Stream::ALL {
-            ledger.dropped(stream, "probe_run_missed", missed);
+            ledger.dropped(stream, "probe_run_missed", seen.missed(stream).saturating_sub(self.last.missed(stream)));
             ledger.dropped(stream, "unknown_event", unknown);
         }
         let paths = count::RING_FULL_CGROUP as usize;
-        let path_lost = missed + unknown > 0 || seen.counts[paths] > self.last.counts[paths];
+        let path_lost = seen.missed_runs.names > self.last.missed_runs.names
+            || unknown > 0
+            || seen.counts[paths] > self.last.counts[paths];
         self.last = *seen;
         path_lost
     }
@@ -119,7 +132,9 @@ mod tests {
     fn each_loss_is_booked_once() {
         let mut ledger = Ledger::new("n".into(), 0, 0);
         let mut losses = Losses::default();
-        let mut seen = Seen { missed_runs: 1, ..Seen::default() };
+        let mut seen = Seen::default();
+        seen.missed_runs.calls = 1;
+        seen.missed_runs.names = 1;
         seen.counts[count::RING_FULL_DATA as usize] = 3;
         assert!(losses.book(&seen, &mut ledger));
         assert!(!losses.book(&seen, &mut ledger));
@@ -131,5 +146,25 @@ mod tests {
         assert_eq!((requests["ring_full"], requests["probe_run_missed"], requests["unknown_event"]), (3, 1, 2));
         let flows = &ledger.counts(Stream::Flows).dropped;
         assert_eq!((flows["probe_run_missed"], flows["unknown_event"]), (1, 2));
+    }
+
+    #[test]
+    fn left_out_changes_of_states_are_lost_flows_where_an_end_was_unseen() {
+        let mut ledger = Ledger::new("n".into(), 0, 0);
+        let mut losses = Losses::default();
+        let mut book = |states: u64, ends: u64, unseen: u64| {
+            let mut seen =
+                Seen { missed_runs: MissedRuns { states, ends, ..MissedRuns::default() }, ..Seen::default() };
+            seen.counts[count::UNSEEN_ENDS as usize] = unseen;
+            losses.book(&seen, &mut ledger);
+            let missed = |stream| ledger.counts(stream).dropped.get("probe_run_missed").copied().unwrap_or(0);
+            (missed(Stream::Requests), missed(Stream::Flows))
+        };
+        // Connections that are older than the probes end unseen without that anything was left out.
+        assert_eq!(book(0, 0, 5), (0, 0));
+        assert_eq!(book(2, 0, 5), (0, 2));
+        assert_eq!(book(9, 0, 5), (0, 5));
+        assert_eq!(book(9, 0, 6), (0, 6));
+        assert_eq!(book(9, 1, 6), (0, 7));
     }
 }

@@ -376,7 +376,9 @@ pub mod count {
     pub const TLS_UNKNOWN: u32 = 18;
     /// Sessions of TLS for which there was no room.
     pub const TLS_SESSIONS_FULL: u32 = 19;
-    pub const LEN: u32 = 20;
+    /// Connections in the capture that ended without anything being known of them: they are older than the probes, or their beginning was left out.
+    pub const UNSEEN_ENDS: u32 = 20;
+    pub const LEN: u32 = 21;
 
     /// Names for metrics, in order.
     pub const NAMES: [&str; LEN as usize] = [
@@ -400,6 +402,7 @@ pub mod count {
         "datagrams",
         "tls_unknown",
         "tls_sessions_full",
+        "unseen_ends",
     ];
 }
 

@@ -57,7 +57,7 @@ fn main() -> Result<(), LoadError> {
     let mut walk = probes.walk()?;
     while walk.next(|socket| println!("socket {socket:?}"))? {}
     println!(
-        "{:?} missed {}",
+        "{:?} missed {:?}",
         types::count::NAMES.iter().zip(probes.counts()?).collect::<Vec<_>>(),
         probes.missed_runs()?
     );

@@ -344,10 +344,42 @@ impl Probes {
     }
 
     /// Runs that the kernel left out since the same program was running on that processor.
-    pub fn missed_runs(&self) -> Result<u64, LoadError> {
+    pub fn missed_runs(&self) -> Result<MissedRuns, LoadError> {
+        let mut missed = MissedRuns::default();
         // Those of the other hook, and of other kernels, are not loaded.
-        let loaded = self.ebpf.programs().filter(|(_, program)| program.fd().is_ok());
-        loaded.map(|(_, program)| missed_runs(program)).sum()
+        for (name, program) in self.ebpf.programs().filter(|(_, program)| program.fd().is_ok()) {
+            *missed.of_program(name) += missed_runs(program)?;
+        }
+        Ok(missed)
+    }
+}
+
+/// Runs of programs that the kernel left out, by what they would have told of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MissedRuns {
+    /// Calls that moved bytes: what they moved may be missing.
+    pub calls: u64,
+    /// Changes of TCP states. The probes make up for them, unless nothing else was seen of a connection: then its end is among
+    /// [`count::UNSEEN_ENDS`].
+    pub states: u64,
+    /// Sockets that were destroyed: an end may be missing that waited for its program.
+    pub ends: u64,
+    /// Cgroups that were made, renamed or removed: names, which a walk finds.
+    pub names: u64,
+}
+
+impl MissedRuns {
+    pub fn sum(&self) -> u64 {
+        self.calls + self.states + self.ends + self.names
+    }
+
+    fn of_program(&mut self, name: &str) -> &mut u64 {
+        match name {
+            "on_state" => &mut self.states,
+            "on_destroyed" => &mut self.ends,
+            "on_cgroup_made" | "on_cgroup_renamed" | "on_cgroup_removed" => &mut self.names,
+            _ => &mut self.calls,
+        }
     }
 }
 

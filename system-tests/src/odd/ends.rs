@@ -11,6 +11,17 @@ use super::{answer, begin, connect, get, listen, read_answer, read_head, reset_a
 
 const RESETS: usize = 100;
 
+/// A connection that is older than the capture ends without a word.
+pub fn silent_and_older() -> Result<()> {
+    let (listener, address) = listen()?;
+    let client = connect(address)?;
+    let (mut server, _) = listener.accept().context("accept")?;
+    begin()?;
+    drop(client);
+    ensure!(server.read(&mut [0]).context("read the end")? == 0);
+    Ok(())
+}
+
 /// The client receives no bytes while an answer waits for it, then goes on with five more requests.
 pub fn zero_length_receive() -> Result<()> {
     begin()?;

@@ -35,6 +35,7 @@ pub fn play(name: &str) -> Result<()> {
         "half-close" => ends::half_close(),
         "reset-unread" => ends::reset_unread(),
         "reset-at-once" => ends::reset_at_once(),
+        "silent-and-older" => ends::silent_and_older(),
         "role-after-fin" => roles::play(),
         "fast-open" => fast_open::play(),
         "two-writers" => threads::play(),

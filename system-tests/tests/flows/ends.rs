@@ -36,6 +36,15 @@ fn an_answer_that_is_read_after_a_reset_is_an_answer() {
     assert!(seen.flows.iter().all(|flow| flow.failure.as_deref() == Some("reset")));
 }
 
+/// What a flow would be made of went past: it is counted, once for each end.
+#[test]
+fn ends_of_which_nothing_was_seen_before_are_counted() {
+    let seen = seen::of("silent-and-older");
+    assert_eq!((seen.flows.len(), seen.counts["unseen_ends"]), (0, 2));
+    let known = seen::of("half-close");
+    assert_eq!((known.flows.len(), known.counts["unseen_ends"]), (2, 0));
+}
+
 /// Connections that are reset at once failed, on both sides, and it is known whose they were.
 #[test]
 fn flow_reset_at_once() {

@@ -103,7 +103,7 @@ pub fn of(conversation: &str) -> Seen {
     });
     observer.finish(monotonic_ns(), &mut |output| seen.take(output));
     seen.counts = count::NAMES.into_iter().zip(probes.counts().unwrap()).collect();
-    seen.missed_runs = probes.missed_runs().unwrap();
+    seen.missed_runs = probes.missed_runs().unwrap().sum();
     seen.print();
     assert_eq!(observer.connections(), 0, "connections whose end was not seen");
     seen
