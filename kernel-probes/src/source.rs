@@ -330,13 +330,18 @@ impl Source for Message {
             buffers::add(count::KERNEL_MEMORY, 1);
             return Bytes::NONE;
         }
-        match walk_back(buffer, inside, moved as u64) {
-            Some(bytes) => bytes,
-            None => {
-                buffers::add(count::UNREADABLE, 1);
-                Bytes::NONE
-            }
+        let moved = moved as u64;
+        if moved <= inside {
+            return Bytes { kind: bytes_kind::KERNEL_VECTOR, at: buffer, segments: 1, skip: inside - moved };
         }
+        let mut skip = moved - inside;
+        let at = walk_back(buffer, &raw mut skip);
+        if at == 0 {
+            buffers::add(count::UNREADABLE, 1);
+            return Bytes::NONE;
+        }
+        let segments = (buffer.wrapping_sub(at) >> 4) + 1;
+        Bytes { kind: bytes_kind::KERNEL_VECTOR, at, segments, skip }
     }
 
     #[inline(always)]
@@ -366,26 +371,24 @@ impl Source for Pages {
     }
 }
 
-/// Goes back by `moved` bytes from the byte `inside` of a segment. None if the array would have more segments than the kernel takes.
-#[inline(always)]
-fn walk_back(segment: u64, inside: u64, moved: u64) -> Option<Bytes> {
-    if moved <= inside {
-        return Some(Bytes { kind: bytes_kind::KERNEL_VECTOR, at: segment, segments: 1, skip: inside - moved });
-    }
-    let mut left = moved - inside;
+/// Where the segment begins that lies so many bytes before a segment, and in `left` how far into it that is. 0 if the array would have more segments
+/// than the kernel takes. A function of its own, which the verifier looks at once: its loop for each way that leads there was too much for Linux 6.1.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn walk_back(segment: u64, left: *mut u64) -> u64 {
+    // SAFETY: null, or a number of the caller's.
+    let Some(left) = (unsafe { left.as_mut() }) else { return 0 };
     let mut at = segment;
     for _ in 0..SEGMENTS_MAX {
         at = at.wrapping_sub(16);
         let length: u64 = read_kernel(at as *const u8, 8);
-        if left <= length {
-            // Without the box the count would be that of the rounds, which the verifier knows, and it would look at each count apart.
-            let at = core::hint::black_box(at);
-            let segments = (segment.wrapping_sub(at) >> 4) + 1;
-            return Some(Bytes { kind: bytes_kind::KERNEL_VECTOR, at, segments, skip: length - left });
+        if *left <= length {
+            *left = length - *left;
+            return at;
         }
-        left -= length;
+        *left -= length;
     }
-    None
+    0
 }
 
 #[inline(always)]

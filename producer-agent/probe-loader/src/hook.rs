@@ -3,7 +3,7 @@
 //! In: the choice of the settings, the kernel's types. Out: programs that are attached, and which hook it is. A hook is attached whole or
 //! not at all, so both directions of a connection are always seen in the same way.
 
-use aya::programs::{BtfTracePoint, FExit, ProgramError};
+use aya::programs::{BtfTracePoint, FExit, ProgramError, ProgramInfo};
 use aya::{Btf, Ebpf};
 
 use crate::btf::KernelTypes;
@@ -113,6 +113,7 @@ pub fn attach_tracepoint(
     let program: &mut BtfTracePoint = program(ebpf, name)?;
     program.load(tracepoint, btf).map_err(|error| refused(name, tracepoint, error))?;
     program.attach().map_err(|error| refused(name, tracepoint, error))?;
+    verified(name, program.info());
     Ok(())
 }
 
@@ -149,7 +150,14 @@ fn attach_function(ebpf: &mut Ebpf, btf: &Btf, name: &str, function: &str) -> Re
     let program: &mut FExit = program.try_into()?;
     program.load(function, btf)?;
     program.attach()?;
+    verified(name, program.info());
     Ok(())
+}
+
+/// A kernel looks at a million instructions of a program at most, and older ones need more of them.
+fn verified(name: &str, info: Result<ProgramInfo, ProgramError>) {
+    let instructions = info.ok().and_then(|info| info.verified_instruction_count());
+    tracing::debug!(name, instructions, "the kernel has verified a probe");
 }
 
 /// Not called a lack of rights, also where the kernel does: the tracepoints of the sockets' states were attached before.
