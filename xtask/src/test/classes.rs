@@ -162,6 +162,7 @@ const EXACT: &str = "system-tests::exact::exact::ten_thousand_requests_are_seen_
 const URING: &str = "system-tests::exact::uring::what_completes_behind_another_call_is_not_read_from_its_buffer";
 const IDLE: &str = "system-tests::exact::idle::with_nothing_to_observe_nothing_is_published_but_signs_of_life";
 const NAT: &str = "system-tests::exact::nat::both_sides_of_a_translated_connection_carry_one_id_and_opposite_roles";
+const TLS: &str = "system-tests::exact::tls_plaintext::requests_over_tls_are_seen_exactly_beside_those_in_clear_text";
 /// What the exact test does in an emulated machine, so that it takes minutes, and what it expects there.
 const FEW: &[(&str, &str)] = &[("EXACT_REQUESTS", "1000"), ("EXACT_HOOK", "fexit"), ("EXACT_CLIENT_US", "15000")];
 const GUEST_LIMIT: Duration = Duration::from_secs(1200);
@@ -204,6 +205,13 @@ pub const EXTRAS: &[Extra] = &[
         work: Work::InGuest("6.1", NAT),
         class: Class::Alone,
         variables: FEW,
+        limit: GUEST_LIMIT,
+    },
+    Extra {
+        name: "OpenSSL on Linux 6.1",
+        work: Work::InGuest("6.1", TLS),
+        class: Class::Alone,
+        variables: &[("TLS_ROUNDS", "25")],
         limit: GUEST_LIMIT,
     },
     Extra {
