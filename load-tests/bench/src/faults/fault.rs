@@ -9,7 +9,7 @@ use headwater_testing::Random;
 
 use super::effect::{OfService, State};
 use super::solve::{How, solve};
-use super::system::{System, Tier, log_uniform};
+use super::system::{Call, System, Tier, log_uniform};
 
 /// Where less is asked, nothing can be told within minutes.
 const RATE_MIN: f64 = 0.5;
@@ -144,6 +144,34 @@ impl Fault {
             changes.extend((1..=(GROWS_S / 10.0) as u32).map(|step| self.from_s + 10.0 * f64::from(step)));
         }
         changes
+    }
+
+    /// Of the requests that its place is asked in a time, those to which it does anything, at a load.
+    pub fn touched(&self, system: &System, load: f64, seconds: f64) -> f64 {
+        let rates = system.usual_rates();
+        let (per_s, share) = match (self.place, &self.what) {
+            (Place::Call(call), What::Packets { lost, .. }) => {
+                let call = &system.calls[call];
+                (rates[call.client] * call.calls_per_request, if *lost > 0.0 { *lost } else { 1.0 })
+            }
+            (Place::Service(service), What::Service(effect)) => {
+                let operations = &system.services[service].operations;
+                let of_operation = effect.operation.map_or(1.0, |operation| operations[operation].share);
+                let into = |call: &&Call| call.server == service;
+                let connects = system.calls.iter().filter(into).map(|call| call.connects).fold(0.0, f64::max);
+                let share = match self.kind {
+                    Kind::Refusal => effect.refuses * connects,
+                    Kind::Crash => effect.dead,
+                    Kind::Hang => effect.hung,
+                    _ if effect.error_share > 0.0 => effect.error_share,
+                    _ if effect.factor > 1.0 => 1.0,
+                    _ => effect.tail_share,
+                };
+                (rates[service], share * of_operation)
+            }
+            _ => (0.0, 0.0),
+        };
+        per_s * load * seconds * share
     }
 
     /// In words.

@@ -17,6 +17,8 @@ pub const WEEK_S: f64 = 7.0 * DAY_S;
 const STEP_S: f64 = 900.0;
 /// How much slower everything is at the busiest hour than with nothing to do.
 const SLOWER_WITH_LOAD: f64 = 0.3;
+/// What is told of beside a false alarm.
+const LATELY_S: f64 = 300.0;
 const DEPLOYMENTS_A_WEEK: f64 = 3.0;
 
 /// Something that begins and ends.
@@ -80,6 +82,28 @@ impl Life {
         let of_day = 0.625 + 0.375 * (TAU * (at_s - self.shift_s) / DAY_S).sin();
         let is_weekend = at_s.rem_euclid(WEEK_S) >= 5.0 * DAY_S;
         of_day * if is_weekend { 0.7 } else { 1.0 }
+    }
+
+    /// What began, ended or went on in the five minutes before a time, in words.
+    pub fn lately(&self, system: &System, at_s: f64) -> Vec<String> {
+        let is_near = |event: &&Event| {
+            let changed = |change_s: f64| (at_s - LATELY_S..at_s).contains(&change_s);
+            changed(event.from_s) || changed(event.to_s)
+        };
+        let name = |service: usize| &system.services[service].workload.name;
+        let near = self.events.iter().filter(is_near);
+        near.map(|Event { from_s, to_s, what }| {
+            let what = match what {
+                What::Away(service) => format!("{} is away", name(*service)),
+                What::Drains(service) => format!("an instance of {} drains", name(*service)),
+                What::Cold(service) => format!("{} is cold", name(*service)),
+                What::Version(service, factor) => format!("a version of {}, {factor:.2} times as slow", name(*service)),
+                What::Ramp(service, factor) => format!("{} gets {factor:.2} times as slow", name(*service)),
+                What::Job(slows) => format!("the job runs, those it calls are {slows:.2} times as slow"),
+            };
+            format!("{what}, from {:.0} to {:.0} s of it", from_s - at_s, to_s - at_s)
+        })
+        .collect()
     }
 
     pub fn state(&self, system: &System, at_s: f64) -> State {

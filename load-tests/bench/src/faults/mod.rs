@@ -9,6 +9,7 @@ mod effect;
 mod fault;
 mod judges;
 mod life;
+mod parallel;
 mod run;
 mod score;
 mod solve;
@@ -17,6 +18,7 @@ mod system;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use anyhow::Result;
 use headwater_testing::Random;
@@ -36,6 +38,8 @@ pub const QUIET_EDGE_WEEKS: f64 = 300.0;
 /// Time to get to know a system, and for an alarm of before to be over.
 const BEFORE_S: f64 = 1500.0;
 const FAULT_S: f64 = 600.0;
+/// What happens to fewer requests than this looks like chance.
+const TOUCHED_FEW: f64 = 5.0;
 
 /// How much is run.
 pub struct Plan {
@@ -72,9 +76,17 @@ pub fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
         chance(1.0),
         chance(3.0)
     );
+    let few = outcomes.iter().filter(|outcomes| outcomes.touched < TOUCHED_FEW);
+    let (few, missed) = few.fold((0, 0), |(all, missed), outcomes| {
+        (all + 1, missed + usize::from(outcomes.judged[0].detected_s.is_none()))
+    });
+    println!(
+        "\n{few} faults touch fewer than {TOUCHED_FEW} requests in five minutes; nobody is told of {missed} of them"
+    );
     println!("\nquiet weeks");
     let quiet = quiet(plan)?;
-    println!("  {} false alarms, of {} alerts, in {:.0} edge-weeks", quiet.incidents, quiet.alarms, quiet.edge_weeks);
+    let Quiet { incidents, alarms, edge_weeks, systems } = &quiet;
+    println!("  {incidents} false alarms, of {alarms} alerts, in {edge_weeks:.0} edge-weeks of {systems} systems");
     report.add("blame_top1", score.top1, "share");
     report.add("blame_top3", score.top3, "share");
     report.add("detect_median_s", score.detect_median_s, "s");
@@ -94,11 +106,23 @@ struct Outcomes {
     judged: [Outcome; 3],
     /// Who could be blamed.
     places: usize,
+    /// Requests at the faulty place in five minutes to which the fault does anything.
+    touched: f64,
+}
+
+/// A fault that is to be judged, and where and when it happens.
+struct Trial {
+    system: System,
+    life: Life,
+    fault: Fault,
+    span_s: (f64, f64),
+    /// Numbers of its own, so that how much a window draws changes no other fault.
+    seed: u64,
 }
 
 fn faults(plan: &Plan) -> Result<Vec<Outcomes>> {
     let mut random = Random::new(plan.seed);
-    let mut all = Vec::new();
+    let mut trials = Vec::new();
     for kind in Kind::ALL {
         let mut count = 0;
         while count < FAULTS_OF_A_KIND {
@@ -110,35 +134,34 @@ fn faults(plan: &Plan) -> Result<Vec<Outcomes>> {
             count += 1;
             let mut life = Life::quiet(&system, &mut random);
             life.faults.push(fault.clone());
-            let end_s = begin_s + BEFORE_S + FAULT_S + 2.0 * PATIENCE_S;
-            // Numbers of its own, so that how much a window draws changes no other fault.
-            let alarms = judge(&system, &life, (begin_s, end_s), &mut Random::new(random.number()))?;
-            let judged = alarms.map(|alarms| {
-                let outcome = Outcome::new(&system, &fault, &alarms);
-                (outcome, alarms)
-            });
-            if plan.is_verbose {
-                tell(&system, &fault, &judged[0].0, &judged[0].1);
-            }
-            all.push(Outcomes { judged: judged.map(|(outcome, _)| outcome), places: system.services.len() - 2 });
+            let span_s = (begin_s, begin_s + BEFORE_S + FAULT_S + 2.0 * PATIENCE_S);
+            trials.push(Trial { system, life, fault, span_s, seed: random.number() });
         }
     }
-    Ok(all)
+    parallel::map(&trials, |Trial { system, life, fault, span_s, seed }| {
+        let alarms = judge(system, life, *span_s, &mut Random::new(*seed))?;
+        let touched = fault.touched(system, life.load(fault.from_s), PATIENCE_S);
+        let judged = alarms.each_ref().map(|alarms| Outcome::new(system, fault, alarms));
+        if plan.is_verbose {
+            println!("{}", tell(system, fault, touched, &judged[0], &alarms[0]));
+        }
+        Ok(Outcomes { judged, places: system.services.len() - 2, touched })
+    })
 }
 
-fn tell(system: &System, fault: &Fault, outcome: &Outcome, alarms: &[Alarm]) {
-    println!(
-        "{:?} rank {:?} after {:?} s: {} at {}",
-        fault.kind,
-        outcome.rank,
-        outcome.detected_s,
-        fault.tell(system),
-        fault.from_s
+fn tell(system: &System, fault: &Fault, touched: f64, outcome: &Outcome, alarms: &[Alarm]) -> String {
+    let Outcome { rank, detected_s, .. } = outcome;
+    let what = fault.tell(system);
+    let mut text = format!(
+        "{:?} rank {rank:?} after {detected_s:?} s: {what} at {}; it touches {touched:.1} requests in five minutes",
+        fault.kind, fault.from_s
     );
     for alarm in alarms.iter().filter(|alarm| alarm.at_us > run::time_us(fault.from_s - PATIENCE_S)).take(6) {
         let after_s = (alarm.at_us - run::time_us(fault.from_s)) as f64 / 1e6;
-        println!("    {after_s:.0} s: {}", alarm.message);
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n    {after_s:.0} s: {}", alarm.message);
     }
+    text
 }
 
 /// All alarms of the three judges on the same records.
@@ -164,25 +187,39 @@ struct Quiet {
     incidents: usize,
     alarms: usize,
     edge_weeks: f64,
+    systems: usize,
 }
 
 /// Weeks of systems in which there is no fault.
 fn quiet(plan: &Plan) -> Result<Quiet> {
     // Other systems than those with faults.
     let mut random = Random::new(plan.seed ^ 0x0071_e700);
-    let mut quiet = Quiet { incidents: 0, alarms: 0, edge_weeks: 0.0 };
+    let mut weeks = Vec::new();
+    let mut quiet = Quiet { incidents: 0, alarms: 0, edge_weeks: 0.0, systems: 0 };
     while quiet.edge_weeks < plan.quiet_edge_weeks {
         let system = System::new(random.number());
         let life = Life::quiet(&system, &mut random);
-        let alarms = false_alarms(&system, &life, &mut Random::new(random.number()))?;
-        let incidents: BTreeSet<&str> = alarms.iter().map(|alarm| alarm.incident.as_str()).collect();
-        println!("  {} edges for a week: {} false alarms", system.calls.len(), incidents.len());
-        for alarm in &alarms {
-            println!("    hour {:.2}: {}", (alarm.at_us - run::BEGIN_US) as f64 / 3.6e9, alarm.message);
-        }
-        quiet.incidents += incidents.len();
-        quiet.alarms += alarms.len();
         quiet.edge_weeks += system.calls.len() as f64;
+        weeks.push((system, life, random.number()));
+    }
+    quiet.systems = weeks.len();
+    let told = parallel::map(&weeks, |(system, life, seed)| {
+        let alarms = false_alarms(system, life, &mut Random::new(*seed))?;
+        let incidents: BTreeSet<&str> = alarms.iter().map(|alarm| alarm.incident.as_str()).collect();
+        let mut text = format!("  {} edges for a week: {} false alarms", system.calls.len(), incidents.len());
+        for alarm in &alarms {
+            let at_s = (alarm.at_us - run::BEGIN_US) as f64 / 1e6;
+            // Writing to a string does not fail.
+            let _ = write!(text, "\n    hour {:.2}: {}", at_s / 3600.0, alarm.message);
+            for event in life.lately(system, at_s) {
+                let _ = write!(text, "\n        {event}");
+            }
+        }
+        println!("{text}");
+        Ok((incidents.len(), alarms.len()))
+    })?;
+    for (incidents, alarms) in told {
+        (quiet.incidents, quiet.alarms) = (quiet.incidents + incidents, quiet.alarms + alarms);
     }
     Ok(quiet)
 }
