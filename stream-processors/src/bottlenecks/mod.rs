@@ -14,6 +14,7 @@ mod reading;
 mod readings;
 mod recent;
 mod shape;
+mod signs;
 mod suspects;
 mod track;
 mod unanswered;

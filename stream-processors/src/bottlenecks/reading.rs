@@ -4,9 +4,8 @@
 
 use super::Judged;
 use super::baseline::{Baseline, QUANTILES};
-use super::recent::{
-    ALL, Enough, Evidence, Now, SURPRISE_TO_GO_ON, connect_threshold, error_threshold, retransmit_threshold,
-};
+use super::recent::{ALL, Enough, Evidence, Now, SURPRISE_TO_GO_ON};
+use super::signs::{connect_threshold, error_threshold, retransmit_threshold};
 use super::unanswered::UNANSWERED_SHARE_MIN;
 use super::window::Observation;
 use crate::windows::Windows;

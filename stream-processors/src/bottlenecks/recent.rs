@@ -1,28 +1,28 @@
 //! The last windows of one subject, held against what is usual at three horizons.
 //!
-//! In: what was observed in a window, as counts of what is worse than usual. Out: for each way to deviate, whether the last window, the last
+//! In: what was observed in a window, as counts of what is worse than usual. Out: for a share that is bad, whether the last window, the last
 //! minute or the last five deviate: by an amount that matters, and by more than chance gives. A longer horizon sees what is too rare for a
-//! window; what its few worst windows say alone does not count there, since a short trouble that is over is not to be told of minutes later.
+//! window; what its few worst windows say alone does not count there, nor does what few windows hold, since a short trouble that is over is
+//! not to be told of minutes later. What counts as bad is said by [`super::signs`].
 
 use std::collections::VecDeque;
 
 use super::baseline::{Baseline, QUANTILES, surprise};
-use super::shape::Logarithms;
-use super::unanswered::{Asked, UNANSWERED_SHARE_MIN, Unanswered};
+use super::unanswered::Asked;
 use super::window::Observation;
 use crate::windows::Windows;
 
 /// How many windows are looked at together.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Horizon {
-    windows: i64,
+pub(super) struct Horizon {
+    pub(super) windows: i64,
     /// Of them, the worst ones that are left out.
-    left_out: usize,
+    pub(super) left_out: usize,
     /// How improbable what is seen must be by chance, as a natural logarithm. A single window must be bad twice in a row besides.
-    surprise: f64,
+    pub(super) surprise: f64,
 }
 
-const HORIZONS: [Horizon; 3] = [
+pub(super) const HORIZONS: [Horizon; 3] = [
     Horizon { windows: 1, left_out: 0, surprise: 8.0 },
     Horizon { windows: 6, left_out: 2, surprise: 14.0 },
     Horizon { windows: 30, left_out: 3, surprise: 16.0 },
@@ -35,52 +35,35 @@ const BURST_MIN: i64 = 2;
 
 /// Fewer requests, or errors, say nothing.
 const REQUESTS_MIN: i64 = 10;
-const ERRORS_MIN: i64 = 3;
+pub(super) const ERRORS_MIN: i64 = 3;
 /// Where there is another sign.
 const BAD_BELOW_MIN: i64 = 2;
-const SHIFTED_REQUESTS_MIN: i64 = 4;
-/// Of the mean logarithm: all may be slower by this for a time.
-const SHIFT_USUAL: f64 = 0.4;
-/// However alike times are: they vary by so much.
-const SHIFT_DEVIATION_MIN: f64 = 0.3;
-/// Fewer errors than the usual share and this matter to nobody.
-const ERROR_SHARE_RISE_MIN: f64 = 0.005;
-const ERROR_FACTOR_MIN: f64 = 2.0;
-/// Fewer connections that fail are nobody's trouble.
-const CONNECT_SHARE_MIN: f64 = 0.1;
-
-/// Fewer segments that are sent again, for each request, are any network's.
-const RETRANSMIT_SHARE_MIN: f64 = 0.005;
 
 /// What is enough to go on with a bad time, or to believe that an edge is bad behind which others wait.
 pub const SURPRISE_TO_GO_ON: f64 = 3.0;
 pub const SURPRISE_BELOW: f64 = 6.0;
-const SURPRISE_OF_CONNECTS: f64 = 8.0;
-/// Sizes vary in ways that no past shows, so that much must be missing.
-const SURPRISE_OF_UNANSWERED: f64 = 40.0;
-const SURPRISE_OF_UNANSWERED_BELOW: f64 = 2.0;
 
 /// What is counted of one window.
 #[derive(Debug, Clone, Copy, Default)]
-struct Counted {
-    window_us: i64,
+pub(super) struct Counted {
+    pub(super) window_us: i64,
     /// With those that are missing, which are taken as good.
-    requests: i64,
-    errors: i64,
-    opened: i64,
-    failed: i64,
-    retransmits: i64,
-    asked: Asked,
+    pub(super) requests: i64,
+    pub(super) errors: i64,
+    pub(super) opened: i64,
+    pub(super) failed: i64,
+    pub(super) retransmits: i64,
+    pub(super) asked: Asked,
     /// Sum of the logarithms of the times in microseconds, and of how many.
-    logarithms: (f64, i64),
+    pub(super) logarithms: (f64, i64),
     /// Requests slower than the limit of each quantile.
-    slower: [i64; QUANTILES.len()],
+    pub(super) slower: [i64; QUANTILES.len()],
 }
 
 /// The last windows.
 #[derive(Debug, Default)]
 pub struct Recent {
-    windows: VecDeque<Counted>,
+    pub(super) windows: VecDeque<Counted>,
 }
 
 /// How sure it must be.
@@ -138,124 +121,8 @@ impl Recent {
         self.windows.clear();
     }
 
-    /// The share of requests that fail; none if too few were made to tell.
-    pub fn errors(&self, now: Now, baseline: &Baseline, enough: Enough) -> Option<Evidence> {
-        let threshold = error_threshold(baseline);
-        self.read(now, enough, baseline.error_chance, threshold, ERRORS_MIN, |counted| {
-            (counted.errors, counted.requests)
-        })
-    }
-
-    /// The share of requests that are slower than the limit of one of the quantiles.
-    pub fn slower(&self, now: Now, baseline: &Baseline, quantile: usize, enough: Enough) -> Option<Evidence> {
-        let chance = baseline.latency[quantile].chance;
-        let share = 1.0 - QUANTILES[quantile].share;
-        self.read(now, enough, chance, share, ERRORS_MIN, |counted| (counted.slower[quantile], counted.requests))
-    }
-
-    /// Whether all requests take longer than usual: by how much their mean logarithm is above the usual one, in its standard deviations. It tells
-    /// of a shift by fewer requests than a count of those beyond a limit does. None if too few were made to tell.
-    pub fn shifted(&self, now: Now<'_>, baseline: &Baseline, enough: Enough) -> Option<Evidence> {
-        let Logarithms { mean: usual, deviation, count: before } = baseline.logarithms;
-        let level = &baseline.latency[0];
-        let limit = (level.limit_us / level.us.max(1.0)).ln();
-        let mut calm = None;
-        for horizon in HORIZONS.iter().filter(|horizon| now.horizons.contains(&horizon.windows)) {
-            let first_us = now.windows.shift(now.window_us, 1 - horizon.windows);
-            let windows = self.windows.iter().rev().take_while(|counted| counted.window_us >= first_us);
-            let (mut sum, mut count, mut beyond, mut told) = (0.0, 0i64, 0usize, 0usize);
-            for Counted { logarithms: (of_window, of), .. } in windows.filter(|counted| counted.logarithms.1 > 0) {
-                (sum, count, told) = (sum + of_window, count.saturating_add(*of), told + 1);
-                beyond += usize::from(of_window / *of as f64 - usual > limit);
-            }
-            if count < SHIFTED_REQUESTS_MIN {
-                continue;
-            }
-            let shift = sum / count as f64 - usual;
-            // What is usual is known from so many requests only.
-            let error = deviation.max(SHIFT_DEVIATION_MIN) * (1.0 / count as f64 + 1.0 / before).sqrt();
-            let deviations = (shift - SHIFT_USUAL) / error;
-            // A few windows that are bad are a short trouble.
-            let lasts = horizon.windows == 1 || (beyond > horizon.left_out && 2 * beyond > told);
-            let is_much = shift > limit && lasts;
-            let surprise = if is_much { deviations * deviations / 2.0 } else { 0.0 };
-            let needed = match enough {
-                Enough::ToBegin => horizon.surprise,
-                Enough::ToBeginAt(needed) | Enough::Surprise(needed) => needed,
-            };
-            let share = 1.0 - (-shift.max(0.0)).exp();
-            let evidence = Evidence { share, surprise, deviates: surprise >= needed, windows: horizon.windows };
-            if evidence.deviates {
-                return Some(evidence);
-            }
-            calm = calm.or(Some(evidence));
-        }
-        calm
-    }
-
-    /// The share of connections that fail; none if nobody made any, nor used one.
-    pub fn connects(&self, now: Now, baseline: &Baseline, enough: Enough) -> Option<Evidence> {
-        let threshold = connect_threshold(baseline);
-        // They fail for a moment at each restart, and hardly ever else.
-        let enough = if enough == Enough::ToBegin { Enough::ToBeginAt(SURPRISE_OF_CONNECTS) } else { enough };
-        let told = self.read(now, enough, baseline.connect_chance, threshold, ERRORS_MIN, |counted| {
-            (counted.failed, counted.opened.saturating_add(counted.failed))
-        });
-        // Few connections, or requests over older ones: then all is well.
-        let calm = Evidence { share: 0.0, surprise: 0.0, deviates: false, windows: 1 };
-        let last = self.windows.back().filter(|counted| counted.window_us == now.window_us);
-        told.or_else(|| last.is_some_and(|last| last.requests + last.opened + last.failed > 0).then_some(calm))
-    }
-
-    /// The share of segments that are sent again; none if too few requests were made to tell.
-    pub fn retransmits(&self, now: Now<'_>, baseline: &Baseline, enough: Enough) -> Option<Evidence> {
-        let threshold = retransmit_threshold(baseline);
-        self.read(now, enough, baseline.retransmit_chance, threshold, ERRORS_MIN, |counted| {
-            (counted.retransmits, counted.requests.saturating_add(counted.retransmits))
-        })
-    }
-
-    /// Requests that were sent and did not end: in the windows of a horizon, or since the last byte that came back.
-    pub fn unanswered(&self, now: Now<'_>, baseline: &Baseline, enough: Enough) -> Option<Evidence> {
-        let last = self.windows.back().filter(|counted| counted.window_us == now.window_us)?;
-        let mut silent = Asked::default();
-        let since = self.windows.iter().rev().take_while(|counted| counted.asked.received_bytes == 0);
-        since.for_each(|counted| silent.add(&counted.asked));
-        let size = baseline.size;
-        let mut calm = last.asked.unanswered(size, baseline.error_chance).map(|unanswered| (unanswered, 1));
-        let of_horizon = |horizon: &Horizon| {
-            let first_us = now.windows.shift(now.window_us, 1 - horizon.windows);
-            let mut asked = Asked::default();
-            let windows = self.windows.iter().rev().take_while(|counted| counted.window_us >= first_us);
-            windows.for_each(|counted| asked.add(&counted.asked));
-            (asked, horizon.windows, horizon.surprise)
-        };
-        let horizons = HORIZONS.iter().filter(|horizon| now.horizons.contains(&horizon.windows)).map(of_horizon);
-        for (asked, windows, surprise) in std::iter::once((silent, 1, HORIZONS[0].surprise)).chain(horizons) {
-            let Some(unanswered) = asked.unanswered(size, baseline.error_chance) else { continue };
-            let needed = match enough {
-                Enough::ToBegin | Enough::ToBeginAt(_) if unanswered.share < 1.0 => SURPRISE_OF_UNANSWERED,
-                Enough::ToBegin | Enough::ToBeginAt(_) => surprise,
-                Enough::Surprise(needed) if unanswered.share < 1.0 => needed,
-                Enough::Surprise(needed) => needed.min(SURPRISE_OF_UNANSWERED_BELOW),
-            };
-            // What is over is not told of.
-            let goes_on = last
-                .asked
-                .unanswered(size, baseline.error_chance)
-                .is_none_or(|last| last.share >= UNANSWERED_SHARE_MIN);
-            if goes_on && unanswered.surprise >= needed {
-                let Unanswered { share, surprise, .. } = unanswered;
-                return Some(Evidence { share, surprise, deviates: true, windows });
-            }
-            calm = calm.or(Some((unanswered, windows)));
-        }
-        let (Unanswered { share, .. }, windows) = calm?;
-        Some(Evidence { share, surprise: 0.0, deviates: false, windows })
-    }
-
     /// The first horizon that deviates; else the shortest one that tells anything.
-    fn read(
+    pub(super) fn read(
         &self,
         now: Now,
         enough: Enough,
@@ -266,8 +133,13 @@ impl Recent {
     ) -> Option<Evidence> {
         let mut calm = None;
         for horizon in HORIZONS.iter().filter(|horizon| now.horizons.contains(&horizon.windows)) {
-            let (bad, all) = self.sums(now, horizon, &of);
-            let bad_min = if matches!(enough, Enough::Surprise(_)) { bad_min.min(BAD_BELOW_MIN) } else { bad_min };
+            let (mut bad, all, bad_windows) = self.sums(now, horizon, &of);
+            let begins = !matches!(enough, Enough::Surprise(_));
+            let bad_min = if begins { bad_min } else { bad_min.min(BAD_BELOW_MIN) };
+            // As few windows as a short trouble has say nothing of it that a single window does not say.
+            if begins && bad_windows <= horizon.left_out {
+                bad = 0;
+            }
             let is_told = all >= REQUESTS_MIN || bad >= bad_min;
             if !is_told {
                 continue;
@@ -288,13 +160,14 @@ impl Recent {
         calm
     }
 
-    /// What is bad, and all, of a horizon without its worst windows.
-    fn sums(&self, now: Now, horizon: &Horizon, of: impl Fn(&Counted) -> (i64, i64)) -> (i64, i64) {
+    /// What is bad, and all, of a horizon without its worst windows; and in how many windows of it anything was bad.
+    fn sums(&self, now: Now, horizon: &Horizon, of: impl Fn(&Counted) -> (i64, i64)) -> (i64, i64, usize) {
         let first_us = now.windows.shift(now.window_us, 1 - horizon.windows);
-        let mut sums = (0i64, 0i64);
+        let (mut sums, mut bad_windows) = ((0i64, 0i64), 0);
         let mut worst = [(0i64, 0i64); LEFT_OUT_MAX];
         for counted in self.windows.iter().rev().take_while(|counted| counted.window_us >= first_us) {
             let (bad, all) = of(counted);
+            bad_windows += usize::from(bad > 0);
             sums = (sums.0.saturating_add(bad), sums.1.saturating_add(all));
             if horizon.left_out > 0 && bad > worst[horizon.left_out - 1].0.max(BURST_MIN) {
                 worst[horizon.left_out - 1] = (bad, all);
@@ -304,7 +177,7 @@ impl Recent {
         for (bad, all) in &worst[..horizon.left_out] {
             sums = (sums.0 - bad, sums.1 - all);
         }
-        sums
+        (sums.0, sums.1, bad_windows)
     }
 }
 
@@ -319,101 +192,3 @@ pub struct Now<'a> {
 
 /// All horizons.
 pub const ALL: &[i64] = &[1, 6, 30];
-
-pub fn error_threshold(baseline: &Baseline) -> f64 {
-    (baseline.error_share * ERROR_FACTOR_MIN).max(baseline.error_share + ERROR_SHARE_RISE_MIN)
-}
-
-pub fn retransmit_threshold(baseline: &Baseline) -> f64 {
-    RETRANSMIT_SHARE_MIN.max(3.0 * baseline.retransmit_share)
-}
-
-pub fn connect_threshold(baseline: &Baseline) -> f64 {
-    CONNECT_SHARE_MIN.max(3.0 * baseline.connect_share + 0.02)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::bottlenecks::baseline::History;
-    use headwater_histogram::Histogram;
-
-    const WINDOW_US: i64 = 10_000_000;
-
-    fn observation(requests: i64, errors: i64, slow: i64) -> Observation {
-        let mut durations = Histogram::default();
-        (0..requests).for_each(|i| durations.record(if i < slow { 400_000_000 } else { 10_000_000 + i as u64 }));
-        Observation { requests, errors, durations, ..Observation::default() }
-    }
-
-    /// The first window in which something deviates, and at which horizon, of windows behind fifteen good minutes.
-    fn first(observations: &[Observation], read: impl Fn(&Recent, Now<'_>, &Baseline) -> bool) -> Option<usize> {
-        let windows = Windows::of_ms(WINDOW_US / 1000);
-        let mut history = History::default();
-        (0..90).for_each(|i| history.learn(i * WINDOW_US, windows, &observation(20, 0, 0)));
-        let mut recent = Recent::default();
-        (0..observations.len()).find(|i| {
-            let window_us = (90 + *i as i64) * WINDOW_US;
-            let baseline = history.baseline(window_us, windows).unwrap();
-            recent.count(window_us, &baseline, &observations[*i]);
-            read(&recent, Now { window_us, windows, horizons: ALL }, &baseline)
-        })
-    }
-
-    fn fails(recent: &Recent, now: Now<'_>, baseline: &Baseline) -> bool {
-        recent.errors(now, baseline, Enough::ToBegin).is_some_and(|evidence| evidence.deviates)
-    }
-
-    #[test]
-    fn what_is_too_rare_for_a_window_is_told_by_a_minute() {
-        let errors = vec![observation(20, 2, 0); 30];
-        assert!(first(&errors, fails).is_some_and(|window| (1..6).contains(&window)));
-        assert_eq!(
-            first(&errors, |recent, now, baseline| fails(recent, Now { horizons: &[1], ..now }, baseline)),
-            None
-        );
-        let slow = vec![observation(20, 0, 2); 30];
-        let is_slow = |recent: &Recent, now: Now<'_>, baseline: &Baseline| {
-            recent.slower(now, baseline, 2, Enough::ToBegin).is_some_and(|evidence| evidence.deviates)
-        };
-        assert!(first(&slow, is_slow).is_some_and(|window| window < 12));
-    }
-
-    #[test]
-    fn two_connects_that_fail_are_nobodys_trouble_and_three_of_four_are() {
-        let fails = |failed: i64| {
-            let observation = Observation { opened: 1, failed, ..observation(20, 0, 0) };
-            first(&[observation], |recent, now, baseline| {
-                recent.connects(now, baseline, Enough::ToBegin).is_some_and(|evidence| evidence.deviates)
-            })
-        };
-        assert_eq!((fails(2), fails(3)), (None, Some(0)));
-    }
-
-    #[test]
-    fn all_requests_twice_as_slow_are_told_of_by_a_few() {
-        let slower = |factor: u64, count: u64| {
-            let mut durations = Histogram::default();
-            (0..count).for_each(|i| durations.record(factor * 10_000_000 + i));
-            Observation { requests: count as i64, durations, ..Observation::default() }
-        };
-        let is_shifted = |recent: &Recent, now: Now<'_>, baseline: &Baseline| {
-            recent.shifted(now, baseline, Enough::ToBegin).is_some_and(|evidence| evidence.deviates)
-        };
-        assert_eq!(first(&[slower(3, 8)], is_shifted), Some(0));
-        assert_eq!(first(&vec![slower(1, 8); 30], is_shifted), None);
-        assert_eq!(first(&[slower(3, 2)], is_shifted), None);
-    }
-
-    #[test]
-    fn one_bad_window_is_not_told_of_in_those_that_follow() {
-        let mut windows = vec![observation(20, 0, 0); 30];
-        windows.insert(0, observation(20, 20, 0));
-        assert_eq!(first(&windows, fails), Some(0));
-        let later = |recent: &Recent, now: Now<'_>, baseline: &Baseline| {
-            now.window_us > 90 * WINDOW_US && fails(recent, now, baseline)
-        };
-        assert_eq!(first(&windows, later), None);
-    }
-}
