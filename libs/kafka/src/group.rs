@@ -6,7 +6,7 @@
 //! The group agrees by the classic protocol. With that of KIP-848 librdkafka before 2.15 stalls now and then, and may skip records; it can
 //! be chosen all the same (`kafka.group_protocol`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -67,6 +67,8 @@ struct Changes {
     complaints: Complaints,
     queue: Mutex<VecDeque<Change>>,
     state: Mutex<MemberState>,
+    /// Partitions that are held back. librdkafka keeps them so when they go elsewhere and come again, of which nobody would know.
+    held: Mutex<BTreeSet<TopicPartition>>,
 }
 
 impl ClientContext for Changes {
@@ -86,14 +88,36 @@ impl ClientContext for Changes {
 }
 
 impl ConsumerContext for Changes {
-    fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let change = match rebalance {
             Rebalance::Assign(list) => Change::Assigned(partitions_of(list)),
-            Rebalance::Revoke(list) => Change::Revoked(partitions_of(list)),
+            Rebalance::Revoke(list) => {
+                let gone = partitions_of(list);
+                self.let_go(consumer, &gone);
+                Change::Revoked(gone)
+            }
             Rebalance::Error(error) => Change::Failed(error.to_string()),
         };
         if let Ok(mut queue) = self.queue.lock() {
             queue.push_back(change);
+        }
+    }
+}
+
+impl Changes {
+    /// Lets go what is held back of partitions that leave. Here, since a change that crosses the start or the end of fetching on
+    /// librdkafka's own thread may undo it (librdkafka's issues 2190 and 5591): until this callback returns it does neither.
+    fn let_go(&self, consumer: &BaseConsumer<Self>, gone: &[TopicPartition]) {
+        let Ok(mut held) = self.held.lock() else { return };
+        let leaving: Vec<TopicPartition> = gone.iter().filter(|at| held.remove(at)).cloned().collect();
+        if leaving.is_empty() {
+            return;
+        }
+        if let Err(error) = consumer.resume(&list_of(&leaving)) {
+            let reason = format!("let go {leaving:?}, which were held back and leave: {error}");
+            if let Ok(mut queue) = self.queue.lock() {
+                queue.push_back(Change::Failed(reason));
+            }
         }
     }
 }
@@ -209,11 +233,21 @@ impl GroupMember {
         Ok(committed)
     }
 
-    /// Holds partitions back: nothing more comes of them until they are let go.
+    /// Holds partitions back: nothing more comes of them until they are let go. One that goes elsewhere and comes again is not held back.
     pub fn hold(&self, partitions: &[TopicPartition], hold: bool) -> Result<(), KafkaError> {
         let list = list_of(partitions);
         let result = if hold { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
-        result.map_err(KafkaError::client("hold partitions back"))
+        result.map_err(KafkaError::client("hold partitions back"))?;
+        if let Ok(mut held) = self.consumer.context().held.lock() {
+            for at in partitions {
+                if hold {
+                    held.insert(at.clone())
+                } else {
+                    held.remove(at)
+                };
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn metadata(&self) -> Option<ConsumerGroupMetadata> {

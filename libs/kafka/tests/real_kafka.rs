@@ -177,6 +177,34 @@ fn a_member_knows_what_it_has_not_read_and_when_it_is_one() {
 }
 
 #[test]
+fn a_partition_that_was_held_back_when_it_went_is_read_when_it_comes_again() {
+    let settings = settings("held");
+    let topics = pairs(&settings);
+    let mut member = GroupMember::join(&settings, &settings.prefix, &topics, None).unwrap();
+    let all: Vec<TopicPartition> = assigned(&mut member, 8).into_iter().map(|held| held.at).collect();
+    member.hold(&all, true).unwrap();
+
+    let mut other = GroupMember::join(&settings, &settings.prefix, &topics, None).unwrap();
+    shared_by([&mut member, &mut other], &topics);
+    drop(other);
+    assigned(&mut member, 8);
+
+    let publisher = Publisher::start(&settings, topics.to_vec()).unwrap();
+    for at in &all {
+        let topic = topics.iter().position(|topic| *topic == at.topic).unwrap();
+        publisher.publish(topic, at.partition, b"key", Some(b"x"), &[]).unwrap();
+    }
+    publisher.flush(PATIENCE).unwrap();
+    let mut read = BTreeSet::new();
+    until("all partitions are read", || {
+        if let GroupEvent::Record(message) = member.poll(Duration::from_millis(100)).unwrap() {
+            read.insert(TopicPartition::new(message.topic(), message.partition()));
+        }
+        read.len() == all.len()
+    });
+}
+
+#[test]
 fn partition_p_of_all_topics_goes_to_one_member() {
     for protocol in ["classic", "consumer"] {
         let settings = KafkaSettings { group_protocol: protocol, ..settings("pairs") };
