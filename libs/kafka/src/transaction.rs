@@ -8,8 +8,11 @@
 //! transactions of a producer have the same epoch: a request that got no answer, was sent again and arrives after all would end the
 //! next transaction, or set its offsets back (librdkafka#5423). So after everything but a quick and confirmed end the transactional
 //! id is taken over anew, whose higher epoch makes the brokers refuse what is still on its way, and which ends what is pending.
-//! Bound: each call is over within [`CALL_TIMEOUT`], a take-over within [`TAKE_OVER_TIMEOUT`].
+//! Bound: each call is over within [`CALL_TIMEOUT`], or is left to itself after [`HANGS_AFTER`]; a take-over within [`TAKE_OVER_TIMEOUT`].
 
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::message::{Header, OwnedHeaders};
@@ -22,8 +25,11 @@ use crate::{Commit, GroupMember, KafkaError, KafkaSettings, Partition};
 
 /// Until when readers of committed records may wait for a process that died in mid-transaction.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
-/// The library ignores it while it looks for the group's coordinator (librdkafka#5456): then the call takes as long as that.
+/// The library ignores it while it looks for the group's coordinator (librdkafka#5456): then the call takes as long as that, which
+/// is for ever if it waits for a broker to which it does not connect again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(12);
+/// The brokers have given the transaction up by then, so nothing is lost by not waiting for its call any more.
+const HANGS_AFTER: Duration = TRANSACTION_TIMEOUT;
 /// A broker that has just started reads its logs first.
 const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(20);
 /// A request without an answer for so long counts as lost; its connection is closed.
@@ -69,7 +75,8 @@ pub struct Transactions {
     settings: KafkaSettings,
     transactional_id: String,
     /// With a thread that serves delivery reports: committing waits for them.
-    producer: ThreadedProducer<Plain>,
+    /// Shared with a call that hangs.
+    producer: Arc<ThreadedProducer<Plain>>,
     /// When the open transaction began.
     began: Option<Instant>,
 }
@@ -130,10 +137,12 @@ impl Transactions {
         let list = list_of_commits(inputs).map_err(|error| broke_off("noting offsets", error))?;
         let metadata = member.metadata().ok_or_else(|| broke_off("committing", "the member is in no group"))?;
         self.await_answers()?;
-        self.producer
-            .send_offsets_to_transaction(&list, &metadata, CALL_TIMEOUT)
-            .map_err(|error| broke_off("committing offsets", error))?;
-        self.producer.commit_transaction(CALL_TIMEOUT).map_err(|error| broke_off("committing", error))?;
+        let producer = Arc::clone(&self.producer);
+        within(HANGS_AFTER, "committing offsets", move || {
+            producer.send_offsets_to_transaction(&list, &metadata, CALL_TIMEOUT)
+        })?;
+        let producer = Arc::clone(&self.producer);
+        within(HANGS_AFTER, "committing", move || producer.commit_transaction(CALL_TIMEOUT))?;
         self.began = None;
         let took = began.elapsed();
         if took >= QUICK {
@@ -168,7 +177,27 @@ impl Transactions {
     }
 }
 
-fn take_over(settings: &KafkaSettings, transactional_id: &str) -> Result<ThreadedProducer<Plain>, KafkaError> {
+/// Calls the library on a thread of its own. One that does not come back keeps its thread and its producer until it does; whatever it
+/// does then has no effect, since the transactional id is taken over before anything else is done with it.
+fn within<E: ToString + Send + 'static>(
+    timeout: Duration,
+    doing: &'static str,
+    call: impl FnOnce() -> Result<(), E> + Send + 'static,
+) -> Result<(), TxnError> {
+    let (tell, told) = channel();
+    let run = move || tell.send(call()).unwrap_or_default();
+    thread::Builder::new().name("transaction".into()).spawn(run).map_err(|error| broke_off(doing, error))?;
+    match told.recv_timeout(timeout) {
+        Ok(done) => done.map_err(|error| broke_off(doing, error)),
+        Err(RecvTimeoutError::Timeout) => {
+            tracing::error!(doing, ?timeout, "a call of librdkafka hangs; its producer is given up for a new one");
+            Err(broke_off(doing, format!("librdkafka's call hangs for {timeout:?} already")))
+        }
+        Err(RecvTimeoutError::Disconnected) => Err(broke_off(doing, "the thread that did it panicked")),
+    }
+}
+
+fn take_over(settings: &KafkaSettings, transactional_id: &str) -> Result<Arc<ThreadedProducer<Plain>>, KafkaError> {
     let ms = |duration: Duration| duration.as_millis().to_string();
     let producer: ThreadedProducer<Plain> = settings
         .client()
@@ -185,7 +214,7 @@ fn take_over(settings: &KafkaSettings, transactional_id: &str) -> Result<Threade
     producer
         .init_transactions(TAKE_OVER_TIMEOUT)
         .map_err(KafkaError::client(format!("take over the transactional id {transactional_id}")))?;
-    Ok(producer)
+    Ok(Arc::new(producer))
 }
 
 fn now_ms() -> i64 {
@@ -195,4 +224,34 @@ fn now_ms() -> i64 {
 
 fn broke_off(doing: &str, reason: impl ToString) -> TxnError {
     TxnError { doing: doing.to_owned(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_call_that_hangs_is_told_of_and_not_waited_for() {
+        let (_release, hangs) = channel::<()>();
+        let call = move || hangs.recv();
+        let error = within(SHORT, "committing offsets", call).unwrap_err();
+        assert!(error.to_string().contains("committing offsets") && error.to_string().contains("hangs"), "{error}");
+    }
+
+    #[test]
+    fn a_call_that_comes_back_says_what_it_says() {
+        within(LONG, "committing", || Ok::<(), String>(())).unwrap();
+        let error = within(LONG, "committing", || Err("the broker says no")).unwrap_err();
+        assert!(error.to_string().contains("the broker says no"), "{error}");
+    }
+
+    #[test]
+    fn a_call_that_panics_is_an_error() {
+        let error = within(LONG, "committing", || -> Result<(), String> { panic!("on purpose") }).unwrap_err();
+        assert!(error.to_string().contains("panicked"), "{error}");
+    }
 }
