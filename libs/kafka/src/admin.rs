@@ -94,7 +94,8 @@ fn ensure(
     partition_counts(settings, topics)
 }
 
-/// Adds partitions to topics, so that each has so many.
+/// Adds partitions to topics, so that each has so many. Those that have them are left alone, so it may be asked again after an answer that
+/// was lost.
 ///
 /// # Errors
 /// If the brokers do not take it.
@@ -104,7 +105,12 @@ pub fn add_partitions(settings: &KafkaSettings, topics: &[Topic], count: usize) 
         .client()
         .create_with_context(Plain::default())
         .map_err(KafkaError::client("make a Kafka admin client"))?;
-    let names: Vec<String> = topics.iter().map(|topic| topic.name(&settings.prefix)).collect();
+    let counts = known(&consumer(settings)?, settings)?;
+    let lacks = |topic: &&Topic| counts.get(topic).is_none_or(|has| (*has as usize) < count);
+    let names: Vec<String> = topics.iter().filter(lacks).map(|topic| topic.name(&settings.prefix)).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
     let wanted: Vec<NewPartitions<'_>> = names.iter().map(|name| NewPartitions::new(name, count)).collect();
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
     let results =

@@ -166,6 +166,9 @@ impl Publisher {
             .set("linger.ms", "250")
             .set("batch.num.messages", "50000")
             .set("message.timeout.ms", "0")
+            // Until it is asked again it refuses what goes into a partition that was added, by default for five minutes: also in a
+            // program that started with all of them, where a broker answered it that had not heard yet.
+            .set("topic.metadata.refresh.interval.ms", "10000")
             .set("queue.buffering.max.kbytes", queue_kbytes)
             .set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX)
             .create_with_context(Reports { complaints: Complaints::default(), counts, reported: Mutex::default() })

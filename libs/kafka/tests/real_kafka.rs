@@ -539,6 +539,20 @@ fn a_broker_that_is_killed_in_mid_publishing_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn a_partition_that_is_added_takes_records_soon() {
+    let settings = settings("added");
+    admin::ensure_topics(&settings, &[Topic::Flows]).unwrap();
+    let publisher = Publisher::start(&settings, vec![Topic::Flows.name(&settings.prefix)]).unwrap();
+    publisher.publish(0, Partition(3), b"key", Some(b"x"), &[]).unwrap();
+    publisher.flush(PATIENCE).unwrap();
+    admin::add_partitions(&settings, &[Topic::Flows], 6).unwrap();
+    until("it is added, once", || admin::add_partitions(&settings, &[Topic::Flows], 6).is_ok());
+    until("it is known", || publisher.publish(0, Partition(5), b"key", Some(b"x"), &[]).is_ok());
+    publisher.flush(PATIENCE).unwrap();
+    assert_eq!((publisher.delivered(0), publisher.failed(0)), (2, 0));
+}
+
+#[test]
 fn a_full_queue_has_room_again_once_its_records_are_delivered() {
     let mut settings = settings("room");
     settings.queue_bytes = 1 << 20;

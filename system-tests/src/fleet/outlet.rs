@@ -3,7 +3,7 @@
 //! Bound: what a node holds back waits here, so it is for the caller to let it go.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin, partition_of};
@@ -19,6 +19,9 @@ const REQUESTS: usize = 1;
 
 /// The producer's queue has room again after a moment.
 const FULL_PAUSE: Duration = Duration::from_millis(2);
+
+/// A frozen broker is back within half a minute, and a new partition is known within ten seconds.
+const SEND_TIMEOUT: Duration = Duration::from_secs(120);
 
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -136,7 +139,10 @@ impl Sink for Outlet {
     }
 }
 
-/// Waits for room, as long as it takes.
+/// Waits for room, and until a partition that was added is known.
+///
+/// # Panics
+/// If that takes longer than any harm that is done to brokers: a fleet that tells nothing looks like processors that read nothing.
 fn send(
     publisher: &Publisher,
     topic: usize,
@@ -145,7 +151,10 @@ fn send(
     value: Option<&[u8]>,
     headers: &[(&str, &[u8])],
 ) {
-    while publisher.publish(topic, partition, key, value, headers).is_err() {
+    let deadline = Instant::now() + SEND_TIMEOUT;
+    while let Err(error) = publisher.publish(topic, partition, key, value, headers) {
+        let (topic, complaint) = (TOPICS[topic], publisher.complaint());
+        assert!(Instant::now() < deadline, "{topic:?} {partition} takes nothing: {error:?}, {complaint:?}");
         std::thread::sleep(FULL_PAUSE);
     }
 }
