@@ -23,7 +23,7 @@ pub use client::connect_check;
 pub use error::{KafkaError, RecordError};
 pub use group::{Assignment, GroupEvent, GroupMember};
 pub use headwater_schemas::place::{Offset, Partition};
-pub use lag::MemberState;
+pub use lag::{MemberState, Reading};
 pub use message::Message;
 pub use partitioner::partition_of;
 pub use place::{Commit, Kept, TopicPartition};

@@ -202,6 +202,11 @@ impl Unit {
         (pause != was).then_some(pause)
     }
 
+    /// The offset of the record that an input reads next, and whether it is held back.
+    pub fn position(&self, stream: usize) -> (Offset, bool) {
+        (self.inputs[stream].next_offset, self.inputs[stream].paused)
+    }
+
     /// What to commit for each input. Valid once the outputs were taken.
     pub fn commits(&mut self, topics: &[String], partition: Partition) -> Vec<Commit> {
         self.has_read = false;
