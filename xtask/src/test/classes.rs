@@ -168,6 +168,8 @@ const FEW: &[(&str, &str)] = &[("EXACT_REQUESTS", "1000"), ("EXACT_HOOK", "fexit
 const GUEST_LIMIT: Duration = Duration::from_secs(1200);
 const CHAOS: &str = "system-tests::chaos::any_process_killed_at_ten_random_moments";
 const CHAOS_LIMIT: Duration = Duration::from_secs(480);
+/// It waits five minutes more for the last windows, and computes all of them once more.
+const CHAOS_LONG_LIMIT: Duration = Duration::from_secs(900);
 /// Half of a step's limit is for the build.
 const FUZZ_LIMIT: Duration = Duration::from_secs(900);
 
@@ -227,6 +229,13 @@ pub const EXTRAS: &[Extra] = &[
         class: Class::Waits,
         variables: &[("CHAOS_SEED", "42")],
         limit: CHAOS_LIMIT,
+    },
+    Extra {
+        name: "five minutes of harm to three brokers and two instances of each mode",
+        work: Work::Command(&["target/debug/oracle-chaos", "5", "2026"]),
+        class: Class::Alone,
+        variables: &[],
+        limit: CHAOS_LONG_LIMIT,
     },
     Extra {
         name: "five minutes of fuzzing http1",
