@@ -347,6 +347,24 @@ pub const EXTRAS: &[Extra] = &[
         limit: FUZZ_LIMIT,
     },
     Extra {
+        name: "two minutes of fuzzing plaintext under TLS",
+        work: Work::Command(&[
+            "cargo",
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            "producer-agent/protocols/fuzz",
+            "plaintext",
+            "--",
+            "-max_total_time=120",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+        ]),
+        class: Class::Pure,
+        variables: &[("RUSTC_BOOTSTRAP", "1")],
+        limit: FUZZ_LIMIT,
+    },
+    Extra {
         name: "two minutes of fuzzing amqp",
         work: Work::Command(&[
             "cargo",

@@ -3,10 +3,15 @@
 // What fails here says so by panicking.
 #![allow(clippy::unwrap_used)]
 
+mod any;
 mod capture;
+#[path = "../../fuzz/checks.rs"]
+mod checks;
 mod facts;
 #[path = "../../fuzz/handshakes.rs"]
 mod handshakes;
+#[path = "../../fuzz/libraries.rs"]
+mod libraries;
 mod openssl_peers;
 mod plaintext;
 mod wire;
