@@ -306,7 +306,7 @@ fn size<'a>(all: &Asked, minutes: impl Iterator<Item = &'a Asked>) -> Size {
         (minute.sent_bytes as f64 / (requests * bytes) - 1.0).abs() * requests.sqrt()
     };
     let spread = median(minutes.filter(|minute| minute.requests > 0).map(of_one)) * DEVIATION_OF_MAD;
-    Size { bytes, spread }
+    Size { bytes, spread, known: all.requests as f64 }
 }
 
 /// How much a quantile varies from minute to minute: the standard deviation of its logarithm. Minutes with few requests are not asked, since

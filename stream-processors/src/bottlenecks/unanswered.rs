@@ -20,6 +20,8 @@ pub struct Size {
     pub bytes: f64,
     /// Standard deviation of a request's bytes, in their mean.
     pub spread: f64,
+    /// Of how many requests this is known.
+    pub known: f64,
 }
 
 /// However alike they have been: sizes vary at least by so much.
@@ -54,7 +56,9 @@ impl Asked {
             });
         }
         let is_much = share >= UNANSWERED_SHARE_MIN && count >= UNANSWERED_MIN;
-        let deviations = count / (usual.spread.max(SPREAD_MIN) * asked.sqrt());
+        // Sizes differ, and what is usual is known from so many requests only: a job may bring far more of them.
+        let varies = usual.spread.max(SPREAD_MIN) * (asked + asked * asked / usual.known.max(1.0)).sqrt();
+        let deviations = count / varies;
         let surprise = if is_much { deviations * deviations / 2.0 } else { 0.0 };
         Some(Unanswered { count, share, surprise })
     }
@@ -72,7 +76,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const USUAL: Size = Size { bytes: 200.0, spread: 0.6 };
+    const USUAL: Size = Size { bytes: 200.0, spread: 0.6, known: 10_000.0 };
 
     fn surprise(requests_sent: i64, received_bytes: i64, requests: i64) -> f64 {
         Asked { sent_bytes: 200 * requests_sent, received_bytes, requests }.unanswered(USUAL, 0.01).unwrap().surprise
@@ -84,6 +88,18 @@ mod tests {
         assert!(surprise(4, 1000, 3) < 1.0);
         assert!(surprise(20, 15_000, 15) < 8.0);
         assert!(surprise(200, 100_000, 100) > 16.0);
+    }
+
+    /// Once an hour thousands of requests come, of which the few of the hour before were smaller by chance.
+    #[test]
+    fn a_job_says_nothing_where_few_requests_are_known() {
+        let of = |known: f64| {
+            Asked { sent_bytes: 200 * 2300, received_bytes: 1, requests: 2000 }
+                .unanswered(Size { known, ..USUAL }, 0.01)
+                .unwrap()
+        };
+        assert!(of(60.0).surprise < 3.0);
+        assert!(of(100_000.0).surprise > 40.0);
     }
 
     #[test]
