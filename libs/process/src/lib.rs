@@ -36,6 +36,6 @@ pub use port::Port;
 pub use program::{program, program_folder};
 pub use reach::Reach;
 pub use scratch::{LOCK, Scratch};
-pub use usage::{cpu_time, rss_bytes};
+pub use usage::{anonymous_bytes, cpu_time, rss_bytes};
 pub use user::User;
 pub use wait::wait_for;

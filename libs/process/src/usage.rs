@@ -20,10 +20,19 @@ pub fn cpu_time(pid: u32) -> Result<Duration, ProcessError> {
 
 /// Memory that a process has now.
 pub fn rss_bytes(pid: u32) -> Result<u64, ProcessError> {
+    bytes_of(pid, "VmRSS:")
+}
+
+/// What of it is the process's own data: heaps and stacks, neither its program nor what it shares with the kernel.
+pub fn anonymous_bytes(pid: u32) -> Result<u64, ProcessError> {
+    bytes_of(pid, "RssAnon:")
+}
+
+/// A line of the process's status (proc_pid_status(5)).
+fn bytes_of(pid: u32, name: &str) -> Result<u64, ProcessError> {
     let path = format!("/proc/{pid}/status");
     let text = read(&path)?;
-    let kib =
-        text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kib = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     Ok(kib.ok_or_else(|| not_understood(&path))? * 1024)
 }
 
