@@ -41,6 +41,8 @@ const SPREAD_REQUESTS_MIN: f64 = 10.0;
 const USUAL_FACTOR: f64 = 1.5;
 /// However much they vary, this is not usual.
 const FACTOR_MAX: f64 = 4.0;
+/// Of a single request, what counts of how much longer it takes.
+const ONE_FACTOR_MAX: f64 = 16.0;
 
 /// Which latency is looked at: the shares of requests that it is not exceeded by, the least factor by which it rises before anybody
 /// is told, and the least rise. The median is judged by the mean of all requests, which chance moves least, so its factor is just above
@@ -63,6 +65,8 @@ pub struct Quantile {
 pub struct Baseline {
     /// Requests of a window.
     pub requests: i64,
+    /// Requests of the past: so many tell what is usual.
+    pub known: f64,
     pub error_share: f64,
     /// The share of errors that the past allows for, which is not 0 only because none was seen.
     pub error_chance: f64,
@@ -103,23 +107,41 @@ impl Baseline {
 }
 
 impl Baseline {
+    /// By how much the median's logarithm may rise.
+    pub fn shift_limit(&self) -> f64 {
+        let Level { us, limit_us, .. } = self.latency[0];
+        (limit_us / us.max(1.0)).ln()
+    }
+
+    /// By how much the logarithm of one request may be above the usual mean: one that takes very long says nothing of all.
+    fn most_of_one(&self) -> f64 {
+        (2.0 * self.shift_limit()).max(ONE_FACTOR_MAX.ln())
+    }
+
     /// The sum of the logarithms of the times of a window, and of how many, with those that are missing as usual ones.
     pub fn with_missing_logarithms(&self, observation: &Observation) -> (f64, i64) {
-        let (sum, count) = observation.sum_of_logarithms();
+        let (sum, count) = observation.sum_of_logarithms(self.logarithms.mean + self.most_of_one());
         let missing = self.with_missing(observation) - observation.requests;
         (sum + missing as f64 * self.logarithms.mean, count.saturating_add(missing))
     }
 }
 
-/// How surprising it is that `count` of `all` have what one has with this chance: at least the negative logarithm of the
-/// probability of so many or more (Chernoff's bound). 0 if it is no more than usual.
-pub fn surprise(count: i64, all: i64, chance: f64) -> f64 {
-    let share = count as f64 / all.max(1) as f64;
+/// How surprising it is that `count` of `all` have what one has with this chance, which is known from so many: at least the negative logarithm of the
+/// probability of so many or more (Chernoff's bound), with the chance between both that makes them likeliest. 0 if it is no more than usual.
+pub fn surprise(count: i64, all: i64, chance: f64, known: f64) -> f64 {
+    let (all, known) = (all.max(1) as f64, known.max(1.0));
+    let share = count as f64 / all;
     if share <= chance {
         return 0.0;
     }
-    let rest = if share < 1.0 { (1.0 - share) * ((1.0 - share) / (1.0 - chance)).ln() } else { 0.0 };
-    all as f64 * (share * (share / chance).ln() + rest)
+    let of_both = (count as f64 + known * chance) / (all + known);
+    all * divergence(share, of_both) + known * divergence(chance, of_both)
+}
+
+/// Of a share from another one (Kullback and Leibler).
+fn divergence(share: f64, from: f64) -> f64 {
+    let of = |share: f64, from: f64| if share > 0.0 { share * (share / from).ln() } else { 0.0 };
+    of(share, from) + of(1.0 - share, 1.0 - from)
 }
 
 /// The past of one subject.
@@ -240,12 +262,13 @@ impl History {
         let retransmits = sums.retransmits as f64;
         Some(Baseline {
             requests: (requests / f64::from(sums.windows)) as i64,
+            known: requests,
             error_share: errors / requests.max(1.0),
-            error_chance: at_most(errors, requests),
+            error_chance: chance(errors, requests),
             connect_share: failed / (opened + failed).max(1.0),
-            connect_chance: at_most(failed, opened + failed + requests),
+            connect_chance: chance(failed, opened + failed + requests),
             retransmit_share: retransmits / (retransmits + requests).max(1.0),
-            retransmit_chance: at_most(retransmits, retransmits + requests),
+            retransmit_chance: chance(retransmits, retransmits + requests),
             size: size(&sums.asked, minutes().map(|minute| &minute.complete.asked)),
             logarithms: sums.shape.logarithms()?,
             latency,
@@ -281,9 +304,10 @@ impl History {
     }
 }
 
-/// The chance of something that was seen so often of so many: what it may be although the past showed less.
-fn at_most(count: f64, all: f64) -> f64 {
-    ((count + 1.0 + (count + 1.0).sqrt()) / (all + 2.0)).min(0.999)
+/// The chance of something that was seen so often of so many, not 0 only because none was seen: one of two more is taken for such (Laplace). How
+/// surely it is known is for [`surprise`] to say.
+fn chance(count: f64, all: f64) -> f64 {
+    ((count + 1.0) / (all + 2.0)).min(0.999)
 }
 
 fn level(shape: &Shape, quantile: &Quantile, spread: f64) -> Level {
@@ -292,7 +316,7 @@ fn level(shape: &Shape, quantile: &Quantile, spread: f64) -> Level {
     let limit_us = (us * factor).max(us + quantile.rise_us_min);
     let count = shape.count() as f64;
     let slower = shape.slower_than(limit_us / USUAL_FACTOR).min((1.0 - quantile.share) * count);
-    Level { us, limit_us, chance: at_most(slower, count) }
+    Level { us, limit_us, chance: chance(slower, count) }
 }
 
 /// How large requests are, and by how much they differ: what the sizes of minutes vary by, as if each request's were drawn by itself.

@@ -16,6 +16,7 @@ mod recent;
 mod shape;
 mod signs;
 mod suspects;
+mod together;
 mod track;
 mod unanswered;
 mod window;

@@ -4,7 +4,7 @@
 
 use super::Judged;
 use super::baseline::{Baseline, QUANTILES};
-use super::recent::{ALL, Enough, Evidence, Now, SURPRISE_TO_GO_ON};
+use super::recent::{ALONE, Enough, Evidence, Now, SURPRISE_TO_GO_ON, Seen, Together};
 use super::signs::{connect_threshold, error_threshold, retransmit_threshold};
 use super::unanswered::UNANSWERED_SHARE_MIN;
 use super::window::Observation;
@@ -13,7 +13,7 @@ use crate::windows::Windows;
 /// How surprising it must be that no request comes where so many are expected (Poisson).
 const SURPRISE_OF_SILENCE: f64 = 10.0;
 /// The quantiles in the order in which one of them speaks for the others.
-const SPEAKERS: [usize; 3] = [1, 0, 2];
+pub(super) const SPEAKERS: [usize; 3] = [1, 0, 2];
 
 /// In which way something leaves its past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,25 +94,50 @@ pub(super) struct Look<'a> {
     pub client_share: Option<f64>,
     /// How sure one must be that a bad time begins.
     pub enough: Enough,
+    /// How far one looks back; of what is bad already, as far as when it began.
+    pub horizons: &'static [i64],
+}
+
+/// How sure one must be of a subject, and how far one looks back.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Told {
+    pub horizons: &'static [i64],
+    pub enough: Enough,
+}
+
+/// What was seen of a subject, and what is usual of it; in bad times, what was usual before them.
+pub(super) fn seen(judged: &Judged, kind: Deviating) -> Option<Seen<'_>> {
+    let before = judged.tracks[kind as usize].bad_since.as_ref().map(|(_, baseline)| baseline);
+    Some(Seen { recent: &judged.recent, baseline: before.or(judged.usual.as_ref())? })
 }
 
 impl Look<'_> {
-    /// How a subject does in one way; none if nothing tells. In bad times less is needed for them to go on.
-    pub fn read(&self, judged: &Judged, kind: Deviating) -> Option<Reading> {
+    /// In bad times less is needed for them to go on, and what showed them shows it.
+    pub fn told(&self, judged: &Judged, kind: Deviating) -> Told {
         let track = &judged.tracks[kind as usize];
-        // In bad times, what was usual before them, and what showed them.
-        let baseline = &track.bad_since.map(|(_, baseline)| baseline).or(judged.usual)?;
         let showed = track.bad_since.and(track.last_windows());
-        let horizons = showed.as_ref().map_or(ALL, std::slice::from_ref);
-        let now = Now { window_us: self.window_us, windows: self.windows, horizons };
+        let showed = showed.and_then(|windows| ALONE.iter().find(|alone| alone[0] == windows));
         let enough = if track.in_incident() { Enough::Surprise(SURPRISE_TO_GO_ON) } else { self.enough };
+        Told { horizons: showed.map_or(self.horizons, |alone| alone), enough }
+    }
+
+    /// How a subject does in one way; none if nothing tells.
+    pub fn read(&self, judged: &Judged, kind: Deviating) -> Option<Reading> {
+        self.read_with(judged, kind, self.told(judged, kind))
+    }
+
+    /// The same, as sure and as far back as is said.
+    pub fn read_with(&self, judged: &Judged, kind: Deviating, Told { horizons, enough }: Told) -> Option<Reading> {
+        let seen = seen(judged, kind)?;
+        let baseline = seen.baseline;
+        let now = Now { window_us: self.window_us, windows: self.windows, horizons };
         match kind {
             Deviating::Errors => {
-                let evidence = judged.recent.errors(now, baseline, enough)?;
+                let evidence = Together(&[seen]).errors(now, enough)?;
                 Some(of_share(evidence, baseline.error_share, error_threshold(baseline)))
             }
             Deviating::Connects => {
-                let evidence = judged.recent.connects(now, baseline, enough)?;
+                let evidence = seen.connects(now, enough)?;
                 let mut reading = of_share(evidence, baseline.connect_share, connect_threshold(baseline));
                 // Requests over older connections are well.
                 let Observation { requests, opened, failed, .. } = self.observation;
@@ -120,27 +145,24 @@ impl Look<'_> {
                 Some(reading)
             }
             Deviating::Retransmits => {
-                let evidence = judged.recent.retransmits(now, baseline, enough)?;
+                let evidence = Together(&[seen]).retransmits(now, enough)?;
                 Some(of_share(evidence, baseline.retransmit_share, retransmit_threshold(baseline)))
             }
             Deviating::Unanswered => {
                 // Who usually takes longer than a window says nothing by its silence.
                 let is_fast = baseline.latency[QUANTILES.len() - 1].us < self.windows.length_us() as f64 / 2.0;
-                let evidence = judged.recent.unanswered(now, baseline, enough).filter(|_| is_fast)?;
+                let evidence = seen.unanswered(now, enough).filter(|_| is_fast)?;
                 Some(of_share(evidence, 0.0, UNANSWERED_SHARE_MIN))
             }
-            Deviating::Latency => self.read_latency(judged, baseline, now, enough),
+            Deviating::Latency => self.read_latency(judged, seen, now, enough),
             Deviating::Traffic => self.read_traffic(baseline),
         }
     }
 
-    fn read_latency(&self, judged: &Judged, baseline: &Baseline, now: Now<'_>, enough: Enough) -> Option<Reading> {
+    fn read_latency(&self, judged: &Judged, seen: Seen<'_>, now: Now<'_>, enough: Enough) -> Option<Reading> {
         let read = |quantile: usize| {
-            let evidence = match quantile {
-                0 => judged.recent.shifted(now, baseline, enough)?,
-                _ => judged.recent.slower(now, baseline, quantile, enough)?,
-            };
-            let level = &baseline.latency[quantile];
+            let evidence = Together(&[seen]).latency(now, quantile, enough)?;
+            let level = &seen.baseline.latency[quantile];
             let share = QUANTILES[quantile].share;
             let value = match evidence.windows {
                 1 => self.observation.quantile_us(share),

@@ -12,7 +12,8 @@ use super::baseline::Baseline;
 use super::blame::Deviations;
 use super::inflow::Inflow;
 use super::reading::{Deviating, KINDS, Look, Reading};
-use super::recent::{Enough, SURPRISE_BELOW};
+use super::recent::{ALL, Enough, SURPRISE_BELOW};
+use super::together::{Member, look_beside};
 use super::window::{Observation, Subject};
 use crate::windows::Windows;
 
@@ -51,7 +52,7 @@ pub(super) fn readings(
     let usual = known().filter_map(|(subject, judged)| Some((subject, before(judged).or(judged.usual)?)));
     let inflow = Inflow::of(usual, observations);
     let nothing = Observation::default();
-    let (mut readings, mut cut) = (BTreeMap::new(), BTreeSet::new());
+    let (mut readings, mut cut, mut members) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
     for (subject, judged) in known() {
         if inflow.is_cut(subject) {
             cut.insert(subject.clone());
@@ -63,11 +64,18 @@ pub(super) fn readings(
             None => &nothing,
         };
         let client_share = inflow.share(&subject.client);
-        let look = Look { window_us, windows, observation, client_share, enough: Enough::ToBegin };
+        let look = Look { window_us, windows, observation, client_share, enough: Enough::ToBegin, horizons: ALL };
         if let Some(baseline) = judged.usual.or_else(|| before(judged)) {
-            readings.insert(subject.clone(), Readings { baseline, by_kind: read(subject, judged, &look) });
+            let by_kind = read(subject, judged, &look);
+            members.push(Member { subject, judged, observation, by_kind });
+            readings.insert(subject.clone(), Readings { baseline, by_kind });
         }
     }
+    look_beside(&members, window_us, windows, |subject, kind, reading| {
+        if let Some(readings) = readings.get_mut(subject) {
+            readings.by_kind[kind as usize] = Some(reading);
+        }
+    });
     look_below(subjects, window_us, windows, observations, &mut readings);
     (readings, cut)
 }
@@ -99,7 +107,7 @@ fn look_below(
                 continue;
             };
             let enough = Enough::Surprise(SURPRISE_BELOW);
-            let look = Look { window_us, windows, observation, client_share: None, enough };
+            let look = Look { window_us, windows, observation, client_share: None, enough, horizons: ALL };
             let traffic = readings.by_kind[Deviating::Traffic as usize];
             readings.by_kind = read(subject, judged, &look);
             readings.by_kind[Deviating::Traffic as usize] = traffic;

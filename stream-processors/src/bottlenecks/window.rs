@@ -89,12 +89,12 @@ impl Observation {
         self.durations.quantile(share) / 1000.0
     }
 
-    /// Sum of the logarithms of all durations in microseconds, and how many there are.
-    pub fn sum_of_logarithms(&self) -> (f64, i64) {
+    /// Sum of the logarithms of all durations in microseconds, of which none counts as more than `most`, and how many there are.
+    pub fn sum_of_logarithms(&self, most: f64) -> (f64, i64) {
         let octaves = |bucket: i32| (f64::from(bucket) + 0.5) / f64::from(1 << SCALE);
         let of_us = |bucket: i32| octaves(bucket) * std::f64::consts::LN_2 - 1000f64.ln();
         self.durations.buckets().fold((0.0, 0i64), |(sum, all), (bucket, count)| {
-            (sum + of_us(bucket) * count as f64, all.saturating_add(i64::try_from(count).unwrap_or(i64::MAX)))
+            (sum + of_us(bucket).min(most) * count as f64, all.saturating_add(i64::try_from(count).unwrap_or(i64::MAX)))
         })
     }
 

@@ -14,8 +14,8 @@ use crate::logs::{Entry, Log, datum};
 use crate::traffic::window_us;
 use crate::world::WINDOW_US;
 
-const FAULT: i64 = 70;
-const END: i64 = 85;
+pub const FAULT: i64 = 70;
+pub const END: i64 = 85;
 const WINDOWS: i64 = 100;
 /// Right: named within 30 s.
 const NAMED_WITHIN_US: i64 = 3 * WINDOW_US;
@@ -23,22 +23,22 @@ const ADDRESS_OF_PAYMENTS: &str = "127.0.0.1:34509";
 
 /// What one edge carries in a window.
 #[derive(Clone)]
-struct Carried {
-    client: &'static str,
-    server: Workload,
-    protocol: &'static str,
-    requests: i64,
-    errors: i64,
-    failed: i64,
+pub struct Carried {
+    pub client: &'static str,
+    pub server: Workload,
+    pub protocol: &'static str,
+    pub requests: i64,
+    pub errors: i64,
+    pub failed: i64,
     /// Requests that were sent.
-    sent: i64,
+    pub sent: i64,
 }
 
-fn named(name: &str) -> Workload {
+pub fn named(name: &str) -> Workload {
     Workload::local("program", name)
 }
 
-fn good(client: &'static str, server: &'static str) -> Carried {
+pub fn good(client: &'static str, server: &'static str) -> Carried {
     Carried { client, server: named(server), protocol: "http", requests: 60, errors: 0, failed: 0, sent: 60 }
 }
 
@@ -47,7 +47,7 @@ fn bad(client: &'static str, server: &'static str) -> Carried {
 }
 
 /// Load calls the gateway, that calls orders, and orders calls payments.
-fn well() -> Vec<Carried> {
+pub fn well() -> Vec<Carried> {
     vec![good("load", "gateway"), good("gateway", "orders"), good("orders", "payments")]
 }
 
@@ -70,7 +70,7 @@ fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
         let start_us = window_us(window);
         for Carried { client, server, protocol, requests, errors, failed, sent } in windows(window) {
             let mut duration_ns = Histogram::default();
-            (0..requests).for_each(|i| duration_ns.record(20_000_000 + i as u64 * 100_000));
+            (0..requests).for_each(|i| duration_ns.record(20_000_000 + (i % 60) as u64 * 100_000));
             let is_payments = server == named("payments");
             let is_named = server.kind != ADDRESS;
             let edge = Edge {
@@ -109,7 +109,7 @@ fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
 }
 
 /// The alerts, which restarts do not change.
-fn alerts(windows: impl Fn(i64) -> Vec<Carried>) -> Vec<Alert> {
+pub fn alerts(windows: impl Fn(i64) -> Vec<Carried>) -> Vec<Alert> {
     let logs = logs(windows);
     let alerts = judge(&logs, Pace::STEADY);
     for seed in 1..6 {
@@ -129,7 +129,7 @@ fn check(alerts: &[Alert], kind: &str, server: &str) {
     assert_eq!(firing.alert_id, resolved.alert_id);
 }
 
-fn faulty(window: i64) -> bool {
+pub fn faulty(window: i64) -> bool {
     (FAULT..END).contains(&window)
 }
 
