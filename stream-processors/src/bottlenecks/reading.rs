@@ -139,9 +139,11 @@ impl Look<'_> {
             Deviating::Connects => {
                 let evidence = seen.connects(now, enough)?;
                 let mut reading = of_share(evidence, baseline.connect_share, connect_threshold(baseline));
-                // Requests over older connections are well.
+                // Requests over older connections are well; so are those that come through however often others are tried again.
                 let Observation { requests, opened, failed, .. } = self.observation;
-                reading.share = *failed as f64 / (requests + opened + failed).max(1) as f64;
+                let of_tries = *failed as f64 / (requests + opened + failed).max(1) as f64;
+                let of_requests = 1.0 - *requests as f64 / baseline.requests.max(1) as f64;
+                reading.share = of_tries.min(of_requests.max(0.0));
                 Some(reading)
             }
             Deviating::Retransmits => {

@@ -186,6 +186,28 @@ fn a_service_that_is_dead_is_blamed_by_its_own_name() {
     check(&alerts, "failed_connects", "payments");
 }
 
+/// Four seconds around the end of a window, in which its client tries again and again: most of its tries fail, and most of its requests
+/// are served all the same.
+#[test]
+fn a_restart_that_spans_two_windows_is_nobodys_fault_however_often_its_client_tries() {
+    let restarts = alerts(|window| match window {
+        70 | 71 => vec![good("load", "gateway"), good("gateway", "orders"), retried(45)],
+        _ => well(),
+    });
+    assert!(restarts.is_empty(), "{restarts:#?}");
+    let dies = alerts(|window| match window {
+        70 => vec![good("load", "gateway"), good("gateway", "orders"), retried(45)],
+        71..END => vec![good("load", "gateway"), good("gateway", "orders"), retried(0)],
+        _ => well(),
+    });
+    check(&dies, "failed_connects", "payments");
+}
+
+/// Of the usual requests so many are served, and many more tries fail.
+fn retried(requests: i64) -> Carried {
+    Carried { requests, failed: 90, sent: requests, ..good("orders", "payments") }
+}
+
 #[test]
 fn requests_that_stop_though_their_client_has_as_much_to_do_are_told() {
     let alerts = alerts(|window| match faulty(window) {

@@ -52,10 +52,7 @@ pub struct Chaos {
 }
 
 impl Chaos {
-    /// Takes the agent, the processors, Kafka and the registry under supervision; all of them run.
-    ///
-    /// # Panics
-    /// If the lab has no stack that it may harm.
+    /// Takes the agent, the processors and, if they are the lab's own, Kafka and the registry under supervision; all of them run.
     pub fn new(lab: &Arc<Lab>, seed: u64, agent: Child, processors: Vec<Child>) -> Chaos {
         let of_agent = Arc::clone(lab);
         let agent = Victim::program("agent", agent, Box::new(move || of_agent.spawn_agent()));
@@ -63,9 +60,9 @@ impl Chaos {
             let lab = Arc::clone(lab);
             Victim::program(mode, process, Box::new(move || lab.processor(mode)))
         });
-        let stack = lab.own_stack();
-        let parts = [("kafka", Part::Broker(0)), ("registry", Part::Registry)];
-        let parts = parts.map(|(name, part)| Victim::part(name, part, stack));
+        let parts = lab.stack.iter().flat_map(|stack| {
+            [("kafka", Part::Broker(0)), ("registry", Part::Registry)].map(|(name, part)| Victim::part(name, part, stack))
+        });
         Chaos::of([agent].into_iter().chain(processors).chain(parts).collect(), seed)
     }
 

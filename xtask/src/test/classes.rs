@@ -235,6 +235,13 @@ pub const EXTRAS: &[Extra] = &[
         limit: GUEST_LIMIT,
     },
     Extra {
+        name: "chaos on Linux 6.1",
+        work: Work::InGuest("6.1", CHAOS),
+        class: Class::Alone,
+        variables: &[("CHAOS_SPARES_KAFKA", "1"), ("CHAOS_SLOWNESS", "4"), ("CHAOS_HOOK", "fexit")],
+        limit: GUEST_LIMIT,
+    },
+    Extra {
         name: "OpenSSL on Linux 6.1",
         work: Work::InGuest("6.1", TLS),
         class: Class::Alone,
