@@ -61,7 +61,8 @@ impl Chaos {
             Victim::program(mode, process, Box::new(move || lab.processor(mode)))
         });
         let parts = lab.stack.iter().flat_map(|stack| {
-            [("kafka", Part::Broker(0)), ("registry", Part::Registry)].map(|(name, part)| Victim::part(name, part, stack))
+            [("kafka", Part::Broker(0)), ("registry", Part::Registry)]
+                .map(|(name, part)| Victim::part(name, part, stack))
         });
         Chaos::of([agent].into_iter().chain(processors).chain(parts).collect(), seed)
     }
