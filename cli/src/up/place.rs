@@ -17,7 +17,8 @@ use super::say::Say;
 
 const PREFIX: &str = "headwater-up-";
 /// What belongs to the sample system beside the program that starts it.
-const SHOP: [&str; 6] = ["demo-shop", "shop-catalog", "shop-orders", "shop-payments", "shop-shipping", "shop-load"];
+const SHOP: [&str; 7] =
+    ["demo-shop", "shop-bank", "shop-catalog", "shop-orders", "shop-payments", "shop-shipping", "shop-load"];
 const OURS: [&str; 2] = ["headwater", "headwater-processor"];
 
 pub struct Place {

@@ -317,10 +317,12 @@ fn names(edge: &Value) -> Edge {
     (name("client"), name("server"), edge["protocol"].as_str().unwrap().to_owned())
 }
 
-/// An edge of a protocol that is understood has requests, a TCP edge bytes.
+/// An edge of a protocol that is understood has requests, any other one bytes.
 fn carries(edge: &Value) -> bool {
     let requests = edge["requests"]["requests"].as_i64().unwrap();
-    requests > 0 || (edge["protocol"] == "tcp" && edge["to_server_bytes_per_s"].as_f64().unwrap() > 0.0)
+    requests > 0
+        || (["tcp", "tls"].contains(&edge["protocol"].as_str().unwrap())
+            && edge["to_server_bytes_per_s"].as_f64().unwrap() > 0.0)
 }
 
 fn get(url: &str, path: &str) -> Value {

@@ -12,7 +12,7 @@ const EXPECTED_MAP: &str = include_str!("../expected-map.json");
 pub struct ExpectedEdge {
     pub client: String,
     pub server: String,
-    /// `http`, `postgresql`, `redis`, or `tcp` where the application's protocol is not taken apart.
+    /// `http`, `grpc`, `postgresql`, `redis`, or `tls` where what is said is encrypted.
     pub protocol: String,
 }
 
@@ -31,7 +31,9 @@ mod tests {
     fn the_map_is_readable_and_names_each_edge_once() {
         let mut edges = expected_map();
         let count = edges.len();
-        assert!(edges.iter().all(|edge| ["http", "postgresql", "redis", "tcp"].contains(&edge.protocol.as_str())));
+        assert!(
+            edges.iter().all(|edge| ["http", "grpc", "postgresql", "redis", "tls"].contains(&edge.protocol.as_str()))
+        );
         edges.sort();
         edges.dedup_by(|a, b| a.client == b.client && a.server == b.server);
         assert_eq!(edges.len(), count);

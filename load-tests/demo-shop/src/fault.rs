@@ -46,6 +46,8 @@ impl Fault {
 /// The services of our own, which have the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Service {
+    #[value(name = "shop-bank", alias = "bank")]
+    Bank,
     #[value(name = "shop-catalog", alias = "catalog")]
     Catalog,
     #[value(name = "shop-orders", alias = "orders")]
@@ -60,6 +62,7 @@ impl Service {
     /// The program's name, which is also its name on the map.
     pub fn program(self) -> &'static str {
         match self {
+            Self::Bank => "shop-bank",
             Self::Catalog => "shop-catalog",
             Self::Orders => "shop-orders",
             Self::Payments => "shop-payments",

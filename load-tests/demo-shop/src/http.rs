@@ -13,17 +13,23 @@ use axum::body::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
+use openssl::ssl::SslConnector;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+
+use crate::tls;
 
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 pub struct HttpClient {
     server: SocketAddr,
     timeout: Duration,
+    /// None if it speaks in clear text.
+    tls: Option<SslConnector>,
     permits: Semaphore,
     idle: Mutex<Vec<Connection>>,
 }
@@ -47,7 +53,13 @@ impl Answer {
 
 impl HttpClient {
     pub fn new(server: SocketAddr, connections_max: usize, timeout: Duration) -> Self {
-        Self { server, timeout, permits: Semaphore::new(connections_max), idle: Mutex::new(Vec::new()) }
+        let (permits, idle) = (Semaphore::new(connections_max), Mutex::new(Vec::new()));
+        Self { server, timeout, tls: None, permits, idle }
+    }
+
+    /// The same under TLS.
+    pub fn over(self, tls: SslConnector) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer> {
@@ -95,13 +107,20 @@ impl HttpClient {
         }
         let stream = TcpStream::connect(self.server).await.context("connecting")?;
         stream.set_nodelay(true).context("setting TCP_NODELAY")?;
-        let (connection, driver) = http1::handshake(TokioIo::new(stream)).await.context("opening the connection")?;
-        // The driver ends with its connection; the error of a request reaches the one who sent it.
-        tokio::spawn(async { drop(driver.await) });
-        Ok(connection)
+        match &self.tls {
+            Some(tls) => open(TokioIo::new(tls::connect(stream, tls).await?)).await,
+            None => open(TokioIo::new(stream)).await,
+        }
     }
 
     fn take_idle(&self) -> Option<Connection> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
+}
+
+async fn open(stream: impl Read + Write + Unpin + Send + 'static) -> Result<Connection> {
+    let (connection, driver) = http1::handshake(stream).await.context("opening the connection")?;
+    // The driver ends with its connection; the error of a request reaches the one who sent it.
+    tokio::spawn(async { drop(driver.await) });
+    Ok(connection)
 }

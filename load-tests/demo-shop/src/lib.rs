@@ -1,4 +1,4 @@
-//! The sample system: a small web shop of eight plain programs that know nothing of Headwater.
+//! The sample system: a small web shop of nine plain programs that know nothing of Headwater.
 //!
 //! In: a folder for temporary files, a rate and a seed. Out: real traffic over loopback TCP, all of it inside one
 //! cgroup, and a list of the edges that a service map of that cgroup must show ([`expected_map`]).
@@ -11,9 +11,11 @@ pub mod database;
 pub mod fault;
 pub mod http;
 pub mod load;
+pub mod payment;
 pub mod plan;
 pub mod report;
 pub mod service;
+pub mod tls;
 
 mod expected;
 mod parts;

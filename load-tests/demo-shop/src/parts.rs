@@ -79,7 +79,9 @@ impl Site {
 
     /// One of our services, with its own flags beside the common ones. It picks its port and tells it.
     pub fn start_service(&self, service: Service, peers: &[(&str, SocketAddr)]) -> Result<(Part, SocketAddr)> {
+        let certificate = self.certificate();
         let program = match service {
+            Service::Bank => &self.programs.bank,
             Service::Catalog => &self.programs.catalog,
             Service::Orders => &self.programs.orders,
             Service::Payments => &self.programs.payments,
@@ -90,6 +92,11 @@ impl Site {
         for (flag, address) in peers {
             command.args([*flag, &address.to_string()]);
         }
+        match service {
+            Service::Bank => drop(command.arg("--certificate").arg(certificate)),
+            Service::Payments => drop(command.arg("--bank-certificate").arg(certificate)),
+            _ => {}
+        }
         let mut part = Part::start(self.launch(service.program(), service.program(), command, &self.dir), None)?;
         let ready = part.await_ready_line()?;
         let address: SocketAddr =
@@ -97,6 +104,11 @@ impl Site {
         // Its peers know this address: it is to be there again after a restart.
         part.launch = part.launch.with_args(["--listen", &address.to_string()]);
         Ok((part, address))
+    }
+
+    /// What the bank shows and payments trusts, once it is made.
+    pub fn certificate(&self) -> PathBuf {
+        self.dir.join("bank.pem")
     }
 
     /// The gateway. Its master process starts workers of the same name, which do all the talking.

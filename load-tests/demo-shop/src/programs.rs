@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 /// The places of everything that a shop runs.
 pub struct Programs {
+    pub bank: PathBuf,
     pub catalog: PathBuf,
     pub orders: PathBuf,
     pub payments: PathBuf,
@@ -34,7 +35,7 @@ impl Programs {
             }
             path
         };
-        let (catalog, orders) = (own("shop-catalog"), own("shop-orders"));
+        let (bank, catalog, orders) = (own("shop-bank"), own("shop-catalog"), own("shop-orders"));
         let (payments, shipping, load) = (own("shop-payments"), own("shop-shipping"), own("shop-load"));
 
         let (path_dirs, postgres_dirs) = (path_dirs(), postgres_dirs());
@@ -46,6 +47,7 @@ impl Programs {
             })
         };
         let programs = Self {
+            bank,
             catalog,
             orders,
             payments,

@@ -1,6 +1,6 @@
 //! What the shop's services have in common: their flags, their runtime, their listener and how they fail.
 //!
-//! In: routes. Out: an HTTP/1.1 server that says `ready ADDRESS` on its output once it listens.
+//! In: routes. Out: a server of HTTP/1.1 and, for who begins with it, HTTP/2, that says `ready ADDRESS` on its output once it listens.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -13,10 +13,12 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::serve::ListenerExt;
+use axum::serve::{Listener, ListenerExt};
+use openssl::ssl::SslAcceptor;
 use tokio::net::TcpListener;
 
 use crate::fault::{self, Switch};
+use crate::tls::TlsListener;
 
 /// The word that starts the line by which a program of ours says that it is ready.
 pub const READY: &str = "ready";
@@ -62,14 +64,27 @@ pub fn end_without(store: &str, why: Option<impl Display>) {
 
 /// Serves the routes, with injected faults in front of them, until the process is stopped.
 pub async fn serve(args: &ServiceArgs, routes: Router) -> Result<()> {
-    let switch = Switch::default();
-    switch.listen(&args.fault_socket).await?;
-    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
-    let address = listener.local_addr().context("asking for the address of the listener")?;
-    let listener = listener.tap_io(|stream| {
+    let listener = listener(args).await?.tap_io(|stream| {
         // An answer must not wait for the client's delayed acknowledgement; without the option it is only slower.
         let _ = stream.set_nodelay(true);
     });
+    serve_on(args, routes, listener).await
+}
+
+/// The same under TLS.
+pub async fn serve_over(args: &ServiceArgs, routes: Router, acceptor: SslAcceptor) -> Result<()> {
+    let listener = TlsListener::start(listener(args).await?, acceptor).context("accepting connections")?;
+    serve_on(args, routes, listener).await
+}
+
+async fn listener(args: &ServiceArgs) -> Result<TcpListener> {
+    TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))
+}
+
+async fn serve_on<L: Listener<Addr = SocketAddr>>(args: &ServiceArgs, routes: Router, listener: L) -> Result<()> {
+    let switch = Switch::default();
+    switch.listen(&args.fault_socket).await?;
+    let address = listener.local_addr().context("asking for the address of the listener")?;
     println!("{READY} {address}");
     let routes = routes.layer(middleware::from_fn_with_state(switch, fault::inject));
     axum::serve(listener, routes).await.context("serving HTTP")

@@ -19,6 +19,7 @@ use crate::load::LoadOptions;
 use crate::parts::{Part, Site};
 use crate::programs::{Programs, User, unprivileged_user};
 use crate::report::{Line, Total};
+use crate::tls;
 
 /// The folder of a shop has a name that starts so.
 pub const DIR_PREFIX: &str = "headwater-demo-";
@@ -149,7 +150,9 @@ impl Shop {
     pub fn start_services(&mut self, options: &ShopOptions, progress: &mut dyn FnMut(&str)) -> Result<()> {
         let stores = self.stores;
         let catalog = self.start_service(Service::Catalog, &stores, progress)?;
-        let payments = self.start_service(Service::Payments, &stores[..1], progress)?;
+        tls::make_certificate(&self.site.certificate())?;
+        let bank = self.start_service(Service::Bank, &[], progress)?;
+        let payments = self.start_service(Service::Payments, &[stores[0], ("--bank", bank)], progress)?;
         let catalog_flag = ("--catalog", catalog);
         let peers = [stores[0], stores[1], catalog_flag, ("--payments", payments)];
         let orders = self.start_service(Service::Orders, &peers, progress)?;

@@ -1,4 +1,4 @@
-//! Orders: asks the catalog for the price, has payments take the money, keeps the order in PostgreSQL and tells
+//! Orders: asks the catalog for the price, has payments take the money by gRPC, keeps the order in PostgreSQL and tells
 //! shipping through a queue in Redis.
 
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use clap::Parser;
 use headwater_demo_shop::cache::{Cache, QueuedShipment};
 use headwater_demo_shop::database;
 use headwater_demo_shop::http::HttpClient;
+use headwater_demo_shop::payment::{Payment, Payments};
 use headwater_demo_shop::service::{self, Failure, ServiceArgs};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ struct Orders {
     database: Arc<Client>,
     queue: Cache,
     catalog: HttpClient,
-    payments: HttpClient,
+    payments: Payments,
 }
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS orders (
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
             database: database::connect(args.postgres, "shop-orders", SCHEMA).await?,
             queue: Cache::connect(args.redis).await?,
             catalog: HttpClient::new(args.catalog, CONNECTIONS_MAX, PATIENCE),
-            payments: HttpClient::new(args.payments, CONNECTIONS_MAX, PATIENCE),
+            payments: Payments::new(args.payments, PATIENCE)?,
         };
         let routes = Router::new().route("/orders/{id}", get(status).put(place)).with_state(Arc::new(orders));
         service::serve(&args.service, routes).await
@@ -87,12 +88,8 @@ async fn place(
         status => return Err(Failure::upstream(format!("the catalog answered {status}"))),
     }
     let amount_cents = answer.json::<Product>()?.price_cents.saturating_mul(order.quantity);
-    let payment = json!({ "order": id, "amount_cents": amount_cents });
-    let answer = orders.payments.post("/payments", &payment).await;
-    let answer = answer.map_err(|error| Failure::upstream(format!("{error:#}")))?;
-    if !matches!(answer.status, 200 | 201) {
-        return Err(Failure::upstream(format!("payments answered {}", answer.status)));
-    }
+    let paid = orders.payments.pay(Payment { order: id, amount_cents }).await;
+    paid.map_err(|error| Failure::upstream(format!("{error:#}")))?;
     let insert = "INSERT INTO orders (id, product, quantity, amount_cents) VALUES ($1, $2, $3, $4)
                   ON CONFLICT (id) DO NOTHING RETURNING position";
     let row = orders.database.query_opt(insert, &[&id, &order.product, &order.quantity, &amount_cents]).await?;
