@@ -196,7 +196,7 @@ function figures(node) {
   if (incoming.requests > 0) {
     return [`${format.rate(incoming.requests_per_s)} · ${format.share(incoming.error_share)}`, `p95 ${format.latency(incoming.p95_us)}`];
   }
-  if (node.bytes_per_s > 0 && outgoing.requests === 0) return [format.bytesPerSecond(node.bytes_per_s), "TCP"];
+  if (node.bytes_per_s > 0 && outgoing.requests === 0) return [format.bytesPerSecond(node.bytes_per_s), "bytes only"];
   if (outgoing.requests > 0) return [`asks ${format.rate(outgoing.requests_per_s)} · ${format.share(outgoing.error_share)}`, `p95 ${format.latency(outgoing.p95_us)}`];
   return ["idle", ""];
 }

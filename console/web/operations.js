@@ -6,15 +6,18 @@ import { level } from "./graph.js";
 
 const ROWS_SHOWN = 40;
 
+// Why an edge has no requests.
+const UNREAD = { tcp: "The protocol of this edge is not taken apart", tls: "What is said on this edge is encrypted" };
+
 const COLUMNS = [
   { name: "Operation", text: (o) => o.operation },
   { name: "Call", text: (o) => `${format.workload(o.client)} → ${format.workload(o.server)}` },
   { name: "Protocol", text: (o) => o.protocol },
   { name: "Encryption", text: (o, edge) => format.encryptionKinds(edge?.encryption ?? []) },
   { name: "Rate", number: (o) => o.requests.requests_per_s, text: (o) => format.rate(o.requests.requests_per_s) },
-  { name: "Errors", number: (o) => o.requests.error_share, text: (o) => format.share(o.requests.error_share) },
+  { name: "Errors", kind: "errors", number: (o) => o.requests.error_share, text: (o) => format.share(o.requests.error_share) },
   { name: "p50", number: (o) => o.requests.p50_us, text: (o) => format.latency(o.requests.p50_us) },
-  { name: "p95", number: (o) => o.requests.p95_us, text: (o) => format.latency(o.requests.p95_us) },
+  { name: "p95", kind: "slowness", number: (o) => o.requests.p95_us, text: (o) => format.latency(o.requests.p95_us) },
   { name: "p99", number: (o) => o.requests.p99_us, text: (o) => format.latency(o.requests.p99_us) },
 ];
 
@@ -61,7 +64,7 @@ function operationKey(operation) {
 function makeRow(operation, onSelect) {
   const select = () => onSelect({ edge: operation.edge });
   const name = html("button", { type: "button", class: "link", onclick: select });
-  const cells = COLUMNS.slice(1).map((column) => html("td", { class: column.number ? "number" : "" }));
+  const cells = COLUMNS.slice(1).map((column) => html("td", { class: `${column.number ? "number" : ""} ${column.kind ?? ""}`.trim() }));
   const bar = html("span", { class: "bar" });
   cells[COLUMNS.findIndex((column) => column.name === "p95") - 1].append(bar, html("span"));
   return html("tr", {}, html("td", {}, name), ...cells);
@@ -91,6 +94,6 @@ function showFacts(view, found, shown, selection, map) {
   const empty = document.getElementById("operations-empty");
   empty.hidden = shown > 0;
   if (selection === null) setText(empty, "No requests in this time.");
-  else if (chosen?.protocol === "tcp") setText(empty, "The protocol of this edge is not taken apart: it shows bytes, round-trip time and connections, but no requests.");
+  else if (UNREAD[chosen?.protocol]) setText(empty, `${UNREAD[chosen.protocol]}: it shows bytes, round-trip time and connections, but no requests.`);
   else setText(empty, "No requests of this selection in this time.");
 }

@@ -36,6 +36,7 @@ async function look(page, shot) {
   await shows(".agent", "rate_limit");
   await shot("map");
 
+  await checkTable(page);
   await checkSelection(page, shot);
   await checkSteadiness(page);
   await checkTimes(page);
@@ -80,6 +81,27 @@ async function checkLabels(page) {
   assert.match(await tcp.textContent(), /^\d+\.\d KB\/sRTT 31 µs$/);
   const tls = page.locator(".label[data-key='//unit/shop-shipping>//unit/postgres/tls']");
   assert.match(await tls.textContent(), /^\d+\.\d KB\/sTLS 1\.2$/, "the weakest of what it uses");
+}
+
+// All columns are to be seen at once, and what fails stands out in its own one.
+async function checkTable(page) {
+  const { height, width } = page.viewportSize();
+  for (const narrower of [1365, 1240, 940]) {
+    await page.setViewportSize({ width: narrower, height });
+    const cut = await page.locator("#operations").evaluate((table) => table.parentElement.scrollWidth - table.parentElement.clientWidth);
+    assert.equal(cut, 0, `on a page of ${narrower} the table is wider than its place`);
+  }
+  await page.setViewportSize({ width, height });
+  const colors = await page.locator("#operations tr.bad").first().evaluate((row) => [...row.cells].map((cell) => getComputedStyle(cell).color));
+  const heads = await page.locator("#operations th").allTextContents();
+  const bad = await page.evaluate(() => {
+    const probe = document.body.appendChild(document.createElement("i"));
+    probe.style.color = "var(--bad)";
+    const { color } = getComputedStyle(probe);
+    probe.remove();
+    return color;
+  });
+  assert.deepEqual(heads.filter((_, i) => colors[i] === bad), ["Errors"]);
 }
 
 // By keyboard and by mouse: details open, the table narrows, Escape ends it.
