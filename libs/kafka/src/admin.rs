@@ -56,25 +56,41 @@ fn ensure(
     topics: &[Topic],
     config: &dyn Fn(Topic) -> Vec<(&'static str, String)>,
 ) -> Result<BTreeMap<Topic, i32>, KafkaError> {
-    let admin: AdminClient<Plain> = settings
-        .client()
-        .create_with_context(Plain::default())
-        .map_err(KafkaError::client("make a Kafka admin client"))?;
     // Only what is missing: a user who may not create topics can work with those that somebody made.
     let there = known(&consumer(settings)?, settings)?;
     let missing: Vec<Topic> = topics.iter().filter(|topic| !there.contains_key(topic)).copied().collect();
     if missing.is_empty() {
         return partition_counts(settings, topics);
     }
-    let names: Vec<String> = missing.iter().map(|topic| topic.name(&settings.prefix)).collect();
-    let configs: Vec<Vec<(&str, String)>> = missing.iter().map(|topic| config(*topic)).collect();
-    let new_topics: Vec<NewTopic<'_>> = missing
+    let made = |topic: &Topic| Made {
+        name: topic.name(&settings.prefix),
+        partitions: topic.partitions(settings.partitions),
+        config: config(*topic),
+    };
+    create(settings, &missing.iter().map(made).collect::<Vec<_>>())?;
+    partition_counts(settings, topics)
+}
+
+/// A topic to be made.
+struct Made {
+    name: String,
+    partitions: i32,
+    /// What the brokers are told of it.
+    config: Vec<(&'static str, String)>,
+}
+
+/// Makes topics. One that is there already is left as it is.
+fn create(settings: &KafkaSettings, topics: &[Made]) -> Result<(), KafkaError> {
+    let admin: AdminClient<Plain> = settings
+        .client()
+        .create_with_context(Plain::default())
+        .map_err(KafkaError::client("make a Kafka admin client"))?;
+    let names: Vec<&str> = topics.iter().map(|made| made.name.as_str()).collect();
+    let new_topics: Vec<NewTopic<'_>> = topics
         .iter()
-        .zip(&names)
-        .zip(&configs)
-        .map(|((topic, name), config)| {
+        .map(|Made { name, partitions, config }| {
             let replication = TopicReplication::Fixed(settings.replication.unwrap_or(BROKERS_DEFAULT));
-            let new = NewTopic::new(name, topic.partitions(settings.partitions), replication);
+            let new = NewTopic::new(name, *partitions, replication);
             config.iter().fold(new, |new, (key, value)| new.set(key, value))
         })
         .collect();
@@ -91,7 +107,39 @@ fn ensure(
             });
         }
     }
-    partition_counts(settings, topics)
+    Ok(())
+}
+
+/// Makes a topic for our own use, unless it is there. Returns how many partitions it has.
+///
+/// # Errors
+/// Also if it is not there and may not be made.
+pub fn ensure_internal(
+    settings: &KafkaSettings,
+    name: &str,
+    partitions: i32,
+    config: &[(&'static str, String)],
+) -> Result<i32, KafkaError> {
+    let doing = || format!("look for the topic {name}");
+    let consumer = consumer(settings)?;
+    let deadline = Instant::now() + TIMEOUT;
+    let mut is_made = false;
+    loop {
+        // All topics: to ask for one that is not there may make it, with the brokers' settings.
+        let metadata = consumer.fetch_metadata(None, TIMEOUT).map_err(KafkaError::client(doing()))?;
+        let found = metadata.topics().iter().find(|topic| topic.name() == name).map(|topic| topic.partitions().len());
+        if let Some(count) = found.filter(|count| *count > 0) {
+            return Ok(count as i32);
+        }
+        if Instant::now() > deadline {
+            return Err(KafkaError::Other { doing: doing(), reason: "the brokers do not know it".into() });
+        }
+        if !std::mem::replace(&mut is_made, true) {
+            create(settings, &[Made { name: name.to_owned(), partitions, config: config.to_vec() }])?;
+        } else {
+            std::thread::sleep(PAUSE);
+        }
+    }
 }
 
 /// Adds partitions to topics, so that each has so many. Those that have them are left alone, so it may be asked again after an answer that

@@ -16,7 +16,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMe
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::OwnedMessage;
 use rdkafka::statistics::Statistics;
-use rdkafka::{ClientContext, Offset as Position, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientContext, Message as _, Offset as Position, TopicPartitionList};
 
 use crate::client::{Complaints, log};
 use crate::lag::{INTERVAL_MS, MemberState};
@@ -26,6 +27,7 @@ use crate::{KafkaError, KafkaSettings, Message, Offset, Partition, TopicPartitio
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+const SEEK_AGAIN: Duration = Duration::from_millis(5);
 /// A member that was killed is given up after this; with KIP-848 the brokers say after what.
 const SESSION_TIMEOUT_MS: &str = "10000";
 const HEARTBEAT_INTERVAL_MS: &str = "2000";
@@ -218,19 +220,47 @@ impl GroupMember {
         for Assignment { at, committed, .. } in &committed {
             add(&mut list, at, committed.map_or(Position::Beginning, |offset| Position::Offset(offset.0)))?;
         }
-        self.waiting = None;
-        let result = self
-            .consumer
-            .seek_partitions(list, TIMEOUT)
-            .map_err(KafkaError::client("go back to the committed offsets"))?;
-        for element in result.elements() {
-            element.error().map_err(KafkaError::client(format!(
-                "go back to the committed offset of {} {}",
-                element.topic(),
-                element.partition()
-            )))?;
-        }
+        self.seek_all(list)?;
         Ok(committed)
+    }
+
+    /// Goes on at these places. What is read of these partitions next is not before them.
+    pub fn seek(&mut self, places: &[(TopicPartition, Offset)]) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (at, offset) in places {
+            add(&mut list, at, Position::Offset(offset.0))?;
+        }
+        self.seek_all(list)
+    }
+
+    /// Partitions that have just come may not be read yet, and cannot be sought in until they are.
+    fn seek_all(&mut self, mut list: TopicPartitionList) -> Result<(), KafkaError> {
+        let is_sought = |message: &OwnedMessage| list.find_partition(message.topic(), message.partition()).is_some();
+        if self.waiting.as_ref().is_some_and(is_sought) {
+            self.waiting = None;
+        }
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let result =
+                self.consumer.seek_partitions(list, left).map_err(KafkaError::client("go to other offsets"))?;
+            let mut again = TopicPartitionList::new();
+            for element in result.elements() {
+                let at = TopicPartition::new(element.topic(), Partition(element.partition()));
+                match element.error() {
+                    Ok(()) => {}
+                    Err(error) if is_not_begun(&error) && Instant::now() < deadline => {
+                        add(&mut again, &at, element.offset())?;
+                    }
+                    Err(error) => return Err(KafkaError::client(format!("go to another offset of {at}"))(error)),
+                }
+            }
+            if again.count() == 0 {
+                return Ok(());
+            }
+            list = again;
+            thread::sleep(SEEK_AGAIN);
+        }
     }
 
     /// Holds partitions back: nothing more comes of them until they are let go. One that goes elsewhere and comes again is not held back.
@@ -269,6 +299,11 @@ impl GroupMember {
     fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Assignment>, KafkaError> {
         committed_of(&self.consumer, partitions)
     }
+}
+
+/// Whether librdkafka has not come to read a partition that was given to it, or is about to.
+fn is_not_begun(error: &ClientError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::State | RDKafkaErrorCode::PreviousInProgress))
 }
 
 /// Where the consumer's group stands. While another broker takes the group over, which takes a moment, it is asked again.

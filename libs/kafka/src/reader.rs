@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::{Offset as Position, TopicPartitionList};
@@ -154,8 +155,13 @@ pub fn is_passing(error: &ClientError) -> bool {
 }
 
 fn consumer(settings: &KafkaSettings) -> Result<BaseConsumer<Plain>, KafkaError> {
-    settings
-        .client()
+    config(settings).create_with_context(Plain::default()).map_err(KafkaError::client("make a Kafka consumer"))
+}
+
+/// That of a consumer that is in no group.
+pub(crate) fn config(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = settings.client();
+    config
         // A group id is required, but no group is joined.
         .set("group.id", "headwater-reader")
         .set("enable.auto.commit", "false")
@@ -164,9 +170,8 @@ fn consumer(settings: &KafkaSettings) -> Result<BaseConsumer<Plain>, KafkaError>
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
         .set("fetch.wait.max.ms", "100")
-        .set("queued.max.messages.kbytes", "16384")
-        .create_with_context(Plain::default())
-        .map_err(KafkaError::client("make a Kafka consumer"))
+        .set("queued.max.messages.kbytes", "16384");
+    config
 }
 
 fn start_list(consumer: &BaseConsumer<Plain>, topic: &str, start: &Start) -> Result<TopicPartitionList, KafkaError> {

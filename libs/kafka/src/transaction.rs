@@ -10,18 +10,23 @@
 //! id is taken over anew, whose higher epoch makes the brokers refuse what is still on its way, and which ends what is pending.
 //! Bound: each call is over within [`CALL_TIMEOUT`], or is left to itself after [`HANGS_AFTER`]; a take-over within [`TAKE_OVER_TIMEOUT`].
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::ClientContext;
+use rdkafka::Message as _;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError as ClientError;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::client::Plain;
+use crate::client::{Complaints, log};
 use crate::place::list_of_commits;
-use crate::{Commit, GroupMember, KafkaError, KafkaSettings, Partition};
+use crate::{Commit, GroupMember, KafkaError, KafkaSettings, Offset, Partition};
 
 /// Until when readers of committed records may wait for a process that died in mid-transaction.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
@@ -70,15 +75,51 @@ impl<'a> NewRecord<'a> {
     }
 }
 
+/// Stands for a record of which it is told where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(usize);
+
+/// Where records stand, of which that was asked. Bounded by the records of one transaction.
+#[derive(Default)]
+struct Delivered {
+    complaints: Complaints,
+    places: Mutex<BTreeMap<usize, Offset>>,
+}
+
+impl ClientContext for Delivered {
+    fn error(&self, error: ClientError, reason: &str) {
+        self.complaints.note(&error, reason);
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        log(level, message);
+    }
+}
+
+impl ProducerContext for Delivered {
+    /// The number of a ticket; 0 where nobody asks.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+        // The transaction tells what failed.
+        let Some(message) = result.as_ref().ok().filter(|message| ticket > 0 && message.offset() >= 0) else { return };
+        if let Ok(mut places) = self.places.lock() {
+            places.insert(ticket, Offset(message.offset()));
+        }
+    }
+}
+
 /// A transactional producer.
 pub struct Transactions {
     settings: KafkaSettings,
     transactional_id: String,
     /// With a thread that serves delivery reports: committing waits for them.
     /// Shared with a call that hangs.
-    producer: Arc<ThreadedProducer<Plain>>,
+    producer: Arc<ThreadedProducer<Delivered>>,
     /// When the open transaction began.
     began: Option<Instant>,
+    /// Tickets that were given.
+    tickets: usize,
 }
 
 impl Transactions {
@@ -86,7 +127,7 @@ impl Transactions {
     pub fn start(settings: &KafkaSettings, transactional_id: &str) -> Result<Transactions, KafkaError> {
         let producer = take_over(settings, transactional_id)?;
         let (settings, transactional_id) = (settings.clone(), transactional_id.to_owned());
-        Ok(Transactions { settings, transactional_id, producer, began: None })
+        Ok(Transactions { settings, transactional_id, producer, began: None, tickets: 0 })
     }
 
     /// Takes over its own transactional id: whatever it has sent and not seen confirmed has no effect from now on.
@@ -98,9 +139,31 @@ impl Transactions {
 
     /// Adds a record to the transaction, which begins with its first one.
     pub fn send(&mut self, record: &NewRecord<'_>) -> Result<(), TxnError> {
+        self.send_with(record, 0)
+    }
+
+    /// As [`Transactions::send`]. Where the record stands can be asked for between [`Transactions::settle`] and the commit.
+    pub fn send_noted(&mut self, record: &NewRecord<'_>) -> Result<Ticket, TxnError> {
+        self.tickets += 1;
+        self.send_with(record, self.tickets)?;
+        Ok(Ticket(self.tickets))
+    }
+
+    /// Waits until all that was sent is with the brokers, though not committed yet.
+    pub fn settle(&mut self) -> Result<(), TxnError> {
+        self.await_answers()
+    }
+
+    /// Where a record stands; none if the brokers did not tell.
+    pub fn place(&self, ticket: Ticket) -> Option<Offset> {
+        self.producer.context().places.lock().ok()?.get(&ticket.0).copied()
+    }
+
+    fn send_with(&mut self, record: &NewRecord<'_>, ticket: usize) -> Result<(), TxnError> {
         self.begin()?;
         let NewRecord { topic, partition, key, value, headers, not_before_us } = *record;
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition.0).key(key);
+        let mut record: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(topic, ticket).partition(partition.0).key(key);
         // The library stamps what has no timestamp with the present.
         let not_before_ms = not_before_us.div_euclid(1000).saturating_add(1);
         if not_before_ms > now_ms() {
@@ -144,6 +207,9 @@ impl Transactions {
         let producer = Arc::clone(&self.producer);
         within(HANGS_AFTER, "committing", move || producer.commit_transaction(CALL_TIMEOUT))?;
         self.began = None;
+        if let Ok(mut places) = self.producer.context().places.lock() {
+            places.clear();
+        }
         let took = began.elapsed();
         if took >= QUICK {
             tracing::info!(self.transactional_id, ?took, "a request of the transaction may still be on its way");
@@ -197,9 +263,9 @@ fn within<E: ToString + Send + 'static>(
     }
 }
 
-fn take_over(settings: &KafkaSettings, transactional_id: &str) -> Result<Arc<ThreadedProducer<Plain>>, KafkaError> {
+fn take_over(settings: &KafkaSettings, transactional_id: &str) -> Result<Arc<ThreadedProducer<Delivered>>, KafkaError> {
     let ms = |duration: Duration| duration.as_millis().to_string();
-    let producer: ThreadedProducer<Plain> = settings
+    let producer: ThreadedProducer<Delivered> = settings
         .client()
         .set("transactional.id", transactional_id)
         .set("transaction.timeout.ms", ms(TRANSACTION_TIMEOUT))
@@ -209,7 +275,7 @@ fn take_over(settings: &KafkaSettings, transactional_id: &str) -> Result<Arc<Thr
         .set("compression.codec", "zstd")
         .set("compression.level", "1")
         .set("linger.ms", "5")
-        .create_with_context(Plain::default())
+        .create_with_context(Delivered::default())
         .map_err(KafkaError::client("make a transactional producer"))?;
     producer
         .init_transactions(TAKE_OVER_TIMEOUT)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use headwater_kafka::{
     Assignment, Commit, GroupEvent, GroupMember, KafkaError, KafkaSettings, NewRecord, Next, Offset, Partition,
     PublishError, Publisher, RecordError, Registry, SchemaCache, Start, Tag, TopicPartition, TopicReader, Transactions,
-    admin, connect_check,
+    Wanted, admin, connect_check, read_parts,
 };
 use headwater_schemas::records::{DeadLetter, Record};
 use headwater_schemas::topics::Topic;
@@ -107,6 +107,88 @@ fn readers_of_committed_records_never_see_an_aborted_transaction() {
     transactions.send(&NewRecord::new(&edges, Partition(0), b"kept", b"x")).unwrap();
     transactions.commit(&[], &member).unwrap();
     assert_eq!(read_all(&settings, Topic::Edges), vec![(Partition(0), "kept".to_owned())]);
+}
+
+#[test]
+fn what_was_written_in_parts_is_read_whole_or_not_at_all() {
+    let settings = settings("parts");
+    let topic = format!("{}internal.parts", settings.prefix);
+    assert_eq!(admin::ensure_internal(&settings, &topic, 2, &[]).unwrap(), 2);
+    assert_eq!(admin::ensure_internal(&settings, &topic, 7, &[]).unwrap(), 2, "it is there already");
+    let kafka = KafkaSettings { partitions: 1, ..settings.clone() };
+    admin::ensure_topics(&kafka, &[Topic::Flows]).unwrap();
+    let flows = Topic::Flows.name(&settings.prefix);
+    let mut member = GroupMember::join(&settings, "parts", std::slice::from_ref(&flows), None).unwrap();
+    let at = assigned(&mut member, 1).remove(0).at;
+    let mut transactions = Transactions::start(&settings, "parts-1").unwrap();
+    // Another transaction is open in the same partition all the time, and parts of it stand between.
+    let mut other = Transactions::start(&settings, "parts-2").unwrap();
+    let send = |transactions: &mut Transactions, partition: i32, key: &str, part: &[u8]| {
+        let ticket =
+            transactions.send_noted(&NewRecord::new(&topic, Partition(partition), key.as_bytes(), part)).unwrap();
+        transactions.settle().unwrap();
+        transactions.place(ticket).unwrap()
+    };
+    send(&mut other, 0, "other", b"?");
+    let first = send(&mut transactions, 0, "one", b"abc");
+    send(&mut other, 0, "other", b"?");
+    send(&mut transactions, 0, "one", b"def");
+    let elsewhere = send(&mut transactions, 1, "two", b"xyz");
+    let wanted = |partition, offset: Offset, key: &str, parts, bytes| Wanted {
+        at: TopicPartition::new(&topic, Partition(partition)),
+        offset,
+        key: key.as_bytes().to_vec(),
+        parts,
+        bytes,
+    };
+    transactions.commit(&[Commit { at: at.clone(), next: Offset(0), note: String::new() }], &member).unwrap();
+    let read = |wanted: &[Wanted]| {
+        let found = read_parts(&settings, wanted, PATIENCE).unwrap();
+        found.into_iter().map(|parts| parts.map(|it| String::from_utf8(it).unwrap())).collect::<Vec<_>>()
+    };
+    let whole = |text: &str| Some(text.to_owned());
+    let both = [wanted(0, first, "one", 2, 6), wanted(1, elsewhere, "two", 1, 3)];
+    assert_eq!(read(&both), [whole("abcdef"), whole("xyz")]);
+    for (none, why) in [
+        (wanted(0, first, "one", 3, 9), "one part is missing"),
+        (wanted(0, first.next(), "one", 2, 6), "it begins before that"),
+        (wanted(1, Offset(1_000_000), "two", 1, 3), "nothing is there"),
+        (wanted(1, elsewhere, "two", 1, 2), "it is longer"),
+        (wanted(0, first, "two", 1, 3), "it is elsewhere"),
+    ] {
+        assert_eq!(read(&[none]), [None], "{why}");
+    }
+}
+
+#[test]
+fn a_member_goes_on_elsewhere_from_the_moment_at_which_it_has_a_partition() {
+    let settings = settings("seek");
+    let kafka = KafkaSettings { partitions: 4, ..settings.clone() };
+    admin::ensure_topics(&kafka, &[Topic::Flows, Topic::Requests]).unwrap();
+    let flows = Topic::Flows.name(&settings.prefix);
+    let publisher = Publisher::start(&settings, vec![flows.clone()]).unwrap();
+    for partition in 0..4 {
+        for number in 0..200_i32 {
+            publisher.publish(0, Partition(partition), b"key", Some(&number.to_be_bytes()), &[]).unwrap();
+        }
+    }
+    publisher.flush(PATIENCE).unwrap();
+    let mut member = GroupMember::join(&settings, "seek", std::slice::from_ref(&flows), None).unwrap();
+    let places: Vec<_> = assigned(&mut member, 4)
+        .into_iter()
+        .map(|assignment| (Offset(100 + i64::from(assignment.at.partition.0)), assignment.at))
+        .map(|(offset, at)| (at, offset))
+        .collect();
+    member.seek(&places).unwrap();
+    let mut next: Vec<i64> = (0..4).map(|partition| 100 + partition).collect();
+    until("all is read", || {
+        if let GroupEvent::Record(message) = member.poll(Duration::from_millis(100)).unwrap() {
+            let next = &mut next[message.partition().0 as usize];
+            assert_eq!(message.offset(), Offset(*next));
+            *next += 1;
+        }
+        next.iter().all(|next| *next == 200)
+    });
 }
 
 #[test]
