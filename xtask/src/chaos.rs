@@ -13,6 +13,7 @@ use crate::setup;
 const PACKAGES: &[&str] = &["headwater-processors", "headwater-system-tests"];
 
 #[derive(Args)]
+#[group(skip)]
 pub struct Chaos {
     /// How long harm is done
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=24 * 60))]
