@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_manifests::{kustomize, objects};
 use headwater_processors::modes::Mode;
+use headwater_processors::runtime::snapshots;
 use headwater_schemas::topics::Topic;
 use serde_json::{Value, json};
 
@@ -18,13 +19,16 @@ fn of_kind(kind: &str) -> Vec<Value> {
 #[test]
 fn topics_are_as_the_programs_would_make_them() {
     let topics = of_kind("KafkaTopic");
-    assert_eq!(topics.len(), Topic::ALL.len());
-    for topic in Topic::ALL {
-        let made = topics.iter().find(|made| made["metadata"]["name"] == topic.name(PREFIX)).unwrap();
+    let mut wanted: Vec<_> =
+        Topic::ALL.map(|topic| (topic.name(PREFIX), topic.partitions(4), topic.config())).into_iter().collect();
+    wanted.push((format!("{PREFIX}{}", snapshots::TOPIC), 4, snapshots::config()));
+    assert_eq!(topics.len(), wanted.len());
+    for (name, partitions, config) in wanted {
+        let made = topics.iter().find(|made| made["metadata"]["name"] == name).unwrap();
         // Numbers are written as such.
         let value = |text: String| text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number));
-        let config: BTreeMap<_, _> = topic.config().into_iter().map(|(key, text)| (key, value(text))).collect();
-        assert_eq!(made["spec"], json!({"partitions": topic.partitions(4), "config": config}), "{topic:?}");
+        let config: BTreeMap<_, _> = config.into_iter().map(|(key, text)| (key, value(text))).collect();
+        assert_eq!(made["spec"], json!({"partitions": partitions, "config": config}), "{name}");
     }
 }
 
@@ -57,6 +61,10 @@ fn a_user_may_do_what_its_program_does_and_nothing_else() {
     ];
     for mode in Mode::ALL {
         let mut rights = topic_rights(mode.inputs(), &[mode.outputs(), &[Topic::DeadLetters]].concat());
+        if mode == Mode::Join {
+            let name = format!("{PREFIX}{}", snapshots::TOPIC);
+            ["Read", "Write"].iter().for_each(|operation| add(&mut rights, operation, "topic", &name));
+        }
         let group = mode.group(PREFIX);
         add(&mut rights, "Read", "group", &group);
         add(&mut rights, "Write", "transactionalId", &format!("{group}-*"));

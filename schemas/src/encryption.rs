@@ -2,15 +2,33 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// All words, the weakest first. What is not known may be in clear text; it stands behind what is known to be weak (RFC 8996).
 pub const WORDS: [&str; 8] = ["none", "ssl3.0", "tls1.0", "tls1.1", "unknown", "tls", "tls1.2", "tls1.3"];
 
 /// The most that a count in a record may be.
 const COUNT_MAX: i64 = i64::MAX / 2;
 
-/// One of [`WORDS`], by its place there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// One of [`WORDS`], by its place there, which is how programs of ours may keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
 pub struct Encryption(u8);
+
+impl From<Encryption> for u8 {
+    fn from(encryption: Encryption) -> u8 {
+        encryption.0
+    }
+}
+
+impl TryFrom<u8> for Encryption {
+    type Error = String;
+
+    fn try_from(place: u8) -> Result<Encryption, String> {
+        let is_one = usize::from(place) < WORDS.len();
+        if is_one { Ok(Encryption(place)) } else { Err(format!("{place} is no place of a word for encryption")) }
+    }
+}
 
 impl Encryption {
     /// A protocol was recognised in clear text.

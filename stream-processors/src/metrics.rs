@@ -58,6 +58,18 @@ headwater_telemetry::metrics! {
         &["mode", "partition"],
         "From the end of the newest closed window until now; it grows while nothing closes, also for want of agents"
     );
+    SNAPSHOTS = Metric::counter(
+        "headwater_processor_snapshots_total",
+        Unit::Count,
+        &["what"],
+        "Snapshots of the join that were written, gone on from after a restart (used), of no use then so that the log was read instead (refused), or too large to be written (too_large)"
+    );
+    SNAPSHOT_BYTES = Metric::counter(
+        "headwater_processor_snapshot_bytes_total",
+        Unit::Bytes,
+        &[],
+        "Bytes of snapshots that were written, before compression"
+    );
     UNITS = Metric::gauge(
         "headwater_processor_units",
         Unit::Count,

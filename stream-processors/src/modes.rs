@@ -10,7 +10,7 @@ use crate::join::Join;
 use crate::merge::Merge;
 use crate::merge::latency::LatencyView;
 use crate::merge::service_map::ServiceMapView;
-use crate::processor::{Checkpoint, Processor};
+use crate::processor::{BadSnapshot, Checkpoint, Processor};
 use crate::settings::Settings;
 
 /// One processor.
@@ -63,6 +63,28 @@ impl Mode {
         match self {
             Mode::Join => WATERMARK_HEADER,
             _ => PARTITION_CLOSED_HEADER,
+        }
+    }
+
+    /// The state of one unit of work as a snapshot of it says, for these checkpoints.
+    ///
+    /// # Errors
+    /// If nobody can go on from it.
+    pub fn restore(
+        self,
+        settings: &Settings,
+        partitions: &BTreeMap<Topic, i32>,
+        partition: Partition,
+        checkpoints: &[Option<Checkpoint>],
+        snapshot: &[u8],
+    ) -> Result<Box<dyn Processor>, BadSnapshot> {
+        let count = partitions.get(&self.inputs()[0]).copied().unwrap_or(1);
+        match self {
+            Mode::Join => {
+                let join = Join::restore(partition, count, settings.join.clone(), checkpoints, snapshot)?;
+                Ok(Box::new(join))
+            }
+            _ => Err(BadSnapshot("this processor has none".to_owned())),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_schemas::place::Offset;
+use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Alert, Edge, Latency, Partial, PartitionClosed, Record, UNKNOWN};
 use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::WriterSchema;
@@ -55,6 +55,11 @@ pub enum Output {
 #[error("{0}")]
 pub struct BadInput(pub String);
 
+/// Why nobody can go on from a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadSnapshot(pub String);
+
 /// State of one unit of work: the partitions of the same number of each input topic.
 pub trait Processor {
     /// Takes the next record of an input. One that is refused leaves no trace: [`Processor::unreadable`] is told of it next.
@@ -74,6 +79,21 @@ pub trait Processor {
 
     /// Where to start reading again, for each input, and what to know then. Valid once the outputs were taken.
     fn checkpoints(&self) -> Vec<Checkpoint>;
+
+    /// About how many bytes a snapshot would have; none if it has none to give now.
+    fn snapshot_bytes(&self) -> Option<usize> {
+        None
+    }
+
+    /// The whole state, for whoever goes on with it where the same commit says. Valid once the outputs were taken.
+    fn snapshot(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Where each input is read next, if it is from a snapshot.
+    fn read_from(&self) -> Option<Vec<Offset>> {
+        None
+    }
 
     /// Start of the last window that was closed.
     fn closed_through_us(&self) -> Option<i64>;
@@ -122,9 +142,23 @@ pub struct Memo {
     /// Join: the past range that is computed again, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,
+    /// Where a snapshot of this state stands, or one of a little earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotPlace>,
     /// Bottlenecks: windows before this one are learned from, not judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge_from_us: Option<i64>,
+}
+
+/// Where a snapshot stands, and what tells that it is this one. It belongs to the commit that names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotPlace {
+    pub partition: Partition,
+    /// Of its first part.
+    pub offset: Offset,
+    pub parts: u32,
+    pub bytes: u64,
+    pub crc32: u32,
 }
 
 /// A past range that is computed again: windows from `from_us` to `to_us` (exclusive) are published.

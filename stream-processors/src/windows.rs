@@ -23,7 +23,7 @@ impl Window {
 }
 
 /// How event time is cut into windows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Windows {
     length_us: i64,
 }

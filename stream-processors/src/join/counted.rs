@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use headwater_schemas::ids::{ConnectionId, StreamPosition};
 use headwater_schemas::records::Side;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::items::{Amount, RequestItem};
 use super::ranges::Range;
@@ -32,7 +33,7 @@ struct Remembered {
 }
 
 /// What counted from records of several exchanges.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Sums {
     /// Where what clients told lies: it counts whoever tells of it.
     pub of_clients: Vec<(ConnectionId, Range)>,
@@ -41,7 +42,7 @@ pub struct Sums {
 }
 
 /// An exchange that was counted. Small, since there are many: numbers that do not fit are as large as fits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Single {
     side: Side,
     /// The other side has told of it since, in a record of several.
@@ -54,7 +55,7 @@ pub struct Single {
 }
 
 /// Exchanges that counted from their server's side.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Stretch {
     pub connection: ConnectionId,
     pub range: Range,
@@ -74,7 +75,6 @@ impl Counted {
         Counted { singles: FxHashMap::default(), windows: VecDeque::new(), sums: 0, entries_max }
     }
 
-    #[cfg(test)]
     pub fn set_entries_max(&mut self, entries_max: usize) {
         self.entries_max = entries_max;
     }
@@ -174,6 +174,30 @@ impl Counted {
         let clients = self.clients_sums().map(|(_, range)| range);
         let ranges = clients.chain(self.servers_sums().map(|(_, stretch)| stretch.range));
         singles.chain(ranges.flat_map(|range| [range.operation, range.status_class]))
+    }
+}
+
+/// A snapshot has each name once, with what is known of it.
+impl Serialize for Counted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.windows.iter().map(|Remembered { window, names, sums }| {
+            let names: Vec<(Name, Option<&Single>)> =
+                names.iter().map(|name| (*name, self.singles.get(name))).collect();
+            (window, names, sums)
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Counted, D::Error> {
+        let mut counted = Counted::new(usize::MAX);
+        for (window, names, sums) in Vec::<(Window, Vec<(Name, Option<Single>)>, Sums)>::deserialize(deserializer)? {
+            counted.singles.extend(names.iter().filter_map(|(name, single)| Some((*name, (*single)?))));
+            counted.sums += sums.len();
+            let names = names.into_iter().map(|(name, _)| name).collect();
+            counted.windows.push_back(Remembered { window, names, sums });
+        }
+        Ok(counted)
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::FlowState;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::items::FlowItem;
 use crate::windows::{Window, Windows};
@@ -17,14 +18,16 @@ use crate::windows::{Window, Windows};
 pub const CREDIT_WINDOWS: i64 = 2;
 
 /// All connections that were counted from their server's side lately.
+#[derive(Serialize, Deserialize)]
 pub struct Credits {
     by_connection: FxHashMap<ConnectionId, Account>,
     by_window: VecDeque<(Window, Vec<ConnectionId>)>,
+    #[serde(skip)]
     connections_max: usize,
 }
 
 /// What of a connection its client need not count any more.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Account {
     /// Given, but the client has not told of the connection's beginning.
     given: VecDeque<(Window, Credit)>,
@@ -32,7 +35,7 @@ struct Account {
     claimed: Option<(Window, Credit)>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Credit {
     to_server_bytes: i64,
     to_client_bytes: i64,
@@ -43,6 +46,10 @@ struct Credit {
 impl Credits {
     pub fn new(connections_max: usize) -> Credits {
         Credits { by_connection: FxHashMap::default(), by_window: VecDeque::new(), connections_max }
+    }
+
+    pub fn set_connections_max(&mut self, connections_max: usize) {
+        self.connections_max = connections_max;
     }
 
     pub fn len(&self) -> usize {

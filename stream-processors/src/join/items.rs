@@ -6,6 +6,7 @@ use headwater_schemas::Histogram;
 use headwater_schemas::encryption::Encryption;
 use headwater_schemas::ids::{ConnectionId, StreamPosition};
 use headwater_schemas::records::{Flow, FlowState, Request, Side, Sums};
+use serde::{Deserialize, Serialize};
 
 use super::clocks::Written;
 use super::ranges::Range;
@@ -19,14 +20,14 @@ const DURATION_NS_MAX: i64 = 365 * 86_400 * 1_000_000_000;
 const WEIGHT_MAX: i64 = 1_000_000_000;
 
 /// What a record of `requests` tells of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Told {
     One(RequestItem),
     Several(Box<SumItem>),
 }
 
 /// One side's record of several exchanges.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SumItem {
     /// The last of them.
     pub last: RequestItem,
@@ -36,7 +37,7 @@ pub struct SumItem {
 }
 
 /// How many exchanges, and their totals.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Amount {
     pub count: u32,
     pub request_bytes: i64,
@@ -45,7 +46,7 @@ pub struct Amount {
 }
 
 /// One side's record of an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestItem {
     pub connection: ConnectionId,
     pub position: StreamPosition,
@@ -70,7 +71,7 @@ pub struct RequestItem {
 }
 
 /// One side's record of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowItem {
     pub connection: ConnectionId,
     pub at_us: i64,

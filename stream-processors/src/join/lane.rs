@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use headwater_schemas::place::Offset;
 use headwater_schemas::records::{Missing, Side, UNKNOWN, Watermark};
+use serde::{Deserialize, Serialize};
 
 use super::items::Item;
 use super::names::Names;
@@ -23,8 +24,25 @@ const WAITING_MAX: usize = 50_000;
 
 /// The reasons given where records came and could not be counted.
 const RECORDS_MAX: &str = "records-per-window-max";
-const UNREADABLE: &str = "unreadable";
-const NODES_MAX_REACHED: &str = "nodes-max";
+
+/// Why nobody could make anything of what came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Unseen {
+    NodesMax,
+    Unreadable,
+}
+
+impl Unseen {
+    /// The one that comes before the others in order.
+    const FIRST: Unseen = Unseen::NodesMax;
+
+    fn reason(self) -> &'static str {
+        match self {
+            Unseen::NodesMax => "nodes-max",
+            Unseen::Unreadable => "unreadable",
+        }
+    }
+}
 
 /// Something that the log says, once it is decoded.
 pub enum Event<T> {
@@ -35,17 +53,21 @@ pub enum Event<T> {
     Unreadable(Option<i64>),
 }
 
-/// The state of one partition.
+/// The state of one partition. What waits is no part of a snapshot: whoever goes on with it reads that again.
+#[derive(Serialize, Deserialize)]
+#[serde(bound(serialize = "T: Serialize", deserialize = "T: Deserialize<'de>"))]
 pub struct Lane<T> {
     pub progress: Progress,
     /// Records of open windows.
     pub buckets: BTreeMap<Window, Vec<T>>,
+    #[serde(skip)]
     waiting: VecDeque<(Offset, Event<T>)>,
     /// Where the oldest open window was sealed, if it is.
     sealed_at: Option<Offset>,
     /// The last windows that were sealed, and where.
     seals: VecDeque<(Window, Offset)>,
     /// While the state is built again: where windows were sealed the first time.
+    #[serde(skip)]
     known_seals: BTreeMap<Window, Offset>,
     /// The first record that says anything of a window.
     first_offsets: BTreeMap<Window, Offset>,
@@ -59,9 +81,11 @@ pub struct Lane<T> {
     cut_off: BTreeMap<Window, i64>,
     /// What nobody could make anything of and may tell of any window that is open up to this one, by the reason and that window. Bounded
     /// by the windows that are open.
-    unseen: BTreeMap<(Window, &'static str), i64>,
+    unseen: BTreeMap<(Window, Unseen), i64>,
     applied_offset: Offset,
+    #[serde(skip)]
     next_offset: Offset,
+    #[serde(skip)]
     read_to: Offset,
 }
 
@@ -97,6 +121,28 @@ impl<T: Item> Lane<T> {
             next_offset: checkpoint.map_or(Offset::FIRST, |c| c.needed_from),
             read_to: checkpoint.map_or(Offset::FIRST, |c| c.memo.read_to),
         }
+    }
+
+    /// Where reading goes on if nothing is left of this value but what a snapshot has of it.
+    pub fn read_from(&self) -> Offset {
+        self.waiting.front().map_or(self.next_offset, |(offset, _)| *offset)
+    }
+
+    /// Goes on from a snapshot, whose oldest open window is `open`: what was committed since is known, and comes again.
+    pub fn go_on(&mut self, open: Option<Window>, read_from: Offset, memo: &Memo) {
+        self.next_offset = read_from;
+        self.read_to = memo.read_to;
+        self.known_seals = memo.seals.iter().copied().filter(|(window, _)| Some(*window) >= open).collect();
+    }
+
+    /// Whether windows that were closed before are closed again.
+    pub fn is_built_again(&self) -> bool {
+        !self.known_seals.is_empty()
+    }
+
+    /// Records of open windows, and those that came late.
+    pub fn records(&self) -> usize {
+        self.buckets.values().map(Vec::len).sum::<usize>() + self.late.len()
     }
 
     /// The first window from this one on of which it is known where it was sealed.
@@ -138,7 +184,7 @@ impl<T: Item> Lane<T> {
         let mut coverage = self.progress.coverage(start_us, end_us);
         let kept = self.buckets.get(&window).map_or(0, Vec::len) as f64;
         let cut_off = self.cut_off.get(&window).map(|count| (RECORDS_MAX, *count));
-        let unseen = self.unseen.range((window, "")..).map(|((_, reason), count)| (*reason, *count));
+        let unseen = self.unseen.range((window, Unseen::FIRST)..).map(|((_, unseen), count)| (unseen.reason(), *count));
         for (reason, count) in cut_off.into_iter().chain(unseen) {
             coverage.completeness = honest(coverage.completeness * kept / (kept + count as f64), true);
             coverage.missing.push(Missing {
@@ -161,7 +207,7 @@ impl<T: Item> Lane<T> {
         self.seals.retain(|(window, _)| *window >= remembered);
         self.known_seals.remove(&window);
         self.cut_off.remove(&window);
-        self.unseen = self.unseen.split_off(&(open, ""));
+        self.unseen = self.unseen.split_off(&(open, Unseen::FIRST));
         self.progress.forget(open.start_us());
         self.needed.extend(self.progress.needed_from().map(|offset| (open, offset)));
         self.needed.retain(|(open, _)| *open >= remembered);
@@ -228,14 +274,14 @@ impl<T: Item> Lane<T> {
                 self.needs(last, offset);
                 if !self.progress.watermark(offset, *watermark, partitions) {
                     shared.counters.add("nodes_cut_off", 1);
-                    self.has_not_seen(NODES_MAX_REACHED, last, shared);
+                    self.has_not_seen(Unseen::NodesMax, last, shared);
                 }
             }
             Event::Unreadable(written_us) => {
                 let written = written_us.map(|written_us| shared.settings.windows.at(written_us));
                 if let Some(last) = written.max(shared.open) {
                     self.needs(last, offset);
-                    self.has_not_seen(UNREADABLE, last, shared);
+                    self.has_not_seen(Unseen::Unreadable, last, shared);
                 }
             }
         }
@@ -269,9 +315,9 @@ impl<T: Item> Lane<T> {
     }
 
     /// Windows up to this one are not complete.
-    fn has_not_seen(&mut self, reason: &'static str, last: Window, shared: &Shared<'_>) {
+    fn has_not_seen(&mut self, unseen: Unseen, last: Window, shared: &Shared<'_>) {
         if shared.open.is_none_or(|open| open <= last) {
-            *self.unseen.entry((last, reason)).or_default() += 1;
+            *self.unseen.entry((last, unseen)).or_default() += 1;
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! In: one partition of `flows` and the one of the same number of `requests`. Out: `partials`, then a marker that the window is
 //! closed. A window closes once both partitions sealed it; what counts in it is decided by what stands before the two seals,
-//! so by the two logs alone. The state is what the last [`MEMORY_WINDOWS`] windows hold: it is never stored, but read again.
+//! so by the two logs alone. The state is what the last [`MEMORY_WINDOWS`] windows hold: it can be read again, or taken from a snapshot.
 
 mod clocks;
 mod counted;
@@ -15,6 +15,7 @@ mod lane;
 mod names;
 mod progress;
 mod ranges;
+mod snapshot;
 mod summed;
 mod symbols;
 
@@ -23,6 +24,7 @@ use std::collections::VecDeque;
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Flow, Missing, PartitionClosed, Request, Watermark};
 use headwater_schemas::topics::Topic;
+use serde::{Deserialize, Serialize};
 
 use self::clocks::Written;
 use self::counted::Counted;
@@ -35,7 +37,7 @@ use self::lane::{Event, Lane, Shared};
 use self::names::Names;
 use self::progress::{Coverage, Progress};
 use self::summed::take_out_what_is_late;
-use self::symbols::Symbols;
+use self::symbols::{Symbol, Symbols};
 use crate::missing::{coalesce, honest};
 use crate::processor::{
     BadInput, Checkpoint, Counters, Input, Kind, Memo, NodeTrouble, Output, Processor, Replay, Trouble, Troubles, read,
@@ -54,7 +56,7 @@ const FLOWS: usize = 0;
 const REQUESTS: usize = 1;
 
 /// When windows close, and what the join may remember.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JoinSettings {
     pub windows: Windows,
     /// Watermarks must pass a window's end by this much: it lets a client's record arrive that completes after its server's.
@@ -298,10 +300,15 @@ impl Join {
         self.counters.add("credits_cut_off", cut_off);
         self.complete.retain(|window| *window >= since);
         if self.symbols.wants_sweep() {
-            let read = self.flows.symbols().chain(self.requests.symbols());
-            let in_use = read.chain(self.names.symbols()).chain(self.counted.symbols());
-            self.symbols.sweep(in_use);
+            let mut symbols = std::mem::take(&mut self.symbols);
+            symbols.sweep(self.symbols_in_use());
+            self.symbols = symbols;
         }
+    }
+
+    fn symbols_in_use(&self) -> impl Iterator<Item = Symbol> {
+        let read = self.flows.symbols().chain(self.requests.symbols());
+        read.chain(self.names.symbols()).chain(self.counted.symbols())
     }
 
     /// The first window of all: the one in which anything is covered first. Known once both lanes had a watermark.
@@ -405,6 +412,18 @@ impl Processor for Join {
             ..Memo::default()
         };
         vec![self.flows.checkpoint(&memo), self.requests.checkpoint(&memo)]
+    }
+
+    fn snapshot_bytes(&self) -> Option<usize> {
+        self.may_be_kept().then(|| self.bytes_about())
+    }
+
+    fn snapshot(&self) -> Option<Vec<u8>> {
+        self.written().filter(|_| self.may_be_kept())
+    }
+
+    fn read_from(&self) -> Option<Vec<Offset>> {
+        Some(vec![self.flows.read_from(), self.requests.read_from()])
     }
 
     fn closed_through_us(&self) -> Option<i64> {

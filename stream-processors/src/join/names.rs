@@ -8,17 +8,20 @@
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::items::Item;
 use super::symbols::{Symbol, Symbols};
 
 /// The names of all connections that were mentioned lately.
+#[derive(Serialize, Deserialize)]
 pub struct Names {
     connections: FxHashMap<ConnectionId, Ends>,
+    #[serde(skip)]
     connections_max: usize,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Ends {
     client: Mention,
     server: Mention,
@@ -26,7 +29,7 @@ struct Ends {
 }
 
 /// What a side has understood.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Spoken {
     at_us: i64,
     protocol: Symbol,
@@ -38,7 +41,7 @@ impl Default for Spoken {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Mention {
     seen_us: i64,
     /// Whose agent saw it last.
@@ -59,6 +62,10 @@ impl Default for Mention {
 impl Names {
     pub fn new(connections_max: usize) -> Names {
         Names { connections: FxHashMap::default(), connections_max }
+    }
+
+    pub fn set_connections_max(&mut self, connections_max: usize) {
+        self.connections_max = connections_max;
     }
 
     /// One side of a connection was seen. It counts as seen also if its name is unknown.

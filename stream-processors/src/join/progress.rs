@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_schemas::place::Offset;
 use headwater_schemas::records::{Dropped, Missing, NO_DATA, Watermark};
+use serde::{Deserialize, Serialize};
 
 use super::JoinSettings;
 use crate::missing::{PARTITIONS_DIFFER, coalesce, honest};
@@ -32,7 +33,7 @@ const SPANS_MAX: usize = 8192;
 const DROPPED_RANGES_MAX: usize = 1000;
 
 /// The state of all nodes, as one partition tells it.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Progress {
     nodes: BTreeMap<String, Node>,
     largest: Option<Mark>,
@@ -42,7 +43,7 @@ pub struct Progress {
 }
 
 /// The largest time that any watermark has reached, and where the first one stood that did.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Mark {
     up_to_us: i64,
     offset: Offset,
@@ -58,6 +59,7 @@ pub struct Coverage {
     pub partitions: Option<i32>,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Node {
     agent_started_at_us: i64,
     sequence: i64,
@@ -74,6 +76,7 @@ struct Node {
 }
 
 /// What one watermark covers.
+#[derive(Serialize, Deserialize)]
 struct Span {
     offset: Offset,
     /// From where on the log must be read to understand it the same again. It counts from the watermark before it on only if the

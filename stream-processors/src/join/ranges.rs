@@ -6,11 +6,12 @@
 
 use headwater_schemas::ids::StreamPosition;
 use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
 
 use super::symbols::Symbol;
 
 /// Where the exchanges of a record lie, and what they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     pub from: StreamPosition,
     /// Position of the last exchange.

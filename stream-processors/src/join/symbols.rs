@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use headwater_schemas::records::{UNKNOWN, Workload, push_key};
 use rustc_hash::FxHashMap;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A name, as its number in [`Symbols`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Symbol(u32);
 
 impl Symbol {
@@ -93,6 +96,16 @@ impl Symbols {
         &self.texts[symbol.0 as usize]
     }
 
+    /// How many bytes all names have.
+    pub fn text_bytes(&self) -> usize {
+        self.texts.iter().map(|text| text.len()).sum()
+    }
+
+    /// Whether this is the number of a name, or was.
+    pub fn has(&self, symbol: Symbol) -> bool {
+        (symbol.0 as usize) < self.texts.len()
+    }
+
     pub fn len(&self) -> usize {
         self.numbers.len()
     }
@@ -118,9 +131,55 @@ impl Symbols {
     }
 }
 
+/// A snapshot has the texts alone, each at the place that its number says.
+impl Serialize for Symbols {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.texts.iter().map(|text| &**text))
+    }
+}
+
+impl<'de> Deserialize<'de> for Symbols {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Symbols, D::Error> {
+        let texts = Vec::<Box<str>>::deserialize(deserializer)?;
+        let mut symbols = Symbols::default();
+        let fixed = symbols.texts.len();
+        let is_ours = texts.len() >= fixed && symbols.texts.iter().zip(&texts).all(|(known, text)| **known == **text);
+        if !is_ours {
+            return Err(D::Error::custom("the first names are not those that all tables begin with"));
+        }
+        for (number, text) in (0u32..).zip(texts).skip(fixed) {
+            let text: Arc<str> = text.into();
+            if text.is_empty() {
+                symbols.free.push(Symbol(number));
+            } else {
+                symbols.numbers.insert(Arc::clone(&text), Symbol(number));
+            }
+            symbols.texts.push(text);
+        }
+        symbols.sweep_at = SWEEP_FROM.max(2 * symbols.numbers.len());
+        Ok(symbols)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_of_a_snapshot_has_the_same_numbers() {
+        let mut symbols = Symbols::default();
+        let (kept, dropped) = (symbols.intern("kept"), symbols.intern("dropped"));
+        symbols.sweep([kept].into_iter());
+        let bytes = postcard::to_stdvec(&symbols).expect("a list of texts can be written");
+        let mut read: Symbols = postcard::from_bytes(&bytes).expect("and read");
+        assert_eq!((read.text(kept), read.len()), ("kept", 3));
+        assert_eq!(
+            (read.intern("kept"), read.intern(""), read.intern("unknown")),
+            (kept, Symbol::EMPTY, Symbol::UNKNOWN)
+        );
+        assert_eq!(read.intern("new"), dropped, "its number is used again");
+        assert!(postcard::from_bytes::<Symbols>(&postcard::to_stdvec(&["one"]).unwrap_or_default()).is_err());
+    }
 
     #[test]
     fn a_sweep_forgets_only_what_nothing_refers_to() {

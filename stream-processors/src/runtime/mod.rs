@@ -8,6 +8,7 @@ mod align;
 mod gauges;
 mod growth;
 mod outlet;
+pub mod snapshots;
 mod troubles;
 mod unit;
 
@@ -33,7 +34,8 @@ use align::align;
 use gauges::Gauges;
 use growth::{Growth, Known};
 use outlet::Outlet;
-use unit::Unit;
+use snapshots::Snapshots;
+use unit::{Unit, checkpoints, snapshot_place};
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -108,6 +110,8 @@ struct Worker<'a> {
     member: GroupMember,
     transactions: Transactions,
     outlet: Outlet,
+    /// Only where there is anything to keep.
+    snapshots: Option<Snapshots>,
     schemas: &'a mut SchemaCache,
     /// Assigned partitions whose counterparts are not here yet.
     halves: BTreeMap<(Partition, usize), Assignment>,
@@ -145,6 +149,9 @@ impl<'a> Worker<'a> {
         let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
         let member = GroupMember::join(kafka, &group, &topics, settings.static_member())?;
         let gauges = Gauges::new(mode, &topics);
+        let keeps = mode == Mode::Join && replay.is_none();
+        let count = partitions.get(&mode.inputs()[0]).copied().unwrap_or(1);
+        let snapshots = keeps.then(|| Snapshots::open(kafka, count)).flatten();
         let known = partitions.iter().map(|(topic, count)| {
             let is_input = mode.inputs().contains(topic);
             let prefix = if is_input { input_prefix } else { &kafka.prefix };
@@ -166,6 +173,7 @@ impl<'a> Worker<'a> {
             member,
             transactions,
             outlet,
+            snapshots,
             schemas,
             halves: BTreeMap::new(),
             split_since: None,
@@ -186,7 +194,8 @@ impl<'a> Worker<'a> {
             self.ask_in_silence();
             self.tell();
             let since = self.committed_at.elapsed();
-            if (since >= COMMIT_INTERVAL && self.units.values().any(Unit::has_outputs))
+            let are_due = self.snapshots.as_mut().is_some_and(|snapshots| snapshots.are_due(&mut self.units));
+            if (since >= COMMIT_INTERVAL && (are_due || self.units.values().any(Unit::has_outputs)))
                 || (since >= QUIET_COMMIT_INTERVAL && self.units.values().any(Unit::has_read))
             {
                 self.commit()?;
@@ -274,6 +283,7 @@ impl<'a> Worker<'a> {
         let streams = self.topics.len();
         let mut partitions: Vec<Partition> = fresh.iter().map(|(partition, _)| *partition).collect();
         partitions.dedup();
+        let mut ready = Vec::new();
         for partition in partitions {
             let keys: Vec<(Partition, usize)> = (0..streams).map(|stream| (partition, stream)).collect();
             if !keys.iter().all(|key| self.halves.contains_key(key)) {
@@ -285,22 +295,43 @@ impl<'a> Worker<'a> {
                 let pairs: Vec<_> = inputs.iter().map(|input| input.at.clone()).collect();
                 inputs = self.member.rewind(&pairs)?;
             }
-            self.begin(partition, &inputs)?;
+            ready.push((partition, inputs));
         }
+        self.begin(&ready)?;
         self.split_since = (!self.halves.is_empty()).then(Instant::now);
         Ok(())
     }
 
-    fn begin(&mut self, partition: Partition, inputs: &[Assignment]) -> Result<()> {
-        if self.replay.is_some() && self.mode == Mode::Join && inputs.iter().any(|input| input.committed.is_none()) {
-            bail!(
-                "the start of the replay in partition {partition} is not known any more; start it anew with another prefix"
-            );
+    /// Begins the units of partitions whose inputs are here.
+    fn begin(&mut self, ready: &[(Partition, Vec<Assignment>)]) -> Result<()> {
+        let group = self.mode.group(&self.settings.kafka.prefix);
+        let mut left = Vec::new();
+        for (partition, inputs) in ready {
+            if self.replay.is_some() && self.mode == Mode::Join && inputs.iter().any(|input| input.committed.is_none())
+            {
+                bail!(
+                    "the start of the replay in partition {partition} is not known any more; start it anew with another prefix"
+                );
+            }
+            left.push((*partition, checkpoints(inputs, &group)?));
         }
-        let unit = Unit::new(self.mode, self.settings, &self.partitions, partition, inputs)?;
-        info!(mode = self.mode.name(), %partition, "took over a partition");
-        self.units.insert(partition, unit);
-        Ok(())
+        let places: Vec<_> =
+            left.iter().filter_map(|(partition, left)| Some((*partition, snapshot_place(left)?))).collect();
+        let mut read = match &self.snapshots {
+            Some(snapshots) => snapshots.read(&self.settings.kafka, &places),
+            None => BTreeMap::new(),
+        };
+        let mut sought = Vec::new();
+        for (partition, checkpoints) in left {
+            let snapshot = read.remove(&partition);
+            let unit = Unit::new(self.mode, self.settings, &self.partitions, partition, &checkpoints, snapshot);
+            for (topic, offset) in self.topics.iter().zip(unit.goes_on_at().into_iter().flatten()) {
+                sought.push((TopicPartition::new(topic, partition), offset));
+            }
+            info!(mode = self.mode.name(), %partition, "took over a partition");
+            self.units.insert(partition, unit);
+        }
+        if sought.is_empty() { Ok(()) } else { Ok(self.member.seek(&sought)?) }
     }
 
     /// What a unit had not committed belongs to its successor.
@@ -336,6 +367,7 @@ impl<'a> Worker<'a> {
                 metrics::TRANSACTIONS.add(&[self.mode.name()], 1);
                 self.committed_at = Instant::now();
                 self.breaks = 0;
+                self.snapshots.iter_mut().for_each(Snapshots::committed);
                 Ok(())
             }
             Err(error) if self.breaks == BREAKS_MAX => Err(error.into()),
@@ -343,6 +375,7 @@ impl<'a> Worker<'a> {
                 warn!(mode = self.mode.name(), %error, "building the state again");
                 metrics::ABORTS.add(&[self.mode.name()], 1);
                 self.breaks += 1;
+                self.snapshots.iter_mut().for_each(Snapshots::broke_off);
                 // First: while a transaction is pending, the brokers do not tell the offsets in it.
                 self.transactions.renew()?;
                 self.rebuild()
@@ -352,14 +385,20 @@ impl<'a> Worker<'a> {
 
     fn publish(&mut self) -> Result<(), TxnError> {
         let mut commits = Vec::new();
+        let publishes = self.units.values().any(Unit::has_outputs);
         self.outlet.begin();
-        for (partition, unit) in &mut self.units {
+        for unit in self.units.values_mut() {
             for letter in unit.take_dead_letters() {
                 self.outlet.dead_letter(&mut self.transactions, &letter)?;
             }
             for output in unit.take_outputs() {
                 self.outlet.output(&mut self.transactions, &output)?;
             }
+        }
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.add(&mut self.transactions, &mut self.units, publishes)?;
+        }
+        for (partition, unit) in &mut self.units {
             commits.extend(unit.commits(&self.topics, *partition));
         }
         self.transactions.commit(&commits, &self.member)
@@ -368,13 +407,13 @@ impl<'a> Worker<'a> {
     /// Drops all state and goes back to what is committed.
     fn rebuild(&mut self) -> Result<()> {
         let partitions: Vec<Partition> = std::mem::take(&mut self.units).into_keys().collect();
+        let mut ready = Vec::new();
         for partition in partitions {
             let pairs: Vec<_> = self.topics.iter().map(|topic| TopicPartition::new(topic, partition)).collect();
-            let inputs = self.member.rewind(&pairs)?;
+            ready.push((partition, self.member.rewind(&pairs)?));
             self.member.hold(&pairs, false)?;
-            self.begin(partition, &inputs)?;
         }
-        Ok(())
+        self.begin(&ready)
     }
 
     /// Whether this stage of a replay has published all that there is for it. A member alone has all partitions.

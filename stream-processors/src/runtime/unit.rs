@@ -5,24 +5,29 @@
 //! dead one: everything that is published must fit into one message of Kafka, or the unit could never get past it.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use headwater_kafka::{Assignment, Commit, Message, Offset, Partition, RecordError, SchemaCache, TopicPartition};
 use headwater_schemas::records::DeadLetter;
 use headwater_schemas::topics::{PARTITIONS_HEADER, TIMESTAMP_TYPE, Topic};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::metrics;
 use crate::modes::Mode;
 use crate::plausible::SOURCE_PARTITIONS_MAX;
-use crate::processor::{Checkpoint, Counters, Input, Kind, Memo, NodeTrouble, Output, Processor};
+use crate::processor::{Checkpoint, Counters, Input, Kind, Memo, NodeTrouble, Output, Processor, SnapshotPlace};
 use crate::settings::Settings;
 
 /// Longer keys of dead records are cut here.
 const DEAD_KEY_BYTES_MAX: usize = 16 * 1024;
 /// Longer descriptions of what is wrong, which may quote the record, are cut here.
 const DEAD_ERROR_CHARS_MAX: usize = 1000;
+
+/// Between two snapshots.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(2);
+/// Bytes of snapshots for each record that was read, at most. A record of a request takes some 200 before compression.
+const SNAPSHOT_BYTES_A_RECORD: f64 = 64.0;
 
 pub struct Unit {
     processor: Box<dyn Processor>,
@@ -38,9 +43,22 @@ pub struct Unit {
     reads: bool,
     /// Whether it was told that agents' clocks cannot be judged.
     is_told: bool,
+    snapshots: SnapshotState,
+}
+
+/// The newest snapshot of a unit, and whether another one is due.
+struct SnapshotState {
+    place: Option<SnapshotPlace>,
+    at: Instant,
+    records_since: u64,
+    is_due: bool,
+    /// How large the last one was beside what was expected.
+    ratio: f64,
 }
 
 struct Position {
+    /// It was told to read from elsewhere than where its group stands, and nothing came of that yet. What comes from before was on its way already.
+    is_sought: bool,
     /// Bad records before this offset are dead letters already.
     reported_to: Offset,
     next_offset: Offset,
@@ -61,35 +79,106 @@ pub struct Dead {
 }
 
 impl Unit {
-    /// A unit that goes on from where its group stands.
-    ///
-    /// # Errors
-    /// If what stands beside a committed offset is not what a unit left there: it alone says what is published already.
+    /// A unit that goes on from where its group stands: with a snapshot, if there is one of use.
     pub fn new(
         mode: Mode,
         settings: &Settings,
         partitions: &BTreeMap<Topic, i32>,
         partition: Partition,
-        inputs: &[Assignment],
-    ) -> Result<Unit> {
-        let group = mode.group(&settings.kafka.prefix);
-        let checkpoints = inputs.iter().map(|input| checkpoint(input, &group)).collect::<Result<Vec<_>>>()?;
-        let positions = checkpoints.iter().map(|checkpoint| Position {
+        checkpoints: &[Option<Checkpoint>],
+        snapshot: Option<Result<Vec<u8>, String>>,
+    ) -> Unit {
+        let restored = snapshot.and_then(|read| {
+            let restore = |bytes: Vec<u8>| {
+                let restored = mode.restore(settings, partitions, partition, checkpoints, &bytes);
+                restored.map_err(|error| error.to_string())
+            };
+            match read.and_then(restore) {
+                Ok(processor) => {
+                    info!(mode = mode.name(), %partition, "goes on from a snapshot");
+                    metrics::SNAPSHOTS.add(&["used"], 1);
+                    Some(processor)
+                }
+                Err(error) => {
+                    warn!(mode = mode.name(), %partition, error, "a snapshot is of no use, what it stands for is read again");
+                    metrics::SNAPSHOTS.add(&["refused"], 1);
+                    None
+                }
+            }
+        });
+        let read_from = restored.as_ref().and_then(|processor| processor.read_from());
+        let place = restored.as_ref().and_then(|_| snapshot_place(checkpoints));
+        let positions = checkpoints.iter().enumerate().map(|(stream, checkpoint)| Position {
             reported_to: checkpoint.as_ref().map_or(Offset::FIRST, |checkpoint| checkpoint.memo.read_to),
-            next_offset: checkpoint.as_ref().map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from),
+            next_offset: match read_from.as_ref().and_then(|offsets| offsets.get(stream)) {
+                Some(offset) => *offset,
+                None => checkpoint.as_ref().map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from),
+            },
+            is_sought: read_from.is_some(),
             records: 0,
             paused: false,
         });
-        Ok(Unit {
+        Unit {
             inputs: positions.collect(),
-            processor: mode.processor(settings, partitions, partition, &checkpoints),
+            processor: restored.unwrap_or_else(|| mode.processor(settings, partitions, partition, checkpoints)),
             dead_letters: Vec::new(),
             waits: false,
             has_read: false,
             read_at: Instant::now(),
             reads: false,
             is_told: false,
-        })
+            snapshots: SnapshotState { place, at: Instant::now(), records_since: 0, is_due: false, ratio: 1.0 },
+        }
+    }
+
+    /// Where reading is to go on, if that is not where the group stands.
+    pub fn goes_on_at(&self) -> Option<Vec<Offset>> {
+        let is_sought = self.inputs.iter().any(|position| position.is_sought);
+        is_sought.then(|| self.inputs.iter().map(|position| position.next_offset).collect())
+    }
+
+    /// Looks whether a snapshot is due: what would have to be read again is worth its bytes.
+    pub fn look_for_snapshot(&mut self, now: Instant, bytes_max: usize) {
+        let state = &mut self.snapshots;
+        if state.is_due || now.saturating_duration_since(state.at) < SNAPSHOT_INTERVAL {
+            return;
+        }
+        let Some(bytes) = self.processor.snapshot_bytes() else { return };
+        let bytes = bytes as f64 * state.ratio;
+        let is_worth_it = state.records_since as f64 * SNAPSHOT_BYTES_A_RECORD >= bytes;
+        if is_worth_it && bytes > bytes_max as f64 {
+            metrics::SNAPSHOTS.add(&["too_large"], 1);
+            state.at = now;
+        }
+        state.is_due = is_worth_it && bytes <= bytes_max as f64;
+    }
+
+    pub fn is_snapshot_due(&self) -> bool {
+        self.snapshots.is_due
+    }
+
+    /// When the last one was taken, or the unit began.
+    pub fn snapshot_at(&self) -> Instant {
+        self.snapshots.at
+    }
+
+    /// Makes one. Valid once the outputs were taken.
+    pub fn take_snapshot(&mut self, bytes_max: usize) -> Option<Vec<u8>> {
+        let expected = self.processor.snapshot_bytes();
+        let state = &mut self.snapshots;
+        (state.is_due, state.at, state.records_since) = (false, Instant::now(), 0);
+        let bytes = self.processor.snapshot()?;
+        state.ratio = bytes.len() as f64 / expected.unwrap_or_default().max(1) as f64;
+        if bytes.len() > bytes_max {
+            metrics::SNAPSHOTS.add(&["too_large"], 1);
+            return None;
+        }
+        Some(bytes)
+    }
+
+    /// The last one stands here, if the transaction is committed.
+    pub fn has_snapshot(&mut self, place: SnapshotPlace) {
+        self.snapshots.place = Some(place);
     }
 
     /// Takes a record. One that cannot be read becomes a dead letter.
@@ -103,8 +192,14 @@ impl Unit {
         message: &Message<'_>,
         schemas: &mut SchemaCache,
     ) -> Result<()> {
-        self.inputs[stream].next_offset = message.offset().next();
-        self.inputs[stream].records += 1;
+        let position = &mut self.inputs[stream];
+        if position.is_sought && message.offset() < position.next_offset {
+            return Ok(());
+        }
+        position.is_sought = false;
+        position.next_offset = message.offset().next();
+        position.records += 1;
+        self.snapshots.records_since += 1;
         (self.has_read, self.reads) = (true, true);
         let header = mode.control_header();
         let (kind, bytes) = match (message.value(), message.header(header)) {
@@ -217,6 +312,7 @@ impl Unit {
             .zip(&self.inputs)
             .map(|((topic, Checkpoint { needed_from, mut memo }), position)| {
                 memo.read_to = memo.read_to.max(position.next_offset).max(position.reported_to);
+                memo.snapshot = self.snapshots.place;
                 Commit {
                     at: TopicPartition::new(topic, partition),
                     next: needed_from,
@@ -287,6 +383,21 @@ fn bytes_max(mode: Mode) -> usize {
         Mode::Join => 64 * 1024,
         _ => 400 * 1024,
     }
+}
+
+/// What an earlier life of a unit left with the committed offsets of its inputs.
+///
+/// # Errors
+/// If what stands beside a committed offset is not what a unit left there: it alone says what is published already.
+pub fn checkpoints(inputs: &[Assignment], group: &str) -> Result<Vec<Option<Checkpoint>>> {
+    inputs.iter().map(|input| checkpoint(input, group)).collect()
+}
+
+/// Where it left a snapshot. All inputs name the same one, since they are committed together.
+pub fn snapshot_place(checkpoints: &[Option<Checkpoint>]) -> Option<SnapshotPlace> {
+    let place = |checkpoint: &Option<Checkpoint>| checkpoint.as_ref()?.memo.snapshot;
+    let first = place(checkpoints.first()?)?;
+    checkpoints.iter().all(|checkpoint| place(checkpoint) == Some(first)).then_some(first)
 }
 
 /// What an earlier life of this unit left with its committed offset; none if nothing is committed.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater_histogram::Histogram;
 use headwater_processors::bottlenecks::Bottlenecks;
-use headwater_processors::processor::{Checkpoint, Kind, Output, Processor};
+use headwater_processors::processor::{BadSnapshot, Checkpoint, Kind, Output, Processor};
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Alert, AlertState, Edge, Latency, PartitionClosed, Record, Workload};
 use headwater_schemas::wire::WriterSchema;
@@ -21,8 +21,8 @@ use headwater_testing::Random;
 pub fn judge(logs: &[Log; 2], pace: Pace) -> Vec<Alert> {
     let schemas =
         [Edge::SCHEMA, Latency::SCHEMA, PartitionClosed::SCHEMA].map(|text| WriterSchema::parse(text).unwrap());
-    let make = |checkpoints: &[Option<Checkpoint>]| -> Box<dyn Processor> {
-        Box::new(Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], Partition(0), checkpoints))
+    let make = |checkpoints: &[Option<Checkpoint>], _: Option<&[u8]>| -> Result<Box<dyn Processor>, BadSnapshot> {
+        Ok(Box::new(Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], Partition(0), checkpoints)))
     };
     let schemas = Schemas { values: vec![&schemas[0], &schemas[1]], control: &schemas[2] };
     let committed = drive(&make, &[&logs[0], &logs[1]], &schemas, pace);
@@ -169,7 +169,7 @@ fn steady_traffic_with_noise_raises_nothing() {
         let traffic =
             Traffic { operations: shop(&mut random), faults: Vec::new(), windows: 1080, holes: BTreeMap::new() };
         windows += traffic.windows;
-        let alerts = judge(&traffic.logs(&mut random), Pace { seed, batch_max: 1000, crashes: 0 });
+        let alerts = judge(&traffic.logs(&mut random), Pace { seed, batch_max: 1000, crashes: 0, snapshots: 0 });
         false_alarms.extend(alerts.into_iter().filter(|alert| alert.state == AlertState::Firing));
     }
     for alert in &false_alarms {

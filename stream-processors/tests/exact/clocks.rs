@@ -43,7 +43,7 @@ fn whatever_a_clock_shows_each_exchange_and_each_byte_counts_once() {
 
 fn check(world: &World, about: &str) {
     let logs = logs(world);
-    let committed = join(&logs, 0, Pace { seed: 7, batch_max: 60, crashes: 4 });
+    let committed = join(&logs, 0, Pace { seed: 7, batch_max: 60, crashes: 4, snapshots: 50 });
     let steady = join(&logs, 0, Pace::STEADY);
     assert!(committed.outputs == steady.outputs, "{about}: reading again gives other bits");
     let mut counted = [0; 6];

@@ -1,6 +1,6 @@
 //! Runs a processor as the runtime does, without Kafka: reads in any interleaving, commits, crashes, goes on from the checkpoints.
 
-use headwater_processors::processor::{Checkpoint, Counters, Input, Memo, Output, Processor};
+use headwater_processors::processor::{BadSnapshot, Checkpoint, Counters, Input, Memo, Output, Processor};
 use headwater_processors::windows::Window;
 use headwater_schemas::place::Offset;
 use headwater_schemas::wire::WriterSchema;
@@ -16,10 +16,18 @@ pub struct Pace {
     pub batch_max: i64,
     /// About how often it crashes, at any places.
     pub crashes: u32,
+    /// Of a hundred crashes, how many are recovered from by a snapshot if there is one.
+    pub snapshots: i64,
+}
+
+/// What stands for the state at one of the commits.
+struct Snapshot {
+    bytes: Vec<u8>,
+    windows_since: usize,
 }
 
 impl Pace {
-    pub const STEADY: Pace = Pace { seed: 0, batch_max: 1, crashes: 0 };
+    pub const STEADY: Pace = Pace { seed: 0, batch_max: 1, crashes: 0, snapshots: 0 };
 }
 
 /// What committed readers of the outputs see.
@@ -30,6 +38,8 @@ pub struct Committed {
     /// Where the join sealed each window: window, offset in flows, offset in requests.
     pub seals: Vec<(Window, Offset, Offset)>,
     pub crashes: u32,
+    /// Of these, those behind which a snapshot was gone on from.
+    pub restored: u32,
 }
 
 /// Schemas of the values and of the control records.
@@ -38,13 +48,14 @@ pub struct Schemas<'a> {
     pub control: &'a WriterSchema,
 }
 
-/// Makes the processor as checkpoints left it.
-pub type Make<'a> = dyn Fn(&[Option<Checkpoint>]) -> Box<dyn Processor> + 'a;
+/// Makes the processor as checkpoints left it, or from a snapshot.
+pub type Make<'a> = dyn Fn(&[Option<Checkpoint>], Option<&[u8]>) -> Result<Box<dyn Processor>, BadSnapshot> + 'a;
 
 pub fn drive(make: &Make<'_>, logs: &[&Log], schemas: &Schemas<'_>, pace: Pace) -> Committed {
     let mut random = Random::new(pace.seed);
     let mut checkpoints: Vec<Option<Checkpoint>> = vec![None; logs.len()];
-    let mut processor = make(&checkpoints);
+    let mut processor = make(&checkpoints, None).unwrap();
+    let mut snapshot: Option<Snapshot> = None;
     let mut places = vec![0; logs.len()];
     let mut committed = Committed::default();
     let batches = logs.iter().map(|log| log.len()).sum::<usize>() as f64 / ((pace.batch_max as f64 + 1.0) / 2.0);
@@ -71,13 +82,37 @@ pub fn drive(make: &Make<'_>, logs: &[&Log], schemas: &Schemas<'_>, pace: Pace) 
         }
         if committed.crashes < 2 * pace.crashes && random.unit() < crash_chance {
             committed.crashes += 1;
-            processor = make(&checkpoints);
+            let kept = snapshot.as_ref().filter(|_| random.chance(pace.snapshots));
+            let restored = kept.map(|snapshot| (make(&checkpoints, Some(&snapshot.bytes)), snapshot.windows_since));
+            let from = match restored {
+                Some((Ok(restored), _)) => {
+                    committed.restored += 1;
+                    processor = restored;
+                    processor.read_from().unwrap()
+                }
+                other => {
+                    if let Some((Err(error), windows_since)) = other {
+                        assert!(windows_since > 4, "{windows_since} windows after it a snapshot is refused: {error}");
+                    }
+                    processor = make(&checkpoints, None).unwrap();
+                    let needed_from = |checkpoint: &Option<Checkpoint>| checkpoint.as_ref().map(|it| it.needed_from);
+                    checkpoints.iter().map(|checkpoint| needed_from(checkpoint).unwrap_or(Offset::FIRST)).collect()
+                }
+            };
             for (stream, log) in logs.iter().enumerate() {
-                let from = checkpoints[stream].as_ref().map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from);
-                places[stream] = log.partition_point(|entry| entry.offset < from);
+                places[stream] = log.partition_point(|entry| entry.offset < from[stream]);
             }
         } else if random.chance(if processor.has_outputs() { 70 } else { 3 }) {
+            let closed = committed.outputs.iter().filter(|output| matches!(output, Output::Closed(..))).count();
             commit(processor.as_mut(), logs, &places, &mut checkpoints, &mut committed);
+            let now_closed = committed.outputs.iter().filter(|output| matches!(output, Output::Closed(..))).count();
+            if let Some(snapshot) = &mut snapshot {
+                snapshot.windows_since += now_closed - closed;
+            }
+            if pace.snapshots > 0 && random.chance(30) {
+                let new = processor.snapshot().map(|bytes| Snapshot { bytes, windows_since: 0 });
+                snapshot = new.or(snapshot);
+            }
         }
     }
     commit(processor.as_mut(), logs, &places, &mut checkpoints, &mut committed);

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use headwater_kafka::partition_of;
 use headwater_processors::join::{Join, JoinSettings};
-use headwater_processors::processor::{Checkpoint, Output, Processor};
+use headwater_processors::processor::{BadSnapshot, Checkpoint, Output, Processor};
 use headwater_processors::windows::Window;
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{ADDRESS, Flow, Partial, PartitionClosed, Record, Request, Side, Watermark, Workload};
@@ -21,14 +21,14 @@ use crate::sums::check_sums;
 use crate::world::{Fact, Plan, SECOND, WINDOW_US, World};
 
 /// Everything that the join needs to read.
-struct Wire {
+pub struct Wire {
     codec: Codec,
-    flow: WriterSchema,
-    request: WriterSchema,
-    watermark: WriterSchema,
+    pub flow: WriterSchema,
+    pub request: WriterSchema,
+    pub watermark: WriterSchema,
 }
 
-fn wire() -> &'static Wire {
+pub fn wire() -> &'static Wire {
     static WIRE: OnceLock<Wire> = OnceLock::new();
     WIRE.get_or_init(|| Wire {
         codec: Codec::new(),
@@ -45,9 +45,14 @@ pub fn logs(world: &World) -> Logs {
 /// Joins one partition.
 pub fn join(logs: &Logs, partition: usize, pace: Pace) -> Committed {
     let partitions = logs.flows.len() as i32;
-    let make = |checkpoints: &[Option<Checkpoint>]| -> Box<dyn Processor> {
-        Box::new(Join::new(Partition(partition as i32), partitions, JoinSettings::default(), checkpoints))
-    };
+    let make =
+        |checkpoints: &[Option<Checkpoint>], snapshot: Option<&[u8]>| -> Result<Box<dyn Processor>, BadSnapshot> {
+            let (partition, settings) = (Partition(partition as i32), JoinSettings::default());
+            Ok(Box::new(match snapshot {
+                Some(bytes) => Join::restore(partition, partitions, settings, checkpoints, bytes)?,
+                None => Join::new(partition, partitions, settings, checkpoints),
+            }))
+        };
     let wire = wire();
     let schemas = Schemas { values: vec![&wire.flow, &wire.request], control: &wire.watermark };
     drive(&make, &[&logs.flows[partition], &logs.requests[partition]], &schemas, pace)
@@ -350,8 +355,14 @@ pub fn troubled_plan() -> impl Strategy<Value = Plan> {
 }
 
 pub fn pace() -> impl Strategy<Value = Pace> {
-    (any::<u64>(), prop::sample::select(vec![1i64, 7, 60, 1000]), 0u32..12)
-        .prop_map(|(seed, batch_max, crashes)| Pace { seed, batch_max, crashes })
+    let batches = prop::sample::select(vec![1i64, 7, 60, 1000]);
+    let snapshots = prop::sample::select(vec![0i64, 70, 100]);
+    (any::<u64>(), batches, 0u32..12, snapshots).prop_map(|(seed, batch_max, crashes, snapshots)| Pace {
+        seed,
+        batch_max,
+        crashes,
+        snapshots,
+    })
 }
 
 proptest! {
@@ -411,7 +422,7 @@ fn the_worlds_are_worth_looking_at() {
         };
         let world = World::of(&plan);
         let logs = logs(&world);
-        let committed = join(&logs, 0, Pace { seed, batch_max: 30, crashes: 10 });
+        let committed = join(&logs, 0, Pace { seed, batch_max: 30, crashes: 10, snapshots: 50 });
         let said = Said::of(&committed);
         let complete = said.closed.keys().filter(|window_us| said.is_complete(**window_us)).count();
         let reasons = said.closed.values().flat_map(|marker| &marker.missing).map(|missing| missing.reason.as_str());
@@ -424,11 +435,13 @@ fn the_worlds_are_worth_looking_at() {
             ("several", world.plan.sums && committed.counters.get("late_side") > 0),
             ("late side", committed.counters.get("late_side") > 0),
             ("crash", committed.crashes > 0),
+            ("restored", committed.restored > 0),
         ] {
             seen.extend(is_there.then_some(name));
         }
     }
-    let all = ["both", "complete", "crash", "late", "late side", "no-data", "one side", "queue_full", "several"];
+    let all =
+        ["both", "complete", "crash", "late", "late side", "no-data", "one side", "queue_full", "restored", "several"];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), all);
 }
 

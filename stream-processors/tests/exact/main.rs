@@ -11,6 +11,7 @@ mod join;
 mod logs;
 mod merge;
 mod nodes;
+mod snapshots;
 mod sums;
 mod traffic;
 mod world;

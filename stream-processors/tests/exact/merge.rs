@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use headwater_histogram::Histogram;
 use headwater_kafka::partition_of;
 use headwater_processors::merge::{LatencyView, Merge, ServiceMapView, View};
-use headwater_processors::processor::{Checkpoint, Kind, Output, Processor};
+use headwater_processors::processor::{BadSnapshot, Checkpoint, Kind, Output, Processor};
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Edge, Missing, Partial, PartitionClosed, Record, Side, Workload, edge_id};
 use headwater_schemas::wire::{Encoder, WriterSchema};
@@ -71,8 +71,8 @@ fn merge<V: View + 'static>(logs: &[Log], pace: Pace) -> Vec<Committed> {
         (WriterSchema::parse(Partial::SCHEMA).unwrap(), WriterSchema::parse(PartitionClosed::SCHEMA).unwrap());
     let count = logs.len() as i32;
     let one = |(partition, log): (usize, &Log)| {
-        let make = |checkpoints: &[Option<Checkpoint>]| -> Box<dyn Processor> {
-            Box::new(Merge::<V>::new(Partition(partition as i32), count, checkpoints[0].as_ref()))
+        let make = |checkpoints: &[Option<Checkpoint>], _: Option<&[u8]>| -> Result<Box<dyn Processor>, BadSnapshot> {
+            Ok(Box::new(Merge::<V>::new(Partition(partition as i32), count, checkpoints[0].as_ref())))
         };
         drive(&make, &[log], &Schemas { values: vec![&value], control: &control }, pace)
     };
