@@ -20,21 +20,25 @@ pub struct Outcome {
     pub response_bytes: u64,
     /// Before the first write, and after the read that brought the last byte.
     pub latency_ns: u64,
+    /// How much of it this thread was ready to run and waited for a processor, in the calls or between them and the two looks at
+    /// the clock: what was waited for outside of the calls, no one else can have seen.
+    pub waited_ns: u64,
     /// The time of day before the first write, and after the last byte was read: the answer came between the two.
     pub sent_at_us: i64,
     pub received_at_us: i64,
 }
 
-/// When a request was sent, by both clocks.
+/// When a request was sent, by both clocks, and how long this thread had waited for a processor by then.
 #[derive(Clone, Copy)]
 struct Sent {
+    waited_ns: u64,
     at_ns: u64,
     at_us: i64,
 }
 
 impl Sent {
     fn now() -> Result<Sent> {
-        Ok(Sent { at_us: time_of_day_us()?, at_ns: now_ns() })
+        Ok(Sent { waited_ns: waited_ns()?, at_us: time_of_day_us()?, at_ns: now_ns() })
     }
 }
 
@@ -43,6 +47,8 @@ pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
     read_at_ns: u64,
+    /// How long this thread had waited for a processor by then.
+    waited_ns: u64,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,7 +58,7 @@ impl Connection {
         let stream = TcpStream::connect_timeout(&address, TIMEOUT).with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
-        Ok(Connection { stream, buffer: Vec::new(), read_at_ns: 0 })
+        Ok(Connection { stream, buffer: Vec::new(), read_at_ns: 0, waited_ns: 0 })
     }
 
     /// Runs a session over this connection.
@@ -115,6 +121,7 @@ impl Connection {
             request_bytes: request_bytes as u64,
             response_bytes: response_bytes as u64,
             latency_ns: self.read_at_ns - sent.at_ns,
+            waited_ns: self.waited_ns - sent.waited_ns,
             sent_at_us: sent.at_us,
             received_at_us: time_of_day_us()?,
         })
@@ -183,6 +190,7 @@ impl Connection {
             }
         };
         self.read_at_ns = now_ns();
+        self.waited_ns = waited_ns()?;
         self.buffer.extend_from_slice(&chunk[..n]);
         Ok(n > 0)
     }
@@ -239,6 +247,15 @@ fn wire(planned: &Planned) -> Vec<u8> {
 /// Microseconds since the epoch.
 pub fn time_of_day_us() -> Result<i64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as i64)
+}
+
+/// How long this thread was ready to run and had no processor, since it began: the second number (Linux's
+/// Documentation/scheduler/sched-stats.rst).
+fn waited_ns() -> Result<u64> {
+    const PATH: &str = "/proc/thread-self/schedstat";
+    let text = std::fs::read_to_string(PATH).with_context(|| format!("read {PATH}"))?;
+    let waited = text.split_ascii_whitespace().nth(1).with_context(|| format!("{PATH} says {text:?}"))?;
+    waited.parse().with_context(|| format!("{PATH} says {text:?}"))
 }
 
 fn now_ns() -> u64 {

@@ -13,6 +13,7 @@ fn outcome(path: &str, at_us: i64) -> Outcome {
         request_bytes: 1,
         response_bytes: 1,
         latency_ns: 100_000,
+        waited_ns: 0,
         sent_at_us: at_us - 100,
         received_at_us: at_us,
     }

@@ -173,28 +173,56 @@ fn is_explained(edge: &Edge, missed_runs: i64) -> bool {
     missed_runs > 0 && edge.missing.iter().any(|missing| missing.reason == "probe_run_missed")
 }
 
+/// What the client's own instructions take between its looks at the clock and its calls; on an emulated processor much more.
+fn client_us() -> f64 {
+    std::env::var("EXACT_CLIENT_US").map_or(50.0, |text| text.parse().unwrap())
+}
+
+/// What the client's end may take, in microseconds. Where the client waited for a processor it may have done so between a call and its
+/// look at the clock, so the least is what is left without that.
+fn least_us(outcome: &Outcome) -> f64 {
+    outcome.latency_ns.saturating_sub(outcome.waited_ns) as f64 / 1e3
+}
+
+/// The requests whose record is shorter than the client's own instructions and waiting explain: a processor that was taken away from
+/// the whole machine, or an interrupt between the call and the clock. Few, or the capture is wrong.
+fn count_short(outcomes: &[Outcome], found: &Found<'_>) -> usize {
+    let is_short = |(outcome, [client, _]): &(&Outcome, &[Option<&SeenRequest>; 2])| {
+        client.is_some_and(|record| record.duration_ns as f64 / 1e3 + client_us() < least_us(outcome))
+    };
+    let short = outcomes.iter().zip(found).filter(is_short).count();
+    println!("{short} of {} took the client longer than its record by over {} us", outcomes.len(), client_us());
+    // A busy machine does this to one in two hundred.
+    assert!(short * 50 <= outcomes.len(), "{short} records are too short");
+    short
+}
+
 /// `cut` requests lack a record of a side, so they count with the other side's time or not at all: each moves a rank by one.
 fn check_percentiles(http: &[&Edge], outcomes: &[Outcome], found: &Found<'_>, cut: usize) {
     let mut merged = Histogram::default();
     http.iter().for_each(|edge| merged.merge(&edge.duration_ns).unwrap());
-    let mut latencies: Vec<u64> = outcomes.iter().map(|outcome| outcome.latency_ns).collect();
-    latencies.sort_unstable();
-    let mut recorded: Vec<i64> =
-        found.iter().filter_map(|[client, server]| client.or(*server)).map(|one| one.duration_ns).collect();
-    recorded.sort_unstable();
-    // What the client's own instructions take between its looks at the clock and its calls; on an emulated processor much more.
-    let client_us = std::env::var("EXACT_CLIENT_US").map_or(50.0, |text| text.parse().unwrap());
+    let mut recorded_us: Vec<f64> = found
+        .iter()
+        .filter_map(|[client, server]| client.or(*server))
+        .map(|one| one.duration_ns as f64 / 1e3)
+        .collect();
+    let mut at_least_us: Vec<f64> = outcomes.iter().map(least_us).collect();
+    let mut at_most_us: Vec<f64> = outcomes.iter().map(|outcome| outcome.latency_ns as f64 / 1e3).collect();
+    [&mut recorded_us, &mut at_least_us, &mut at_most_us]
+        .into_iter()
+        .for_each(|all| all.sort_unstable_by(f64::total_cmp));
+    let short = count_short(outcomes, found);
     for q in [0.5, 0.95, 0.99] {
         let rank = |of: usize| ((q * of as f64).ceil() as usize).max(1) - 1;
         let seen_us = merged.quantile(q) / 1e3;
         // The histogram promises an error of at most 1.1 percent.
-        let recorded_us = recorded[rank(recorded.len())] as f64 / 1e3;
-        assert!((seen_us / recorded_us - 1.0).abs() < 0.011, "p{}: {seen_us} us, records {recorded_us} us", q * 100.0);
-        let at = rank(latencies.len());
-        let (low, high) = (latencies[at.saturating_sub(cut)], latencies[(at + cut).min(latencies.len() - 1)]);
-        let (low_us, high_us) = (low as f64 / 1e3, high as f64 / 1e3);
+        let record_us = recorded_us[rank(recorded_us.len())];
+        assert!((seen_us / record_us - 1.0).abs() < 0.011, "p{}: {seen_us} us, records {record_us} us", q * 100.0);
+        let at = rank(outcomes.len());
+        let low_us = at_least_us[at.saturating_sub(cut + short)];
+        let high_us = at_most_us[(at + cut).min(outcomes.len() - 1)];
         println!("p{}: client {low_us:.1} to {high_us:.1} us, edges {seen_us:.1} us", q * 100.0);
-        let allowed_us = |us: f64| (us * 0.02).max(client_us);
+        let allowed_us = |us: f64| (us * 0.02).max(client_us());
         let range = low_us - allowed_us(low_us)..=high_us + allowed_us(high_us);
         assert!(range.contains(&seen_us), "p{}", q * 100.0);
     }
