@@ -51,6 +51,9 @@ pub fn run(input: &[u8]) -> u64 {
         let at_ns = output.checks.now_ns;
         let segment = Segment { position: start, length, captured: bytes, at_ns, other_position };
         parser.segment(direction, &segment, &mut |event| output.take(event));
+        if settings >> 7 == 1 {
+            parser.sleep(u64::MAX);
+        }
     }
     let by = if settings >> 5 & 1 == 0 { Side::Client } else { Side::Server };
     if settings >> 6 & 1 == 1 {

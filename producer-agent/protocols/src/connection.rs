@@ -9,7 +9,7 @@ use std::fmt::Debug;
 
 use crate::early::Early;
 use crate::http2::Http2;
-use crate::protocol::{Interest, OpenRequest, Protocol};
+use crate::protocol::{Interest, OpenRequest, Protocol, Sleeping};
 use crate::tls::Tls;
 use crate::{CloseReason, Direction, Known, Position, Recognition, Segment, Side, Sink};
 
@@ -78,6 +78,9 @@ pub trait Follow: Debug {
 
     /// Nothing is open or buffered: dropping the connection now would lose nothing.
     fn is_idle(&self) -> bool;
+
+    /// See [`Parser::sleep`](crate::Parser::sleep).
+    fn asleep(&self, before_ns: u64) -> Option<Box<dyn Sleeping>>;
 
     /// What is allocated for it, without the connection itself. It is bounded by the options.
     fn heap_bytes(&self) -> usize;
@@ -198,6 +201,13 @@ impl<P: Protocol + Debug> Follow for Connection<P> {
 
     fn is_idle(&self) -> bool {
         self.early.is_none() && self.protocol.is_idle()
+    }
+
+    fn asleep(&self, before_ns: u64) -> Option<Box<dyn Sleeping>> {
+        if self.now_ns >= before_ns || self.early.is_some() || self.recognition() != Recognition::Recognised {
+            return None;
+        }
+        self.protocol.asleep(self.side, self.options)
     }
 
     fn heap_bytes(&self) -> usize {

@@ -59,7 +59,7 @@ pub use cursor::Cursor;
 pub use encryption::{Encryption, Version};
 pub use exchange::{Code, Event, Exchange, Failure, Kind, Loss, LossReason, Messages, Outcome, Sink};
 pub use known::Known;
-pub use protocol::{Interest, OpenRequest, Protocol};
+pub use protocol::{Interest, OpenRequest, Protocol, Sleeping};
 pub use segment::{CloseReason, Direction, Position, Segment, Side};
 pub use stream::{Both, Mark, Reach};
 pub use trace::Trace;
@@ -107,6 +107,8 @@ enum State {
     Undecided(Box<Undecided>),
     /// It speaks this one.
     Followed(Box<dyn Follow>),
+    /// It did, and is idle.
+    Asleep(Box<dyn Sleeping>),
     /// This one was the last that it spoke.
     Foreign(&'static str),
 }
@@ -162,12 +164,13 @@ impl Parser {
                 }
             }
             State::Followed(connection) => connection.share(known),
-            State::Foreign(_) => {}
+            State::Asleep(_) | State::Foreign(_) => {}
         }
     }
 
     /// Takes the bytes that one system call moved.
     pub fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
+        self.wake();
         match &mut self.state {
             State::Followed(connection) => connection.segment(direction, segment, sink),
             State::Undecided(undecided) if segment.length > 0 => {
@@ -178,7 +181,7 @@ impl Parser {
                     self.state = State::Followed(guess.connection);
                 }
             }
-            State::Undecided(_) | State::Foreign(_) => {}
+            State::Undecided(_) | State::Asleep(_) | State::Foreign(_) => {}
         }
         if self.forget_foreign()
             && let State::Followed(next) = &mut self.state
@@ -188,8 +191,26 @@ impl Parser {
         }
     }
 
+    /// Keeps no more of a connection than its protocol needs to go on, if nothing was fed since `before_ns`, and if that is little: an idle one. It is
+    /// as if this had not been called, whatever comes. Says whether it sleeps.
+    pub fn sleep(&mut self, before_ns: u64) -> bool {
+        if let State::Followed(connection) = &self.state
+            && let Some(asleep) = connection.asleep(before_ns)
+        {
+            self.state = State::Asleep(asleep);
+        }
+        matches!(self.state, State::Asleep(_))
+    }
+
+    fn wake(&mut self) {
+        if let State::Asleep(asleep) = &self.state {
+            self.state = State::Followed(asleep.wake());
+        }
+    }
+
     /// No more bytes will come to choose by.
     fn connection(&mut self, sink: &mut Sink<'_>) -> Option<&mut Box<dyn Follow>> {
+        self.wake();
         match &mut self.state {
             State::Undecided(undecided) => {
                 if undecided.guess.is_none() {
@@ -200,7 +221,7 @@ impl Parser {
                 undecided.guess.as_mut().map(|guess| &mut guess.connection)
             }
             State::Followed(connection) => Some(connection),
-            State::Foreign(_) => None,
+            State::Asleep(_) | State::Foreign(_) => None,
         }
     }
 
@@ -208,14 +229,14 @@ impl Parser {
         match &self.state {
             State::Undecided(undecided) => undecided.guess.as_ref().map(|guess| &*guess.connection),
             State::Followed(connection) => Some(&**connection),
-            State::Foreign(_) => None,
+            State::Asleep(_) | State::Foreign(_) => None,
         }
     }
 
     fn waiting(&self) -> Option<&Waiting> {
         match &self.state {
             State::Undecided(undecided) => Some(&undecided.waiting),
-            State::Followed(_) | State::Foreign(_) => None,
+            State::Followed(_) | State::Asleep(_) | State::Foreign(_) => None,
         }
     }
 
@@ -235,6 +256,7 @@ impl Parser {
 
     /// All exchanges before these positions were told of elsewhere: the next one begins here. What is open all the same is lost.
     pub fn resume(&mut self, request: Position, response: Position, sink: &mut Sink<'_>) {
+        self.wake();
         if let State::Followed(connection) = &mut self.state {
             connection.resume(request, response, sink);
         }
@@ -242,6 +264,7 @@ impl Parser {
 
     /// All exchanges before this request were told of elsewhere, and it was, too: its answer comes here. What is open all the same is lost.
     pub fn resume_open(&mut self, open: &OpenRequest<'_>, sink: &mut Sink<'_>) {
+        self.wake();
         if let State::Followed(connection) = &mut self.state {
             connection.resume_open(open, sink);
         }
@@ -280,6 +303,7 @@ impl Parser {
 
     pub fn recognition(&self) -> Recognition {
         match &self.state {
+            State::Asleep(_) => Recognition::Recognised,
             State::Foreign(_) => Recognition::Foreign,
             _ => self.followed().map_or(Recognition::Undecided, Follow::recognition),
         }
@@ -300,13 +324,17 @@ impl Parser {
 
     /// What has to be copied of the calls to come.
     pub fn interest(&self) -> Interest {
-        self.followed().map_or(Interest::Heads, Follow::interest)
+        match &self.state {
+            State::Asleep(asleep) => asleep.interest(),
+            _ => self.followed().map_or(Interest::Heads, Follow::interest),
+        }
     }
 
     /// The name of the protocol that it speaks, or spoke last, as it stands in records; empty while that is not known.
     pub fn protocol(&self) -> &'static str {
         match &self.state {
             State::Followed(connection) => connection.name(),
+            State::Asleep(asleep) => asleep.name(),
             State::Foreign(name) => name,
             State::Undecided(_) => "",
         }

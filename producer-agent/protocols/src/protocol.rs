@@ -1,10 +1,12 @@
 //! What a protocol is to all that protocols share.
 
+use std::fmt::Debug;
+
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::http2::Upgrade;
 use crate::stream::{Both, Reach};
-use crate::{CloseReason, Direction, Known, Options, Position, Recognition, Side, Sink};
+use crate::{CloseReason, Direction, Follow, Known, Options, OrderOptions, Position, Recognition, Side, Sink};
 
 /// The state of one protocol on one connection: one folder of this crate.
 ///
@@ -81,8 +83,26 @@ pub trait Protocol {
     /// Nothing is open or buffered.
     fn is_idle(&self) -> bool;
 
+    /// What is enough to go on from, where each direction stands so surely at the beginning of a message that nothing but these two places
+    /// matters to what comes. Only where that takes much less.
+    fn asleep(&self, _side: Side, _order: OrderOptions) -> Option<Box<dyn Sleeping>> {
+        None
+    }
+
     /// What is allocated for it.
     fn heap_bytes(&self) -> usize;
+}
+
+/// A recognised connection that nothing was said on for a while, and nothing is open on.
+pub trait Sleeping: Debug {
+    /// As [`Protocol::NAME`].
+    fn name(&self) -> &'static str;
+
+    /// As [`Protocol::INTEREST`].
+    fn interest(&self) -> Interest;
+
+    /// The connection, which follows what comes as if it had never slept.
+    fn wake(&self) -> Box<dyn Follow>;
 }
 
 /// A request that was told of elsewhere.

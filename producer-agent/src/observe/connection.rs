@@ -39,6 +39,8 @@ pub struct Connection {
     pub errors: i64,
     /// Whether its exchanges are, or will be, added up.
     pub heat: Heat,
+    /// It was idle once.
+    pub has_slept: bool,
     /// An exchange was under way at the last walk that is to be added up.
     pub is_open_in_probes: bool,
     /// Its workload rests: it is not followed.
@@ -158,6 +160,7 @@ impl Connection {
             requests: 0,
             errors: 0,
             heat: Heat::default(),
+            has_slept: false,
             is_open_in_probes: false,
             rests: false,
             has_rested: false,
@@ -247,6 +250,14 @@ impl Connection {
         self.parser = Parser::new(side, protocols);
         self.parser.share(known);
         self.book_memory(shares);
+    }
+
+    /// Gives up what is not needed of a connection on which nothing was said since `before_ns`, if that is one that is idle.
+    pub fn sleep(&mut self, before_ns: u64) {
+        if self.parser.sleep(before_ns) {
+            self.heat.sleep();
+            self.has_slept = true;
+        }
     }
 
     /// The owner may become known after the socket: an accepted connection belongs to whoever uses it first.

@@ -101,6 +101,9 @@ type SocketKey = (u64, u16);
 /// of it long ago.
 const UNSEEN_WALKS_MAX: u32 = 12;
 
+/// A connection is idle on which nothing was said for so long before a walk: its parser sleeps.
+const IDLE_NS: u64 = 1_000_000_000;
+
 /// Sockets without room whose owners are remembered, so that what is missing of them is known to be theirs.
 const REFUSED_HALF_MAX: usize = 16 * 1024;
 
@@ -240,6 +243,7 @@ impl Observer {
             Observer::book_rest(connection, socket, is_left_out, out);
             told_again = connection.tell_again(is_left_out);
             flow::progress(connection, socket, &node, clock, out);
+            connection.sleep(socket.at_ns.saturating_sub(IDLE_NS));
         }
         self.interests.extend(told_again);
     }
@@ -424,6 +428,10 @@ impl Observer {
                 self.encrypting.push(connection.identity.owner.pid());
             }
             self.interests.push(Interest { connection_id: event.connection_id, role: u32::from(event.role), interest });
+        }
+        if !connection.has_slept {
+            // Many a connection of a pool has one exchange, and then none for long.
+            connection.sleep(u64::MAX);
         }
         connection.book_memory(&mut self.shares);
         self.keep_to_memory(event.at_ns, out);

@@ -24,8 +24,9 @@
 //! 100-continue, an early answer) may count as two, and after a gap it is not known how many exchanges lay in it: at
 //! least one is counted.
 //!
-//! Bounds: [`Options`]. An idle connection holds no heap memory.
+//! Bounds: [`Options`]. An idle connection holds no heap memory, and sleeps as the two places where the next messages begin.
 
+mod asleep;
 mod body;
 mod close;
 mod exchanges;
@@ -42,9 +43,9 @@ pub use state::Http1;
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::http2::Upgrade;
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, Sleeping};
 use crate::stream::{Both, Reach};
-use crate::{CloseReason, Direction, Position, Recognition, Side, Sink};
+use crate::{CloseReason, Direction, OrderOptions, Position, Recognition, Side, Sink};
 use state::{RequestState, ResponseState};
 
 /// The bounds of one connection.
@@ -150,6 +151,10 @@ impl Protocol for Http1 {
 
     fn is_idle(&self) -> bool {
         self.has_nothing_open()
+    }
+
+    fn asleep(&self, side: Side, order: OrderOptions) -> Option<Box<dyn Sleeping>> {
+        self.fall_asleep(side, order)
     }
 
     fn heap_bytes(&self) -> usize {

@@ -138,6 +138,10 @@ impl Http1 {
         }
     }
 
+    pub(super) fn has_unconfirmed(&self) -> bool {
+        self.unconfirmed.is_some()
+    }
+
     pub(super) fn awaits(&self, direction: Direction) -> bool {
         self.unconfirmed.as_ref().is_some_and(|unconfirmed| unconfirmed.awaits == direction)
     }

@@ -7,10 +7,26 @@ use crate::plan::{Cuts, Script, Turn, cuts, in_turn, pipelined, script, turns};
 use crate::wire::{FINISHED, Output, OwnedSegment, Seen};
 
 fn run(side: Side, segments: &[OwnedSegment]) -> Output {
+    let output = run_asleep(side, segments, 0);
+    for sleeps in [u64::MAX, 0x5555_5555_5555_5555, 0x9249_2492_4924_9249] {
+        let asleep = run_asleep(side, segments, sleeps);
+        assert_eq!((&asleep.exchanges, &asleep.losses), (&output.exchanges, &output.losses), "{sleeps:x}");
+    }
+    output
+}
+
+/// The connection is said to be idle behind those segments whose bit is set.
+fn run_asleep(side: Side, segments: &[OwnedSegment], sleeps: u64) -> Output {
     let mut connection = Parser::new(side, &Options::default());
     let mut output = Output::default();
-    for segment in segments {
+    for (index, segment) in segments.iter().enumerate() {
         segment.feed(&mut connection, &mut output);
+        if sleeps >> (index % 64) & 1 == 1 {
+            let before = (connection.recognition(), connection.interest(), connection.protocol(), connection.is_idle());
+            connection.sleep(u64::MAX);
+            let asleep = (connection.recognition(), connection.interest(), connection.protocol(), connection.is_idle());
+            assert_eq!(asleep, before);
+        }
     }
     let end_ns = segments.len() as u64 * 10 + 1_000;
     connection.close(end_ns, FINISHED, &mut |event| output.take(event));

@@ -92,9 +92,13 @@ struct Known {
     place: Option<u32>,
 }
 
-/// What is remembered of a connection: nothing that takes room before it is hot.
+/// What is remembered of a connection: nothing of one that is idle.
 #[derive(Debug, Default)]
-pub struct Heat {
+pub struct Heat(Option<Box<Warm>>);
+
+/// What is remembered of one that has exchanges: nothing that takes more room before it is hot.
+#[derive(Debug, Default)]
+struct Warm {
     since_ns: u64,
     exchanges: u32,
     last_completed_ns: u64,
@@ -113,7 +117,8 @@ impl Heat {
     /// Whether the probes add up all plain commands of Redis like this one.
     fn has_cell_for(&self, request: &Request<'_>) -> bool {
         let is_its = |common: &Common| (common.protocol, &*common.operation) == (request.protocol, request.operation);
-        request.protocol == Redis::NAME && self.known.iter().any(|known| known.place.is_some() && is_its(&known.common))
+        request.protocol == Redis::NAME
+            && self.known().iter().any(|known| known.place.is_some() && is_its(&known.common))
     }
 }
 
@@ -217,11 +222,11 @@ impl Summaries {
     /// before. That is what was of another second, and what comes before all that the probes add up. What is not plain of a command of Redis that
     /// has a cell is added up by nobody: two of its sums never overlap. An operation of HTTP has a cell for each of its paths, whose sums overlap anyhow.
     pub fn fold(&mut self, heat: &mut Heat, socket: SocketKey, request: &Request<'_>, told: Told) -> (bool, Vec<Fold>) {
-        let is_wanted = self.folds.is_on && heat.is_hot && told == Told::AsBefore && !heat.has_cell_for(request);
-        if !is_wanted && heat.own.is_none() {
+        let is_wanted = self.folds.is_on && heat.is_hot() && told == Told::AsBefore && !heat.has_cell_for(request);
+        if !is_wanted && heat.own().is_none() {
             return (false, Vec::new());
         }
-        let own = heat.own.get_or_insert_default();
+        let own = heat.warm().own.get_or_insert_default();
         let is_due = own.is_due(request) || told == Told::CellOpened;
         let before = if is_due { self.folds.take(own) } else { Vec::new() };
         (is_wanted && self.folds.add(own, socket, request), before)
@@ -229,7 +234,7 @@ impl Summaries {
 
     /// Takes what the agent has added up of a connection.
     pub fn take_own(&mut self, heat: &mut Heat) -> Vec<Fold> {
-        heat.own.as_mut().map_or_else(Vec::new, |own| self.folds.take(own))
+        heat.own().map_or_else(Vec::new, |own| self.folds.take(own))
     }
 
     /// Cells in use.
@@ -254,6 +259,7 @@ impl Summaries {
         operation_name: &str,
     ) -> Told {
         let Some(cells) = &mut self.cells else { return Told::AsBefore };
+        let heat = heat.warm();
         let since_ns = exchange.completed_ns.saturating_sub(heat.since_ns);
         if since_ns > SECOND_NS {
             heat.is_hot &= heat.exchanges >= self.hot_per_second / COLD_PART && since_ns < COLD_SECONDS * SECOND_NS;
@@ -330,7 +336,7 @@ impl Summaries {
 
     /// What is known of an exchange that the probes told of themselves.
     pub fn single(heat: &Heat, key: u64, status: u32, response_bytes: u64) -> Option<Single> {
-        let known = heat.known.iter().find(|known| known.key == key)?;
+        let known = heat.known().iter().find(|known| known.key == key)?;
         let [least, most] = known.response_bytes;
         let status = number_of(status);
         let is_of_its_size = status == known.common.status && (least..=most).contains(&response_bytes);
@@ -340,20 +346,21 @@ impl Summaries {
 
     /// All commands before a checkpoint of the connection had been answered.
     pub fn settled(&mut self, heat: &mut Heat, from: u64) {
-        heat.settled_from = from;
+        let warm = heat.warm();
+        warm.settled_from = from;
         let Some(cells) = &mut self.cells else { return };
-        heat.known.iter().filter_map(|known| known.place).for_each(|place| cells.settle(place, from));
+        warm.known.iter().filter_map(|known| known.place).for_each(|place| cells.settle(place, from));
     }
 
     /// A connection was not plain: its exchanges are told of from now on.
     pub fn not_plain(&mut self, heat: &mut Heat) {
-        heat.is_cold_for_ever = true;
+        heat.warm().is_cold_for_ever = true;
         self.rest(heat);
     }
 
     /// Nothing more of a connection is added up by the probes. What they have added up, or do at this moment, is taken with all else.
     pub fn rest(&mut self, heat: &mut Heat) {
-        for known in &mut heat.known {
+        for known in heat.known_mut() {
             if let (Some(place), Some(cells)) = (known.place.take(), &mut self.cells) {
                 cells.close(place);
                 if let Some(used) = &mut self.used[place as usize] {
@@ -407,7 +414,7 @@ impl Summaries {
                 cells.take(*place, u64::MAX, &mut |taken| to(summed(&used.common, taken)));
             }
         }
-        for known in heat.known.drain(..) {
+        for known in heat.0.take().into_iter().flat_map(|warm| warm.known) {
             let (Some(place), Some(cells)) = (known.place, &mut self.cells) else { continue };
             cells.close(place);
             cells.take(place, u64::MAX, &mut |taken| to(summed(&known.common, taken)));
@@ -420,19 +427,42 @@ impl Summaries {
 impl Heat {
     /// A cell was given up.
     pub fn cool(&mut self, key: u64) {
-        if let Some(known) = self.known.iter_mut().find(|known| known.key == key) {
+        if let Some(known) = self.known_mut().iter_mut().find(|known| known.key == key) {
             known.place = None;
         }
     }
 
     /// What the agent adds up itself.
     pub fn own(&mut self) -> Option<&mut Own> {
-        self.own.as_deref_mut()
+        self.0.as_mut()?.own.as_deref_mut()
     }
 
     /// Whether any of its operations has a cell.
     pub fn has_cells(&self) -> bool {
-        self.known.iter().any(|known| known.place.is_some())
+        self.known().iter().any(|known| known.place.is_some())
+    }
+
+    /// Of a connection that is idle: gives up what says nothing of what comes.
+    pub fn sleep(&mut self) {
+        let matters =
+            |warm: &Warm| warm.is_hot || warm.is_cold_for_ever || warm.own.is_some() || !warm.known.is_empty();
+        self.0.take_if(|warm| !matters(warm) && warm.settled_from == 0);
+    }
+
+    fn warm(&mut self) -> &mut Warm {
+        self.0.get_or_insert_default()
+    }
+
+    fn is_hot(&self) -> bool {
+        self.0.as_ref().is_some_and(|warm| warm.is_hot)
+    }
+
+    fn known(&self) -> &[Known] {
+        self.0.as_ref().map_or(&[], |warm| &warm.known)
+    }
+
+    fn known_mut(&mut self) -> &mut [Known] {
+        self.0.as_mut().map_or(&mut [], |warm| &mut warm.known)
     }
 }
 

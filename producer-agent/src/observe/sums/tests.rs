@@ -315,7 +315,7 @@ fn sums_go_to_their_connection_and_a_cold_cell_is_given_up() {
     for second in 12..15 {
         lost.extend(bench.sums.take(second).cold);
     }
-    assert_eq!(lost, [(SOCKET, bench.heat.known[0].key)]);
+    assert_eq!(lost, [(SOCKET, bench.heat.known()[0].key)]);
     bench.heat.cool(lost[0].1);
     assert!(bench.hand.open.borrow().is_empty() && !bench.heat.has_cells());
     bench.hand.adds(place, 14, 1);
