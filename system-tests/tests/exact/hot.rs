@@ -82,7 +82,7 @@ fn commands_at_full_speed_within_a_node_are_told_by_the_clients_end() {
 
 #[test]
 fn ten_million_exchanges_are_added_up_as_the_client_got_them() {
-    held_against_the_client(Server::Nginx, 10_000_000, 9_000_000, "one");
+    held_against_the_client(Server::Nginx, 10_000_000, 8_990_000, "one");
 }
 
 #[test]
@@ -90,7 +90,8 @@ fn ten_million_commands_are_added_up_as_the_client_got_them() {
     held_against_the_client(Server::Redis, 10_000_000, 9_000_000, "one");
 }
 
-/// Of these at least `summed_min` are to be added up: what comes before the connections are hot, and each error of Redis, is told of one by one.
+/// Of these at least `summed_min` are to be added up: what comes before the connections are hot, each error of Redis, and of HTTP the one in ten
+/// that has another status than its operation (`/status/404/hot` and `/status/503/hot` are one), is told of one by one.
 /// `ends` is the setting `capture.ends`.
 fn held_against_the_client(server: Server, exchanges: u64, summed_min: u64, ends: &str) {
     let lab = Lab::start().unwrap();
