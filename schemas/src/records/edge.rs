@@ -13,7 +13,7 @@ pub struct Edge {
     pub window_start_us: i64,
     /// Length of the window, in milliseconds.
     pub window_ms: i64,
-    /// 0 at first; a late record publishes the window again with the next number.
+    /// 0. Made for windows that are published again with what came late, as a whole and under the next number, which no processor does yet.
     pub revision: i32,
     /// Workload that opened the connections; unknown if no agent named it.
     pub client: Workload,
