@@ -155,6 +155,12 @@ impl Raw {
         Ok(())
     }
 
+    /// One record, into the first partition of its topic.
+    pub fn record<R: Record + serde::Serialize>(&self, topic: Topic, key: &str, record: &R) -> Result<()> {
+        let value = Encoder::of::<R>(self.ids[&topic])?.encode(record)?;
+        self.publish(topic, Partition(0), key.as_bytes(), Some(&value), &[], None)
+    }
+
     /// One bad record of each kind into every partition of a topic.
     pub fn bad(&mut self, topic: Topic, random: &mut Random) -> Result<Vec<Bad>> {
         let mut written = Vec::new();

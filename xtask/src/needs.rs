@@ -62,6 +62,7 @@ const GO_MINOR: u32 = 24;
 const HELM_KUBERNETES: &str =
     "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34";
 const BROWSER_TEST: &str = "console/tests/browser";
+const READERS: &str = "docs/topics/readers";
 
 pub const NEEDS: &[Need] = &[
     package(
@@ -163,11 +164,32 @@ pub const NEEDS: &[Need] = &[
         ..package(
             "the packages of the console's test",
             Purpose::Test,
-            browser_packages,
+            || packages_of_node(BROWSER_TEST),
             &[],
             "npm ci --prefix console/tests/browser",
         )
     },
+    Need {
+        command: &["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", READERS],
+        ..package(
+            "the packages of the reader in JavaScript",
+            Purpose::Test,
+            || packages_of_node(READERS),
+            &[],
+            "npm ci --ignore-scripts --prefix docs/topics/readers",
+        )
+    },
+    package(
+        "what the reader in Python is made of",
+        Purpose::Test,
+        || {
+            ["confluent_kafka", "avro"]
+                .iter()
+                .all(|name| Path::new("/usr/lib/python3/dist-packages").join(name).exists())
+        },
+        &["python3-confluent-kafka", "python3-avro"],
+        "install Debian's python3-confluent-kafka and python3-avro",
+    ),
     package(
         "psycopg 3, a driver of PostgreSQL that pipelines",
         Purpose::Test,
@@ -511,8 +533,8 @@ fn installed_by_go(program: &str) -> bool {
 }
 
 /// True when what is installed is as new as the lock file.
-fn browser_packages() -> bool {
-    let folder = run::root().join(BROWSER_TEST);
+fn packages_of_node(folder: &str) -> bool {
+    let folder = run::root().join(folder);
     let modified = |file: &str| fs::metadata(folder.join(file)).and_then(|file| file.modified()).ok();
     match (modified("package-lock.json"), modified("node_modules/.package-lock.json")) {
         (Some(wanted), Some(installed)) => installed >= wanted,
@@ -548,11 +570,13 @@ mod tests {
     }
 
     #[test]
-    fn the_packages_of_the_browser_tests_are_where_their_folder_is() {
-        // A move of the folder would make `browser_packages` believe that nothing is to be installed.
-        let folder = run::root().join(BROWSER_TEST);
-        for file in ["package.json", "package-lock.json", "page.test.js"] {
-            assert!(folder.join(file).exists(), "{} has no {file}", folder.display());
+    fn packages_of_node_are_where_their_folders_are() {
+        // A move of the folder would make `packages_of_node` believe that nothing is to be installed.
+        for (folder, script) in [(BROWSER_TEST, "page.test.js"), (READERS, "read.mjs")] {
+            for file in ["package.json", "package-lock.json", script] {
+                let path = run::root().join(folder).join(file);
+                assert!(path.exists(), "{} is not there", path.display());
+            }
         }
     }
 }

@@ -124,6 +124,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::chaos::kafka_stopped_for_a_minute", Class::Waits).takes(150).at_most_minutes(8),
     rule("system-tests::chaos::any_process_killed", Class::Waits).takes(150).at_most_minutes(8),
     rule("system-tests::chaos::", Class::Waits).takes(40),
+    rule("system-tests::consumers::", Class::Waits).takes(30),
     rule("system-tests::faults::bad_records::", Class::Waits).takes(80),
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
     // Processors look for new partitions now and then, and windows pass.
