@@ -214,9 +214,14 @@ impl Redis {
     }
 }
 
-/// The first word of an error is its code.
+/// No code of Redis is longer than `NOMASTERLINK`.
+const CODE_BYTES_MAX: usize = 20;
+
+/// The first word of an error is its code, if it is in capitals: scripts and modules say what they like, which may be a value.
 fn of_error(line: &Word) -> (Code, Outcome) {
-    let code = Code::new(line.as_str().as_bytes());
+    let word = line.as_str().split(' ').next().unwrap_or_default().as_bytes();
+    let is_code = word.len() <= CODE_BYTES_MAX && word.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
+    let code = Code::new(if is_code { word } else { b"OTHER" });
     let outcome = match code.as_str() {
         code if SERVER_ERRORS.contains(&code) => Outcome::ServerError,
         code if REDIRECTIONS.contains(&code) => Outcome::Ok,
