@@ -53,6 +53,12 @@ pub struct Places {
     pieces: VecDeque<Piece>,
     /// Behind the bytes of the newest call.
     end: u64,
+    /// Where that call began to move bytes: a long one is told of in parts, which say the same.
+    from: Option<u64>,
+    /// Where the call begins of which the records are not proven yet.
+    begun: u64,
+    /// It took less than the rest of its record, which is certain only if another part follows.
+    is_cut: bool,
 }
 
 /// A record of data.
@@ -121,6 +127,9 @@ impl Places {
             overhead: None,
             pieces: VecDeque::new(),
             end: 0,
+            from: None,
+            begun: 0,
+            is_cut: false,
         }
     }
 
@@ -186,11 +195,16 @@ impl Places {
 
     /// The client's library was given these bytes and has sent them.
     pub fn sent(&mut self, moved: Moved, facts: Option<&Encryption>) {
-        self.end = moved.start.saturating_add(moved.bytes);
+        if !self.continues(moved) {
+            self.begun = moved.start;
+        }
+        (self.end, self.from) = (moved.start.saturating_add(moved.bytes), moved.from);
         let from = moved.from.unwrap_or(u64::MAX);
-        let records: Vec<Record> = self.waiting.drain(..).filter(|record| record.start >= from).collect();
+        self.waiting.retain(|record| record.start >= from);
+        let records: Vec<Record> = self.waiting.iter().copied().collect();
         let count = records.len() as u64;
-        let beside = records.iter().map(|record| record.length).sum::<u64>().checked_sub(moved.bytes);
+        let bytes = self.end.saturating_sub(self.begun);
+        let beside = records.iter().map(|record| record.length).sum::<u64>().checked_sub(bytes);
         let Some((beside, true)) = beside.map(|beside| (beside, count > 0 && beside.is_multiple_of(count))) else {
             return;
         };
@@ -198,12 +212,18 @@ impl Places {
         if !self.proves(overhead, facts) {
             return;
         }
-        let mut plain = moved.start;
+        self.waiting.clear();
+        let mut plain = self.begun;
         for record in records {
             let Some(held_bytes) = record.length.checked_sub(overhead) else { return };
             self.push(plain, record, held_bytes);
             plain = plain.saturating_add(held_bytes);
         }
+    }
+
+    /// Whether these are further bytes of the call that was told of last.
+    fn continues(&self, moved: Moved) -> bool {
+        moved.from.is_some() && moved.from == self.from && moved.start == self.end
     }
 
     /// The server's library has received these bytes and gave them to its program.
@@ -212,8 +232,12 @@ impl Places {
             // A call was missed.
             (self.is_certain, self.left) = (self.end == 0 && self.is_certain && moved.start == 0, 0);
         }
-        self.end = moved.start.saturating_add(moved.bytes);
-        if let Some(from) = moved.from {
+        let continues = self.continues(moved);
+        (self.end, self.from) = (moved.start.saturating_add(moved.bytes), moved.from);
+        let was_cut = std::mem::take(&mut self.is_cut);
+        if continues {
+            self.is_certain |= was_cut;
+        } else if let Some(from) = moved.from {
             while self.waiting.front().is_some_and(|record| record.end() <= from) {
                 self.waiting.pop_front();
             }
@@ -243,6 +267,7 @@ impl Places {
         }
         let Some(left) = self.left.checked_sub(moved.bytes) else { return false };
         self.left = left;
+        self.is_cut = left > 0;
         left == 0 || moved.is_full
     }
 

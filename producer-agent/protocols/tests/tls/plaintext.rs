@@ -279,3 +279,69 @@ proptest! {
         }
     }
 }
+
+/// As Go's server is seen from the middle of a connection on: an answer of which the request was not seen, then what its goroutines were in the midst of is passed over.
+#[test]
+fn http2_from_the_middle_is_followed_where_an_answer_comes_first() {
+    let request = |stream: u8, path: &str| {
+        let mut block = vec![0x82, 0x87, 0x04, path.len() as u8];
+        block.extend(path.as_bytes());
+        [&[0, 0, block.len() as u8, 1, 5, 0, 0, 0, stream][..], &block].concat()
+    };
+    let answer =
+        |stream: u8| [&[0, 0, 1, 1, 4, 0, 0, 0, stream, 0x88, 0, 0, 3, 0, 1, 0, 0, 0, stream][..], b"ok\n"].concat();
+    let plan = Plan {
+        requests: vec![],
+        facts: facts(Version::Tls1_3, "TLS_AES_128_GCM_SHA256"),
+        overhead: 17,
+        is_finished_late: false,
+        reads_ahead: 0,
+        room: 0,
+        missed: vec![],
+        is_from_start: false,
+    };
+    for skipped in [0, 1000] {
+        let mut server = End::new(Side::Server, &plan);
+        let mut wire = 5_000;
+        server.call(Direction::Response, &answer(7), None, false);
+        server.moved[Direction::Request as usize] += skipped;
+        for (stream, path) in [(9, "/ok/1"), (11, "/ok/2"), (13, "/ok/3")] {
+            let said = request(stream, path);
+            let record = [&[23, 3, 3, 0, said.len() as u8 + 17][..], &vec![0; said.len() + 17]].concat();
+            server.wire(wire, &record, 0);
+            server.call(Direction::Request, &said, Some(wire), false);
+            wire += record.len() as u64;
+            server.call(Direction::Response, &answer(stream), None, false);
+        }
+        assert!(server.named.len() >= 2, "{skipped} {:?} {}", server.named, server.unplaced);
+    }
+}
+
+/// The probes tell of a call in parts where the heads of frames lie far apart in it; all say where the call began on the wire.
+#[test]
+fn a_call_that_is_told_of_in_parts_has_its_place() {
+    let plan = Plan {
+        requests: vec![],
+        facts: facts(Version::Tls1_3, "TLS_AES_128_GCM_SHA256"),
+        overhead: 17,
+        is_finished_late: false,
+        reads_ahead: 0,
+        room: 0,
+        missed: vec![],
+        is_from_start: false,
+    };
+    for side in [Side::Client, Side::Server] {
+        let mut end = End::new(side, &plan);
+        for (number, wire) in [(1, 5_000), (2, 6_000)] {
+            let said = format!("POST /ok/{number} HTTP/1.1\r\nContent-Length: 40\r\n\r\n{}", "x".repeat(40));
+            let record = [&[23, 3, 3, 0, said.len() as u8 + 17][..], &vec![0; said.len() + 17]].concat();
+            end.wire(wire, &record, 0);
+            for part in [&said[..60], &said[60..80], &said[80..]] {
+                end.call(Direction::Request, part.as_bytes(), Some(wire), false);
+            }
+            end.call(Direction::Response, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", None, false);
+        }
+        let expected = BTreeMap::from([("/ok/1".to_owned(), 5_000), ("/ok/2".to_owned(), 6_000)]);
+        assert_eq!((end.named, end.unplaced), (expected, 0), "{side:?}");
+    }
+}
