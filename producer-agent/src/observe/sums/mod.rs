@@ -414,7 +414,7 @@ impl Summaries {
                 cells.take(*place, u64::MAX, &mut |taken| to(summed(&used.common, taken)));
             }
         }
-        for known in heat.0.take().into_iter().flat_map(|warm| warm.known) {
+        for known in heat.0.iter_mut().flat_map(|warm| warm.known.drain(..)) {
             let (Some(place), Some(cells)) = (known.place, &mut self.cells) else { continue };
             cells.close(place);
             cells.take(place, u64::MAX, &mut |taken| to(summed(&known.common, taken)));

@@ -275,6 +275,9 @@ fn what_is_hot_and_has_no_cell_is_added_up_by_the_agent_only_if_it_is_to() {
     assert!(bench.sums.take_own(&mut bench.heat).is_empty());
     bench.now_ns += 4 * SECOND_NS;
     assert_eq!(folds(&mut bench, true), 5, "it has cooled down meanwhile");
+    bench.heat.sleep();
+    bench.sums.end(SOCKET, &mut bench.heat, |_| panic!("it has no cell"));
+    assert!(!bench.sums.take_own(&mut bench.heat).is_empty(), "what was added up of a connection is told when it ends");
 }
 
 #[test]
