@@ -26,6 +26,9 @@ use crate::reader::is_passing;
 use crate::{KafkaError, KafkaSettings, Message, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Nobody is told where a group stands while a transaction that commits to it is open. That of a process that is gone is so for as long as
+/// `transaction.timeout.ms` says, and until the brokers look for it (by default every 10 s).
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 const SEEK_AGAIN: Duration = Duration::from_millis(5);
 /// A member that was killed is given up after this; with KIP-848 the brokers say after what.
@@ -306,12 +309,13 @@ fn is_not_begun(error: &ClientError) -> bool {
     matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::State | RDKafkaErrorCode::PreviousInProgress))
 }
 
-/// Where the consumer's group stands. While another broker takes the group over, which takes a moment, it is asked again.
+/// Where the consumer's group stands. While another broker takes the group over, which takes a moment, it is asked again, and what a process that is
+/// gone has left open is waited for.
 pub(crate) fn committed_of<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     partitions: &[TopicPartition],
 ) -> Result<Vec<Assignment>, KafkaError> {
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + COMMITTED_TIMEOUT;
     let committed = loop {
         match consumer.committed_offsets(list_of(partitions), deadline.saturating_duration_since(Instant::now())) {
             Ok(committed) => break committed,

@@ -93,6 +93,7 @@ pub const RULES: &[Rule] = &[
     rule("console::it::otlp::", Class::Waits).takes(30).at_most_minutes(20).slow(),
     // Each of its requests is late by more than what clients wait.
     rule("kafka::late::", Class::Waits).takes(50),
+    rule("kafka::real_offsets::", Class::Waits).takes(50),
     // One live run is computed again by all of them.
     rule("cli::it::replay::", Class::Waits).together().takes(60),
     // Percentiles are compared with what the client measured.
