@@ -1,15 +1,19 @@
 //! What an idle connection takes of the agent's memory: a node may have a hundred thousand of them.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "shared/sockets.rs"]
+mod sockets;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use headwater_agent::clock::Clock;
 use headwater_agent::observe::{Cells, Observer, ObserverOptions, Paths};
-use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, kind, role};
+use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, kind, role};
 use headwater_probe_loader::{Event, Fits, Taken};
 use headwater_protocols::Options;
+use sockets::socket;
 
 const CONNECTIONS: usize = 20_000;
 /// Of each end, after its first exchange; between another one and the walk that finds the connection idle; and from then on.
@@ -56,39 +60,6 @@ impl Cells for NoCells {
     fn settle(&mut self, _: u32, _: u64) {}
     fn close(&mut self, _: u32) {}
     fn take(&mut self, _: u32, _: u64, _: &mut dyn FnMut(Taken)) {}
-}
-
-fn socket(connection_id: u64, role: u32) -> SocketRecord {
-    let mut address = [0; 16];
-    address[..4].copy_from_slice(&[127, 0, 0, 1]);
-    SocketRecord {
-        connection_id,
-        at_ns: 9_000,
-        opened_at_ns: 500,
-        cgroup_id: connection_id % 4,
-        process_started_ns: 1,
-        sent_bytes: 0,
-        received_bytes: 0,
-        sent_before_bytes: 0,
-        received_before_bytes: 0,
-        local_address: address,
-        remote_address: address,
-        program: *b"shop\0\0\0\0\0\0\0\0\0\0\0\0",
-        local_port: 40_000,
-        remote_port: 8_080,
-        family: libc::AF_INET as u16,
-        role: role as u16,
-        flags: flag::ESTABLISHED,
-        pid: u32::MAX,
-        tcp_state: 1,
-        error: 0,
-        retransmits: 0,
-        rtt_us: 10,
-        rtt_min_us: 5,
-        connect_us: 0,
-        exec: 1,
-        cgroup_hierarchy: 0,
-    }
 }
 
 fn moved(connection_id: u64, role: u32, direction: u32, bytes: &[u8], other: u64) -> DataEvent {

@@ -12,6 +12,8 @@ mod documents;
 mod envelopes;
 #[path = "../protocols/tests/shared/frames.rs"]
 mod frames;
+#[path = "shared/sockets.rs"]
+mod sockets;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use headwater_agent::observe::{Observer, ObserverOptions, Output, Paths};
 use headwater_probe_loader::Event;
 use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, kind, role};
 use headwater_protocols::Options;
+use sockets::socket;
 
 #[test]
 fn no_secret_of_any_kind_leaves() {
@@ -66,7 +69,7 @@ fn told(of: &Kind, role: u32) -> Vec<String> {
         Output::RequestsDropped(reason, count, _) => told.push(format!("{count} dropped: {reason}")),
         Output::FlowsDropped(..) => {}
     };
-    observer.event(Event::Open(socket(role)), &mut take);
+    observer.event(Event::Open(socket(1, role)), &mut take);
     let (mut at, mut at_ns) = ([0, 0], 1_000_000);
     for Said { by_client, bytes } in &of.said {
         at_ns += 1_000_000;
@@ -87,40 +90,7 @@ fn told(of: &Kind, role: u32) -> Vec<String> {
         observer.event(Event::Data(event, bytes), &mut take);
         at[own] += bytes.len() as u64;
     }
-    let closed = SocketRecord { at_ns: at_ns + 1_000_000, tcp_state: 7, flags: flag::ESTABLISHED, ..socket(role) };
+    let closed = SocketRecord { at_ns: at_ns + 1_000_000, tcp_state: 7, flags: flag::ESTABLISHED, ..socket(1, role) };
     observer.event(Event::Close(closed), &mut take);
     told
-}
-
-fn socket(role: u32) -> SocketRecord {
-    let mut address = [0; 16];
-    address[..4].copy_from_slice(&[127, 0, 0, 1]);
-    SocketRecord {
-        connection_id: 1,
-        at_ns: 9_000,
-        opened_at_ns: 500,
-        cgroup_id: 1,
-        process_started_ns: 1,
-        sent_bytes: 0,
-        received_bytes: 0,
-        sent_before_bytes: 0,
-        received_before_bytes: 0,
-        local_address: address,
-        remote_address: address,
-        program: *b"shop\0\0\0\0\0\0\0\0\0\0\0\0",
-        local_port: 40_000,
-        remote_port: 8_080,
-        family: libc::AF_INET as u16,
-        role: role as u16,
-        flags: flag::ESTABLISHED,
-        pid: u32::MAX,
-        tcp_state: 1,
-        error: 0,
-        retransmits: 0,
-        rtt_us: 10,
-        rtt_min_us: 5,
-        connect_us: 0,
-        exec: 1,
-        cgroup_hierarchy: 0,
-    }
 }

@@ -280,6 +280,20 @@ proptest! {
     }
 }
 
+/// A connection of TLS 1.3 whose handshake was not seen; what is said on it, the test says.
+fn from_the_middle() -> Plan {
+    Plan {
+        requests: vec![],
+        facts: facts(Version::Tls1_3, "TLS_AES_128_GCM_SHA256"),
+        overhead: 17,
+        is_finished_late: false,
+        reads_ahead: 0,
+        room: 0,
+        missed: vec![],
+        is_from_start: false,
+    }
+}
+
 /// As Go's server is seen from the middle of a connection on: an answer of which the request was not seen, then what its goroutines were in the midst of is passed over.
 #[test]
 fn http2_from_the_middle_is_followed_where_an_answer_comes_first() {
@@ -290,16 +304,7 @@ fn http2_from_the_middle_is_followed_where_an_answer_comes_first() {
     };
     let answer =
         |stream: u8| [&[0, 0, 1, 1, 4, 0, 0, 0, stream, 0x88, 0, 0, 3, 0, 1, 0, 0, 0, stream][..], b"ok\n"].concat();
-    let plan = Plan {
-        requests: vec![],
-        facts: facts(Version::Tls1_3, "TLS_AES_128_GCM_SHA256"),
-        overhead: 17,
-        is_finished_late: false,
-        reads_ahead: 0,
-        room: 0,
-        missed: vec![],
-        is_from_start: false,
-    };
+    let plan = from_the_middle();
     for skipped in [0, 1000] {
         let mut server = End::new(Side::Server, &plan);
         let mut wire = 5_000;
@@ -320,16 +325,7 @@ fn http2_from_the_middle_is_followed_where_an_answer_comes_first() {
 /// The probes tell of a call in parts where the heads of frames lie far apart in it; all say where the call began on the wire.
 #[test]
 fn a_call_that_is_told_of_in_parts_has_its_place() {
-    let plan = Plan {
-        requests: vec![],
-        facts: facts(Version::Tls1_3, "TLS_AES_128_GCM_SHA256"),
-        overhead: 17,
-        is_finished_late: false,
-        reads_ahead: 0,
-        room: 0,
-        missed: vec![],
-        is_from_start: false,
-    };
+    let plan = from_the_middle();
     for side in [Side::Client, Side::Server] {
         let mut end = End::new(side, &plan);
         for (number, wire) in [(1, 5_000), (2, 6_000)] {
