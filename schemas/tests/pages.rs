@@ -119,7 +119,7 @@ fn fields(page: &mut String, record: &Value, nested: &mut Vec<Value>) {
         let (name, doc) = (text(&field["name"]), field["doc"].as_str());
         let doc = doc.unwrap_or_else(|| panic!("{}.{name} has no doc", text(&record["name"])));
         let default = match field.get("default") {
-            Some(_) => " Has a default: earlier writers do not know it.",
+            Some(_) => " Has a default.",
             None => "",
         };
         let kind = kind(&field["type"], nested);
