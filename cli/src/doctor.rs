@@ -70,7 +70,7 @@ pub fn run(settings: &Settings, args: &DoctorArgs, not_found: Option<anyhow::Err
         finding("processes", "agent", processes()),
         optional("tracefs", "looking at the kernel by hand", mounted("tracefs", TRACEFS)),
         optional("bpffs", "looking at the probes by hand, with bpftool", mounted("bpf", "/sys/fs/bpf")),
-        optional("uprobes", "seeing what is said through OpenSSL (capture.tls)", uprobes()),
+        optional("uprobes", "seeing what is said through OpenSSL, GnuTLS and Go's crypto/tls (capture.tls)", uprobes()),
         finding("cgroup2", "agent, where its capture is limited to a cgroup", cgroup2()),
     ];
     let (broker, registry) = match not_found {

@@ -41,7 +41,11 @@ pub fn call<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes
     }
     let began_ns = cost::begin();
     // The verifier would go through what follows once for each way that leads here.
-    let tells = core::hint::black_box(moved(sock, result, flags, way, bytes) as u32);
+    let mut sends_ahead = false;
+    let tells = core::hint::black_box(moved(sock, result, flags, way, bytes, &mut sends_ahead) as u32);
+    if core::hint::black_box(sends_ahead) {
+        tls::tell_sent();
+    }
     lifecycle::used(sock);
     // The numbers of both ways are those of their programs.
     cost::end(if tells != 0 { TELL } else { way }, began_ns);
@@ -59,9 +63,9 @@ pub fn datagram<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, b
     cost::end(way, began_ns);
 }
 
-/// Says whether user space is told of it.
+/// Says whether user space is told of it. `sends_ahead` becomes true if [`tls::tell_sent`] is to be called then.
 #[inline(always)]
-fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S) -> bool {
+fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S, sends_ahead: &mut bool) -> bool {
     if result < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 || !buffers::capturing() {
         return false;
     }
@@ -96,14 +100,22 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     // SAFETY: a helper without preconditions.
     place.at_ns = unsafe { bpf_ktime_get_ns() };
     let asks = (state.role == role::CLIENT) == (way == direction::SEND);
-    let is_encrypted = matches!(state.interest, interest::RECORDS | interest::RECORDS_OF_FRAMES);
-    if globals::watches_tls() != 0 && (is_encrypted || state.interest == interest::UNDECIDED) {
+    if globals::watches_tls() != 0
+        && matches!(state.interest, interest::RECORDS | interest::RECORDS_OF_FRAMES | interest::UNDECIDED)
+    {
         let from = if place.is_certain { place.start } else { NOWHERE };
         let side = (state.cgroup_hierarchy as u64) << 32 | state.role as u64;
-        if tls::note_socket(state.connection_id, state.cgroup_id, from, side, way) != 0 {
+        let noted = tls::note_socket(state.connection_id, state.cgroup_id, from, side, way);
+        if noted != 0 {
             state.flags |= flag::TLS;
         }
+        *sends_ahead = noted == tls::IN_CALL_AHEAD;
+        // The handshake is over. User space would come too late for the records that follow at once.
+        if *sends_ahead && state.interest == interest::UNDECIDED {
+            state.interest = interest::RECORDS;
+        }
     }
+    let is_encrypted = matches!(state.interest, interest::RECORDS | interest::RECORDS_OF_FRAMES);
     if is_encrypted && !records::are_wanted(state, &place, asks) {
         return false;
     }

@@ -9,6 +9,7 @@
 use headwater_probe_types::{
     CAPTURE_BYTES_MAX,
     frames::{Head, STEPS_MAX, Track, UNKNOWN, WINDOW_BYTES, WINDOWS_BYTES_MAX},
+    mark,
 };
 
 use crate::{
@@ -153,7 +154,7 @@ fn turn_to(room: &mut Room, inside: u64, wanted: u32) -> u32 {
         capture::publish(room);
         room.event.position += inside;
         room.event.length = length.wrapping_sub(inside as u32);
-        room.event.marks = 0;
+        room.event.marks &= mark::AHEAD;
     }
     room.event.captured_bytes = 0;
     room.walk.bytes.skip += inside;

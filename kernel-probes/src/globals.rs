@@ -115,6 +115,10 @@ globals! {
     REGS_FUNCTION_ARG4: u32 = 0, regs_function_arg4;
     REGS_STACK: u32 = 0, regs_stack;
     RETURN_BYTES: u32 = 0, return_bytes;
+    /// The goroutine that runs, and the second and third argument of a function of Go
+    REGS_GOROUTINE: u32 = 0, regs_goroutine;
+    REGS_GO_ARG2: u32 = 0, regs_go_arg2;
+    REGS_GO_ARG3: u32 = 0, regs_go_arg3;
     /// Numbers of system calls that say where a datagram goes
     CALL_SENDTO: u32 = u32::MAX, call_sendto;
     CALL_SENDMMSG: u32 = u32::MAX, call_sendmmsg;

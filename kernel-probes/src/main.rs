@@ -10,7 +10,7 @@
 //! - `tp_btf/inet_sock_set_state`: a connection opened, closed or failed. Out: [`SocketEvent`]s.
 //! - `tp_btf/tcp_destroy_sock`: a program let go of a socket whose connection had ended before. Out: [`SocketEvent`]s.
 //! - `tp_btf/cgroup_mkdir`, `cgroup_rename`, `cgroup_rmdir`: whose sockets are in which cgroup. Out: [`CgroupEvent`]s.
-//! - uprobes at entries and returns of a TLS library's functions, in the files that user space attaches them to (`tls.rs`). Out: [`DataEvent`]s of what is
+//! - uprobes at entries and returns of a TLS library's functions, in the files that user space attaches them to (`tls.rs`, `go.rs`). Out: [`DataEvent`]s of what is
 //!   encrypted, before and after that.
 //! - `iter/task_file`: on request of the loader, the counters of every socket in the capture that a process holds open, in all
 //!   network namespaces (`iter/tcp` sees one namespace only). Out: [`SocketRecord`]s.
@@ -30,6 +30,7 @@ mod datagrams;
 mod events;
 mod frames;
 mod globals;
+mod go;
 mod interest;
 mod lifecycle;
 mod looks;
@@ -213,8 +214,64 @@ pub fn on_tls_new(_: RetProbeContext) -> u32 {
 }
 
 #[uprobe]
+pub fn on_tls_make(_: ProbeContext) -> u32 {
+    tls::make();
+    0
+}
+
+#[uretprobe]
+pub fn on_tls_made(_: RetProbeContext) -> u32 {
+    tls::made();
+    0
+}
+
+#[uprobe]
+pub fn on_tls_shutdown(_: ProbeContext) -> u32 {
+    tls::shut_down();
+    0
+}
+
+#[uprobe]
 pub fn on_tls_free(_: ProbeContext) -> u32 {
     tls::end();
+    0
+}
+
+#[uprobe]
+pub fn on_go_write(_: ProbeContext) -> u32 {
+    go::enter(direction::SEND);
+    0
+}
+
+#[uprobe]
+pub fn on_go_read(_: ProbeContext) -> u32 {
+    go::enter(direction::RECEIVE);
+    0
+}
+
+/// At each instruction by which one of the two returns.
+#[uprobe]
+pub fn on_go_return(_: ProbeContext) -> u32 {
+    go::leave(true);
+    0
+}
+
+/// Of a client, and of a server.
+#[uprobe]
+pub fn on_go_handshake(_: ProbeContext) -> u32 {
+    go::begin();
+    0
+}
+
+#[uprobe]
+pub fn on_go_handshake_return(_: ProbeContext) -> u32 {
+    go::leave(false);
+    0
+}
+
+#[uprobe]
+pub fn on_go_close(_: ProbeContext) -> u32 {
+    go::close();
     0
 }
 

@@ -1,5 +1,6 @@
-//! What programs give to a library of TLS to encrypt, and get from it decrypted (OpenSSL's `SSL_write`, `SSL_read` and their `_ex`), and on which
-//! socket that goes, as `SSL_do_handshake` shows it, too.
+//! What programs give to a library of TLS to encrypt, and get from it decrypted (OpenSSL's `SSL_write`, `SSL_read` and their `_ex`, GnuTLS's
+//! `gnutls_record_send` and `gnutls_record_recv`; those of Go are in `go.rs`),
+//! and on which socket that goes, as `SSL_do_handshake` shows it, too.
 //!
 //! In: entries and returns of these functions, by uprobes; the calls on sockets that a thread makes in between. Out: a [`DataEvent`] of the kind
 //! [`kind::PLAINTEXT`] for each call that moved bytes. Nothing is written into a program.
@@ -32,38 +33,74 @@ use headwater_probe_types::{
     count, direction,
     frames::{Track, UNKNOWN, WINDOW_BYTES},
     interest, kind, mark, role,
+    sniff::Head,
 };
 
 use crate::{
     buffers::{self, Room},
-    capture, cost, frames, globals, interest as table, owner,
+    capture, cost, frames, globals, go, interest as table, owner,
     source::{Bytes, bytes_kind, copy_buffer, read_user},
 };
 
 /// The call that a thread is in.
 #[repr(C)]
 pub struct Call {
-    /// Where the stack stood at its entry; 0 if it is in none.
-    stack: u64,
-    session: u64,
-    buffer: u64,
-    asked_bytes: u64,
-    /// Where the number of moved bytes is written; 0 if it is the result.
-    moved_at: u64,
+    /// Where the stack stood at its entry; 0 if it is in none. Of a goroutine, how far from the stack's end.
+    pub stack: u64,
+    pub session: u64,
+    pub buffer: u64,
+    pub asked_bytes: u64,
+    /// Where the number of moved bytes is written; 0 if it is the result. Of a goroutine, where its stack ended.
+    pub moved_at: u64,
     /// Of the socket that was used; 0 for none.
-    connection_id: u64,
-    cgroup_id: u64,
+    pub connection_id: u64,
+    pub cgroup_id: u64,
     /// Place on the wire of the first byte that was moved in the call's own direction.
-    from: u64,
-    /// Once it has returned: where its bytes begin among those that are encrypted, and how many they are.
-    start: u64,
+    pub from: u64,
+    /// Once they are told of: where its bytes begin among those that are encrypted, and how many they are.
+    pub start: u64,
     moved_bytes: u64,
-    cgroup_hierarchy: u32,
-    role: u32,
-    way: u32,
-    reserved: u32,
+    pub cgroup_hierarchy: u32,
+    pub role: u32,
+    pub way: u32,
+    /// Not 0 if its session counts it among those that are under way.
+    pub is_counted: u32,
     /// Not 0 if more than one socket was used, or another call was made within.
-    is_unclear: u64,
+    pub is_unclear: u32,
+    /// See [`ahead`].
+    pub ahead: u32,
+}
+
+/// What user space knows of a call that has not returned.
+pub mod ahead {
+    pub const NOTHING: u32 = 0;
+    /// It wants to know nothing but numbers.
+    pub const QUIET: u32 = 1;
+    /// What the call was given.
+    pub const TOLD: u32 = 2;
+    /// That this begins to leave.
+    pub const SENT: u32 = 3;
+}
+
+impl Call {
+    pub const NONE: Self = Self {
+        stack: 0,
+        session: 0,
+        buffer: 0,
+        asked_bytes: 0,
+        moved_at: 0,
+        connection_id: 0,
+        cgroup_id: 0,
+        from: NOWHERE,
+        start: 0,
+        moved_bytes: 0,
+        cgroup_hierarchy: 0,
+        role: 0,
+        way: 0,
+        is_counted: 0,
+        is_unclear: 0,
+        ahead: ahead::NOTHING,
+    };
 }
 
 /// A map of aya has no type for it. As those are made.
@@ -88,49 +125,73 @@ static TLS_CALLS: TaskStorage<Call> = TaskStorage {
     map_flags: ptr::null(),
 };
 
-/// A session (SSL*) of a process.
+/// A session (SSL*, or a *Conn of Go) of a process.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Name {
-    session: u64,
-    process: u64,
+pub struct Name {
+    pub session: u64,
+    pub process: u64,
 }
 
 /// What is remembered of it.
 #[repr(C)]
 pub struct Session {
     /// 0 as long as no socket is known, [`UNCLEAR`] once there were two.
-    connection_id: u64,
+    pub connection_id: u64,
     cgroup_id: u64,
     /// Bytes that were moved in each direction, from its beginning on, or from some number on where that was not seen.
-    position: [u64; 2],
+    pub position: [u64; 2],
     /// Where on the wire the calls since the last one that moved bytes began.
-    from: [u64; 2],
-    frames: [Track; 2],
+    pub from: [u64; 2],
+    pub frames: [Track; 2],
     cgroup_hierarchy: u32,
-    role: u32,
+    pub role: u32,
     interest: u32,
-    /// As those of a socket.
+    /// As that of a socket. Both directions may be at work at the same time, so that what is left is kept for each.
     turn: u32,
-    budget_bytes: u32,
+    budget_bytes: [u32; 2],
+    /// Not 0 if it begins with the preface of HTTP/2.
+    has_preface: u32,
+    /// Of Go, whose goroutines share a session (`go.rs`): calls that are under way in each direction,
+    pub inside: [u32; 2],
+    /// not 0 if there were two of them at a time, until there is none,
+    pub is_shared: [u32; 2],
+    /// not 0 if its program has closed it,
+    pub is_closed: u32,
+    /// and one more than the direction in which a call may have been under way before the session was known; 0 for none.
+    pub unsettled: u32,
+    /// Not 0 if what the newest call was given to encrypt was told of before it left.
+    pub is_ahead: u32,
+    /// Calls that were told of while user space had said nothing of the connection.
+    undecided_calls: u32,
     reserved: u32,
+}
+
+impl Session {
+    /// What begins as HTTP/2 is that, whether or not user space knows it yet.
+    #[inline(always)]
+    fn has_frames(&self) -> bool {
+        self.interest == interest::RECORDS_OF_FRAMES || self.interest == interest::RECORDS && self.has_preface != 0
+    }
 }
 
 const _: () = assert!(size_of::<Session>() == 8 * TLS_SESSION_WORDS);
 
-const UNCLEAR: u64 = u64::MAX;
+pub const UNCLEAR: u64 = u64::MAX;
 
 /// The way of a call that moves only what the library itself says.
 pub const HANDSHAKE: u32 = 2;
+/// Of one that makes a session.
+const MAKE: u32 = 3;
 
 /// The loader sets the number of entries: 1 where libraries of TLS are not watched. User space removes those of processes that are gone.
 #[btf_map]
-static TLS_SESSIONS: HashMap<Name, Session, 16384> = HashMap::new();
+pub static TLS_SESSIONS: HashMap<Name, Session, 16384> = HashMap::new();
 
-const TRACK: Track = Track { next: UNKNOWN, cut: 0, cut_bytes: 0 };
+pub const TRACK: Track = Track { next: UNKNOWN, cut: 0, cut_bytes: 0 };
 
 /// Not on the stack.
-static NEW: Session = Session {
+pub static NEW: Session = Session {
     connection_id: 0,
     cgroup_id: 0,
     position: [0; 2],
@@ -140,7 +201,14 @@ static NEW: Session = Session {
     role: role::UNKNOWN,
     interest: interest::RECORDS,
     turn: 0,
-    budget_bytes: 0,
+    budget_bytes: [0; 2],
+    has_preface: 0,
+    inside: [0; 2],
+    is_shared: [0; 2],
+    is_closed: 0,
+    unsettled: 0,
+    is_ahead: 0,
+    undecided_calls: 0,
     reserved: 0,
 };
 
@@ -159,7 +227,7 @@ fn call_of_thread(flags: u64) -> *mut Call {
 
 /// A register of the program, as it stands at the uprobe.
 #[inline(always)]
-fn register(offset: u32) -> u64 {
+pub fn register(offset: u32) -> u64 {
     // SAFETY: a helper for a task; loads from the registers are typed by the verifier, at offsets from the kernel's BTF.
     unsafe {
         let registers = bpf_task_pt_regs(task().cast_mut().cast()) as *const u8;
@@ -180,7 +248,7 @@ pub fn enter(way: u32, is_ex: bool) {
     let session = register(globals::regs_function_arg1());
     if call.stack != 0 && stack < call.stack {
         // Another session is carried by this one.
-        call.is_unclear |= (session != call.session) as u64;
+        call.is_unclear |= (session != call.session) as u32;
         return;
     }
     let asked = register(globals::regs_arg3());
@@ -199,20 +267,24 @@ pub fn enter(way: u32, is_ex: bool) {
         cgroup_hierarchy: 0,
         role: 0,
         way,
-        reserved: 0,
+        is_counted: 0,
         is_unclear: 0,
+        ahead: ahead::NOTHING,
     };
 }
 
-/// A call on a captured socket has moved bytes, from this position on or from [`NOWHERE`]. `side` is the socket's role, and its cgroup's hierarchy above. Says whether the thread is in a call of a library of TLS.
+/// A call on a captured socket has moved bytes, from this position on or from [`NOWHERE`]. `side` is the socket's role, and its cgroup's hierarchy above. Says whether the thread is in a call of a library of TLS, or its goroutine in one of Go's:
+/// [`IN_CALL`], or [`IN_CALL_AHEAD`] if [`tell_sent`] is to be called when the bytes on the wire have been told of.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn note_socket(connection_id: u64, cgroup_id: u64, from: u64, side: u64, way: u32) -> u32 {
+    let mut call = call_of_thread(0);
     // SAFETY: null, or the thread's own, which outlives this run.
-    let Some(call) = (unsafe { call_of_thread(0).as_mut() }) else { return 0 };
-    if call.stack == 0 {
-        return 0;
+    if call.is_null() || unsafe { (*call).stack } == 0 {
+        call = go::call_of_goroutine();
     }
+    // SAFETY: null, or the thread's or its goroutine's own, which outlives this run.
+    let Some(call) = (unsafe { call.as_mut() }) else { return 0 };
     let role = side as u32;
     if call.connection_id == 0 {
         (call.connection_id, call.cgroup_id, call.role) = (connection_id, cgroup_id, role);
@@ -223,26 +295,88 @@ pub extern "C" fn note_socket(connection_id: u64, cgroup_id: u64, from: u64, sid
     if way == call.way && call.from == NOWHERE {
         call.from = from;
     }
+    if way == call.way && call.ahead == ahead::TOLD { IN_CALL_AHEAD } else { IN_CALL }
+}
+
+pub const IN_CALL: u32 = 1;
+pub const IN_CALL_AHEAD: u32 = 2;
+
+/// The bytes that the goroutine's call was given have begun to leave.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_sent() -> u32 {
+    // SAFETY: null, or the goroutine's own, which outlives this run.
+    let Some(call) = (unsafe { go::call_of_goroutine().as_mut() }) else { return 0 };
+    // SAFETY: null, or the map's value.
+    let Some(session) = (unsafe { TLS_SESSIONS.get_ptr_mut(name(call.session)).unwrap_or(ptr::null_mut()).as_mut() })
+    else {
+        return 0;
+    };
+    let is_its = call.is_unclear == 0 && (session.connection_id, session.role) == (call.connection_id, call.role);
+    // Where it is not, the call's return says so, or the one who shares the session has said it.
+    if is_its && session.is_shared[direction::SEND as usize] == 0 {
+        call.ahead = ahead::SENT;
+        tell_of_ahead(session, call, 0);
+    }
     1
 }
 
-/// Return of one of these functions.
+/// Says what becomes of a call that was told of ahead. A function of its own, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_of_ahead(session: *const Session, call: *const Call, marks: u32) -> u32 {
+    // SAFETY: null, or what the caller has.
+    let (Some(session), Some(call)) = (unsafe { (session.as_ref(), call.as_ref()) }) else { return 0 };
+    // SAFETY: null, or a room that nobody else uses until it is given back.
+    let Some(room) = (unsafe { buffers::take_room().as_mut() }) else {
+        buffers::add(count::RING_FULL_DATA, 1);
+        return 0;
+    };
+    describe(room, session, call);
+    (room.event.kind, room.event.captured_bytes, room.event.marks) = (kind::SENT, 0, marks as u8);
+    capture::publish(room);
+    buffers::give_back(room);
+    1
+}
+
+/// A call is about to encrypt what it was given, of a session whose socket is known: tells of that, before a byte of it leaves, so that nothing that
+/// is the answer to it is told of before.
 #[inline(always)]
-pub fn leave() {
-    // SAFETY: null, or the thread's own, which outlives this run.
-    let Some(call) = (unsafe { call_of_thread(0).as_mut() }) else { return };
-    if call.stack == 0 {
-        return;
+pub fn give(session: &mut Session, call: &mut Call) {
+    let index = (call.way & 1) as usize;
+    (call.start, call.moved_bytes) = (session.position[index], call.asked_bytes);
+    (call.connection_id, call.role, call.from) = (0, 0, NOWHERE);
+    session.position[index] += call.asked_bytes;
+    session.from[index] = NOWHERE;
+    session.is_ahead = 1;
+    call.ahead = ahead::TOLD;
+    if tell(session, call) == 0 {
+        call.ahead = ahead::QUIET;
     }
+}
+
+/// The call that the thread returns from; none if that is not known.
+#[inline(always)]
+fn returned<'t>() -> Option<&'t mut Call> {
+    // SAFETY: null, or the thread's own, which outlives this run.
+    let call = unsafe { call_of_thread(0).as_mut() }.filter(|call| call.stack != 0)?;
     let stack = register(globals::regs_stack());
     if stack != call.stack + globals::return_bytes() as u64 {
         // The one that is known is over where the stack is above it.
         if stack > call.stack {
             call.stack = 0;
         }
-        return count_unknown();
+        count_unknown();
+        return None;
     }
     call.stack = 0;
+    Some(call)
+}
+
+/// Return of one of these functions.
+#[inline(always)]
+pub fn leave() {
+    let Some(call) = returned() else { return };
     let result = register(globals::regs_result()) as i32;
     let mut moved = result.max(0) as u64;
     if call.moved_at != 0 {
@@ -259,16 +393,82 @@ pub fn leave() {
     }
 }
 
+/// Entry of a function that makes a session and writes it to where its first argument says.
+#[inline(always)]
+pub fn make() {
+    if !buffers::capturing() {
+        return;
+    }
+    // SAFETY: null, or the thread's own, which outlives this run.
+    let call = unsafe { call_of_thread(u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE)).as_mut() };
+    let Some(call) = call else { return buffers::add(count::STORAGE_FULL, 1) };
+    let stack = register(globals::regs_stack());
+    // Within the call of another session, this one is taken for one whose beginning was not seen.
+    if call.stack == 0 || stack >= call.stack {
+        (call.stack, call.session, call.way) = (stack, 0, MAKE);
+        call.moved_at = register(globals::regs_function_arg1());
+    }
+}
+
+/// Its return.
+#[inline(always)]
+pub fn made() {
+    let Some(call) = returned() else { return };
+    let mut session = 0u64;
+    if call.way == MAKE
+        && register(globals::regs_result()) as i32 == 0
+        && read_user((&raw mut session).cast(), 8, call.moved_at)
+    {
+        begin_one(session);
+    }
+}
+
 /// A session begins: all that it moves will be seen. `SSL_new` returns it.
 #[inline(always)]
 pub fn begin() {
-    let session = register(globals::regs_result());
+    begin_one(register(globals::regs_result()));
+}
+
+#[inline(always)]
+fn begin_one(session: u64) {
     if session != 0 {
         let name = name(session);
         let _ = TLS_SESSIONS.remove(name);
         insert(&name);
     }
 }
+
+/// A program says that it sends no more. Argument: the session.
+#[inline(always)]
+pub fn shut_down() {
+    shut(register(globals::regs_function_arg1()));
+}
+
+/// What a server has said is complete then, whatever becomes of the socket. A function of its own, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn shut(session: u64) -> u32 {
+    // SAFETY: null, or the map's value.
+    let session = unsafe { TLS_SESSIONS.get_ptr_mut(name(session)).unwrap_or(ptr::null_mut()).as_ref() };
+    let Some(session) = session else { return 0 };
+    let is_known = session.connection_id != 0 && session.connection_id != UNCLEAR;
+    if is_known && session.role == role::SERVER && buffers::capturing() {
+        // SAFETY: null, or a room that nobody else uses until it is given back.
+        let Some(room) = (unsafe { buffers::take_room().as_mut() }) else {
+            buffers::add(count::RING_FULL_DATA, 1);
+            return 0;
+        };
+        describe(room, session, &NO_CALL);
+        room.event.position = session.position[direction::SEND as usize];
+        (room.event.kind, room.event.captured_bytes, room.event.marks) = (kind::SENT, 0, mark::END);
+        capture::publish(room);
+        buffers::give_back(room);
+    }
+    1
+}
+
+/// Not on the stack.
+static NO_CALL: Call = Call::NONE;
 
 /// A session ends: its name may be given to another one. Argument: the session.
 #[inline(always)]
@@ -277,13 +477,13 @@ pub fn end() {
 }
 
 #[inline(always)]
-fn name(session: u64) -> Name {
+pub fn name(session: u64) -> Name {
     // SAFETY: a helper without preconditions.
     Name { session, process: unsafe { bpf_get_current_pid_tgid() } >> 32 }
 }
 
 #[inline(always)]
-fn insert(name: &Name) {
+pub fn insert(name: &Name) {
     if TLS_SESSIONS.insert(name, &NEW, 0).is_err() {
         buffers::add(count::TLS_SESSIONS_FULL, 1);
     }
@@ -306,6 +506,10 @@ fn session_of(call: &Call) -> *mut Session {
     unsafe {
         let now = bpf_ktime_get_ns() | ANYWHERE;
         (*session).position = [now, now];
+        // What answers was perhaps under way before; what asks without an answer does no harm.
+        if (call.role == role::CLIENT) == (call.way == direction::SEND) {
+            (*session).unsettled = 1 + (call.way ^ 1);
+        }
     }
     session
 }
@@ -326,8 +530,11 @@ pub extern "C" fn moved_by(call: *mut Call, moved: u64) -> u32 {
     let index = (call.way & 1) as usize;
     if call.connection_id != 0 {
         if session.connection_id == 0 && call.is_unclear == 0 {
-            (session.connection_id, session.role) = (call.connection_id, call.role);
+            session.role = call.role;
             (session.cgroup_id, session.cgroup_hierarchy) = (call.cgroup_id, call.cgroup_hierarchy);
+            // Last, since another goroutine's call may look at the same time.
+            // SAFETY: a number of the map's value.
+            unsafe { ptr::write_volatile(&raw mut session.connection_id, call.connection_id) };
         } else if session.connection_id != call.connection_id || session.role != call.role {
             session.connection_id = UNCLEAR;
         }
@@ -360,13 +567,15 @@ pub extern "C" fn tell(session: *mut Session, call: *const Call) -> u32 {
     let told = table::of(session.connection_id, session.role);
     if told != interest::UNDECIDED {
         session.interest = told;
+        session.undecided_calls = URGENT_CALLS_MAX;
     }
     if session.interest == interest::COUNTERS {
         return 0;
     }
-    let turn = call.way + 1;
+    let (turn, index) = (call.way + 1, (call.way & 1) as usize);
     if session.turn != turn {
-        (session.turn, session.budget_bytes) = (turn, TURN_BYTES_MAX);
+        session.turn = turn;
+        session.budget_bytes[index] = TURN_BYTES_MAX;
     }
     // SAFETY: null, or a room that nobody else uses until it is given back.
     let Some(room) = (unsafe { buffers::take_room().as_mut() }) else {
@@ -374,9 +583,16 @@ pub extern "C" fn tell(session: *mut Session, call: *const Call) -> u32 {
         return 0;
     };
     describe(room, session, call);
-    let captured = copy_and_publish(room, (session.interest == interest::RECORDS_OF_FRAMES) as u32);
-    session.budget_bytes = session.budget_bytes.saturating_sub(captured);
-    session.frames[(call.way & 1) as usize] = room.walk.track;
+    if session.undecided_calls < URGENT_CALLS_MAX {
+        session.undecided_calls += 1;
+        room.is_urgent = 1;
+    }
+    let captured = copy_and_publish(room, session.has_frames() as u32);
+    if captured & BEGINS_HTTP2 != 0 {
+        session.has_preface = 1;
+    }
+    session.budget_bytes[index] = session.budget_bytes[index].saturating_sub(captured & !BEGINS_HTTP2);
+    session.frames[index] = room.walk.track;
     buffers::give_back(room);
     1
 }
@@ -393,6 +609,9 @@ fn describe(room: &mut Room, session: &Session, call: &Call) {
     room.event.length = call.moved_bytes as u32;
     room.event.direction = call.way as u8;
     room.event.marks = if call.moved_bytes == call.asked_bytes { mark::FULL } else { 0 };
+    if call.ahead != ahead::NOTHING {
+        room.event.marks = mark::AHEAD;
+    }
     room.event.role = session.role as u16;
     room.is_urgent = 0;
     (room.cgroup_id, room.cgroup_hierarchy) = (session.cgroup_id, session.cgroup_hierarchy as u64);
@@ -400,12 +619,18 @@ fn describe(room: &mut Room, session: &Session, call: &Call) {
     room.walk.track = session.frames[(call.way & 1) as usize];
     room.walk.end = call.start + call.moved_bytes;
     room.walk.asks = ((session.role == role::CLIENT) == (call.way == direction::SEND)) as u32;
-    let has_frames = session.interest == interest::RECORDS_OF_FRAMES;
-    let most = if has_frames { session.budget_bytes.max(WINDOW_BYTES) } else { session.budget_bytes };
+    let budget_bytes = session.budget_bytes[(call.way & 1) as usize];
+    let most = if session.has_frames() { budget_bytes.max(WINDOW_BYTES) } else { budget_bytes };
     room.event.captured_bytes = (call.moved_bytes.min(CAPTURE_BYTES_MAX as u64) as u32).min(most);
 }
 
-/// Copies the bytes that are wanted into the room and publishes its event. Returns how many were copied. A function of its own, as above.
+/// The first calls of a session wake user space up, until it says what is wanted of the connection.
+const URGENT_CALLS_MAX: u32 = 8;
+
+/// Beside the number of copied bytes: the session begins with the preface of HTTP/2. User space would come too late for the frames that follow at once.
+const BEGINS_HTTP2: u32 = 1 << 31;
+
+/// Copies the bytes that are wanted into the room and publishes its event. Returns how many were copied, and [`BEGINS_HTTP2`]. A function of its own, as above.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn copy_and_publish(room: *mut Room, has_frames: u32) -> u32 {
@@ -414,15 +639,21 @@ pub extern "C" fn copy_and_publish(room: *mut Room, has_frames: u32) -> u32 {
     let wanted = room.event.captured_bytes;
     let captured = if wanted == 0 { 0 } else { copy_buffer(room, room.walk.bytes.at, wanted) };
     room.event.captured_bytes = captured;
-    if has_frames != 0 {
+    let mut head = Head::default();
+    if room.event.position == 0 && room.walk.asks != 0 {
+        // SAFETY: the room's bytes are longer than eight; they need not be aligned.
+        head.push(unsafe { room.bytes.as_ptr().cast::<u64>().read_unaligned() }, captured);
+    }
+    let begins_http2 = head.http2_preface();
+    if has_frames != 0 || begins_http2 {
         frames::follow_frames_of_buffer(room);
     }
     capture::publish(room);
-    captured
+    captured | if begins_http2 { BEGINS_HTTP2 } else { 0 }
 }
 
 #[inline(always)]
-fn count_unknown() {
+pub fn count_unknown() {
     if owner::is_captured_task() {
         buffers::add(count::TLS_UNKNOWN, 1);
     }

@@ -302,6 +302,7 @@ impl<'s> Pipeline<'s> {
         self.progress.drained(began_ns, drained.newest_ns, drained.is_empty);
         self.undrained_max = self.undrained_max.max(drained.longest);
         self.drained_at = Instant::now();
+        observer.expire_ahead(self.progress.complete_to_ns(), &mut |output| outlet.take(output, ledger));
         observer.expire_datagrams(self.progress.complete_to_ns(), &mut |output| outlet.take(output, ledger));
         drained.is_empty
     }

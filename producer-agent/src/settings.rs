@@ -50,7 +50,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "capture.tls",
         "off",
-        "on sees what programs give to OpenSSL to encrypt and get from it decrypted, by uprobes in the libraries that they map; off sees that they encrypt",
+        "on sees what programs give to OpenSSL, GnuTLS and Go's crypto/tls to encrypt and get from it decrypted, by uprobes in the libraries that they map and in programs of Go; off sees that they encrypt",
     ),
     Key::new("capture.poll_ms", "50ms", "How long the agent sleeps while little is waiting"),
     Key::new(

@@ -301,11 +301,11 @@ pub const NEEDS: &[Need] = &[
         "install a JDK 17 or later",
     ),
     package(
-        "GnuTLS's client and server",
+        "GnuTLS's client and server, and a program that uses it",
         Purpose::Test,
-        || all(&["gnutls-cli", "gnutls-serv"]),
-        &["gnutls-bin"],
-        "install Debian's gnutls-bin",
+        || all(&["gnutls-cli", "gnutls-serv", "wget"]),
+        &["gnutls-bin", "wget"],
+        "install Debian's gnutls-bin and wget",
     ),
     package(
         "Apache httpd, which upgrades to HTTP/2 in clear text",

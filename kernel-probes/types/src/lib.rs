@@ -40,6 +40,9 @@ pub mod kind {
     /// those of what it encrypts, counted since its session began, or from [`crate::ANYWHERE`] on if that was not seen. `other_position` is the place on the wire, in
     /// the same direction, at which the calls of the session moved their first byte since the event before, or [`crate::NOWHERE`].
     pub const PLAINTEXT: u32 = 9;
+    /// [`crate::DataEvent`] without bytes: those that were told of [ahead](crate::mark::AHEAD) begin to leave, encrypted. Position and length are those of the
+    /// whole call, and `other_position` is the place on the wire, as above.
+    pub const SENT: u32 = 10;
 }
 
 /// What happened to a cgroup.
@@ -113,10 +116,16 @@ pub mod mark {
     pub const CHECKPOINT: u8 = 2;
     /// Of [`kind::PLAINTEXT`](crate::kind::PLAINTEXT): all that was asked for was moved, so that there may be more.
     pub const FULL: u8 = 4;
+    /// The same: the bytes were given to the library a moment ago, and none of them has left yet. [`kind::SENT`](crate::kind::SENT) says when they do.
+    pub const AHEAD: u8 = 8;
+    /// Of [`kind::SENT`](crate::kind::SENT): they will not, or not all of them, or nobody knows in which order.
+    pub const FAILED: u8 = 16;
+    /// The same: a server's program says by its library that it sends no more; the position is behind the last byte.
+    pub const END: u8 = 32;
 }
 
 /// Numbers of eight bytes that the probes remember of a session of TLS.
-pub const TLS_SESSION_WORDS: usize = 13;
+pub const TLS_SESSION_WORDS: usize = 18;
 
 /// Added to positions of a session of TLS whose beginning was not seen.
 pub const ANYWHERE: u64 = 1 << 61;
@@ -374,7 +383,7 @@ pub mod count {
     pub const DATAGRAMS: u32 = 17;
     /// Calls of libraries of TLS in the capture of which the socket is not known for certain.
     pub const TLS_UNKNOWN: u32 = 18;
-    /// Sessions of TLS for which there was no room.
+    /// Sessions of TLS, and calls of goroutines, for which there was no room.
     pub const TLS_SESSIONS_FULL: u32 = 19;
     /// Connections in the capture that ended without anything being known of them: they are older than the probes, or their beginning was left out.
     pub const UNSEEN_ENDS: u32 = 20;

@@ -81,6 +81,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
 pub enum Machine {
     /// System V ABI: the number in rax, arguments in rdi, rsi, rdx, r10, r8, r9, the result in rax. A function has
     /// its fourth argument in rcx, and its return takes the place that it goes back to from the stack.
+    /// One of Go (ABIInternal, since Go 1.17) has arguments in rax, rbx, rcx, the result in rax and its goroutine in r14.
     X86,
     /// AAPCS64: the number in x8, arguments in x0 to x5, the result in x0, of which the first value is kept.
     Arm64,
@@ -94,7 +95,7 @@ impl Machine {
     pub const HERE: Machine = Machine::Arm64;
 
     /// Globals and their values.
-    fn registers(self, types: &KernelTypes) -> Result<[(&'static str, u32); 12], LoadError> {
+    fn registers(self, types: &KernelTypes) -> Result<[(&'static str, u32); 15], LoadError> {
         let at = |member| types.offset("pt_regs", member);
         Ok(match self {
             Machine::X86 => [
@@ -109,6 +110,9 @@ impl Machine {
                 ("REGS_FUNCTION_ARG4", at("cx")?),
                 ("REGS_STACK", at("sp")?),
                 ("RETURN_BYTES", 8),
+                ("REGS_GOROUTINE", at("r14")?),
+                ("REGS_GO_ARG2", at("bx")?),
+                ("REGS_GO_ARG3", at("cx")?),
                 ("RESULT_IS_ARG1", 0),
             ],
             Machine::Arm64 => {
@@ -125,6 +129,10 @@ impl Machine {
                     ("REGS_FUNCTION_ARG4", regs + 24),
                     ("REGS_STACK", at("sp")?),
                     ("RETURN_BYTES", 0),
+                    // Go is watched on the other machine alone.
+                    ("REGS_GOROUTINE", 0),
+                    ("REGS_GO_ARG2", 0),
+                    ("REGS_GO_ARG3", 0),
                     ("RESULT_IS_ARG1", 1),
                 ]
             }

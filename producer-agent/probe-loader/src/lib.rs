@@ -8,6 +8,7 @@ mod cgroups;
 mod cost;
 mod error;
 mod event;
+mod go;
 mod hook;
 mod interests;
 mod layout;
@@ -28,6 +29,7 @@ pub use cgroups::Hierarchy;
 pub use cost::Costs;
 pub use error::LoadError;
 pub use event::Event;
+pub use go::{GoError, is_program_of_go};
 pub use headwater_probe_types as types;
 use headwater_probe_types::share::{Cgroup, Share, lost};
 use headwater_probe_types::{FILTER_PATH_BYTES, capture, count};
@@ -65,6 +67,9 @@ const EVENTS_PER_LOOK_AT_THE_CLOCK: u64 = 16;
 
 /// Sessions of TLS that are followed at a time, of all programs.
 const TLS_SESSIONS_MAX: u32 = 16 * 1024;
+
+/// Calls of goroutines that may be under way at a time: one that reads and one that writes for each session.
+const GO_CALLS_MAX: u32 = 2 * TLS_SESSIONS_MAX;
 
 /// Which sockets to capture, and how much may wait.
 #[derive(Debug, Clone)]
@@ -158,6 +163,7 @@ impl Probes {
             .map_max_entries("PATH_ROOM", processors as u32)
             .map_max_entries("WORDS_ROOM", processors as u32)
             .map_max_entries("TLS_SESSIONS", if options.tls { TLS_SESSIONS_MAX } else { 1 })
+            .map_max_entries("GO_CALLS", if options.tls { GO_CALLS_MAX } else { 1 })
             // Storage of tasks, which nobody but the probes uses.
             .allow_unsupported_maps();
         for (global, offset) in &offsets {

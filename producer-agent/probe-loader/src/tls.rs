@@ -1,22 +1,25 @@
 //! Libraries of TLS whose functions the probes watch: where these functions are in a file, and the probes that are attached there.
 //!
-//! In: files that programs map. Out: probes at the entries and returns of OpenSSL's functions, in all processes that map the file, until
+//! In: files that programs map. Out: probes at the entries and returns of OpenSSL's or GnuTLS's functions, or of those of Go's crypto/tls (`go/`), in all processes that map the file, until
 //! [`Attached`] is dropped. The kernel knows a file by its inode, so a container's is another one than the host's.
 
+use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{HashMap as BpfHashMap, Map, MapData};
 use aya::programs::uprobe::{UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 use headwater_probe_types::TLS_SESSION_WORDS;
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Object, ObjectSymbol};
 
+use crate::go::{self, GoError};
 use crate::{LoadError, chain, map_error, message, program};
 
 /// The programs of uprobes in the object.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 17] = [
     "on_tls_write",
     "on_tls_write_ex",
     "on_tls_read",
@@ -24,13 +27,26 @@ const PROGRAMS: [&str; 8] = [
     "on_tls_handshake",
     "on_tls_return",
     "on_tls_new",
+    "on_tls_make",
+    "on_tls_made",
+    "on_tls_shutdown",
     "on_tls_free",
+    "on_go_write",
+    "on_go_read",
+    "on_go_return",
+    "on_go_handshake",
+    "on_go_handshake_return",
+    "on_go_close",
 ];
 
-/// The function, and the programs for its entry and for its return. A session's beginning and end are watched before what it moves.
-const FUNCTIONS: [(&str, Option<&str>, Option<&str>); 7] = [
+/// A function, and the programs for its entry and for its return.
+type Function = (&'static str, Option<&'static str>, Option<&'static str>);
+
+/// A session's beginning and end are watched before what it moves.
+const OPENSSL: [Function; 8] = [
     ("SSL_new", None, Some("on_tls_new")),
     ("SSL_free", Some("on_tls_free"), None),
+    ("SSL_shutdown", Some("on_tls_shutdown"), None),
     ("SSL_do_handshake", Some("on_tls_handshake"), Some("on_tls_return")),
     ("SSL_read", Some("on_tls_read"), Some("on_tls_return")),
     ("SSL_write", Some("on_tls_write"), Some("on_tls_return")),
@@ -38,15 +54,29 @@ const FUNCTIONS: [(&str, Option<&str>, Option<&str>); 7] = [
     ("SSL_write_ex", Some("on_tls_write_ex"), Some("on_tls_return")),
 ];
 
+/// Its `gnutls_record_send_range`, `gnutls_record_send2` and `gnutls_record_recv_packet` are not watched: what goes that way has no name.
+const GNUTLS: [Function; 6] = [
+    ("gnutls_init", Some("on_tls_make"), Some("on_tls_made")),
+    ("gnutls_deinit", Some("on_tls_free"), None),
+    ("gnutls_bye", Some("on_tls_shutdown"), None),
+    ("gnutls_handshake", Some("on_tls_handshake"), Some("on_tls_return")),
+    ("gnutls_record_recv", Some("on_tls_read"), Some("on_tls_return")),
+    ("gnutls_record_send", Some("on_tls_write"), Some("on_tls_return")),
+];
+
+/// What a library must have, of each kind.
+const KINDS: [(&[Function], [&str; 2]); 2] =
+    [(&OPENSSL, ["SSL_read", "SSL_write"]), (&GNUTLS, ["gnutls_record_recv", "gnutls_record_send"])];
+
 /// A library is some hundred kilobytes; what is longer is not read.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// Where the functions are in a file: offsets of bytes, 0 for one that the library has not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TlsFunctions([u64; FUNCTIONS.len()]);
+/// Where the probes of a file's functions go: the program, and the offset of a byte, in the order in which they are attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFunctions(pub(crate) Vec<(&'static str, u64)>);
 
 impl TlsFunctions {
-    /// Those of a file; none if it is no library with OpenSSL's functions in its dynamic symbols.
+    /// Those of a file; none if it is no library with OpenSSL's or GnuTLS's functions in its dynamic symbols.
     pub fn of_file(path: &Path) -> Option<TlsFunctions> {
         if std::fs::metadata(path).ok()?.len() > FILE_BYTES_MAX {
             return None;
@@ -56,15 +86,30 @@ impl TlsFunctions {
 
     fn of_bytes(bytes: &[u8]) -> Option<TlsFunctions> {
         let file = object::read::elf::ElfFile64::<object::Endianness>::parse(bytes).ok()?;
-        let mut offsets = [0; FUNCTIONS.len()];
+        let mut offsets = HashMap::new();
         for symbol in file.dynamic_symbols().filter(|symbol| symbol.is_definition()) {
             let Ok(name) = symbol.name() else { continue };
-            if let Some(at) = FUNCTIONS.iter().position(|(function, ..)| *function == name) {
-                offsets[at] = file_offset(&file, symbol.address())?;
+            if KINDS.iter().any(|(functions, _)| functions.iter().any(|(function, ..)| *function == name)) {
+                offsets.insert(name, file_offset(&file, symbol.address())?);
             }
         }
-        let [_, _, _, read, write, ..] = offsets;
-        (read != 0 && write != 0).then_some(TlsFunctions(offsets))
+        let is_kind = |needed: &[&str; 2]| needed.iter().all(|name| offsets.contains_key(name));
+        let (functions, _) = KINDS.iter().find(|(_, needed)| is_kind(needed))?;
+        let mut probes = Vec::new();
+        for (name, entry, end) in *functions {
+            let Some(offset) = offsets.get(name) else { continue };
+            // Where the entry is watched and the return is not, a call would look as if it went on.
+            probes.extend([end, entry].into_iter().flatten().map(|program| (*program, *offset)));
+        }
+        Some(TlsFunctions(probes))
+    }
+
+    /// Those of an executable; none if it is no program of Go for this machine that has crypto/tls.
+    ///
+    /// # Errors
+    /// If it is one, and where its functions return is not known.
+    pub fn of_go(file: &File) -> Result<Option<TlsFunctions>, GoError> {
+        go::functions(file)
     }
 }
 
@@ -84,11 +129,11 @@ pub struct Attached(Vec<UProbeLink>);
 
 /// The sessions that the probes remember.
 #[derive(Debug)]
-pub struct TlsSessions(HashMap<MapData, [u64; 2], [u64; TLS_SESSION_WORDS]>);
+pub struct TlsSessions(BpfHashMap<MapData, [u64; 2], [u64; TLS_SESSION_WORDS]>);
 
 impl TlsSessions {
     pub(crate) fn open(map: Map) -> Result<TlsSessions, LoadError> {
-        Ok(TlsSessions(HashMap::try_from(map).map_err(map_error)?))
+        Ok(TlsSessions(BpfHashMap::try_from(map).map_err(map_error)?))
     }
 
     /// Forgets those of processes that are gone: they have not freed them.
@@ -124,14 +169,11 @@ pub fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
 /// Attaches the probes to a file's functions: all, or none.
 pub fn attach(ebpf: &mut Ebpf, path: &Path, functions: &TlsFunctions) -> Result<Attached, LoadError> {
     let mut attached = Attached::default();
-    for ((_, entry, end), offset) in FUNCTIONS.into_iter().zip(functions.0) {
-        // Where the entry is watched and the return is not, a call would look as if it went on.
-        for name in [end, entry].into_iter().flatten().filter(|_| offset != 0) {
-            let attaches: &mut UProbe = program(ebpf, name)?;
-            let link = attaches.attach(offset, path, UProbeScope::AllProcesses);
-            let link = link.and_then(|id| attaches.take_link(id)).map_err(|error| refused(name, &error))?;
-            attached.0.push(link);
-        }
+    for &(name, offset) in &functions.0 {
+        let attaches: &mut UProbe = program(ebpf, name)?;
+        let link = attaches.attach(offset, path, UProbeScope::AllProcesses);
+        let link = link.and_then(|id| attaches.take_link(id)).map_err(|error| refused(name, &error))?;
+        attached.0.push(link);
     }
     Ok(attached)
 }
@@ -147,11 +189,13 @@ mod tests {
     use object::ObjectSection;
 
     #[test]
-    fn functions_are_found_in_the_library_of_this_machine_and_nowhere_else() {
-        let libraries = ["/usr/lib/x86_64-linux-gnu/libssl.so.3", "/usr/lib/aarch64-linux-gnu/libssl.so.3"];
-        let path = libraries.iter().map(Path::new).find(|path| path.exists()).unwrap();
-        let functions = TlsFunctions::of_file(path).unwrap();
-        assert!(functions.0.iter().all(|offset| *offset != 0), "{functions:?}");
+    fn functions_are_found_in_the_libraries_of_this_machine_and_nowhere_else() {
+        for (library, probes) in [("libssl.so.3", 13), ("libgnutls.so.30", 10)] {
+            let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
+            let path = folders.map(|folder| Path::new(folder).join(library)).into_iter().find(|path| path.exists());
+            let functions = TlsFunctions::of_file(&path.unwrap()).unwrap();
+            assert!(functions.0.len() == probes && functions.0.iter().all(|(_, offset)| *offset != 0), "{functions:?}");
+        }
         assert_eq!(TlsFunctions::of_file(&std::env::current_exe().unwrap()), None);
         assert_eq!(TlsFunctions::of_file(Path::new("/proc/self/status")), None);
     }
@@ -166,6 +210,13 @@ mod tests {
         // What programs of uprobes call, and what that calls.
         let called = [
             "moved_by",
+            "moved_by_goroutine",
+            "begin_call",
+            "give_up",
+            "shut",
+            "tell_of_ahead",
+            "begin_session",
+            "forget_later",
             "tell",
             "copy_and_publish",
             "publish",

@@ -52,18 +52,23 @@ pub fn run(input: &[u8]) -> u64 {
             let segment = Segment { position, length, captured: bytes, at_ns: checks.now_ns, other_position };
             followed.wire(direction, &segment, facts.as_ref());
         } else {
+            let from = (flags >> 5 & 1 == 0).then(|| Position(wire[own].saturating_sub(from.into())));
             let call = Call {
                 position: Position(start),
                 length,
                 captured: bytes,
                 at_ns: checks.now_ns,
-                from: (flags >> 5 & 1 == 0).then(|| Position(wire[own].saturating_sub(from.into()))),
+                from,
                 is_full: flags >> 6 & 1 == 1,
+                is_ahead: time >> 6 & 1 == 1,
                 is_counted_from_start: base == 0,
             };
             followed.call(direction, &call, facts.as_ref(), (&options, &known), &mut |event| {
                 checks.take(event);
             });
+            if time >> 6 == 3 {
+                followed.sent(direction, Position(start), length, from, facts.as_ref());
+            }
         }
         assert!(followed.heap_bytes() <= HEAP_BYTES_MAX, "{} bytes are kept", followed.heap_bytes());
     }

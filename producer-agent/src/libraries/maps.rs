@@ -1,4 +1,4 @@
-//! What `/proc` says of the libraries that programs map.
+//! What `/proc` says of the libraries that programs map, and of the programs themselves.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -9,8 +9,8 @@ use headwater_probe_loader::Options;
 /// Processes that are looked at before the capture begins.
 const PROCESSES_MAX: usize = 10_000;
 
-/// Libraries with OpenSSL's functions. Others of its name (LibreSSL) have other habits.
-const NAMES: [&str; 2] = ["libssl.so.3", "libssl.so.1.1"];
+/// Libraries with OpenSSL's functions, and with GnuTLS's. Others of the first one's name (LibreSSL) have other habits.
+const NAMES: [&str; 3] = ["libssl.so.3", "libssl.so.1.1", "libgnutls.so.30"];
 
 /// A file: device and inode, as `/proc/PID/maps` has them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,9 +19,18 @@ pub struct FileKey {
     inode: u64,
 }
 
-/// A library that a process maps.
+/// What a file is that a process maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Library,
+    /// The program itself, which may have TLS of its own.
+    Program,
+}
+
+/// A library that a process maps, or its program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapped {
+    pub kind: Kind,
     pub key: FileKey,
     /// In the process's own view.
     pub path: PathBuf,
@@ -29,18 +38,25 @@ pub struct Mapped {
     range: String,
 }
 
-/// The libraries of TLS that a process maps, each once; none if it is gone.
+/// The libraries of TLS that a process maps and its program, each once; none if it is gone.
 pub fn of_process(pid: u32) -> Vec<Mapped> {
-    of_text(&fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default())
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    of_text(&fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default(), &program)
 }
 
 /// proc_pid_maps(5): range, rights, offset, device, inode, path.
-fn of_text(maps: &str) -> Vec<Mapped> {
+fn of_text(maps: &str, program: &Path) -> Vec<Mapped> {
     let mut found: Vec<Mapped> = Vec::new();
-    for line in maps.lines().filter(|line| line.contains("libssl.so.")) {
+    // The kernel says both alike of a file that is gone.
+    let program = program.to_str().unwrap_or_default();
+    for line in maps
+        .lines()
+        .filter(|line| line.contains("libssl.so.") || line.contains("libgnutls.so.") || line.ends_with(program))
+    {
         let mut words = line.splitn(6, ' ');
         let (Some(range), Some(device), Some(inode)) = (words.next(), words.nth(2), words.next()) else { continue };
-        let path = words.next().unwrap_or_default().trim_start().trim_end_matches(" (deleted)");
+        let told = words.next().unwrap_or_default().trim_start();
+        let path = told.trim_end_matches(" (deleted)");
         let name = path.rsplit('/').next().unwrap_or_default();
         let Ok(inode) = inode.parse() else { continue };
         let key = FileKey { device: device.to_owned(), inode };
@@ -48,8 +64,10 @@ fn of_text(maps: &str) -> Vec<Mapped> {
         let is_library = NAMES
             .iter()
             .any(|known| name.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')));
-        if is_library && found.iter().all(|mapped| mapped.key != key) {
-            found.push(Mapped { key, path: path.into(), range: range.to_owned() });
+        let kind = if is_library { Kind::Library } else { Kind::Program };
+        let is_wanted = is_library || told == program && !program.is_empty();
+        if is_wanted && found.iter().all(|mapped| mapped.key != key) {
+            found.push(Mapped { kind, key, path: path.into(), range: range.to_owned() });
         }
     }
     found
@@ -58,6 +76,9 @@ fn of_text(maps: &str) -> Vec<Mapped> {
 impl Mapped {
     /// Opens the file, in whatever container the process sees it.
     pub fn open(&self, pid: u32) -> Option<File> {
+        if self.kind == Kind::Program {
+            return File::open(format!("/proc/{pid}/exe")).ok();
+        }
         let inside = self.path.strip_prefix("/").unwrap_or(&self.path);
         let by_path = File::open(Path::new("/proc").join(pid.to_string()).join("root").join(inside)).ok();
         // There may be another file of its name by now. The way by the mapping takes more rights.
@@ -105,15 +126,29 @@ mod tests {
 
     #[test]
     fn libraries_are_told_by_their_names_each_once() {
-        let told: Vec<_> =
-            of_text(MAPS).into_iter().map(|mapped| (mapped.key.inode, mapped.path, mapped.range)).collect();
+        let told: Vec<_> = of_text(MAPS, Path::new(""))
+            .into_iter()
+            .map(|mapped| (mapped.key.inode, mapped.path, mapped.range))
+            .collect();
         let expected = [
             (4711, "/usr/lib/x86_64-linux-gnu/libssl.so.3", "7f00-7f01"),
             (99, "/opt/a b/libssl.so.1.1", "7f03-7f04"),
             (13, "/usr/lib/libssl.so.3.0.2", "7f07-7f08"),
         ];
         assert_eq!(told, expected.map(|(inode, path, range)| (inode, PathBuf::from(path), range.to_owned())));
-        assert_eq!(of_text("libssl.so.3\nx libssl.so.3 y z"), []);
+        assert_eq!(of_text("libssl.so.3\nx libssl.so.3 y z", Path::new("")), []);
+    }
+
+    #[test]
+    fn a_program_is_told_beside_its_libraries() {
+        let kinds = |program: &str| -> Vec<_> {
+            of_text(MAPS, Path::new(program)).into_iter().map(|mapped| (mapped.kind, mapped.key.inode)).collect()
+        };
+        let libraries = [4711, 99, 13].map(|inode| (Kind::Library, inode));
+        assert_eq!(kinds("/usr/bin/curl"), [&[(Kind::Program, 11)], &libraries[..]].concat());
+        assert_eq!(kinds("/bin/curl"), libraries);
+        let own = of_process(std::process::id());
+        assert!(own.iter().any(|mapped| mapped.kind == Kind::Program), "{own:?}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The libraries of TLS that captured programs map, and the probes in them.
+//! The libraries of TLS that captured programs map, those programs themselves where Go has linked them, and the probes in them.
 //!
 //! ```text
 //! pipeline --programs (bounded)--> thread --files with their functions (bounded)--> pipeline --attaches--> probes
-//!                                  reads /proc/PID/maps, libraries
+//!                                  reads /proc/PID/maps, libraries, programs of Go
 //! ```
 //!
 //! A program is looked at when it uses its first socket, and again when a connection of its turns out to be encrypted; those that run already, before
@@ -27,7 +27,7 @@ use tracing::{info, warn};
 
 pub use maps::FileKey;
 
-/// Files that are attached to at a time: each takes a dozen probes.
+/// Files that are attached to at a time: each takes a dozen probes, and some forty if it is a program of Go.
 const LIBRARIES_MAX: usize = 64;
 
 /// Programs and files that may wait.
@@ -55,7 +55,7 @@ pub struct Libraries {
     news: SyncSender<News>,
     told: Receiver<Told>,
     attached: HashMap<FileKey, Attached>,
-    refused: u64,
+    refused: Arc<AtomicU64>,
     /// Programs that there was no room to tell of, and libraries that there was none for.
     queue_full: u64,
     full: Arc<AtomicU64>,
@@ -68,9 +68,10 @@ impl Libraries {
         let (told_in, told_out) = sync_channel(QUEUE_MAX);
         let full = Arc::new(AtomicU64::new(0));
         let sessions = probes.take_tls_sessions().context("find the sessions of TLS")?;
-        let mut thread = thread::LibraryThread::new(told_in, sessions, Arc::clone(&full));
+        let refused = Arc::new(AtomicU64::new(0));
+        let mut thread = thread::LibraryThread::new(told_in, sessions, [&full, &refused]);
         let mut libraries =
-            Libraries { news: news_in, told: told_out, attached: HashMap::new(), refused: 0, queue_full: 0, full };
+            Libraries { news: news_in, told: told_out, attached: HashMap::new(), refused, queue_full: 0, full };
         for pid in maps::captured(options) {
             thread.look(pid);
             libraries.advance(probes);
@@ -100,7 +101,7 @@ impl Libraries {
                             self.attached.insert(key, attached);
                         }
                         Err(error) => {
-                            self.refused += 1;
+                            self.refused.fetch_add(1, Ordering::Relaxed);
                             warn!(%error, path = %path.display(), "of a library of TLS is not seen what it encrypts");
                         }
                     }
@@ -118,7 +119,7 @@ impl Libraries {
     pub fn counters(&self) -> [(&'static str, i64); 4] {
         [
             ("tls_libraries", self.attached.len() as i64),
-            ("tls_libraries_refused", self.refused as i64),
+            ("tls_libraries_refused", self.refused.load(Ordering::Relaxed) as i64),
             ("tls_libraries_full", self.full.load(Ordering::Relaxed) as i64),
             ("tls_programs_queue_full", self.queue_full as i64),
         ]

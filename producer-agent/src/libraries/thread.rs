@@ -1,14 +1,17 @@
 //! Looks for libraries, and at whether somebody still maps them.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use headwater_probe_loader::{TlsFunctions, TlsSessions};
+use headwater_probe_loader::{TlsFunctions, TlsSessions, is_program_of_go};
+use tracing::warn;
 
+use super::maps::Kind;
 use super::{FileKey, KEEP, LIBRARIES_MAX, News, Told, maps};
 
 /// How often libraries are looked after.
@@ -23,6 +26,7 @@ pub struct LibraryThread {
     known: HashMap<FileKey, Library>,
     sessions: TlsSessions,
     full: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
 }
 
 struct Library {
@@ -32,8 +36,10 @@ struct Library {
 }
 
 impl LibraryThread {
-    pub fn new(told: SyncSender<Told>, sessions: TlsSessions, full: Arc<AtomicU64>) -> LibraryThread {
-        LibraryThread { told, known: HashMap::new(), sessions, full }
+    /// `full` counts files that there is no room for, and `refused` those that are not understood.
+    pub fn new(told: SyncSender<Told>, sessions: TlsSessions, [full, refused]: [&Arc<AtomicU64>; 2]) -> LibraryThread {
+        let [full, refused] = [full, refused].map(Arc::clone);
+        LibraryThread { told, known: HashMap::new(), sessions, full, refused }
     }
 
     /// Runs until nobody tells anything any more.
@@ -69,8 +75,13 @@ impl LibraryThread {
             }
             let Some(file) = mapped.open(pid) else { continue };
             let by_descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+            let functions = match mapped.kind {
+                Kind::Library => TlsFunctions::of_file(Path::new(&by_descriptor)),
+                // There are many that are not Go's: they take no place.
+                Kind::Program if !is_program_of_go(&file) => continue,
+                Kind::Program => self.functions_of_go(&file, &mapped.path),
+            };
             // One that has not the functions is remembered, too.
-            let functions = TlsFunctions::of_file(Path::new(&by_descriptor));
             let library = Library { users: BTreeSet::from([pid]), used_at: Instant::now() };
             self.known.insert(mapped.key.clone(), library);
             if let Some(functions) = functions {
@@ -81,6 +92,14 @@ impl LibraryThread {
                 }
             }
         }
+    }
+
+    fn functions_of_go(&self, file: &File, path: &Path) -> Option<TlsFunctions> {
+        TlsFunctions::of_go(file).unwrap_or_else(|error| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            warn!(%error, path = %path.display(), "of a program of Go is not seen what it encrypts");
+            None
+        })
     }
 
     /// Forgets the libraries that nobody maps any more, and sessions of processes that are gone.

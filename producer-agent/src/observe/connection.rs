@@ -184,12 +184,13 @@ impl Connection {
             return None;
         }
         match recognition {
+            // That outside is TLS may be found out later than what goes on inside.
+            Recognition::Recognised | Recognition::Foreign if self.is_seen_under_tls() => Some(self.wanted_under_tls()),
             // What goes through a tunnel is to be seen.
             Recognition::Undecided => Some(interest::HEADS),
             Recognition::Recognised => {
                 // A tunnel stays what it was made with; HTTP/2 may begin in HTTP/1.1.
                 match self.protocol {
-                    _ if self.is_seen_under_tls() => {}
                     Some(known) if (known, protocol) != (Http1::NAME, Http2::NAME) => {}
                     _ => self.protocol = Some(protocol),
                 }
@@ -223,7 +224,7 @@ impl Connection {
 
     /// What is wanted of it where nothing but counters was.
     pub fn wanted_again(&self) -> u32 {
-        if self.is_seen_under_tls() { interest::RECORDS } else { interest::HEADS }
+        if self.is_seen_under_tls() { self.wanted_under_tls() } else { interest::HEADS }
     }
 
     /// Whether it speaks what nothing is read of in any case.

@@ -69,6 +69,18 @@ pub fn close_reason(socket: &SocketRecord) -> CloseReason {
     }
 }
 
+/// The same for what was said under TLS: a program knows the end of that by an alert (RFC 8446, 6.1), and need not read that of the stream behind it. A server that has
+/// ended its stream in order refuses the alert by which the client answers.
+pub fn close_reason_under_tls(socket: &SocketRecord) -> CloseReason {
+    let peer_ended = matches!(socket.tcp_state, tcp_state::CLOSE_WAIT | tcp_state::LAST_ACK);
+    match close_reason(socket) {
+        CloseReason::Reset { by: by @ Side::Server } if peer_ended && u32::from(socket.role) == role::CLIENT => {
+            CloseReason::Finished { by }
+        }
+        reason => reason,
+    }
+}
+
 /// What a record says of its connection's life.
 struct Told<'a> {
     state: FlowState,
@@ -77,7 +89,7 @@ struct Told<'a> {
 }
 
 /// include/net/tcp_states.h
-mod tcp_state {
+pub(super) mod tcp_state {
     pub const FIN_WAIT1: u32 = 4;
     pub const FIN_WAIT2: u32 = 5;
     pub const TIME_WAIT: u32 = 6;

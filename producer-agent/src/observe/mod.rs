@@ -5,6 +5,7 @@
 //! clock of its own. Bounded: `connections_max` connections, of which a single cgroup leaves some to
 //! the others, each with a parser that has bounds.
 
+mod ahead;
 mod connection;
 mod datagrams;
 mod failed;
@@ -37,6 +38,7 @@ use rustc_hash::FxHashMap;
 use crate::clock::Clock;
 use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
+use ahead::Ahead;
 use connection::{Connection, Service, published_id};
 use datagrams::Datagrams;
 use failed::Failed;
@@ -142,6 +144,7 @@ pub struct Observer {
     spares: Spares,
     /// Programs that were seen to encrypt since this was asked last.
     encrypting: Vec<u32>,
+    ahead: Ahead,
 }
 
 impl Observer {
@@ -173,6 +176,7 @@ impl Observer {
             resting: Vec::new(),
             spares: Spares::default(),
             encrypting: Vec::new(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -217,6 +221,7 @@ impl Observer {
         match event {
             Event::Data(data, captured) => self.data(&data, captured, out),
             Event::Plaintext(data, captured) => self.plaintext(&data, captured, out),
+            Event::Sent(data) => self.sent(&data, out),
             Event::EndOfStream(data) => self.end_of_stream(&data, out),
             Event::Exchange(exchange) => self.single(&exchange, out),
             Event::Datagram(event) => self.datagram(&event, out),
@@ -286,6 +291,7 @@ impl Observer {
     /// the socket any more.
     pub fn finish(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         self.tell_failed(now_ns, out);
+        self.expire_ahead(u64::MAX, out);
         self.finish_datagrams(out);
         for connection in self.connections.values_mut() {
             if connection.walked_in != self.walk {
@@ -443,6 +449,7 @@ impl Observer {
         if direction_of(event) != Direction::Response {
             return;
         }
+        self.take_ahead((event.connection_id, event.role), out);
         if let Some(connection) = self.connections.get_mut(&(event.connection_id, event.role)) {
             if connection.rests || connection.spared == Spared::Yes {
                 return;
@@ -465,6 +472,7 @@ impl Observer {
         if socket.connection_id == 0 && socket.flags & flag::ESTABLISHED == 0 {
             return self.never_established(socket, out);
         }
+        self.take_ahead((socket.connection_id, socket.role), out);
         self.connection(socket, out);
         let Some(mut connection) = self.connections.remove(&(socket.connection_id, socket.role)) else { return };
         self.sockets.change(connection.cgroup(), 1, 0);
@@ -487,6 +495,7 @@ impl Observer {
             reach(parser, [Position(to_server), Position(to_client)], resumes, sink);
             parser.close(socket.at_ns, reason, sink);
         });
+        let reason = flow::close_reason_under_tls(socket);
         tls::feed(&mut connection, &mut self.shared, out, |plaintext, _, sink| {
             plaintext.close(socket.at_ns, reason, sink)
         });

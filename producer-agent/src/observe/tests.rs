@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 //! Events in, records out, without a kernel.
 
+mod under_tls;
+
 use headwater_probe_loader::types::{flag, interest, kind};
 use headwater_protocols::{Loss, LossReason};
 use headwater_schemas::records::{FlowState, Side};

@@ -16,8 +16,8 @@ use super::spare::Spared;
 use super::{Interest, Observer, Output, direction_of, known_of};
 
 impl Observer {
-    /// A library has encrypted bytes of a connection, or decrypted them.
-    pub(super) fn plaintext(&mut self, event: &DataEvent, captured: &[u8], out: &mut impl FnMut(Output<'_>)) {
+    /// A library has encrypted bytes of a connection, or decrypted them; requests come before their answers.
+    pub(super) fn plaintext_in_order(&mut self, event: &DataEvent, captured: &[u8], out: &mut impl FnMut(Output<'_>)) {
         let socket = (event.connection_id, event.role);
         let Some(connection) = self.connections.get_mut(&socket) else {
             out(Output::RequestsDropped("connection_unknown", 1, self.refused.get(&socket)));
@@ -36,6 +36,7 @@ impl Observer {
             at_ns: event.at_ns,
             from: (event.other_position != NOWHERE).then_some(Position(event.other_position)),
             is_full: event.marks & mark::FULL != 0,
+            is_ahead: event.marks & mark::AHEAD != 0,
             is_counted_from_start: event.position < ANYWHERE,
         };
         let (way, options) = (direction_of(event), self.shared.options.protocols);
@@ -54,6 +55,30 @@ impl Observer {
         }));
         connection.book_memory(&mut self.shares);
         self.keep_to_memory(event.at_ns, out);
+    }
+
+    /// A server's program says that it sends no more.
+    pub(super) fn end_under_tls(&mut self, event: &DataEvent, out: &mut impl FnMut(Output<'_>)) {
+        let socket = (event.connection_id, event.role);
+        self.take_ahead(socket, out);
+        let Some(connection) = self.connections.get_mut(&socket) else { return };
+        if connection.rests || connection.spared == Spared::Yes {
+            return;
+        }
+        feed(connection, &mut self.shared, out, |plaintext, _, sink| {
+            plaintext.end_of_stream(Direction::Response, event.at_ns, ProtocolSide::Server, sink);
+        });
+        connection.book_memory(&mut self.shares);
+    }
+
+    /// What a library was given begins to leave, at this place on the wire.
+    pub(super) fn place(&mut self, event: &DataEvent) {
+        let Some(connection) = self.connections.get_mut(&(event.connection_id, event.role)) else { return };
+        let facts = connection.encryption.as_deref();
+        if let Some(plaintext) = &mut connection.plaintext {
+            let from = (event.other_position != NOWHERE).then_some(Position(event.other_position));
+            plaintext.sent(direction_of(event), Position(event.position), event.length.into(), from, facts);
+        }
     }
 }
 
@@ -102,19 +127,19 @@ impl Connection {
         if now == before {
             return None;
         }
-        let parser = self.plaintext.as_ref().and_then(|plaintext| plaintext.parser())?;
-        match now {
-            (Recognition::Undecided, _) => None,
-            (Recognition::Recognised, protocol) => {
-                let wanted = parser.interest();
-                self.protocol = Some(protocol);
-                match wanted {
-                    Wanted::Frames => Some(interest::RECORDS_OF_FRAMES),
-                    Wanted::Heads => Some(interest::RECORDS),
-                    Wanted::Counters => Some(interest::COUNTERS),
-                }
-            }
-            (Recognition::Foreign, _) => Some(interest::COUNTERS),
+        if let (Recognition::Recognised, protocol) = now {
+            self.protocol = Some(protocol);
+        }
+        (now.0 != Recognition::Undecided).then(|| self.wanted_under_tls())
+    }
+
+    /// What is wanted of a connection of which a library shows what is said.
+    pub(super) fn wanted_under_tls(&self) -> u32 {
+        let parser = self.plaintext.as_ref().and_then(|plaintext| plaintext.parser());
+        match parser.map(|parser| (parser.recognition(), parser.interest())) {
+            Some((Recognition::Recognised, Wanted::Frames)) => interest::RECORDS_OF_FRAMES,
+            Some((Recognition::Recognised, Wanted::Counters) | (Recognition::Foreign, _)) => interest::COUNTERS,
+            _ => interest::RECORDS,
         }
     }
 }

@@ -32,5 +32,7 @@ mod redis;
 mod soak;
 mod sums;
 mod tls;
+mod tls_gnutls;
+mod tls_go;
 mod tls_plaintext;
 mod uring;

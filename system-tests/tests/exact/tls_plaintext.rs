@@ -21,7 +21,7 @@ const ROUNDS: &str = "250";
 const ROUNDS_VARIABLE: &str = "TLS_ROUNDS";
 
 /// Paths by the port that was asked, of each phase.
-type Asked = BTreeMap<String, BTreeMap<String, Vec<String>>>;
+pub type Asked = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 #[test]
 fn requests_over_tls_are_seen_exactly_beside_those_in_clear_text() {
@@ -70,7 +70,7 @@ fn requests_over_tls_are_seen_exactly_beside_those_in_clear_text() {
 }
 
 /// Counts right, missing, doubled and wrong apart.
-fn judge(seen: &[SeenRequest], asked: &Asked, phases: &[&str]) {
+pub fn judge(seen: &[SeenRequest], asked: &Asked, phases: &[&str]) {
     let mut by_name: HashMap<(&str, Side), Vec<&SeenRequest>> = HashMap::new();
     for request in seen {
         by_name.entry((&request.path, request.side)).or_default().push(request);
@@ -111,7 +111,7 @@ fn judge(seen: &[SeenRequest], asked: &Asked, phases: &[&str]) {
 }
 
 /// Heads of messages are read, and what they hold of credentials and bodies stands in no topic and no log.
-fn nothing_told(lab: &Lab, secret: &str) {
+pub fn nothing_told(lab: &Lab, secret: &str) {
     let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
     for topic in [Topic::Requests, Topic::Flows, Topic::Agents] {
         let mut looked_at = 0;
@@ -129,29 +129,31 @@ fn nothing_told(lab: &Lab, secret: &str) {
     }
 }
 
-fn phase(clients: &mut Child, folder: &Path, name: &str) {
+pub fn phase(clients: &mut Child, folder: &Path, name: &str) {
     fs::write(folder.join(format!("go-{name}")), "").unwrap();
     wait_for_file(clients, folder, &format!("done-{name}"));
 }
 
-fn wait_for_file(clients: &mut Child, folder: &Path, name: &str) {
+pub fn wait_for_file(clients: &mut Child, folder: &Path, name: &str) {
     let is_there = || Ok(folder.join(name).exists() || !clients.is_running());
     wait_for(name, is_there).unwrap();
     assert!(folder.join(name).exists(), "{}", clients.log_text());
 }
 
-/// A folder with a copy of the library, so that no probe is in that of other programs.
-fn own_library(folder: &Path) -> PathBuf {
+/// A folder with copies of the libraries, so that no probe is in those of other programs: curl maps GnuTLS's, too.
+pub fn own_library(folder: &Path) -> PathBuf {
     let library = folder.join("library");
     fs::create_dir_all(&library).unwrap();
-    let paths = ["/usr/lib/x86_64-linux-gnu/libssl.so.3", "/usr/lib/aarch64-linux-gnu/libssl.so.3"];
-    let path = paths.iter().map(Path::new).find(|path| path.exists()).unwrap();
-    fs::copy(path, library.join("libssl.so.3")).unwrap();
+    for name in ["libssl.so.3", "libgnutls.so.30"] {
+        let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
+        let path = folders.map(|folder| Path::new(folder).join(name)).into_iter().find(|path| path.exists()).unwrap();
+        fs::copy(path, library.join(name)).unwrap();
+    }
     library
 }
 
 /// Starts nginx in the cgroup with TLS and HTTP/2 on one port and clear text on the other.
-fn nginx(lab: &Lab, library: &Path, tls: &Port, plain: &Port) -> Child {
+pub fn nginx(lab: &Lab, library: &Path, tls: &Port, plain: &Port) -> Child {
     let folder = lab.folder.path().join("nginx-tls");
     fs::create_dir_all(&folder).unwrap();
     let (at, certificates) = (folder.display(), lab.folder.path().display());

@@ -112,8 +112,12 @@ pub const RULES: &[Rule] = &[
     // Servers that the first run builds or fetches.
     rule("system-tests::exact::mongodb::", Class::Waits).slow().takes(30).at_most_minutes(20),
     rule("system-tests::exact::cassandra::", Class::Waits).slow().takes(60).at_most_minutes(10),
-    // Go compiles its TLS, the first time for half a minute.
     rule("system-tests::exact::tls_plaintext::", Class::Waits).takes(80),
+    rule("system-tests::exact::tls_gnutls::", Class::Waits).takes(15),
+    // Go compiles its TLS, the first time for half a minute.
+    rule("system-tests::exact::tls_go::", Class::Waits).takes(80),
+    rule("system-tests::exact::tls_go::a_hundred_times", Class::Waits).slow().takes(120).at_most_minutes(10),
+    rule("probe-loader::go::tests::", Class::Waits).takes(10),
     rule("system-tests::exact::tls::both_sides_tell_whether", Class::Waits).slow().takes(15),
     rule("system-tests::exact::hot::", Class::Alone).slow().takes(40),
     rule("system-tests::exact::hot::ten_million", Class::Alone).slow().takes(400).at_most_minutes(20),

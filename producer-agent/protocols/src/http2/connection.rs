@@ -29,6 +29,8 @@ pub struct Channel {
     pub decoder: Decoder,
     /// The longest frame that the other side has allowed at any time; None if that is not known.
     pub frame_bytes_max: Option<u32>,
+    /// The call before was this head of a frame and nothing else, while nothing was known of the direction.
+    pub lone_head: Option<LoneHead>,
     /// The header block that is not complete.
     pub block: Option<Block>,
     /// Its bytes, whose room is used again.
@@ -37,6 +39,12 @@ pub struct Channel {
     pub is_first: bool,
     /// Something was seen in it that only this protocol says.
     pub is_proven: bool,
+}
+
+#[derive(Debug)]
+pub struct LoneHead {
+    pub bytes: [u8; HEAD_BYTES],
+    pub start: Mark,
 }
 
 #[derive(Debug)]
@@ -99,6 +107,7 @@ impl Channel {
             state: State::Lost,
             decoder: Decoder::new(options.table_bytes_max, options.path_bytes_max),
             frame_bytes_max: Some(LENGTH_MAX_DEFAULT),
+            lone_head: None,
             block: None,
             block_bytes: Vec::new(),
             is_first: false,

@@ -3,7 +3,7 @@
 //! In: the bytes of calls, and gaps. Out: header blocks, data, resets and settings, each as soon as it is complete.
 
 use super::Http2;
-use super::connection::{Block, Payload, State};
+use super::connection::{Block, LoneHead, Payload, State};
 use super::frame::{self, HEAD_BYTES, Head, LENGTH_MAX_EVER, PREFACE, kind};
 use crate::cursor::Cursor;
 use crate::stream::Mark;
@@ -31,12 +31,27 @@ impl Http2 {
         }
     }
 
-    /// Whether frames fill a call, so that a direction can be followed again.
+    /// Whether frames fill a call, or a call that was a head alone and this one, so that a direction can be followed again.
     fn find_frames(&mut self, direction: Direction, cursor: &Cursor<'_>) -> bool {
-        let length_max = self.channels[direction].frame_bytes_max.unwrap_or(LENGTH_MAX_EVER);
-        let fill = frame::fill(cursor.captured, cursor.end.since(cursor.position), direction, length_max);
+        let channel = &mut self.channels[direction];
+        let length_max = channel.frame_bytes_max.unwrap_or(LENGTH_MAX_EVER);
+        let (start, length) = (cursor.mark(), cursor.end.since(cursor.position));
+        if let Some(LoneHead { bytes, start: before }) = channel.lone_head.take()
+            && before.position.saturating_add(HEAD_BYTES as u64) == start.position
+            && u64::from(Head::of(&bytes).length) == length
+        {
+            channel.state = State::Head { bytes, read: HEAD_BYTES as u8, start: before };
+            return true;
+        }
+        let fill = frame::fill(cursor.captured, length, direction, length_max);
         if fill {
-            self.channels[direction].state = State::BOUNDARY;
+            channel.state = State::BOUNDARY;
+        } else if length == HEAD_BYTES as u64
+            && let Some(bytes) = cursor.captured.first_chunk()
+            && Head::of(bytes).is_plausible(direction, length_max)
+            && Head::of(bytes).kind != kind::DATA
+        {
+            channel.lone_head = Some(LoneHead { bytes: *bytes, start });
         }
         fill
     }

@@ -5,7 +5,7 @@
 //! A connection that begins is recognised by the preface and the SETTINGS of both sides; one that is seen from its middle on by a call that
 //! frames fill exactly and by a header block that can be understood, in each direction. Frames are followed by their lengths: what lies
 //! within DATA and padding need not be captured. The capture is asked for the heads of all frames ([`Interest::Frames`]). Where the head of a frame was not captured or a length cannot be, nothing is known of the
-//! direction until frames fill a call exactly again. All streams that are open at that time are counted as lost.
+//! direction until frames fill a call exactly again, or a head alone fills one and its frame the next, as Go's server reads them. All streams that are open at that time are counted as lost.
 //!
 //! Headers are compressed with tables that grow over the whole connection (`hpack`). After bytes of a header block were missed, a value
 //! that stands in the part of the table that is not known is unknown: the exchange is told with [`UNKNOWN`](crate::operation::UNKNOWN) in

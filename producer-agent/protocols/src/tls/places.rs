@@ -59,6 +59,8 @@ pub struct Places {
     begun: u64,
     /// It took less than the rest of its record, which is certain only if another part follows.
     is_cut: bool,
+    /// Of a call whose records are still on their way: how many of its bytes these hold.
+    on_its_way: u64,
 }
 
 /// A record of data.
@@ -130,6 +132,7 @@ impl Places {
             from: None,
             begun: 0,
             is_cut: false,
+            on_its_way: 0,
         }
     }
 
@@ -180,6 +183,9 @@ impl Places {
             self.known_from = record.start;
         }
         self.waiting.push_back(record);
+        if self.on_its_way > 0 {
+            self.prove(facts);
+        }
     }
 
     /// Where the next record begins is not known, nor what waits.
@@ -191,6 +197,51 @@ impl Places {
     fn forget_records(&mut self) {
         self.waiting.clear();
         (self.is_certain, self.is_in_handshake, self.left, self.known_from) = (false, false, 0, u64::MAX);
+        self.on_its_way = 0;
+    }
+
+    /// The client's library was given these bytes and begins to send them: further ones of its records may still come.
+    pub fn begins(&mut self, moved: Moved, facts: Option<&Encryption>) {
+        (self.begun, self.end, self.from) = (moved.start, moved.start.saturating_add(moved.bytes), moved.from);
+        self.on_its_way = if moved.from.is_some() { moved.bytes } else { 0 };
+        let from = moved.from.unwrap_or(u64::MAX);
+        self.waiting.retain(|record| record.start >= from);
+        self.prove(facts);
+    }
+
+    /// The records that wait hold bytes of the call that is on its way, as far as their lengths say so.
+    fn prove(&mut self, facts: Option<&Encryption>) {
+        let Some(overhead) = self.overhead.or_else(|| facts.and_then(overhead)) else {
+            return self.prove_whole(facts);
+        };
+        while self.on_its_way > 0
+            && let Some(record) = self.waiting.pop_front()
+        {
+            let held_bytes = record.length.checked_sub(overhead).filter(|held| (1..=self.on_its_way).contains(held));
+            let Some(held_bytes) = held_bytes else {
+                // It is of something else, and so may be what was taken for the call's.
+                self.on_its_way = 0;
+                return self.take_back();
+            };
+            self.push(self.end.saturating_sub(self.on_its_way), record, held_bytes);
+            self.on_its_way -= held_bytes;
+        }
+        if self.on_its_way == 0 {
+            self.overhead = Some(overhead);
+        }
+    }
+
+    /// Nothing of the newest call has a place.
+    fn take_back(&mut self) {
+        let begun = self.begun;
+        while let Some(last) = self.pieces.back_mut() {
+            let before = begun.saturating_sub(last.plain).checked_div(last.held_bytes).unwrap_or(0);
+            if last.plain < begun {
+                last.count = last.count.min(before);
+                return;
+            }
+            self.pieces.pop_back();
+        }
     }
 
     /// The client's library was given these bytes and has sent them.
@@ -199,8 +250,14 @@ impl Places {
             self.begun = moved.start;
         }
         (self.end, self.from) = (moved.start.saturating_add(moved.bytes), moved.from);
+        self.on_its_way = 0;
         let from = moved.from.unwrap_or(u64::MAX);
         self.waiting.retain(|record| record.start >= from);
+        self.prove_whole(facts);
+    }
+
+    /// All records that wait hold the bytes of the newest call, if their lengths say so.
+    fn prove_whole(&mut self, facts: Option<&Encryption>) {
         let records: Vec<Record> = self.waiting.iter().copied().collect();
         let count = records.len() as u64;
         let bytes = self.end.saturating_sub(self.begun);
@@ -213,6 +270,7 @@ impl Places {
             return;
         }
         self.waiting.clear();
+        self.on_its_way = 0;
         let mut plain = self.begun;
         for record in records {
             let Some(held_bytes) = record.length.checked_sub(overhead) else { return };

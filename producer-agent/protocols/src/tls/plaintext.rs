@@ -36,6 +36,8 @@ pub struct Call<'a> {
     pub from: Option<Position>,
     /// It moved all that was asked for, so that there may be more.
     pub is_full: bool,
+    /// It is not known yet where on the wire it goes: [`Plaintext::sent`] says it.
+    pub is_ahead: bool,
     /// The session was seen from its beginning on.
     pub is_counted_from_start: bool,
 }
@@ -74,7 +76,7 @@ impl Plaintext {
             sink(Event::Loss(Loss { reason: LossReason::StartedBeforeCapture, count: 1 }));
         }
         self.was_called = true;
-        if direction == Direction::Request {
+        if direction == Direction::Request && !call.is_ahead {
             let Call { position, length, from, is_full, .. } = *call;
             let moved = Moved { start: position.0, bytes: length, from: from.map(|from| from.0), is_full };
             match self.side {
@@ -101,6 +103,21 @@ impl Plaintext {
         parser.segment(direction, &segment, &mut |event| named(places, event, sink));
         if parser.is_idle() {
             self.places.forget();
+        }
+    }
+
+    /// What a call was given, of which [`Plaintext::call`] was told ahead, begins to leave: so many bytes from a position on, and where on the wire.
+    pub fn sent(
+        &mut self,
+        direction: Direction,
+        position: Position,
+        length: u64,
+        from: Option<Position>,
+        facts: Option<&Encryption>,
+    ) {
+        if direction == Direction::Request {
+            let from = from.map(|from| from.0);
+            self.places.begins(Moved { start: position.0, bytes: length, from, is_full: true }, facts);
         }
     }
 

@@ -30,6 +30,8 @@ struct Plan {
     missed: Vec<usize>,
     /// Both were there from the beginning on.
     is_from_start: bool,
+    /// What the client's library is given is told of before its records, as of Go's.
+    is_ahead: bool,
 }
 
 /// One end, and what was found there: places by path.
@@ -80,6 +82,24 @@ impl End {
     }
 
     fn call(&mut self, direction: Direction, bytes: &[u8], from: Option<u64>, is_full: bool) {
+        self.one_call(direction, bytes, from, is_full, false);
+    }
+
+    /// Returns the position at which it begins.
+    fn call_ahead(&mut self, bytes: &[u8]) -> u64 {
+        let start = self.base + self.moved[Direction::Request as usize];
+        self.one_call(Direction::Request, bytes, None, false, true);
+        start
+    }
+
+    fn sent(&mut self, start: u64, length: usize, from: u64) {
+        if !self.is_missed() {
+            let (start, from) = (Position(start), Some(Position(from)));
+            self.plaintext.sent(Direction::Request, start, length as u64, from, self.facts.as_ref());
+        }
+    }
+
+    fn one_call(&mut self, direction: Direction, bytes: &[u8], from: Option<u64>, is_full: bool, is_ahead: bool) {
         let moved = &mut self.moved[direction as usize];
         let position = Position(self.base + *moved);
         *moved += bytes.len() as u64;
@@ -93,6 +113,7 @@ impl End {
             at_ns: self.events as u64,
             from: from.map(Position),
             is_full,
+            is_ahead,
             is_counted_from_start: self.base == 0,
         };
         let (named, unplaced) = (&mut self.named, &mut self.unplaced);
@@ -201,13 +222,21 @@ fn talk(plan: &Plan) -> [End; 2] {
         let mut request = format!("POST /{number} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n").into_bytes();
         request.resize(request.len() + length, b'x');
         for part in request.chunks(request.len().div_ceil(*calls)) {
+            let begun = plan.is_ahead.then(|| client.call_ahead(part));
             let mut from = None;
             for held in part.chunks(RECORD_BYTES_MAX) {
                 let (start, length) = wire.push(23, held, plan.overhead, true);
-                from.get_or_insert(start);
                 client.wire(start, &wire.bytes[start as usize..][..length], 1);
+                if from.is_none()
+                    && let Some(begun) = begun
+                {
+                    client.sent(begun, part.len(), start);
+                }
+                from.get_or_insert(start);
             }
-            client.call(Direction::Request, part, from, true);
+            if begun.is_none() {
+                client.call(Direction::Request, part, from, true);
+            }
         }
         let mut left = request.len();
         while left > 0 {
@@ -239,8 +268,9 @@ fn plan(missed: impl Strategy<Value = Vec<usize>>) -> impl Strategy<Value = Plan
         proptest::collection::vec((prop_oneof![Just(7_usize), 0..200_usize, 10_000..60_000_usize], 1..4_usize), 1..30);
     let room = prop_oneof![Just(RECORD_BYTES_MAX), 64..5_000_usize];
     let reads_ahead = prop_oneof![Just(0_usize), 1..100_usize, Just(16_389_usize)];
-    (requests, cipher(), any::<bool>(), reads_ahead, room, missed, any::<bool>()).prop_map(
-        |(requests, (facts, overhead), is_finished_late, reads_ahead, room, missed, starts)| Plan {
+    (requests, cipher(), any::<bool>(), reads_ahead, room, missed, any::<bool>(), any::<bool>()).prop_map(
+        |(requests, (facts, overhead), is_finished_late, reads_ahead, room, missed, starts, is_ahead)| Plan {
+            is_ahead,
             requests,
             // Whoever saw the beginning saw the handshake.
             is_from_start: starts && facts.is_some(),
@@ -291,6 +321,7 @@ fn from_the_middle() -> Plan {
         room: 0,
         missed: vec![],
         is_from_start: false,
+        is_ahead: false,
     }
 }
 
@@ -305,7 +336,7 @@ fn http2_from_the_middle_is_followed_where_an_answer_comes_first() {
     let answer =
         |stream: u8| [&[0, 0, 1, 1, 4, 0, 0, 0, stream, 0x88, 0, 0, 3, 0, 1, 0, 0, 0, stream][..], b"ok\n"].concat();
     let plan = from_the_middle();
-    for skipped in [0, 1000] {
+    for (skipped, reads_heads_alone) in [(0, false), (1000, false), (0, true), (1000, true)] {
         let mut server = End::new(Side::Server, &plan);
         let mut wire = 5_000;
         server.call(Direction::Response, &answer(7), None, false);
@@ -314,11 +345,16 @@ fn http2_from_the_middle_is_followed_where_an_answer_comes_first() {
             let said = request(stream, path);
             let record = [&[23, 3, 3, 0, said.len() as u8 + 17][..], &vec![0; said.len() + 17]].concat();
             server.wire(wire, &record, 0);
-            server.call(Direction::Request, &said, Some(wire), false);
+            if reads_heads_alone {
+                server.call(Direction::Request, &said[..9], Some(wire), true);
+                server.call(Direction::Request, &said[9..], None, true);
+            } else {
+                server.call(Direction::Request, &said, Some(wire), false);
+            }
             wire += record.len() as u64;
             server.call(Direction::Response, &answer(stream), None, false);
         }
-        assert_eq!((server.named.len(), server.unplaced), (3, 0), "{skipped} {:?}", server.named);
+        assert_eq!((server.named.len(), server.unplaced), (3, 0), "{skipped} {reads_heads_alone} {:?}", server.named);
     }
 }
 
