@@ -20,7 +20,7 @@ use headwater_probe_types::{
 
 use crate::{
     buffers::{self, Room},
-    cost, datagrams, events, frames, globals, interest as table, lifecycle, looks, position, records, refused,
+    cost, datagrams, events, frames, globals, hello, interest as table, lifecycle, looks, position, records, refused,
     socket::{Sock, TcpSock, tcp_state},
     source::Source,
     state,
@@ -106,7 +106,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         let from = if place.is_certain { place.start } else { NOWHERE };
         let side = (state.cgroup_hierarchy as u64) << 32 | state.role as u64;
         let noted = tls::note_socket(state.connection_id, state.cgroup_id, from, side, way);
-        if noted != 0 {
+        if noted != 0 || hello::is_carried(state, place.start) {
             state.flags |= flag::TLS;
         }
         *sends_ahead = noted == tls::IN_CALL_AHEAD;
@@ -154,10 +154,12 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         _ => state.budget_bytes,
     };
     let wanted = if !place.is_certain { 0 } else { moved.min(most).min(CAPTURE_BYTES_MAX as u32) };
+    // Until user space says what is wanted, records are followed from the client's hello on, so that no header is missed then.
+    let has_records = undecided && asks && place.is_certain && state.flags & flag::HELLO != 0;
     // The verifier would go through the copy once for each way that leads here, and through what follows once for each way out of it.
     let hidden = core::hint::black_box((part, is_known, undecided, look, asks, wanted, is_encrypted));
     let (part, is_known, undecided, look, asks, wanted, is_encrypted) = hidden;
-    let captured = core::hint::black_box(if wanted == 0 {
+    let captured = core::hint::black_box(if wanted == 0 && !has_records {
         0
     } else {
         room.walk.bytes = bytes.find(moved, task);
@@ -171,6 +173,9 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         if sums::follow(part, state, &place, moved, way, said) {
             return false;
         }
+    }
+    if globals::watches_tls() != 0 && asks && !is_encrypted {
+        hello::note(room, state, captured, place.start, way);
     }
     room.is_urgent = 0;
     if undecided {
@@ -216,23 +221,22 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     room.cgroup_id = state.cgroup_id;
     room.cgroup_hierarchy = state.cgroup_hierarchy as u64;
     let index = (way & 1) as usize;
+    let end = place.start + place.bytes as u64;
     if is_encrypted {
-        if records::lie_at(room, place.start) {
-            room.walk.track = state.frames[index];
-            room.walk.end = place.start + place.bytes as u64;
-            records::follow_records(room);
-            state.frames[index] = room.walk.track;
-        }
+        records::follow(room, &mut state.frames[index], place.start, end, 0);
         return true;
     }
     if state.interest == interest::FRAMES && place.is_certain {
         room.walk.track = state.frames[index];
-        room.walk.end = place.start + place.bytes as u64;
+        room.walk.end = end;
         room.walk.asks = asks as u32;
         frames::follow_frames(room);
         state.frames[index] = room.walk.track;
     }
     publish(room);
+    if undecided && asks && place.is_certain && state.flags & flag::HELLO != 0 {
+        records::follow(room, &mut state.frames[index], place.start, end, place.start + captured as u64);
+    }
     true
 }
 

@@ -36,6 +36,12 @@ pub struct Walk {
     pub guesses: u32,
     pub asks: u32,
     pub reserved: u32,
+    /// Of records: where the segment lies that is looked at, and positions of its first byte and behind its last.
+    pub segment_at: u64,
+    pub segment_start: u64,
+    pub segment_end: u64,
+    /// Headers before it are not told of.
+    pub quiet_to: u64,
 }
 
 /// Goes through the call in the room, whose event is complete. Leaves its last part there, not published, and where the next call finds a head.

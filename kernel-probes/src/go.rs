@@ -164,7 +164,7 @@ fn entered(place: &Place, session: u64, way: u32) -> Option<&'static mut Call> {
         }
         // That, or it never returned.
         if call.ahead == ahead::TOLD {
-            give_up(call);
+            give_up_call(call);
         }
         end(call);
         return Some(call);
@@ -184,7 +184,7 @@ fn entered(place: &Place, session: u64, way: u32) -> Option<&'static mut Call> {
 /// What the call was given has not left, and will not. A function of its own, for the sake of the stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn give_up(call: *const Call) -> u32 {
+pub extern "C" fn give_up_call(call: *const Call) -> u32 {
     // SAFETY: null, or the caller's.
     let Some(call) = (unsafe { call.as_ref() }) else { return 0 };
     // SAFETY: null, or the map's value.

@@ -31,6 +31,7 @@ mod events;
 mod frames;
 mod globals;
 mod go;
+mod hello;
 mod interest;
 mod lifecycle;
 mod looks;
@@ -51,7 +52,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use core::ffi::c_void;
-use headwater_probe_types::{change, direction};
+use headwater_probe_types::{change, direction, role};
 
 use crate::source::{Message, Pages, SystemCall};
 
@@ -209,7 +210,32 @@ pub fn on_tls_return(_: RetProbeContext) -> u32 {
 
 #[uretprobe]
 pub fn on_tls_new(_: RetProbeContext) -> u32 {
-    tls::begin();
+    tls::begin(false);
+    0
+}
+
+/// Of a library that is part of a program, which may run other code of its own within any call of it.
+#[uretprobe]
+pub fn on_tls_new_within(_: RetProbeContext) -> u32 {
+    tls::begin(true);
+    0
+}
+
+#[uprobe]
+pub fn on_tls_connects(_: ProbeContext) -> u32 {
+    tls::take_part(role::CLIENT);
+    0
+}
+
+#[uprobe]
+pub fn on_tls_accepts(_: ProbeContext) -> u32 {
+    tls::take_part(role::SERVER);
+    0
+}
+
+#[uprobe]
+pub fn on_tls_clear(_: ProbeContext) -> u32 {
+    tls::clear();
     0
 }
 

@@ -17,7 +17,7 @@ use crate::{
     buffers::{self, Room},
     capture,
     position::Place,
-    source::{Bytes, bytes_kind, read_user},
+    source::{Bytes, SEGMENTS_MAX, bytes_kind, read_user},
 };
 
 /// Whether the headers of a call are wanted.
@@ -53,10 +53,12 @@ pub extern "C" fn record_step(room: *mut Room) -> u32 {
     if at >= room.walk.end || had >= HEADER_BYTES {
         return 0;
     }
+    if at >= room.walk.segment_end {
+        return next_segment(room);
+    }
     let wanted = HEADER_BYTES - had;
-    let bytes = wanted.min(room.walk.end - at);
-    // Where the call's first byte lies stays in `bytes`; the event's position moves on.
-    let from = room.walk.bytes.at.wrapping_add(at.wrapping_sub(room.walk.bytes.skip));
+    let bytes = wanted.min(room.walk.end.min(room.walk.segment_end) - at);
+    let from = room.walk.segment_at.wrapping_add(at.wrapping_sub(room.walk.segment_start));
     if !read_user(room.bytes.as_mut_ptr().cast(), core::hint::black_box(bytes) as u32 & 7, from) {
         buffers::add(count::UNREADABLE, 1);
         return lose(room);
@@ -67,16 +69,18 @@ pub extern "C" fn record_step(room: *mut Room) -> u32 {
     room.event.position = at;
     room.event.length = bytes as u32;
     room.event.captured_bytes = bytes as u32;
-    if bytes < wanted {
-        room.walk.track = Track { next, cut: header as u32, cut_bytes: (had + bytes) as u32 };
-        capture::publish(room);
-        return 0;
-    }
-    let record_bytes = records::record_bytes(header);
-    if record_bytes == 0 {
+    let is_whole = bytes == wanted;
+    let record_bytes = if is_whole { records::record_bytes(header) } else { 0 };
+    if is_whole && record_bytes == 0 {
         return lose(room);
     }
-    capture::publish(room);
+    if at + bytes > room.walk.quiet_to {
+        capture::publish(room);
+    }
+    if !is_whole {
+        room.walk.track = Track { next, cut: header as u32, cut_bytes: (had + bytes) as u32 };
+        return 1;
+    }
     room.walk.track = Track { next: next + record_bytes, cut: 0, cut_bytes: 0 };
     1
 }
@@ -88,10 +92,44 @@ fn lose(room: &mut Room) -> u32 {
     0
 }
 
-/// Whether a call's bytes, which were found and whose first one has this position, lie one behind the other.
+/// The bytes go on in the vector's next segment.
 #[inline(always)]
-pub fn lie_at(room: &mut Room, start: u64) -> bool {
-    let at = room.walk.bytes.in_one_piece(room.event.length);
-    room.walk.bytes = Bytes { kind: bytes_kind::BUFFER, at, segments: 0, skip: start };
-    at != 0
+fn next_segment(room: &mut Room) -> u32 {
+    let bytes = Bytes {
+        at: room.walk.bytes.at.wrapping_add(16),
+        segments: room.walk.bytes.segments.wrapping_sub(1),
+        ..room.walk.bytes
+    };
+    room.walk.bytes = bytes;
+    let is_there = bytes.kind != bytes_kind::BUFFER && bytes.segments != 0 && bytes.segments < SEGMENTS_MAX;
+    let Some([at, length]) = bytes.first_segment().filter(|_| is_there) else {
+        buffers::add(count::UNREADABLE, 1);
+        return lose(room);
+    };
+    room.walk.segment_at = at;
+    room.walk.segment_start = room.walk.segment_end;
+    room.walk.segment_end += length;
+    1
+}
+
+/// Follows the records of a call that is described in the room, whose bytes were found and whose first one has this position, up to another one; headers that lie before
+/// `quiet_to` are not told of. Where the next one begins goes from call to call in the track.
+#[inline(always)]
+pub fn follow(room: &mut Room, track: &mut Track, start: u64, end: u64, quiet_to: u64) {
+    let bytes = room.walk.bytes;
+    let (at, length) = match bytes.kind {
+        bytes_kind::NONE => return,
+        bytes_kind::BUFFER => (bytes.at, bytes.skip + (end - start)),
+        _ => match bytes.first_segment() {
+            Some([at, length]) => (at, length),
+            None => return,
+        },
+    };
+    room.walk.segment_at = at.wrapping_add(bytes.skip);
+    room.walk.segment_start = start;
+    room.walk.segment_end = start.wrapping_add(length.wrapping_sub(bytes.skip));
+    (room.walk.end, room.walk.quiet_to) = (end, quiet_to);
+    room.walk.track = *track;
+    follow_records(room);
+    *track = room.walk.track;
 }

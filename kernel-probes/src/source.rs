@@ -17,7 +17,7 @@ use crate::{
 const VECTOR_MAX: u64 = 40;
 
 /// Segments of one vector that are walked back to find where a call began: the most that the kernel takes (UIO_MAXIOV).
-const SEGMENTS_MAX: u64 = 1024;
+pub const SEGMENTS_MAX: u64 = 1024;
 
 /// What a system call leaves in its result's register while it runs, on x86 (entry_64.S).
 const NO_RESULT: u64 = -38_i64 as u64;
@@ -128,19 +128,6 @@ impl Bytes {
         0
     }
 
-    /// Where so many bytes lie, if they lie one behind the other; 0 if not.
-    #[inline(always)]
-    pub fn in_one_piece(&self, moved: u32) -> u64 {
-        match self.kind {
-            bytes_kind::NONE => 0,
-            bytes_kind::BUFFER => self.at.wrapping_add(self.skip),
-            _ => match self.first_segment() {
-                Some([base, length]) if length.wrapping_sub(self.skip) >= moved as u64 => base.wrapping_add(self.skip),
-                _ => 0,
-            },
-        }
-    }
-
     /// The length of a vector's first segment.
     #[inline(always)]
     pub fn segment_bytes(&self) -> Option<u64> {
@@ -149,7 +136,7 @@ impl Bytes {
 
     /// Where the first segment of a vector begins, and its length.
     #[inline(always)]
-    fn first_segment(&self) -> Option<[u64; 2]> {
+    pub fn first_segment(&self) -> Option<[u64; 2]> {
         let mut segment = [0_u64; 2];
         let target: *mut c_void = segment.as_mut_ptr().cast();
         let is_read = match self.kind {

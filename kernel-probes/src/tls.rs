@@ -6,8 +6,8 @@
 //! [`kind::PLAINTEXT`] for each call that moved bytes. Nothing is written into a program.
 //!
 //! A session's socket is the one that its calls use: between entry and return, the thread reads and writes one socket. That is remembered for calls
-//! that find their bytes in the session's own buffer. A session that has used two sockets has none any more, until it is freed; one that
-//! has used none, since its program moves the bytes itself, has none either. Such calls are counted, never guessed.
+//! that find their bytes in the session's own buffer. A session that has used two sockets has none any more, until it is freed; of one that
+//! has used none, since its program moves the bytes itself, the handshake's own bytes say it (`hello.rs`), or nothing does. Such calls are counted, never guessed.
 //!
 //! Promise: a return is taken for that of an entry only if the thread's stack stands where it stood then, so that a call that was left by
 //! longjmp(3) or that another stack came into between is not taken for another one.
@@ -38,7 +38,7 @@ use headwater_probe_types::{
 
 use crate::{
     buffers::{self, Room},
-    capture, cost, frames, globals, go, interest as table, owner,
+    capture, cost, frames, globals, go, hello, interest as table, owner,
     source::{Bytes, bytes_kind, copy_buffer, read_user},
 };
 
@@ -69,6 +69,9 @@ pub struct Call {
     pub is_unclear: u32,
     /// See [`ahead`].
     pub ahead: u32,
+    /// Not 0 if a socket was used in the call's own direction.
+    is_used_in_its_way: u32,
+    reserved: u32,
 }
 
 /// What user space knows of a call that has not returned.
@@ -100,7 +103,16 @@ impl Call {
         is_counted: 0,
         is_unclear: 0,
         ahead: ahead::NOTHING,
+        is_used_in_its_way: 0,
+        reserved: 0,
     };
+}
+
+/// Those that a thread is in. Within one, a library may call its program, which then makes another one.
+#[repr(C)]
+struct Calls {
+    outer: Call,
+    inner: Call,
 }
 
 /// A map of aya has no type for it. As those are made.
@@ -117,7 +129,7 @@ struct TaskStorage<T> {
 unsafe impl<T> Sync for TaskStorage<T> {}
 
 #[btf_map]
-static TLS_CALLS: TaskStorage<Call> = TaskStorage {
+static TLS_CALLS: TaskStorage<Calls> = TaskStorage {
     r#type: ptr::null(),
     key: ptr::null(),
     value: ptr::null(),
@@ -138,13 +150,13 @@ pub struct Name {
 pub struct Session {
     /// 0 as long as no socket is known, [`UNCLEAR`] once there were two.
     pub connection_id: u64,
-    cgroup_id: u64,
+    pub cgroup_id: u64,
     /// Bytes that were moved in each direction, from its beginning on, or from some number on where that was not seen.
     pub position: [u64; 2],
     /// Where on the wire the calls since the last one that moved bytes began.
     pub from: [u64; 2],
     pub frames: [Track; 2],
-    cgroup_hierarchy: u32,
+    pub cgroup_hierarchy: u32,
     pub role: u32,
     interest: u32,
     /// As that of a socket. Both directions may be at work at the same time, so that what is left is kept for each.
@@ -164,6 +176,14 @@ pub struct Session {
     pub is_ahead: u32,
     /// Calls that were told of while user space had said nothing of the connection.
     undecided_calls: u32,
+    /// Which end of the connection it is, as its program has said; a role.
+    pub own_role: u32,
+    /// Calls in which its socket is still looked for by its hello.
+    looks_left: u32,
+    /// Not 0 if its program moves the bytes between it and its socket,
+    pub is_carried: u32,
+    /// and if nothing but its hello shows which one that is.
+    needs_hello: u32,
     reserved: u32,
 }
 
@@ -209,6 +229,10 @@ pub static NEW: Session = Session {
     unsettled: 0,
     is_ahead: 0,
     undecided_calls: 0,
+    own_role: role::UNKNOWN,
+    looks_left: hello::LOOKS_MAX,
+    is_carried: 0,
+    needs_hello: 0,
     reserved: 0,
 };
 
@@ -219,9 +243,9 @@ fn task() -> *const u8 {
 }
 
 #[inline(always)]
-fn call_of_thread(flags: u64) -> *mut Call {
+fn calls_of_thread(flags: u64) -> *mut Calls {
     let map = (&raw const TLS_CALLS).cast_mut().cast();
-    // SAFETY: the map is a task storage whose value is a Call.
+    // SAFETY: the map is a task storage whose value are Calls.
     unsafe { bpf_task_storage_get(map, task().cast_mut().cast(), ptr::null_mut(), flags) }.cast()
 }
 
@@ -241,16 +265,26 @@ pub fn enter(way: u32, is_ex: bool) {
     if !buffers::capturing() {
         return;
     }
-    let call = call_of_thread(u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE));
+    let calls = calls_of_thread(u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE));
     // SAFETY: null, or the thread's own, which outlives this run.
-    let Some(call) = (unsafe { call.as_mut() }) else { return buffers::add(count::STORAGE_FULL, 1) };
+    let Some(calls) = (unsafe { calls.as_mut() }) else { return buffers::add(count::STORAGE_FULL, 1) };
     let stack = register(globals::regs_stack());
     let session = register(globals::regs_function_arg1());
-    if call.stack != 0 && stack < call.stack {
-        // Another session is carried by this one.
-        call.is_unclear |= (session != call.session) as u32;
-        return;
+    let is_within = calls.outer.stack != 0 && stack < calls.outer.stack;
+    if is_within {
+        if (session, way) == (calls.outer.session, calls.outer.way) {
+            return;
+        }
+        // Another session is carried by this one, or its library has called the program.
+        calls.outer.is_unclear |= (session != calls.outer.session) as u32;
+        if calls.inner.stack != 0 && stack < calls.inner.stack {
+            give_up(session);
+            return;
+        }
+    } else {
+        calls.inner.stack = 0;
     }
+    let call = if is_within { &mut calls.inner } else { &mut calls.outer };
     let asked = register(globals::regs_arg3());
     *call = Call {
         stack,
@@ -270,7 +304,35 @@ pub fn enter(way: u32, is_ex: bool) {
         is_counted: 0,
         is_unclear: 0,
         ahead: ahead::NOTHING,
+        is_used_in_its_way: 0,
+        reserved: 0,
     };
+}
+
+/// What a session moves is no longer known to follow what was told of it. A function of its own, for the sake of the stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn give_up(session: u64) -> u32 {
+    // SAFETY: null, or the map's value.
+    let session = unsafe { TLS_SESSIONS.get_ptr_mut(name(session)).unwrap_or(ptr::null_mut()).as_mut() };
+    if let Some(session) = session {
+        session.connection_id = UNCLEAR;
+    }
+    count_unknown();
+    1
+}
+
+/// The newest call that the thread is in; null if it is in none.
+#[inline(always)]
+fn call_of_thread() -> *mut Call {
+    // SAFETY: null, or the thread's own, which outlives this run.
+    let Some(calls) = (unsafe { calls_of_thread(0).as_mut() }) else { return ptr::null_mut() };
+    if calls.outer.stack == 0 {
+        return ptr::null_mut();
+    }
+    // One that never returned is above.
+    let is_within = calls.inner.stack != 0 && register(globals::regs_stack()) < calls.inner.stack;
+    if is_within { &raw mut calls.inner } else { &raw mut calls.outer }
 }
 
 /// A call on a captured socket has moved bytes, from this position on or from [`NOWHERE`]. `side` is the socket's role, and its cgroup's hierarchy above. Says whether the thread is in a call of a library of TLS, or its goroutine in one of Go's:
@@ -278,9 +340,8 @@ pub fn enter(way: u32, is_ex: bool) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn note_socket(connection_id: u64, cgroup_id: u64, from: u64, side: u64, way: u32) -> u32 {
-    let mut call = call_of_thread(0);
-    // SAFETY: null, or the thread's own, which outlives this run.
-    if call.is_null() || unsafe { (*call).stack } == 0 {
+    let mut call = call_of_thread();
+    if call.is_null() {
         call = go::call_of_goroutine();
     }
     // SAFETY: null, or the thread's or its goroutine's own, which outlives this run.
@@ -292,8 +353,11 @@ pub extern "C" fn note_socket(connection_id: u64, cgroup_id: u64, from: u64, sid
     } else if call.connection_id != connection_id || call.role != role {
         call.is_unclear = 1;
     }
-    if way == call.way && call.from == NOWHERE {
-        call.from = from;
+    if way == call.way {
+        call.is_used_in_its_way = 1;
+        if call.from == NOWHERE {
+            call.from = from;
+        }
     }
     if way == call.way && call.ahead == ahead::TOLD { IN_CALL_AHEAD } else { IN_CALL }
 }
@@ -359,18 +423,25 @@ pub fn give(session: &mut Session, call: &mut Call) {
 #[inline(always)]
 fn returned<'t>() -> Option<&'t mut Call> {
     // SAFETY: null, or the thread's own, which outlives this run.
-    let call = unsafe { call_of_thread(0).as_mut() }.filter(|call| call.stack != 0)?;
-    let stack = register(globals::regs_stack());
-    if stack != call.stack + globals::return_bytes() as u64 {
+    let calls = unsafe { calls_of_thread(0).as_mut() }.filter(|calls| calls.outer.stack != 0)?;
+    let (stack, return_bytes) = (register(globals::regs_stack()), globals::return_bytes() as u64);
+    if calls.inner.stack != 0 && stack > calls.inner.stack {
+        let is_its = stack == calls.inner.stack + return_bytes;
+        calls.inner.stack = 0;
+        if is_its {
+            return Some(&mut calls.inner);
+        }
+    }
+    if stack != calls.outer.stack + return_bytes {
         // The one that is known is over where the stack is above it.
-        if stack > call.stack {
-            call.stack = 0;
+        if stack > calls.outer.stack {
+            calls.outer.stack = 0;
         }
         count_unknown();
         return None;
     }
-    call.stack = 0;
-    Some(call)
+    calls.outer.stack = 0;
+    Some(&mut calls.outer)
 }
 
 /// Return of one of these functions.
@@ -400,8 +471,8 @@ pub fn make() {
         return;
     }
     // SAFETY: null, or the thread's own, which outlives this run.
-    let call = unsafe { call_of_thread(u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE)).as_mut() };
-    let Some(call) = call else { return buffers::add(count::STORAGE_FULL, 1) };
+    let calls = unsafe { calls_of_thread(u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE)).as_mut() };
+    let Some(Calls { outer: call, .. }) = calls else { return buffers::add(count::STORAGE_FULL, 1) };
     let stack = register(globals::regs_stack());
     // Within the call of another session, this one is taken for one whose beginning was not seen.
     if call.stack == 0 || stack >= call.stack {
@@ -419,22 +490,48 @@ pub fn made() {
         && register(globals::regs_result()) as i32 == 0
         && read_user((&raw mut session).cast(), 8, call.moved_at)
     {
-        begin_one(session);
+        begin_one(session, false);
     }
 }
 
 /// A session begins: all that it moves will be seen. `SSL_new` returns it.
 #[inline(always)]
-pub fn begin() {
-    begin_one(register(globals::regs_result()));
+pub fn begin(needs_hello: bool) {
+    begin_one(register(globals::regs_result()), needs_hello);
 }
 
 #[inline(always)]
-fn begin_one(session: u64) {
-    if session != 0 {
-        let name = name(session);
+fn begin_one(session: u64, needs_hello: bool) {
+    if session == 0 {
+        return;
+    }
+    let name = name(session);
+    let _ = TLS_SESSIONS.remove(name);
+    insert(&name);
+    if needs_hello && let Some(session) = TLS_SESSIONS.get_ptr_mut(name) {
+        // SAFETY: the map's value.
+        unsafe { (*session).needs_hello = 1 };
+    }
+}
+
+/// A program says which end of its connection a session is. Argument: the session.
+#[inline(always)]
+pub fn take_part(role: u32) {
+    if let Some(session) = TLS_SESSIONS.get_ptr_mut(name(register(globals::regs_function_arg1()))) {
+        // SAFETY: the map's value.
+        unsafe { (*session).own_role = role };
+    }
+}
+
+/// A session may begin anew, with another connection: what comes then is not seen from its beginning on. Argument: the session.
+#[inline(always)]
+pub fn clear() {
+    let name = name(register(globals::regs_function_arg1()));
+    // SAFETY: null, or the map's value.
+    let known = unsafe { TLS_SESSIONS.get_ptr_mut(name).unwrap_or(ptr::null_mut()).as_ref() };
+    // A handshake begins with it, too.
+    if known.is_some_and(|known| known.connection_id != 0 || known.position != [0; 2]) {
         let _ = TLS_SESSIONS.remove(name);
-        insert(&name);
     }
 }
 
@@ -496,7 +593,8 @@ fn session_of(call: &Call) -> *mut Session {
     if let Some(session) = TLS_SESSIONS.get_ptr_mut(name) {
         return session;
     }
-    if call.connection_id == 0 {
+    // What a library's program does within a call is not what the call itself does.
+    if call.connection_id == 0 || call.is_used_in_its_way == 0 {
         return ptr::null_mut();
     }
     insert(&name);
@@ -505,7 +603,7 @@ fn session_of(call: &Call) -> *mut Session {
     // SAFETY: the session's calls are its program's to make one after the other; and a helper without preconditions.
     unsafe {
         let now = bpf_ktime_get_ns() | ANYWHERE;
-        (*session).position = [now, now];
+        ((*session).position, (*session).looks_left) = ([now, now], 0);
         // What answers was perhaps under way before; what asks without an answer does no harm.
         if (call.role == role::CLIENT) == (call.way == direction::SEND) {
             (*session).unsettled = 1 + (call.way ^ 1);
@@ -528,6 +626,13 @@ pub extern "C" fn moved_by(call: *mut Call, moved: u64) -> u32 {
         return 0;
     };
     let index = (call.way & 1) as usize;
+    if session.connection_id == 0 && session.own_role != role::UNKNOWN && session.looks_left > 0 {
+        session.looks_left -= 1;
+        hello::find_socket(session, call.session, call.connection_id);
+    }
+    if session.is_carried != 0 || session.needs_hello != 0 {
+        (call.connection_id, call.is_unclear, call.from) = (0, 0, NOWHERE);
+    }
     if call.connection_id != 0 {
         if session.connection_id == 0 && call.is_unclear == 0 {
             session.role = call.role;
@@ -605,12 +710,15 @@ fn describe(room: &mut Room, session: &Session, call: &Call) {
     room.event.kind = kind::PLAINTEXT;
     room.event.connection_id = session.connection_id;
     room.event.position = call.start;
-    room.event.other_position = call.from;
+    room.event.other_position = if session.is_carried != 0 { call.start + call.moved_bytes } else { call.from };
     room.event.length = call.moved_bytes as u32;
     room.event.direction = call.way as u8;
     room.event.marks = if call.moved_bytes == call.asked_bytes { mark::FULL } else { 0 };
     if call.ahead != ahead::NOTHING {
         room.event.marks = mark::AHEAD;
+    }
+    if session.is_carried != 0 {
+        room.event.marks |= mark::CARRIED;
     }
     room.event.role = session.role as u16;
     room.is_urgent = 0;

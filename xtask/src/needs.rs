@@ -198,6 +198,13 @@ pub const NEEDS: &[Need] = &[
         "install Debian's python3-psycopg",
     ),
     package(
+        "asyncpg, a driver of PostgreSQL that uses asyncio's TLS",
+        Purpose::Test,
+        || Path::new("/usr/lib/python3/dist-packages/asyncpg").exists(),
+        &["python3-asyncpg"],
+        "install Debian's python3-asyncpg",
+    ),
+    package(
         "MariaDB with its client, which the tests ask",
         Purpose::Test,
         || all(&["mariadb", "mariadb-admin", "mariadb-install-db"]) && Path::new("/usr/sbin/mariadbd").exists(),

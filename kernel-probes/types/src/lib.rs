@@ -103,8 +103,10 @@ pub mod flag {
     pub const RESTING: u32 = 131072;
     /// Nothing but counters is wanted of it, so that calls may have been left out since.
     pub const COUNTED: u32 = 262144;
-    /// A library of TLS has moved its bytes.
+    /// A library of TLS has moved its bytes, or a session's that its program moves.
     pub const TLS: u32 = 524288;
+    /// Its client has begun a handshake of TLS.
+    pub const HELLO: u32 = 1048576;
 }
 
 /// Bits of [`DataEvent::marks`].
@@ -122,10 +124,16 @@ pub mod mark {
     pub const FAILED: u8 = 16;
     /// The same: a server's program says by its library that it sends no more; the position is behind the last byte.
     pub const END: u8 = 32;
+    /// Of [`kind::PLAINTEXT`](crate::kind::PLAINTEXT): the session's program moves the bytes between library and socket itself. So what is encrypted has not left yet, and what is
+    /// decrypted has come before; `other_position` is the position behind the whole call's last byte.
+    pub const CARRIED: u8 = 64;
 }
 
 /// Numbers of eight bytes that the probes remember of a session of TLS.
-pub const TLS_SESSION_WORDS: usize = 18;
+pub const TLS_SESSION_WORDS: usize = 20;
+
+/// Places in sessions of TLS where libraries keep what a client's hello says.
+pub const TLS_LAYOUTS_MAX: usize = 8;
 
 /// Added to positions of a session of TLS whose beginning was not seen.
 pub const ANYWHERE: u64 = 1 << 61;
@@ -387,7 +395,9 @@ pub mod count {
     pub const TLS_SESSIONS_FULL: u32 = 19;
     /// Connections in the capture that ended without anything being known of them: they are older than the probes, or their beginning was left out.
     pub const UNSEEN_ENDS: u32 = 20;
-    pub const LEN: u32 = 21;
+    /// Sessions of TLS whose program moves the bytes itself, and whose socket was found.
+    pub const TLS_CARRIED: u32 = 21;
+    pub const LEN: u32 = 22;
 
     /// Names for metrics, in order.
     pub const NAMES: [&str; LEN as usize] = [
@@ -412,6 +422,7 @@ pub mod count {
         "tls_unknown",
         "tls_sessions_full",
         "unseen_ends",
+        "tls_carried",
     ];
 }
 

@@ -7,8 +7,8 @@ use crate::frames::{Track, UNKNOWN};
 /// Bytes of a header.
 pub const HEADER_BYTES: u64 = 5;
 
-/// Records that are looked at in one call. Where the next ones begin is found again with the call behind it.
-pub const STEPS_MAX: u32 = 64;
+/// Headers, and segments of a vector, that are looked at in one call. Where the next ones begin is found again with the call behind it.
+pub const STEPS_MAX: u32 = 256;
 
 /// Headers are copied of a connection's first bytes in either case, and from then on once a library of TLS was seen to move them.
 pub const EARLY_BYTES: u64 = 64 * 1024;

@@ -1,10 +1,11 @@
 //! Prints what the probes see of one cgroup or process: `watch --cgroup PATH | --pid PID [SECONDS]`. For work on the probes.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use headwater_probe_loader::{Event, Hook, LoadError, Options, Probes, TlsFunctions, types};
+use headwater_probe_loader::{Event, Hook, Options, Probes, TlsFunctions, types};
 
 /// What the variable HOOK asks for.
 fn hook() -> Option<Hook> {
@@ -12,7 +13,7 @@ fn hook() -> Option<Hook> {
     [Hook::Fexit, Hook::Tracepoint].into_iter().find(|hook| hook.name() == asked)
 }
 
-fn main() -> Result<(), LoadError> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mut options = Options { cgroups: vec![], pids: vec![], ring_bytes: 1 << 20, hook: hook(), tls: true };
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -28,8 +29,8 @@ fn main() -> Result<(), LoadError> {
     // Libraries of TLS to watch, separated by colons.
     let libraries = std::env::var("LIBRARIES").unwrap_or_default();
     let mut attached = Vec::new();
-    for path in libraries.split(':').map(Path::new) {
-        if let Some(functions) = TlsFunctions::of_file(path) {
+    for path in libraries.split(':').filter(|path| !path.is_empty()).map(Path::new) {
+        if let Some(functions) = TlsFunctions::of_library(&File::open(path)?)? {
             attached.push(probes.attach_tls(path, &functions)?);
         }
     }

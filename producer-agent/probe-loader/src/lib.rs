@@ -8,10 +8,12 @@ mod cgroups;
 mod cost;
 mod error;
 mod event;
+mod executable;
 mod go;
 mod hook;
 mod interests;
 mod layout;
+mod library;
 mod mapped;
 mod sums;
 mod tls;
@@ -29,7 +31,7 @@ pub use cgroups::Hierarchy;
 pub use cost::Costs;
 pub use error::LoadError;
 pub use event::Event;
-pub use go::{GoError, is_program_of_go};
+pub use go::GoError;
 pub use headwater_probe_types as types;
 use headwater_probe_types::share::{Cgroup, Share, lost};
 use headwater_probe_types::{FILTER_PATH_BYTES, capture, count};
@@ -67,6 +69,9 @@ const EVENTS_PER_LOOK_AT_THE_CLOCK: u64 = 16;
 
 /// Sessions of TLS that are followed at a time, of all programs.
 const TLS_SESSIONS_MAX: u32 = 16 * 1024;
+
+/// Handshakes of TLS that are remembered: as many may begin at a time.
+const TLS_HELLOS_MAX: u32 = 8 * 1024;
 
 /// Calls of goroutines that may be under way at a time: one that reads and one that writes for each session.
 const GO_CALLS_MAX: u32 = 2 * TLS_SESSIONS_MAX;
@@ -163,6 +168,8 @@ impl Probes {
             .map_max_entries("PATH_ROOM", processors as u32)
             .map_max_entries("WORDS_ROOM", processors as u32)
             .map_max_entries("TLS_SESSIONS", if options.tls { TLS_SESSIONS_MAX } else { 1 })
+            .map_max_entries("TLS_HELLOS", if options.tls { TLS_HELLOS_MAX } else { 1 })
+            .map_max_entries("TLS_CARRIED", if options.tls { TLS_SESSIONS_MAX } else { 1 })
             .map_max_entries("GO_CALLS", if options.tls { GO_CALLS_MAX } else { 1 })
             // Storage of tasks, which nobody but the probes uses.
             .allow_unsupported_maps();

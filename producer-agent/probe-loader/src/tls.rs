@@ -1,25 +1,25 @@
 //! Libraries of TLS whose functions the probes watch: where these functions are in a file, and the probes that are attached there.
 //!
-//! In: files that programs map. Out: probes at the entries and returns of OpenSSL's or GnuTLS's functions, or of those of Go's crypto/tls (`go/`), in all processes that map the file, until
+//! In: files that programs map. Out: probes at the entries and returns of OpenSSL's or GnuTLS's functions (`library.rs`), or of those of Go's crypto/tls (`go/`), in all processes that map the file, until
 //! [`Attached`] is dropped. The kernel knows a file by its inode, so a container's is another one than the host's.
 
-use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::maps::{HashMap as BpfHashMap, Map, MapData};
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
 use aya::programs::uprobe::{UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
-use headwater_probe_types::TLS_SESSION_WORDS;
-use object::read::elf::{FileHeader, ProgramHeader};
-use object::{Object, ObjectSymbol};
+use headwater_probe_types::{TLS_LAYOUTS_MAX, TLS_SESSION_WORDS};
+use tracing::warn;
 
-use crate::go::{self, GoError};
+use crate::go::{self, GoError, is_program_of_go};
+use crate::library;
 use crate::{LoadError, chain, map_error, message, program};
 
 /// The programs of uprobes in the object.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 21] = [
     "on_tls_write",
     "on_tls_write_ex",
     "on_tls_read",
@@ -27,6 +27,10 @@ const PROGRAMS: [&str; 17] = [
     "on_tls_handshake",
     "on_tls_return",
     "on_tls_new",
+    "on_tls_new_within",
+    "on_tls_connects",
+    "on_tls_accepts",
+    "on_tls_clear",
     "on_tls_make",
     "on_tls_made",
     "on_tls_shutdown",
@@ -39,88 +43,31 @@ const PROGRAMS: [&str; 17] = [
     "on_go_close",
 ];
 
-/// A function, and the programs for its entry and for its return.
-type Function = (&'static str, Option<&'static str>, Option<&'static str>);
-
-/// A session's beginning and end are watched before what it moves.
-const OPENSSL: [Function; 8] = [
-    ("SSL_new", None, Some("on_tls_new")),
-    ("SSL_free", Some("on_tls_free"), None),
-    ("SSL_shutdown", Some("on_tls_shutdown"), None),
-    ("SSL_do_handshake", Some("on_tls_handshake"), Some("on_tls_return")),
-    ("SSL_read", Some("on_tls_read"), Some("on_tls_return")),
-    ("SSL_write", Some("on_tls_write"), Some("on_tls_return")),
-    ("SSL_read_ex", Some("on_tls_read_ex"), Some("on_tls_return")),
-    ("SSL_write_ex", Some("on_tls_write_ex"), Some("on_tls_return")),
-];
-
-/// Its `gnutls_record_send_range`, `gnutls_record_send2` and `gnutls_record_recv_packet` are not watched: what goes that way has no name.
-const GNUTLS: [Function; 6] = [
-    ("gnutls_init", Some("on_tls_make"), Some("on_tls_made")),
-    ("gnutls_deinit", Some("on_tls_free"), None),
-    ("gnutls_bye", Some("on_tls_shutdown"), None),
-    ("gnutls_handshake", Some("on_tls_handshake"), Some("on_tls_return")),
-    ("gnutls_record_recv", Some("on_tls_read"), Some("on_tls_return")),
-    ("gnutls_record_send", Some("on_tls_write"), Some("on_tls_return")),
-];
-
-/// What a library must have, of each kind.
-const KINDS: [(&[Function], [&str; 2]); 2] =
-    [(&OPENSSL, ["SSL_read", "SSL_write"]), (&GNUTLS, ["gnutls_record_recv", "gnutls_record_send"])];
-
-/// A library is some hundred kilobytes; what is longer is not read.
-const FILE_BYTES_MAX: u64 = 64 << 20;
-
-/// Where the probes of a file's functions go: the program, and the offset of a byte, in the order in which they are attached.
+/// Where the probes of a file's functions go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFunctions(pub(crate) Vec<(&'static str, u64)>);
-
-impl TlsFunctions {
-    /// Those of a file; none if it is no library with OpenSSL's or GnuTLS's functions in its dynamic symbols.
-    pub fn of_file(path: &Path) -> Option<TlsFunctions> {
-        if std::fs::metadata(path).ok()?.len() > FILE_BYTES_MAX {
-            return None;
-        }
-        TlsFunctions::of_bytes(&std::fs::read(path).ok()?)
-    }
-
-    fn of_bytes(bytes: &[u8]) -> Option<TlsFunctions> {
-        let file = object::read::elf::ElfFile64::<object::Endianness>::parse(bytes).ok()?;
-        let mut offsets = HashMap::new();
-        for symbol in file.dynamic_symbols().filter(|symbol| symbol.is_definition()) {
-            let Ok(name) = symbol.name() else { continue };
-            if KINDS.iter().any(|(functions, _)| functions.iter().any(|(function, ..)| *function == name)) {
-                offsets.insert(name, file_offset(&file, symbol.address())?);
-            }
-        }
-        let is_kind = |needed: &[&str; 2]| needed.iter().all(|name| offsets.contains_key(name));
-        let (functions, _) = KINDS.iter().find(|(_, needed)| is_kind(needed))?;
-        let mut probes = Vec::new();
-        for (name, entry, end) in *functions {
-            let Some(offset) = offsets.get(name) else { continue };
-            // Where the entry is watched and the return is not, a call would look as if it went on.
-            probes.extend([end, entry].into_iter().flatten().map(|program| (*program, *offset)));
-        }
-        Some(TlsFunctions(probes))
-    }
-
-    /// Those of an executable; none if it is no program of Go for this machine that has crypto/tls.
-    ///
-    /// # Errors
-    /// If it is one, and where its functions return is not known.
-    pub fn of_go(file: &File) -> Result<Option<TlsFunctions>, GoError> {
-        go::functions(file)
-    }
+pub struct TlsFunctions {
+    /// The program, and the offset of a byte, in the order in which they are attached.
+    pub(crate) probes: Vec<(&'static str, u64)>,
+    /// How far behind the beginning of a session a library keeps what its client has chosen at random; none if that is not known.
+    pub(crate) random_at: Option<u64>,
 }
 
-/// Where an address of memory lies in the file, which is loaded by segments.
-fn file_offset(file: &object::read::elf::ElfFile64<'_, object::Endianness>, address: u64) -> Option<u64> {
-    let endian = file.elf_header().endian().ok()?;
-    file.elf_program_headers().iter().find_map(|segment| {
-        let inside = address.checked_sub(segment.p_vaddr(endian))?;
-        let is_loaded = segment.p_type(endian) == object::elf::PT_LOAD && inside < segment.p_filesz(endian);
-        is_loaded.then(|| segment.p_offset(endian) + inside)
-    })
+impl TlsFunctions {
+    /// Those of a library; none if it has not OpenSSL's or GnuTLS's functions among those that others may link with.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn of_library(file: &File) -> io::Result<Option<TlsFunctions>> {
+        library::functions(file)
+    }
+
+    /// Those of an executable; none if it has none of its own: neither Go's crypto/tls nor OpenSSL's functions with their names.
+    ///
+    /// # Errors
+    /// If it is a program of Go, and where its functions return is not known, or it cannot be read.
+    pub fn of_program(file: &File) -> Result<Option<TlsFunctions>, GoError> {
+        if is_program_of_go(file) { go::functions(file) } else { Ok(library::functions_within(file)?) }
+    }
 }
 
 /// Probes of one file. They are detached when this is dropped, which takes the kernel some ten milliseconds.
@@ -169,13 +116,34 @@ pub fn load(ebpf: &mut Ebpf) -> Result<(), LoadError> {
 /// Attaches the probes to a file's functions: all, or none.
 pub fn attach(ebpf: &mut Ebpf, path: &Path, functions: &TlsFunctions) -> Result<Attached, LoadError> {
     let mut attached = Attached::default();
-    for &(name, offset) in &functions.0 {
+    if let Some(random_at) = functions.random_at {
+        note_layout(ebpf, random_at)?;
+    }
+    for &(name, offset) in &functions.probes {
         let attaches: &mut UProbe = program(ebpf, name)?;
         let link = attaches.attach(offset, path, UProbeScope::AllProcesses);
         let link = link.and_then(|id| attaches.take_link(id)).map_err(|error| refused(name, &error))?;
         attached.0.push(link);
     }
     Ok(attached)
+}
+
+/// Libraries of one version keep it in one place, so that there are few.
+fn note_layout(ebpf: &mut Ebpf, random_at: u64) -> Result<(), LoadError> {
+    let map = ebpf.map_mut("TLS_LAYOUTS").ok_or_else(|| LoadError::Object("it has no TLS_LAYOUTS".into()))?;
+    let mut layouts: Array<_, u64> = map.try_into().map_err(map_error)?;
+    for at in 0..TLS_LAYOUTS_MAX as u32 {
+        match layouts.get(&at, 0).map_err(map_error)? {
+            0 => return layouts.set(at, random_at, 0).map_err(map_error),
+            known if known == random_at => return Ok(()),
+            _ => {}
+        }
+    }
+    warn!(
+        random_at,
+        "too many kinds of OpenSSL: of programs that move its bytes themselves, those with this one are not seen"
+    );
+    Ok(())
 }
 
 fn refused(name: &'static str, error: &ProgramError) -> LoadError {
@@ -186,19 +154,7 @@ fn refused(name: &'static str, error: &ProgramError) -> LoadError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use object::ObjectSection;
-
-    #[test]
-    fn functions_are_found_in_the_libraries_of_this_machine_and_nowhere_else() {
-        for (library, probes) in [("libssl.so.3", 13), ("libgnutls.so.30", 10)] {
-            let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
-            let path = folders.map(|folder| Path::new(folder).join(library)).into_iter().find(|path| path.exists());
-            let functions = TlsFunctions::of_file(&path.unwrap()).unwrap();
-            assert!(functions.0.len() == probes && functions.0.iter().all(|(_, offset)| *offset != 0), "{functions:?}");
-        }
-        assert_eq!(TlsFunctions::of_file(&std::env::current_exe().unwrap()), None);
-        assert_eq!(TlsFunctions::of_file(Path::new("/proc/self/status")), None);
-    }
+    use object::{Object, ObjectSection, ObjectSymbol};
 
     /// A kernel from 6.13 on gives programs that need 64 bytes a stack of their own for each processor, which two of them may be using at once: these programs may be
     /// interrupted, and are not left out then.
@@ -213,6 +169,10 @@ mod tests {
             "moved_by_goroutine",
             "begin_call",
             "give_up",
+            "give_up_call",
+            "find_socket",
+            "find_socket_by",
+            "note_carried",
             "shut",
             "tell_of_ahead",
             "begin_session",
@@ -256,13 +216,5 @@ mod tests {
             copies_frame = operation == 0xbf && registers >> 4 == FRAME;
         }
         depth
-    }
-
-    #[test]
-    fn what_is_no_library_is_refused() {
-        let whole = std::fs::read("/bin/true").unwrap();
-        for bytes in [&b""[..], b"\x7fELF", &whole[..whole.len() / 2], &whole] {
-            assert_eq!(TlsFunctions::of_bytes(bytes), None);
-        }
     }
 }

@@ -28,7 +28,7 @@ pub fn run(input: &[u8]) -> u64 {
     let facts = facts(settings >> 1 & 3);
     // Starting near the end of what a position can be must not overflow.
     let base = [0, 0, 5_000, u64::MAX - 500][usize::from(settings >> 3 & 3)];
-    let mut followed = Plaintext::new(side, base == 0);
+    let mut followed = Plaintext::new(side, (base == 0).then_some(Position::START));
     let mut checks = Checks::default();
     let (mut wire, mut said) = ([base; 2], [base; 2]);
     while let Some((description, behind)) = rest.split_at_checked(DESCRIPTION_BYTES) {
@@ -61,6 +61,8 @@ pub fn run(input: &[u8]) -> u64 {
                 from,
                 is_full: flags >> 6 & 1 == 1,
                 is_ahead: time >> 6 & 1 == 1,
+                carried_to: (settings >> 7 == 1)
+                    .then(|| Position(start).saturating_add(length + u64::from(hidden >> 4))),
                 is_counted_from_start: base == 0,
             };
             followed.call(direction, &call, facts.as_ref(), (&options, &known), &mut |event| {

@@ -1,8 +1,8 @@
-//! The libraries of TLS that captured programs map, those programs themselves where Go has linked them, and the probes in them.
+//! The libraries of TLS that captured programs map, those programs themselves where they have TLS of their own (of Go, or OpenSSL's), and the probes in them.
 //!
 //! ```text
 //! pipeline --programs (bounded)--> thread --files with their functions (bounded)--> pipeline --attaches--> probes
-//!                                  reads /proc/PID/maps, libraries, programs of Go
+//!                                  reads /proc/PID/maps, libraries, programs
 //! ```
 //!
 //! A program is looked at when it uses its first socket, and again when a connection of its turns out to be encrypted; those that run already, before
@@ -27,7 +27,7 @@ use tracing::{info, warn};
 
 pub use maps::FileKey;
 
-/// Files that are attached to at a time: each takes a dozen probes, and some forty if it is a program of Go.
+/// Files that are attached to at a time: each takes some twenty probes, or forty if it is a program of Go.
 const LIBRARIES_MAX: usize = 64;
 
 /// Programs and files that may wait.

@@ -1,14 +1,13 @@
 //! Looks for libraries, and at whether somebody still maps them.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use headwater_probe_loader::{TlsFunctions, TlsSessions, is_program_of_go};
+use headwater_probe_loader::{GoError, TlsFunctions, TlsSessions};
 use tracing::warn;
 
 use super::maps::Kind;
@@ -20,10 +19,14 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Programs of one library that are remembered.
 const USERS_MAX: usize = 256;
 
+/// Programs without TLS of their own that are remembered, so that they are not read again.
+const PLAIN_MAX: usize = 4096;
+
 /// See the module.
 pub struct LibraryThread {
     told: SyncSender<Told>,
     known: HashMap<FileKey, Library>,
+    plain: HashSet<FileKey>,
     sessions: TlsSessions,
     full: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
@@ -39,7 +42,7 @@ impl LibraryThread {
     /// `full` counts files that there is no room for, and `refused` those that are not understood.
     pub fn new(told: SyncSender<Told>, sessions: TlsSessions, [full, refused]: [&Arc<AtomicU64>; 2]) -> LibraryThread {
         let [full, refused] = [full, refused].map(Arc::clone);
-        LibraryThread { told, known: HashMap::new(), sessions, full, refused }
+        LibraryThread { told, known: HashMap::new(), plain: HashSet::new(), sessions, full, refused }
     }
 
     /// Runs until nobody tells anything any more.
@@ -73,14 +76,27 @@ impl LibraryThread {
                 self.full.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
+            if self.plain.contains(&mapped.key) {
+                continue;
+            }
             let Some(file) = mapped.open(pid) else { continue };
-            let by_descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
             let functions = match mapped.kind {
-                Kind::Library => TlsFunctions::of_file(Path::new(&by_descriptor)),
-                // There are many that are not Go's: they take no place.
-                Kind::Program if !is_program_of_go(&file) => continue,
-                Kind::Program => self.functions_of_go(&file, &mapped.path),
+                Kind::Library => TlsFunctions::of_library(&file).map_err(GoError::from),
+                Kind::Program => TlsFunctions::of_program(&file),
             };
+            let functions = functions.unwrap_or_else(|error| {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                warn!(%error, path = %mapped.path.display(), "what it encrypts is not seen");
+                None
+            });
+            if functions.is_none() && mapped.kind == Kind::Program {
+                // There are many: they take no place.
+                if self.plain.len() == PLAIN_MAX {
+                    self.plain.clear();
+                }
+                self.plain.insert(mapped.key);
+                continue;
+            }
             // One that has not the functions is remembered, too.
             let library = Library { users: BTreeSet::from([pid]), used_at: Instant::now() };
             self.known.insert(mapped.key.clone(), library);
@@ -92,14 +108,6 @@ impl LibraryThread {
                 }
             }
         }
-    }
-
-    fn functions_of_go(&self, file: &File, path: &Path) -> Option<TlsFunctions> {
-        TlsFunctions::of_go(file).unwrap_or_else(|error| {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            warn!(%error, path = %path.display(), "of a program of Go is not seen what it encrypts");
-            None
-        })
     }
 
     /// Forgets the libraries that nobody maps any more, and sessions of processes that are gone.

@@ -112,6 +112,9 @@ const REFUSED_HALF_MAX: usize = 16 * 1024;
 /// Programs that were seen to encrypt between two looks at them.
 const ENCRYPTING_MAX: usize = 256;
 
+/// Connections that ended lately whose programs move the bytes of TLS themselves, and may go on for a while with what they got.
+const ENDED_HALF_MAX: usize = 1024;
+
 /// Cgroups whose connections share what they have learnt; those that had a new connection the longest time ago begin anew.
 const KNOWN_HALF_MAX: usize = 64;
 
@@ -145,6 +148,8 @@ pub struct Observer {
     /// Programs that were seen to encrypt since this was asked last.
     encrypting: Vec<u32>,
     ahead: Ahead,
+    /// See [`ENDED_HALF_MAX`].
+    ended: Bounded<SocketKey, ()>,
 }
 
 impl Observer {
@@ -177,6 +182,7 @@ impl Observer {
             spares: Spares::default(),
             encrypting: Vec::new(),
             ahead: Ahead::default(),
+            ended: Bounded::new(ENDED_HALF_MAX),
         }
     }
 
@@ -495,6 +501,9 @@ impl Observer {
             reach(parser, [Position(to_server), Position(to_client)], resumes, sink);
             parser.close(socket.at_ns, reason, sink);
         });
+        if connection.plaintext.as_ref().is_some_and(|plaintext| plaintext.is_carried()) {
+            self.ended.insert(connection.identity.socket, ());
+        }
         let reason = flow::close_reason_under_tls(socket);
         tls::feed(&mut connection, &mut self.shared, out, |plaintext, _, sink| {
             plaintext.close(socket.at_ns, reason, sink)

@@ -15,12 +15,19 @@ use super::request::{self, Shared};
 use super::spare::Spared;
 use super::{Interest, Observer, Output, direction_of, known_of};
 
+/// Of a record, and of the message in it (RFC 8446, 5.1 and 4).
+const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+
 impl Observer {
     /// A library has encrypted bytes of a connection, or decrypted them; requests come before their answers.
     pub(super) fn plaintext_in_order(&mut self, event: &DataEvent, captured: &[u8], out: &mut impl FnMut(Output<'_>)) {
         let socket = (event.connection_id, event.role);
         let Some(connection) = self.connections.get_mut(&socket) else {
-            out(Output::RequestsDropped("connection_unknown", 1, self.refused.get(&socket)));
+            // A program may give its library the last word when the socket is gone: nobody hears it.
+            if event.marks & mark::CARRIED == 0 || self.ended.get(&socket).is_none() {
+                out(Output::RequestsDropped("connection_unknown", 1, self.refused.get(&socket)));
+            }
             return;
         };
         connection.seen_in_walk = self.walk;
@@ -29,18 +36,21 @@ impl Observer {
             return;
         }
         let known = known_of(&mut self.known, connection.cgroup());
+        let other = (event.other_position != NOWHERE).then_some(Position(event.other_position));
+        let is_carried = event.marks & mark::CARRIED != 0;
         let call = Call {
             position: Position(event.position),
             length: event.length.into(),
             captured,
             at_ns: event.at_ns,
-            from: (event.other_position != NOWHERE).then_some(Position(event.other_position)),
+            from: other.filter(|_| !is_carried),
+            carried_to: other.filter(|_| is_carried),
             is_full: event.marks & mark::FULL != 0,
             is_ahead: event.marks & mark::AHEAD != 0,
             is_counted_from_start: event.position < ANYWHERE,
         };
         let (way, options) = (direction_of(event), self.shared.options.protocols);
-        connection.plaintext.get_or_insert_with(|| Box::new(Plaintext::new(side_of(event.role), false)));
+        connection.plaintext.get_or_insert_with(|| Box::new(Plaintext::new(side_of(event.role), None)));
         // Its handshake may not have been seen.
         connection.encryption.get_or_insert_default();
         let before = connection.spoken();
@@ -91,13 +101,16 @@ impl Connection {
         if self.plaintext.is_none() {
             let Some(header) = segment.captured.first_chunk::<5>() else { return };
             let [a, b, c, d, e] = *header;
+            // Also where something else has gone before.
+            let is_hello = a == HANDSHAKE && segment.captured.get(header.len()) == Some(&CLIENT_HELLO);
             let is_record = records::record_bytes(u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])) != 0;
             // Of what speaks something else, bytes may look like this.
             if !is_record || !matches!(self.parser.protocol(), "" | Tls::NAME) {
                 return;
             }
             let side = side_of(self.identity.socket.1);
-            self.plaintext = Some(Box::new(Plaintext::new(side, segment.position == Position::START)));
+            let begins = is_hello || segment.position == Position::START;
+            self.plaintext = Some(Box::new(Plaintext::new(side, begins.then_some(segment.position))));
         }
         let facts = self.encryption.as_deref();
         if let Some(plaintext) = &mut self.plaintext {

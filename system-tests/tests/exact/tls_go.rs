@@ -202,7 +202,7 @@ fn come_and_go(times: usize) {
     };
     let mut probes = Probes::load(&options).unwrap();
     let functions = programs.map(|program| {
-        let functions = TlsFunctions::of_go(&File::open(&program).unwrap()).unwrap().unwrap();
+        let functions = TlsFunctions::of_program(&File::open(&program).unwrap()).unwrap().unwrap();
         (program, functions)
     });
     let mut told = 0;

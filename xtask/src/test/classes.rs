@@ -114,6 +114,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::cassandra::", Class::Waits).slow().takes(60).at_most_minutes(10),
     rule("system-tests::exact::tls_plaintext::", Class::Waits).takes(80),
     rule("system-tests::exact::tls_gnutls::", Class::Waits).takes(15),
+    rule("system-tests::exact::tls_carried::", Class::Waits).takes(25),
+    rule("system-tests::exact::tls_postgres::", Class::Waits).takes(15),
     // Go compiles its TLS, the first time for half a minute.
     rule("system-tests::exact::tls_go::", Class::Waits).takes(80),
     rule("system-tests::exact::tls_go::a_hundred_times", Class::Waits).slow().takes(120).at_most_minutes(10),
@@ -130,6 +132,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::chaos::any_process_killed", Class::Waits).takes(150).at_most_minutes(8),
     rule("system-tests::chaos::", Class::Waits).takes(40),
     rule("system-tests::consumers::", Class::Waits).takes(30),
+    rule("system-tests::secrets::", Class::Waits).takes(20),
     rule("system-tests::faults::bad_records::", Class::Waits).takes(80),
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
     // Processors look for new partitions now and then, and windows pass.

@@ -2,8 +2,9 @@
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
-use super::bytes::{Blocks, ReadAt};
-use super::{GoError, Part};
+use super::GoError;
+use crate::executable::Part;
+use crate::executable::bytes::{Blocks, ReadAt};
 
 /// Those of crypto/tls have a few kilobytes.
 const FUNCTION_BYTES_MAX: u64 = 64 << 10;

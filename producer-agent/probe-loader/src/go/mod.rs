@@ -4,9 +4,8 @@
 //! ([`symbols`]), else in Go's own table of functions, which stripped programs have, too ([`table`]); each proves itself by its first instructions ([`code`]).
 //!
 //! The file may be anybody's: it is read in blocks, never as a whole and never mapped, since it may shrink meanwhile. Bounds: those of each table, and
-//! [`bytes::READS_MAX`] blocks.
+//! [`READS_MAX`](crate::executable::bytes::READS_MAX) blocks.
 
-mod bytes;
 mod code;
 mod symbols;
 mod table;
@@ -14,12 +13,9 @@ mod table;
 use std::fs::File;
 use std::io;
 
-use object::elf::{EM_X86_64, FileHeader64, PT_LOAD};
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
-use object::{LittleEndian, ReadCache};
-
 use crate::TlsFunctions;
-use bytes::Blocks;
+use crate::executable::bytes::Blocks;
+use crate::executable::{Function, Image};
 
 /// A function, and the programs for its entry and for each of its returns. In the order in which they are attached, so that a session is taken for one that was seen from its
 /// beginning on only once all else is seen.
@@ -43,9 +39,6 @@ const NAMES: [&str; FUNCTIONS.len()] = {
     names
 };
 
-/// Sections and segments of a file that is looked at.
-const HEADERS_MAX: usize = 1024;
-
 /// Why a program of Go that has crypto/tls is not watched.
 #[derive(Debug, thiserror::Error)]
 pub enum GoError {
@@ -61,89 +54,7 @@ pub enum GoError {
     Half,
 }
 
-/// Where a function lies in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Function {
-    address: u64,
-    bytes: u64,
-}
-
 type Functions = [Option<Function>; FUNCTIONS.len()];
-
-/// A part of the file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Part {
-    offset: u64,
-    bytes: u64,
-}
-
-impl Part {
-    fn end(self) -> u64 {
-        self.offset.saturating_add(self.bytes)
-    }
-}
-
-/// What is needed of an executable's headers.
-#[derive(Debug, Default)]
-struct Image {
-    is_of_go: bool,
-    symbols: Part,
-    names: Part,
-    /// Go's table of functions.
-    table: Part,
-    text_address: u64,
-    /// Address, and where its bytes are.
-    segments: Vec<(u64, Part)>,
-}
-
-impl Image {
-    /// None if it is no executable of this machine's kind.
-    fn of(file: &File) -> Option<Image> {
-        let cache = ReadCache::new(file);
-        let header = FileHeader64::<LittleEndian>::parse(&cache).ok()?;
-        let endian = header.endian().ok()?;
-        if header.e_machine(endian) != EM_X86_64
-            || usize::from(header.e_shnum(endian)) > HEADERS_MAX
-            || usize::from(header.e_phnum(endian)) > HEADERS_MAX
-        {
-            return None;
-        }
-        let mut image = Image::default();
-        let sections = header.sections(endian, &cache).ok()?;
-        // A table of its own length stands elsewhere.
-        if sections.len() > HEADERS_MAX {
-            return None;
-        }
-        for section in sections.iter() {
-            let part = Part { offset: section.sh_offset(endian), bytes: section.sh_size(endian) };
-            match sections.section_name(endian, section) {
-                Ok(b".go.buildinfo") => image.is_of_go = true,
-                Ok(b".symtab") => image.symbols = part,
-                Ok(b".strtab") => image.names = part,
-                // The second is that of programs at any address, before Go 1.26.
-                Ok(b".gopclntab" | b".data.rel.ro.gopclntab") => image.table = part,
-                Ok(b".text") => image.text_address = section.sh_addr(endian),
-                _ => {}
-            }
-        }
-        for segment in header.program_headers(endian, &cache).ok()? {
-            if segment.p_type(endian) == PT_LOAD {
-                let part = Part { offset: segment.p_offset(endian), bytes: segment.p_filesz(endian) };
-                image.segments.push((segment.p_vaddr(endian), part));
-            }
-        }
-        Some(image)
-    }
-
-    /// Where a function's bytes are in the file.
-    fn part_of(&self, function: Function) -> Option<Part> {
-        self.segments.iter().find_map(|(address, part)| {
-            let inside = function.address.checked_sub(*address)?;
-            let is_inside = inside.checked_add(function.bytes)? <= part.bytes;
-            is_inside.then(|| Part { offset: part.offset.saturating_add(inside), bytes: function.bytes })
-        })
-    }
-}
 
 /// Whether Go linked it.
 pub fn is_program_of_go(file: &File) -> bool {
@@ -155,9 +66,9 @@ pub fn is_program_of_go(file: &File) -> bool {
 /// # Errors
 /// If it has, and its functions are not understood.
 pub fn functions(file: &File) -> Result<Option<TlsFunctions>, GoError> {
-    let Some(image) = Image::of(file).filter(|image| image.is_of_go) else { return Ok(None) };
+    let Some(image) = Image::of(file).filter(|image| image.is_of_go && image.is_x86) else { return Ok(None) };
     let mut blocks = Blocks::new(file);
-    let mut found = symbols::find(&mut blocks, image.symbols, image.names)?;
+    let mut found = symbols::find(&mut blocks, image.symbols.symbols, image.symbols.names)?;
     if found[WRITE].is_none() && found[READ].is_none() {
         found = table::find(&mut blocks, image.table, image.text_address)?;
     }
@@ -177,7 +88,7 @@ pub fn functions(file: &File) -> Result<Option<TlsFunctions>, GoError> {
         }
     }
     returns.extend(entries);
-    Ok(Some(TlsFunctions(returns)))
+    Ok(Some(TlsFunctions { probes: returns, random_at: None }))
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::io;
 
-use super::bytes::{Blocks, ReadAt};
-use super::{Function, Functions, NAMES, Part};
+use super::{Functions, NAMES};
+use crate::executable::bytes::{Blocks, ReadAt};
+use crate::executable::{Function, Part};
 
 const SYMBOL_BYTES: u64 = 24;
 /// Symbols that are looked through; Kubernetes has some hundred thousand.

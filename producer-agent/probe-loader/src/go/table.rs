@@ -5,8 +5,9 @@
 
 use std::io;
 
-use super::bytes::{Blocks, ReadAt};
-use super::{Function, Functions, NAMES, Part};
+use super::{Functions, NAMES};
+use crate::executable::bytes::{Blocks, ReadAt};
+use crate::executable::{Function, Part};
 
 /// Of Go 1.18, and of Go 1.20 and later.
 const MAGICS: [u32; 2] = [0xffff_fff0, 0xffff_fff1];

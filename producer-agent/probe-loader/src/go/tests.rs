@@ -5,9 +5,9 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
-use super::bytes::Blocks;
 use super::code::Code;
 use super::*;
+use crate::executable::Part;
 
 /// A program that uses crypto/tls, built as `how` says.
 fn build(folder: &Path, how: &[&str]) -> PathBuf {
@@ -28,7 +28,7 @@ fn functions_of(program: &Path) -> Option<TlsFunctions> {
 fn functions_and_their_returns_are_those_that_gos_own_tools_find() {
     let folder = tempfile::tempdir().unwrap();
     let program = build(folder.path(), &[]);
-    let TlsFunctions(probes) = functions_of(&program).unwrap();
+    let TlsFunctions { probes, .. } = functions_of(&program).unwrap();
     let told =
         Command::new("go").args(["tool", "objdump", "-s", r"crypto/tls.\(\*Conn\)"]).arg(&program).output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
@@ -62,16 +62,16 @@ fn stripped_programs_have_their_functions_in_gos_own_table() {
     let file = File::open(&program).unwrap();
     let image = Image::of(&file).unwrap();
     let mut blocks = Blocks::new(&file);
-    let by_symbols = symbols::find(&mut blocks, image.symbols, image.names).unwrap();
+    let by_symbols = symbols::find(&mut blocks, image.symbols.symbols, image.symbols.names).unwrap();
     let by_table = table::find(&mut blocks, image.table, image.text_address).unwrap();
     for (symbol, entry) in by_symbols.into_iter().zip(by_table) {
         let (symbol, entry) = (symbol.unwrap(), entry.unwrap());
         assert_eq!(symbol.address, entry.address);
         assert!((symbol.bytes..symbol.bytes + 64).contains(&entry.bytes), "{symbol:?} {entry:?}");
     }
-    let whole = functions_of(&program).unwrap().0;
+    let whole = functions_of(&program).unwrap().probes;
     for how in [&["-ldflags", "-s -w"][..], &["-buildmode=pie", "-ldflags", "-s -w"]] {
-        let stripped = functions_of(&build(folder.path(), how)).unwrap().0;
+        let stripped = functions_of(&build(folder.path(), how)).unwrap().probes;
         let programs = |probes: &[(&'static str, u64)]| probes.iter().map(|(name, _)| *name).collect::<Vec<_>>();
         assert_eq!(programs(&stripped), programs(&whole), "{how:?}");
     }

@@ -11,17 +11,21 @@
 //! - What one call decrypts lies in one record. The library reads from the socket only when all records that it has whole are used up. So where a call has read
 //!   from the socket, the record that it read is the next one; further ones that came with it follow, each proven by its length.
 //! - A client's handshake of TLS 1.3 ends with one record of a length that the cipher decides (RFC 8446, 4.4.4).
+//! - Where a program moves the bytes itself (memory BIOs), no call of the library moves any on the wire. Then what one call encrypts goes into the next records that are sent
+//!   behind it, in the order of the calls and each as full as may be, and what one decrypts lies in the next record that was received before it; from the session's beginning on, since nothing else says where.
 //!
 //! Whatever does not prove itself has no place, and what comes behind it only from the next call on that has moved bytes on the wire. Bounds:
-//! [`RECORDS_MAX`] records that wait for their call, [`PIECES_MAX`] runs of records of one length.
+//! [`RECORDS_MAX`] records that wait for their call, [`GIVEN_MAX`] calls that wait for their records, [`PIECES_MAX`] runs of records of one length.
 
 use std::collections::VecDeque;
 
 use super::record::{Content, Header};
 use crate::{Encryption, Position, Segment, Version};
 
-/// Records whose bytes no call has told of yet: what a library reads ahead is less.
-const RECORDS_MAX: usize = 128;
+/// Records whose bytes no call has told of yet: what a library reads ahead is less, and so is what a program does for it (64 KiB of small ones).
+const RECORDS_MAX: usize = 1024;
+/// Calls of a client whose program has not sent their records yet.
+const GIVEN_MAX: usize = 1024;
 const PIECES_MAX: usize = 256;
 
 /// What a record has beside the bytes that it holds, by cipher, where the handshake was not seen: ChaCha20-Poly1305 of TLS 1.2, all common ones of TLS 1.3, GCM
@@ -40,7 +44,7 @@ pub struct Places {
     next: Option<u64>,
     header: [u8; Header::BYTES],
     header_bytes: u8,
-    /// The connection was seen from its beginning on, and its handshake is not over.
+    /// The handshake was seen from its beginning on, and is not over.
     is_in_handshake: bool,
     /// The first record that waits is the next that a call takes.
     is_certain: bool,
@@ -61,6 +65,16 @@ pub struct Places {
     is_cut: bool,
     /// Of a call whose records are still on their way: how many of its bytes these hold.
     on_its_way: u64,
+    /// Of a client whose program moves the bytes itself: what calls were given whose records were not seen yet.
+    given: VecDeque<Given>,
+    is_carried: bool,
+}
+
+/// Bytes of one call whose records have not been seen.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    start: u64,
+    end: u64,
 }
 
 /// A record of data.
@@ -112,18 +126,21 @@ pub struct Moved {
     pub from: Option<u64>,
     /// It moved as many as were asked for.
     pub is_full: bool,
+    /// This is all of the call; otherwise, it may be a part.
+    pub is_whole: bool,
 }
 
 impl Places {
-    /// `is_from_start`: what comes first of the wire is the connection's first byte.
-    pub fn new(is_from_start: bool) -> Self {
+    /// `start`: where the client's handshake begins, if what comes first of the wire is that.
+    pub fn new(start: Option<u64>) -> Self {
+        let is_from_start = start.is_some();
         Self {
-            next: is_from_start.then_some(0),
+            next: start,
             header: [0; Header::BYTES],
             header_bytes: 0,
             is_in_handshake: is_from_start,
             is_certain: is_from_start,
-            known_from: if is_from_start { 0 } else { u64::MAX },
+            known_from: start.unwrap_or(u64::MAX),
             waiting: VecDeque::new(),
             left: 0,
             overhead: None,
@@ -133,6 +150,8 @@ impl Places {
             begun: 0,
             is_cut: false,
             on_its_way: 0,
+            given: VecDeque::new(),
+            is_carried: false,
         }
     }
 
@@ -149,7 +168,8 @@ impl Places {
                 return;
             }
             let inside = usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
-            let Some(byte) = segment.captured.get(inside) else { return self.lose() };
+            // Its header may come by itself. If it does not, what comes next is too far.
+            let Some(byte) = segment.captured.get(inside) else { return };
             self.header[usize::from(self.header_bytes)] = *byte;
             self.header_bytes += 1;
             if usize::from(self.header_bytes) == Header::BYTES {
@@ -182,9 +202,16 @@ impl Places {
             self.forget_records();
             self.known_from = record.start;
         }
+        // What no call was given is the library's own word.
+        if self.is_carried && self.given.is_empty() {
+            return;
+        }
         self.waiting.push_back(record);
         if self.on_its_way > 0 {
             self.prove(facts);
+        }
+        if self.is_carried {
+            self.prove_given(facts);
         }
     }
 
@@ -198,6 +225,51 @@ impl Places {
         self.waiting.clear();
         (self.is_certain, self.is_in_handshake, self.left, self.known_from) = (false, false, 0, u64::MAX);
         self.on_its_way = 0;
+        self.given.clear();
+    }
+
+    /// The client's library was given these bytes, which its program will send.
+    pub fn given(&mut self, moved: Moved, facts: Option<&Encryption>) {
+        if self.given.is_empty() {
+            self.waiting.clear();
+        }
+        self.is_carried = true;
+        let is_next = moved.start == self.end;
+        self.end = moved.start.saturating_add(moved.bytes);
+        if !is_next || self.given.len() == GIVEN_MAX {
+            // A call was missed.
+            self.is_certain = false;
+        }
+        if !self.is_certain {
+            return self.given.clear();
+        }
+        self.given.push_back(Given { start: moved.start, end: self.end });
+        self.prove_given(facts);
+    }
+
+    /// The records that wait hold bytes of the first calls that were given some, as far as their lengths say so.
+    fn prove_given(&mut self, facts: Option<&Encryption>) {
+        while let (Some(record), Some(call)) = (self.waiting.front().copied(), self.given.front_mut()) {
+            let left = call.end.saturating_sub(call.start);
+            let whole = record.length.checked_sub(left.min(HELD_BYTES_MAX)).filter(|beside| OVERHEADS.contains(beside));
+            let overhead = self.overhead.or_else(|| facts.and_then(overhead)).or(whole);
+            let held_bytes = overhead.and_then(|overhead| record.length.checked_sub(overhead));
+            let Some(held_bytes) = held_bytes.filter(|held_bytes| *held_bytes == left.min(HELD_BYTES_MAX)) else {
+                // It is of something else, and so may be all that follows.
+                self.is_certain = false;
+                self.given.clear();
+                self.waiting.clear();
+                return;
+            };
+            self.overhead = overhead;
+            let plain = call.start;
+            call.start += held_bytes;
+            if call.start == call.end {
+                self.given.pop_front();
+            }
+            self.waiting.pop_front();
+            self.push(plain, record, held_bytes);
+        }
     }
 
     /// The client's library was given these bytes and begins to send them: further ones of its records may still come.
@@ -317,7 +389,9 @@ impl Places {
             let overhead = known.or_else(|| record.length.checked_sub(moved.bytes).filter(|_| is_all));
             let Some(overhead) = overhead.filter(|overhead| self.proves(*overhead, facts)) else { return false };
             let Some(held_bytes) = record.length.checked_sub(overhead) else { return false };
-            if held_bytes < moved.bytes {
+            // A call that could have taken more has taken all.
+            let is_too_little = moved.is_whole && !moved.is_full && held_bytes > moved.bytes;
+            if held_bytes < moved.bytes || is_too_little {
                 return false;
             }
             self.push(moved.start, record, held_bytes);
@@ -370,7 +444,9 @@ impl Places {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.waiting.capacity() * size_of::<Record>() + self.pieces.capacity() * size_of::<Piece>()
+        self.waiting.capacity() * size_of::<Record>()
+            + self.given.capacity() * size_of::<Given>()
+            + self.pieces.capacity() * size_of::<Piece>()
     }
 }
 

@@ -14,13 +14,16 @@ use crate::{
 #[derive(Debug)]
 pub struct Plaintext {
     side: Side,
-    /// Its wire was seen from the connection's first byte on.
+    /// Its wire was seen from the handshake's first byte on.
     is_from_start: bool,
     places: Places,
     /// None before the first call.
     parser: Option<Parser>,
     was_called: bool,
     reached: Both<Option<Position>>,
+    /// Behind the newest call of a program that moves the bytes itself, in the client's direction.
+    carried_to: Option<Position>,
+    is_carried: bool,
 }
 
 /// A call of the library that moved bytes.
@@ -38,20 +41,24 @@ pub struct Call<'a> {
     pub is_full: bool,
     /// It is not known yet where on the wire it goes: [`Plaintext::sent`] says it.
     pub is_ahead: bool,
+    /// Where the program moves the bytes between library and socket itself: the position behind the last byte of the call, which may be told of in parts.
+    pub carried_to: Option<Position>,
     /// The session was seen from its beginning on.
     pub is_counted_from_start: bool,
 }
 
 impl Plaintext {
-    /// `is_from_start`: the first segment that will come begins with the connection's first byte.
-    pub fn new(side: Side, is_from_start: bool) -> Self {
+    /// `start`: where the client's handshake begins, if the first segment that will come begins with it.
+    pub fn new(side: Side, start: Option<Position>) -> Self {
         Self {
             side,
-            is_from_start,
-            places: Places::new(is_from_start),
+            is_from_start: start.is_some(),
+            places: Places::new(start.map(|start| start.0)),
             parser: None,
             was_called: false,
             reached: Both::default(),
+            carried_to: None,
+            is_carried: false,
         }
     }
 
@@ -76,13 +83,9 @@ impl Plaintext {
             sink(Event::Loss(Loss { reason: LossReason::StartedBeforeCapture, count: 1 }));
         }
         self.was_called = true;
+        self.is_carried |= call.carried_to.is_some();
         if direction == Direction::Request && !call.is_ahead {
-            let Call { position, length, from, is_full, .. } = *call;
-            let moved = Moved { start: position.0, bytes: length, from: from.map(|from| from.0), is_full };
-            match self.side {
-                Side::Client => self.places.sent(moved, facts),
-                Side::Server => self.places.received(moved, facts),
-            }
+            self.place(call, facts);
         }
         // The calls of a session come in their order. Both directions begin to count at one number.
         let first = if call.is_counted_from_start { Position::START } else { call.position };
@@ -106,6 +109,28 @@ impl Plaintext {
         }
     }
 
+    /// Finds the place of what a client's call encrypted or a server's decrypted.
+    fn place(&mut self, call: &Call<'_>, facts: Option<&Encryption>) {
+        let Call { position, length, from, is_full, carried_to, .. } = *call;
+        let moved = Moved { start: position.0, bytes: length, from: from.map(|from| from.0), is_full, is_whole: false };
+        match (self.side, carried_to) {
+            (Side::Client, None) => self.places.sent(moved, facts),
+            (Side::Server, None) => self.places.received(moved, facts),
+            (side, Some(end)) => {
+                // Its first part stands for the whole.
+                if self.carried_to.is_some_and(|known| position < known && end == known) {
+                    return;
+                }
+                self.carried_to = Some(end);
+                let moved = Moved { bytes: end.0.saturating_sub(position.0), is_whole: true, ..moved };
+                match side {
+                    Side::Client => self.places.given(moved, facts),
+                    Side::Server => self.places.received(moved, facts),
+                }
+            }
+        }
+    }
+
     /// What a call was given, of which [`Plaintext::call`] was told ahead, begins to leave: so many bytes from a position on, and where on the wire.
     pub fn sent(
         &mut self,
@@ -117,7 +142,7 @@ impl Plaintext {
     ) {
         if direction == Direction::Request {
             let from = from.map(|from| from.0);
-            self.places.begins(Moved { start: position.0, bytes: length, from, is_full: true }, facts);
+            self.places.begins(Moved { start: position.0, bytes: length, from, is_full: true, is_whole: true }, facts);
         }
     }
 
@@ -138,9 +163,14 @@ impl Plaintext {
         self.was_called
     }
 
+    /// Whether the program moves the bytes between library and socket itself.
+    pub fn is_carried(&self) -> bool {
+        self.is_carried
+    }
+
     /// Follows it anew, from where it is.
     pub fn begin_anew(&mut self) {
-        *self = Self { was_called: self.was_called, ..Self::new(self.side, false) };
+        *self = Self { was_called: self.was_called, ..Self::new(self.side, None) };
     }
 
     /// What speaks under TLS, once there is something.

@@ -10,6 +10,8 @@ use headwater_protocols::{
 use proptest::prelude::*;
 
 const RECORD_BYTES_MAX: usize = 1 << 14;
+/// A call is told of in parts of so many bytes, where it is.
+const PART_BYTES: usize = 3_000;
 /// Where sessions begin to count whose beginning was not seen.
 const ANYWHERE: u64 = 1 << 61;
 
@@ -32,6 +34,8 @@ struct Plan {
     is_from_start: bool,
     /// What the client's library is given is told of before its records, as of Go's.
     is_ahead: bool,
+    /// Both programs move the bytes themselves, the server's so many at a time at least.
+    carries: Option<usize>,
 }
 
 /// One end, and what was found there: places by path.
@@ -51,7 +55,7 @@ impl End {
     fn new(side: Side, plan: &Plan) -> End {
         End {
             side,
-            plaintext: Plaintext::new(side, plan.is_from_start),
+            plaintext: Plaintext::new(side, plan.is_from_start.then_some(Position::START)),
             facts: plan.facts.clone(),
             events: 0,
             missed: plan.missed.clone(),
@@ -82,13 +86,21 @@ impl End {
     }
 
     fn call(&mut self, direction: Direction, bytes: &[u8], from: Option<u64>, is_full: bool) {
-        self.one_call(direction, bytes, from, is_full, false);
+        self.one_call(direction, bytes, from, is_full, false, None);
+    }
+
+    /// The call is told of in parts of so many bytes.
+    fn call_carried(&mut self, bytes: &[u8], is_full: bool, part_bytes: usize) {
+        let end = self.base + self.moved[Direction::Request as usize] + bytes.len() as u64;
+        for part in bytes.chunks(part_bytes) {
+            self.one_call(Direction::Request, part, None, is_full, false, Some(Position(end)));
+        }
     }
 
     /// Returns the position at which it begins.
     fn call_ahead(&mut self, bytes: &[u8]) -> u64 {
         let start = self.base + self.moved[Direction::Request as usize];
-        self.one_call(Direction::Request, bytes, None, false, true);
+        self.one_call(Direction::Request, bytes, None, false, true, None);
         start
     }
 
@@ -99,7 +111,15 @@ impl End {
         }
     }
 
-    fn one_call(&mut self, direction: Direction, bytes: &[u8], from: Option<u64>, is_full: bool, is_ahead: bool) {
+    fn one_call(
+        &mut self,
+        direction: Direction,
+        bytes: &[u8],
+        from: Option<u64>,
+        is_full: bool,
+        is_ahead: bool,
+        carried_to: Option<Position>,
+    ) {
         let moved = &mut self.moved[direction as usize];
         let position = Position(self.base + *moved);
         *moved += bytes.len() as u64;
@@ -114,6 +134,7 @@ impl End {
             from: from.map(Position),
             is_full,
             is_ahead,
+            carried_to,
             is_counted_from_start: self.base == 0,
         };
         let (named, unplaced) = (&mut self.named, &mut self.unplaced);
@@ -152,7 +173,8 @@ impl Library {
             if self.held.len() < needed {
                 let missing = needed - self.held.len();
                 let left = wire.bytes.len() - self.received as usize;
-                let wanted = if plan.reads_ahead == 0 { missing } else { plan.reads_ahead.max(missing) }.min(left);
+                let ahead = plan.carries.unwrap_or(plan.reads_ahead);
+                let wanted = if ahead == 0 { missing } else { ahead.max(missing) }.min(left);
                 assert!(wanted > 0, "the server waits for ever");
                 from.get_or_insert(self.received);
                 let bytes = &wire.bytes[self.received as usize..][..wanted];
@@ -168,7 +190,12 @@ impl Library {
             }
         }
         let bytes: Vec<u8> = self.opened.drain(..self.opened.len().min(plan.room)).collect();
-        server.call(Direction::Request, &bytes, from, bytes.len() == plan.room);
+        let is_full = bytes.len() == plan.room;
+        if plan.carries.is_some() {
+            server.call_carried(&bytes, is_full, PART_BYTES);
+        } else {
+            server.call(Direction::Request, &bytes, from, is_full);
+        }
         bytes.len()
     }
 }
@@ -222,7 +249,10 @@ fn talk(plan: &Plan) -> [End; 2] {
         let mut request = format!("POST /{number} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n").into_bytes();
         request.resize(request.len() + length, b'x');
         for part in request.chunks(request.len().div_ceil(*calls)) {
-            let begun = plan.is_ahead.then(|| client.call_ahead(part));
+            if plan.carries.is_some() {
+                client.call_carried(part, true, PART_BYTES);
+            }
+            let begun = (plan.is_ahead && plan.carries.is_none()).then(|| client.call_ahead(part));
             let mut from = None;
             for held in part.chunks(RECORD_BYTES_MAX) {
                 let (start, length) = wire.push(23, held, plan.overhead, true);
@@ -234,7 +264,7 @@ fn talk(plan: &Plan) -> [End; 2] {
                 }
                 from.get_or_insert(start);
             }
-            if begun.is_none() {
+            if begun.is_none() && plan.carries.is_none() {
                 client.call(Direction::Request, part, from, true);
             }
         }
@@ -268,18 +298,24 @@ fn plan(missed: impl Strategy<Value = Vec<usize>>) -> impl Strategy<Value = Plan
         proptest::collection::vec((prop_oneof![Just(7_usize), 0..200_usize, 10_000..60_000_usize], 1..4_usize), 1..30);
     let room = prop_oneof![Just(RECORD_BYTES_MAX), 64..5_000_usize];
     let reads_ahead = prop_oneof![Just(0_usize), 1..100_usize, Just(16_389_usize)];
-    (requests, cipher(), any::<bool>(), reads_ahead, room, missed, any::<bool>(), any::<bool>()).prop_map(
-        |(requests, (facts, overhead), is_finished_late, reads_ahead, room, missed, starts, is_ahead)| Plan {
-            is_ahead,
-            requests,
-            // Whoever saw the beginning saw the handshake.
-            is_from_start: starts && facts.is_some(),
-            facts,
-            overhead,
-            is_finished_late,
-            reads_ahead,
-            room,
-            missed,
+    let carries = proptest::option::of(prop_oneof![Just(0_usize), 1..200_usize, Just(65_536_usize)]);
+    let ways = (any::<bool>(), any::<bool>(), carries);
+    (requests, cipher(), any::<bool>(), reads_ahead, room, missed, ways).prop_map(
+        |(requests, (facts, overhead), is_finished_late, reads_ahead, room, missed, (starts, is_ahead, carries))| {
+            Plan {
+                is_ahead,
+                // Sessions that were not seen from their beginning on have no socket there.
+                carries: carries.filter(|_| starts && facts.is_some()),
+                requests,
+                // Whoever saw the beginning saw the handshake.
+                is_from_start: starts && facts.is_some(),
+                facts,
+                overhead,
+                is_finished_late,
+                reads_ahead,
+                room,
+                missed,
+            }
         },
     )
 }
@@ -322,6 +358,7 @@ fn from_the_middle() -> Plan {
         missed: vec![],
         is_from_start: false,
         is_ahead: false,
+        carries: None,
     }
 }
 

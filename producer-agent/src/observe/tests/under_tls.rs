@@ -6,13 +6,13 @@ use crate::observe::flow::{self, tcp_state};
 /// include/net/tcp_states.h
 const ESTABLISHED: u32 = 1;
 
-/// A call of a library of TLS whose place on the wire is not known: its exchange is counted as such.
+/// A call of a library of TLS whose place on the wire is not known: its exchange is counted as such. Where the program moves the bytes, it says where the call ends.
 fn under_tls(direction: u32, at_ns: u64, position: usize, bytes: &[u8], marks: u8) -> DataEvent {
     use headwater_probe_loader::types::NOWHERE;
     DataEvent {
         kind: kind::PLAINTEXT,
         position: position as u64,
-        other_position: NOWHERE,
+        other_position: if marks & mark::CARRIED == 0 { NOWHERE } else { (position + bytes.len()) as u64 },
         marks,
         ..data(role::CLIENT, direction, at_ns, bytes.len(), 0)
     }
@@ -75,5 +75,26 @@ fn what_a_server_has_said_whole_is_not_reset_with_the_clients_last_alert() {
     ] {
         let socket = SocketRecord { tcp_state, error, flags: flag::ESTABLISHED, ..socket(role, 7, 0, 0) };
         assert_eq!(flow::close_reason_under_tls(&socket), reason, "role {role}, from {tcp_state} with {error}");
+    }
+}
+
+/// A program that moves the bytes itself may give its library a word when the socket is gone. Of a connection that was never seen, it is counted.
+#[test]
+fn a_last_word_to_a_library_behind_the_sockets_end_is_no_loss() {
+    for (was_seen, counted) in [(true, 0), (false, 1)] {
+        let mut bench = Bench::new(Paths::Templated, 10);
+        let carried = |at_ns, position| {
+            let given = under_tls(direction::SEND, at_ns, position, CLIENT_SENDS, mark::CARRIED);
+            Event::Plaintext(given, CLIENT_SENDS)
+        };
+        if was_seen {
+            bench.event(Event::Open(socket(role::CLIENT, 7, 0, 0)));
+            bench.event(carried(1_000, 0));
+            let last = &mut |_: Output<'_>| {};
+            bench.observer.event(Event::Close(socket(role::CLIENT, 7, 0, 0)), last);
+        }
+        bench.event(carried(9_000, CLIENT_SENDS.len()));
+        let lost = bench.seen.iter().filter(|seen| **seen == Seen::RequestsDropped("connection_unknown")).count();
+        assert_eq!(lost, counted, "{:?}", bench.seen);
     }
 }
