@@ -170,6 +170,14 @@ pub fn each(
     read(settings, topic, |message| message.value().map_or(Ok(()), |value| take(&mut cache, value)))
 }
 
+/// Gives every committed message of a topic: its key, its value and the header of a watermark, as far as it has them.
+pub fn each_message(settings: &KafkaSettings, topic: Topic, mut take: impl FnMut(Vec<&[u8]>)) -> Result<()> {
+    read(settings, topic, |message| {
+        take([message.key(), message.value(), message.header(WATERMARK_HEADER)].into_iter().flatten().collect());
+        Ok(())
+    })
+}
+
 fn read(settings: &KafkaSettings, topic: Topic, mut take: impl FnMut(&Message<'_>) -> Result<()>) -> Result<()> {
     let name = topic.name(&settings.prefix);
     let mut reader = TopicReader::start(settings, std::slice::from_ref(&name), &Start::Earliest)?;

@@ -8,7 +8,8 @@ use std::process::Command;
 
 use headwater_process::{Child, Launch, Port};
 use headwater_system_tests::dashboards::{Query, queries, root};
-use headwater_system_tests::lab::{Lab, Load, PATIENCE, wait_for, wait_for_port};
+use headwater_system_tests::http::get;
+use headwater_system_tests::lab::{Lab, Load, wait_for, wait_for_port};
 use serde_json::Value;
 
 const MODES: [&str; 4] = ["join", "service-map", "latency", "bottlenecks"];
@@ -108,11 +109,4 @@ fn ask(prometheus: SocketAddr, query: &str) -> (u16, Value) {
     let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let (code, text) = get(prometheus, &format!("/api/v1/query?query={encoded}")).unwrap_or_default();
     (code, serde_json::from_str(&text).unwrap_or(Value::String(text)))
-}
-
-/// None while nothing listens.
-fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build();
-    let mut response = ureq::Agent::from(config).get(format!("http://{address}{path}")).call().ok()?;
-    Some((response.status().as_u16(), response.body_mut().read_to_string().ok()?))
 }
