@@ -100,8 +100,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     // SAFETY: a helper without preconditions.
     place.at_ns = unsafe { bpf_ktime_get_ns() };
     let asks = (state.role == role::CLIENT) == (way == direction::SEND);
-    if globals::watches_tls() != 0
-        && matches!(state.interest, interest::RECORDS | interest::RECORDS_OF_FRAMES | interest::UNDECIDED)
+    if globals::watches_tls() != 0 && (state.interest == interest::UNDECIDED || interest::is_of_records(state.interest))
     {
         let from = if place.is_certain { place.start } else { NOWHERE };
         let side = (state.cgroup_hierarchy as u64) << 32 | state.role as u64;
@@ -115,7 +114,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
             state.interest = interest::RECORDS;
         }
     }
-    let is_encrypted = matches!(state.interest, interest::RECORDS | interest::RECORDS_OF_FRAMES);
+    let is_encrypted = interest::is_of_records(state.interest);
     if is_encrypted && !records::are_wanted(state, &place, asks) {
         return false;
     }
@@ -151,6 +150,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         _ if is_encrypted => HEADER_BYTES as u32,
         // The first bytes of each call, since a head may go on in them.
         _ if has_frames => state.budget_bytes.max(WINDOW_BYTES),
+        _ if state.interest == interest::CALLS => CAPTURE_BYTES_MAX as u32,
         _ => state.budget_bytes,
     };
     let wanted = if !place.is_certain { 0 } else { moved.min(most).min(CAPTURE_BYTES_MAX as u32) };
@@ -326,10 +326,7 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
     let Some(state) = (unsafe { state.as_mut() }) else { return };
     let sends = way == direction::SEND;
     if state.flags & flag::IGNORED != 0
-        || !matches!(
-            state.interest,
-            interest::HEADS | interest::SUMS | interest::FRAMES | interest::RECORDS | interest::RECORDS_OF_FRAMES
-        )
+        || matches!(state.interest, interest::UNDECIDED | interest::COUNTERS)
         || sends != (state.role == role::SERVER)
         || !(sends || position::is_read_to_its_end(sock, tcp, state))
     {

@@ -728,7 +728,11 @@ fn describe(room: &mut Room, session: &Session, call: &Call) {
     room.walk.end = call.start + call.moved_bytes;
     room.walk.asks = ((session.role == role::CLIENT) == (call.way == direction::SEND)) as u32;
     let budget_bytes = session.budget_bytes[(call.way & 1) as usize];
-    let most = if session.has_frames() { budget_bytes.max(WINDOW_BYTES) } else { budget_bytes };
+    let most = match session.interest {
+        interest::RECORDS_OF_CALLS => CAPTURE_BYTES_MAX as u32,
+        _ if session.has_frames() => budget_bytes.max(WINDOW_BYTES),
+        _ => budget_bytes,
+    };
     room.event.captured_bytes = (call.moved_bytes.min(CAPTURE_BYTES_MAX as u64) as u32).min(most);
 }
 

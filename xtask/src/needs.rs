@@ -205,6 +205,13 @@ pub const NEEDS: &[Need] = &[
         "install Debian's python3-asyncpg",
     ),
     package(
+        "websockets, clients and servers of WebSocket in Python",
+        Purpose::Test,
+        || Path::new("/usr/lib/python3/dist-packages/websockets").exists(),
+        &["python3-websockets"],
+        "install Debian's python3-websockets",
+    ),
+    package(
         "MariaDB with its client, which the tests ask",
         Purpose::Test,
         || all(&["mariadb", "mariadb-admin", "mariadb-install-db"]) && Path::new("/usr/sbin/mariadbd").exists(),

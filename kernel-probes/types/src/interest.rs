@@ -18,9 +18,19 @@ pub const FRAMES: u32 = 4;
 pub const RECORDS: u32 = 5;
 /// As [`RECORDS`], and what is encrypted are frames of HTTP/2: as [`FRAMES`].
 pub const RECORDS_OF_FRAMES: u32 = 6;
+/// Both sides may go on for long without an answer, and each call may begin with a head: up to [`crate::CAPTURE_BYTES_MAX`] of each call are copied.
+pub const CALLS: u32 = 7;
+/// As [`RECORDS`], and what is encrypted is copied as [`CALLS`].
+pub const RECORDS_OF_CALLS: u32 = 8;
 /// Nothing but counters: no call of the socket makes an event any more, and most are not even looked at. A socket of which more is wanted again is
 /// found at once only if the table of [`REFUSED_SLOTS`] words is emptied; its first call is left out.
 pub const COUNTERS: u32 = 2;
+
+/// Whether it is encrypted by TLS.
+#[inline(always)]
+pub fn is_of_records(interest: u32) -> bool {
+    matches!(interest, RECORDS | RECORDS_OF_FRAMES | RECORDS_OF_CALLS)
+}
 
 /// Most bytes of each direction that are copied of a connection of which nothing is known.
 pub const UNDECIDED_BYTES_MAX: u32 = 256 * 1024;
@@ -40,7 +50,7 @@ pub const REFUSED_SLOTS_BITS: u32 = 14;
 pub const REFUSED_SLOTS: usize = 1 << REFUSED_SLOTS_BITS;
 
 /// The lower bits of a word hold the interest, the others name the connection.
-const INTEREST_MASK: u64 = 7;
+const INTEREST_MASK: u64 = 15;
 
 /// The place of a socket's word.
 #[inline(always)]
@@ -76,7 +86,7 @@ mod tests {
     #[test]
     fn a_word_speaks_of_one_end_of_one_connection() {
         for id in [1_u64, 0x1234_5678_9abc_def0, u64::MAX] {
-            for interest in [HEADS, COUNTERS, SUMS, FRAMES, RECORDS, RECORDS_OF_FRAMES] {
+            for interest in [HEADS, COUNTERS, SUMS, FRAMES, RECORDS, RECORDS_OF_FRAMES, CALLS, RECORDS_OF_CALLS] {
                 let told = word(id, CLIENT, interest);
                 assert_eq!(read(told, id, CLIENT), interest);
                 assert_eq!(read(told, id, SERVER), UNDECIDED);

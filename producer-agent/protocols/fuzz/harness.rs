@@ -1,6 +1,9 @@
 //! Turns arbitrary bytes into segments and checks what must hold for any input. The fuzz target and a test on the
 //! stable toolchain share it.
 
+// Each target needs a part of it.
+#![allow(dead_code)]
+
 use headwater_protocols::http1::Options;
 use headwater_protocols::operation::{Asked, Bounds, Operations};
 use headwater_protocols::{
@@ -15,11 +18,23 @@ const OPTIONS: Options = Options { head_bytes_max: 200, pending_exchanges_max: 3
 const ORDER: OrderOptions = OrderOptions { early_segments_max: 3, early_bytes_max: 100 };
 
 /// There, questions come out as they are answered.
-const ANSWERED_BY_NUMBER: [&str; 6] = ["amqp", "cassandra", "dns", "mongodb", "mqtt", "nats"];
+const ANSWERED_BY_NUMBER: [&str; 7] = ["amqp", "cassandra", "dns", "mongodb", "mqtt", "nats", "websocket"];
+
+const UPGRADE: [&str; 2] =
+    ["GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", "HTTP/1.1 101 Go on\r\nUpgrade: websocket\r\n\r\n"];
 
 /// Reads the input as: one byte of settings, then for each segment six bytes that describe it, then its bytes.
 /// Returns how many exchanges came out.
 pub fn run(input: &[u8]) -> u64 {
+    follow(input, ["", ""])
+}
+
+/// The same behind what makes a connection one of WebSocket.
+pub fn run_behind_upgrade(input: &[u8]) -> u64 {
+    follow(input, UPGRADE)
+}
+
+fn follow(input: &[u8], begins: [&str; 2]) -> u64 {
     let Some((settings, mut rest)) = input.split_first() else { return 0 };
     let side = if settings & 1 == 0 { Side::Client } else { Side::Server };
     let mut parser = Parser::new(side, &AllOptions { order: ORDER, http1: OPTIONS, ..AllOptions::default() });
@@ -27,6 +42,13 @@ pub fn run(input: &[u8]) -> u64 {
     // Starting near the end of what a position can be must not overflow.
     let base = [0, 0, 5_000, u64::MAX - 500][usize::from(settings >> 1 & 3)];
     let mut positions = [Position(base); 2];
+    for (direction, begins) in [Direction::Request, Direction::Response].into_iter().zip(begins) {
+        let (position, length) = (positions[direction as usize], begins.len() as u64);
+        let other_position = positions[direction.opposite() as usize];
+        let segment = Segment { position, length, captured: begins.as_bytes(), at_ns: 0, other_position };
+        positions[direction as usize] = position.saturating_add(length);
+        parser.segment(direction, &segment, &mut |event| output.take(event));
+    }
     while let Some((description, behind)) = rest.split_at_checked(6) {
         let &[flags, jump, length, hidden, other_jump, time] = description else { break };
         let (bytes, behind) = behind.split_at(usize::from(length).min(behind.len()));

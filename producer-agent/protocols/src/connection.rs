@@ -11,6 +11,7 @@ use crate::early::Early;
 use crate::http2::Http2;
 use crate::protocol::{Interest, OpenRequest, Protocol, Sleeping};
 use crate::tls::Tls;
+use crate::websocket::WebSocket;
 use crate::{CloseReason, Direction, Known, Position, Recognition, Segment, Side, Sink};
 
 /// The bounds of what waits for its turn.
@@ -73,7 +74,7 @@ pub trait Follow: Debug {
     /// Ends the connection: what is still open leaves as failed exchanges or as losses. Closing twice is harmless.
     fn close(&mut self, at_ns: u64, how: CloseReason, sink: &mut Sink<'_>);
 
-    /// What the connection goes on with, if it is foreign since both sides agreed on that: TLS, or HTTP/2. What was read of it may be fed again.
+    /// What the connection goes on with, if it is foreign since both sides agreed on that: TLS, HTTP/2 or WebSocket. What was read of it may be fed again.
     fn successor(&self) -> Option<Box<dyn Follow>>;
 
     /// Nothing is open or buffered: dropping the connection now would lose nothing.
@@ -109,7 +110,7 @@ impl<P: Protocol + Debug> Follow for Connection<P> {
     }
 
     fn interest(&self) -> Interest {
-        P::INTEREST
+        self.protocol.interest()
     }
 
     fn segment(&mut self, direction: Direction, segment: &Segment<'_>, sink: &mut Sink<'_>) {
@@ -190,6 +191,9 @@ impl<P: Protocol + Debug> Follow for Connection<P> {
 
     fn successor(&self) -> Option<Box<dyn Follow>> {
         let (side, options, at) = (self.side, self.options, *self.protocol.at());
+        if let Some(target) = self.protocol.becomes_websocket() {
+            return Some(Box::new(Connection::new(side, options, WebSocket::behind(target, at))));
+        }
         match self.protocol.upgraded() {
             Some(upgrade) => Some(Box::new(Connection::new(side, options, Http2::upgraded(upgrade, at)))),
             None if self.protocol.begins_tls() => {

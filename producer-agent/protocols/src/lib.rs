@@ -50,6 +50,7 @@ mod statements;
 mod stream;
 pub mod tls;
 mod trace;
+pub mod websocket;
 
 use choice::{Context, Guess, Waiting};
 

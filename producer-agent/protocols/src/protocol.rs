@@ -6,6 +6,7 @@ use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::http2::Upgrade;
 use crate::stream::{Both, Reach};
+use crate::websocket::Target;
 use crate::{CloseReason, Direction, Follow, Known, Options, OrderOptions, Position, Recognition, Side, Sink};
 
 /// The state of one protocol on one connection: one folder of this crate.
@@ -28,6 +29,11 @@ pub trait Protocol {
 
     /// The state of a connection of which nothing was seen yet.
     fn open(options: &Options) -> Self;
+
+    /// The same of this connection, which may speak in its own way.
+    fn interest(&self) -> Interest {
+        Self::INTEREST
+    }
 
     /// What it learns others may know, and the other way round.
     fn share(&mut self, _known: &Known) {}
@@ -80,6 +86,11 @@ pub trait Protocol {
         None
     }
 
+    /// It is foreign since both sides agreed to go on with WebSocket.
+    fn becomes_websocket(&self) -> Option<&Target> {
+        None
+    }
+
     /// Nothing is open or buffered.
     fn is_idle(&self) -> bool;
 
@@ -121,8 +132,10 @@ pub struct OpenRequest<'a> {
 /// What the capture is asked to copy of each call. More does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// The first bytes.
+    /// The first bytes of what one side says before the other does.
     Heads,
+    /// The first bytes of each call, since nothing may come back for long.
+    Calls,
     /// The first bytes, and the heads of all frames of HTTP/2 with their header blocks, wherever they stand.
     Frames,
     /// No bytes, once it was recognised.

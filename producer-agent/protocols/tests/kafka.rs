@@ -8,7 +8,9 @@ mod calls;
 use std::collections::BTreeMap;
 
 use calls::Calls;
-use headwater_protocols::{CloseReason, Direction, Event, Kind, Known, Options, Outcome, Parser, Recognition, Side};
+use headwater_protocols::{
+    CloseReason, Direction, Event, Interest, Kind, Known, Options, Outcome, Parser, Recognition, Side,
+};
 use headwater_testing::Random;
 
 const PRODUCE: i16 = 0;
@@ -276,6 +278,8 @@ fn what_nobody_acknowledges_is_one_way_and_in_its_order() {
     let pipeline = [heartbeat(1), produce(2, 0, &[("orders", 9_000)]), heartbeat(3)].concat();
     wire.ask(&pipeline).answer(&answered(1, &[0; 6]));
     assert_eq!(wire.seen.len(), 2);
+    // Nothing may come back for long, so that each call is to be seen.
+    assert_eq!(wire.parser.interest(), Interest::Calls);
     wire.answer(&answered(3, &[0, 0, 0, 0, 0, 27])).close();
     assert_eq!(wire.told(), ["Heartbeat  Ok ", "Produce orders Ok ", "Heartbeat  Ok 27"]);
     assert_eq!((wire.seen[1].kind, wire.seen[1].bytes[1]), (Kind::OneWay, 0));

@@ -7,6 +7,7 @@ use headwater_probe_loader::types::{SocketRecord, flag, interest, role};
 use headwater_protocols::http1::Http1;
 use headwater_protocols::http2::Http2;
 use headwater_protocols::tls::Plaintext;
+use headwater_protocols::websocket::WebSocket;
 use headwater_protocols::{
     Encryption, Interest, Known, Options, Parser, Protocol as _, Recognition, Side as ProtocolSide,
 };
@@ -22,6 +23,24 @@ use crate::naming::{Owner, Owners};
 
 /// Hex digits of a connection's id.
 const ID_DIGITS: usize = 16;
+
+/// What a connection speaks, as far as it is known, and what has to be copied of it therefore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spoken {
+    pub recognition: Recognition,
+    pub protocol: &'static str,
+    pub interest: Interest,
+}
+
+impl Spoken {
+    pub const NOTHING: Spoken = Spoken { recognition: Recognition::Undecided, protocol: "", interest: Interest::Heads };
+
+    pub fn by(parser: &Parser) -> Spoken {
+        let recognition = parser.recognition();
+        let interest = if recognition == Recognition::Recognised { parser.interest() } else { Interest::Heads };
+        Spoken { recognition, protocol: parser.protocol(), interest }
+    }
+}
 
 /// One socket under capture.
 pub struct Connection {
@@ -178,26 +197,28 @@ impl Connection {
     }
 
     /// What is wanted of the connection from now on, where that has just changed.
-    pub fn decide(&mut self, before: (Recognition, &'static str), watches_tls: bool) -> Option<u32> {
-        let (recognition, protocol) = (self.parser.recognition(), self.parser.protocol());
-        if (recognition, protocol) == before {
+    pub fn decide(&mut self, before: Spoken, watches_tls: bool) -> Option<u32> {
+        let spoken = Spoken::by(&self.parser);
+        if spoken == before {
             return None;
         }
+        let Spoken { recognition, protocol, .. } = spoken;
         match recognition {
             // That outside is TLS may be found out later than what goes on inside.
             Recognition::Recognised | Recognition::Foreign if self.is_seen_under_tls() => Some(self.wanted_under_tls()),
             // What goes through a tunnel is to be seen.
             Recognition::Undecided => Some(interest::HEADS),
             Recognition::Recognised => {
-                // A tunnel stays what it was made with; HTTP/2 may begin in HTTP/1.1.
+                // A tunnel stays what it was made with; HTTP/2 and WebSocket may begin in HTTP/1.1.
                 match self.protocol {
-                    Some(known) if (known, protocol) != (Http1::NAME, Http2::NAME) => {}
+                    Some(known) if known != Http1::NAME || ![Http2::NAME, WebSocket::NAME].contains(&protocol) => {}
                     _ => self.protocol = Some(protocol),
                 }
                 Some(match self.parser.interest() {
                     Interest::Counters if watches_tls && self.is_encrypted() => interest::RECORDS,
                     Interest::Counters => interest::COUNTERS,
                     Interest::Frames => interest::FRAMES,
+                    Interest::Calls => interest::CALLS,
                     Interest::Heads if self.heat.has_cells() => interest::SUMS,
                     Interest::Heads => interest::HEADS,
                 })

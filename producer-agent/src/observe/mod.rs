@@ -39,7 +39,7 @@ use crate::clock::Clock;
 use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
 use ahead::Ahead;
-use connection::{Connection, Service, published_id};
+use connection::{Connection, Service, Spoken, published_id};
 use datagrams::Datagrams;
 use failed::Failed;
 use request::Shared;
@@ -415,7 +415,7 @@ impl Observer {
         if connection.rests {
             return self.interests.extend(Observer::only_recognise(connection, event, &segment));
         }
-        let (way, before) = (direction_of(event), (connection.parser.recognition(), connection.parser.protocol()));
+        let (way, before) = (direction_of(event), Spoken::by(&connection.parser));
         let watches_tls = self.shared.options.watches_tls;
         if watches_tls && connection.is_encrypted() {
             connection.wire(way, &segment);

@@ -10,7 +10,7 @@ use headwater_protocols::{
     Sink,
 };
 
-use super::connection::Connection;
+use super::connection::{Connection, Spoken};
 use super::request::{self, Shared};
 use super::spare::Spared;
 use super::{Interest, Observer, Output, direction_of, known_of};
@@ -129,21 +129,21 @@ impl Connection {
     }
 
     /// What is spoken under TLS, as far as that is known.
-    fn spoken(&self) -> (Recognition, &'static str) {
+    fn spoken(&self) -> Spoken {
         let parser = self.plaintext.as_ref().and_then(|plaintext| plaintext.parser());
-        parser.map_or((Recognition::Undecided, ""), |parser| (parser.recognition(), parser.protocol()))
+        parser.map_or(Spoken::NOTHING, Spoken::by)
     }
 
     /// What is wanted of the connection from now on, where that has just changed.
-    fn decide_under_tls(&mut self, before: (Recognition, &'static str)) -> Option<u32> {
+    fn decide_under_tls(&mut self, before: Spoken) -> Option<u32> {
         let now = self.spoken();
         if now == before {
             return None;
         }
-        if let (Recognition::Recognised, protocol) = now {
-            self.protocol = Some(protocol);
+        if now.recognition == Recognition::Recognised {
+            self.protocol = Some(now.protocol);
         }
-        (now.0 != Recognition::Undecided).then(|| self.wanted_under_tls())
+        (now.recognition != Recognition::Undecided).then(|| self.wanted_under_tls())
     }
 
     /// What is wanted of a connection of which a library shows what is said.
@@ -151,6 +151,7 @@ impl Connection {
         let parser = self.plaintext.as_ref().and_then(|plaintext| plaintext.parser());
         match parser.map(|parser| (parser.recognition(), parser.interest())) {
             Some((Recognition::Recognised, Wanted::Frames)) => interest::RECORDS_OF_FRAMES,
+            Some((Recognition::Recognised, Wanted::Calls)) => interest::RECORDS_OF_CALLS,
             Some((Recognition::Recognised, Wanted::Counters) | (Recognition::Foreign, _)) => interest::COUNTERS,
             _ => interest::RECORDS,
         }

@@ -61,9 +61,19 @@ impl Watched {
     /// Of the phase `first` all is told, of the `second` what is not is counted, and nothing is told otherwise; there, an outcome may be unknown where
     /// nothing is answered, which is counted, too. Both sides name alike what has its own name.
     pub fn judge(&self, sent: impl Fn(&str) -> Vec<Sent>, has_own_name: impl Fn(&Name) -> bool) {
+        self.judge_phases(&["first", "second"], sent, has_own_name);
+    }
+
+    /// The same of some phases.
+    pub fn judge_phases(
+        &self,
+        phases: &[&str],
+        sent: impl Fn(&str) -> Vec<Sent>,
+        has_own_name: impl Fn(&Name) -> bool,
+    ) {
         let [mut missing_later, mut unknown] = [0, 0];
         for (side, told) in [Side::Client, Side::Server].into_iter().zip(&self.sides) {
-            for phase in ["first", "second"] {
+            for phase in phases.iter().copied() {
                 let [mut right, mut wrong, mut doubled, mut missing] = [0; 4];
                 for (operation, topic, kind) in sent(phase) {
                     match told.get(&(operation.to_owned(), topic)).map(Vec::as_slice) {

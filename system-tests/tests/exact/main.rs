@@ -38,3 +38,4 @@ mod tls_go;
 mod tls_plaintext;
 mod tls_postgres;
 mod uring;
+mod websocket;

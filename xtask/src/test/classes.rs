@@ -116,6 +116,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::tls_gnutls::", Class::Waits).takes(15),
     rule("system-tests::exact::tls_carried::", Class::Waits).takes(25),
     rule("system-tests::exact::tls_postgres::", Class::Waits).takes(15),
+    rule("system-tests::exact::websocket::", Class::Waits).takes(15),
     // Go compiles its TLS, the first time for half a minute.
     rule("system-tests::exact::tls_go::", Class::Waits).takes(80),
     rule("system-tests::exact::tls_go::a_hundred_times", Class::Waits).slow().takes(120).at_most_minutes(10),
@@ -292,6 +293,7 @@ pub const EXTRAS: &[Extra] = &[
     ),
     fuzz!("two minutes of fuzzing amqp", "producer-agent/protocols/fuzz", "amqp", "-max_total_time=120"),
     fuzz!("two minutes of fuzzing nats", "producer-agent/protocols/fuzz", "nats", "-max_total_time=120"),
+    fuzz!("two minutes of fuzzing websocket", "producer-agent/protocols/fuzz", "websocket", "-max_total_time=120"),
     fuzz!("two minutes of fuzzing tls", "producer-agent/protocols/fuzz", "tls", "-max_total_time=120"),
     fuzz!("two minutes of fuzzing mongodb", "producer-agent/protocols/fuzz", "mongodb", "-max_total_time=120"),
     fuzz!("two minutes of fuzzing mysql", "producer-agent/protocols/fuzz", "mysql", "-max_total_time=120"),

@@ -29,7 +29,7 @@ use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::lanes::{Lane, Lanes, Progress, Reader as _, Sign};
 use crate::losses::Losses;
-use crate::protocol::Protocol;
+use crate::protocol::{Interest, Protocol};
 use crate::stream::{Both, Mark, Reach};
 use crate::{CloseReason, Code, Direction, LossReason, Position, Recognition, Side, Sink};
 use channels::Channels;
@@ -162,6 +162,7 @@ impl Lanes for Amqp {
 
 impl Protocol for Amqp {
     const NAME: &'static str = "amqp";
+    const INTEREST: Interest = Interest::Calls;
 
     fn judge(opening: &Opening<'_>) -> Verdict {
         match (opening.direction, opening.is_start) {

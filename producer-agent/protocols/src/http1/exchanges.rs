@@ -12,6 +12,7 @@ use crate::http2::Upgrade;
 use crate::path::push_path;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
+use crate::websocket::Target;
 use crate::{Code, Exchange, Failure, Kind, Messages, Outcome, Position, Trace};
 
 /// The longest character. So much is read beyond a bound that may lie within one.
@@ -102,6 +103,16 @@ impl Pending {
             end,
             response_from,
             path_bytes_max,
+        })
+    }
+
+    /// What WebSocket has to know to go on behind its answer, which ends there; None if not all of it is known.
+    pub fn websocket(&self, response_from: Position) -> Option<Target> {
+        Some(self).filter(|_| !self.lost && self.end.is_some()).map(|_| Target {
+            path: self.path.as_str().into(),
+            path_is_cut: self.path_truncated,
+            host: self.host.as_deref().unwrap_or_default().into(),
+            response_from,
         })
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Fields<'b> {
     is_stream: bool,
     /// The connection goes on with HTTP/2 in clear text, if the status says that it goes on with another protocol.
     pub names_h2c: bool,
+    /// Or with WebSocket.
+    pub names_websocket: bool,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +81,10 @@ impl<'b> Fields<'b> {
             Newest::Type => self.is_stream = is_endless(value),
             Newest::Host => _ = self.host.get_or_insert(value),
             Newest::Trace => self.trace.add(value),
-            Newest::Upgrade => self.names_h2c |= names_h2c(value),
+            Newest::Upgrade => {
+                self.names_h2c |= names(value, b"h2c");
+                self.names_websocket |= names(value, b"websocket");
+            }
             Newest::Other => {}
         }
         self.newest = name;
@@ -152,9 +157,9 @@ fn is_endless(media_type: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"text/event-stream") || name.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
 }
 
-/// RFC 7540, 3.2.
-fn names_h2c(value: &[u8]) -> bool {
-    value.split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"h2c"))
+/// Whether a list of protocols has one of this name (RFC 9110, 7.8; `h2c`: RFC 7540, 3.2; `websocket`: RFC 6455, 4.2.2).
+fn names(value: &[u8], protocol: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(protocol))
 }
 
 /// The field of a line and its value, if it is one that matters here. Spaces before the colon are let pass, as peers

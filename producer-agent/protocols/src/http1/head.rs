@@ -48,8 +48,10 @@ pub(super) struct StatusLine {
     pub status: u16,
     /// As far as the header fields tell it that were seen.
     pub kind: Kind,
-    /// They name HTTP/2 in clear text as what the connection goes on with.
+    /// They name HTTP/2 in clear text as what the connection goes on with,
     pub names_h2c: bool,
+    /// or WebSocket.
+    pub names_websocket: bool,
 }
 
 /// A first line: what it says, the minor version, and its length with the line end.
@@ -79,7 +81,12 @@ pub(super) fn parse_response(bytes: &[u8], method: Option<&Method>) -> Parsed<St
     };
     let mut fields = Fields::default();
     let end = header_end(bytes, length, &mut fields);
-    (line.kind, line.names_h2c) = (fields.kind(), fields.names_h2c);
+    line = StatusLine {
+        kind: fields.kind(),
+        names_h2c: fields.names_h2c,
+        names_websocket: fields.names_websocket,
+        ..line
+    };
     match end {
         Some(length) => match fields.of_response(minor, line.status, method) {
             Some(framing) => Parsed::Complete { line, framing, length },
@@ -204,7 +211,7 @@ fn status_line(bytes: &[u8]) -> FirstLine<StatusLine> {
         None => {}
     }
     let status = digits[..3].iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-    let line = StatusLine { status, kind: Kind::Call, names_h2c: false };
+    let line = StatusLine { status, kind: Kind::Call, names_h2c: false, names_websocket: false };
     match (digits.get(3), memchr(b'\n', digits)) {
         (Some(b' ' | b'\r' | b'\n' | b'\t'), Some(end)) => Ok((line, minor, bytes.len() - digits.len() + end + 1)),
         (None | Some(b' ' | b'\r' | b'\t'), None) => Err(Parsed::Partial(Some(line))),

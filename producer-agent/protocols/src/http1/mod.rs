@@ -45,6 +45,7 @@ use crate::cursor::Cursor;
 use crate::http2::Upgrade;
 use crate::protocol::{Protocol, Sleeping};
 use crate::stream::{Both, Reach};
+use crate::websocket::Target;
 use crate::{CloseReason, Direction, OrderOptions, Position, Recognition, Side, Sink};
 use state::{RequestState, ResponseState};
 
@@ -147,6 +148,10 @@ impl Protocol for Http1 {
 
     fn upgraded(&self) -> Option<&Upgrade> {
         self.upgraded.as_deref()
+    }
+
+    fn becomes_websocket(&self) -> Option<&Target> {
+        self.websocket.as_deref()
     }
 
     fn is_idle(&self) -> bool {

@@ -103,7 +103,7 @@ impl Http1 {
         sink: &mut Sink<'_>,
     ) {
         match parsed {
-            Parsed::Complete { line: StatusLine { status, kind, names_h2c }, framing, length } => {
+            Parsed::Complete { line: line @ StatusLine { status, kind, .. }, framing, length } => {
                 self.confirm_response_begin(sink);
                 cursor.skip(length.saturating_sub(before));
                 if is_interim(status) {
@@ -113,7 +113,7 @@ impl Http1 {
                 self.begin_final_response(beginning, status, kind, sink);
                 let head_end = Mark { position: cursor.position, at_ns: cursor.at_ns };
                 if self.takes_over(status) {
-                    self.upgrade(head_end, names_h2c, sink);
+                    self.upgrade(head_end, line, sink);
                     cursor.skip_rest();
                 } else {
                     self.begin_response_body(framing, head_end, sink);
@@ -298,7 +298,7 @@ impl Http1 {
         status == SWITCHING_PROTOCOLS || (is_connect && (200..300).contains(&status))
     }
 
-    fn upgrade(&mut self, head_end: Mark, to_http2: bool, sink: &mut Sink<'_>) {
+    fn upgrade(&mut self, head_end: Mark, line: StatusLine, sink: &mut Sink<'_>) {
         if let Some(front) = self.pending.front_mut() {
             if let Some(answer) = &mut front.answer {
                 answer.end = Some(head_end);
@@ -312,7 +312,10 @@ impl Http1 {
         if let Some(front) = self.pending.pop() {
             self.begins_tls = front.method == Some(Method::Connect);
             let upgrade = || front.upgrade(head_end.position, self.options.path_bytes_max).map(Box::new);
-            self.upgraded = if to_http2 { upgrade() } else { None };
+            self.upgraded = if line.names_h2c { upgrade() } else { None };
+            if line.names_websocket && line.status == SWITCHING_PROTOCOLS {
+                self.websocket = front.websocket(head_end.position).map(Box::new);
+            }
             if self.upgraded.is_none() {
                 self.emit(&front, None, sink);
             }

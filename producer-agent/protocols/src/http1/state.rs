@@ -10,6 +10,7 @@ use crate::http2::Upgrade;
 use crate::losses::Losses;
 use crate::partial::PartialHead;
 use crate::stream::{Both, Reach};
+use crate::websocket::Target;
 use crate::{Direction, Event, Failure, LossReason, Recognition, Sink};
 
 /// HTTP/1 of one connection.
@@ -21,6 +22,8 @@ pub struct Http1 {
     pub(super) begins_tls: bool,
     /// HTTP/2 goes on with its last request.
     pub(super) upgraded: Option<Box<Upgrade>>,
+    /// WebSocket goes on behind its last answer.
+    pub(super) websocket: Option<Box<Target>>,
     /// Two requests have been open at once. Turns then prove nothing.
     pub(super) pipelined: bool,
     /// The next response has to begin where the stream stands, since a turn ended the one before it there.
@@ -75,6 +78,7 @@ impl Http1 {
             losses: Losses::new(),
             begins_tls: false,
             upgraded: None,
+            websocket: None,
             pipelined: false,
             response_presumed: false,
             now_ns: 0,

@@ -67,6 +67,7 @@ impl Kafka {
             pending.is_lost = true;
         } else if acks == Some(0) {
             pending.kind = Kind::OneWay;
+            self.is_one_way = true;
         }
         if self.pending.len() >= self.options.pending_exchanges_max as usize {
             self.losses.lose(LossReason::TooManyPipelined, sink);

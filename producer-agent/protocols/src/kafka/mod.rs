@@ -29,7 +29,7 @@ use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::known::Known;
 use crate::losses::Losses;
-use crate::protocol::Protocol;
+use crate::protocol::{Interest, Protocol};
 use crate::stream::{Both, Reach};
 use crate::{CloseReason, Direction, LossReason, Position, Recognition, Side, Sink};
 use exchanges::Pending;
@@ -77,6 +77,8 @@ pub struct Kafka {
     missed: Option<LossReason>,
     /// What was asked before the capture began is still to be counted.
     is_late: bool,
+    /// Some requests are not answered.
+    is_one_way: bool,
 }
 
 impl Kafka {
@@ -90,6 +92,7 @@ impl Kafka {
             readers: Both::default(),
             pending: Queue::default(),
             topics: Topics::default(),
+            is_one_way: false,
             missed: None,
             is_late: false,
         }
@@ -250,6 +253,10 @@ impl Protocol for Kafka {
 
     fn open(options: &crate::Options) -> Self {
         Self::new(options.kafka)
+    }
+
+    fn interest(&self) -> Interest {
+        if self.is_one_way { Interest::Calls } else { Self::INTEREST }
     }
 
     fn recognition(&self) -> Recognition {

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::losses::Losses;
-use crate::protocol::Protocol;
+use crate::protocol::{Interest, Protocol};
 use crate::stream::{Both, Reach};
 use crate::{CloseReason, Direction, LossReason, Position, Recognition, Side, Sink};
 use answers::Pending;
@@ -176,6 +176,8 @@ impl Memcached {
 
 impl Protocol for Memcached {
     const NAME: &'static str = "memcached";
+    /// Commands that nobody answers may come at any time, and faster than it could be said that they are to be seen.
+    const INTEREST: Interest = Interest::Calls;
 
     fn judge(opening: &Opening<'_>) -> Verdict {
         match (opening.direction, opening.is_start) {

@@ -20,7 +20,7 @@ use crate::asked::Queue;
 use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::losses::Losses;
-use crate::protocol::Protocol;
+use crate::protocol::{Interest, Protocol};
 use crate::stream::{Both, Reach};
 use crate::{CloseReason, Code, Direction, LossReason, Position, Recognition, Side, Sink};
 use exchanges::Pending;
@@ -184,6 +184,7 @@ impl Mqtt {
 
 impl Protocol for Mqtt {
     const NAME: &'static str = "mqtt";
+    const INTEREST: Interest = Interest::Calls;
 
     fn judge(opening: &Opening<'_>) -> Verdict {
         match (opening.direction, opening.is_start) {

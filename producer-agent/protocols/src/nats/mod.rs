@@ -24,7 +24,7 @@ use crate::choice::{Opening, Verdict};
 use crate::cursor::Cursor;
 use crate::lanes::{Lane, Lanes, Progress, Reader as _, Sign};
 use crate::losses::Losses;
-use crate::protocol::Protocol;
+use crate::protocol::{Interest, Protocol};
 use crate::stream::{Both, Mark, Reach};
 use crate::{CloseReason, Code, Direction, LossReason, Position, Recognition, Side, Sink};
 use exchanges::Asked;
@@ -212,6 +212,7 @@ impl Lanes for Nats {
 
 impl Protocol for Nats {
     const NAME: &'static str = "nats";
+    const INTEREST: Interest = Interest::Calls;
 
     fn judge(opening: &Opening<'_>) -> Verdict {
         match (opening.direction, opening.is_start) {
