@@ -100,8 +100,11 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     // SAFETY: a helper without preconditions.
     place.at_ns = unsafe { bpf_ktime_get_ns() };
     let asks = (state.role == role::CLIENT) == (way == direction::SEND);
-    if globals::watches_tls() != 0 && (state.interest == interest::UNDECIDED || interest::is_of_records(state.interest))
-    {
+    // What began in clear text may go on in TLS before user space has said so.
+    let may_be_tls = state.interest == interest::UNDECIDED
+        || state.flags & flag::HELLO != 0
+        || interest::is_of_records(state.interest);
+    if globals::watches_tls() != 0 && may_be_tls {
         let from = if place.is_certain { place.start } else { NOWHERE };
         let side = (state.cgroup_hierarchy as u64) << 32 | state.role as u64;
         let noted = tls::note_socket(state.connection_id, state.cgroup_id, from, side, way);

@@ -80,7 +80,15 @@ pub extern "C" fn note(room: *const Room, state: *mut SocketState, captured: u32
     // SAFETY: null, or what the caller has. What another processor writes meanwhile may be lost.
     let (Some(room), Some(state)) = (unsafe { (room.as_ref(), state.as_mut()) }) else { return 0 };
     let bytes = &room.bytes;
-    if captured < NEEDED_BYTES || bytes[0] != 22 || bytes[1] != 3 || bytes[5] != 1 {
+    // A record of a handshake; a library that reads for itself takes its header alone.
+    if captured < HEADER_BYTES as u32 || bytes[0] != 22 || bytes[1] != 3 {
+        return 0;
+    }
+    if state.flags & flag::HELLO == 0 && state.interest == interest::UNDECIDED {
+        state.frames[(way & 1) as usize] = Track { next: start, cut: 0, cut_bytes: 0 };
+    }
+    state.flags |= flag::HELLO;
+    if captured < NEEDED_BYTES || bytes[5] != 1 {
         return 0;
     }
     // SAFETY: the room's bytes are longer; they need not be aligned.
@@ -96,12 +104,7 @@ pub extern "C" fn note(room: *const Room, state: *mut SocketState, captured: u32
     if known.is_some_and(|known| known != socket.connection_id) {
         socket.connection_id = UNCLEAR;
     }
-    let _ = TLS_HELLOS.insert(hello, socket, 0);
-    if state.interest == interest::UNDECIDED {
-        state.flags |= flag::HELLO;
-        state.frames[(way & 1) as usize] = Track { next: start, cut: 0, cut_bytes: 0 };
-    }
-    1
+    TLS_HELLOS.insert(hello, socket, 0).is_ok() as u32
 }
 
 /// Looks for the socket of the session that has this address, whose call has used the socket of a connection, or none. Says whether it is known now.

@@ -11,7 +11,8 @@ HOST, CONNECTIONS = "127.0.0.1", 3
 
 
 def statement(driver, connection, number):
-    return f"""SELECT 1 AS "mark_{driver}_{connection}_{number}", 'not-to-be-told'"""
+    # A connection says more than is looked at of one that no library was seen to move.
+    return f"""SELECT 1 AS "mark_{driver}_{connection}_{number}", '{"not-to-be-told" * 150}'"""
 
 
 for at in range(CONNECTIONS):

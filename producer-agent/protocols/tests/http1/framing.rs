@@ -160,9 +160,9 @@ fn interim_responses_count_as_bytes_but_not_as_the_response() {
 
 #[test]
 fn a_switch_of_protocols_ends_the_parsing() {
-    let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+    let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\n\r\n";
     let mut wire = server();
-    wire.request("GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n").response(format!("{head}\x01frames"));
+    wire.request("GET /ws HTTP/1.1\r\nUpgrade: other\r\n\r\n").response(format!("{head}\x01frames"));
     wire.request(GET).response(OK_0);
     wire.expect(&["GET /ws 101"]).expect_losses(&[]);
     assert_eq!(wire.last().response_bytes, head.len() as u64);

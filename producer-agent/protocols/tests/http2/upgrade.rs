@@ -76,9 +76,9 @@ fn an_upgrade_that_is_refused_or_to_something_else_is_one_of_http1() {
     wire.request(&[ASKED]).response(&[b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]);
     wire.expect(&["http GET /a Ok 200"]);
     let mut wire = Upgraded::new();
-    wire.request(&[b"GET /a HTTP/1.1\r\nHost: shop.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"]);
+    wire.request(&[b"GET /a HTTP/1.1\r\nHost: shop.example\r\nUpgrade: other\r\nConnection: Upgrade\r\n\r\n"]);
     let settings = frame(SETTINGS, 0, 0, b"");
-    wire.response(&[b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", &settings]);
+    wire.response(&[b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\n\r\n", &settings]);
     assert_eq!(wire.parser.recognition(), Recognition::Foreign);
     wire.expect(&["http GET /a Ok 101"]);
 }
