@@ -18,11 +18,7 @@ impl Http1 {
     pub(super) fn fall_asleep(&self, side: Side, order: OrderOptions) -> Option<Box<dyn Sleeping>> {
         let at_boundaries =
             matches!((&self.request, &self.response), (RequestState::Boundary, ResponseState::Boundary));
-        let is_certain = !self.pipelined
-            && !self.response_presumed
-            && !self.begins_tls
-            && self.upgraded.is_none()
-            && self.websocket.is_none();
+        let is_certain = !self.pipelined && !self.response_presumed && !self.begins_tls && self.next.is_none();
         let (request, response) = (self.at.request, self.at.response);
         let is_whole = !request.tail_missing && !response.tail_missing;
         if !(at_boundaries && is_certain && is_whole && self.pending.is_empty() && !self.has_unconfirmed()) {

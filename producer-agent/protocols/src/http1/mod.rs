@@ -47,7 +47,7 @@ use crate::protocol::{Protocol, Sleeping};
 use crate::stream::{Both, Reach};
 use crate::websocket::Target;
 use crate::{CloseReason, Direction, OrderOptions, Position, Recognition, Side, Sink};
-use state::{RequestState, ResponseState};
+use state::{Next, RequestState, ResponseState};
 
 /// The bounds of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,11 +147,17 @@ impl Protocol for Http1 {
     }
 
     fn upgraded(&self) -> Option<&Upgrade> {
-        self.upgraded.as_deref()
+        match self.next.as_deref() {
+            Some(Next::Http2(upgrade)) => Some(upgrade),
+            _ => None,
+        }
     }
 
     fn becomes_websocket(&self) -> Option<&Target> {
-        self.websocket.as_deref()
+        match self.next.as_deref() {
+            Some(Next::WebSocket(target)) => Some(target),
+            _ => None,
+        }
     }
 
     fn is_idle(&self) -> bool {

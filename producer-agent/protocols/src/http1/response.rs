@@ -7,7 +7,7 @@ use super::exchanges::Pending;
 use super::framing::Framing;
 use super::head::{self, Parsed, StatusLine, skip_line_ends};
 use super::method::Method;
-use super::state::{Http1, RequestState, ResponseState};
+use super::state::{Http1, Next, RequestState, ResponseState};
 use crate::cursor::Cursor;
 use crate::partial::{Beginning, Growth, PartialHead};
 use crate::stream::Mark;
@@ -311,14 +311,16 @@ impl Http1 {
         }
         if let Some(front) = self.pending.pop() {
             self.begins_tls = front.method == Some(Method::Connect);
-            let upgrade = || front.upgrade(head_end.position, self.options.path_bytes_max).map(Box::new);
-            self.upgraded = if line.names_h2c { upgrade() } else { None };
-            if line.names_websocket && line.status == SWITCHING_PROTOCOLS {
-                self.websocket = front.websocket(head_end.position).map(Box::new);
-            }
-            if self.upgraded.is_none() {
+            let from = head_end.position;
+            let to_http2 = if line.names_h2c { front.upgrade(from, self.options.path_bytes_max) } else { None };
+            let is_websocket = line.names_websocket && line.status == SWITCHING_PROTOCOLS;
+            let to_websocket = if is_websocket { front.websocket(from) } else { None };
+            let next = to_http2.map(Next::Http2).or(to_websocket.map(Next::WebSocket));
+            // HTTP/2 tells of the request itself.
+            if !matches!(next, Some(Next::Http2(_))) {
                 self.emit(&front, None, sink);
             }
+            self.next = next.map(Box::new);
         }
         self.lose_all(LossReason::Upgraded, sink);
         self.become_foreign();

@@ -20,10 +20,8 @@ pub struct Http1 {
     pub(super) losses: Losses,
     /// A tunnel was granted, through which mostly TLS goes.
     pub(super) begins_tls: bool,
-    /// HTTP/2 goes on with its last request.
-    pub(super) upgraded: Option<Box<Upgrade>>,
-    /// WebSocket goes on behind its last answer.
-    pub(super) websocket: Option<Box<Target>>,
+    /// What both sides agreed to go on with.
+    pub(super) next: Option<Box<Next>>,
     /// Two requests have been open at once. Turns then prove nothing.
     pub(super) pipelined: bool,
     /// The next response has to begin where the stream stands, since a turn ended the one before it there.
@@ -36,6 +34,15 @@ pub struct Http1 {
     pub(super) pending: Pipeline,
     /// Complete if a presumed end is right. There is at most one.
     unconfirmed: Option<Box<Unconfirmed>>,
+}
+
+/// What a connection goes on with.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// HTTP/2, with its last request.
+    Http2(Upgrade),
+    /// WebSocket, behind its last answer.
+    WebSocket(Target),
 }
 
 #[derive(Debug)]
@@ -77,8 +84,7 @@ impl Http1 {
             options,
             losses: Losses::new(),
             begins_tls: false,
-            upgraded: None,
-            websocket: None,
+            next: None,
             pipelined: false,
             response_presumed: false,
             now_ns: 0,
