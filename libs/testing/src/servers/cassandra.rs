@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use headwater_process::{Launch, Port, Scratch};
 
-use super::{Server, beside, cache, keep, output};
+use super::{Server, beside};
+use crate::kept::{cache, keep, output};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Maven's list, the checksums of what it names, and settings.

@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::Result;
 use headwater_process::{Launch, Port, Scratch};
 
-use super::{PATIENCE, Server, beside, cache, keep, output};
+use super::{PATIENCE, Server, beside};
+use crate::kept::{cache, keep, output};
 
 /// The Go module whose `go.sum` holds the checksums of all that the server is built from.
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/servers/ferretdb");

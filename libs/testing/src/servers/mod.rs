@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use headwater_process::{Child, Launch, Port, Scratch, User};
 
 pub use cassandra::cassandra;
@@ -155,32 +155,6 @@ fn beside(launch: Launch, cgroup: Option<&Path>) -> Launch {
         Some(cgroup) => launch.in_cgroup(cgroup),
         None => launch,
     }
-}
-
-/// Where programs are kept that the first run fetches or builds: the user's cache.
-fn cache() -> Result<PathBuf> {
-    let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = xdg.or_else(home).context("set HOME or XDG_CACHE_HOME: one says where the cache may be")?;
-    let cache = cache.join("headwater");
-    std::fs::create_dir_all(&cache).with_context(|| format!("make {}", cache.display()))?;
-    Ok(cache)
-}
-
-/// What was made under a name of its own gets its place. Another run may have been faster.
-fn keep(made: &Path, place: &Path) -> Result<()> {
-    match std::fs::rename(made, place) {
-        Err(error) if !place.exists() => Err(error).with_context(|| format!("keep {}", place.display())),
-        _ => Ok(()),
-    }
-}
-
-/// What a command prints, if it goes well.
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"))?;
-    let said = [&output.stdout[..], &output.stderr].concat();
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Servers stand where only root looks for programs.

@@ -18,8 +18,6 @@ use headwater_protocols::{Connection, OrderOptions, Side};
 use proxy::{Found, Proxy};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The version of the client in Python; each has a folder of its own.
-const REQUIREMENTS: &str = include_str!("requirements.txt");
 
 struct Server {
     port: Port,
@@ -67,19 +65,8 @@ impl Server {
 
 /// The folder with the client in Python, which the first run fetches.
 fn nats_py() -> PathBuf {
-    let version = REQUIREMENTS.split(' ').next().unwrap();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(version);
-    if !folder.exists() {
-        let partial = Scratch::create("headwater-nats-py-", 0o700).unwrap();
-        let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nats_real/requirements.txt");
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]);
-        pip.arg("--target").arg(partial.path().join("all")).arg("--requirement").arg(list);
-        assert!(pip.status().unwrap().success(), "pip fetches nats-py");
-        let copied = Command::new("cp").arg("-rT").arg(partial.path().join("all")).arg(&folder).status().unwrap();
-        assert!(copied.success(), "nats-py is put into {}", folder.display());
-    }
-    folder
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nats_real/requirements.txt");
+    headwater_testing::python_modules("nats-py", &list).unwrap()
 }
 
 fn counts(found: &Found) -> BTreeMap<String, usize> {
@@ -161,7 +148,7 @@ async def main():
     await client.flush()
     await service.close()
     await client.close()
-asyncio.run(main())
+asyncio.run(asyncio.wait_for(main(), 120))
 "#;
 
 #[test]

@@ -1,0 +1,74 @@
+//! What the first run of a test fetches or builds, and all later ones find in the user's cache.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// The folder with what pip installs from a list with checksums, for `PYTHONPATH`. Many may ask for it at once: it has its name once it is whole.
+///
+/// # Errors
+/// If it cannot be fetched or kept; what pip says is told.
+pub fn python_modules(name: &str, requirements: &Path) -> Result<PathBuf> {
+    let cache = cache()?;
+    let sum = output(Command::new("sha256sum").arg(requirements))?;
+    let folder = cache.join(format!("{name}-{}", sum.get(..12).context("sha256sum prints a checksum")?));
+    if !folder.exists() {
+        let partial = cache.join(format!("partial-{name}-{}", std::process::id()));
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]);
+        output(pip.arg("--target").arg(&partial).arg("--requirement").arg(requirements))?;
+        keep(&partial, &folder)?;
+    }
+    Ok(folder)
+}
+
+/// Where programs are kept that the first run fetches or builds: the user's cache.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let xdg = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = xdg.or_else(home).context("set HOME or XDG_CACHE_HOME: one says where the cache may be")?;
+    let cache = cache.join("headwater");
+    std::fs::create_dir_all(&cache).with_context(|| format!("make {}", cache.display()))?;
+    Ok(cache)
+}
+
+/// What was made under a name of its own gets its place. Another run may have been faster: a file replaces that one's, a folder goes.
+pub(crate) fn keep(made: &Path, place: &Path) -> Result<()> {
+    match std::fs::rename(made, place) {
+        Ok(()) => Ok(()),
+        Err(_) if made.is_dir() && place.exists() => {
+            std::fs::remove_dir_all(made).with_context(|| format!("remove {}", made.display()))
+        }
+        Err(error) => Err(error).with_context(|| format!("keep {}", place.display())),
+    }
+}
+
+/// What a command prints, if it goes well.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"))?;
+    let said = [&output.stdout[..], &output.stderr].concat();
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::keep;
+
+    #[test]
+    fn the_second_to_make_a_folder_finds_the_first_one_s_and_leaves_nothing_behind() {
+        let scratch = headwater_process::Scratch::create("headwater-kept-", 0o700).unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        for (partial, content) in [("a", "first"), ("b", "second")] {
+            std::fs::create_dir(at(partial)).unwrap();
+            std::fs::write(at(partial).join("file"), content).unwrap();
+        }
+        keep(&at("a"), &at("place")).unwrap();
+        keep(&at("b"), &at("place")).unwrap();
+        assert_eq!(std::fs::read_to_string(at("place/file")).unwrap(), "first");
+        assert!(!at("a").exists() && !at("b").exists());
+        assert!(keep(&at("none"), &at("place")).is_err());
+    }
+}
