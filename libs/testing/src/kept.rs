@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,7 +15,7 @@ pub fn python_modules(name: &str, requirements: &Path) -> Result<PathBuf> {
     let sum = output(Command::new("sha256sum").arg(requirements))?;
     let folder = cache.join(format!("{name}-{}", sum.get(..12).context("sha256sum prints a checksum")?));
     if !folder.exists() {
-        let partial = cache.join(format!("partial-{name}-{}", std::process::id()));
+        let partial = partial(&cache, name);
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]);
         output(pip.arg("--target").arg(&partial).arg("--requirement").arg(requirements))?;
@@ -31,6 +32,12 @@ pub(crate) fn cache() -> Result<PathBuf> {
     let cache = cache.join("headwater");
     std::fs::create_dir_all(&cache).with_context(|| format!("make {}", cache.display()))?;
     Ok(cache)
+}
+
+/// A name in the cache that nobody else has, also of this process' threads, under which something is made.
+pub(crate) fn partial(cache: &Path, name: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    cache.join(format!("partial-{name}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// What was made under a name of its own gets its place. Another run may have been faster: a file replaces that one's, a folder goes.
@@ -55,20 +62,21 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::keep;
+    use super::{keep, partial};
 
     #[test]
     fn the_second_to_make_a_folder_finds_the_first_one_s_and_leaves_nothing_behind() {
         let scratch = headwater_process::Scratch::create("headwater-kept-", 0o700).unwrap();
-        let at = |name: &str| scratch.path().join(name);
-        for (partial, content) in [("a", "first"), ("b", "second")] {
-            std::fs::create_dir(at(partial)).unwrap();
-            std::fs::write(at(partial).join("file"), content).unwrap();
-        }
-        keep(&at("a"), &at("place")).unwrap();
-        keep(&at("b"), &at("place")).unwrap();
-        assert_eq!(std::fs::read_to_string(at("place/file")).unwrap(), "first");
-        assert!(!at("a").exists() && !at("b").exists());
-        assert!(keep(&at("none"), &at("place")).is_err());
+        let place = scratch.path().join("place");
+        let partials = ["first", "second"].map(|content| {
+            let partial = partial(scratch.path(), "client");
+            std::fs::create_dir(&partial).unwrap();
+            std::fs::write(partial.join("file"), content).unwrap();
+            partial
+        });
+        partials.iter().for_each(|partial| keep(partial, &place).unwrap());
+        assert_eq!(std::fs::read_to_string(place.join("file")).unwrap(), "first");
+        assert!(partials.iter().all(|partial| !partial.exists()));
+        assert!(keep(&partials[0], &scratch.path().join("none")).is_err());
     }
 }

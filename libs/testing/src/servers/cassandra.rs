@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use headwater_process::{Launch, Port, Scratch};
 
 use super::{Server, beside};
-use crate::kept::{cache, keep, output};
+use crate::kept::{cache, keep, output, partial};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Maven's list, the checksums of what it names, and settings.
@@ -79,7 +79,7 @@ fn programs() -> Result<PathBuf> {
     let key = output(Command::new("sha256sum").arg(&sums))?;
     let folder = cache.join(format!("cassandra-{}", key.get(..12).context("sha256sum prints a checksum")?));
     if !folder.exists() {
-        let partial = cache.join(format!("partial-cassandra-{}", std::process::id()));
+        let partial = partial(&cache, "cassandra");
         let mut maven = Command::new("mvn");
         maven.args(["--batch-mode", "--quiet", "--strict-checksums", "--no-transfer-progress", "package", "--file"]);
         maven.arg(Path::new(FILES).join("pom.xml")).arg(format!("-Dheadwater.output={}", partial.display()));

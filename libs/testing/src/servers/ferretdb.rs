@@ -8,7 +8,7 @@ use anyhow::Result;
 use headwater_process::{Launch, Port, Scratch};
 
 use super::{PATIENCE, Server, beside};
-use crate::kept::{cache, keep, output};
+use crate::kept::{cache, keep, output, partial};
 
 /// The Go module whose `go.sum` holds the checksums of all that the server is built from.
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/servers/ferretdb");
@@ -34,7 +34,7 @@ fn program() -> Result<PathBuf> {
     let key: String = sums.lines().filter_map(|line| line.get(..4)).collect();
     let program = cache.join(format!("ferretdb-{key}"));
     if !program.exists() {
-        let partial = cache.join(format!("partial-ferretdb-{}", std::process::id()));
+        let partial = partial(&cache, "ferretdb");
         let mut command = Command::new("go");
         command.current_dir(MODULE).env("CGO_ENABLED", "0");
         command.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"]);
