@@ -207,7 +207,7 @@ fn request(r: &Request<'_>) -> String {
     };
     let named = |what: &str, value: &str| if value.is_empty() { String::new() } else { format!("  {what} {value}") };
     format!(
-        "{}  {:<18} {:<6}  {:<40} {:>4}  {:>7}  {:>8} out {:>8} back  {}:{}{}{}{several}",
+        "{}  {:<18} {:<6}  {:<40} {:>4}  {:>7}  {:>8} out {:>8} back  {}{}{}{several}",
         rfc3339_ms(r.started_at_us),
         r.workload,
         side(r.side),
@@ -216,17 +216,21 @@ fn request(r: &Request<'_>) -> String {
         latency(latency_ns / 1e3),
         bytes(request_bytes as f64),
         bytes(response_bytes as f64),
-        r.remote_address,
-        r.remote_port,
+        remote(r.remote_name, r.remote_address, r.remote_port),
         named("for", r.resource),
         named("trace", r.trace_id),
     )
 }
 
+/// The other end, by its name if it has one.
+fn remote(name: &str, address: &str, port: i32) -> String {
+    if name.is_empty() { format!("{address}:{port}") } else { format!("{name}:{port} ({address})") }
+}
+
 fn flow(f: &Flow<'_>) -> String {
     let state = format!("{:?}", f.state).to_lowercase();
     format!(
-        "{}  {:<18} {:<6}  {:<6} {:<5} {:<10} {}:{} to {}:{}  {} sent  {} received  RTT {}{}{}",
+        "{}  {:<18} {:<6}  {:<6} {:<5} {:<10} {}:{} to {}  {} sent  {} received  RTT {}{}{}",
         rfc3339_ms(f.observed_at_us),
         f.workload,
         side(f.side),
@@ -235,8 +239,7 @@ fn flow(f: &Flow<'_>) -> String {
         encryption::title(f.encryption),
         f.local_address,
         f.local_port,
-        f.remote_address,
-        f.remote_port,
+        remote(f.remote_name, f.remote_address, f.remote_port),
         bytes(f.sent_bytes as f64),
         bytes(f.received_bytes as f64),
         latency(f.rtt_us as f64),

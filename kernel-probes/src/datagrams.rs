@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Changes no number of bytes that is wanted, and shows the verifier that it has a bound.
-const WANTED_MASK: u64 = (DATAGRAM_BYTES_MAX as u64).next_power_of_two() - 1;
+const WANTED_MASK: u64 = (DATAGRAM_BYTES_MAX as u64 + 1).next_power_of_two() - 1;
 
 /// A call on a socket that is none of TCP moved so many bytes; `is_whole` if all of them are in the program's buffer. With `skips_ipv4`, one that
 /// goes to an address of IPv4 is told of by another program.

@@ -260,7 +260,8 @@ fn tell_end(sock: Sock, tcp: TcpSock, state: &mut SocketState) {
     if state.flags & flag::IGNORED == 0 {
         // SAFETY: a helper without preconditions.
         sums::finish(state, true, unsafe { bpf_ktime_get_ns() });
-        events::socket(kind::CLOSE, sock, tcp, state, state.closed_from);
+        // First: a walk that finds the socket once its end has been read from the ring buffer would begin the connection again.
         state.flags |= flag::IGNORED;
+        events::socket(kind::CLOSE, sock, tcp, state, state.closed_from);
     }
 }

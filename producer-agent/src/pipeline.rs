@@ -501,6 +501,7 @@ impl<'s> Pipeline<'s> {
             ("operations_known", operations.known as i64),
             ("operations_other", operations.other as i64),
             ("operations_evicted", operations.evicted as i64),
+            ("remote_names_forgotten", self.observer.remote_names_forgotten() as i64),
             ("requests_value_unknown", self.observer.values_unknown() as i64),
             ("events_unknown", self.probes.unknown_events() as i64),
             ("undrained_max_us", std::mem::take(&mut self.undrained_max).as_micros() as i64),

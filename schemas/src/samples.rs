@@ -53,6 +53,7 @@ pub fn request() -> Request<'static> {
         local_address: "10.0.0.7",
         local_port: 8080,
         remote_address: "fd00::1",
+        remote_name: "api.example",
         remote_port: 40_000,
     }
 }
@@ -102,6 +103,7 @@ pub fn flow() -> Flow<'static> {
         local_address: "10.0.0.7",
         local_port: 40_000,
         remote_address: "10.0.0.8",
+        remote_name: "db.example",
         remote_port: 5432,
     }
 }

@@ -187,6 +187,7 @@ fn request<'a>(id: &'a str, side: Side, position: i64, at_us: i64, workload: &'a
         local_port: 80,
         remote_address: "10.0.0.2",
         remote_port: 80,
+        remote_name: "",
     }
 }
 
@@ -224,6 +225,7 @@ fn flow<'a>(id: &'a str, side: Side, at_us: i64, bytes: i64, workload: &'a str) 
         local_port: 80,
         remote_address: "10.0.0.2",
         remote_port: 80,
+        remote_name: "",
     }
 }
 

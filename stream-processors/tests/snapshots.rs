@@ -259,5 +259,6 @@ fn request<'a>(id: &'a str, side: Side, position: i64, at_us: i64) -> Request<'a
         local_port: 80,
         remote_address: "10.0.0.2",
         remote_port: 80,
+        remote_name: "",
     }
 }

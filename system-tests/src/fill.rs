@@ -155,6 +155,7 @@ fn request<'a>(id: &'a str, number: u64, side: Side, at_us: i64) -> Request<'a> 
         local_address: "10.0.0.1",
         local_port: 8080,
         remote_address: "10.0.0.2",
+        remote_name: "",
         remote_port: 40_000,
     }
 }

@@ -89,7 +89,7 @@ fn reads_every_topic(name: &str, mut reader: Command) {
 
 /// Both sides' requests with watermarks between them, what processors make of them, and a sample of whatever else there is.
 fn fill(settings: &KafkaSettings, folder: &Path) {
-    let mut raw = Raw::start(settings).unwrap();
+    let raw = Raw::start(settings).unwrap();
     let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
     let start_us = now_us / 10_000_000 * 10_000_000 - (SECONDS + SECONDS_AFTER) * 1_000_000;
     for second in 0..SECONDS + SECONDS_AFTER {

@@ -426,8 +426,8 @@ pub mod count {
     ];
 }
 
-/// What is copied of a datagram: all that a question of DNS can take (RFC 1035, 4.1), and what says more of an answer's code behind it.
-pub const DATAGRAM_BYTES_MAX: usize = 280;
+/// What is copied of a datagram: all of a message of DNS that is no longer than without an extension (RFC 1035, 4.2.1), so the addresses of nearly all answers.
+pub const DATAGRAM_BYTES_MAX: usize = 512;
 
 /// The port of DNS (RFC 1035, 4.2).
 pub const DNS_PORT: u16 = 53;

@@ -16,6 +16,7 @@ use headwater_schemas::records::Side;
 use headwater_workload::names::CgroupKey;
 
 use super::SocketKey;
+use super::resolved::is_host;
 use super::spare::Spared;
 use super::sums::Heat;
 use crate::memory::Shares;
@@ -98,9 +99,10 @@ impl Service {
 /// What stays the same, as the records spell it.
 pub struct Identity {
     pub socket: SocketKey,
-    /// Connection id, local address, remote address. A node has a hundred thousand of these, so they share one allocation.
+    /// Connection id, local address, remote address, remote name. A node has a hundred thousand of these, so they share one allocation.
     words: Box<str>,
     local_address_end: u8,
+    remote_address_end: u8,
     pub side: Side,
     pub local_port: u16,
     pub remote_port: u16,
@@ -108,14 +110,16 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn new(socket: &SocketRecord, id: ConnectionId, owner: Rc<Owner>) -> Identity {
+    /// `remote_name` is the name by which its program came to the remote address, if that is known.
+    pub fn new(socket: &SocketRecord, id: ConnectionId, owner: Rc<Owner>, remote_name: Option<&str>) -> Identity {
         let [local, remote] =
             [socket.local_address, socket.remote_address].map(|bytes| address(socket.family, bytes).to_string());
         Identity {
             socket: (socket.connection_id, socket.role),
-            words: format!("{id}{local}{remote}").into(),
+            words: format!("{id}{local}{remote}{}", remote_name.unwrap_or_default()).into(),
             // No address has more than 39 characters.
             local_address_end: (ID_DIGITS + local.len()) as u8,
+            remote_address_end: (ID_DIGITS + local.len() + remote.len()) as u8,
             side: if u32::from(socket.role) == role::CLIENT { Side::Client } else { Side::Server },
             local_port: socket.local_port,
             remote_port: socket.remote_port,
@@ -132,7 +136,19 @@ impl Identity {
     }
 
     pub fn remote_address(&self) -> &str {
-        &self.words[self.local_address_end.into()..]
+        &self.words[self.local_address_end.into()..self.remote_address_end.into()]
+    }
+
+    /// Empty if it is not known.
+    pub fn remote_name(&self) -> &str {
+        &self.words[self.remote_address_end.into()..]
+    }
+
+    /// What the client's handshake named is what it came for, unless it is known better.
+    pub fn name_remote(&mut self, server_name: &str) {
+        if self.side == Side::Client && self.remote_name().is_empty() && is_host(server_name) {
+            self.words = [&*self.words, &server_name.to_ascii_lowercase()].concat().into();
+        }
     }
 
     /// Whose operations its own are.
@@ -158,8 +174,9 @@ impl Connection {
         owner: Rc<Owner>,
         walk: u32,
         protocols: &Options,
+        remote_name: Option<&str>,
     ) -> Connection {
-        let identity = Identity::new(socket, id, owner);
+        let identity = Identity::new(socket, id, owner, remote_name);
         let side = match identity.side {
             Side::Client => ProtocolSide::Client,
             Side::Server => ProtocolSide::Server,

@@ -104,13 +104,18 @@ impl Observer {
         out: &mut impl FnMut(Output<'_>),
         with: impl FnOnce(&mut Questions<Rc<Socket>>, &mut Out<'_, Rc<Socket>>) -> T,
     ) -> T {
-        let Observer { datagrams: Datagrams { questions, open, names }, shared, .. } = self;
+        let Observer { datagrams: Datagrams { questions, open, names }, shared, resolved, .. } = self;
         with(questions, &mut |told, socket, was_open| {
             if was_open {
                 open.change(socket.owner.cgroup(), 1, 0);
             }
             match told {
-                Told::Exchange(exchange, ends) => tell(&exchange, &ends, socket, names, shared, out),
+                Told::Exchange(exchange, ends) => {
+                    if ends.side == Side::Client {
+                        resolved.learn(socket.owner.cgroup(), exchange.resource, ends.addresses, exchange.completed_ns);
+                    }
+                    tell(&exchange, &ends, socket, names, shared, out);
+                }
                 Told::WithoutPeer => out(Output::RequestsDropped("peer_unknown", 1, Some(&socket.owner))),
                 Told::Lost(reason) if request::is_missing_request(reason) => {
                     out(Output::RequestsDropped(reason.as_str(), 1, Some(&socket.owner)));
@@ -151,7 +156,7 @@ fn tell(
         remote_port: ends.peer.port(),
         ..*record
     };
-    let identity = Identity::new(&record, published_id(id), Rc::clone(owner));
+    let identity = Identity::new(&record, published_id(id), Rc::clone(owner), None);
     request::record(&exchange, &identity, &mut Heat::default(), true, shared, out);
 }
 

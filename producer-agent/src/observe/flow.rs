@@ -150,6 +150,7 @@ fn publish(
         local_address: identity.local_address(),
         local_port: i32::from(identity.local_port),
         remote_address: identity.remote_address(),
+        remote_name: identity.remote_name(),
         remote_port: i32::from(identity.remote_port),
     };
     out(Output::Flow(flow, &identity.owner));

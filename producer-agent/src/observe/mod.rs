@@ -12,6 +12,7 @@ mod failed;
 mod flow;
 mod pressure;
 mod request;
+mod resolved;
 mod rest;
 mod spare;
 mod sums;
@@ -43,6 +44,7 @@ use connection::{Connection, Service, Spoken, published_id};
 use datagrams::Datagrams;
 use failed::Failed;
 use request::Shared;
+use resolved::Resolved;
 use spare::{Spared, Spares};
 use sums::Summaries;
 
@@ -148,6 +150,7 @@ pub struct Observer {
     /// Programs that were seen to encrypt since this was asked last.
     encrypting: Vec<u32>,
     ahead: Ahead,
+    resolved: Resolved,
     /// See [`ENDED_HALF_MAX`].
     ended: Bounded<SocketKey, ()>,
 }
@@ -182,6 +185,7 @@ impl Observer {
             spares: Spares::default(),
             encrypting: Vec::new(),
             ahead: Ahead::default(),
+            resolved: Resolved::new(),
             ended: Bounded::new(ENDED_HALF_MAX),
         }
     }
@@ -215,6 +219,11 @@ impl Observer {
     /// How many operations are known, and how many had no room.
     pub fn operations(&self) -> OperationCounts {
         self.shared.operations.counts()
+    }
+
+    /// Addresses of which it is not remembered any more by which name a workload came to them.
+    pub fn remote_names_forgotten(&self) -> u64 {
+        self.resolved.forgotten
     }
 
     /// Exchanges whose records have a value that is `unknown`.
@@ -281,7 +290,7 @@ impl Observer {
                     plaintext.close(now_ns, CloseReason::Unobserved, sink);
                 });
                 sockets.change(connection.cgroup(), 1, 0);
-                out(Output::FlowsDropped("close_missed", 1, Some(&connection.identity.owner)));
+                end_missed(connection, walk, out);
             }
             keep
         });
@@ -301,7 +310,7 @@ impl Observer {
         self.finish_datagrams(out);
         for connection in self.connections.values_mut() {
             if connection.walked_in != self.walk {
-                out(Output::FlowsDropped("close_missed", 1, Some(&connection.identity.owner)));
+                end_missed(connection, self.walk, out);
             }
             end_sums(connection, &mut self.shared, out);
             if connection.is_open_in_probes {
@@ -537,7 +546,8 @@ impl Observer {
     ) {
         let id = failed::name(&self.shared.options.node, socket);
         let protocols = &self.shared.options.protocols;
-        let mut connection = Connection::new(socket, id, Rc::clone(owner), self.walk, protocols);
+        let remote_name = self.resolved.of(socket, owner);
+        let mut connection = Connection::new(socket, id, Rc::clone(owner), self.walk, protocols, remote_name);
         flow::last(&mut connection, socket, count, &self.shared.options.node, self.shared.clock, out);
     }
 
@@ -577,7 +587,8 @@ impl Observer {
                 let protocols = &self.shared.options.protocols;
                 let (id, owner) = (published_id(socket.connection_id), self.owners.of(socket));
                 owner.worked(0);
-                let mut connection = Box::new(Connection::new(socket, id, owner, self.walk, protocols));
+                let remote_name = self.resolved.of(socket, &owner);
+                let mut connection = Box::new(Connection::new(socket, id, owner, self.walk, protocols, remote_name));
                 connection.parser.share(&known_of(&mut self.known, connection.cgroup()));
                 connection.rests = rests;
                 self.sockets.change(connection.cgroup(), 0, 1);
@@ -585,6 +596,22 @@ impl Observer {
             }
         }
     }
+}
+
+/// Counts a connection that is over, of whose end nothing came.
+fn end_missed(connection: &Connection, walk: u32, out: &mut impl FnMut(Output<'_>)) {
+    let Connection { identity, walked_in, seen_in_walk, .. } = connection;
+    tracing::debug!(
+        connection_id = identity.connection_id(),
+        side = ?identity.side,
+        local_port = identity.local_port,
+        remote_port = identity.remote_port,
+        walk,
+        walked_in,
+        seen_in_walk,
+        "no walk finds a connection, and no end of it was told"
+    );
+    out(Output::FlowsDropped("close_missed", 1, Some(&identity.owner)));
 }
 
 /// Publishes what was added up of a connection that has ended.

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use headwater_probe_loader::types::sums::{ExchangeEvent, Last, reason};
+use headwater_protocols::http1::Http1;
 use headwater_protocols::operation::{Asked, Operations};
 use headwater_protocols::tls::Tls;
 use headwater_protocols::{
@@ -52,7 +53,7 @@ pub fn feed(
         }
         Event::Loss(loss) if loss.reason == LossReason::ValueUnknown => shared.values_unknown += loss.count,
         Event::Loss(_) => {}
-        Event::Encryption(told) => encrypted(protocol, encryption, told),
+        Event::Encryption(told) => encrypted(identity, protocol, encryption, told),
     });
 }
 
@@ -80,9 +81,22 @@ pub fn found_under_tls(
 }
 
 /// What a handshake said.
-pub fn encrypted(protocol: &mut Option<&'static str>, encryption: &mut Option<Box<Encryption>>, told: &Encryption) {
+pub fn encrypted(
+    identity: &mut Identity,
+    protocol: &mut Option<&'static str>,
+    encryption: &mut Option<Box<Encryption>>,
+    told: &Encryption,
+) {
     protocol.get_or_insert(Tls::NAME);
+    if let Some(server_name) = told.server_name.as_deref().filter(|_| !leads_elsewhere(told)) {
+        identity.name_remote(server_name);
+    }
     *encryption = Some(Box::new(told.clone()));
+}
+
+/// What the handshake names is somewhere behind the other end: a proxy was asked to pass the connection on (RFC 9110, 9.3.6).
+fn leads_elsewhere(told: &Encryption) -> bool {
+    told.upgraded_from == Http1::NAME
 }
 
 /// What is open on a connection is not followed any more: it is missing, for this reason.
@@ -373,6 +387,7 @@ fn of_connection<'a>(identity: &'a Identity, node: &'a str) -> Request<'a> {
         local_address: identity.local_address(),
         local_port: i32::from(identity.local_port),
         remote_address: identity.remote_address(),
+        remote_name: identity.remote_name(),
         remote_port: i32::from(identity.remote_port),
     }
 }

@@ -103,10 +103,10 @@ impl Observer {
         if connection.protocol.is_some() {
             return None;
         }
-        let Connection { parser, protocol, encryption, .. } = connection;
+        let Connection { identity, parser, protocol, encryption, .. } = connection;
         parser.segment(direction_of(event), segment, &mut |event| {
             if let Event::Encryption(told) = event {
-                request::encrypted(protocol, encryption, told);
+                request::encrypted(identity, protocol, encryption, told);
             }
         });
         if connection.parser.recognition() == Recognition::Recognised {

@@ -37,6 +37,12 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
         self.young.get(key)
     }
 
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.get(key)?;
+        self.young.get_mut(key)
+    }
+
     /// All entries, in no order; none counts as asked for.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.young.iter().chain(&self.old)

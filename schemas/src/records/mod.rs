@@ -37,7 +37,7 @@ pub use latency::{Latency, latency_key};
 pub use partial::{Missing, NO_DATA, Partial, PartitionClosed};
 pub use request::{CLIENT_LEFT, Kind, Outcome, Request, Side, Sums};
 pub use watermark::{Dropped, Watermark};
-pub use workload::{ADDRESS, UNKNOWN, Workload, push_key};
+pub use workload::{ADDRESS, HOST, UNKNOWN, Workload, push_key};
 
 /// A type that is written to Kafka with a schema of its own.
 pub trait Record {

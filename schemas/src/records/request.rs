@@ -138,6 +138,9 @@ pub struct Request<'a> {
     pub remote_address: &'a str,
     /// The other side's TCP port, as this side sees it.
     pub remote_port: i32,
+    /// The name by which a client came to it; empty if that is not known.
+    #[serde(default)]
+    pub remote_name: &'a str,
 }
 
 /// Totals over all exchanges of a record that stands for several.

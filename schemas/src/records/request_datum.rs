@@ -54,6 +54,7 @@ pub fn write(request: &Request<'_>, datum: &mut Vec<u8>) -> bool {
         local_port,
         remote_address,
         remote_port,
+        remote_name,
     } = request;
     if sums.is_some() {
         return false;
@@ -96,6 +97,7 @@ pub fn write(request: &Request<'_>, datum: &mut Vec<u8>) -> bool {
     long(datum, i64::from(*local_port));
     text(datum, remote_address);
     long(datum, i64::from(*remote_port));
+    text(datum, remote_name);
     true
 }
 

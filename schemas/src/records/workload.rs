@@ -11,7 +11,7 @@ pub struct Workload {
     pub cluster: String,
     /// Of Kubernetes; empty outside of it.
     pub namespace: String,
-    /// Of Kubernetes, such as `Deployment`; else `container`, `unit` or `program`; [`ADDRESS`] or [`UNKNOWN`].
+    /// Of Kubernetes, such as `Deployment`; else `container`, `unit` or `program`; [`HOST`], [`ADDRESS`] or [`UNKNOWN`].
     pub kind: String,
     /// Its name among those of its kind.
     pub name: String,
@@ -22,6 +22,9 @@ pub const UNKNOWN: &str = "unknown";
 
 /// The kind of an end that no agent observes, which is named by its address and port.
 pub const ADDRESS: &str = "address";
+
+/// The kind of an end that no agent observes, which is named as its client came to it, with its port.
+pub const HOST: &str = "host";
 
 impl Workload {
     /// A workload outside of any cluster.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_schemas::records::{ADDRESS, Workload};
+use headwater_schemas::records::{ADDRESS, HOST, Workload};
 
 use super::window::{Observation, Subject};
 use crate::processor::Counters;
@@ -30,7 +30,7 @@ impl Addresses {
     /// Notes who answers where.
     pub fn learn(&mut self, window_us: i64, subject: &Subject, observation: &Observation, counters: &mut Counters) {
         let Subject { client, server, protocol, .. } = subject;
-        if observation.requests == 0 || !server.is_known() || server.kind == ADDRESS {
+        if observation.requests == 0 || !server.is_known() || is_unobserved(server) {
             return;
         }
         for address in &observation.asked {
@@ -47,7 +47,7 @@ impl Addresses {
     pub fn attribute(&self, observations: BTreeMap<Subject, Observation>) -> BTreeMap<Subject, Observation> {
         let mut named: BTreeMap<Subject, Observation> = BTreeMap::new();
         for (subject, observation) in observations {
-            let subject = self.behind(&subject).unwrap_or(subject);
+            let subject = self.behind(&subject, &observation.asked).unwrap_or(subject);
             // Their histograms were checked when they came.
             let _ = named.entry(subject).or_default().merge(observation);
         }
@@ -62,17 +62,21 @@ impl Addresses {
         });
     }
 
-    fn behind(&self, subject: &Subject) -> Option<Subject> {
+    /// The same, of whoever answered at each address that was asked.
+    fn behind(&self, subject: &Subject, asked: &[String]) -> Option<Subject> {
         let Subject { client, server, protocol, operation } = subject;
-        if server.kind != ADDRESS {
+        if !is_unobserved(server) {
             return None;
         }
-        let answered = self.known.get(&(client.clone(), server.name.clone()))?;
-        let (behind, spoken) = answered.keys().next()?;
-        if answered.keys().any(|(other, _)| other != behind) {
+        let asked = if server.kind == ADDRESS { std::slice::from_ref(&server.name) } else { asked };
+        let answered = asked.iter().map(|address| self.known.get(&(client.clone(), address.clone())));
+        let answered: Vec<&Answered> =
+            answered.collect::<Option<Vec<_>>>()?.into_iter().flat_map(|at| at.keys()).collect();
+        let (behind, spoken) = answered.first()?;
+        if answered.iter().any(|(other, _)| other != behind) {
             return None;
         }
-        let is_said = protocol == PLAIN && !answered.keys().any(|(_, said)| said == PLAIN);
+        let is_said = protocol == PLAIN && !answered.iter().any(|(_, said)| said == PLAIN);
         let protocol = if is_said { spoken } else { protocol };
         Some(Subject {
             client: client.clone(),
@@ -81,6 +85,11 @@ impl Addresses {
             operation: operation.clone(),
         })
     }
+}
+
+/// It is named by what its clients asked for.
+fn is_unobserved(server: &Workload) -> bool {
+    [ADDRESS, HOST].contains(&&*server.kind)
 }
 
 #[cfg(test)]
@@ -128,6 +137,20 @@ mod tests {
     fn where_two_services_answered_neither_is_named() {
         let addresses = learned(&[named("shop", "cart", "http"), named("shop", "mail", "http")]);
         assert_eq!(attributed(&addresses, nameless("shop", "tcp")), Some(nameless("shop", "tcp")));
+    }
+
+    #[test]
+    fn a_host_names_who_answered_at_all_addresses_that_were_asked_there() {
+        let addresses = learned(&[named("shop", "cart", "http")]);
+        let host = subject("shop", Workload::local(HOST, "cart.shop.svc:80"), "tcp");
+        let attributed = |asked: &[&str]| {
+            let asked = asked.iter().map(|address| (*address).to_owned()).collect();
+            let observation = Observation { asked, ..Observation::default() };
+            addresses.attribute(BTreeMap::from([(host.clone(), observation)])).into_keys().next()
+        };
+        assert_eq!(attributed(&[ADDRESS_OF_CART]), Some(named("shop", "cart", "http")));
+        assert_eq!(attributed(&[ADDRESS_OF_CART, "10.0.0.8:80"]), Some(host.clone()));
+        assert_eq!(attributed(&[]), Some(host.clone()));
     }
 
     #[test]

@@ -6,11 +6,11 @@
 
 use headwater_schemas::asked::with_port;
 use headwater_schemas::encryption::Encryption;
-use headwater_schemas::records::{ADDRESS, Partial, Side, Workload};
+use headwater_schemas::records::{ADDRESS, HOST, Partial, Side, Workload};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::exchanges::Exchange;
-use super::items::FlowItem;
+use super::items::{FlowItem, came_to};
 use super::summed::Summed;
 use super::symbols::{Symbol, Symbols};
 use crate::processor::Counters;
@@ -47,18 +47,21 @@ pub struct Edges {
 }
 
 impl Edges {
-    /// The name of a server that no record named: its address as its client sees it.
-    pub fn unseen_server(&mut self, address: Symbol, port: u16, symbols: &mut Symbols) -> Symbol {
-        if let Some(&name) = self.unseen_servers.get(&(address, port)) {
+    /// The name of a server that no record named: that by which its client came to it, or its address as its client sees it.
+    pub fn unseen_server(&mut self, remote: Symbol, port: u16, symbols: &mut Symbols) -> Symbol {
+        if let Some(&name) = self.unseen_servers.get(&(remote, port)) {
             return name;
         }
-        if !address.is_known() || self.unseen_servers.len() == UNSEEN_SERVERS_MAX {
-            self.counters.add("unseen_servers_cut_off", u64::from(address.is_known()));
+        if !remote.is_known() || self.unseen_servers.len() == UNSEEN_SERVERS_MAX {
+            self.counters.add("unseen_servers_cut_off", u64::from(remote.is_known()));
             return Symbol::UNKNOWN;
         }
-        let name = with_port(symbols.text(address), port);
-        let name = symbols.intern_workload(["", "", ADDRESS, &name]);
-        self.unseen_servers.insert((address, port), name);
+        let (kind, asked) = match came_to(symbols.text(remote)) {
+            (_, Some(host)) => (HOST, with_port(host, port)),
+            (address, None) => (ADDRESS, with_port(address, port)),
+        };
+        let name = symbols.intern_workload(["", "", kind, &asked]);
+        self.unseen_servers.insert((remote, port), name);
         name
     }
 
@@ -90,7 +93,7 @@ impl Edges {
 
     fn asked_by(&mut self, key: Key, exchange: &Exchange, symbols: &Symbols) {
         if let Some(client) = exchange.client {
-            self.asked(key, client.remote_address, client.remote_port, symbols);
+            self.asked(key, client.remote, client.remote_port, symbols);
         }
     }
 
@@ -105,7 +108,7 @@ impl Edges {
     ) {
         use headwater_schemas::records::FlowState::{Closed, Failed};
         if flow.side == Side::Client {
-            self.asked(key, flow.remote_address, flow.remote_port, symbols);
+            self.asked(key, flow.remote, flow.remote_port, symbols);
         }
         let sum = self.sum(key);
         add(&mut sum.client_to_server_bytes, client_to_server_bytes);
@@ -121,14 +124,15 @@ impl Edges {
     }
 
     /// Notes what a client asked for, once for each edge, since it is the same most of the time.
-    fn asked(&mut self, key: Key, address: Symbol, port: u16, symbols: &Symbols) {
-        if self.asked.contains(&(key.edge(), address, port)) || !address.is_known() {
+    fn asked(&mut self, key: Key, remote: Symbol, port: u16, symbols: &Symbols) {
+        if self.asked.contains(&(key.edge(), remote, port)) || !remote.is_known() {
             return;
         }
         if self.asked.len() < KEYS_MAX {
-            self.asked.insert((key.edge(), address, port));
+            self.asked.insert((key.edge(), remote, port));
         }
-        self.sum(key).asked.add(symbols.text(address), port);
+        let (address, _) = came_to(symbols.text(remote));
+        self.sum(key).asked.add(address, port);
     }
 
     /// Counts a connection.

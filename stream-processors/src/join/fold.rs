@@ -1,7 +1,7 @@
 //! Adds what one window holds to the edges that it belongs to.
 //!
-//! A name comes from the record itself, then from the connection's other records; an unseen server is its address as the client
-//! sees it, anything else `unknown`. A connection counts from its client's side if that side is captured, never from both: the
+//! A name comes from the record itself, then from the connection's other records; an unseen server is the host or address that its
+//! client asked for, anything else `unknown`. A connection counts from its client's side if that side is captured, never from both: the
 //! server's counts where no client was seen lately, or none whose node is still expected to tell.
 
 use headwater_schemas::encryption::Encryption;
@@ -56,7 +56,7 @@ impl Fold<'_> {
         let item = exchange.item()?;
         let client = self.name(item.connection, Side::Client, exchange.client.map(|client| client.workload));
         let server = self.name(item.connection, Side::Server, exchange.server.map(|server| server.workload));
-        let server = self.or_address(server, exchange.client.map(|client| (client.remote_address, client.remote_port)));
+        let server = self.or_asked(server, exchange.client.map(|client| (client.remote, client.remote_port)));
         // The client's view holds, but an operation that only the server understood is better than none.
         let operation = match exchange.server {
             Some(server) if !item.operation.is_known() => server.operation,
@@ -147,8 +147,7 @@ impl Fold<'_> {
         let own = |side| (flow.side == side).then_some(flow.workload);
         let client = self.name(flow.connection, Side::Client, own(Side::Client));
         let server = self.name(flow.connection, Side::Server, own(Side::Server));
-        let server =
-            self.or_address(server, (flow.side == Side::Client).then_some((flow.remote_address, flow.remote_port)));
+        let server = self.or_asked(server, (flow.side == Side::Client).then_some((flow.remote, flow.remote_port)));
         let protocol = self.names.protocol(flow.connection, self.since_us).unwrap_or(flow.protocol);
         Key { client, server, protocol, operation: Symbol::EMPTY, status_class: Symbol::EMPTY }
     }
@@ -159,9 +158,9 @@ impl Fold<'_> {
             .unwrap_or(Symbol::UNKNOWN)
     }
 
-    fn or_address(&mut self, name: Symbol, seen_by_client: Option<(Symbol, u16)>) -> Symbol {
-        match seen_by_client {
-            Some((address, port)) if !name.is_known() => self.edges.unseen_server(address, port, self.symbols),
+    fn or_asked(&mut self, name: Symbol, by_client: Option<(Symbol, u16)>) -> Symbol {
+        match by_client {
+            Some((remote, port)) if !name.is_known() => self.edges.unseen_server(remote, port, self.symbols),
             _ => name,
         }
     }

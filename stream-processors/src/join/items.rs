@@ -62,7 +62,8 @@ pub struct RequestItem {
     pub side: Side,
     pub error: bool,
     pub remote_port: u16,
-    pub remote_address: Symbol,
+    /// See [`came_to`].
+    pub remote: Symbol,
     pub protocol: Symbol,
     pub operation: Symbol,
     pub status_class: Symbol,
@@ -87,7 +88,8 @@ pub struct FlowItem {
     pub state: FlowState,
     pub encryption: Encryption,
     pub remote_port: u16,
-    pub remote_address: Symbol,
+    /// See [`came_to`].
+    pub remote: Symbol,
     pub protocol: Symbol,
     pub workload: Symbol,
     pub node: Symbol,
@@ -125,7 +127,7 @@ impl Item for Told {
     }
     fn symbols(&self) -> [Symbol; 6] {
         let last = self.last();
-        [last.remote_address, last.protocol, last.operation, last.status_class, last.workload, last.node]
+        [last.remote, last.protocol, last.operation, last.status_class, last.workload, last.node]
     }
 }
 
@@ -149,7 +151,7 @@ impl Item for FlowItem {
         self.protocol
     }
     fn symbols(&self) -> [Symbol; 6] {
-        [self.remote_address, self.protocol, self.workload, self.node, Symbol::EMPTY, Symbol::EMPTY]
+        [self.remote, self.protocol, self.workload, self.node, Symbol::EMPTY, Symbol::EMPTY]
     }
 }
 
@@ -251,7 +253,10 @@ impl RequestItem {
     fn of(request: &Request<'_>, written: Written, symbols: &mut Symbols) -> Result<RequestItem, BadInput> {
         let at_us = written.time("completed_at_us", request.completed_at_us)?;
         are_names("workload", [request.cluster, request.namespace, request.workload_kind, request.workload])?;
-        are_names("request", [request.protocol, request.operation, request.remote_address, request.node])?;
+        are_names(
+            "request",
+            [request.protocol, request.operation, request.remote_address, request.remote_name, request.node],
+        )?;
         Ok(RequestItem {
             connection: connection(request.connection_id)?,
             position: StreamPosition(within("request_position", request.request_position, 0, i64::MAX)?),
@@ -264,7 +269,7 @@ impl RequestItem {
             side: request.side,
             error: request.error,
             remote_port: port(request.remote_port)?,
-            remote_address: symbols.intern(request.remote_address),
+            remote: remote(request.remote_address, request.remote_name, symbols)?,
             protocol: symbols.intern(request.protocol),
             operation: symbols.intern(if request.operation.is_empty() { "unknown" } else { request.operation }),
             status_class: symbols.intern(request.status_class()),
@@ -283,7 +288,7 @@ impl FlowItem {
     pub fn of(flow: &Flow<'_>, written: Written, symbols: &mut Symbols) -> Result<FlowItem, BadInput> {
         let at_us = written.time("observed_at_us", flow.observed_at_us)?;
         are_names("workload", [flow.cluster, flow.namespace, flow.workload_kind, flow.workload])?;
-        are_names("flow", [flow.protocol, flow.remote_address, flow.node])?;
+        are_names("flow", [flow.protocol, flow.remote_address, flow.remote_name, flow.node])?;
         Ok(FlowItem {
             connection: connection(flow.connection_id)?,
             at_us,
@@ -298,12 +303,25 @@ impl FlowItem {
             state: flow.state,
             encryption: Encryption::of(flow.encryption),
             remote_port: port(flow.remote_port)?,
-            remote_address: symbols.intern(flow.remote_address),
+            remote: remote(flow.remote_address, flow.remote_name, symbols)?,
             protocol: symbols.intern(flow.protocol),
             workload: symbols.intern_workload([flow.cluster, flow.namespace, flow.workload_kind, flow.workload]),
             node: symbols.intern(flow.node),
         })
     }
+}
+
+/// The other end as one word, since few have a name: its address, and that behind a space.
+fn remote(address: &str, name: &str, symbols: &mut Symbols) -> Result<Symbol, BadInput> {
+    if [address, name].iter().any(|word| word.contains(' ')) {
+        return Err(BadInput(format!("the other end is `{address}` with the name `{name}`")));
+    }
+    Ok(if name.is_empty() { symbols.intern(address) } else { symbols.intern(&format!("{address} {name}")) })
+}
+
+/// The address of an end, and the name by which its client came there.
+pub fn came_to(remote: &str) -> (&str, Option<&str>) {
+    remote.split_once(' ').map_or((remote, None), |(address, name)| (address, Some(name)))
 }
 
 fn connection(id: &str) -> Result<ConnectionId, BadInput> {

@@ -9,14 +9,16 @@ use headwater_processors::join::{Join, JoinSettings};
 use headwater_processors::processor::{BadSnapshot, Checkpoint, Output, Processor};
 use headwater_processors::windows::Window;
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{ADDRESS, Flow, Partial, PartitionClosed, Record, Request, Side, Watermark, Workload};
+use headwater_schemas::records::{
+    ADDRESS, Flow, HOST, Partial, PartitionClosed, Record, Request, Side, Watermark, Workload,
+};
 use headwater_schemas::wire::WriterSchema;
 use proptest::prelude::*;
 
 use crate::config;
 use crate::drive::{Committed, Pace, Schemas, drive};
 
-use crate::logs::{Codec, Logs, connection_id, connection_of, server_address, understands, workload};
+use crate::logs::{Codec, Logs, connection_id, connection_of, server_address, server_name, understands, workload};
 use crate::sums::check_sums;
 use crate::world::{Fact, Plan, SECOND, WINDOW_US, World};
 
@@ -190,9 +192,12 @@ fn check_exchanges(world: &World, logs: &Logs, partition: usize, said: &Said<'_>
 
 /// Nobody is named who is not at this connection.
 pub fn check_names(partial: &Partial, connection: usize) {
-    let address = Workload::local(ADDRESS, &asked(connection));
+    let unseen = match &*server_name(connection) {
+        "" => Workload::local(ADDRESS, &asked(connection)),
+        name => Workload::local(HOST, &format!("{name}:80")),
+    };
     let clients = [workload(connection, Side::Client), Workload::unknown()];
-    let servers = [workload(connection, Side::Server), address, Workload::unknown()];
+    let servers = [workload(connection, Side::Server), unseen, Workload::unknown()];
     assert!(clients.contains(&partial.client) && servers.contains(&partial.server), "misattributed: {partial:?}");
     // What the server's side sees is another address, which nobody asked for.
     let asked = asked(connection);

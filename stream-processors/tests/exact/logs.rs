@@ -11,7 +11,7 @@ use headwater_kafka::partition_of;
 use headwater_processors::processor::Kind;
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{
-    ADDRESS, CLIENT_LEFT, Flow, FlowState, Kind as RequestKind, Outcome, Record, Request, Side, Sums, Watermark,
+    ADDRESS, CLIENT_LEFT, Flow, FlowState, HOST, Kind as RequestKind, Outcome, Record, Request, Side, Sums, Watermark,
     Workload,
 };
 use headwater_schemas::wire::{Encoder, split};
@@ -272,8 +272,11 @@ pub fn workload(connection: usize, side: Side) -> Workload {
     }
 }
 
-/// The connection at which a workload of [`workload`] or a server's address stands.
+/// The connection at which a workload of [`workload`], or what a client asked for, stands.
 pub fn connection_of(end: &Workload) -> Option<usize> {
+    if end.kind == HOST {
+        return end.name.strip_prefix('h')?.strip_suffix(".example:80")?.parse().ok();
+    }
     if end.kind == ADDRESS {
         let (high, low) = end.name.strip_prefix("10.1.")?.strip_suffix(":80")?.split_once('.')?;
         return Some(high.parse::<usize>().ok()? * 256 + low.parse::<usize>().ok()?);
@@ -293,6 +296,11 @@ pub fn understands(connection: usize, side: Side) -> bool {
 
 pub fn server_address(connection: usize) -> String {
     format!("10.1.{}.{}", connection / 256, connection % 256)
+}
+
+/// By which name the client came to that; empty if that was not seen.
+pub fn server_name(connection: usize) -> String {
+    if connection % 4 == 1 { format!("h{connection}.example") } else { String::new() }
 }
 
 /// How long whoever asked had to wait, as one side measures it.
@@ -336,6 +344,7 @@ fn encode(world: &World, facts: &[Fact], node: usize, codec: &Codec) -> (Stream,
             let at_us = exchange.seen[side as usize].unwrap().0;
             let (local_address, local_port, remote_address, remote_port) = addresses(exchange.connection, side);
             let workload = workload(exchange.connection, side);
+            let remote_name = if side == Side::Client { server_name(exchange.connection) } else { String::new() };
             let waited_ns = waited_ns(exchange, side);
             // Nobody waits for the end of a stream, or of what its client cut off.
             let (kind, failure) = match index % 11 {
@@ -384,6 +393,7 @@ fn encode(world: &World, facts: &[Fact], node: usize, codec: &Codec) -> (Stream,
                 local_port,
                 remote_address: &remote_address,
                 remote_port,
+                remote_name: &remote_name,
             };
             (Stream::Requests, exchange.connection, datum(&codec.request, &request))
         }
@@ -392,6 +402,8 @@ fn encode(world: &World, facts: &[Fact], node: usize, codec: &Codec) -> (Stream,
             let (local_address, local_port, remote_address, remote_port) =
                 addresses(progress.connection, progress.side);
             let workload = workload(progress.connection, progress.side);
+            let is_client = progress.side == Side::Client;
+            let remote_name = if is_client { server_name(progress.connection) } else { String::new() };
             let flow = Flow {
                 connection_id: &connection_id(progress.connection),
                 side: progress.side,
@@ -425,6 +437,7 @@ fn encode(world: &World, facts: &[Fact], node: usize, codec: &Codec) -> (Stream,
                 local_port,
                 remote_address: &remote_address,
                 remote_port,
+                remote_name: &remote_name,
             };
             (Stream::Flows, progress.connection, datum(&codec.flow, &flow))
         }

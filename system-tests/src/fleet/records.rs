@@ -187,6 +187,7 @@ impl Connection {
             local_address: &own.address,
             local_port: own.port,
             remote_address: &other.address,
+            remote_name: "",
             remote_port: other.port,
         }
     }
@@ -229,6 +230,7 @@ impl Connection {
             local_address: &own.address,
             local_port: own.port,
             remote_address: &other.address,
+            remote_name: "",
             remote_port: other.port,
         }
     }

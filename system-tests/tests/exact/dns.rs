@@ -153,9 +153,9 @@ fn watch(lab: &Lab, server: IpAddr, options: &str, how: &[&str]) -> (String, bro
 }
 
 /// In a mount namespace of its own, so that the machine's resolver stays as it is.
-const WITH_RESOLVER: &str = "mount --bind \"$0\" /etc/resolv.conf && exec python3 -c \"$@\"";
+pub const WITH_RESOLVER: &str = "mount --bind \"$0\" /etc/resolv.conf && exec python3 -c \"$@\"";
 
-fn resolv_conf(lab: &Lab, server: IpAddr, options: &str) -> String {
+pub fn resolv_conf(lab: &Lab, server: IpAddr, options: &str) -> String {
     let path = lab.folder.path().join("resolv.conf");
     std::fs::write(&path, format!("nameserver {server}\n{options}\n")).unwrap();
     path.to_string_lossy().into_owned()
@@ -167,18 +167,22 @@ fn own_address() -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 53, high, low))
 }
 
-/// Starts dnsmasq in the lab's cgroup.
+/// dnsmasq with a name that has more addresses than what fits into 512 bytes.
 fn dnsmasq(lab: &Lab) -> (Child, IpAddr) {
-    let address = own_address();
     let hosts = lab.folder.path().join("hosts");
-    // More than what fits into 512 bytes.
     let big: String = (1..=60).map(|at| format!("10.9.0.{at} big.oracle.example\n")).collect();
     std::fs::write(&hosts, big).unwrap();
+    let all = ["--address=/oracle.example/10.1.2.3", "--address=/oracle.example/fd00::1"].map(String::from);
+    dnsmasq_with(lab, &[&all[..], &[format!("--addn-hosts={}", hosts.display())]].concat())
+}
+
+/// Starts dnsmasq in the lab's cgroup with such names.
+pub fn dnsmasq_with(lab: &Lab, names: &[String]) -> (Child, IpAddr) {
+    let address = own_address();
     let mut command = Command::new("/usr/sbin/dnsmasq");
     command.args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root", "--pid-file", "--conf-file"]);
     command.args(["--bind-interfaces", &format!("--listen-address={address}")]);
-    command.args(["--address=/oracle.example/10.1.2.3", "--address=/oracle.example/fd00::1"]);
-    command.arg("--addn-hosts").arg(&hosts);
+    command.args(names);
     let launch = Launch::new("dnsmasq", command, lab.folder.path().join("dnsmasq.log")).ending_softly();
     let process = launch.in_cgroup(lab.cgroup.path()).spawn().unwrap();
     wait_for_port(SocketAddr::new(address, 53)).unwrap();

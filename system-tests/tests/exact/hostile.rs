@@ -103,7 +103,7 @@ fn attack_with(shed: &str, kind: &str, number: usize, has_effect: &dyn Fn(&Agent
         .args(["--kafka-prefix", &lab.settings.prefix, "--node-name", "attacked", "--http-paths", "full"])
         .args(["--spool-path", &lab.folder.path().join("spool").to_string_lossy()])
         .args(["--capture-cgroup", &cgroups, "--memory-bytes", &MEMORY_BYTES.to_string()])
-        .args(["--capture-shed", shed]);
+        .args(["--capture-shed", shed, "--log-level", "info,headwater_agent::observe=debug"]);
     let mut agent = Launch::new("agent", command, lab.folder.path().join("agent.log")).spawn().unwrap();
     let heartbeats = || topics::agents(&lab.settings).unwrap_or_default();
     wait_for("the agent's heartbeat", || Ok(!heartbeats().is_empty())).unwrap();

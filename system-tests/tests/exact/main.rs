@@ -14,6 +14,7 @@ mod foreign;
 mod h2c;
 mod handover;
 mod hostile;
+mod hosts;
 mod hot;
 mod http2;
 mod idle;

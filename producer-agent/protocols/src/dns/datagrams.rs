@@ -9,14 +9,15 @@
 //!
 //! The event of an answer may come before that of its question, since the call that asks ends behind the question's way: it waits for a second.
 //!
-//! Bounds: `EARLY_MAX`; whoever feeds it says whether there is room for one more question; a question is no longer than `message::HEAD_BYTES_MAX`.
+//! Bounds: `EARLY_MAX`; whoever feeds it says whether there is room for one more question; a question is no longer than `message::HEAD_BYTES_MAX`, and of
+//! an answer as many addresses are kept as `answers` finds.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::Dns;
-use super::message::{self, Message};
+use super::message::Message;
 use super::names::Name;
+use super::{Dns, answers};
 use crate::protocol::Protocol;
 use crate::{Code, Direction, Exchange, Failure, Kind, LossReason, Messages, Outcome, Position, Side};
 
@@ -65,6 +66,8 @@ pub struct Ends<'a> {
     pub id: u16,
     /// As it was asked, byte by byte.
     pub question: &'a [u8],
+    /// The addresses that the answer gives for the name that was asked for, as far as they were captured.
+    pub addresses: &'a [IpAddr],
 }
 
 /// Questions that wait for their answers, each with what its owner `O` is.
@@ -89,8 +92,9 @@ struct Key {
 }
 
 /// What has come as an answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Answer {
+    addresses: Box<[IpAddr]>,
     peer: Option<SocketAddr>,
     bytes: u32,
     at_ns: u64,
@@ -137,8 +141,7 @@ impl<O: Clone> Questions<O> {
         }
         let is_answer = datagram.captured.get(2).is_some_and(|flags| flags & 0x80 != 0);
         let direction = if is_answer { Direction::Response } else { Direction::Request };
-        let head = &datagram.captured[..datagram.captured.len().min(message::HEAD_BYTES_MAX)];
-        let Some(message) = Message::read(head, direction).filter(|message| !message.is_cut()) else {
+        let Some(message) = Message::read(datagram.captured, direction).filter(|message| !message.is_cut()) else {
             let reason = if is_answer { LossReason::MalformedResponse } else { LossReason::MalformedRequest };
             out(Told::Lost(reason), owner, false);
             return false;
@@ -146,7 +149,9 @@ impl<O: Clone> Questions<O> {
         let key = Key { socket: datagram.socket, asks: datagram.is_sent != is_answer, id: message.header.id };
         if is_answer {
             let (outcome, code) = message.outcome();
-            let answer = Answer { peer: datagram.peer, bytes: datagram.bytes, at_ns: datagram.at_ns, outcome, code };
+            let (peer, bytes, at_ns) = (datagram.peer, datagram.bytes, datagram.at_ns);
+            let addresses = answers::addresses(datagram.captured, &message);
+            let answer = Answer { addresses, peer, bytes, at_ns, outcome, code };
             self.answer(key, message.question.map(|question| question.bytes()), answer, owner, out);
             return false;
         }
@@ -192,13 +197,7 @@ impl<O: Clone> Questions<O> {
             is_of && early.answer.at_ns <= datagram.at_ns
         });
         if let Some(early) = early.and_then(|at| self.early.remove(at)) {
-            open.tell(
-                open.exchange(Some(early.answer), datagram.at_ns),
-                key,
-                open.peer.or(early.answer.peer),
-                false,
-                out,
-            );
+            open.tell(Some(&early.answer), datagram.at_ns, key, false, out);
             return false;
         }
         self.deadlines.insert((open.deadline_ns(), key));
@@ -226,10 +225,7 @@ impl<O: Clone> Questions<O> {
                 }
             }
             // Those that asked the same are alike, and the first that was asked is answered first.
-            [at, ..] => self.remove(key, at, |open| {
-                let exchange = open.exchange(Some(answer), answer.at_ns);
-                open.tell(exchange, key, open.peer.or(answer.peer), true, out);
-            }),
+            [at, ..] => self.remove(key, at, |open| open.tell(Some(&answer), answer.at_ns, key, true, out)),
         }
     }
 
@@ -297,7 +293,7 @@ impl<O: Clone> Questions<O> {
                     } else if open.started_ns <= missed_ns {
                         out(Told::Lost(LossReason::Gap), &open.owner, true);
                     } else {
-                        open.tell(open.exchange(None, deadline_ns), key, open.peer, true, out);
+                        open.tell(None, deadline_ns, key, true, out);
                     }
                 });
             }
@@ -331,7 +327,7 @@ impl<O> Open<O> {
         is_of_peer && question.is_none_or(|question| self.is_same(question))
     }
 
-    fn exchange(&self, answer: Option<Answer>, completed_ns: u64) -> Exchange<'_> {
+    fn exchange(&self, answer: Option<&Answer>, completed_ns: u64) -> Exchange<'_> {
         let answered_ns = answer.map(|answer| answer.at_ns.max(self.started_ns));
         let (outcome, code) =
             answer.map_or((Outcome::Unanswered, Code::default()), |answer| (answer.outcome, answer.code));
@@ -360,12 +356,13 @@ impl<O> Open<O> {
         }
     }
 
-    fn tell(&self, exchange: Exchange<'_>, key: Key, peer: Option<SocketAddr>, was_open: bool, out: &mut Out<'_, O>) {
+    fn tell(&self, answer: Option<&Answer>, completed_ns: u64, key: Key, was_open: bool, out: &mut Out<'_, O>) {
         let side = if key.asks { Side::Client } else { Side::Server };
-        match peer {
+        match self.peer.or(answer.and_then(|answer| answer.peer)) {
             Some(peer) => {
-                let ends = Ends { side, peer, id: key.id, question: &self.question };
-                out(Told::Exchange(exchange, ends), &self.owner, was_open);
+                let addresses = answer.map(|answer| &*answer.addresses).unwrap_or_default();
+                let ends = Ends { side, peer, id: key.id, question: &self.question, addresses };
+                out(Told::Exchange(self.exchange(answer, completed_ns), ends), &self.owner, was_open);
             }
             None => out(Told::WithoutPeer, &self.owner, was_open),
         }

@@ -32,7 +32,7 @@ pub struct Header {
     /// The bit that is to be zero (RFC 1035, 4.1.1).
     is_reserved_set: bool,
     questions: u16,
-    answers: u16,
+    pub answers: u16,
     authorities: u16,
     additionals: u16,
 }

@@ -12,6 +12,7 @@
 //!
 //! Bounds: [`Options`], and `message::HEAD_BYTES_MAX`; nothing is allocated by what a length claims.
 
+mod answers;
 pub mod datagrams;
 mod exchanges;
 mod message;
