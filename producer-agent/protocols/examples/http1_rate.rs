@@ -66,8 +66,13 @@ fn measure(name: &str, run_for: Duration, segments: &[(&[u8], u64)], mut operati
                     let Event::Exchange(exchange) = event else { panic!("a loss: {event:?}") };
                     exchanges += 1;
                     if let Some(operations) = &mut operations {
-                        let asked =
-                            Asked { method: exchange.method, path: exchange.path, succeeded: true, at_ns: now_ns };
+                        let asked = Asked {
+                            method: exchange.method,
+                            path: exchange.path,
+                            named: exchange.named,
+                            succeeded: true,
+                            at_ns: now_ns,
+                        };
                         black_box(operations.of(&(), &asked));
                     }
                     black_box(exchange);

@@ -110,6 +110,7 @@ impl Output {
         let asked = Asked {
             method: exchange.method,
             path: exchange.path,
+            named: exchange.named,
             succeeded: exchange.status.is_some_and(|status| status < 400),
             at_ns: exchange.completed_ns,
         };

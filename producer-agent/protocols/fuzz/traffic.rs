@@ -202,6 +202,7 @@ impl Wire {
                 response_position: Some(response_position),
                 method: turn.method,
                 path: &turn.path,
+                named: "",
                 path_truncated: false,
                 resource: turn.host,
                 trace: None,

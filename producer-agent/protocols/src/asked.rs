@@ -28,6 +28,7 @@ impl Span {
             method,
             path: "",
             path_truncated: false,
+            named: "",
             resource: "",
             trace: None,
             status: None,

@@ -33,6 +33,8 @@ pub struct Exchange<'a> {
     pub path: &'a str,
     /// The path was longer than the bound and is cut.
     pub path_truncated: bool,
+    /// What a body of which the path says nothing names: the operation of GraphQL, the method of JSON-RPC. Of bounded length; mostly empty.
+    pub named: &'a str,
     /// What is asked there: the host that the client named, the database. Of bounded length; empty where that is not known or there is none.
     pub resource: &'a str,
     /// The trace that the client says it belongs to.

@@ -166,6 +166,7 @@ pub fn record(
     let asked = Asked {
         method: exchange.method,
         path: exchange.path,
+        named: exchange.named,
         succeeded: exchange.outcome == Outcome::Ok,
         at_ns: exchange.completed_ns,
     };

@@ -23,6 +23,7 @@ mod memcached;
 mod mongodb;
 mod mqtt;
 mod mysql;
+mod named;
 mod names;
 mod nat;
 mod nats;

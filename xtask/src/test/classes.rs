@@ -116,6 +116,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::tls_gnutls::", Class::Waits).takes(15),
     rule("system-tests::exact::tls_carried::", Class::Waits).takes(25),
     rule("system-tests::exact::tls_postgres::", Class::Waits).takes(15),
+    rule("system-tests::exact::hosts::", Class::Waits).takes(25),
+    rule("system-tests::exact::named::", Class::Waits).takes(10),
     rule("system-tests::exact::websocket::", Class::Waits).takes(15),
     // Go compiles its TLS, the first time for half a minute.
     rule("system-tests::exact::tls_go::", Class::Waits).takes(80),

@@ -337,6 +337,7 @@ impl<O> Open<O> {
             method: &self.operation,
             path: "",
             path_truncated: false,
+            named: "",
             resource: &self.resource,
             trace: None,
             status: None,

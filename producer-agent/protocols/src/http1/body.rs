@@ -3,6 +3,8 @@
 //! In: the bytes that follow a head. Out: where the body ends, or that it cannot be told from what was captured. Only chunk
 //! sizes, chunk extensions and trailers are read; data is skipped by position.
 
+use super::exchanges::Pending;
+use super::named::Named;
 use crate::Position;
 use crate::cursor::Cursor;
 
@@ -46,6 +48,17 @@ impl Body {
             Self::Length { .. } => 0,
             Self::Chunked(chunked) => size_of_val(&**chunked),
         }
+    }
+
+    /// The same of a request's body, which may name what is asked for, in the first bytes that are seen of it.
+    pub fn consume_named(&mut self, cursor: &mut Cursor<'_>, request: Option<&mut Pending>) -> Progress {
+        if let (Self::Length { end }, Some(request)) = (&self, request)
+            && request.names != Named::Nothing
+        {
+            let names = std::mem::take(&mut request.names);
+            request.named = names.find(cursor.captured, end.since(cursor.position)).map(Box::from);
+        }
+        self.consume(cursor)
     }
 
     pub fn consume(&mut self, cursor: &mut Cursor<'_>) -> Progress {

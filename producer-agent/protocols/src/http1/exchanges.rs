@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::Http1;
 use super::head::{RequestLine, path_of};
 use super::method::Method;
+use super::named::Named;
 use crate::http2::Upgrade;
 use crate::path::push_path;
 use crate::protocol::Protocol;
@@ -25,6 +26,10 @@ pub(super) struct Pending {
     pub method: Option<Method>,
     pub path: String,
     pub path_truncated: bool,
+    /// What its body may name that is still to come,
+    pub names: Named,
+    /// and what it has named.
+    pub named: Option<Box<str>>,
     /// Whom it asked; None if that is not known.
     pub host: Option<Box<str>>,
     pub trace: Option<Box<Trace>>,
@@ -58,6 +63,8 @@ impl Pending {
             method: None,
             path: String::new(),
             path_truncated: false,
+            names: Named::Nothing,
+            named: None,
             host: None,
             trace: None,
             start,
@@ -71,8 +78,13 @@ impl Pending {
 
     /// What is allocated for it alone.
     pub fn heap_bytes(&self) -> usize {
-        let host = self.host.as_deref().map_or(0, str::len);
-        self.path.capacity() + host + self.trace.as_deref().map_or(0, size_of_val)
+        let words = [&self.host, &self.named].into_iter().flatten().map(|word| word.len()).sum::<usize>();
+        self.path.capacity() + words + self.trace.as_deref().map_or(0, size_of_val)
+    }
+
+    /// A body of JSON is to come.
+    pub fn expect_json(&mut self) {
+        self.names = Named::by_json(self.method.as_ref().map_or("", Method::as_str), &self.path);
     }
 
     pub fn begin_answer(&mut self, position: Position, at_ns: u64) {
@@ -135,6 +147,7 @@ impl Pending {
             method: self.method.as_ref().map_or("", Method::as_str),
             path: &self.path,
             path_truncated: self.path_truncated,
+            named: self.named.as_deref().unwrap_or_default(),
             resource: self.host.as_deref().unwrap_or_default(),
             trace: self.trace.as_deref().copied(),
             status,

@@ -12,6 +12,8 @@ use crate::trace::Evidence;
 pub(super) enum Framing {
     None,
     Length(u64),
+    /// A length, of a request's body that is JSON.
+    Json(u64),
     Chunked,
     UntilClose,
     /// The head says it in a way that peers understand differently.
@@ -28,6 +30,7 @@ pub(super) struct Fields<'b> {
     transfer_coding: Option<Coding>,
     newest: Newest,
     is_stream: bool,
+    is_json: bool,
     /// The connection goes on with HTTP/2 in clear text, if the status says that it goes on with another protocol.
     pub names_h2c: bool,
     /// Or with WebSocket.
@@ -78,7 +81,7 @@ impl<'b> Fields<'b> {
         match name {
             Newest::Length => self.add_length(value),
             Newest::Coding => self.transfer_coding = Some(last_coding(value)),
-            Newest::Type => self.is_stream = is_endless(value),
+            Newest::Type => (self.is_stream, self.is_json) = (is_endless(value), is_json(value)),
             Newest::Host => _ = self.host.get_or_insert(value),
             Newest::Trace => self.trace.add(value),
             Newest::Upgrade => {
@@ -106,6 +109,7 @@ impl<'b> Fields<'b> {
             Some(_) => Framing::Unknown,
             None => match self.content_length {
                 Length::Absent | Length::Bytes(0) => Framing::None,
+                Length::Bytes(bytes) if self.is_json => Framing::Json(bytes),
                 Length::Bytes(bytes) => Framing::Length(bytes),
                 Length::Invalid => Framing::Unknown,
             },
@@ -153,8 +157,19 @@ impl<'b> Fields<'b> {
 
 /// Server-sent events, and the pictures of a camera: types of bodies that are made to have no end.
 fn is_endless(media_type: &[u8]) -> bool {
-    let name = media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let name = without_parameters(media_type);
     name.eq_ignore_ascii_case(b"text/event-stream") || name.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
+}
+
+/// RFC 8259, 11, and the suffix of RFC 6839, 3.1.
+fn is_json(media_type: &[u8]) -> bool {
+    let name = without_parameters(media_type);
+    let ends = |word: &[u8]| name.len() > word.len() && name[name.len() - word.len()..].eq_ignore_ascii_case(word);
+    ends(b"/json") || ends(b"+json")
+}
+
+fn without_parameters(media_type: &[u8]) -> &[u8] {
+    media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
 /// Whether a list of protocols has one of this name (RFC 9110, 7.8; `h2c`: RFC 7540, 3.2; `websocket`: RFC 6455, 4.2.2).

@@ -23,7 +23,7 @@ impl Http1 {
                 RequestState::Unsure if at_segment_start => self.begin_request(&mut cursor, true, false, sink),
                 RequestState::Unsure => cursor.skip_rest(),
                 RequestState::Head(_) => self.continue_request_head(&mut cursor, sink),
-                RequestState::Body(body) => match body.consume(&mut cursor) {
+                RequestState::Body(body) => match body.consume_named(&mut cursor, self.pending.back_mut()) {
                     Progress::Complete => self.end_request(cursor.mark(), sink),
                     Progress::More => {}
                     Progress::Blind => self.request_end_unknown(sink),
@@ -150,6 +150,12 @@ impl Http1 {
                 return;
             }
             Framing::Length(bytes) => Body::with_length(head_end.position, bytes),
+            Framing::Json(bytes) => {
+                if !self.pending.is_beyond() {
+                    self.pending.back_mut().into_iter().for_each(Pending::expect_json);
+                }
+                Body::with_length(head_end.position, bytes)
+            }
             Framing::Chunked => Some(Body::chunked()),
             Framing::UntilClose | Framing::Unknown => return self.request_end_unknown(sink),
         };

@@ -161,7 +161,7 @@ impl Http1 {
     fn begin_response_body(&mut self, framing: Framing, head_end: Mark, sink: &mut Sink<'_>) {
         let body = match framing {
             Framing::None => return self.end_response(head_end, sink),
-            Framing::Length(bytes) => Body::with_length(head_end.position, bytes),
+            Framing::Length(bytes) | Framing::Json(bytes) => Body::with_length(head_end.position, bytes),
             Framing::Chunked => Some(Body::chunked()),
             Framing::UntilClose => {
                 self.response = ResponseState::UntilClose;

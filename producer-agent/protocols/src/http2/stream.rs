@@ -217,6 +217,7 @@ impl Stream {
             method: if is_grpc { "" } else { method },
             path,
             path_truncated: self.path_is_cut,
+            named: "",
             resource: self.authority.as_ref().map_or("", Text::as_str),
             trace: self.trace,
             status: self.status,

@@ -19,6 +19,8 @@ pub const UNKNOWN: &str = "unknown";
 pub struct Asked<'a> {
     pub method: &'a str,
     pub path: &'a str,
+    /// What else tells the operation apart, as it is; empty if nothing does.
+    pub named: &'a str,
     /// The server did what was asked: the path is one that it knows.
     pub succeeded: bool,
     /// Any clock that does not run back.
@@ -28,7 +30,7 @@ pub struct Asked<'a> {
 /// What a request asks for, without its identifiers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operation<'a> {
-    /// `METHOD path`, without a path the method alone, or [`OTHER`] beyond the bounds.
+    /// `METHOD path`, without a path the method alone, with what it is named by behind it; or [`OTHER`] beyond the bounds.
     pub name: &'a str,
     /// The path with placeholders for its identifiers.
     pub path: &'a str,

@@ -93,10 +93,15 @@ impl<K: Hash + Eq + Clone> Operations<K> {
         if !asked.path.is_empty() {
             template::push(&mut self.name, template::without_query(asked.path));
         }
+        let path_end = self.name.len();
+        if !asked.named.is_empty() {
+            self.name.push(' ');
+            self.name.push_str(asked.named);
+        }
         let is_taken = self.admit(key, asked.succeeded, asked.at_ns);
         self.counts.other += u64::from(!is_taken);
         let name = if is_taken { &self.name } else { OTHER };
-        Operation { name, path: &self.name[path_at..] }
+        Operation { name, path: &self.name[path_at..path_end] }
     }
 
     pub fn counts(&self) -> Counts {
@@ -218,7 +223,7 @@ mod tests {
     const SECOND_NS: u64 = 1_000_000_000;
 
     fn asked(path: &str, succeeded: bool, at_ns: u64) -> Asked<'_> {
-        Asked { method: "GET", path, succeeded, at_ns }
+        Asked { method: "GET", path, named: "", succeeded, at_ns }
     }
 
     /// Four letters that no rule takes for an identifier.
@@ -235,7 +240,7 @@ mod tests {
             ("GET", "unknown", "GET unknown", "unknown"),
             ("unknown", "/users/7", "unknown /users/{id}", "/users/{id}"),
         ] {
-            let asked = Asked { method, path, succeeded: true, at_ns: 1 };
+            let asked = Asked { method, path, named: "", succeeded: true, at_ns: 1 };
             assert_eq!(operations.of(&1, &asked), Operation { name, path: template });
         }
     }

@@ -23,6 +23,7 @@ fn one_exchange_says_all_it_should() {
         response_position: Some(0),
         method: "GET".into(),
         path: "/a".into(),
+        named: String::new(),
         resource: "x".into(),
         trace: None,
         status: Some(200),
@@ -40,6 +41,27 @@ fn one_exchange_says_all_it_should() {
     assert_eq!(wire.output.exchanges, [expected]);
     wire.expect_losses(&[]);
     assert!(wire.connection.is_idle());
+}
+
+#[test]
+fn a_body_names_what_is_asked_for_wherever_it_begins() {
+    const BODY: &str = r#"{"operationName":"GetUser"}"#;
+    let head =
+        format!("POST /graphql HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", BODY.len());
+    let named = |pieces: &[&str], body: &str| {
+        let mut wire = server();
+        wire.request(GET).response(OK_5);
+        pieces.iter().for_each(|piece| _ = wire.request(*piece));
+        wire.request(body).response(OK_5).request(GET).response(OK_5);
+        wire.output.exchanges.iter().map(|seen| seen.named.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(named(&[], &format!("{head}{BODY}")), ["", "GetUser", ""]);
+    assert_eq!(named(&[&head], BODY), ["", "GetUser", ""]);
+    assert_eq!(named(&[&head[..30], &head[30..]], BODY), ["", "GetUser", ""]);
+    // What is in the call after the body's first is not waited for.
+    assert_eq!(named(&[&head, &BODY[..9]], &BODY[9..]), ["", "", ""]);
+    let other = head.replace("application/json", "text/plain");
+    assert_eq!(named(&[&other], BODY), ["", "", ""]);
 }
 
 #[test]

@@ -231,6 +231,7 @@ pub fn script(turns: &[Turn], runs: Runs, cuts: &Cuts) -> Script {
             response_position: Some(response.start),
             method: turn.method.into(),
             path: format!("/{index}"),
+            named: String::new(),
             resource: String::new(),
             trace: None,
             status: Some(turn.status),

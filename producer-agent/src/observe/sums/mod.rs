@@ -17,7 +17,7 @@ use headwater_probe_loader::types::sums::{
     BUCKETS_PER_OCTAVE, CELLS, Last, OCTAVE_FIRST, STATUS_OK, key, number_of, operation, places, status_of,
 };
 use headwater_probe_loader::{Fits, SumTable, Taken};
-use headwater_protocols::http1::Http1;
+use headwater_protocols::http1::{Http1, is_graphql};
 use headwater_protocols::redis::{Redis, is_one_of_many};
 use headwater_protocols::{Exchange, Kind, Outcome, Protocol};
 use headwater_schemas::records::Request;
@@ -494,6 +494,9 @@ fn plain(socket: SocketKey, exchange: &Exchange<'_>) -> Option<Plain> {
 fn plain_http1(exchange: &Exchange<'_>) -> Option<(u64, u16, u32)> {
     let is_plain = exchange.outcome != Outcome::Unknown
         && !exchange.path_truncated
+        // The probes know an operation by its head alone.
+        && exchange.named.is_empty()
+        && !is_graphql(exchange.path)
         && exchange.response_started_ns >= Some(exchange.request_ended_ns)
         && exchange.method != "CONNECT";
     let status = exchange.status.filter(|status| is_plain && *status >= 200)?;

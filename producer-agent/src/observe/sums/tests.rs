@@ -118,6 +118,7 @@ impl Bench {
             method: "GET",
             path,
             path_truncated: false,
+            named: "",
             resource: "",
             trace: None,
             status: Some(status),
