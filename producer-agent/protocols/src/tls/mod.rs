@@ -207,8 +207,9 @@ impl Handshake {
 
     /// The first change to encryption of a version in which all before it is in clear text.
     fn end_old(&mut self, direction: Direction) {
-        // Who goes on with old keys lets the server speak last before that, who has no certificate to show then.
-        let is_resumed = direction == Direction::Response && !self.is_server_done;
+        // Who goes on with old keys lets the server speak last before that, who has no certificate to show then: if all is known that it said.
+        let said_all = self.lanes.response.state == State::Followed;
+        let is_resumed = direction == Direction::Response && !self.is_server_done && said_all;
         let is_full = self.is_server_done;
         if is_resumed || is_full {
             self.facts.is_resumed = Some(is_resumed);

@@ -159,6 +159,61 @@ fn handshakes_of_any_kind_in_any_records_and_calls_tell_all_that_they_say() {
     assert_eq!(told.count(), 20_000);
 }
 
+/// Tells the parser of a talk, cut as [`nothing_wrong_is_told`] says, and holds what is told against what the whole of it says.
+fn check(version: usize, from: usize, cuts: &[(usize, usize, u8)], flips: &[(usize, u8)]) -> Result<(), TestCaseError> {
+    thread_local!(static TALKS: Vec<(Calls, Encryption)> = VERSIONS.map(|version| {
+            let calls = calls(version);
+            let expected = whole(&calls);
+            (calls, expected)
+        }).to_vec());
+    TALKS.with(|talks| {
+        let (calls, expected) = &talks[version];
+        let mut wire = Wire::new(Side::Server);
+        let mut cuts = cuts.iter().cycle();
+        let mut at = 0;
+        for (number, (direction, bytes)) in calls.iter().enumerate() {
+            let mut bytes = bytes.clone();
+            for (place, byte) in flips {
+                if let Some(flipped) = place.checked_sub(at).and_then(|place| bytes.get_mut(place)) {
+                    *flipped = *byte;
+                }
+            }
+            at += bytes.len();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (size, captured, missed) = cuts.next().unwrap();
+                let (piece, behind) = rest.split_at((*size).min(rest.len()));
+                rest = behind;
+                if number < from || *missed == 0 {
+                    wire.miss(*direction, piece.len() as u64);
+                } else {
+                    wire.say(*direction, piece, *captured);
+                }
+                prop_assert!(wire.parser.heap_bytes() < 64 * 1024);
+            }
+        }
+        wire.close();
+        prop_assert!(wire.told.len() <= 1);
+        if flips.is_empty() {
+            for told in &wire.told {
+                prop_assert!(is_part_of(told, expected), "{:?} of {:?}", told, expected);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// What is missing of the server's part may be its certificate: then it is not known whether it goes on with old keys.
+#[test]
+fn a_server_of_whose_part_something_is_missing_may_have_shown_its_certificate() {
+    // Lengths of signatures, on which it depends where the server's last call begins, differ by some bytes.
+    for (first, seen, third) in
+        (549..=569).flat_map(|a| (581..=601).flat_map(move |b| (542..=562).map(move |c| (a, b, c))))
+    {
+        check(0, 1, &[(first, 0, 0), (seen, 47, 1), (third, 0, 0)], &[]).unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -170,45 +225,6 @@ proptest! {
         cuts in prop::collection::vec((1..2000_usize, 0..2500_usize, 0..12_u8), 1..40),
         flips in prop::collection::vec((0..5000_usize, any::<u8>()), 0..2),
     ) {
-        thread_local!(static TALKS: Vec<(Calls, Encryption)> = VERSIONS.map(|version| {
-            let calls = calls(version);
-            let expected = whole(&calls);
-            (calls, expected)
-        }).to_vec());
-        TALKS.with(|talks| {
-            let (calls, expected) = &talks[version];
-            let mut wire = Wire::new(Side::Server);
-            let mut cuts = cuts.iter().cycle();
-            let mut at = 0;
-            for (number, (direction, bytes)) in calls.iter().enumerate() {
-                let mut bytes = bytes.clone();
-                for (place, byte) in &flips {
-                    if let Some(flipped) = place.checked_sub(at).and_then(|place| bytes.get_mut(place)) {
-                        *flipped = *byte;
-                    }
-                }
-                at += bytes.len();
-                let mut rest = &bytes[..];
-                while !rest.is_empty() {
-                    let (size, captured, missed) = cuts.next().unwrap();
-                    let (piece, behind) = rest.split_at((*size).min(rest.len()));
-                    rest = behind;
-                    if number < from || *missed == 0 {
-                        wire.miss(*direction, piece.len() as u64);
-                    } else {
-                        wire.say(*direction, piece, *captured);
-                    }
-                    prop_assert!(wire.parser.heap_bytes() < 64 * 1024);
-                }
-            }
-            wire.close();
-            prop_assert!(wire.told.len() <= 1);
-            if flips.is_empty() {
-                for told in &wire.told {
-                    prop_assert!(is_part_of(told, expected), "{:?} of {:?}", told, expected);
-                }
-            }
-            Ok(())
-        })?;
+        check(version, from, &cuts, &flips)?;
     }
 }
