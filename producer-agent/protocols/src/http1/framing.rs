@@ -5,7 +5,7 @@
 
 use super::method::Method;
 use crate::Kind;
-use crate::trace::Evidence;
+use crate::trace::{Carrier, Evidence};
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ enum Newest {
     Coding,
     Type,
     Host,
-    Trace,
+    Trace(Carrier),
     Upgrade,
 }
 
@@ -83,7 +83,7 @@ impl<'b> Fields<'b> {
             Newest::Coding => self.transfer_coding = Some(last_coding(value)),
             Newest::Type => (self.is_stream, self.is_json) = (is_endless(value), is_json(value)),
             Newest::Host => _ = self.host.get_or_insert(value),
-            Newest::Trace => self.trace.add(value),
+            Newest::Trace(carrier) => self.trace.add(carrier, value),
             Newest::Upgrade => {
                 self.names_h2c |= names(value, b"h2c");
                 self.names_websocket |= names(value, b"websocket");
@@ -187,7 +187,12 @@ fn framing_field(line: &[u8]) -> Option<(Newest, &[u8])> {
         },
         b't' | b'T' => match strip_name(line, b"transfer-encoding") {
             Some(after) => (Newest::Coding, after),
-            None => (Newest::Trace, strip_name(line, b"traceparent")?),
+            None => (Newest::Trace(Carrier::Traceparent), strip_name(line, b"traceparent")?),
+        },
+        b'b' | b'B' => (Newest::Trace(Carrier::B3), strip_name(line, b"b3")?),
+        b'x' | b'X' => match strip_name(line, b"x-b3-traceid") {
+            Some(after) => (Newest::Trace(Carrier::B3TraceId), after),
+            None => (Newest::Trace(Carrier::B3SpanId), strip_name(line, b"x-b3-spanid")?),
         },
         b'h' | b'H' => (Newest::Host, strip_name(line, b"host")?),
         b'u' | b'U' => (Newest::Upgrade, strip_name(line, b"upgrade")?),

@@ -156,6 +156,13 @@ fn whom_a_request_asks_and_for_which_trace_is_told() {
         ),
         (format!("GET / HTTP/1.1\r\ntraceparent: {trace}\r\nHost: a b\r\ntraceparent: {other}\r\n\r\n"), "", false),
         (format!("GET / HTTP/1.0\r\ntraceparent: {}\r\n\r\n", &trace[1..]), "", false),
+        (format!("GET / HTTP/1.1\r\nb3: {}\r\n\r\n", &trace[3..52]), "", true),
+        (
+            format!("GET / HTTP/1.1\r\nX-B3-TraceId: {}\r\nX-B3-SpanId: {}\r\n\r\n", &trace[3..35], &trace[36..52]),
+            "",
+            true,
+        ),
+        (format!("GET / HTTP/1.1\r\nX-B3-TraceId: {}\r\nX-B3-Sampled: 1\r\n\r\n", &trace[3..35]), "", false),
     ] {
         let mut wire = Wire::new(Side::Server);
         // The second one asks the same.

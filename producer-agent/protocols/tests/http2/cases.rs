@@ -233,12 +233,13 @@ fn whom_a_request_asks_and_for_which_trace_is_told() {
     let first = [added(":authority", "user:secret@shop:80"), added("traceparent", &sent)].concat();
     let again = b"\xbf\xbe";
     let other = added("traceparent", &sent.replace("331-", "332-"));
-    let heads = [first.as_slice(), again, &[&again[..], &other].concat(), b""];
-    for (stream, head) in [1, 3, 5, 7].into_iter().zip(heads) {
+    let in_two = [added("x-b3-traceid", trace), added("x-b3-spanid", parent)].concat();
+    let heads = [first.as_slice(), again, &[&again[..], &other].concat(), b"", &in_two];
+    for (stream, head) in [1, 3, 5, 7, 9].into_iter().zip(heads) {
         wire.request(&[&frame(HEADERS, ALL, stream, &[&b"\x82\x86\x84"[..], head].concat())]);
         wire.response(&[&frame(HEADERS, ALL, stream, b"\x88")]);
     }
     let told = format!("shop:80 {trace} {parent}");
-    assert_eq!(wire.evidence, [told.as_str(), &told, "shop:80", ""]);
-    wire.close(FINISHED).expect(&["http2 GET / Ok 200"; 4], &[]);
+    assert_eq!(wire.evidence, [told.as_str(), &told, "shop:80", "", &format!(" {trace} {parent}")]);
+    wire.close(FINISHED).expect(&["http2 GET / Ok 200"; 5], &[]);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::trace::Evidence;
+use crate::trace::{Carrier, Evidence};
 
 /// One field, without what nobody asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub enum Field {
     GrpcStatus(u16),
     /// Without who asks; of bounded length.
     Authority(Text),
-    /// As it was sent, as far as it is kept.
-    Traceparent(Text),
+    /// As it was sent, where it is one; else empty.
+    Trace(Carrier, Text),
     /// Another of those that begin a request.
     OfRequest,
     Other,
@@ -38,7 +38,7 @@ pub enum Name {
     ContentType,
     GrpcStatus,
     Authority,
-    Traceparent,
+    Trace(Carrier),
     OfRequest,
     Other,
 }
@@ -80,9 +80,8 @@ impl Name {
             b"content-type" => Self::ContentType,
             b"grpc-status" => Self::GrpcStatus,
             b":authority" => Self::Authority,
-            b"traceparent" => Self::Traceparent,
             b":scheme" | b":protocol" => Self::OfRequest,
-            _ => Self::Other,
+            _ => Carrier::of(name).map_or(Self::Other, Self::Trace),
         }
     }
 }
@@ -96,7 +95,7 @@ impl Field {
             Self::IsGrpc(_) => Name::ContentType,
             Self::GrpcStatus(_) => Name::GrpcStatus,
             Self::Authority(_) => Name::Authority,
-            Self::Traceparent(_) => Name::Traceparent,
+            Self::Trace(carrier, _) => Name::Trace(*carrier),
             Self::OfRequest => Name::OfRequest,
             Self::Other => Name::Other,
         }
@@ -104,7 +103,7 @@ impl Field {
 
     pub fn heap_bytes(&self) -> usize {
         match self {
-            Self::Method(text) | Self::Path { path: text, .. } | Self::Authority(text) | Self::Traceparent(text) => {
+            Self::Method(text) | Self::Path { path: text, .. } | Self::Authority(text) | Self::Trace(_, text) => {
                 text.heap_bytes()
             }
             _ => 0,
@@ -145,13 +144,12 @@ impl Fields {
             Field::IsGrpc(is_grpc) => _ = self.is_grpc.get_or_insert(*is_grpc),
             Field::GrpcStatus(status) => _ = self.grpc_status.get_or_insert(*status),
             Field::Authority(authority) => _ = self.authority.get_or_insert_with(|| authority.clone()),
-            Field::Traceparent(sent) => self.trace.add(sent.as_str().as_bytes()),
+            Field::Trace(carrier, sent) => self.trace.add(*carrier, sent.as_str().as_bytes()),
             Field::OfRequest | Field::Other => {}
         }
         self.is_request |=
             matches!(field, Field::Method(_) | Field::Path { .. } | Field::Authority(_) | Field::OfRequest);
-        self.has_regular |=
-            matches!(field, Field::IsGrpc(_) | Field::GrpcStatus(_) | Field::Traceparent(_) | Field::Other);
+        self.has_regular |= matches!(field, Field::IsGrpc(_) | Field::GrpcStatus(_) | Field::Trace(..) | Field::Other);
     }
 
     pub fn hide(&mut self) {

@@ -6,7 +6,7 @@ use super::Stop;
 use super::field::{Field, GRPC_STATUS_NONE, Name, Text};
 use super::huffman;
 use crate::path::push_path;
-use crate::{Trace, resource};
+use crate::resource;
 
 /// The last seven bits of a number of 32 that may follow the first ones.
 const SHIFT_MAX: u32 = 28;
@@ -80,7 +80,7 @@ impl Sent<'_> {
         if name == Name::Path {
             return self.path(path_bytes_max);
         }
-        if let Name::Authority | Name::Traceparent = name {
+        if let Name::Authority | Name::Trace(_) = name {
             let mut sent = Vec::new();
             let bytes = self.each(|byte| {
                 if sent.len() < VALUE_BYTES_MAX {
@@ -88,10 +88,10 @@ impl Sent<'_> {
                 }
             })?;
             let field = match name {
-                Name::Authority => Field::Authority(Text::of(resource::host(&sent))),
+                Name::Trace(carrier) if carrier.may_be(&sent) => Field::Trace(carrier, Text::of(resource::name(&sent))),
                 // What is none is kept as such, and not as what it is.
-                _ if Trace::of(&sent).is_none() => Field::Traceparent(Text::Static("")),
-                _ => Field::Traceparent(Text::of(resource::name(&sent))),
+                Name::Trace(carrier) => Field::Trace(carrier, Text::Static("")),
+                _ => Field::Authority(Text::of(resource::host(&sent))),
             };
             return Ok((field, bytes));
         }
@@ -102,7 +102,7 @@ impl Sent<'_> {
             Name::ContentType => Field::IsGrpc(is_grpc(short.as_slice())),
             Name::GrpcStatus => Field::GrpcStatus(grpc_status(short.as_slice())),
             Name::OfRequest => Field::OfRequest,
-            Name::Path | Name::Authority | Name::Traceparent | Name::Other => Field::Other,
+            Name::Path | Name::Authority | Name::Trace(_) | Name::Other => Field::Other,
         };
         Ok((field, bytes))
     }
