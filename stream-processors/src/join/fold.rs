@@ -56,7 +56,8 @@ impl Fold<'_> {
         let item = exchange.item()?;
         let client = self.name(item.connection, Side::Client, exchange.client.map(|client| client.workload));
         let server = self.name(item.connection, Side::Server, exchange.server.map(|server| server.workload));
-        let server = self.or_asked(server, exchange.client.map(|client| (client.remote, client.remote_port)));
+        let asked = exchange.client.map(|client| (client.remote, client.remote_port));
+        let server = self.or_asked(server, item.connection, asked);
         // The client's view holds, but an operation that only the server understood is better than none.
         let operation = match exchange.server {
             Some(server) if !item.operation.is_known() => server.operation,
@@ -147,7 +148,8 @@ impl Fold<'_> {
         let own = |side| (flow.side == side).then_some(flow.workload);
         let client = self.name(flow.connection, Side::Client, own(Side::Client));
         let server = self.name(flow.connection, Side::Server, own(Side::Server));
-        let server = self.or_asked(server, (flow.side == Side::Client).then_some((flow.remote, flow.remote_port)));
+        let asked = (flow.side == Side::Client).then_some((flow.remote, flow.remote_port));
+        let server = self.or_asked(server, flow.connection, asked);
         let protocol = self.names.protocol(flow.connection, self.since_us).unwrap_or(flow.protocol);
         Key { client, server, protocol, operation: Symbol::EMPTY, status_class: Symbol::EMPTY }
     }
@@ -158,9 +160,12 @@ impl Fold<'_> {
             .unwrap_or(Symbol::UNKNOWN)
     }
 
-    fn or_asked(&mut self, name: Symbol, by_client: Option<(Symbol, u16)>) -> Symbol {
+    fn or_asked(&mut self, name: Symbol, connection: ConnectionId, by_client: Option<(Symbol, u16)>) -> Symbol {
         match by_client {
-            Some((remote, port)) if !name.is_known() => self.edges.unseen_server(remote, port, self.symbols),
+            Some((remote, port)) if !name.is_known() => {
+                let remote = self.names.remote(connection).unwrap_or(remote);
+                self.edges.unseen_server(remote, port, self.symbols)
+            }
             _ => name,
         }
     }

@@ -103,6 +103,7 @@ pub trait Item {
     fn workload(&self) -> Symbol;
     fn node(&self) -> Symbol;
     fn protocol(&self) -> Symbol;
+    fn remote(&self) -> Symbol;
     fn symbols(&self) -> [Symbol; 6];
 }
 
@@ -124,6 +125,9 @@ impl Item for Told {
     }
     fn protocol(&self) -> Symbol {
         self.last().protocol
+    }
+    fn remote(&self) -> Symbol {
+        self.last().remote
     }
     fn symbols(&self) -> [Symbol; 6] {
         let last = self.last();
@@ -149,6 +153,9 @@ impl Item for FlowItem {
     }
     fn protocol(&self) -> Symbol {
         self.protocol
+    }
+    fn remote(&self) -> Symbol {
+        self.remote
     }
     fn symbols(&self) -> [Symbol; 6] {
         [self.remote, self.protocol, self.workload, self.node, Symbol::EMPTY, Symbol::EMPTY]

@@ -1,7 +1,7 @@
 //! Who is at the two ends of a connection and what it speaks, as the records of either side and either topic said lately.
 //!
 //! Each record names only its own side. A protocol that one side has understood is the connection's: the other side may have moved its bytes
-//! where nobody could look. The newest mention by event time wins, and between two of the same time the
+//! where nobody could look. So is the name by which the client came, which a record of before the handshake does not have yet. The newest mention by event time wins, and between two of the same time the
 //! smaller name: so the order in which the two topics are read does not matter. A mention is good for
 //! [`MEMORY_WINDOWS`](super::MEMORY_WINDOWS) windows. Bounded: the connections that were mentioned longest ago are cut off first.
 
@@ -10,7 +10,7 @@ use headwater_schemas::records::Side;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::items::Item;
+use super::items::{Item, came_to};
 use super::symbols::{Symbol, Symbols};
 
 /// The names of all connections that were mentioned lately.
@@ -25,19 +25,21 @@ pub struct Names {
 struct Ends {
     client: Mention,
     server: Mention,
-    protocol: Spoken,
+    understood: Understood,
 }
 
 /// What a side has understood.
 #[derive(Clone, Copy, Serialize, Deserialize)]
-struct Spoken {
+struct Understood {
     at_us: i64,
     protocol: Symbol,
+    /// The server's end as its client came to it, if that was by a name: see [`came_to`].
+    remote: Symbol,
 }
 
-impl Default for Spoken {
+impl Default for Understood {
     fn default() -> Self {
-        Spoken { at_us: i64::MIN, protocol: Symbol::UNKNOWN }
+        Understood { at_us: i64::MIN, protocol: Symbol::UNKNOWN, remote: Symbol::UNKNOWN }
     }
 }
 
@@ -73,6 +75,9 @@ impl Names {
         let (at_us, name, node) = (item.at_us(), item.workload(), item.node());
         let ends = self.connections.entry(item.connection()).or_default();
         ends.speaks(item.protocol(), at_us, symbols);
+        if item.side() == Side::Client {
+            ends.came_to(item.remote(), symbols);
+        }
         let end = match item.side() {
             Side::Client => &mut ends.client,
             Side::Server => &mut ends.server,
@@ -100,8 +105,13 @@ impl Names {
 
     /// What the connection speaks, if a side has understood it since a time.
     pub fn protocol(&self, connection: ConnectionId, since_us: i64) -> Option<Symbol> {
-        let spoken = self.connections.get(&connection)?.protocol;
+        let spoken = self.connections.get(&connection)?.understood;
         (spoken.at_us >= since_us && spoken.protocol.is_known()).then_some(spoken.protocol)
+    }
+
+    /// The server's end as its client came to it, if that was by a name.
+    pub fn remote(&self, connection: ConnectionId) -> Option<Symbol> {
+        self.connections.get(&connection).map(|ends| ends.understood.remote).filter(|remote| remote.is_known())
     }
 
     /// Forgets what was not mentioned since a time, and then the oldest until the bound holds. Says how many were cut off.
@@ -125,8 +135,8 @@ impl Names {
 
     pub fn symbols(&self) -> impl Iterator<Item = Symbol> {
         self.connections.values().flat_map(|ends| {
-            let Ends { client, server, protocol } = ends;
-            [client.name, client.node, server.name, server.node, protocol.protocol]
+            let Ends { client, server, understood } = ends;
+            [client.name, client.node, server.name, server.node, understood.protocol, understood.remote]
         })
     }
 
@@ -141,7 +151,7 @@ impl Names {
 
 impl Ends {
     fn speaks(&mut self, protocol: Symbol, at_us: i64, symbols: &Symbols) {
-        let known = &mut self.protocol;
+        let known = &mut self.understood;
         if protocol == known.protocol {
             known.at_us = known.at_us.max(at_us);
             return;
@@ -150,7 +160,19 @@ impl Ends {
         let is_understood = protocol.is_known() && text != NOT_UNDERSTOOD;
         let is_newer = at_us > known.at_us || (at_us == known.at_us && text < symbols.text(known.protocol));
         if is_understood && is_newer {
-            *known = Spoken { at_us, protocol };
+            (known.at_us, known.protocol) = (at_us, protocol);
+        }
+    }
+
+    /// It has one name at most; of two, which no agent says, it is the smaller one.
+    fn came_to(&mut self, remote: Symbol, symbols: &Symbols) {
+        let known = &mut self.understood.remote;
+        if remote == *known {
+            return;
+        }
+        let text = symbols.text(remote);
+        if came_to(text).1.is_some() && (!known.is_known() || text < symbols.text(*known)) {
+            *known = remote;
         }
     }
 

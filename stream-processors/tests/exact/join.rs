@@ -18,7 +18,9 @@ use proptest::prelude::*;
 use crate::config;
 use crate::drive::{Committed, Pace, Schemas, drive};
 
-use crate::logs::{Codec, Logs, connection_id, connection_of, server_address, server_name, understands, workload};
+use crate::logs::{
+    Codec, Logs, connection_id, connection_of, is_named_late, server_address, server_name, understands, workload,
+};
 use crate::sums::check_sums;
 use crate::world::{Fact, Plan, SECOND, WINDOW_US, World};
 
@@ -192,16 +194,23 @@ fn check_exchanges(world: &World, logs: &Logs, partition: usize, said: &Said<'_>
 
 /// Nobody is named who is not at this connection.
 pub fn check_names(partial: &Partial, connection: usize) {
-    let unseen = match &*server_name(connection) {
-        "" => Workload::local(ADDRESS, &asked(connection)),
-        name => Workload::local(HOST, &format!("{name}:80")),
-    };
+    let unseen = unseen(connection);
+    // Where nothing was asked yet.
+    let unnamed = if is_named_late(connection) { Workload::local(ADDRESS, &asked(connection)) } else { unseen.clone() };
     let clients = [workload(connection, Side::Client), Workload::unknown()];
-    let servers = [workload(connection, Side::Server), unseen, Workload::unknown()];
+    let servers = [workload(connection, Side::Server), unseen, unnamed, Workload::unknown()];
     assert!(clients.contains(&partial.client) && servers.contains(&partial.server), "misattributed: {partial:?}");
     // What the server's side sees is another address, which nobody asked for.
     let asked = asked(connection);
     assert!(partial.asked.iter().all(|address| *address == asked), "nobody asked for that: {partial:?}");
+}
+
+/// How a server is called of which its client alone tells.
+fn unseen(connection: usize) -> Workload {
+    match &*server_name(connection) {
+        "" => Workload::local(ADDRESS, &asked(connection)),
+        name => Workload::local(HOST, &format!("{name}:80")),
+    }
 }
 
 /// What the client of a connection asks for.
@@ -246,8 +255,8 @@ fn check_connections(world: &World, logs: &Logs, partition: usize, said: &Said<'
         if partition_of(connection_id(connection).as_bytes(), world.plan.partitions) != Partition(partition as i32) {
             continue;
         }
-        let exchanges = world.exchanges.iter().filter(|exchange| exchange.connection == connection);
-        let truth = exchanges.fold([0, 0], |sum, e| [sum[0] + e.request_bytes, sum[1] + e.response_bytes]);
+        let exchanges = || world.exchanges.iter().filter(|exchange| exchange.connection == connection);
+        let truth = exchanges().fold([0, 0], |sum, e| [sum[0] + e.request_bytes, sum[1] + e.response_bytes]);
         let windows = sums.get(&connection).cloned().unwrap_or_default();
         let mut total = [0; 4];
         let counts = |window_us: i64| all_is_well || said.is_complete(window_us);
@@ -272,6 +281,11 @@ fn check_connections(world: &World, logs: &Logs, partition: usize, said: &Said<'
             // Where the server's side is seen too, all of it may count in a window in which the client's has not told of it yet.
             let is_of_client = ends[Side::Client as usize].is_some() && ends[Side::Server as usize].is_none();
             assert!(says || !is_of_client, "nobody says what was asked for: {}", about());
+            // Also what a record without it tells, once the connection's name is known.
+            let mut of_flows = said.partials.iter().filter(|partial| partial.operation.is_empty());
+            let is_called = of_flows.any(|partial| partial.server == unseen(connection));
+            let was_asked = exchanges().any(|exchange| exchange.seen[Side::Client as usize].is_some());
+            assert!(is_called || !is_of_client || !was_asked, "not called by its name: {}", about());
         }
         for (&window_us, _) in said.closed.iter().filter(|(window_us, _)| said.is_complete(**window_us)) {
             let mut by_side = [[0; 2]; 2];

@@ -303,6 +303,11 @@ pub fn server_name(connection: usize) -> String {
     if connection % 4 == 1 { format!("h{connection}.example") } else { String::new() }
 }
 
+/// The name is known only once something was asked, so that what the connection did has none.
+pub fn is_named_late(connection: usize) -> bool {
+    connection % 8 == 5
+}
+
 /// How long whoever asked had to wait, as one side measures it.
 pub fn waited_ns(exchange: &Exchange, side: Side) -> i64 {
     exchange.duration_ns + if side == Side::Client { 5_000 } else { 0 }
@@ -402,7 +407,7 @@ fn encode(world: &World, facts: &[Fact], node: usize, codec: &Codec) -> (Stream,
             let (local_address, local_port, remote_address, remote_port) =
                 addresses(progress.connection, progress.side);
             let workload = workload(progress.connection, progress.side);
-            let is_client = progress.side == Side::Client;
+            let is_client = progress.side == Side::Client && !is_named_late(progress.connection);
             let remote_name = if is_client { server_name(progress.connection) } else { String::new() };
             let flow = Flow {
                 connection_id: &connection_id(progress.connection),
