@@ -8,6 +8,7 @@
 mod ahead;
 mod connection;
 mod datagrams;
+mod ends;
 mod failed;
 mod flow;
 mod pressure;
@@ -28,10 +29,8 @@ use headwater_probe_loader::Event;
 use headwater_probe_loader::types::sums::ExchangeEvent;
 use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, interest, mark, role};
 use headwater_protocols::operation::{Bounds, Counts as OperationCounts, Operations};
-use headwater_protocols::{
-    CloseReason, Direction, Known, Options, Parser, Position, Segment, Side as ProtocolSide, Sink,
-};
-use headwater_schemas::records::{Flow, Request, Side};
+use headwater_protocols::{Direction, Known, Options, Position, Segment, Side as ProtocolSide};
+use headwater_schemas::records::{Flow, Request};
 use headwater_workload::bounded::Bounded;
 use headwater_workload::names::CgroupKey;
 use rustc_hash::FxHashMap;
@@ -42,6 +41,7 @@ use crate::naming::{Owner, Owners};
 use ahead::Ahead;
 use connection::{Connection, Service, Spoken, published_id};
 use datagrams::Datagrams;
+use ends::reach;
 use failed::Failed;
 use request::Shared;
 use resolved::Resolved;
@@ -274,57 +274,6 @@ impl Observer {
         self.known_bytes = self.known.iter().map(|(_, known)| known.heap_bytes()).sum();
     }
 
-    /// Ends a walk: connections of which nothing was seen for long are given up.
-    pub fn end_walk(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
-        let walk = self.walk;
-        let (shared, shares, sockets) = (&mut self.shared, &mut self.shares, &mut self.sockets);
-        self.connections.retain(|_, connection| {
-            let keep = walk.saturating_sub(connection.seen_in_walk) <= UNSEEN_WALKS_MAX;
-            if !keep {
-                connection.book_end(shares);
-                end_sums(connection, shared, out);
-                request::feed(connection, shared, out, |parser, sink| {
-                    parser.close(now_ns, CloseReason::Unobserved, sink);
-                });
-                tls::feed(connection, shared, out, |plaintext, _, sink| {
-                    plaintext.close(now_ns, CloseReason::Unobserved, sink);
-                });
-                sockets.change(connection.cgroup(), 1, 0);
-                end_missed(connection, walk, out);
-            }
-            keep
-        });
-        self.tell_failed(now_ns, out);
-    }
-
-    /// Whether the last walk has not found all connections.
-    pub fn misses_any(&self) -> bool {
-        self.connections.values().any(|connection| connection.walked_in != self.walk)
-    }
-
-    /// Ends all parsers, since the capture ends: what is open is counted, and so is what the last walk has not found, of which no program holds
-    /// the socket any more.
-    pub fn finish(&mut self, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
-        self.tell_failed(now_ns, out);
-        self.expire_ahead(u64::MAX, out);
-        self.finish_datagrams(out);
-        for connection in self.connections.values_mut() {
-            if connection.walked_in != self.walk {
-                end_missed(connection, self.walk, out);
-            }
-            end_sums(connection, &mut self.shared, out);
-            if connection.is_open_in_probes {
-                out(Output::RequestsDropped("unfinished", 1, Some(&connection.identity.owner)));
-            }
-            request::feed(connection, &mut self.shared, out, |parser, sink| {
-                parser.close(now_ns, CloseReason::Unobserved, sink);
-            });
-            tls::feed(connection, &mut self.shared, out, |plaintext, _, sink| {
-                plaintext.close(now_ns, CloseReason::Unobserved, sink);
-            });
-        }
-    }
-
     /// From now on, the exchanges of a connection are added up that has so many within a second: by the probes alone, or by the agent too.
     pub fn set_hot_per_second(&mut self, exchanges: u32, adds_up_itself: bool) {
         self.shared.sums.set_hot_per_second(exchanges, adds_up_itself);
@@ -483,74 +432,6 @@ impl Observer {
         }
     }
 
-    fn close(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
-        if socket.connection_id == 0 && socket.flags & flag::ESTABLISHED == 0 {
-            return self.never_established(socket, out);
-        }
-        self.take_ahead((socket.connection_id, socket.role), out);
-        self.connection(socket, out);
-        let Some(mut connection) = self.connections.remove(&(socket.connection_id, socket.role)) else { return };
-        self.sockets.change(connection.cgroup(), 1, 0);
-        let (to_server, to_client) = match connection.identity.side {
-            Side::Client => (socket.sent_bytes, socket.received_bytes),
-            Side::Server => (socket.received_bytes, socket.sent_bytes),
-        };
-        end_sums(&mut connection, &mut self.shared, out);
-        connection.book_end(&mut self.shares);
-        connection.identity.owner.worked(0);
-        let is_left_out = connection.is_left_out(socket);
-        Observer::book_rest(&mut connection, socket, is_left_out, out);
-        if connection.rests || connection.spared == Spared::Yes {
-            let known = known_of(&mut self.known, connection.cgroup());
-            connection.begin_anew(&self.shared.options.protocols, &known, &mut self.shares);
-        }
-        let resumes = socket.flags & flag::SUMMED != 0;
-        let reason = flow::close_reason(socket);
-        request::feed(&mut connection, &mut self.shared, out, |parser, sink| {
-            reach(parser, [Position(to_server), Position(to_client)], resumes, sink);
-            parser.close(socket.at_ns, reason, sink);
-        });
-        if connection.plaintext.as_ref().is_some_and(|plaintext| plaintext.is_carried()) {
-            self.ended.insert(connection.identity.socket, ());
-        }
-        let reason = flow::close_reason_under_tls(socket);
-        tls::feed(&mut connection, &mut self.shared, out, |plaintext, _, sink| {
-            plaintext.close(socket.at_ns, reason, sink)
-        });
-        flow::last(&mut connection, socket, 1, &self.shared.options.node, self.shared.clock, out);
-    }
-
-    fn never_established(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
-        let owner = self.owners.of(socket);
-        if self.failed.add(socket, &owner) {
-            self.tell_attempts(socket, 1, &owner, out);
-        }
-    }
-
-    /// Tells of attempts to connect that failed and were not told at once. They are told as of `at_ns`: what was before is complete.
-    fn tell_failed(&mut self, at_ns: u64, out: &mut impl FnMut(Output<'_>)) {
-        let mut failed = std::mem::take(&mut self.failed);
-        failed.end_interval(|attempts| {
-            let socket = SocketRecord { at_ns, ..attempts.socket };
-            self.tell_attempts(&socket, attempts.count, &attempts.owner, out);
-        });
-        self.failed = failed;
-    }
-
-    fn tell_attempts(
-        &mut self,
-        socket: &SocketRecord,
-        count: i64,
-        owner: &Rc<Owner>,
-        out: &mut impl FnMut(Output<'_>),
-    ) {
-        let id = failed::name(&self.shared.options.node, socket);
-        let protocols = &self.shared.options.protocols;
-        let remote_name = self.resolved.of(socket, owner);
-        let mut connection = Connection::new(socket, id, Rc::clone(owner), self.walk, protocols, remote_name);
-        flow::last(&mut connection, socket, count, &self.shared.options.node, self.shared.clock, out);
-    }
-
     /// Whether a cgroup may have one more connection: as long as half of all is free, and then up to three for each that is free for all. So
     /// a single cgroup leaves a quarter to the others.
     fn has_room(&self, cgroup: CgroupKey) -> bool {
@@ -596,42 +477,6 @@ impl Observer {
             }
         }
     }
-}
-
-/// Counts a connection that is over, of whose end nothing came.
-fn end_missed(connection: &Connection, walk: u32, out: &mut impl FnMut(Output<'_>)) {
-    let Connection { identity, walked_in, seen_in_walk, .. } = connection;
-    tracing::debug!(
-        connection_id = identity.connection_id(),
-        side = ?identity.side,
-        local_port = identity.local_port,
-        remote_port = identity.remote_port,
-        walk,
-        walked_in,
-        seen_in_walk,
-        "no walk finds a connection, and no end of it was told"
-    );
-    out(Output::FlowsDropped("close_missed", 1, Some(&identity.owner)));
-}
-
-/// Publishes what was added up of a connection that has ended.
-fn end_sums(connection: &mut Connection, shared: &mut Shared, out: &mut impl FnMut(Output<'_>)) {
-    let mut all = Vec::new();
-    shared.sums.end(connection.identity.socket, &mut connection.heat, |summed| all.push(summed));
-    for summed in all {
-        request::sums(connection, &summed, shared, out);
-    }
-    let own = shared.sums.take_own(&mut connection.heat);
-    request::folds(&own, &connection.identity, &shared.options.node, out);
-}
-
-/// How far both directions got, where a connection ends. What was moved past the hooks is known to be missing, but not what was added up.
-fn reach(parser: &mut Parser, [request, response]: [Position; 2], was_summed: bool, sink: &mut Sink<'_>) {
-    if was_summed {
-        return parser.resume(request, response, sink);
-    }
-    parser.unseen(Direction::Request, request, sink);
-    parser.unseen(Direction::Response, response, sink);
 }
 
 /// Where request and response stand before an event.

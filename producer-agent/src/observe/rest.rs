@@ -10,8 +10,9 @@ use headwater_protocols::{Event, Recognition, Segment};
 use headwater_workload::names::CgroupKey;
 
 use super::connection::Connection;
+use super::ends::end_sums;
 use super::spare::Spared;
-use super::{Interest, Observer, Output, direction_of, end_sums, request};
+use super::{Interest, Observer, Output, direction_of, request};
 
 /// Who has given the agent less than one of so many parts of all that it had to do is not the one to rest.
 const LOUD_PART: u64 = 4;

@@ -10,7 +10,8 @@ use headwater_probe_loader::types::{interest, role};
 use headwater_protocols::CloseReason;
 use rustc_hash::FxHashMap;
 
-use super::{Interest, Observer, Output, SocketKey, end_sums, known_of, published_id, request};
+use super::ends::end_sums;
+use super::{Interest, Observer, Output, SocketKey, known_of, published_id, request};
 
 /// So many exchanges within a second, of one connection.
 const SPARED_PER_SECOND: u64 = 512;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::observe::flow::{self, tcp_state};
+use headwater_protocols::CloseReason;
 
 /// include/net/tcp_states.h
 const ESTABLISHED: u32 = 1;
