@@ -5,11 +5,10 @@
 
 use std::net::IpAddr;
 
-use super::message::{HEADER_BYTES, Message};
+use super::message::{HEADER_BYTES, Message, NAME_BYTES_MAX};
 
 /// More than an answer of 512 bytes has room for.
 const RECORDS_MAX: u16 = 32;
-const NAME_BYTES_MAX: usize = 255;
 
 const TYPE_A: u16 = 1;
 const TYPE_CNAME: u16 = 5;

@@ -9,7 +9,7 @@ use super::names;
 
 pub const HEADER_BYTES: usize = 12;
 /// A name on the wire (RFC 1035, 2.3.4).
-const NAME_BYTES_MAX: usize = 255;
+pub const NAME_BYTES_MAX: usize = 255;
 /// Type and class behind the name.
 const QUESTION_TAIL_BYTES: usize = 4;
 /// Up to where a record without data begins that says more of the answer's code: a root name, type, class and the code (RFC 6891, 6.1.3).

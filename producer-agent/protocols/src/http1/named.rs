@@ -1,6 +1,6 @@
 //! What a request's body says is asked for, where the path says nothing: the operation of GraphQL, the method of JSON-RPC.
 //!
-//! In: the head's path and what it says of the body, and the first bytes of the body. Out: a name, or none. Of GraphQL (GraphQL over HTTP, 5.4.1) it is
+//! In: the head's path and what it says of the body, and the first bytes of the body. Out: a name, or none. Of GraphQL over HTTP it is
 //! `operationName`; without one, the document has a single operation, whose name stands at its beginning (GraphQL, 2.3). Of JSON-RPC 2.0 (4) it is
 //! `method`, if a member says that the body is of that. Where members are cut off that might say otherwise, there is no name: never another one.
 //! Nothing but names leaves this: no argument, no literal. Pure; looks at [`BYTES_MAX`] bytes at most.
@@ -43,7 +43,7 @@ impl Named {
     }
 }
 
-/// Whether a path is one at which GraphQL is spoken by custom (GraphQL over HTTP, 4.1).
+/// Whether a path is one at which GraphQL is spoken by custom.
 pub fn is_graphql(path: &str) -> bool {
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     last.eq_ignore_ascii_case("graphql")
