@@ -50,7 +50,10 @@ pub fn run(input: &[u8]) -> u64 {
         .collect();
     let mut rest = made.iter();
     for (position, operation) in &wire.seen {
-        let is_it = |made: &&(u64, &str)| made.0 == *position && made.1 == operation;
+        // Where its second word was not captured, that is said.
+        let is_named =
+            |made: &str| made == operation || (hides && made == "CONFIG GET " && operation == "CONFIG unknown ");
+        let is_it = |made: &&(u64, &str)| made.0 == *position && is_named(made.1);
         assert!(rest.find(is_it).is_some(), "{operation:?} at {position} was not made: {made:?}");
     }
     if !hides {

@@ -3,7 +3,7 @@
 //! In: what each protocol says of first bytes. Out: the one that is followed.
 //!
 //! From the first byte of a connection on, the protocols are asked in the order of [`PROTOCOLS`], and the first that does not refuse is waited
-//! for. What is waited with is a few short segments: [`OPENING_BYTES_MAX`] bytes decide. In the middle of a connection the last one is
+//! for. What is waited with are short segments: [`OPENING_BYTES_MAX`] bytes decide, though each came alone. In the middle of a connection the last one is
 //! followed, until the bytes of a segment are another one's without doubt or it has recognised its own. What nobody wants is the last one's,
 //! which will say that it is foreign.
 
@@ -49,8 +49,8 @@ const LAST: usize = PROTOCOLS.len() - 1;
 
 /// So many first bytes of a direction tell every protocol.
 pub const OPENING_BYTES_MAX: usize = 64;
-/// Segments that wait for the choice.
-const HELD_SEGMENTS_MAX: usize = 16;
+/// Segments that wait for the choice: each may have one byte.
+const HELD_SEGMENTS_MAX: usize = OPENING_BYTES_MAX;
 
 /// The first bytes that are known of a direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

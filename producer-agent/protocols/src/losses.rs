@@ -33,6 +33,11 @@ impl Losses {
         }
     }
 
+    /// Whether any will be counted once the protocol is recognised.
+    pub fn are_held_back(&self) -> bool {
+        self.deferred.is_some()
+    }
+
     /// Something was seen that only this protocol says.
     pub fn recognise(&mut self, sink: &mut Sink<'_>) {
         if self.recognition == Recognition::Undecided {

@@ -389,6 +389,11 @@ fn other_protocols_and_lengths_that_cannot_be() {
 }
 
 #[test]
+fn a_header_that_comes_byte_by_byte_is_waited_for() {
+    cache::run(&[2, 1, 1]);
+}
+
+#[test]
 fn commands_in_any_pieces_are_all_found() {
     let mut random = Random::new(7);
     let turns: u64 = (0..30_000)

@@ -337,6 +337,12 @@ fn other_protocols_and_lengths_that_cannot_be() {
 }
 
 #[test]
+fn what_is_recognised_by_answers_alone_is_counted() {
+    // A ping and a PUBLISH, seen in the middle, of which nothing is captured, and what answers both.
+    control::run(&[63, 255, 2]);
+}
+
+#[test]
 fn sessions_in_any_pieces_are_found_or_counted() {
     let mut random = Random::new(11);
     let mut all = [flights::Outcome::default(), flights::Outcome::default()];

@@ -437,6 +437,19 @@ fn valid_commands_in_any_pieces_are_seen() {
     assert!(turns > 30_000, "{turns}");
 }
 
+#[test]
+fn a_second_word_that_was_not_captured_is_unknown() {
+    commands::run(b"\xff\x23\x64\xe1\xff\x23\x64");
+    let mut wire = Wire::started();
+    wire.request("*1\r\n$4\r\nPING\r\n").response("+PONG\r\n");
+    let begins = "*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY";
+    wire.say(Direction::Request, begins.as_bytes(), begins.len() - 3).request("\r\n$3\r\nOFF\r\n");
+    // Whether that is answered is not known.
+    wire.request("*2\r\n$3\r\nGET\r\n$1\r\nk\r\n").response("+OK\r\n");
+    assert_eq!(wire.seen, ["PING Ok"]);
+    assert!(wire.losses.contains_key("head_not_captured"), "{:?}", wire.losses);
+}
+
 /// The probes added up what was before, and found the reply to be no plain one.
 #[test]
 fn what_was_asked_elsewhere_is_answered_here() {

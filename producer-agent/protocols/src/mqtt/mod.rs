@@ -149,6 +149,10 @@ impl Mqtt {
         let lane = &mut self.lanes[direction];
         if lane.reader.is_at_start() && lane.proofs >= PROOF_PACKETS {
             (lane.is_followed, lane.is_tried) = (true, false);
+            // Recognised by answers alone: what they answer was not seen.
+            if self.recognition() == Recognition::Undecided && !self.losses.are_held_back() {
+                self.losses.lose(self.unknown, sink);
+            }
             self.losses.recognise(sink);
             self.lose_all(self.unknown, sink);
         }

@@ -103,7 +103,10 @@ impl Redis {
             match self.readers.request.read(&mut cursor) {
                 Progress::More => {}
                 Progress::Complete if self.readers.request.kind == b'*' => {
-                    self.take_command(start, cursor.mark(), sink)
+                    self.take_command(start, cursor.mark(), sink);
+                    if !self.synced {
+                        return;
+                    }
                 }
                 Progress::Complete | Progress::Malformed if self.recognition() == Recognition::Undecided => {
                     return self.become_foreign();
@@ -130,7 +133,12 @@ impl Redis {
             self.losses.lose(LossReason::HeadNotCaptured, sink);
             return self.push(Pending::lost(start, end), sink);
         };
-        self.push(Pending::of(command, &words[1], start, end), sink);
+        let pending = Pending::of(command, &words[1], start, end);
+        if pending.may_silence() {
+            self.losses.lose(LossReason::HeadNotCaptured, sink);
+            return self.unsync(LossReason::Ambiguous, sink);
+        }
+        self.push(pending, sink);
     }
 
     fn push(&mut self, pending: Pending, sink: &mut Sink<'_>) {

@@ -5,6 +5,7 @@ use super::resp::{self, Progress, Word};
 use crate::asked::Span;
 use crate::choice::Verdict;
 use crate::cursor::Cursor;
+use crate::operation::UNKNOWN;
 use crate::protocol::{OpenRequest, Protocol};
 use crate::stream::Mark;
 use crate::{CloseReason, Code, Direction, Event, Exchange, Failure, Kind, LossReason, Outcome, Recognition, Sink};
@@ -35,6 +36,8 @@ const WAITS: [&str; 12] = [
 const CHANGES: [&str; 7] = ["MULTI", "EXEC", "DISCARD", "HELLO", "RESET", "QUIT", "AUTH"];
 /// What these ask for is that nothing answers, themselves included: nothing is told of them.
 const SILENCES: &str = "CLIENT REPLY";
+/// Whether one that may be those is, was not captured.
+const MAY_SILENCE: &str = "CLIENT unknown";
 /// How a server begins that does not know a command. What the word was then is anybody's guess, and may be a secret.
 const UNKNOWN_COMMAND: &str = "ERR unknown command";
 const UNKNOWN_SUBCOMMAND: &str = "ERR unknown subcommand";
@@ -75,13 +78,17 @@ pub(super) struct Pending {
 
 impl Pending {
     pub fn of(mut command: Word, second: &Word, start: Mark, end: Mark) -> Self {
-        if CONTAINERS.contains(&command.as_str())
-            && let Some(second) = second.command()
-        {
-            command.join(&second);
+        if CONTAINERS.contains(&command.as_str()) {
+            let second = if second.is_hidden { Some(Word::of(UNKNOWN)) } else { second.command() };
+            second.iter().for_each(|second| command.join(second));
         }
         let is_lost = command.as_str() == SILENCES;
         Self { command, start, end, reply_start: None, is_lost }
+    }
+
+    /// Whether it is not known that it is answered.
+    pub fn may_silence(&self) -> bool {
+        self.command.as_str() == MAY_SILENCE
     }
 
     /// A command that was told of elsewhere.
