@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use headwater_probe_loader::{GoError, TlsFunctions, TlsSessions};
 use tracing::warn;
 
 use super::maps::Kind;
-use super::{FileKey, KEEP, LIBRARIES_MAX, News, Told, maps};
+use super::{FileKey, KEEP, LIBRARIES_MAX, Told, maps};
 
 /// How often libraries are looked after.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -30,6 +30,8 @@ pub struct LibraryThread {
     sessions: TlsSessions,
     full: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
+    /// Files that are let go of, and have probes yet.
+    detaching: Arc<AtomicUsize>,
 }
 
 struct Library {
@@ -40,18 +42,22 @@ struct Library {
 
 impl LibraryThread {
     /// `full` counts files that there is no room for, and `refused` those that are not understood.
-    pub fn new(told: SyncSender<Told>, sessions: TlsSessions, [full, refused]: [&Arc<AtomicU64>; 2]) -> LibraryThread {
+    pub fn new(
+        told: SyncSender<Told>,
+        sessions: TlsSessions,
+        [full, refused]: [&Arc<AtomicU64>; 2],
+        detaching: Arc<AtomicUsize>,
+    ) -> LibraryThread {
         let [full, refused] = [full, refused].map(Arc::clone);
-        LibraryThread { told, known: HashMap::new(), plain: HashSet::new(), sessions, full, refused }
+        LibraryThread { told, known: HashMap::new(), plain: HashSet::new(), sessions, full, refused, detaching }
     }
 
     /// Runs until nobody tells anything any more.
-    pub fn run(mut self, news: &Receiver<News>) {
+    pub fn run(mut self, programs: &Receiver<u32>) {
         let mut looked_at = Instant::now();
         loop {
-            match news.recv_timeout(LOOK_INTERVAL) {
-                Ok(News::Program(pid)) => self.look(pid),
-                Ok(News::Detach(attached)) => drop(attached),
+            match programs.recv_timeout(LOOK_INTERVAL) {
+                Ok(pid) => self.look(pid),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -72,7 +78,7 @@ impl LibraryThread {
                 }
                 continue;
             }
-            if self.known.len() >= LIBRARIES_MAX {
+            if self.known.len() + self.detaching.load(Ordering::Relaxed) >= LIBRARIES_MAX {
                 self.full.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
