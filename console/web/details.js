@@ -65,12 +65,13 @@ function nodeFigures(node, map) {
 }
 
 function requestFigures(requests) {
+  const durations = requests.p95_us > 0
+    ? [["p50", requests.p50_us], ["p95", requests.p95_us], ["p99", requests.p99_us]].map(([name, us]) => [name, format.latency(us)])
+    : [["durations", "none: nothing answers these, or they are asked to wait"]];
   return [
     ["requests", `${format.rate(requests.requests_per_s)} (${format.count(requests.requests)})`],
     ["errors", `${format.share(requests.error_share)} (${format.count(requests.errors)})`],
-    ["p50", format.latency(requests.p50_us)],
-    ["p95", format.latency(requests.p95_us)],
-    ["p99", format.latency(requests.p99_us)],
+    ...durations,
   ];
 }
 

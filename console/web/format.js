@@ -31,6 +31,11 @@ export function latency(us) {
   return `${(us / 1_000_000).toFixed(1)} s`;
 }
 
+// The duration that 95 of 100 answers do not exceed. Where nothing is answered, or all are asked to wait, nobody was slow or quick.
+export function p95(us) {
+  return us > 0 ? `p95 ${latency(us)}` : "nothing timed";
+}
+
 export function bytes(count) {
   return scaled(count, ["B", "KB", "MB", "GB", "TB"], 1000, " ");
 }
@@ -125,7 +130,7 @@ function weakest(edge) {
 export function edgeLines(edge) {
   if (edge.requests.requests > 0) {
     const { requests_per_s, error_share, p95_us } = edge.requests;
-    return [`${rate(requests_per_s)} · ${share(error_share)}`, `p95 ${latency(p95_us)}`];
+    return [`${rate(requests_per_s)} · ${share(error_share)}`, p95(p95_us)];
   }
   const both = edge.to_server_bytes_per_s + edge.to_client_bytes_per_s;
   if (both === 0 && edge.connections_failed > 0) return [`${count(edge.connections_failed)} failed`, "to connect"];

@@ -194,10 +194,10 @@ function updateNode(group, node, { placed, selection, related, alerting }) {
 function figures(node) {
   const { incoming, outgoing } = node;
   if (incoming.requests > 0) {
-    return [`${format.rate(incoming.requests_per_s)} · ${format.share(incoming.error_share)}`, `p95 ${format.latency(incoming.p95_us)}`];
+    return [`${format.rate(incoming.requests_per_s)} · ${format.share(incoming.error_share)}`, format.p95(incoming.p95_us)];
   }
   if (node.bytes_per_s > 0 && outgoing.requests === 0) return [format.bytesPerSecond(node.bytes_per_s), "bytes only"];
-  if (outgoing.requests > 0) return [`asks ${format.rate(outgoing.requests_per_s)} · ${format.share(outgoing.error_share)}`, `p95 ${format.latency(outgoing.p95_us)}`];
+  if (outgoing.requests > 0) return [`asks ${format.rate(outgoing.requests_per_s)} · ${format.share(outgoing.error_share)}`, format.p95(outgoing.p95_us)];
   return ["idle", ""];
 }
 

@@ -166,3 +166,9 @@ test("numbers read well", () => {
   assert.deepEqual([format.rate(0), format.rate(12.34), format.rate(12345)], ["0/s", "12.3/s", "12.3k/s"]);
   assert.deepEqual([format.share(0.0004), format.completeness(0.99999), format.latency(4123)], ["<0.1 %", "99.9 %", "4.1 ms"]);
 });
+
+test("an edge whose requests nothing answers says that nothing is timed", () => {
+  const edge = (p95_us) => ({ requests: { requests: 30, requests_per_s: 3, error_share: 0, p95_us } });
+  assert.equal(format.edgeLabel(edge(4100)), "3.0/s · 0.0 % · p95 4.1 ms");
+  assert.equal(format.edgeLabel(edge(0)), "3.0/s · 0.0 % · nothing timed");
+});
