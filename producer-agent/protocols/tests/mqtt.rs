@@ -343,6 +343,14 @@ fn what_is_recognised_by_answers_alone_is_counted() {
 }
 
 #[test]
+fn a_message_whose_second_half_was_missed_is_counted() {
+    // A broker's PUBREL is missed, which shows when the subscriber's PUBCOMP comes.
+    control::run(&[0x0f, 0x00, 0xe9, 0x5a, 0x42, 0xfd]);
+    // The end of a broker's PUBREC is not captured.
+    control::run(&[0x04, 0x42, 0x00, 0x25, 0x00]);
+}
+
+#[test]
 fn sessions_in_any_pieces_are_found_or_counted() {
     let mut random = Random::new(11);
     let mut all = [flights::Outcome::default(), flights::Outcome::default()];

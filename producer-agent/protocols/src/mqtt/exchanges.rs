@@ -27,6 +27,8 @@ pub(super) struct Pending {
     asked_bytes: u64,
     /// Of its answers: the first byte of the first, the end of the last, and the bytes of all.
     answer: Option<(Mark, Mark, u64)>,
+    /// Of what has to come exactly once: the second half was asked.
+    is_released: bool,
     /// Told of on another connection, or counted as lost: it will not come out.
     is_told: bool,
 }
@@ -43,6 +45,7 @@ impl Pending {
             end: packet.end,
             asked_bytes: packet.bytes(),
             answer: None,
+            is_released: false,
             is_told: false,
         }
     }
@@ -157,6 +160,7 @@ impl Mqtt {
         if let Some(pending) = self.pending.iter_mut().find(of) {
             pending.end = packet.end;
             pending.asked_bytes += packet.bytes();
+            pending.is_released = true;
         } else if id.is_some() && !self.absorb(sink) {
             // It was begun on another connection, or before.
             self.push(Pending { quality: 2, is_told: true, ..Pending::of(Kind::Publish, direction, packet) }, sink);
@@ -177,12 +181,16 @@ impl Mqtt {
         let is_refused = direction == Direction::Request && outcome == Outcome::ServerError;
         let reason = (if is_refused { Outcome::ClientError } else { outcome }, code);
         let pending = &mut self.pending[at];
+        // That a call was missed in between, or not captured, shows here: how many bytes it had is not known.
+        let misses_half = kind == Kind::Pubcomp && (!pending.is_released || pending.answer.is_none());
         pending.answered_by(packet);
         let goes_on = kind == Kind::Pubrec && matches!(reason.0, Outcome::Ok | Outcome::Unknown);
         if !goes_on && let Some(pending) = self.pending.remove(at) {
             self.losses.recognise(sink);
-            if !pending.is_told {
-                self.emit(&pending, None, reason, sink);
+            match (pending.is_told, misses_half) {
+                (true, _) => {}
+                (false, true) => self.losses.lose(LossReason::Gap, sink),
+                (false, false) => self.emit(&pending, None, reason, sink),
             }
         }
     }
