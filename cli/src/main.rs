@@ -12,6 +12,7 @@ mod format;
 mod manual;
 mod map;
 mod replay;
+mod rules;
 mod running;
 mod settings;
 mod tail;
@@ -59,6 +60,7 @@ fn cli() -> Command {
         .subcommand(verb::<topics::TopicsArgs>("topics", "Lists the topics and what is in them"))
         .subcommand(verb::<console::ConsoleArgs>("console", "Serves the web page"))
         .subcommand(verb::<doctor::DoctorArgs>("doctor", "Checks what Headwater needs, and says what to do"))
+        .subcommand(plain::<rules::RulesArgs>("rules", "Checks a file of objectives"))
         .subcommand(plain::<manual::CompletionsArgs>("completions", "Prints completions for a shell"))
         .subcommand(plain::<manual::ManArgs>("man", "Prints or writes manual pages"))
 }
@@ -67,6 +69,7 @@ fn dispatch(matches: &ArgMatches, environment: Environment, unknown: Problems) -
     let Some((name, matches)) = matches.subcommand() else { return Ok(ExitCode::from(2)) };
     match name {
         "up" => return up::run(matches, environment, unknown).map(|()| ExitCode::SUCCESS),
+        "rules" => return rules::run(&parsed(matches)?).map(|()| ExitCode::SUCCESS),
         "completions" => return manual::completions(&parsed(matches)?, cli()).map(|()| ExitCode::SUCCESS),
         "man" => return manual::man(&parsed(matches)?, cli()).map(|()| ExitCode::SUCCESS),
         _ => {}

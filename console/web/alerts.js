@@ -18,7 +18,8 @@ export function showAlerts(view, nowMs, onSelect) {
 }
 
 function make(alert, onSelect) {
-  const select = () => onSelect({ edge: alert.edge });
+  // An objective is of all that call the service.
+  const select = () => onSelect(alert.kind === "burn_rate" ? { node: alert.service_id } : { edge: alert.edge });
   return html("article", {},
     html("div", { class: "row" }, html("span", { class: "state" }), html("button", { type: "button", class: "link service", onclick: select }), html("span", { class: "when" })),
     html("p", { class: "message" }),
@@ -38,6 +39,15 @@ const measures = {
   traffic_stopped: ["requests in a window", String],
 };
 
+function measured(alert) {
+  if (alert.kind === "burn_rate") {
+    const [severity, owner] = [alert.severity, alert.owner].map((word) => (word === "" ? "" : ` · ${word}`));
+    return `budget used ${alert.value.toFixed(1)} times as fast as allowed, limit ${alert.threshold}${severity}${owner}`;
+  }
+  const [name, value] = measures[alert.kind] ?? [alert.kind, String];
+  return `${name} ${value(alert.value)}, own past ${value(alert.baseline)}, limit ${value(alert.threshold)}`;
+}
+
 function update(item, alert, nowMs) {
   setAttribute(item, "class", `alert ${alert.firing ? "firing-now" : "resolved"}`);
   const [row, message, measure, details] = item.children;
@@ -48,8 +58,7 @@ function update(item, alert, nowMs) {
   setText(when, alert.firing ? `for ${format.age(nowMs - startedMs)}` : `lasted ${format.age(alert.observed_at_us / 1000 - startedMs)}`);
   setAttribute(when, "title", format.period(alert.started_at_us, alert.observed_at_us));
   setText(message, alert.message);
-  const [name, value] = measures[alert.kind] ?? [alert.kind, String];
-  setText(measure, `${name} ${value(alert.value)}, own past ${value(alert.baseline)}, limit ${value(alert.threshold)}`);
+  setText(measure, measured(alert));
   details.hidden = alert.evidence.length === 0;
   setText(details.firstChild, `Evidence: ${alert.evidence.length} record${alert.evidence.length === 1 ? "" : "s"}`);
   keyed(details.lastChild, alert.evidence, (e) => `${e.topic}/${e.partition}/${e.offset}`, () => html("li", {}, html("code"), html("span")), (line, e) => {

@@ -21,7 +21,9 @@ fn topics_are_as_the_programs_would_make_them() {
     let topics = of_kind("KafkaTopic");
     let mut wanted: Vec<_> =
         Topic::ALL.map(|topic| (topic.name(PREFIX), topic.partitions(4), topic.config())).into_iter().collect();
-    wanted.push((format!("{PREFIX}{}", snapshots::TOPIC), 4, snapshots::config()));
+    for (kept, partitions) in [(snapshots::OF_JOINS, 4), (snapshots::OF_OBJECTIVES, 1)] {
+        wanted.push((format!("{PREFIX}{}", kept.topic), partitions, snapshots::config(kept)));
+    }
     assert_eq!(topics.len(), wanted.len());
     for (name, partitions, config) in wanted {
         let made = topics.iter().find(|made| made["metadata"]["name"] == name).unwrap();
@@ -61,8 +63,13 @@ fn a_user_may_do_what_its_program_does_and_nothing_else() {
     ];
     for mode in Mode::ALL {
         let mut rights = topic_rights(mode.inputs(), &[mode.outputs(), &[Topic::DeadLetters]].concat());
-        if mode == Mode::Join {
-            let name = format!("{PREFIX}{}", snapshots::TOPIC);
+        let kept = match mode {
+            Mode::Join => Some(snapshots::OF_JOINS),
+            Mode::Bottlenecks => Some(snapshots::OF_OBJECTIVES),
+            _ => None,
+        };
+        if let Some(kept) = kept {
+            let name = format!("{PREFIX}{}", kept.topic);
             ["Read", "Write"].iter().for_each(|operation| add(&mut rights, operation, "topic", &name));
         }
         let group = mode.group(PREFIX);

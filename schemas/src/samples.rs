@@ -304,6 +304,9 @@ pub fn alert() -> Alert {
             server: in_cluster("shop-payments"),
             score: 9.25,
         }],
+        objective: "orders-answer".into(),
+        severity: "page".into(),
+        owner: "team-orders".into(),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod merge;
 pub mod metrics;
 mod missing;
 pub mod modes;
+pub mod objectives;
 mod plausible;
 pub mod processor;
 pub mod replay;

@@ -70,6 +70,12 @@ headwater_telemetry::metrics! {
         &[],
         "Bytes of snapshots that were written, before compression"
     );
+    OBJECTIVES_RELOADS = Metric::counter(
+        "headwater_processor_objectives_reloads_total",
+        Unit::Count,
+        &["result"],
+        "Changes of the file of objectives that count now (taken), or do not since it is none (refused)"
+    );
     UNITS = Metric::gauge(
         "headwater_processor_units",
         Unit::Count,

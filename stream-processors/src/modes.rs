@@ -13,6 +13,10 @@ use crate::merge::service_map::ServiceMapView;
 use crate::processor::{BadSnapshot, Checkpoint, Processor};
 use crate::settings::Settings;
 
+fn judged_topics(settings: &Settings) -> [String; 2] {
+    [Topic::Edges, Topic::Latencies].map(|topic| topic.name(&settings.kafka.prefix))
+}
+
 /// One processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -84,7 +88,11 @@ impl Mode {
                 let join = Join::restore(partition, count, settings.join.clone(), checkpoints, snapshot)?;
                 Ok(Box::new(join))
             }
-            _ => Err(BadSnapshot("this processor has none".to_owned())),
+            Mode::Bottlenecks => {
+                let topics = judged_topics(settings);
+                Ok(Box::new(Bottlenecks::restore(topics, partition, checkpoints, snapshot)?))
+            }
+            Mode::ServiceMap | Mode::Latency => Err(BadSnapshot("this processor has none".to_owned())),
         }
     }
 
@@ -102,10 +110,7 @@ impl Mode {
             Mode::Join => Box::new(Join::new(partition, count, settings.join.clone(), checkpoints)),
             Mode::ServiceMap => Box::new(Merge::<ServiceMapView>::new(partition, count, first)),
             Mode::Latency => Box::new(Merge::<LatencyView>::new(partition, count, first)),
-            Mode::Bottlenecks => {
-                let topics = [Topic::Edges, Topic::Latencies].map(|topic| topic.name(&settings.kafka.prefix));
-                Box::new(Bottlenecks::new(topics, partition, checkpoints))
-            }
+            Mode::Bottlenecks => Box::new(Bottlenecks::new(judged_topics(settings), partition, checkpoints)),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! clocks, batches or restarts. [`crate::runtime`] owns Kafka and drives it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Alert, Edge, Latency, Partial, PartitionClosed, Record, UNKNOWN};
@@ -11,6 +12,7 @@ use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::WriterSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::objectives::rules::Rules;
 use crate::windows::Window;
 
 /// One record of an input partition, with the schema that it was written with.
@@ -94,6 +96,9 @@ pub trait Processor {
     fn read_from(&self) -> Option<Vec<Offset>> {
         None
     }
+
+    /// What services promise, from the next window on.
+    fn follow(&mut self, _rules: &Arc<Rules>) {}
 
     /// Start of the last window that was closed.
     fn closed_through_us(&self) -> Option<i64>;

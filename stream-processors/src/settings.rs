@@ -1,10 +1,13 @@
 //! Settings of the processors, checked.
 
+use std::path::PathBuf;
+
 use headwater_kafka::KafkaSettings;
 use headwater_settings::{Key, Values};
 use headwater_telemetry::TelemetrySettings;
 
 use crate::join::{FORGET_AFTER_US, JoinSettings};
+use crate::objectives::file::RulesFile;
 use crate::windows::Windows;
 
 /// Settings of this program alone.
@@ -14,6 +17,10 @@ pub const KEYS: &[Key] = &[
     Key::new("join.grace_ms", "15s", "How long a node that lags is waited for after that"),
     Key::new("join.node_timeout_ms", "1m", "A node that lags by more than this is not waited for"),
     Key::new("join.connections_max", "200000", "Connections whose names are remembered, for each partition"),
+    Key::optional(
+        "objectives.file",
+        "File of objectives, which is looked at again while it runs (docs/objectives.md); none if absent",
+    ),
     Key::optional(
         "processor.instance",
         "Name of this instance, different for each and the same at each start; a new one for each start if absent",
@@ -33,6 +40,7 @@ pub struct Settings {
     pub raw_prefix: String,
     pub telemetry: TelemetrySettings,
     pub join: JoinSettings,
+    pub objectives_file: Option<PathBuf>,
     /// Part of the transactional ids: no two running instances may share it.
     pub instance: String,
     /// Whether the name was given, so that the next start has it too.
@@ -57,6 +65,10 @@ impl Settings {
             let why = "a record may stand for all exchanges of a second, which belong to one window";
             values.problem("join.window_ms", format!("it must be whole seconds: {why}"));
         }
+        let objectives_file = values.optional("objectives.file").map(PathBuf::from);
+        if let Some(Err(error)) = objectives_file.as_deref().map(RulesFile::open) {
+            values.problem("objectives.file", format!("{error:#}"));
+        }
         let kafka = KafkaSettings::read(values);
         let name = values.optional("processor.instance");
         Settings {
@@ -64,6 +76,7 @@ impl Settings {
             kafka,
             telemetry: TelemetrySettings::read(values),
             join,
+            objectives_file,
             is_named: name.is_some(),
             instance: name.unwrap_or_else(new_instance),
         }

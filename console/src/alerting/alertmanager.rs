@@ -83,6 +83,9 @@ fn alert(view: &AlertView, now_us: i64) -> Value {
     }
     label("protocol", &alert.protocol);
     label("operation", &alert.operation);
+    label("objective", &alert.objective);
+    label("severity", &alert.severity);
+    label("owner", &alert.owner);
     // To group by.
     label("incident", &alert.incident_id);
     let ends_at_us = if view.firing { now_us + LASTS.as_micros() as i64 } else { alert.observed_at_us };

@@ -145,6 +145,9 @@ mod tests {
             incident_id: String::new(),
             score: 0.0,
             runners_up: Vec::new(),
+            objective: String::new(),
+            severity: String::new(),
+            owner: String::new(),
         };
         AlertView { firing, edge: String::new(), service_id: service.key(), alert }
     }

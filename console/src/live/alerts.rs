@@ -115,6 +115,9 @@ mod tests {
             incident_id: String::new(),
             score: 0.0,
             runners_up: Vec::new(),
+            objective: String::new(),
+            severity: String::new(),
+            owner: String::new(),
         }
     }
 

@@ -232,6 +232,9 @@ pub fn firing(window_start_us: i64) -> Alert {
         incident_id: "shop-payments 1".into(),
         score: 12.0,
         runners_up: Vec::new(),
+        objective: String::new(),
+        severity: String::new(),
+        owner: String::new(),
     }
 }
 

@@ -12,7 +12,7 @@ pub enum AlertState {
     Resolved,
 }
 
-/// An edge or operation left its own past, or came back. See `avro/alert.avsc`.
+/// An edge or operation left its own past, or came back; or a service uses up an objective's budget too fast. See `avro/alert.avsc`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// The same from firing to resolved.
@@ -20,7 +20,7 @@ pub struct Alert {
     /// Whether it begins or ends.
     pub state: AlertState,
     /// `error_rate`, `latency_p50`, `latency_p95`, `latency_p99`, `failed_connects`, `retransmits`, `unanswered` or
-    /// `traffic_stopped`.
+    /// `traffic_stopped`; or `burn_rate`.
     pub kind: String,
     /// The service to look at: the server of the edge.
     pub service: Workload,
@@ -55,6 +55,15 @@ pub struct Alert {
     /// Who else may be the cause, the likeliest first; at most two, of other servers.
     #[serde(default)]
     pub runners_up: Vec<Candidate>,
+    /// Name of the objective; empty for all but `burn_rate`.
+    #[serde(default)]
+    pub objective: String,
+    /// As the objective's burn rate has it.
+    #[serde(default)]
+    pub severity: String,
+    /// Who is to be told, as the objective has it.
+    #[serde(default)]
+    pub owner: String,
 }
 
 record!(Alert, "Alert", "alert");

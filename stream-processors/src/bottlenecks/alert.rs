@@ -52,6 +52,9 @@ pub fn alert(
         incident_id,
         score: 0.0,
         runners_up: Vec::new(),
+        objective: String::new(),
+        severity: String::new(),
+        owner: String::new(),
     })
 }
 

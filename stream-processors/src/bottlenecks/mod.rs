@@ -1,4 +1,4 @@
-//! Bottlenecks: says when an edge or operation leaves its own past, names the deepest cause, and says when it is over.
+//! Bottlenecks: says when an edge or operation leaves its own past, names the deepest cause, and says when it is over; and what comes of objectives (`objectives/`).
 //!
 //! In: `edges` and `latencies`, whole windows at a time. Out: `alerts`, firing and resolved, with the records that show them. What
 //! it says of a window depends on the windows before it alone; after a restart it learns from the log again before it judges.
@@ -22,6 +22,7 @@ mod unanswered;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Alert, Edge, Latency, PartitionClosed, Workload};
@@ -36,9 +37,12 @@ use self::readings::{Readings, deviations, is_said_otherwise, readings};
 use self::recent::{RECENT_WINDOWS, Recent};
 use self::suspects::Suspects;
 use self::track::{INCIDENT_WINDOWS_MAX, Sight, Step, Track};
+pub use self::window::slower_than;
 use self::window::{Collector, Observation, Subject};
+use crate::objectives::rules::Rules;
+use crate::objectives::{Counted, Objectives, Place};
 use crate::plausible::{are_names, is_named, marker_is_plausible, plausible_window};
-use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
+use crate::processor::{BadInput, BadSnapshot, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
 use crate::windows::Windows;
 
 /// What is counted in a window depends on so many before it: the last ones are held against the past of each of them, which begins with a
@@ -54,6 +58,9 @@ const LATENCIES: usize = 1;
 pub struct Bottlenecks {
     edges: Collector,
     latencies: Collector,
+    objectives: Objectives,
+    topics: [String; 2],
+    partition: Partition,
     windows: Windows,
     subjects: BTreeMap<Subject, Judged>,
     addresses: Addresses,
@@ -85,10 +92,13 @@ impl Bottlenecks {
         let checkpoint = |stream: usize| checkpoints.get(stream).and_then(Option::as_ref);
         let memo = [0, 1].into_iter().filter_map(checkpoint).map(|checkpoint| &checkpoint.memo);
         let memo = memo.max_by_key(|memo| memo.closed_through_us).cloned().unwrap_or_default();
-        let [edges, latencies] = topics;
+        let [edges, latencies] = topics.clone();
         Bottlenecks {
             edges: Collector::new(edges, partition),
             latencies: Collector::new(latencies, partition),
+            objectives: Objectives::default(),
+            topics,
+            partition,
             windows: Windows::of_ms(memo.window_ms),
             subjects: BTreeMap::new(),
             addresses: Addresses::default(),
@@ -107,12 +117,29 @@ impl Bottlenecks {
         }
     }
 
+    /// The same with what a snapshot says of objectives. All else is read again from the log.
+    ///
+    /// # Errors
+    /// If the snapshot is of another version of this program.
+    pub fn restore(
+        topics: [String; 2],
+        partition: Partition,
+        checkpoints: &[Option<Checkpoint>],
+        snapshot: &[u8],
+    ) -> Result<Bottlenecks, BadSnapshot> {
+        let objectives = Objectives::restore(snapshot)?;
+        Ok(Bottlenecks { objectives, ..Bottlenecks::new(topics, partition, checkpoints) })
+    }
+
     pub fn edge(&mut self, offset: Offset, edge: Edge) -> Result<(), BadInput> {
         if self.is_late(edge.window_start_us) {
             self.counters.add("late", u64::from(offset >= self.read_to[EDGES]));
             return Ok(());
         }
-        self.edges.edge(offset, edge, &mut self.counters)
+        let (window_us, counted) = (edge.window_start_us, self.objectives.of_edge(&edge));
+        self.edges.edge(offset, edge, &mut self.counters)?;
+        self.count_for_objectives(EDGES, offset, window_us, counted);
+        Ok(())
     }
 
     pub fn latency(&mut self, offset: Offset, latency: Latency) -> Result<(), BadInput> {
@@ -120,7 +147,15 @@ impl Bottlenecks {
             self.counters.add("late", u64::from(offset >= self.read_to[LATENCIES]));
             return Ok(());
         }
-        self.latencies.latency(offset, latency, &mut self.counters)
+        let (window_us, counted) = (latency.window_start_us, self.objectives.of_latency(&latency));
+        self.latencies.latency(offset, latency, &mut self.counters)?;
+        self.count_for_objectives(LATENCIES, offset, window_us, counted);
+        Ok(())
+    }
+
+    fn count_for_objectives(&mut self, stream: usize, offset: Offset, window_us: i64, counted: Counted) {
+        let place = Place { topic: &self.topics[stream], partition: self.partition.0, offset: offset.0 };
+        self.objectives.count(window_us, counted, &place);
     }
 
     /// A source partition of edges (0) or latencies (1) has closed a window.
@@ -153,6 +188,7 @@ impl Bottlenecks {
         if self.judge_from_us.is_none_or(|from_us| window_us >= from_us) {
             self.judge(window_us, &observations);
         }
+        self.close_objectives(window_us);
         self.learn(window_us, &observations);
         self.closed_through_us = Some(window_us);
         if self.published_through_us.is_none_or(|through_us| window_us > through_us) {
@@ -264,6 +300,17 @@ impl Bottlenecks {
         let from_us = others.min().unwrap_or(started_at_us);
         let track = &mut self.subjects.get_mut(subject)?.tracks[kind as usize];
         Some(*track.incident_from_us.get_or_insert(from_us))
+    }
+
+    fn close_objectives(&mut self, window_us: i64) {
+        let subjects = &self.subjects;
+        let incident_of = |service: &Workload| {
+            let its = subjects.iter().filter(|(subject, _)| subject.server == *service);
+            its.flat_map(|(_, judged)| &judged.tracks).filter_map(|track| track.incident_from_us).min()
+        };
+        let end_us = self.windows.end(window_us);
+        let alerts = self.objectives.close(window_us, end_us, incident_of, &mut self.counters);
+        alerts.into_iter().for_each(|alert| self.publish(window_us, alert));
     }
 
     fn publish(&mut self, window_us: i64, alert: Alert) {
@@ -414,6 +461,19 @@ impl Processor for Bottlenecks {
         Some(self.closed_through_us()?.saturating_add(self.windows.length_us()))
     }
 
+    fn follow(&mut self, rules: &Arc<Rules>) {
+        self.objectives.follow(rules);
+    }
+
+    /// Of objectives alone, which reach back for days. The rest is learned from the log again.
+    fn snapshot_bytes(&self) -> Option<usize> {
+        (!self.objectives.is_empty()).then(|| self.objectives.snapshot_bytes())
+    }
+
+    fn snapshot(&self) -> Option<Vec<u8>> {
+        if self.objectives.is_empty() { None } else { self.objectives.snapshot() }
+    }
+
     fn take_counters(&mut self) -> Counters {
         std::mem::take(&mut self.counters)
     }
@@ -424,6 +484,8 @@ impl Processor for Bottlenecks {
             ("subjects", self.subjects.len()),
             ("firing", firing.filter(|track| track.firing_since_us.is_some()).count()),
             ("open_windows", self.edges.len().max(self.latencies.len())),
+            ("objectives", self.objectives.len()),
+            ("objectives_firing", self.objectives.firing()),
         ]
     }
 }

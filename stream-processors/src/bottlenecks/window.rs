@@ -98,19 +98,9 @@ impl Observation {
         })
     }
 
-    /// How many requests took longer than each limit, to a bucket of the histogram.
+    /// See [`slower_than`].
     pub fn slower_than<const N: usize>(&self, limits_us: [f64; N]) -> [i64; N] {
-        // Bucket `i` begins at `2^(i/32)` nanoseconds.
-        let limits = limits_us.map(|us| ((us * 1000.0).max(1.0).log2() * f64::from(1 << SCALE)).round() as i32);
-        let mut slower = [0i64; N];
-        for (bucket, count) in self.durations.buckets() {
-            for (slower, limit) in slower.iter_mut().zip(limits) {
-                if bucket >= limit {
-                    *slower = slower.saturating_add(i64::try_from(count).unwrap_or(i64::MAX));
-                }
-            }
-        }
-        slower
+        slower_than(&self.durations, limits_us)
     }
 
     /// Adds what was observed elsewhere of the same subject.
@@ -136,6 +126,21 @@ impl Observation {
         self.evidence.truncate(EVIDENCE_MAX);
         Ok(())
     }
+}
+
+/// How many requests took longer than each limit, to a bucket of the histogram, which is 2 % wide.
+pub fn slower_than<const N: usize>(durations: &Histogram, limits_us: [f64; N]) -> [i64; N] {
+    // Bucket `i` begins at `2^(i/32)` nanoseconds.
+    let limits = limits_us.map(|us| ((us * 1000.0).max(1.0).log2() * f64::from(1 << SCALE)).round() as i32);
+    let mut slower = [0i64; N];
+    for (bucket, count) in durations.buckets() {
+        for (slower, limit) in slower.iter_mut().zip(limits) {
+            if bucket >= limit {
+                *slower = slower.saturating_add(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+    }
+    slower
 }
 
 /// What one topic says of the windows that are not judged yet.

@@ -28,6 +28,7 @@ use tracing::{info, warn};
 
 use crate::metrics;
 use crate::modes::Mode;
+use crate::objectives::file::RulesFile;
 use crate::replay::Run;
 use crate::settings::Settings;
 use align::align;
@@ -112,6 +113,8 @@ struct Worker<'a> {
     outlet: Outlet,
     /// Only where there is anything to keep.
     snapshots: Option<Snapshots>,
+    /// What services promise, where that is judged.
+    rules: Option<RulesFile>,
     schemas: &'a mut SchemaCache,
     /// Assigned partitions whose counterparts are not here yet.
     halves: BTreeMap<(Partition, usize), Assignment>,
@@ -149,9 +152,15 @@ impl<'a> Worker<'a> {
         let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
         let member = GroupMember::join(kafka, &group, &topics, settings.static_member())?;
         let gauges = Gauges::new(mode, &topics);
-        let keeps = mode == Mode::Join && replay.is_none();
+        let rules = settings.objectives_file.as_deref().filter(|_| mode == Mode::Bottlenecks);
+        let rules = rules.map(RulesFile::open).transpose()?;
+        let kept = match mode {
+            Mode::Join => Some(snapshots::OF_JOINS),
+            _ => rules.as_ref().map(|_| snapshots::OF_OBJECTIVES),
+        };
         let count = partitions.get(&mode.inputs()[0]).copied().unwrap_or(1);
-        let snapshots = keeps.then(|| Snapshots::open(kafka, count)).flatten();
+        let kept = kept.filter(|_| replay.is_none());
+        let snapshots = kept.and_then(|kept| Snapshots::open(kafka, kept, count));
         let known = partitions.iter().map(|(topic, count)| {
             let is_input = mode.inputs().contains(topic);
             let prefix = if is_input { input_prefix } else { &kafka.prefix };
@@ -174,6 +183,7 @@ impl<'a> Worker<'a> {
             transactions,
             outlet,
             snapshots,
+            rules,
             schemas,
             halves: BTreeMap::new(),
             split_since: None,
@@ -252,6 +262,9 @@ impl<'a> Worker<'a> {
             self.health.ready();
         }
         self.gauges.set(&mut self.units, &state);
+        if let Some(rules) = self.rules.as_mut().and_then(RulesFile::look) {
+            self.units.values_mut().for_each(|unit| unit.follow(rules));
+        }
         if self.mode == Mode::Join {
             align(&mut self.units, &self.topics, &state, self.settings.join.windows.length_us());
         }
@@ -324,7 +337,10 @@ impl<'a> Worker<'a> {
         let mut sought = Vec::new();
         for (partition, checkpoints) in left {
             let snapshot = read.remove(&partition);
-            let unit = Unit::new(self.mode, self.settings, &self.partitions, partition, &checkpoints, snapshot);
+            let mut unit = Unit::new(self.mode, self.settings, &self.partitions, partition, &checkpoints, snapshot);
+            if let Some(rules) = &self.rules {
+                unit.follow(rules.rules());
+            }
             for (topic, offset) in self.topics.iter().zip(unit.goes_on_at().into_iter().flatten()) {
                 sought.push((TopicPartition::new(topic, partition), offset));
             }

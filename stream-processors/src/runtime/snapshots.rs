@@ -17,8 +17,18 @@ use super::unit::Unit;
 use crate::metrics;
 use crate::processor::SnapshotPlace;
 
-/// What the topic's name ends with, behind the prefix.
-pub const TOPIC: &str = "internal.join-snapshots";
+/// What is kept of whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// What the topic's name ends with, behind the prefix.
+    pub topic: &'static str,
+    pub kept_ms: u64,
+}
+
+/// Whoever is away for longer reads the log, which is hardly more then.
+pub const OF_JOINS: Kept = Kept { topic: "internal.join-snapshots", kept_ms: 2 * 3_600_000 };
+/// What was counted for objectives in three days is not read again.
+pub const OF_OBJECTIVES: Kept = Kept { topic: "internal.objectives", kept_ms: 3 * 24 * 3_600_000 };
 
 /// One that is larger is not written.
 const BYTES_MAX: usize = 32 << 20;
@@ -33,8 +43,7 @@ const OUTPUTS_FIRST: Duration = Duration::from_secs(3);
 
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whoever is away for longer reads the log, which is hardly more then. The newest are kept as long as they are few bytes.
-const KEPT_MS: u64 = 2 * 3_600_000;
+/// The newest are kept as long as they are few bytes.
 const KEPT_BYTES: usize = 8 * BYTES_MAX;
 
 /// After a transaction with snapshots that broke off, there are none for so long, and then twice as long each time.
@@ -56,9 +65,9 @@ pub struct Snapshots {
 
 impl Snapshots {
     /// None where there is no such topic and none can be made.
-    pub fn open(kafka: &KafkaSettings, partitions: i32) -> Option<Snapshots> {
-        let topic = format!("{}{TOPIC}", kafka.prefix);
-        match admin::ensure_internal(kafka, &topic, partitions, &config()) {
+    pub fn open(kafka: &KafkaSettings, kept: Kept, partitions: i32) -> Option<Snapshots> {
+        let topic = format!("{}{}", kafka.prefix, kept.topic);
+        match admin::ensure_internal(kafka, &topic, partitions, &config(kept)) {
             Ok(partitions) => Some(Snapshots {
                 topic,
                 partitions,
@@ -69,7 +78,7 @@ impl Snapshots {
                 is_written: false,
             }),
             Err(error) => {
-                warn!(%error, "there are no snapshots: after a restart the log is read from eight windows before");
+                warn!(%error, topic, "there are no snapshots: after a restart a join reads eight windows of the log again, and objectives count anew");
                 None
             }
         }
@@ -213,13 +222,13 @@ impl Snapshots {
 }
 
 /// What Kafka is told of the topic.
-pub fn config() -> Vec<(&'static str, String)> {
+pub fn config(kept: Kept) -> Vec<(&'static str, String)> {
     vec![
         ("cleanup.policy", "delete".to_owned()),
-        ("retention.ms", KEPT_MS.to_string()),
+        ("retention.ms", kept.kept_ms.to_string()),
         ("retention.bytes", KEPT_BYTES.to_string()),
         ("segment.bytes", BYTES_MAX.to_string()),
-        ("segment.ms", (KEPT_MS / 4).to_string()),
+        ("segment.ms", (kept.kept_ms / 4).to_string()),
     ]
 }
 

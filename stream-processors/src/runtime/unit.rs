@@ -5,6 +5,7 @@
 //! dead one: everything that is published must fit into one message of Kafka, or the unit could never get past it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -15,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::metrics;
 use crate::modes::Mode;
+use crate::objectives::rules::Rules;
 use crate::plausible::SOURCE_PARTITIONS_MAX;
 use crate::processor::{Checkpoint, Counters, Input, Kind, Memo, NodeTrouble, Output, Processor, SnapshotPlace};
 use crate::settings::Settings;
@@ -151,6 +153,11 @@ impl Unit {
             state.at = now;
         }
         state.is_due = is_worth_it && bytes <= bytes_max as f64;
+    }
+
+    /// What services promise, from the next window on.
+    pub fn follow(&mut self, rules: &Arc<Rules>) {
+        self.processor.follow(rules);
     }
 
     pub fn is_snapshot_due(&self) -> bool {
