@@ -10,8 +10,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use headwater_kafka::{Message, Next, RecordError, SchemaCache, Start, TopicReader, connect_check};
 use headwater_schemas::encryption;
 use headwater_schemas::records::{
-    Agent, Alert, AlertState, DeadLetter, Edge, Flow, Identity, Latency, Partial, PartitionClosed, Record, Request,
-    Tls, Watermark,
+    Agent, Alert, AlertState, DeadLetter, Edge, Flow, Identity, Latency, Partial, PartitionClosed, Process,
+    ProcessKind, Record, Request, Tls, Watermark,
 };
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
 use serde::{Deserialize, Serialize};
@@ -152,6 +152,7 @@ fn show(topic: Topic, message: &Message<'_>, cache: &mut SchemaCache) -> Result<
         Topic::Requests => decoded(cache, value, request),
         Topic::Flows => decoded(cache, value, flow),
         Topic::Identities => decoded(cache, value, identity),
+        Topic::Processes => decoded(cache, value, process),
         Topic::Agents => decoded(cache, value, agent),
         Topic::Partials => decoded(cache, value, partial),
         Topic::Edges => decoded(cache, value, edge),
@@ -274,6 +275,66 @@ fn identity(i: &Identity) -> String {
     )
 }
 
+fn process(p: &Process<'_>) -> String {
+    let what = match p.kind {
+        ProcessKind::Exec => "began the program".to_owned(),
+        ProcessKind::Exit => format!("ended {}", end(p)),
+        ProcessKind::OomKill => "was killed for want of memory (OOM)".to_owned(),
+        ProcessKind::Listen => format!("listens on {}", listened(p)),
+        ProcessKind::ListenEnd => format!("listens no more on {}", listened(p)),
+        ProcessKind::Unknown => "did something that this version does not know".to_owned(),
+    };
+    let lived = latency(p.lived_us as f64);
+    format!(
+        "{}  {:<18} {:<15} {:>7}  {what}  after {lived}  on {}",
+        rfc3339_ms(p.observed_at_us),
+        p.workload,
+        p.executable_name,
+        p.pid,
+        p.node
+    )
+}
+
+/// How a process ended.
+fn end(p: &Process<'_>) -> String {
+    match (p.signal, p.exit_code) {
+        (Some(signal), _) => format!("by {}", signal_name(signal)),
+        (None, Some(code)) => format!("with code {code}"),
+        (None, None) => "in a way that nobody knows".to_owned(),
+    }
+}
+
+fn listened(p: &Process<'_>) -> String {
+    let (address, port) = (p.local_address.unwrap_or("?"), p.local_port.unwrap_or(0));
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+/// Of signals that end processes, as Linux numbers them on x86_64 and arm64 (signal(7)).
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        10 => "SIGUSR1",
+        11 => "SIGSEGV",
+        12 => "SIGUSR2",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
+}
+
 fn agent(a: &Agent) -> String {
     let sum = |counts: &std::collections::BTreeMap<String, i64>| counts.values().sum::<i64>();
     let state = if a.is_final { "stopped" } else { "beats" };
@@ -375,6 +436,18 @@ mod tests {
         );
         assert!(!["encryption=none", "tls.mutual=false", "tls.none=", "pid.x=7", "e="].into_iter().any(holds));
         assert!(Condition::parse("encryption").is_err());
+    }
+
+    #[test]
+    fn what_happened_to_a_process_is_a_line() {
+        let sample = headwater_schemas::samples::process();
+        let line = |p: &Process<'_>| process(p).split_once("4711  ").unwrap().1.to_owned();
+        assert_eq!(line(&sample), "was killed for want of memory (OOM)  after 3600 s  on node-a");
+        let exit = Process { kind: ProcessKind::Exit, ..sample.clone() };
+        assert!(line(&exit).starts_with("ended by SIGKILL  "), "{}", line(&exit));
+        assert!(line(&Process { signal: None, ..exit }).starts_with("ended with code 3  "));
+        let listen = Process { kind: ProcessKind::Listen, local_address: Some("::"), ..sample };
+        assert!(line(&listen).starts_with("listens on [::]:8080  "), "{}", line(&listen));
     }
 
     #[test]

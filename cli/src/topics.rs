@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use headwater_kafka::{admin, connect_check};
-use headwater_schemas::records::{Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Record, Request};
+use headwater_schemas::records::{
+    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Record, Request,
+};
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
 
@@ -82,6 +84,7 @@ fn record(topic: Topic) -> &'static str {
         Topic::Flows => Flow::NAME,
         Topic::Requests => Request::NAME,
         Topic::Identities => Identity::NAME,
+        Topic::Processes => Process::NAME,
         Topic::Agents => Agent::NAME,
         Topic::Partials => Partial::NAME,
         Topic::Edges => Edge::NAME,

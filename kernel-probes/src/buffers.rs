@@ -124,23 +124,28 @@ pub fn publish_data(room: &Room, bytes: u64) -> bool {
     published
 }
 
-/// Publishes what tells of a socket's owner. False, and counted, if there is no room.
+/// Publishes what is a cgroup's and no data. False if there is no room, which is for the caller to count.
 #[inline(always)]
-pub fn publish_process(state: &SocketState, data: *const c_void, bytes: u64) -> bool {
+pub fn publish_of(id: u64, hierarchy: u32, data: *const c_void, bytes: u64) -> bool {
     let waiting = waiting();
-    let fits = share::is_roomy(globals::ring_bytes(), waiting) || shares::admit(state, bytes, waiting, false);
-    let published = core::hint::black_box(fits) && output(data, bytes, wake(waiting + bytes));
-    if !published {
-        lost(state, count::RING_FULL_PROCESS, share::lost::PROCESS);
-    }
-    published
+    let fits = share::is_roomy(globals::ring_bytes(), waiting)
+        || shares::admit_to(id, hierarchy as u64, bytes, waiting, 0) != 0;
+    core::hint::black_box(fits) && output(data, bytes, wake(waiting + bytes))
 }
 
 /// Room in the ring buffer for an event of a fixed size; null if there is none. What is reserved must be submitted.
 #[inline(always)]
 pub fn reserve(state: &SocketState, bytes: u64, is_data: bool) -> *mut c_void {
+    reserve_of(state.cgroup_id, state.cgroup_hierarchy, bytes, is_data)
+}
+
+/// The same of a cgroup.
+#[inline(always)]
+pub fn reserve_of(id: u64, hierarchy: u32, bytes: u64, is_data: bool) -> *mut c_void {
     let waiting = waiting();
-    if !share::is_roomy(globals::ring_bytes(), waiting) && !shares::admit(state, bytes, waiting, is_data) {
+    if !share::is_roomy(globals::ring_bytes(), waiting)
+        && shares::admit_to(id, hierarchy as u64, bytes, waiting, is_data as u32) == 0
+    {
         return core::ptr::null_mut();
     }
     let ring = (&raw const EVENTS).cast_mut().cast();

@@ -91,8 +91,14 @@ globals! {
     TASK_CGROUPS: u32 = 0, task_cgroups;
     TASK_MM: u32 = 0, task_mm;
     TASK_SIGNAL: u32 = 0, task_signal;
+    TASK_FLAGS: u32 = 0, task_flags;
+    TASK_EXIT_CODE: u32 = 0, task_exit_code;
     /// struct signal_struct
     SIGNAL_THREADS: u32 = 0, signal_threads;
+    SIGNAL_LIVE: u32 = 0, signal_live;
+    SIGNAL_FLAGS: u32 = 0, signal_flags;
+    SIGNAL_EXIT_CODE: u32 = 0, signal_exit_code;
+    SIGNAL_OOM_MM: u32 = 0, signal_oom_mm;
     /// struct mm_struct, struct file and struct dentry
     MM_ARG_START: u32 = 0, mm_arg_start;
     MM_ARG_END: u32 = 0, mm_arg_end;
@@ -133,6 +139,8 @@ globals! {
     FILTER_BY_CGROUP: u32 = 0, filter_by_cgroup;
     /// 1 if only sockets of the processes in FILTER_PIDS are captured
     FILTER_BY_PID: u32 = 0, filter_by_pid;
+    /// Events of processes' lives that are told of one cgroup in a second
+    PROCESSES_PER_SECOND_MAX: u32 = 0, processes_per_second_max;
     /// 1 if libraries of TLS are watched
     WATCHES_TLS: u32 = 0, watches_tls;
     /// Bytes waiting in the ring buffer at which the reader is woken before its time: once at the first, always above the second

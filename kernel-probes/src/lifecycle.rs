@@ -16,7 +16,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns};
 use headwater_probe_types::{SocketState, cost::STATE, count, direction, flag, kind, role};
 
 use crate::{
-    buffers, capture, cost, events, globals, owner, position, refused,
+    buffers, capture, cost, events, globals, owner, position, processes, refused,
     socket::{Sock, TcpSock, tcp_state},
     state, sums,
 };
@@ -63,7 +63,9 @@ fn state_changed(sock: Sock, old: u32, new: u32) {
                 begin_late(sock, tcp, state);
             }
         }
-        (tcp_state::LISTEN, tcp_state::CLOSE) => {}
+        (tcp_state::LISTEN, tcp_state::CLOSE) => processes::listens_no_more(sock),
+        // Within listen(2).
+        (_, tcp_state::LISTEN) => processes::listens(sock),
         (_, tcp_state::CLOSE) => closed(sock, tcp, old),
         _ => {}
     }

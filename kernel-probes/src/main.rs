@@ -10,6 +10,7 @@
 //! - `tp_btf/inet_sock_set_state`: a connection opened, closed or failed. Out: [`SocketEvent`]s.
 //! - `tp_btf/tcp_destroy_sock`: a program let go of a socket whose connection had ended before. Out: [`SocketEvent`]s.
 //! - `tp_btf/cgroup_mkdir`, `cgroup_rename`, `cgroup_rmdir`: whose sockets are in which cgroup. Out: [`CgroupEvent`]s.
+//! - `tp_btf/sched_process_exec`, `sched_process_exit`: a process began another program, or ended. Out: [`LifeEvent`]s, as of sockets that are listened on.
 //! - uprobes at entries and returns of a TLS library's functions, in the files that user space attaches them to (`tls.rs`, `go.rs`). Out: [`DataEvent`]s of what is
 //!   encrypted, before and after that.
 //! - `iter/task_file`: on request of the loader, the counters of every socket in the capture that a process holds open, in all
@@ -38,6 +39,7 @@ mod looks;
 mod names;
 mod owner;
 mod position;
+mod processes;
 mod records;
 mod refused;
 mod shares;
@@ -52,7 +54,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use core::ffi::c_void;
-use headwater_probe_types::{change, direction, role};
+use headwater_probe_types::{change, cost::LIFE, direction, role};
 
 use crate::source::{Message, Pages, SystemCall};
 
@@ -168,6 +170,23 @@ pub fn on_cgroup_renamed(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "cgroup_rmdir")]
 pub fn on_cgroup_removed(ctx: BtfTracePointContext) -> i32 {
     names::cgroup(ctx.arg(0), ctx.arg(1), change::REMOVED);
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn on_exec(_: BtfTracePointContext) -> i32 {
+    let began_ns = cost::begin();
+    processes::began();
+    cost::end(LIFE, began_ns);
+    0
+}
+
+/// For each thread, within itself.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn on_exit(_: BtfTracePointContext) -> i32 {
+    let began_ns = cost::begin();
+    processes::thread_ended();
+    cost::end(LIFE, began_ns);
     0
 }
 

@@ -1,30 +1,33 @@
 //! What names the owners of sockets: the paths of cgroups, told when they are made, and the words of programs, told when a program
-//! uses its first socket. Both are gone from /proc before anyone could look, where programs live for milliseconds.
+//! uses its first socket, or when something is told of its life. Both are gone from /proc before anyone could look, where programs live for milliseconds.
 //!
 //! In: a cgroup with its path, or the current process. Out: a [`CgroupEvent`] or a [`ProcessEvent`] with what follows it. Bounded: paths
 //! of `PATH_BYTES_MAX`, words of `ARGUMENTS_BYTES_MAX` and `ENVIRONMENT_BYTES_MAX`, one event for each exec(2).
 
 use aya_ebpf::{
     btf_maps::{Array, LruHashMap},
-    helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str, bpf_probe_read_user},
+    helpers::generated::{
+        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_kernel_str, bpf_probe_read_user,
+    },
     macros::btf_map,
 };
 use headwater_probe_types::{
     ARGUMENTS_BYTES_MAX, CgroupEvent, ENVIRONMENT_BYTES_MAX, FILTER_PATH_BYTES, PATH_BYTES_MAX, ProcessEvent,
-    SocketState, change, count, kind,
+    SocketState, change, count, kind, share::lost,
 };
 
 use crate::{
     buffers, globals,
     owner::{self, cgroup_id, read_kernel},
+    shares,
 };
 
 /// Programs whose words were told.
 #[btf_map]
 static ANNOUNCED: LruHashMap<Program, u32, 16384> = LruHashMap::new();
 
-/// One for each processor, of each kind: these programs run where nothing else takes the processor from them, and none of them
-/// runs inside of another. The loader sets the number of entries.
+/// Of paths one for each processor, of words two, for calls on sockets and for the lives of processes: the programs of each run where nothing else takes
+/// the processor from them, and none of them runs inside of another. The loader sets the number of entries.
 #[btf_map]
 static PATH_ROOM: Array<PathRoom, 1> = Array::new();
 #[btf_map]
@@ -94,27 +97,55 @@ pub fn cgroup(cgroup: *const u8, path: *const u8, what: u32) {
 #[inline(always)]
 pub fn process(state: &SocketState, task: *const u8) {
     let program = Program { started_ns: state.process_started_ns, pid: state.pid, exec: state.exec };
+    words_of(program, state.program, task, state.cgroup_id, state.cgroup_hierarchy, 0);
+}
+
+/// The same where no socket names it, of a task in this cgroup. One that has given its memory back has no words any more.
+#[inline(always)]
+pub fn current_process(task: *const u8, cgroup_id: u64, cgroup_hierarchy: u32) {
+    let mm: *const u8 = read_kernel(task, globals::task_mm());
+    if mm.is_null() {
+        return;
+    }
+    let leader: *const u8 = read_kernel(task, globals::task_group_leader());
+    // SAFETY: a helper without preconditions.
+    let pid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    let started_ns = read_kernel(leader, globals::task_start());
+    let program = Program { started_ns, pid, exec: read_kernel(leader, globals::task_exec()) };
+    words_of(program, read_kernel(leader, globals::task_comm()), task, cgroup_id, cgroup_hierarchy, 1);
+}
+
+/// Puts the words together in one of the two rooms of the processor.
+#[inline(always)]
+fn words_of(
+    program: Program,
+    first_thread: [u8; 16],
+    task: *const u8,
+    cgroup_id: u64,
+    cgroup_hierarchy: u32,
+    room: u32,
+) {
     // SAFETY: only whether there is a value counts; it is not read.
     if unsafe { ANNOUNCED.get(program) }.is_some() {
         return;
     }
     // SAFETY: a helper without preconditions.
     let processor = unsafe { bpf_get_smp_processor_id() } as u32;
-    let room = WORDS_ROOM.get_ptr_mut(processor).unwrap_or(core::ptr::null_mut());
+    let room = WORDS_ROOM.get_ptr_mut(2 * processor + room).unwrap_or(core::ptr::null_mut());
     // SAFETY: the map's value, which is ours while this program runs.
     let Some(room) = (unsafe { room.as_mut() }) else { return };
-    let mm: *const u8 = read_kernel(task, globals::task_mm());
     room.event = ProcessEvent {
         kind: kind::PROCESS,
-        pid: state.pid,
-        started_ns: state.process_started_ns,
-        exec: state.exec,
+        pid: program.pid,
+        started_ns: program.started_ns,
+        exec: program.exec,
         arguments_bytes: 0,
         environment_bytes: 0,
         environment_is_cut: 0,
         executable: [0; 64],
-        first_thread: state.program,
+        first_thread,
     };
+    let mm: *const u8 = read_kernel(task, globals::task_mm());
     let mut bytes = 0;
     // A kernel thread has neither.
     if !mm.is_null() {
@@ -135,15 +166,19 @@ pub fn process(state: &SocketState, task: *const u8) {
         bytes = arguments + environment;
     }
     let bytes = core::hint::black_box(bytes) & (2 * ENVIRONMENT_BYTES_MAX as u64 - 1);
-    if buffers::publish_process(state, (&raw const *room).cast(), size_of::<ProcessEvent>() as u64 + bytes) {
+    let bytes = size_of::<ProcessEvent>() as u64 + bytes;
+    if buffers::publish_of(cgroup_id, cgroup_hierarchy, (&raw const *room).cast(), bytes) {
         buffers::add(count::PROCESSES, 1);
         let _ = ANNOUNCED.insert(program, 1, 0);
+    } else {
+        buffers::add(count::RING_FULL_PROCESS, 1);
+        shares::lost_of(cgroup_id, cgroup_hierarchy as u64, lost::PROCESS as u64);
     }
 }
 
 /// The file's name as the directory has it: the path would take a walk.
 #[inline(always)]
-fn executable(mm: *const u8, name: &mut [u8; 64]) {
+pub fn executable(mm: *const u8, name: &mut [u8; 64]) {
     let file: *const u8 = read_kernel(mm, globals::mm_exe_file());
     let dentry: *const u8 = read_kernel(file, globals::file_dentry());
     let text: *const u8 = read_kernel(dentry, globals::dentry_name());

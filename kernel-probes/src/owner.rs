@@ -132,24 +132,34 @@ pub fn settle(state: &mut SocketState) {
     names::process(state, task);
 }
 
-/// Who uses a socket owns it, not who made it: systemd makes sockets for its services, and a program may move after it made one. At
-/// the root of version 2 there may still be a container in the hierarchies of version 1.
+/// Who uses a socket owns it, not who made it: systemd makes sockets for its services, and a program may move after it made one.
 #[inline(always)]
 fn note_cgroup(state: &mut SocketState, groups: *const u8, cgroup: *const u8) {
-    state.cgroup_id = cgroup_id(cgroup);
-    state.cgroup_hierarchy = 0;
-    let level: u32 = read_kernel(cgroup, globals::cgroup_level());
-    if level == 0 && globals::v1_hierarchy() != 0 {
-        let controller: *const u8 = read_kernel(groups, globals::cset_subsys() + 8 * globals::v1_subsys());
-        let group: *const u8 = read_kernel(controller, globals::css_cgroup());
-        state.cgroup_id = cgroup_id(group);
-        state.cgroup_hierarchy = globals::v1_hierarchy();
-    }
+    (state.cgroup_id, state.cgroup_hierarchy) = place(groups, cgroup);
     let key = Cgroup { id: state.cgroup_id, hierarchy: state.cgroup_hierarchy as u64 };
     // SAFETY: only its presence is asked for; the value, which could change meanwhile, is not read.
     if unsafe { RESTING.get(key) }.is_some() {
         state.flags |= flag::RESTING;
     }
+}
+
+/// The cgroup of the current task, and its hierarchy.
+#[inline(always)]
+pub fn cgroup_of(task: *const u8) -> (u64, u32) {
+    let groups: *const u8 = read_kernel(task, globals::task_cgroups());
+    place(groups, read_kernel(groups, globals::cset_default()))
+}
+
+/// At the root of version 2 there may still be a container in the hierarchies of version 1.
+#[inline(always)]
+fn place(groups: *const u8, cgroup: *const u8) -> (u64, u32) {
+    let level: u32 = read_kernel(cgroup, globals::cgroup_level());
+    if level == 0 && globals::v1_hierarchy() != 0 {
+        let controller: *const u8 = read_kernel(groups, globals::cset_subsys() + 8 * globals::v1_subsys());
+        let group: *const u8 = read_kernel(controller, globals::css_cgroup());
+        return (cgroup_id(group), globals::v1_hierarchy());
+    }
+    (cgroup_id(cgroup), 0)
 }
 
 /// Makes the other end of an own connection known as such.

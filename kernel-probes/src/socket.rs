@@ -151,6 +151,15 @@ impl Sock {
         }
     }
 
+    /// The local address; of IPv4, the first four bytes.
+    #[inline(always)]
+    pub fn local_address(self, local: &mut [u8; 16]) {
+        let is_ipv6 = self.family() == AF_INET6;
+        let (from, bytes) = if is_ipv6 { (globals::skc_v6_rcv_saddr(), 16) } else { (globals::skc_rcv_saddr(), 4) };
+        // SAFETY: the helper checks the source; the target holds 16 bytes.
+        unsafe { bpf_probe_read_kernel(local.as_mut_ptr().cast(), bytes, self.0.add(from as usize).cast()) };
+    }
+
     /// The cgroup v2 in which the socket was made, null if there is none.
     #[inline(always)]
     pub fn cgroup(self) -> *const u8 {

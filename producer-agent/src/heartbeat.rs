@@ -25,7 +25,7 @@ pub struct Moment {
     /// Name and value of further counters.
     pub others: Vec<(&'static str, i64)>,
     /// Records that brokers acknowledged, by stream.
-    pub delivered: [u64; 2],
+    pub delivered: [u64; 3],
     pub is_final: bool,
 }
 

@@ -12,24 +12,29 @@ use headwater_schemas::records::{Dropped, Watermark};
 use crate::by_workload::ByWorkload;
 use crate::naming::Owner;
 
-/// Topics that carry watermarks.
+/// Topics of which each record is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stream {
     Requests,
     Flows,
+    Processes,
 }
 
 impl Stream {
-    pub const ALL: [Stream; 2] = [Stream::Requests, Stream::Flows];
+    pub const ALL: [Stream; 3] = [Stream::Requests, Stream::Flows, Stream::Processes];
+
+    /// Those that carry watermarks, which are what windows are computed from.
+    pub const WATERMARKED: [Stream; 2] = [Stream::Requests, Stream::Flows];
 
     pub fn name(self) -> &'static str {
         match self {
             Stream::Requests => "requests",
             Stream::Flows => "flows",
+            Stream::Processes => "processes",
         }
     }
 
-    /// `stream/reason`, so that the same reason in both streams stays apart.
+    /// `stream/reason`, so that the same reason in several streams stays apart.
     pub fn name_of(self, reason: &str) -> String {
         format!("{}/{reason}", self.name())
     }
@@ -41,7 +46,7 @@ pub struct Ledger {
     agent_started_at_us: i64,
     sequence: i64,
     covered_to_us: i64,
-    counts: [Counts; 2],
+    counts: [Counts; 3],
     by_workload: ByWorkload,
 }
 
@@ -117,7 +122,7 @@ impl Ledger {
         self.dropped(stream, reason, count as u64);
     }
 
-    /// Closes the time up to `up_to_us`: what the agent had of it is published or named as dropped. One for each stream.
+    /// Closes the time up to `up_to_us`: what the agent had of it is published or named as dropped. One for each of [`Stream::WATERMARKED`].
     /// What was dropped happened before `now_us`, which comes after the last drop was booked.
     ///
     /// Time never runs backwards here, also if the clock does: the covered time may then be empty.
@@ -126,7 +131,7 @@ impl Ledger {
         self.covered_to_us = up_to_us.max(covers_from_us);
         let sequence = self.sequence;
         self.sequence += 1;
-        Stream::ALL.map(|stream| {
+        Stream::WATERMARKED.map(|stream| {
             let counts = &mut self.counts[stream as usize];
             let dropped = std::mem::take(&mut counts.dropped_since);
             Watermark {

@@ -10,11 +10,14 @@ use crate::ledger::{Ledger, Stream};
 use crate::naming::Owners;
 
 /// Counters of the probes that mean that a record is missing, the stream it is missing from, and the reason's name.
-const LOSSES: [(u32, Stream, &str); 6] = [
+const LOSSES: [(u32, Stream, &str); 9] = [
     (count::RING_FULL_DATA, Stream::Requests, "ring_full"),
     (count::RING_FULL_CLOSE, Stream::Flows, "ring_full"),
     (count::STORAGE_FULL, Stream::Requests, "socket_storage_full"),
     (count::STORAGE_FULL, Stream::Flows, "socket_storage_full"),
+    (count::STORAGE_FULL, Stream::Processes, "socket_storage_full"),
+    (count::RING_FULL_LIFE, Stream::Processes, "ring_full"),
+    (count::RATE_LIMITED_LIFE, Stream::Processes, "rate_limited"),
     (count::UNSETTLED, Stream::Requests, "socket_unsettled"),
     (count::MID_EXCHANGE, Stream::Requests, "started_before_capture"),
 ];
@@ -32,10 +35,11 @@ pub struct Seen {
 impl Seen {
     /// What is missing of each stream since the kernel left runs out, at most.
     fn missed(&self, stream: Stream) -> u64 {
-        let MissedRuns { calls, states, ends, .. } = self.missed_runs;
+        let MissedRuns { calls, states, ends, lives, .. } = self.missed_runs;
         match stream {
             Stream::Flows => calls + ends + states.min(self.counts[count::UNSEEN_ENDS as usize]),
             Stream::Requests => calls,
+            Stream::Processes => lives,
         }
     }
 }
@@ -57,7 +61,7 @@ impl Losses {
             || seen.unknown_events > self.last.unknown_events
     }
 
-    /// Books what was lost since the last look. Each lost event counts as one record, in both streams where it is not known of which it
+    /// Books what was lost since the last look. Each lost event counts as one record, in all streams where it is not known of which it
     /// was: a bound from above. Says whether the path of a cgroup may be among it.
     pub fn book(&mut self, seen: &Seen, ledger: &mut Ledger) -> bool {
         for (index, stream, reason) in LOSSES {
@@ -79,7 +83,7 @@ impl Losses {
 }
 
 impl Losses {
-    /// Books whose the events were that found no room in the ring buffer. They are counted as dropped by [`Losses::book`].
+    /// Books whose the events were that the probes could not tell. They are counted as dropped by [`Losses::book`].
     pub fn book_owners(
         &mut self,
         lost_by_cgroup: &[(Cgroup, [u64; lost::LEN])],
@@ -95,11 +99,16 @@ impl Losses {
                 continue;
             }
             let owner = owners.in_cgroup(key);
-            for (kind, stream) in [(lost::DATA, Stream::Requests), (lost::CLOSE, Stream::Flows)] {
+            for (kind, stream, reason) in [
+                (lost::DATA, Stream::Requests, "ring_full"),
+                (lost::CLOSE, Stream::Flows, "ring_full"),
+                (lost::LIFE, Stream::Processes, "ring_full"),
+                (lost::LIFE_RATE, Stream::Processes, "rate_limited"),
+            ] {
                 let (now, before) = (lost[kind as usize], before[kind as usize]);
                 // The probes may have forgotten the cgroup meanwhile, and begun at 0 again.
                 let more = now.checked_sub(before).unwrap_or(now);
-                ledger.was_of(&owner, stream, "ring_full", more);
+                ledger.was_of(&owner, stream, reason, more);
             }
         }
     }
@@ -122,10 +131,11 @@ mod tests {
             ledger.by_workload().told().first().map(|told| told.dropped.clone()).unwrap_or_default()
         };
         assert!(book(&[]).is_empty());
-        assert_eq!(book(&[(1, [5, 2, 9])])["requests/ring_full"], 5);
-        assert_eq!(book(&[(1, [5, 2, 9]), (2, [1, 0, 0])])["requests/ring_full"], 6);
-        let last = book(&[(1, [3, 2, 0]), (2, [2, 0, 0])]);
+        assert_eq!(book(&[(1, [5, 2, 9, 0, 0])])["requests/ring_full"], 5);
+        assert_eq!(book(&[(1, [5, 2, 9, 0, 0]), (2, [1, 0, 0, 0, 0])])["requests/ring_full"], 6);
+        let last = book(&[(1, [3, 2, 0, 1, 4]), (2, [2, 0, 0, 0, 0])]);
         assert_eq!((last["requests/ring_full"], last["flows/ring_full"]), (10, 2));
+        assert_eq!((last["processes/ring_full"], last["processes/rate_limited"]), (1, 4));
     }
 
     #[test]

@@ -309,14 +309,13 @@ impl<'s> Pipeline<'s> {
 
     /// Asks for names, takes those that are there, and publishes what waited for them.
     fn exchange_names(&mut self) {
-        let libraries = &mut self.libraries;
-        let look = |pid| {
-            if let Some(libraries) = libraries {
+        for claim in self.naming.exchange(self.observer.owners()) {
+            self.outlet.identity(&self.identities.record(claim));
+        }
+        for pid in self.observer.owners().new_users() {
+            if let Some(libraries) = &mut self.libraries {
                 libraries.look(pid);
             }
-        };
-        for claim in self.naming.exchange(self.observer.owners(), look) {
-            self.outlet.identity(&self.identities.record(claim));
         }
         if let Some(libraries) = &mut self.libraries {
             self.observer.encrypting().for_each(|pid| libraries.look(pid));
@@ -329,7 +328,7 @@ impl<'s> Pipeline<'s> {
     fn wait_for_names(&mut self, wait: Duration) {
         let deadline = Instant::now() + wait;
         while self.outlet.held().0 > 0 {
-            let _ = self.naming.exchange(self.observer.owners(), |_| {});
+            let _ = self.naming.exchange(self.observer.owners());
             let now = Instant::now();
             self.outlet.release(now, &mut self.ledger);
             if now > deadline {

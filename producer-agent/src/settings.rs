@@ -73,6 +73,11 @@ pub const KEYS: &[Key] = &[
         "100000",
         "Requests that are published a second, three quarters of them of one cgroup; more are counted as dropped",
     ),
+    Key::new(
+        "processes.per_second_max",
+        "200",
+        "Events of processes of one cgroup that are published a second, half of them of programs that begin or end in order; more are counted as dropped",
+    ),
     Key::new("flows.interval_ms", "10s", "How often the progress of open connections is published"),
     Key::new("watermark.interval_ms", "1s", "How often the agent says up to when its records are complete"),
     Key::new(
@@ -200,7 +205,14 @@ impl Settings {
             kafka: KafkaSettings::read(values),
             spool: SpoolSettings::read(values),
             telemetry: TelemetrySettings::read(values),
-            capture: CaptureOptions { cgroups, pids, ring_bytes, hook, tls },
+            capture: CaptureOptions {
+                cgroups,
+                pids,
+                ring_bytes,
+                hook,
+                tls,
+                processes_per_second_max: values.number("processes.per_second_max", 2..=100_000),
+            },
             observer: ObserverOptions {
                 node: node.clone().unwrap_or_else(|| kernel_text("hostname")),
                 paths: values.choice("http.paths", &[("templated", Paths::Templated), ("full", Paths::Full)]),

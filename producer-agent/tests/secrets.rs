@@ -67,6 +67,7 @@ fn told(of: &Kind, role: u32) -> Vec<String> {
         Output::Request(request, _) => told.push(format!("{request:?}")),
         Output::Flow(flow, _) => told.push(format!("{flow:?}")),
         Output::RequestsDropped(reason, count, _) => told.push(format!("{count} dropped: {reason}")),
+        Output::Process(process, _) => told.push(format!("{process:?}")),
         Output::FlowsDropped(..) => {}
     };
     observer.event(Event::Open(socket(1, role)), &mut take);

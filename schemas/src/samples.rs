@@ -6,7 +6,8 @@ use headwater_histogram::Histogram;
 
 use crate::records::{
     Agent, Alert, AlertState, Candidate, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Kind, Latency,
-    Missing, Outcome, Partial, PartitionClosed, Request, Side, Sums, Tls, Watermark, Workload, WorkloadDropped,
+    Missing, Outcome, Partial, PartitionClosed, Process, ProcessKind, Request, Side, Sums, Tls, Watermark, Workload,
+    WorkloadDropped,
 };
 
 pub fn request() -> Request<'static> {
@@ -166,6 +167,28 @@ pub fn identity() -> Identity {
         from_us: 1_790_000_001_000_000,
         until_us: 1_790_000_011_000_000,
         ended: true,
+    }
+}
+
+pub fn process() -> Process<'static> {
+    Process {
+        kind: ProcessKind::OomKill,
+        observed_at_us: 1_790_000_000_250_002,
+        node: "node-a",
+        cluster: "east",
+        namespace: "shop",
+        workload_kind: "Deployment",
+        workload: "shop-orders",
+        pod: "shop-orders-5d4f8-abcde",
+        container: "orders",
+        pid: 4711,
+        executable_name: "orders",
+        process_start_ns: 86_400_000_000_001,
+        lived_us: 3_600_000_000,
+        exit_code: Some(3),
+        signal: Some(9),
+        local_address: Some("10.0.0.7"),
+        local_port: Some(8080),
     }
 }
 
@@ -335,6 +358,7 @@ macro_rules! each_record {
         $call!("latency", $crate::records::Latency, latency);
         $call!("partial", $crate::records::Partial, partial);
         $call!("partition_closed", $crate::records::PartitionClosed, partition_closed);
+        $call!("process", $crate::records::Process<'_>, process);
         $call!("request", $crate::records::Request<'_>, request);
         $call!("watermark", $crate::records::Watermark, watermark);
     };

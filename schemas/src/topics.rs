@@ -1,6 +1,6 @@
 //! Which topics there are, what they hold, and how they are kept.
 
-use crate::records::{Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Record, Request};
+use crate::records::{Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Record, Request};
 
 /// A topic of Headwater. Its name in Kafka is the prefix and [`Topic::suffix`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,6 +11,8 @@ pub enum Topic {
     Requests,
     /// Who owned which address from when to when.
     Identities,
+    /// What happened to processes: programs that began, ends, sockets that are listened on.
+    Processes,
     /// Heartbeats of the agents.
     Agents,
     /// What one partition of `flows` and `requests` adds to a window.
@@ -27,10 +29,11 @@ pub enum Topic {
 
 impl Topic {
     /// All topics, in the order in which records flow.
-    pub const ALL: [Topic; 9] = [
+    pub const ALL: [Topic; 10] = [
         Topic::Flows,
         Topic::Requests,
         Topic::Identities,
+        Topic::Processes,
         Topic::Agents,
         Topic::Partials,
         Topic::Edges,
@@ -45,6 +48,7 @@ impl Topic {
             Topic::Flows => "flows",
             Topic::Requests => "requests",
             Topic::Identities => "identities",
+            Topic::Processes => "processes",
             Topic::Agents => "agents",
             Topic::Partials => "partials",
             Topic::Edges => "edges",
@@ -71,6 +75,7 @@ impl Topic {
             Topic::Flows => Flow::SCHEMA,
             Topic::Requests => Request::SCHEMA,
             Topic::Identities => Identity::SCHEMA,
+            Topic::Processes => Process::SCHEMA,
             Topic::Agents => Agent::SCHEMA,
             Topic::Partials => Partial::SCHEMA,
             Topic::Edges => Edge::SCHEMA,
@@ -85,6 +90,7 @@ impl Topic {
         match self {
             Topic::Flows | Topic::Requests => "connection id",
             Topic::Identities => "network and address",
+            Topic::Processes => "node, pid and process_start_ns",
             Topic::Agents => "node",
             Topic::Partials | Topic::Edges => "edge id",
             Topic::Latencies => "edge id, status class and operation",
@@ -96,7 +102,7 @@ impl Topic {
     /// Which program writes it.
     pub fn written_by(self) -> &'static str {
         match self {
-            Topic::Flows | Topic::Requests | Topic::Identities | Topic::Agents => "headwater-agent",
+            Topic::Flows | Topic::Requests | Topic::Identities | Topic::Processes | Topic::Agents => "headwater-agent",
             Topic::Partials => "headwater-processor join",
             Topic::Edges => "headwater-processor service-map",
             Topic::Latencies => "headwater-processor latency",
@@ -113,7 +119,7 @@ impl Topic {
         match self {
             Topic::Identities | Topic::Agents => 1,
             Topic::Edges | Topic::Latencies | Topic::Alerts | Topic::DeadLetters => 1,
-            Topic::Flows | Topic::Requests | Topic::Partials => setting,
+            Topic::Flows | Topic::Requests | Topic::Processes | Topic::Partials => setting,
         }
     }
 
@@ -134,7 +140,7 @@ impl Topic {
             // Only the brokers' clock can say which agent's is wrong. What processors write has the timestamps that they give it.
             Topic::Flows | Topic::Requests => [kept(24), vec![(TIMESTAMP_TYPE, "LogAppendTime".to_owned())]].concat(),
             Topic::Partials => kept(6),
-            Topic::Edges | Topic::Latencies | Topic::DeadLetters => kept(7 * 24),
+            Topic::Processes | Topic::Edges | Topic::Latencies | Topic::DeadLetters => kept(7 * 24),
             Topic::Identities | Topic::Agents => compacted(24, 7),
             Topic::Alerts => compacted(30 * 24, 90),
         }

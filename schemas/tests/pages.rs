@@ -15,6 +15,7 @@ fn beyond_the_schema(topic: Topic) -> [&'static str; 2] {
         Topic::Flows => ["connection_id, side and observed_at_us", WATERMARKS],
         Topic::Requests => ["connection_id, side and request_position", WATERMARKS],
         Topic::Identities => ["network, address and from_us", ""],
+        Topic::Processes => ["the key, kind and observed_at_us", ""],
         Topic::Agents => ["node, agent_started_at_us and sequence", ""],
         Topic::Partials => ["nothing that readers may rely on: the topic is internal to the processors", MARKS],
         Topic::Edges => ["the key, window_start_us and revision", MARKS],

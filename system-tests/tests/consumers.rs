@@ -99,6 +99,7 @@ fn fill(settings: &KafkaSettings, folder: &Path) {
     raw.record(Topic::Requests, "large", &request).unwrap();
     raw.record(Topic::Flows, "flow", &samples::flow()).unwrap();
     raw.record(Topic::Identities, "identity", &samples::identity()).unwrap();
+    raw.record(Topic::Processes, "process", &samples::process()).unwrap();
     raw.record(Topic::Agents, "agent", &samples::agent()).unwrap();
     raw.record(Topic::Alerts, "alert", &samples::alert()).unwrap();
     raw.flush().unwrap();

@@ -10,6 +10,7 @@ pub mod capture;
 pub mod cost;
 pub mod frames;
 pub mod interest;
+pub mod life;
 pub mod looks;
 pub mod records;
 pub mod resp;
@@ -43,6 +44,8 @@ pub mod kind {
     /// [`crate::DataEvent`] without bytes: those that were told of [ahead](crate::mark::AHEAD) begin to leave, encrypted. Position and length are those of the
     /// whole call, and `other_position` is the place on the wire, as above.
     pub const SENT: u32 = 10;
+    /// [`crate::life::LifeEvent`]: a process began a program, ended, or began or ended to listen.
+    pub const LIFE: u32 = 11;
 }
 
 /// What happened to a cgroup.
@@ -349,7 +352,7 @@ const _: () = assert!(size_of::<SocketEvent>() == 176);
 const _: () = assert!(size_of::<SocketState>() == 344);
 const _: () = assert!(size_of::<CgroupEvent>() == 24);
 const _: () = assert!(size_of::<ProcessEvent>() == 112);
-const _: () = assert!(size_of::<share::Share>() == 96);
+const _: () = assert!(size_of::<share::Share>() == 128);
 
 /// Why the probes gave up something: indices of the per-CPU counters.
 pub mod count {
@@ -397,7 +400,13 @@ pub mod count {
     pub const UNSEEN_ENDS: u32 = 20;
     /// Sessions of TLS whose program moves the bytes itself, and whose socket was found.
     pub const TLS_CARRIED: u32 = 21;
-    pub const LEN: u32 = 22;
+    /// The ring buffer was full, or the cgroup's share of it: an event of a process's life is lost.
+    pub const RING_FULL_LIFE: u32 = 22;
+    /// The same for want of room among those of its cgroup in this second ([`crate::life::Rate`]).
+    pub const RATE_LIMITED_LIFE: u32 = 23;
+    /// Events of processes' lives that were told.
+    pub const LIFE_EVENTS: u32 = 24;
+    pub const LEN: u32 = 25;
 
     /// Names for metrics, in order.
     pub const NAMES: [&str; LEN as usize] = [
@@ -423,6 +432,9 @@ pub mod count {
         "tls_sessions_full",
         "unseen_ends",
         "tls_carried",
+        "ring_full_life",
+        "rate_limited_life",
+        "life_events",
     ];
 }
 

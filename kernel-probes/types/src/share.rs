@@ -9,6 +9,8 @@
 //! pieces of an eighth of the ring buffer's length, and a piece waits until all of it has been read. So it is never less than what waits of what
 //! was counted, and more by what the cgroup wrote into one piece at most.
 
+use crate::life::Rate;
+
 /// A part of the ring buffer, one in so many, that only events about whole sockets may take.
 pub const SOCKETS_PART: u64 = 16;
 
@@ -35,11 +37,13 @@ pub struct Share {
     pub written: [u32; PIECES],
     /// The newest piece's number.
     pub newest: u64,
-    /// Events that found no room, by [`lost`].
+    /// What was told of its processes in this second.
+    pub lives: Rate,
+    /// Events that were lost, by [`lost`]. The last member: the loader reads it from the end.
     pub lost: [u64; lost::LEN],
 }
 
-/// What was lost for want of room: indices of [`Share::lost`].
+/// What was lost for want of room, and by the bound of a second: indices of [`Share::lost`].
 pub mod lost {
     /// Data events.
     pub const DATA: u32 = 0;
@@ -47,7 +51,11 @@ pub mod lost {
     pub const CLOSE: u32 = 1;
     /// Words of programs.
     pub const PROCESS: u32 = 2;
-    pub const LEN: usize = 3;
+    /// Events of processes' lives.
+    pub const LIFE: u32 = 3;
+    /// The same, beyond what is told of them in a second.
+    pub const LIFE_RATE: u32 = 4;
+    pub const LEN: usize = 5;
 }
 
 /// A ring buffer at one moment: its size, what waits in it, and how far its reader has come.

@@ -15,7 +15,14 @@ fn hook() -> Option<Hook> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mut options = Options { cgroups: vec![], pids: vec![], ring_bytes: 1 << 20, hook: hook(), tls: true };
+    let mut options = Options {
+        cgroups: vec![],
+        pids: vec![],
+        ring_bytes: 1 << 20,
+        hook: hook(),
+        tls: true,
+        processes_per_second_max: 200,
+    };
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--cgroup", path, ..] => options.cgroups.push(path.into()),
         ["--pid", pid, ..] => options.pids.push(pid.parse().unwrap_or(0)),

@@ -1,5 +1,6 @@
 //! What comes out of the ring buffer, as references into it.
 
+use headwater_probe_types::life::LifeEvent;
 use headwater_probe_types::sums::ExchangeEvent;
 use headwater_probe_types::{CgroupEvent, DataEvent, DatagramEvent, ProcessEvent, SocketEvent, SocketRecord, kind};
 
@@ -20,9 +21,11 @@ pub enum Event<'a> {
     Datagram(Box<DatagramEvent>),
     Open(SocketRecord),
     Close(SocketRecord),
+    /// A process began a program, ended, or began or ended to listen.
+    Life(Box<LifeEvent>),
     /// A cgroup was made, renamed or removed; with its path.
     Cgroup(CgroupEvent, &'a [u8]),
-    /// A program uses its first socket; with its arguments and its environment, each word ended by a zero.
+    /// A program uses its first socket, or something is told of its life; with its arguments and its environment, each word ended by a zero.
     Process(ProcessEvent, &'a [u8], &'a [u8]),
 }
 
@@ -35,6 +38,7 @@ impl Event<'_> {
             }
             Event::Exchange(event) => Some(event.exchange.completed_ns),
             Event::Datagram(event) => Some(event.at_ns),
+            Event::Life(event) => Some(event.at_ns),
             Event::Open(socket) | Event::Close(socket) => Some(socket.at_ns),
             Event::Cgroup(..) | Event::Process(..) => None,
         }
@@ -56,6 +60,7 @@ impl Event<'_> {
             }
             kind::EXCHANGE => Some(Event::Exchange(read(bytes)?)),
             kind::DATAGRAM => Some(Event::Datagram(Box::new(read(bytes)?))),
+            kind::LIFE => Some(Event::Life(Box::new(read(bytes)?))),
             kind::OPEN => Some(Event::Open(read::<SocketEvent>(bytes)?.socket)),
             kind::CLOSE => Some(Event::Close(read::<SocketEvent>(bytes)?.socket)),
             kind::CGROUP => {
@@ -84,6 +89,8 @@ pub unsafe trait Plain: Copy {}
 unsafe impl Plain for DataEvent {}
 // SAFETY: as above.
 unsafe impl Plain for DatagramEvent {}
+// SAFETY: as above.
+unsafe impl Plain for LifeEvent {}
 // SAFETY: as above.
 unsafe impl Plain for SocketEvent {}
 // SAFETY: as above.

@@ -49,12 +49,14 @@ const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Program in the object, tracepoint.
-const TRACEPOINTS: [(&str, &str); 5] = [
+const TRACEPOINTS: [(&str, &str); 7] = [
     ("on_state", "inet_sock_set_state"),
     ("on_destroyed", "tcp_destroy_sock"),
     ("on_cgroup_made", "cgroup_mkdir"),
     ("on_cgroup_renamed", "cgroup_rename"),
     ("on_cgroup_removed", "cgroup_rmdir"),
+    ("on_exec", "sched_process_exec"),
+    ("on_exit", "sched_process_exit"),
 ];
 
 /// The program that walks over all sockets.
@@ -89,6 +91,8 @@ pub struct Options {
     pub hook: Option<Hook>,
     /// Libraries of TLS can be watched.
     pub tls: bool,
+    /// Events of processes' lives that are told of one cgroup in a second, half of them of programs that begin or end in order.
+    pub processes_per_second_max: u32,
 }
 
 /// What the probes would be told on a kernel with this BTF: names of globals and their values.
@@ -166,7 +170,7 @@ impl Probes {
             .map_max_entries("EVENTS", options.ring_bytes)
             .map_max_entries("ROOM", (types::ROOMS * processors) as u32)
             .map_max_entries("PATH_ROOM", processors as u32)
-            .map_max_entries("WORDS_ROOM", processors as u32)
+            .map_max_entries("WORDS_ROOM", 2 * processors as u32)
             .map_max_entries("TLS_SESSIONS", if options.tls { TLS_SESSIONS_MAX } else { 1 })
             .map_max_entries("TLS_HELLOS", if options.tls { TLS_HELLOS_MAX } else { 1 })
             .map_max_entries("TLS_CARRIED", if options.tls { TLS_SESSIONS_MAX } else { 1 })
@@ -185,6 +189,7 @@ impl Probes {
             .override_global("FILTER_BY_CGROUP", &by_cgroup, true)
             .override_global("FILTER_BY_PID", &by_pid, true)
             .override_global("WATCHES_TLS", &watches_tls, true)
+            .override_global("PROCESSES_PER_SECOND_MAX", &options.processes_per_second_max, true)
             .override_global("WAKE_BYTES", &wake_bytes, true)
             .override_global("URGENT_BYTES", &urgent_bytes, true)
             .override_global("RING_BYTES", &ring_bytes, true);
@@ -379,11 +384,13 @@ pub struct MissedRuns {
     pub ends: u64,
     /// Cgroups that were made, renamed or removed: names, which a walk finds.
     pub names: u64,
+    /// Programs that began, and threads that ended, of which the last one's end is a process's.
+    pub lives: u64,
 }
 
 impl MissedRuns {
     pub fn sum(&self) -> u64 {
-        self.calls + self.states + self.ends + self.names
+        self.calls + self.states + self.ends + self.names + self.lives
     }
 
     fn of_program(&mut self, name: &str) -> &mut u64 {
@@ -391,6 +398,7 @@ impl MissedRuns {
             "on_state" => &mut self.states,
             "on_destroyed" => &mut self.ends,
             "on_cgroup_made" | "on_cgroup_renamed" | "on_cgroup_removed" => &mut self.names,
+            "on_exec" | "on_exit" => &mut self.lives,
             _ => &mut self.calls,
         }
     }

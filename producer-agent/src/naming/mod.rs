@@ -164,12 +164,9 @@ impl Naming {
         self.walk_again.store(true, Ordering::Relaxed);
     }
 
-    /// Asks for owners, of whose programs `asked` hears, and takes the names that are there; gives what is told of addresses.
-    pub fn exchange(&mut self, owners: &mut Owners, mut asked: impl FnMut(u32)) -> Vec<Claim> {
-        owners.ask(|key| {
-            asked(key.program.pid);
-            self.tell(News::Owner(key))
-        });
+    /// Asks for owners, and takes the names that are there; gives what is told of addresses.
+    pub fn exchange(&mut self, owners: &mut Owners) -> Vec<Claim> {
+        owners.ask(|key| self.tell(News::Owner(key)));
         let mut claims = Vec::new();
         while let Ok(told) = self.names.try_recv() {
             match told {

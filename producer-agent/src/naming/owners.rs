@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use headwater_probe_loader::types::SocketRecord;
-use headwater_schemas::records::{Flow, Request};
+use headwater_probe_loader::types::life::LifeEvent;
+use headwater_schemas::records::{Flow, Process, Request};
 use headwater_workload::bounded::Bounded;
 use headwater_workload::names::{CgroupKey, Owner as Key, ProgramKey};
 use headwater_workload::{Kind, Workload};
@@ -43,7 +44,7 @@ impl Named {
         [cluster, namespace, kind.as_str(), &self.name, pod, container]
     }
 
-    /// Fills in the names of a request. This and [`Named::fill_flow`] are where a workload becomes the fields of a record.
+    /// Fills in the names of a request. This and the next two are where a workload becomes the fields of a record.
     pub fn fill_request<'a>(&'a self, request: &mut Request<'a>) {
         request.cluster = &self.workload.cluster;
         request.namespace = &self.workload.namespace;
@@ -62,6 +63,16 @@ impl Named {
         flow.pod = &self.workload.pod;
         flow.container = &self.workload.container;
     }
+
+    /// Fills in the names of what happened to a process.
+    pub fn fill_process<'a>(&'a self, process: &mut Process<'a>) {
+        process.cluster = &self.workload.cluster;
+        process.namespace = &self.workload.namespace;
+        process.workload_kind = self.workload.kind.as_str();
+        process.workload = &self.name;
+        process.pod = &self.workload.pod;
+        process.container = &self.workload.container;
+    }
 }
 
 /// Whose some sockets are.
@@ -71,6 +82,7 @@ pub struct Owner {
     /// Records wait until then.
     deadline: Instant,
     is_asked: Cell<bool>,
+    has_sockets: Cell<bool>,
     /// What its sockets have given the agent to do since that was asked last; see [`Owner::worked`].
     work: Cell<u64>,
 }
@@ -123,6 +135,8 @@ pub struct Owners {
     known: Bounded<Key, Rc<Owner>>,
     /// Those that the naming thread is to be asked for.
     to_ask: Vec<Rc<Owner>>,
+    /// Programs that have used their first socket since that was asked last. As many as there were new owners.
+    new_users: Vec<u32>,
     wait: Duration,
     now: Instant,
 }
@@ -130,7 +144,13 @@ pub struct Owners {
 impl Owners {
     /// Records wait for a name at most so long.
     pub fn new(wait: Duration) -> Owners {
-        Owners { known: Bounded::new(OWNERS_HALF_MAX), to_ask: Vec::new(), wait, now: Instant::now() }
+        Owners {
+            known: Bounded::new(OWNERS_HALF_MAX),
+            to_ask: Vec::new(),
+            new_users: Vec::new(),
+            wait,
+            now: Instant::now(),
+        }
     }
 
     /// The time from which new owners wait.
@@ -140,7 +160,25 @@ impl Owners {
 
     /// The owner of a socket.
     pub fn of(&mut self, socket: &SocketRecord) -> Rc<Owner> {
-        self.of_key(key_of(socket))
+        let owner = self.of_key(key_of(socket));
+        if !owner.has_sockets.replace(true) {
+            self.new_users.push(owner.pid());
+        }
+        owner
+    }
+
+    /// The owner that a process is, or would be, whose life is told of.
+    pub fn living(&mut self, event: &LifeEvent) -> Rc<Owner> {
+        self.of_key(Key {
+            program: ProgramKey { pid: event.pid, started_ns: event.process_started_ns, exec: event.exec },
+            cgroup: CgroupKey { hierarchy: event.cgroup_hierarchy, id: event.cgroup_id },
+            first_thread: event.program,
+        })
+    }
+
+    /// Programs that have used their first socket since this was asked last.
+    pub fn new_users(&mut self) -> impl Iterator<Item = u32> {
+        self.new_users.drain(..)
     }
 
     /// An owner whose sockets are in a cgroup; one that stands for the cgroup itself if none is known.
@@ -161,6 +199,7 @@ impl Owners {
             named: RefCell::new(None),
             deadline: self.now + self.wait,
             is_asked: Cell::new(false),
+            has_sockets: Cell::new(false),
             work: Cell::new(0),
         });
         self.known.insert(key, Rc::clone(&owner));

@@ -35,7 +35,7 @@ fn made(id: u64, path: &str) -> (CgroupEvent, Vec<u8>) {
 fn named(naming: &mut Naming, owners: &mut Owners, owner: &Owner) -> String {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        assert!(naming.exchange(owners, |_| {}).is_empty());
+        assert!(naming.exchange(owners).is_empty());
         if let Some(named) = owner.named() {
             return named.name().to_owned();
         }
@@ -73,7 +73,7 @@ fn what_was_told_before_is_known_and_what_was_not_is_unknown() {
     naming.event(Event::Cgroup(event, &path));
     let deadline = Instant::now() + Duration::from_secs(20);
     while owner.named().unwrap().name() != "late" {
-        assert!(naming.exchange(&mut owners, |_| {}).is_empty());
+        assert!(naming.exchange(&mut owners).is_empty());
         assert!(Instant::now() < deadline, "the late name did not come");
         std::thread::yield_now();
     }

@@ -1,7 +1,7 @@
 //! Turns what the probes saw into records.
 //!
-//! In: events of the ring buffer in order, the records of all sockets at an interval, the time of day. Out: [`Request`]s and
-//! [`Flow`]s that borrow from the state here, with the owner whose name is still to be filled in, and drops by reason. Pure: no I/O, no
+//! In: events of the ring buffer in order, the records of all sockets at an interval, the time of day. Out: [`Request`]s,
+//! [`Flow`]s and [`Process`]es that borrow from the state here, with the owner whose name is still to be filled in, and drops by reason. Pure: no I/O, no
 //! clock of its own. Bounded: `connections_max` connections, of which a single cgroup leaves some to
 //! the others, each with a parser that has bounds.
 
@@ -12,6 +12,7 @@ mod ends;
 mod failed;
 mod flow;
 mod pressure;
+mod processes;
 mod request;
 mod resolved;
 mod rest;
@@ -30,7 +31,7 @@ use headwater_probe_loader::types::sums::ExchangeEvent;
 use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, interest, mark, role};
 use headwater_protocols::operation::{Bounds, Counts as OperationCounts, Operations};
 use headwater_protocols::{Direction, Known, Options, Position, Segment, Side as ProtocolSide};
-use headwater_schemas::records::{Flow, Request};
+use headwater_schemas::records::{Flow, Process, Request};
 use headwater_workload::bounded::Bounded;
 use headwater_workload::names::CgroupKey;
 use rustc_hash::FxHashMap;
@@ -56,6 +57,7 @@ pub enum Output<'a> {
     /// Without the names of its workload, which are the owner's.
     Request(Request<'a>, &'a Rc<Owner>),
     Flow(Flow<'a>, &'a Rc<Owner>),
+    Process(Process<'a>, &'a Rc<Owner>),
     /// So many requests are missing, for this reason, whose they were if that is known.
     RequestsDropped(&'static str, u64, Option<&'a Rc<Owner>>),
     /// So many flow records are missing, for this reason, whose they were if that is known.
@@ -240,6 +242,7 @@ impl Observer {
             Event::EndOfStream(data) => self.end_of_stream(&data, out),
             Event::Exchange(exchange) => self.single(&exchange, out),
             Event::Datagram(event) => self.datagram(&event, out),
+            Event::Life(event) => self.life(&event, out),
             Event::Open(socket) => {
                 self.connection(&socket, out);
             }

@@ -26,11 +26,11 @@ pub struct Drain {
     /// A watermark of which some partitions have been served: its position, and the next partition.
     begun: Option<(u64, i32)>,
     /// By stream, the run whose next watermark is left out.
-    left_out: [Option<u64>; 2],
+    left_out: [Option<u64>; 3],
     /// The version that was read last, by what it noted of itself.
     older: Option<(Vec<u8>, Option<Older>)>,
     /// Records of earlier runs that were handed over, by stream.
-    pub recovered: [u64; 2],
+    pub recovered: [u64; 3],
 }
 
 impl Drain {
@@ -39,9 +39,9 @@ impl Drain {
             note: Encoders::note(),
             value: Vec::new(),
             begun: None,
-            left_out: [None; 2],
+            left_out: [None; 3],
             older: None,
-            recovered: [0; 2],
+            recovered: [0; 3],
         }
     }
 
@@ -61,7 +61,7 @@ impl Drain {
                     "a part of the spool cannot be read; what was in it is lost, and the windows that it belongs to are called incomplete"
                 );
                 evictions.damaged(counts, writer.is_ours);
-                self.left_out = [Some(writer.run); 2];
+                self.left_out = [Some(writer.run); 3];
                 Handed::DROPPED
             }
         });
@@ -85,7 +85,7 @@ impl Drain {
         }
         if !self.read(entry, message, writer, encoders) {
             evictions.lost(message, UNREADABLE, 1, writer.is_ours);
-            self.left_out = [Some(writer.run); 2];
+            self.left_out = [Some(writer.run); 3];
             return Handed::DROPPED;
         }
         match message {
@@ -98,7 +98,7 @@ impl Drain {
                     }
                     Err(PublishError::TooLarge) => {
                         evictions.lost(message, "too_large", 1, writer.is_ours);
-                        self.left_out = [Some(writer.run); 2];
+                        self.left_out = [Some(writer.run); 3];
                         Handed::DROPPED
                     }
                     Err(PublishError::QueueFull | PublishError::Stopped) => Handed::NOT,
@@ -241,7 +241,7 @@ mod tests {
         push(&mut spool, &encoders, request, 10);
         let mut evictions = Evictions::default();
         let drain = drain(&mut spool, &encoders, &mut evictions, 3);
-        assert_eq!(drain.recovered, [2, 0]);
+        assert_eq!(drain.recovered, [2, 0, 0]);
         assert_eq!(evictions.totals().collect::<Vec<_>>(), [("requests", UNREADABLE, 1)]);
     }
 }

@@ -1,7 +1,7 @@
 //! The first of the three parts of publishing: records become bytes. It needs neither Kafka nor the registry, so it works from the start.
 
 use anyhow::Result;
-use headwater_schemas::records::{Agent, Flow, Identity, Record, Request, Watermark};
+use headwater_schemas::records::{Agent, Flow, Identity, Process, Record, Request, Watermark};
 use headwater_schemas::wire::{Encoder, WireError, WriterSchema, split};
 use serde::Serialize;
 
@@ -13,9 +13,9 @@ const NO_ID: u32 = 0;
 
 /// An encoder for each kind of record.
 pub struct Encoders {
-    streams: [Encoder; 2],
+    streams: [Encoder; 3],
     /// What read back what was encoded, of records that were held.
-    schemas: [WriterSchema; 2],
+    schemas: [WriterSchema; 3],
     pub agent: Encoder,
     pub identity: Encoder,
     pub watermark: Encoder,
@@ -24,8 +24,16 @@ pub struct Encoders {
 impl Encoders {
     pub fn new() -> Result<Encoders> {
         Ok(Encoders {
-            streams: [Encoder::of::<Request<'_>>(NO_ID)?, Encoder::of::<Flow<'_>>(NO_ID)?],
-            schemas: [WriterSchema::parse(Request::SCHEMA)?, WriterSchema::parse(Flow::SCHEMA)?],
+            streams: [
+                Encoder::of::<Request<'_>>(NO_ID)?,
+                Encoder::of::<Flow<'_>>(NO_ID)?,
+                Encoder::of::<Process<'_>>(NO_ID)?,
+            ],
+            schemas: [
+                WriterSchema::parse(Request::SCHEMA)?,
+                WriterSchema::parse(Flow::SCHEMA)?,
+                WriterSchema::parse(Process::SCHEMA)?,
+            ],
             agent: Encoder::of::<Agent>(NO_ID)?,
             identity: Encoder::of::<Identity>(NO_ID)?,
             watermark: Encoder::of::<Watermark>(NO_ID)?,
@@ -42,9 +50,9 @@ impl Encoders {
         self.streams[stream as usize].encode_into(record, value)
     }
 
-    /// What must be known to read values of this version: the text of their schemas, by stream, then that of the watermark.
+    /// What must be known to read values of this version: the text of their schemas. New ones come last.
     pub fn note() -> Vec<u8> {
-        [Request::SCHEMA, Flow::SCHEMA, Watermark::SCHEMA].join("\0").into_bytes()
+        [Request::SCHEMA, Flow::SCHEMA, Watermark::SCHEMA, Process::SCHEMA].join("\0").into_bytes()
     }
 
     /// Appends to `value` what an older version has encoded, as this version does it. Says whether it could be read.
@@ -58,6 +66,10 @@ impl Encoders {
             Message::Record(Stream::Flows) => {
                 flows.decode::<Flow<'_>>(datum).is_ok_and(|flow| self.encode(Stream::Flows, &flow, value).is_ok())
             }
+            Message::Record(Stream::Processes) => older.processes.as_ref().is_some_and(|processes| {
+                let process = processes.decode::<Process<'_>>(datum);
+                process.is_ok_and(|process| self.encode(Stream::Processes, &process, value).is_ok())
+            }),
             Message::Watermark(_) => watermark
                 .decode::<Watermark>(datum)
                 .is_ok_and(|watermark| self.watermark.encode_into(&watermark, value).is_ok()),
@@ -69,6 +81,11 @@ impl Encoders {
         self.schemas[Stream::Requests as usize].decode(split(value).ok()?.1).ok()
     }
 
+    /// What was encoded here as what happened to a process.
+    pub fn process<'a>(&self, value: &'a [u8]) -> Option<Process<'a>> {
+        self.schemas[Stream::Processes as usize].decode(split(value).ok()?.1).ok()
+    }
+
     /// What was encoded here as a flow.
     pub fn flow<'a>(&self, value: &'a [u8]) -> Option<Flow<'a>> {
         self.schemas[Stream::Flows as usize].decode(split(value).ok()?.1).ok()
@@ -78,6 +95,8 @@ impl Encoders {
 /// The schemas of another version.
 pub struct Older {
     schemas: [WriterSchema; 3],
+    /// The first versions had none.
+    processes: Option<WriterSchema>,
 }
 
 impl Older {
@@ -85,7 +104,7 @@ impl Older {
     pub fn read(note: &[u8]) -> Option<Older> {
         let mut texts = std::str::from_utf8(note).ok()?.split('\0');
         let mut next = || WriterSchema::parse(texts.next()?).ok();
-        Some(Older { schemas: [next()?, next()?, next()?] })
+        Some(Older { schemas: [next()?, next()?, next()?], processes: next() })
     }
 }
 

@@ -93,8 +93,8 @@ mod tests {
         assert_eq!(evictions.refused(request, Refused::Full, false), "queue_full");
         assert_eq!(evictions.refused(request, Refused::Full, true), "spool_full");
         assert_eq!(evictions.refused(Message::Watermark(Stream::Flows), Refused::Disk, true), "spool_disk");
-        evictions.damaged(Some([2, 0, 7, 7]), true);
-        evictions.damaged(Some([3, 1, 0, 0]), false);
+        evictions.damaged(Some([2, 0, 7, 7, 0, 7]), true);
+        evictions.damaged(Some([3, 1, 0, 0, 4, 0]), false);
         evictions.damaged(None, false);
         for _ in 0..2 {
             evictions.book(&mut ledger);
@@ -105,7 +105,13 @@ mod tests {
         let totals: Vec<_> = evictions.totals().collect();
         assert_eq!(
             totals,
-            [("flows", DAMAGED, 1), ("requests", DAMAGED, 5), ("requests", "spool_full", 1), ("unknown", DAMAGED, 1)]
+            [
+                ("flows", DAMAGED, 1),
+                ("processes", DAMAGED, 4),
+                ("requests", DAMAGED, 5),
+                ("requests", "spool_full", 1),
+                ("unknown", DAMAGED, 1)
+            ]
         );
     }
 }

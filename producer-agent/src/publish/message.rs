@@ -14,8 +14,13 @@ impl Message {
     /// Its number on disk, which keeps its meaning in every version.
     pub fn kind(self) -> u8 {
         match self {
-            Message::Record(stream) => stream as u8,
-            Message::Watermark(stream) => 2 + stream as u8,
+            Message::Record(Stream::Requests) => 0,
+            Message::Record(Stream::Flows) => 1,
+            Message::Watermark(Stream::Requests) => 2,
+            Message::Watermark(Stream::Flows) => 3,
+            Message::Record(Stream::Processes) => 4,
+            // None is written.
+            Message::Watermark(Stream::Processes) => 5,
         }
     }
 
@@ -25,6 +30,8 @@ impl Message {
             1 => Message::Record(Stream::Flows),
             2 => Message::Watermark(Stream::Requests),
             3 => Message::Watermark(Stream::Flows),
+            4 => Message::Record(Stream::Processes),
+            5 => Message::Watermark(Stream::Processes),
             _ => return None,
         })
     }
@@ -47,6 +54,6 @@ mod tests {
             assert_eq!(Message::of(message.kind()), Some(message));
             assert!(usize::from(message.kind()) < headwater_spool::KINDS);
         }
-        assert_eq!(Message::of(4), None);
+        assert_eq!(Message::of(6), None);
     }
 }

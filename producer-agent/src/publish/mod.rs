@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use headwater_schemas::records::{Agent, Flow, Identity, Record, Request, Watermark};
+use headwater_schemas::records::{Agent, Flow, Identity, Process, Record, Request, Watermark};
 use serde::Serialize;
 
 use crate::held::{Held, HeldRecord};
@@ -41,7 +41,7 @@ pub struct Outlet {
     buffer: Vec<u8>,
     held: Held,
     /// Failed deliveries that were booked already.
-    failed: [u64; 2],
+    failed: [u64; 3],
 }
 
 impl Outlet {
@@ -53,7 +53,7 @@ impl Outlet {
             requests_rate: Rate::new(settings.requests_per_second_max, Instant::now()),
             buffer: Vec::with_capacity(1024),
             held: Held::new(settings.memory_bytes / HELD_PART),
-            failed: [0; 2],
+            failed: [0; 3],
         })
     }
 
@@ -94,6 +94,10 @@ impl Outlet {
                 Some(named) => self.flow(flow, &named, owner, ledger),
                 None => self.hold(Stream::Flows, owner, flow.observed_at_us, &flow, ledger),
             },
+            Output::Process(process, owner) => match owner.named() {
+                Some(named) => self.process(process, &named, owner, ledger),
+                None => self.hold(Stream::Processes, owner, process.observed_at_us, &process, ledger),
+            },
             Output::RequestsDropped(reason, count, owner) => ledger.dropped_of(owner, Stream::Requests, reason, count),
             Output::FlowsDropped(reason, count, owner) => ledger.dropped_of(owner, Stream::Flows, reason, count),
         }
@@ -106,7 +110,7 @@ impl Outlet {
         }
     }
 
-    /// Event time of the oldest record that is held.
+    /// Event time of the oldest record that is held, of those that watermarks speak of.
     pub fn held_since_us(&self) -> Option<i64> {
         self.held.oldest_us()
     }
@@ -170,8 +174,8 @@ impl Outlet {
     }
 
     /// What the heartbeat says of the spool. Sets its metrics to the same numbers.
-    pub fn spool_counters(&self, now_us: i64) -> [(&'static str, i64); 4] {
-        let (spool, evictions, [requests, flows]) = self.sender.spool();
+    pub fn spool_counters(&self, now_us: i64) -> [(&'static str, i64); 5] {
+        let (spool, evictions, [requests, flows, processes]) = self.sender.spool();
         let (on_disk, in_memory) = spool.bytes();
         let age_us = spool.oldest_us().map_or(0, |oldest_us| now_us.saturating_sub(oldest_us as i64).max(0));
         metrics::SPOOL_BYTES.set(&[], on_disk as f64);
@@ -184,6 +188,7 @@ impl Outlet {
             ("spool_memory_bytes", in_memory as i64),
             ("spool_requests_of_earlier_runs", requests as i64),
             ("spool_flows_of_earlier_runs", flows as i64),
+            ("spool_processes_of_earlier_runs", processes as i64),
         ]
     }
 
@@ -199,6 +204,14 @@ impl Outlet {
             return ledger.dropped_of(Some(owner), Stream::Requests, reason, weight);
         }
         ledger.published(Stream::Requests);
+    }
+
+    fn process<'a>(&mut self, mut process: Process<'a>, named: &'a Named, owner: &Rc<Owner>, ledger: &mut Ledger) {
+        named.fill_process(&mut process);
+        if let Err(reason) = self.record(Stream::Processes, &process.key(), &process) {
+            return ledger.dropped_of(Some(owner), Stream::Processes, reason, 1);
+        }
+        ledger.published(Stream::Processes);
     }
 
     fn flow<'a>(&mut self, mut flow: Flow<'a>, named: &'a Named, owner: &Rc<Owner>, ledger: &mut Ledger) {
@@ -250,6 +263,13 @@ impl Outlet {
                 }
                 None => false,
             },
+            Stream::Processes => match self.encoders.process(value) {
+                Some(process) => {
+                    self.process(process, named, owner, ledger);
+                    true
+                }
+                None => false,
+            },
         };
         if !is_read {
             ledger.dropped_of(Some(owner), *stream, "not_encoded", 1);
@@ -257,17 +277,12 @@ impl Outlet {
     }
 
     /// Hands over a record, or says why not.
-    fn record<R: Record + Serialize>(
-        &mut self,
-        stream: Stream,
-        connection_id: &str,
-        record: &R,
-    ) -> Result<(), &'static str> {
+    fn record<R: Record + Serialize>(&mut self, stream: Stream, key: &str, record: &R) -> Result<(), &'static str> {
         self.buffer.clear();
         if let Err(error) = self.encoders.encode(stream, record, &mut self.buffer) {
             tracing::error!(%error, "a record cannot be encoded");
             return Err("not_encoded");
         }
-        self.sender.record(stream, connection_id.as_bytes(), &mut self.buffer)
+        self.sender.record(stream, key.as_bytes(), &mut self.buffer)
     }
 }

@@ -13,9 +13,9 @@ use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
 use super::route::Route;
 
 /// Topics by their index in the publisher: those of the streams as `Stream as usize`, then the others.
-pub const TOPICS: [Topic; 4] = [Topic::Requests, Topic::Flows, Topic::Agents, Topic::Identities];
-pub const AGENTS: usize = 2;
-pub const IDENTITIES: usize = 3;
+pub const TOPICS: [Topic; 5] = [Topic::Requests, Topic::Flows, Topic::Processes, Topic::Agents, Topic::Identities];
+pub const AGENTS: usize = 3;
+pub const IDENTITIES: usize = 4;
 
 /// How long a broker may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// What the registry calls the schemas.
 pub struct SchemaIds {
-    pub by_topic: [u32; 4],
+    pub by_topic: [u32; TOPICS.len()],
     pub watermark: u32,
 }
 
@@ -83,7 +83,7 @@ fn open(settings: &KafkaSettings) -> Result<Route, KafkaError> {
     let partitions = admin::ensure_topics(settings, &TOPICS)?;
     let of = |topic| partitions.get(&topic).copied().unwrap_or(1);
     Ok(Route {
-        partitions: [of(Topic::Requests), of(Topic::Flows)],
+        partitions: [of(Topic::Requests), of(Topic::Flows), of(Topic::Processes)],
         schema_ids: register(settings)?,
         publisher: Publisher::start(settings, TOPICS.map(|topic| topic.name(&settings.prefix)).to_vec())?,
     })
@@ -91,7 +91,7 @@ fn open(settings: &KafkaSettings) -> Result<Route, KafkaError> {
 
 fn register(settings: &KafkaSettings) -> Result<SchemaIds, KafkaError> {
     let registry = Registry::new(settings);
-    let mut by_topic = [0; 4];
+    let mut by_topic = [0; TOPICS.len()];
     for (id, topic) in by_topic.iter_mut().zip(TOPICS) {
         *id = registry.register_topic(topic)?;
     }

@@ -13,7 +13,7 @@ use crate::ledger::Stream;
 pub struct Route {
     pub publisher: Publisher,
     /// Partitions of the streams' topics.
-    pub partitions: [i32; 2],
+    pub partitions: [i32; 3],
     pub schema_ids: SchemaIds,
 }
 
@@ -61,11 +61,12 @@ pub(super) mod tests {
     use super::*;
 
     /// A way that leads nowhere: what is published stays in the queue, which has 1 MiB.
-    pub fn route(partitions: [i32; 2]) -> Route {
+    pub fn route([requests, flows]: [i32; 2]) -> Route {
         let mut settings = KafkaSettings::local("127.0.0.1:1", "http://127.0.0.1:1");
         settings.queue_bytes = 1 << 20;
         let publisher = Publisher::start(&settings, TOPICS.map(|topic| topic.name("")).to_vec()).unwrap();
-        Route { publisher, partitions, schema_ids: SchemaIds { by_topic: [1, 2, 3, 4], watermark: 5 } }
+        let schema_ids = SchemaIds { by_topic: [1, 2, 3, 4, 6], watermark: 5 };
+        Route { publisher, partitions: [requests, flows, 1], schema_ids }
     }
 
     /// How many messages wait in the queue, once these are as many as expected, or a few seconds have passed.

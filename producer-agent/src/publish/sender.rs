@@ -153,7 +153,7 @@ impl Sender {
     /// Puts watermarks into every partition of their topics, behind all records that were taken so far. Those that find no room wait. To
     /// be called only if [`Sender::watermarks_are_out`].
     pub fn watermarks(&mut self, node: &str, watermarks: [Vec<u8>; 2], encoders: &Encoders) {
-        for (stream, bytes) in Stream::ALL.into_iter().zip(watermarks) {
+        for (stream, bytes) in Stream::WATERMARKED.into_iter().zip(watermarks) {
             self.watermarks.push(Watermark { stream, node: node.to_owned(), bytes, next: 0 });
         }
         self.watermarks_are_out();
@@ -217,7 +217,7 @@ impl Sender {
     }
 
     /// The spool, what it did not take, and how many records of earlier runs were handed over.
-    pub fn spool(&self) -> (&Spool, &Evictions, [u64; 2]) {
+    pub fn spool(&self) -> (&Spool, &Evictions, [u64; 3]) {
         (&self.spool, &self.evictions, self.drain.recovered)
     }
 

@@ -30,6 +30,7 @@ mod nats;
 mod odd;
 mod overload;
 mod own_traffic;
+mod processes;
 mod redis;
 mod soak;
 mod sums;

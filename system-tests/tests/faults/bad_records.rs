@@ -151,7 +151,7 @@ fn expected(bad: &[Bad], places: &BTreeMap<String, Place>) -> BTreeSet<(Place, &
             Topic::Flows | Topic::Requests => &["join"],
             Topic::Partials => &["service-map", "latency"],
             Topic::Edges | Topic::Latencies => &["bottlenecks"],
-            Topic::Identities | Topic::Agents | Topic::Alerts | Topic::DeadLetters => &[],
+            Topic::Identities | Topic::Processes | Topic::Agents | Topic::Alerts | Topic::DeadLetters => &[],
         }
     };
     let letters =
@@ -249,7 +249,9 @@ fn commands_pass_over_them(settings: &KafkaSettings, bad: &[Bad], places: &BTree
         assert_eq!(ended.stderr.lines().count(), unreadable, "{topic:?}: {}", ended.stderr);
         let good = ended.stdout.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count();
         assert!(
-            good > 0 || [Topic::Identities, Topic::Agents, Topic::Alerts, Topic::DeadLetters].contains(&topic),
+            good > 0
+                || [Topic::Identities, Topic::Processes, Topic::Agents, Topic::Alerts, Topic::DeadLetters]
+                    .contains(&topic),
             "{topic:?}"
         );
     }

@@ -65,8 +65,14 @@ pub fn of(conversation: &str) -> Seen {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.take_stdout().unwrap()));
     assert_eq!(lines.next().unwrap().unwrap(), "ready");
 
-    let options =
-        Options { cgroups: vec![cgroup.path().to_owned()], pids: vec![], ring_bytes: 1 << 24, hook: None, tls: false };
+    let options = Options {
+        cgroups: vec![cgroup.path().to_owned()],
+        pids: vec![],
+        ring_bytes: 1 << 24,
+        hook: None,
+        tls: false,
+        processes_per_second_max: 200,
+    };
     let mut probes = Probes::load(&options).unwrap();
     let options = ObserverOptions {
         node: "odd".into(),
@@ -143,6 +149,7 @@ impl Seen {
                 local_port: flow.local_port,
                 remote_port: flow.remote_port,
             }),
+            Output::Process(..) => {}
             Output::RequestsDropped(reason, count, _) | Output::FlowsDropped(reason, count, _) => {
                 *self.dropped.entry(reason).or_default() += count;
             }

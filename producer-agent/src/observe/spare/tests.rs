@@ -52,7 +52,7 @@ impl Bench {
         with(observer, &mut |output| match output {
             Output::Request(request, _) => records[usize::from(request.side == Side::Server)] += 1,
             Output::RequestsDropped(reason, ..) => lost.push(reason),
-            Output::Flow(..) | Output::FlowsDropped(..) => {}
+            Output::Flow(..) | Output::Process(..) | Output::FlowsDropped(..) => {}
         });
     }
 
