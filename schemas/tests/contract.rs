@@ -103,3 +103,15 @@ fn a_few_bytes_cannot_claim_a_thousand_million_items() {
     let error = schema.decode::<headwater_schemas::records::Watermark>(&count).unwrap_err().to_string();
     assert!(error.contains("max sequence size"), "{error}");
 }
+
+#[test]
+fn what_happens_to_a_process_some_day_is_unknown_to_readers_of_today() {
+    use headwater_schemas::records::{Process, ProcessKind};
+    let process = samples::process();
+    let value = Encoder::of::<Process<'_>>(7).unwrap().encode(&process).unwrap();
+    let (_, datum) = split(&value).unwrap();
+    let some_day = Process::SCHEMA.replace("OOM_KILL\", \"LISTEN\"", "FROZEN\", \"LISTEN\"");
+    assert_ne!(some_day, Process::SCHEMA);
+    let read: Process<'_> = WriterSchema::parse(&some_day).unwrap().decode(datum).unwrap();
+    assert_eq!(read, Process { kind: ProcessKind::Unknown, ..process });
+}

@@ -58,3 +58,20 @@ fn kind(what: u32) -> ProcessKind {
 fn text(bytes: &[u8]) -> &[u8] {
     bytes.split(|&byte| byte == 0).next().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_end_at_their_zero() {
+        assert_eq!(text(b"nginx\0rest\0"), b"nginx");
+        assert_eq!((text(b"\0"), text(b"whole")), (&b""[..], &b"whole"[..]));
+    }
+
+    #[test]
+    fn each_event_of_the_probes_has_a_kind() {
+        let kinds = (0..=6).map(kind).filter(|kind| *kind != ProcessKind::Unknown).count();
+        assert_eq!((kinds, kind(0), kind(6)), (5, ProcessKind::Unknown, ProcessKind::Unknown));
+    }
+}
