@@ -28,7 +28,7 @@ use crate::{
     socket::Sock,
 };
 
-/// Processes of several threads whose end was told.
+/// Processes whose end was told: as many as may end while two threads of one process do.
 #[btf_map]
 static ENDED: LruHashMap<Process, u32, 4096> = LruHashMap::new();
 
@@ -75,12 +75,11 @@ pub fn thread_ended() {
         return;
     }
     let leader: *const u8 = read_kernel(task, globals::task_group_leader());
-    // The last two threads may both come here after both have counted themselves out. None of them has left the group yet.
-    if read_kernel::<u32>(signals, globals::signal_threads()) > 1 {
-        let process = Process { started_ns: read_kernel(leader, globals::task_start()), pid: pid() as u64 };
-        if ENDED.insert(process, 1, BPF_NOEXIST as u64) == Err(-EEXIST) {
-            return;
-        }
+    // The last threads may all come here after all have counted themselves out: the first one tells, and may be gone from the group when the
+    // next one comes.
+    let process = Process { started_ns: read_kernel(leader, globals::task_start()), pid: pid() as u64 };
+    if ENDED.insert(process, 1, BPF_NOEXIST as u64) == Err(-EEXIST) {
+        return;
     }
     // As wait(2) has it.
     let status: u32 = if read_kernel::<u32>(signals, globals::signal_flags()) & SIGNAL_GROUP_EXIT != 0 {

@@ -125,7 +125,14 @@ fn measured(ground: &Ground, observer: Option<u32>, load: &dyn Fn() -> Result<Sp
 fn with_probes(ground: &Ground, step: Step, run: impl FnOnce() -> Result<f64>) -> Result<f64> {
     let sees = if step == Step::Refused { ground.empty_cgroup() } else { ground.load_cgroup() };
     let ring_bytes = if step == Step::NobodyReads { 256 << 20 } else { 16 << 20 };
-    let options = Options { cgroups: vec![sees.to_owned()], pids: vec![], ring_bytes, hook: None, tls: false };
+    let options = Options {
+        cgroups: vec![sees.to_owned()],
+        pids: vec![],
+        ring_bytes,
+        hook: None,
+        tls: false,
+        processes_per_second_max: 200,
+    };
     let mut probes =
         if step == Step::SwitchedOff { Probes::load_switched_off(&options)? } else { Probes::load(&options)? };
     let mut interests = probes.take_interests().context("the table of interests")?;

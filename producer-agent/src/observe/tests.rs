@@ -97,6 +97,7 @@ fn owned(output: Output<'_>) -> Seen {
             error: request.error,
             duration_ns: request.duration_ns,
         },
+        Output::Process(process, _) => panic!("{process:?} is no connection"),
         Output::Flow(flow, _) => Seen::Flow {
             state: flow.state,
             opened: flow.opened,

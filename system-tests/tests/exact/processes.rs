@@ -53,6 +53,34 @@ print(first.getsockname()[1], second.getsockname()[1], flush=True)
 first.close()
 "#;
 
+/// Makes a process that begins no program of its own and crashes.
+const FORKS: &str = r#"
+import os
+child = os.fork()
+if child == 0: os.abort()
+os.waitpid(child, 0)
+print(child, flush=True)
+"#;
+
+/// What is known beforehand of the name of a process's workload.
+enum Name {
+    Is(String),
+    /// Whatever it is.
+    Known,
+    /// Before Linux 6.16 the program's name cannot be told at the end of who has begun none.
+    MayBeUnknown,
+}
+
+impl Name {
+    fn fits(&self, named: &str) -> bool {
+        match self {
+            Name::Is(name) => name == named,
+            Name::Known => named != "unknown unknown",
+            Name::MayBeUnknown => true,
+        }
+    }
+}
+
 /// What the tests compare of a record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Told {
@@ -140,15 +168,14 @@ fn what_happens_to_processes_is_told_once_and_nothing_else() {
     let mut agent = lab.agent_of_users_with(&["--processes-per-second-max", "100000"]).unwrap();
 
     let each = std::env::var("PROCESSES_EACH").map_or(EACH, |each| each.parse().unwrap());
-    // With the workload's name where it is the program's.
-    let mut expected: Vec<(Told, Option<String>)> = Vec::new();
+    let mut expected: Vec<(Told, Name)> = Vec::new();
     for at in 0..each {
         for (kind, script) in SCRIPTS {
             let name = format!("{kind}-{at}");
             let (pid, status) = programs.run(&programs.copy("/bin/sh", &name), &["-c", script]);
-            let workload = Some(format!("program {name}"));
-            expected.push((began(pid, &name), workload.clone()));
-            expected.push((end(ProcessKind::Exit, pid, &name, status), workload));
+            let workload = || Name::Is(format!("program {name}"));
+            expected.push((began(pid, &name), workload()));
+            expected.push((end(ProcessKind::Exit, pid, &name, status), workload()));
         }
         let mut outside = Command::new(programs.copy("/bin/sh", &format!("outside-{at}")));
         outside.args(["-c", "exit 4"]);
@@ -160,18 +187,18 @@ fn what_happens_to_processes_is_told_once_and_nothing_else() {
         let hog = hogs.copy("/usr/bin/tail", &name);
         let (pid, status) = hogs.run("/bin/sh", &["-c", JOIN, "sh", memory.to_join(), &hog]);
         assert_eq!(status.signal(), Some(libc::SIGKILL), "the kernel kills who takes more than {HOG_BYTES} bytes");
-        let workload = Some(format!("program {name}"));
-        expected.push((began(pid, &shell), None));
-        expected.push((began(pid, &name), workload.clone()));
-        expected.push((end(ProcessKind::OomKill, pid, &name, status), workload));
+        let workload = || Name::Is(format!("program {name}"));
+        expected.push((began(pid, &shell), Name::Known));
+        expected.push((began(pid, &name), workload()));
+        expected.push((end(ProcessKind::OomKill, pid, &name, status), workload()));
     }
     let python = file_name("/usr/bin/python3");
     for (script, codes) in [(THREADS_END, 10..=18), (THREAD_ENDS_ALL, 8..=8)] {
         for _ in 0..each {
             let (pid, status) = programs.run("/usr/bin/python3", &["-c", script]);
             assert!(status.code().is_some_and(|code| codes.contains(&code)), "{status}");
-            expected.push((began(pid, &python), None));
-            expected.push((end(ProcessKind::Exit, pid, &python, status), None));
+            expected.push((began(pid, &python), Name::Known));
+            expected.push((end(ProcessKind::Exit, pid, &python, status), Name::Known));
         }
     }
     for _ in 0..each {
@@ -181,14 +208,24 @@ fn what_happens_to_processes_is_told_once_and_nothing_else() {
         let (pid, ports) = (server.pid().cast_signed(), server.first_line().unwrap());
         let (first, second) = ports.split_once(' ').unwrap();
         let status = server.join().unwrap();
-        expected.push((began(pid, &python), None));
+        expected.push((began(pid, &python), Name::Known));
         for kind in [ProcessKind::Listen, ProcessKind::ListenEnd] {
             for local in [format!("127.0.0.1 {first}"), format!(":: {second}")] {
                 let told = Told { kind, local: Some(local), ..began(pid, &python) };
-                expected.push((told, None));
+                expected.push((told, Name::Known));
             }
         }
-        expected.push((end(ProcessKind::Exit, pid, &python, status), None));
+        expected.push((end(ProcessKind::Exit, pid, &python, status), Name::Known));
+    }
+    for _ in 0..each {
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-c", FORKS]);
+        let mut parent = programs.launch(command).in_cgroup(rest.path()).piping_stdout().spawn().unwrap();
+        let (pid, child) = (parent.pid().cast_signed(), parent.first_line().unwrap().parse().unwrap());
+        expected.push((began(pid, &python), Name::Known));
+        expected.push((end(ProcessKind::Exit, pid, &python, parent.join().unwrap()), Name::Known));
+        let aborted = Told { kind: ProcessKind::Exit, signal: Some(libc::SIGABRT), ..began(child, &python) };
+        expected.push((aborted, Name::MayBeUnknown));
     }
     stop(&mut agent).unwrap();
 
@@ -202,11 +239,7 @@ fn what_happens_to_processes_is_told_once_and_nothing_else() {
     for (told, workload) in &expected {
         match seen.remove(told).as_deref() {
             None => missing.push(told),
-            Some([named])
-                if workload.as_ref().is_none_or(|workload| workload == named) && named != "unknown unknown" =>
-            {
-                right += 1;
-            }
+            Some([named]) if workload.fits(named) => right += 1,
             Some([named]) => wrong.push(format!("{told:?} of {named}")),
             Some(_) => doubled.push(told),
         }
