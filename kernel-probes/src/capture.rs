@@ -21,6 +21,7 @@ use headwater_probe_types::{
 use crate::{
     buffers::{self, Room},
     cost, datagrams, events, frames, globals, hello, interest as table, lifecycle, looks, position, records, refused,
+    rustls,
     socket::{Sock, TcpSock, tcp_state},
     source::Source,
     state,
@@ -112,6 +113,14 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
             state.flags |= flag::TLS;
         }
         *sends_ahead = noted == tls::IN_CALL_AHEAD;
+        if rustls::is_at_work() != 0 {
+            // SAFETY: null, or this processor's room for this direction, which no other program writes while this one runs.
+            let Some(room) = (unsafe { buffers::room(way, S::ROOM).as_mut() }) else { return false };
+            room.walk.bytes = bytes.find(moved, task);
+            if core::hint::black_box(rustls::note_moved(room, state, moved, way)) != 0 {
+                state.flags |= flag::TLS;
+            }
+        }
         // The handshake is over. User space would come too late for the records that follow at once.
         if *sends_ahead && state.interest == interest::UNDECIDED {
             state.interest = interest::RECORDS;

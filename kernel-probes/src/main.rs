@@ -11,7 +11,7 @@
 //! - `tp_btf/tcp_destroy_sock`: a program let go of a socket whose connection had ended before. Out: [`SocketEvent`]s.
 //! - `tp_btf/cgroup_mkdir`, `cgroup_rename`, `cgroup_rmdir`: whose sockets are in which cgroup. Out: [`CgroupEvent`]s.
 //! - `tp_btf/sched_process_exec`, `sched_process_exit`: a process began another program, or ended. Out: [`LifeEvent`]s, as of sockets that are listened on.
-//! - uprobes at entries and returns of a TLS library's functions, in the files that user space attaches them to (`tls.rs`, `go.rs`). Out: [`DataEvent`]s of what is
+//! - uprobes at entries and returns of a TLS library's functions, in the files that user space attaches them to (`tls.rs`, `go.rs`, `rustls.rs`). Out: [`DataEvent`]s of what is
 //!   encrypted, before and after that.
 //! - `iter/task_file`: on request of the loader, the counters of every socket in the capture that a process holds open, in all
 //!   network namespaces (`iter/tcp` sees one namespace only). Out: [`SocketRecord`]s.
@@ -34,6 +34,7 @@ mod globals;
 mod go;
 mod hello;
 mod interest;
+mod keys;
 mod lifecycle;
 mod looks;
 mod names;
@@ -42,6 +43,7 @@ mod position;
 mod processes;
 mod records;
 mod refused;
+mod rustls;
 mod shares;
 mod socket;
 mod source;
@@ -56,7 +58,10 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use headwater_probe_types::{change, cost::LIFE, direction, role};
 
-use crate::source::{Message, Pages, SystemCall};
+use crate::{
+    rustls::overhead,
+    source::{Message, Pages, SystemCall},
+};
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn on_send(ctx: BtfTracePointContext) -> i32 {
@@ -317,6 +322,49 @@ pub fn on_go_handshake_return(_: ProbeContext) -> u32 {
 #[uprobe]
 pub fn on_go_close(_: ProbeContext) -> u32 {
     go::close();
+    0
+}
+
+#[uprobe]
+pub fn on_rustls_encrypt_tls13(_: ProbeContext) -> u32 {
+    rustls::enter(direction::SEND, overhead::TLS13);
+    0
+}
+
+#[uprobe]
+pub fn on_rustls_encrypt_gcm(_: ProbeContext) -> u32 {
+    rustls::enter(direction::SEND, overhead::GCM);
+    0
+}
+
+#[uprobe]
+pub fn on_rustls_encrypt_chacha(_: ProbeContext) -> u32 {
+    rustls::enter(direction::SEND, overhead::CHACHA);
+    0
+}
+
+#[uprobe]
+pub fn on_rustls_decrypt_tls13(_: ProbeContext) -> u32 {
+    rustls::enter(direction::RECEIVE, overhead::TLS13);
+    0
+}
+
+#[uprobe]
+pub fn on_rustls_decrypt_gcm(_: ProbeContext) -> u32 {
+    rustls::enter(direction::RECEIVE, overhead::GCM);
+    0
+}
+
+#[uprobe]
+pub fn on_rustls_decrypt_chacha(_: ProbeContext) -> u32 {
+    rustls::enter(direction::RECEIVE, overhead::CHACHA);
+    0
+}
+
+/// Of each of the six.
+#[uretprobe]
+pub fn on_rustls_return(_: RetProbeContext) -> u32 {
+    rustls::leave();
     0
 }
 

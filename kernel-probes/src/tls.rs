@@ -1,5 +1,5 @@
 //! What programs give to a library of TLS to encrypt, and get from it decrypted (OpenSSL's `SSL_write`, `SSL_read` and their `_ex`, GnuTLS's
-//! `gnutls_record_send` and `gnutls_record_recv`; those of Go are in `go.rs`),
+//! `gnutls_record_send` and `gnutls_record_recv`; those of Go are in `go.rs`, and those of rustls in `rustls.rs`),
 //! and on which socket that goes, as `SSL_do_handshake` shows it, too.
 //!
 //! In: entries and returns of these functions, by uprobes; the calls on sockets that a thread makes in between. Out: a [`DataEvent`] of the kind
@@ -59,7 +59,9 @@ pub struct Call {
     pub from: u64,
     /// Once they are told of: where its bytes begin among those that are encrypted, and how many they are.
     pub start: u64,
-    moved_bytes: u64,
+    pub moved_bytes: u64,
+    /// Behind the last byte of all that is encrypted or decrypted at once, of which this is a part; 0 if it is all.
+    pub end: u64,
     pub cgroup_hierarchy: u32,
     pub role: u32,
     pub way: u32,
@@ -97,6 +99,7 @@ impl Call {
         from: NOWHERE,
         start: 0,
         moved_bytes: 0,
+        end: 0,
         cgroup_hierarchy: 0,
         role: 0,
         way: 0,
@@ -117,7 +120,7 @@ struct Calls {
 
 /// A map of aya has no type for it. As those are made.
 #[repr(C)]
-struct TaskStorage<T> {
+pub struct TaskStorage<T> {
     r#type: *const [i32; BPF_MAP_TYPE_TASK_STORAGE as usize],
     key: *const i32,
     value: *const T,
@@ -128,14 +131,28 @@ struct TaskStorage<T> {
 // SAFETY: placeholders for the loader, which nobody follows.
 unsafe impl<T> Sync for TaskStorage<T> {}
 
+impl<T> TaskStorage<T> {
+    pub const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+
+    /// What the current thread has; null if it has nothing, and none is to be made or can be.
+    #[inline(always)]
+    pub fn of_thread(&self, flags: u64) -> *mut T {
+        let map = (&raw const *self).cast_mut().cast();
+        // SAFETY: the map is a task storage with values of this type.
+        unsafe { bpf_task_storage_get(map, task().cast_mut().cast(), ptr::null_mut(), flags) }.cast()
+    }
+}
+
 #[btf_map]
-static TLS_CALLS: TaskStorage<Calls> = TaskStorage {
-    r#type: ptr::null(),
-    key: ptr::null(),
-    value: ptr::null(),
-    max_entries: ptr::null(),
-    map_flags: ptr::null(),
-};
+static TLS_CALLS: TaskStorage<Calls> = TaskStorage::new();
 
 /// A session (SSL*, or a *Conn of Go) of a process.
 #[repr(C)]
@@ -163,7 +180,7 @@ pub struct Session {
     turn: u32,
     budget_bytes: [u32; 2],
     /// Not 0 if it begins with the preface of HTTP/2.
-    has_preface: u32,
+    pub has_preface: u32,
     /// Of Go, whose goroutines share a session (`go.rs`): calls that are under way in each direction,
     pub inside: [u32; 2],
     /// not 0 if there were two of them at a time, until there is none,
@@ -244,9 +261,7 @@ fn task() -> *const u8 {
 
 #[inline(always)]
 fn calls_of_thread(flags: u64) -> *mut Calls {
-    let map = (&raw const TLS_CALLS).cast_mut().cast();
-    // SAFETY: the map is a task storage whose value are Calls.
-    unsafe { bpf_task_storage_get(map, task().cast_mut().cast(), ptr::null_mut(), flags) }.cast()
+    TLS_CALLS.of_thread(flags)
 }
 
 /// A register of the program, as it stands at the uprobe.
@@ -298,6 +313,7 @@ pub fn enter(way: u32, is_ex: bool) {
         from: NOWHERE,
         start: 0,
         moved_bytes: 0,
+        end: 0,
         cgroup_hierarchy: 0,
         role: 0,
         way,
@@ -545,9 +561,15 @@ pub fn shut_down() {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn shut(session: u64) -> u32 {
+    shut_session(TLS_SESSIONS.get_ptr_mut(name(session)).unwrap_or(ptr::null_mut()))
+}
+
+/// The same of a session. A function of its own, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn shut_session(session: *const Session) -> u32 {
     // SAFETY: null, or the map's value.
-    let session = unsafe { TLS_SESSIONS.get_ptr_mut(name(session)).unwrap_or(ptr::null_mut()).as_ref() };
-    let Some(session) = session else { return 0 };
+    let Some(session) = (unsafe { session.as_ref() }) else { return 0 };
     let is_known = session.connection_id != 0 && session.connection_id != UNCLEAR;
     if is_known && session.role == role::SERVER && buffers::capturing() {
         // SAFETY: null, or a room that nobody else uses until it is given back.
@@ -710,7 +732,9 @@ fn describe(room: &mut Room, session: &Session, call: &Call) {
     room.event.kind = kind::PLAINTEXT;
     room.event.connection_id = session.connection_id;
     room.event.position = call.start;
-    room.event.other_position = if session.is_carried != 0 { call.start + call.moved_bytes } else { call.from };
+    let end = call.start + call.moved_bytes;
+    let end_of_all = if call.end != 0 { call.end } else { end };
+    room.event.other_position = if session.is_carried != 0 { end_of_all } else { call.from };
     room.event.length = call.moved_bytes as u32;
     room.event.direction = call.way as u8;
     room.event.marks = if call.moved_bytes == call.asked_bytes { mark::FULL } else { 0 };
@@ -725,7 +749,7 @@ fn describe(room: &mut Room, session: &Session, call: &Call) {
     (room.cgroup_id, room.cgroup_hierarchy) = (session.cgroup_id, session.cgroup_hierarchy as u64);
     room.walk.bytes = Bytes { kind: bytes_kind::BUFFER, at: call.buffer, segments: 0, skip: 0 };
     room.walk.track = session.frames[(call.way & 1) as usize];
-    room.walk.end = call.start + call.moved_bytes;
+    room.walk.end = end;
     room.walk.asks = ((session.role == role::CLIENT) == (call.way == direction::SEND)) as u32;
     let budget_bytes = session.budget_bytes[(call.way & 1) as usize];
     let most = match session.interest {
@@ -740,7 +764,7 @@ fn describe(room: &mut Room, session: &Session, call: &Call) {
 const URGENT_CALLS_MAX: u32 = 8;
 
 /// Beside the number of copied bytes: the session begins with the preface of HTTP/2. User space would come too late for the frames that follow at once.
-const BEGINS_HTTP2: u32 = 1 << 31;
+pub const BEGINS_HTTP2: u32 = 1 << 31;
 
 /// Copies the bytes that are wanted into the room and publishes its event. Returns how many were copied, and [`BEGINS_HTTP2`]. A function of its own, as above.
 #[unsafe(no_mangle)]

@@ -46,6 +46,10 @@ pub mod kind {
     pub const SENT: u32 = 10;
     /// [`crate::life::LifeEvent`]: a process began a program, ended, or began or ended to listen.
     pub const LIFE: u32 = 11;
+    /// [`crate::DataEvent`] without bytes: what was told of under a key's own number, which is the position here, goes on this connection, as far behind
+    /// the beginning as `other_position` says
+    /// ([`mark::UNTIED`](crate::mark::UNTIED)).
+    pub const TIED: u32 = 12;
 }
 
 /// What happened to a cgroup.
@@ -130,6 +134,8 @@ pub mod mark {
     /// Of [`kind::PLAINTEXT`](crate::kind::PLAINTEXT): the session's program moves the bytes between library and socket itself. So what is encrypted has not left yet, and what is
     /// decrypted has come before; `other_position` is the position behind the whole call's last byte.
     pub const CARRIED: u8 = 64;
+    /// The same: the connection is not known yet. In its place stands the number of the key; [`kind::TIED`](crate::kind::TIED) says which one it is.
+    pub const UNTIED: u8 = 128;
 }
 
 /// Numbers of eight bytes that the probes remember of a session of TLS.

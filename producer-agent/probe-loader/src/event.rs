@@ -13,6 +13,8 @@ pub enum Event<'a> {
     Plaintext(DataEvent, &'a [u8]),
     /// What was told of ahead begins to leave; see [`kind::SENT`].
     Sent(DataEvent),
+    /// The connection of what was told of under a key's number; see [`kind::TIED`].
+    Tied(DataEvent),
     /// No more bytes follow in this direction: the program read the end of the stream, or ended the one that it writes.
     EndOfStream(DataEvent),
     /// An exchange that was to be added up and did not fit.
@@ -33,9 +35,11 @@ impl Event<'_> {
     /// When it happened (CLOCK_MONOTONIC), of those that tell it.
     pub fn at_ns(&self) -> Option<u64> {
         match self {
-            Event::Data(event, _) | Event::Plaintext(event, _) | Event::Sent(event) | Event::EndOfStream(event) => {
-                Some(event.at_ns)
-            }
+            Event::Data(event, _)
+            | Event::Plaintext(event, _)
+            | Event::Sent(event)
+            | Event::Tied(event)
+            | Event::EndOfStream(event) => Some(event.at_ns),
             Event::Exchange(event) => Some(event.exchange.completed_ns),
             Event::Datagram(event) => Some(event.at_ns),
             Event::Life(event) => Some(event.at_ns),
@@ -48,13 +52,14 @@ impl Event<'_> {
     pub fn parse(bytes: &[u8]) -> Option<Event<'_>> {
         let kind = u32::from_ne_bytes(*bytes.first_chunk()?);
         match kind {
-            kind::DATA | kind::PLAINTEXT | kind::SENT | kind::END_OF_STREAM => {
+            kind::DATA | kind::PLAINTEXT | kind::SENT | kind::TIED | kind::END_OF_STREAM => {
                 let event: DataEvent = read(bytes)?;
                 let captured = bytes.get(size_of::<DataEvent>()..)?.get(..event.captured_bytes as usize)?;
                 Some(match kind {
                     kind::DATA => Event::Data(event, captured),
                     kind::PLAINTEXT => Event::Plaintext(event, captured),
                     kind::SENT => Event::Sent(event),
+                    kind::TIED => Event::Tied(event),
                     _ => Event::EndOfStream(event),
                 })
             }

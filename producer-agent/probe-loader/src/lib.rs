@@ -15,6 +15,7 @@ mod interests;
 mod layout;
 mod library;
 mod mapped;
+mod rustls;
 mod sums;
 mod tls;
 mod walk;
@@ -74,6 +75,9 @@ const TLS_SESSIONS_MAX: u32 = 16 * 1024;
 
 /// Handshakes of TLS that are remembered: as many may begin at a time.
 const TLS_HELLOS_MAX: u32 = 8 * 1024;
+
+/// Records of rustls that wait for the call that sends them, of keys whose socket is not known.
+const RUSTLS_RECORDS_MAX: u32 = 4 * 1024;
 
 /// Calls of goroutines that may be under way at a time: one that reads and one that writes for each session.
 const GO_CALLS_MAX: u32 = 2 * TLS_SESSIONS_MAX;
@@ -174,6 +178,9 @@ impl Probes {
             .map_max_entries("TLS_SESSIONS", if options.tls { TLS_SESSIONS_MAX } else { 1 })
             .map_max_entries("TLS_HELLOS", if options.tls { TLS_HELLOS_MAX } else { 1 })
             .map_max_entries("TLS_CARRIED", if options.tls { TLS_SESSIONS_MAX } else { 1 })
+            .map_max_entries("RUSTLS_KEYS", if options.tls { 2 * TLS_SESSIONS_MAX } else { 1 })
+            .map_max_entries("RUSTLS_SESSIONS", if options.tls { TLS_SESSIONS_MAX } else { 1 })
+            .map_max_entries("RUSTLS_RECORDS", if options.tls { RUSTLS_RECORDS_MAX } else { 1 })
             .map_max_entries("GO_CALLS", if options.tls { GO_CALLS_MAX } else { 1 })
             // Storage of tasks, which nobody but the probes uses.
             .allow_unsupported_maps();

@@ -1,6 +1,6 @@
 //! Libraries of TLS whose functions the probes watch: where these functions are in a file, and the probes that are attached there.
 //!
-//! In: files that programs map. Out: probes at the entries and returns of OpenSSL's or GnuTLS's functions (`library.rs`), or of those of Go's crypto/tls (`go/`), in all processes that map the file, until
+//! In: files that programs map. Out: probes at the entries and returns of OpenSSL's or GnuTLS's functions (`library.rs`), of those of Go's crypto/tls (`go/`) or of rustls (`rustls.rs`), in all processes that map the file, until
 //! [`Attached`] is dropped. The kernel knows a file by its inode, so a container's is another one than the host's.
 
 use std::fs::File;
@@ -15,11 +15,11 @@ use headwater_probe_types::{TLS_LAYOUTS_MAX, TLS_SESSION_WORDS};
 use tracing::warn;
 
 use crate::go::{self, GoError, is_program_of_go};
-use crate::library;
 use crate::{LoadError, chain, map_error, message, program};
+use crate::{library, rustls};
 
 /// The programs of uprobes in the object.
-const PROGRAMS: [&str; 21] = [
+const PROGRAMS: [&str; 28] = [
     "on_tls_write",
     "on_tls_write_ex",
     "on_tls_read",
@@ -41,6 +41,13 @@ const PROGRAMS: [&str; 21] = [
     "on_go_handshake",
     "on_go_handshake_return",
     "on_go_close",
+    "on_rustls_encrypt_tls13",
+    "on_rustls_encrypt_gcm",
+    "on_rustls_encrypt_chacha",
+    "on_rustls_decrypt_tls13",
+    "on_rustls_decrypt_gcm",
+    "on_rustls_decrypt_chacha",
+    "on_rustls_return",
 ];
 
 /// Where the probes of a file's functions go.
@@ -61,12 +68,22 @@ impl TlsFunctions {
         library::functions(file)
     }
 
-    /// Those of an executable; none if it has none of its own: neither Go's crypto/tls nor OpenSSL's functions with their names.
+    /// Those of an executable; none if it has none of its own: neither Go's crypto/tls nor functions of OpenSSL or rustls with their names.
     ///
     /// # Errors
     /// If it is a program of Go, and where its functions return is not known, or it cannot be read.
     pub fn of_program(file: &File) -> Result<Option<TlsFunctions>, GoError> {
-        if is_program_of_go(file) { go::functions(file) } else { Ok(library::functions_within(file)?) }
+        if is_program_of_go(file) {
+            return go::functions(file);
+        }
+        let (openssl, rustls) = (library::functions_within(file)?, rustls::functions(file)?);
+        Ok(match (openssl, rustls) {
+            (Some(mut both), Some(rustls)) => {
+                both.probes.extend(rustls.probes);
+                Some(both)
+            }
+            (one, other) => one.or(other),
+        })
     }
 }
 
@@ -181,9 +198,20 @@ mod tests {
             "find_socket_by",
             "note_carried",
             "shut",
+            "shut_session",
             "tell_of_ahead",
             "begin_session",
             "forget_later",
+            "note_process",
+            "find_received",
+            "encrypted",
+            "decrypted",
+            "record_moved",
+            "note_encrypted",
+            "go_on",
+            "next_part",
+            "tell_part",
+            "tell_untied",
             "tell",
             "copy_and_publish",
             "publish",

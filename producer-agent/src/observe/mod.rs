@@ -152,6 +152,7 @@ pub struct Observer {
     /// Programs that were seen to encrypt since this was asked last.
     encrypting: Vec<u32>,
     ahead: Ahead,
+    untied: Ahead,
     resolved: Resolved,
     /// See [`ENDED_HALF_MAX`].
     ended: Bounded<SocketKey, ()>,
@@ -187,6 +188,7 @@ impl Observer {
             spares: Spares::default(),
             encrypting: Vec::new(),
             ahead: Ahead::default(),
+            untied: Ahead::default(),
             resolved: Resolved::new(),
             ended: Bounded::new(ENDED_HALF_MAX),
         }
@@ -239,6 +241,7 @@ impl Observer {
             Event::Data(data, captured) => self.data(&data, captured, out),
             Event::Plaintext(data, captured) => self.plaintext(&data, captured, out),
             Event::Sent(data) => self.sent(&data, out),
+            Event::Tied(data) => self.tied(&data, out),
             Event::EndOfStream(data) => self.end_of_stream(&data, out),
             Event::Exchange(exchange) => self.single(&exchange, out),
             Event::Datagram(event) => self.datagram(&event, out),

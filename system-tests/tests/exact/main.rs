@@ -40,5 +40,6 @@ mod tls_gnutls;
 mod tls_go;
 mod tls_plaintext;
 mod tls_postgres;
+mod tls_rustls;
 mod uring;
 mod websocket;

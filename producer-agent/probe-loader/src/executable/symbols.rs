@@ -10,6 +10,10 @@ use super::{Function, Part, Table};
 const BYTES_MAX: u64 = 64 << 20;
 
 const SYMBOL_BYTES: usize = 24;
+
+/// Longer names are not looked at by [`each`].
+const NAME_BYTES_MAX: usize = 4096;
+
 const STT_FUNC: u8 = 2;
 
 /// Those of these names that are defined in the table.
@@ -25,22 +29,43 @@ pub fn find(file: &File, table: Table, wanted: &[&'static str]) -> io::Result<Ve
     Ok(functions)
 }
 
+/// All that are defined in the table, by name. What is no text has none.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn each(file: &File, table: Table, mut with: impl FnMut(&str, Function)) -> io::Result<()> {
+    let (Some(names), Some(symbols)) = (read(file, table.names)?, read(file, table.symbols)?) else { return Ok(()) };
+    for symbol in symbols.as_chunks::<SYMBOL_BYTES>().0 {
+        let Some((at, function)) = function(symbol) else { continue };
+        let name = names.get(at..).unwrap_or_default();
+        let end = memchr::memchr(0, &name[..name.len().min(NAME_BYTES_MAX)]);
+        if let Some(name) = end.and_then(|end| std::str::from_utf8(&name[..end]).ok()) {
+            with(name, function);
+        }
+    }
+    Ok(())
+}
+
+/// Where its name begins, and the function; none if it is another thing, or is defined elsewhere.
+fn function(symbol: &[u8; SYMBOL_BYTES]) -> Option<(usize, Function)> {
+    let [n0, n1, n2, n3, kind, _, section0, section1, values @ ..] = *symbol;
+    if kind & 15 != STT_FUNC || (section0, section1) == (0, 0) {
+        return None;
+    }
+    let [address, bytes] = [0, 8].map(|at| values[at..].first_chunk().map_or(0, |value| u64::from_le_bytes(*value)));
+    Some((u32::from_le_bytes([n0, n1, n2, n3]) as usize, Function { address, bytes }))
+}
+
 fn find_in(names: &[u8], symbols: &[u8], wanted: &[&'static str], functions: &mut [Option<Function>]) {
     let mut longest_first: Vec<usize> = (0..wanted.len()).collect();
     longest_first.sort_by_key(|at| std::cmp::Reverse(wanted[*at].len()));
     for symbol in symbols.as_chunks::<SYMBOL_BYTES>().0 {
-        let [n0, n1, n2, n3, kind, _, section0, section1, values @ ..] = *symbol;
-        let is_defined = (section0, section1) != (0, 0);
-        if kind & 15 != STT_FUNC || !is_defined {
-            continue;
-        }
-        let Some(name) = names.get(u32::from_le_bytes([n0, n1, n2, n3]) as usize..) else { continue };
+        let Some((at, function)) = function(symbol) else { continue };
+        let Some(name) = names.get(at..) else { continue };
         let is_named =
             |at: &&usize| name.strip_prefix(wanted[**at].as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
         if let Some(at) = longest_first.iter().find(is_named) {
-            let [address, bytes] =
-                [0, 8].map(|at| values[at..].first_chunk().map_or(0, |value| u64::from_le_bytes(*value)));
-            functions[*at] = Some(Function { address, bytes });
+            functions[*at] = Some(function);
         }
     }
 }

@@ -79,6 +79,35 @@ fn what_a_server_has_said_whole_is_not_reset_with_the_clients_last_alert() {
     }
 }
 
+/// What rustls encrypts before it is known where that goes waits under the number of its key. It is counted if nobody says it.
+#[test]
+fn what_a_key_has_encrypted_belongs_to_the_connection_that_it_is_tied_to() {
+    use headwater_probe_loader::types::role::UNKNOWN;
+    const KEY: u64 = 4_711;
+    for is_tied in [true, false] {
+        let mut bench = Bench::new(Paths::Templated, 10);
+        bench.event(Event::Open(socket(role::CLIENT, 7, 0, 0)));
+        let marks = mark::CARRIED | mark::UNTIED;
+        let given = under_tls(direction::SEND, 1_000, 0, CLIENT_SENDS, marks);
+        let untied = DataEvent { connection_id: KEY, role: UNKNOWN as u16, ..given };
+        bench.event(Event::Plaintext(untied, CLIENT_SENDS));
+        let tie = DataEvent { kind: kind::TIED, position: KEY, other_position: 0, length: 0, marks: 0, ..given };
+        let tie = DataEvent { position: if is_tied { KEY } else { KEY + 1 }, ..tie };
+        bench.event(Event::Tied(tie));
+        let answer = under_tls(direction::RECEIVE, 5_000, 0, SERVER_ANSWERS, mark::CARRIED);
+        bench.event(Event::Plaintext(answer, SERVER_ANSWERS));
+        let lost_with =
+            |bench: &Bench, reason| bench.seen.iter().filter(|seen| **seen == Seen::RequestsDropped(reason)).count();
+        // The exchange is whole, and has no place, since no record was seen.
+        assert_eq!(lost_with(&bench, "unplaced"), usize::from(is_tied), "{:?}", bench.seen);
+        for (complete_to_ns, lost) in [(4_000_000_000, 0), (6_000_000_000, usize::from(!is_tied))] {
+            let out = &mut bench.seen;
+            bench.observer.expire_ahead(complete_to_ns, &mut |output| out.push(owned(output)));
+            assert_eq!(lost_with(&bench, "connection_unknown"), lost, "{:?}", bench.seen);
+        }
+    }
+}
+
 /// A program that moves the bytes itself may give its library a word when the socket is gone. Of a connection that was never seen, it is counted.
 #[test]
 fn a_last_word_to_a_library_behind_the_sockets_end_is_no_loss() {
