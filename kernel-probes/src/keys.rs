@@ -39,7 +39,7 @@ pub struct Socket {
 #[repr(C)]
 pub struct Key {
     /// Its number, which no other one has.
-    id: u64,
+    pub id: u64,
     /// The number of its next record.
     next: u64,
     /// Bytes of data that it has encrypted or decrypted.
@@ -63,7 +63,9 @@ static RUSTLS_SESSIONS: LruHashMap<Name, Session, 16384> = LruHashMap::new();
 /// A record that was encrypted with a key without a socket, by where it lies.
 #[repr(C)]
 struct Encrypted {
+    /// Where the key's box is, and its number: the box may be another key's by the time that the record is sent.
     key: u64,
+    id: u64,
     bytes: u64,
     tag: [u64; 2],
 }
@@ -81,14 +83,22 @@ static NEW_KEY: Key = Key {
     untied: 0,
     has_preface: 0,
 };
-static NO_RECORD: Encrypted = Encrypted { key: 0, bytes: 0, tag: [0; 2] };
+static NO_RECORD: Encrypted = Encrypted { key: 0, id: 0, bytes: 0, tag: [0; 2] };
 
-/// The key, which is a new one if this is its first record, and of which something was missed if it is not the next.
+/// A key's first record is next: what is known of one that was there before is of another.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn forget(address: u64) -> u32 {
+    RUSTLS_KEYS.remove(tls::name(address)).is_ok() as u32
+}
+
+/// The key. It is taken for another one, which was not seen from its beginning on, where records were missed.
 #[inline(always)]
 pub fn key_of(address: u64, number: u64) -> *mut Key {
     let name = tls::name(address);
     let mut key = RUSTLS_KEYS.get_ptr_mut(name).unwrap_or(ptr::null_mut());
-    if key.is_null() || number == 0 {
+    // SAFETY: null, or the map's value.
+    if unsafe { key.as_ref() }.is_none_or(|key| key.next != number) {
         if RUSTLS_KEYS.insert(name, &NEW_KEY, 0).is_err() {
             buffers::add(count::TLS_SESSIONS_FULL, 1);
             return ptr::null_mut();
@@ -101,10 +111,8 @@ pub fn key_of(address: u64, number: u64) -> *mut Key {
         let (now, processor) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
         if key.id == 0 {
             key.id = now << 8 | (processor & 0xff) as u64;
-        }
-        if key.next != number {
             // Beyond all that was counted: nobody moves a byte each nanosecond for long.
-            (key.bytes, key.track) = (now | ANYWHERE, tls::TRACK);
+            key.bytes = if number == 0 { 0 } else { now | ANYWHERE };
         }
         key.next = number + 1;
     }
@@ -137,7 +145,7 @@ pub extern "C" fn go_on(key: *mut Key, way: u32) -> u64 {
 /// The record may be found again where it is sent. A function of its own, as above.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn note_encrypted(thread: *const Thread) -> u32 {
+pub extern "C" fn note_encrypted(thread: *const Thread, id: u64) -> u32 {
     // SAFETY: null, or the thread's own.
     let Some(thread) = (unsafe { thread.as_ref() }) else { return 0 };
     let name = tls::name(thread.at);
@@ -145,17 +153,15 @@ pub extern "C" fn note_encrypted(thread: *const Thread) -> u32 {
     // SAFETY: null, or the map's value.
     let record = unsafe { RUSTLS_RECORDS.get_ptr_mut(name).unwrap_or(ptr::null_mut()).as_mut() };
     let Some(record) = record else { return 0 };
-    (record.key, record.bytes, record.tag) = (thread.key, thread.length, thread.tag);
+    (record.key, record.id, record.bytes, record.tag) = (thread.key, id, thread.length, thread.tag);
     1
 }
 
 #[inline(always)]
 fn name_of(socket: &Socket) -> Name {
     // SAFETY: a helper without preconditions.
-    Name {
-        session: socket.connection_id,
-        process: unsafe { bpf_get_current_pid_tgid() } >> 32 | (socket.role as u64) << 32,
-    }
+    let process = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    Name { session: socket.connection_id, process: process | (socket.role as u64) << 32 }
 }
 
 /// What is known of the connection. A new one goes on with what its key began with.
@@ -285,11 +291,11 @@ pub extern "C" fn tie(room: *mut Room, state: *const SocketState, at: u64) -> u3
     if tag != record.tag {
         return 0;
     }
-    let key = tls::name(record.key);
+    let (key, id) = (tls::name(record.key), record.id);
     let _ = RUSTLS_RECORDS.remove(name);
     // SAFETY: null, or the map's value.
     let Some(key) = (unsafe { RUSTLS_KEYS.get_ptr_mut(key).unwrap_or(ptr::null_mut()).as_mut() }) else { return 0 };
-    if key.socket.connection_id != 0 {
+    if key.id != id || key.socket.connection_id != 0 {
         return 0;
     }
     key.socket = socket(state);

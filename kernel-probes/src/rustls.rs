@@ -29,7 +29,7 @@ use headwater_probe_types::{SocketState, cost::TELL, count, direction, role};
 use crate::{
     buffers::{self, Room},
     cost, globals,
-    keys::{self, FOUND, MORE, RUSTLS_KEYS, Socket, go_on, key_of, note_encrypted, session_of, tell_untied},
+    keys::{self, FOUND, MORE, RUSTLS_KEYS, Socket, forget, go_on, key_of, note_encrypted, session_of, tell_untied},
     source::read_user,
     tls::{self, Call, TaskStorage},
 };
@@ -136,6 +136,9 @@ pub fn enter(way: u32, overhead: u64) {
         return tls::count_unknown();
     }
     note_process();
+    if thread.number == 0 {
+        forget(thread.key);
+    }
     if way == direction::RECEIVE && find_received(thread) == 0 {
         thread.stack = 0;
         tls::count_unknown();
@@ -303,7 +306,7 @@ pub extern "C" fn record_moved(thread: *mut Thread) -> u32 {
             key.socket = thread.received_by;
             go_on(key, direction::RECEIVE);
         } else if thread.way == direction::SEND {
-            note_encrypted(thread);
+            note_encrypted(thread, key.id);
         }
     }
     let is_data = thread.kind == DATA_ON_THE_WIRE as u32;

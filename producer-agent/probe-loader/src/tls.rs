@@ -203,6 +203,7 @@ mod tests {
             "begin_session",
             "forget_later",
             "note_process",
+            "forget",
             "find_received",
             "encrypted",
             "decrypted",
