@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::{now_us, parse_time_us, rfc3339, rfc3339_ms};
-use crate::format::{bytes, completeness, latency, rate, share};
+use crate::format::{age, bytes, completeness, latency, rate, share};
 use crate::settings::Settings;
 use crate::terminal::{clean, print};
 
@@ -284,7 +284,8 @@ fn process(p: &Process<'_>) -> String {
         ProcessKind::ListenEnd => format!("listens no more on {}", listened(p)),
         ProcessKind::Unknown => "did something that this version does not know".to_owned(),
     };
-    let lived = latency(p.lived_us as f64);
+    // As seconds and parts of them as long as these say something.
+    let lived = if p.lived_us < 100_000_000 { latency(p.lived_us as f64) } else { age(p.lived_us / 1000) };
     format!(
         "{}  {:<18} {:<15} {:>7}  {what}  after {lived}  on {}",
         rfc3339_ms(p.observed_at_us),
@@ -442,7 +443,7 @@ mod tests {
     fn what_happened_to_a_process_is_a_line() {
         let sample = headwater_schemas::samples::process();
         let line = |p: &Process<'_>| process(p).split_once("4711  ").unwrap().1.to_owned();
-        assert_eq!(line(&sample), "was killed for want of memory (OOM)  after 3600 s  on node-a");
+        assert_eq!(line(&sample), "was killed for want of memory (OOM)  after 60 min  on node-a");
         let exit = Process { kind: ProcessKind::Exit, ..sample.clone() };
         assert!(line(&exit).starts_with("ended by SIGKILL  "), "{}", line(&exit));
         assert!(line(&Process { signal: None, ..exit }).starts_with("ended with code 3  "));
