@@ -12,7 +12,7 @@
 //! What is encrypted before the key's first record was sent is told under the key's own number, and [`kind::TIED`] says later which connection that is. All other records of a key
 //! without a socket are counted, never guessed.
 //!
-//! Where a function's arguments lie is not promised by Rust: nothing is believed of them that does not fit. The header of the record stands before what is decrypted and says its length; what
+//! Keys and how they are tied are in `keys.rs`. Where a function's arguments lie is not promised by Rust: nothing is believed of them that does not fit. The header of the record stands before what is decrypted and says its length; what
 //! was encrypted is longer than what it holds by what the cipher says. Bounds: those of the maps, which give up what was not used for the longest time.
 //!
 //! [`DataEvent`]: headwater_probe_types::DataEvent
