@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ArgMatches;
+use headwater_processors::objectives::file::RulesFile;
 use headwater_settings::{Environment, Problems};
 use headwater_stack::Wanted;
 
@@ -33,6 +34,9 @@ pub struct UpArgs {
     /// Keep topics and logs in this folder; without it they are gone at the end
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// What services promise: alerts tell when one does not keep it; see `headwater rules`
+    #[arg(long, value_name = "FILE")]
+    pub objectives: Option<PathBuf>,
     /// When all is up, write addresses, process ids and commands to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -57,6 +61,10 @@ impl Options {
         let mut settings = Settings::read(matches, environment.clone(), unknown)?;
         if let Some(port) = args.console_port {
             settings.server.listen = SocketAddr::new(settings.server.listen.ip(), port);
+        }
+        if let Some(path) = &args.objectives {
+            // The processors look at it themselves; what is wrong with it is told before anything starts.
+            RulesFile::open(path)?;
         }
         let given = given(matches, environment);
         let wanted = Wanted {

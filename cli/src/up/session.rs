@@ -92,7 +92,12 @@ impl Session {
             Program { name, path, args, variables: variables.clone(), log }
         };
         say.step("Starting the processors");
-        let processor = program("headwater-processor", place.program("headwater-processor"), processor_flags());
+        let mut flags = processor_flags();
+        if let Some(path) = &options.args.objectives {
+            let path = std::path::absolute(path).context("find the file of objectives")?;
+            flags.extend(["--objectives-file".into(), path.into_os_string()]);
+        }
+        let processor = program("headwater-processor", place.program("headwater-processor"), flags);
         let plain = place.plain();
         let processor = Kept::start(move || plain(processor.launch()))?;
         let mut cgroups = options.args.cgroup.clone();
