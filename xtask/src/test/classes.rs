@@ -104,6 +104,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::closing::a_reset_", Class::Alone).takes(30),
     // Large answers at full speed: an agent that the other tests leave no processor loses some of them, and counts them.
     rule("system-tests::exact::http2::", Class::Alone).takes(10),
+    // As HTTP/2. Its program is built first, in release mode: the first time for a minute or two.
+    rule("system-tests::exact::tls_rustls::", Class::Alone).takes(90).at_most_minutes(10),
     // It needs a load that the agent cannot take.
     rule("system-tests::exact::overload::", Class::Alone).takes(50),
     // Its connections must be hot.
