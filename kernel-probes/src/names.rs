@@ -2,7 +2,7 @@
 //! uses its first socket, or when something is told of its life. Both are gone from /proc before anyone could look, where programs live for milliseconds.
 //!
 //! In: a cgroup with its path, or the current process. Out: a [`CgroupEvent`] or a [`ProcessEvent`] with what follows it. Bounded: paths
-//! of `PATH_BYTES_MAX`, words of `ARGUMENTS_BYTES_MAX` and `ENVIRONMENT_BYTES_MAX`, one event for each exec(2).
+//! of `PATH_BYTES_MAX`, words of `ARGUMENTS_BYTES_MAX` and `ENVIRONMENT_BYTES_MAX`, at most two events for each exec(2).
 
 use aya_ebpf::{
     btf_maps::{Array, LruHashMap},
@@ -22,7 +22,7 @@ use crate::{
     shares,
 };
 
-/// Programs whose words were told.
+/// Programs whose words were told: [`BY_LIFE`] or [`BY_SOCKET`].
 #[btf_map]
 static ANNOUNCED: LruHashMap<Program, u32, 16384> = LruHashMap::new();
 
@@ -93,11 +93,11 @@ pub fn cgroup(cgroup: *const u8, path: *const u8, what: u32) {
     }
 }
 
-/// Tells the words of the current process, once for each exec(2). It must be the owner that `state` names.
+/// Tells the words of the current process, once for each exec(2), also if something of its life was told before. It must be the owner that `state` names.
 #[inline(always)]
 pub fn process(state: &SocketState, task: *const u8) {
     let program = Program { started_ns: state.process_started_ns, pid: state.pid, exec: state.exec };
-    words_of(program, state.program, task, state.cgroup_id, state.cgroup_hierarchy, 0);
+    words_of(program, state.program, task, state.cgroup_id, state.cgroup_hierarchy, BY_SOCKET);
 }
 
 /// The same where no socket names it, of a task in this cgroup. One that has given its memory back has no words any more.
@@ -112,8 +112,12 @@ pub fn current_process(task: *const u8, cgroup_id: u64, cgroup_hierarchy: u32) {
     let pid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
     let started_ns = read_kernel(leader, globals::task_start());
     let program = Program { started_ns, pid, exec: read_kernel(leader, globals::task_exec()) };
-    words_of(program, read_kernel(leader, globals::task_comm()), task, cgroup_id, cgroup_hierarchy, 1);
+    words_of(program, read_kernel(leader, globals::task_comm()), task, cgroup_id, cgroup_hierarchy, BY_LIFE);
 }
+
+/// The words of a program when something is told of its life, and when it uses its first socket: it may have given itself a title meanwhile, which is what names it.
+const BY_LIFE: u32 = 1;
+const BY_SOCKET: u32 = 2;
 
 /// Puts the words together in one of the two rooms of the processor.
 #[inline(always)]
@@ -123,15 +127,15 @@ fn words_of(
     task: *const u8,
     cgroup_id: u64,
     cgroup_hierarchy: u32,
-    room: u32,
+    when: u32,
 ) {
-    // SAFETY: only whether there is a value counts; it is not read.
-    if unsafe { ANNOUNCED.get(program) }.is_some() {
+    // SAFETY: a number, which a run beside this one may write; then the words are told twice.
+    if unsafe { ANNOUNCED.get(program) }.is_some_and(|told| *told >= when) {
         return;
     }
     // SAFETY: a helper without preconditions.
     let processor = unsafe { bpf_get_smp_processor_id() } as u32;
-    let room = WORDS_ROOM.get_ptr_mut(2 * processor + room).unwrap_or(core::ptr::null_mut());
+    let room = WORDS_ROOM.get_ptr_mut(2 * processor + when - BY_LIFE).unwrap_or(core::ptr::null_mut());
     // SAFETY: the map's value, which is ours while this program runs.
     let Some(room) = (unsafe { room.as_mut() }) else { return };
     room.event = ProcessEvent {
@@ -169,7 +173,7 @@ fn words_of(
     let bytes = size_of::<ProcessEvent>() as u64 + bytes;
     if buffers::publish_of(cgroup_id, cgroup_hierarchy, (&raw const *room).cast(), bytes) {
         buffers::add(count::PROCESSES, 1);
-        let _ = ANNOUNCED.insert(program, 1, 0);
+        let _ = ANNOUNCED.insert(program, when, 0);
     } else {
         buffers::add(count::RING_FULL_PROCESS, 1);
         shares::lost_of(cgroup_id, cgroup_hierarchy as u64, lost::PROCESS as u64);

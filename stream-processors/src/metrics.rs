@@ -62,7 +62,7 @@ headwater_telemetry::metrics! {
         "headwater_processor_snapshots_total",
         Unit::Count,
         &["what"],
-        "Snapshots of the join that were written, gone on from after a restart (used), of no use then so that the log was read instead (refused), or too large to be written (too_large)"
+        "Snapshots of joins and of what is counted for objectives that were written, gone on from after a restart (used), of no use then so that the log was read instead (refused), or too large to be written (too_large)"
     );
     SNAPSHOT_BYTES = Metric::counter(
         "headwater_processor_snapshot_bytes_total",

@@ -80,7 +80,7 @@ pub struct Owner {
     key: Key,
     named: RefCell<Option<Rc<Named>>>,
     /// Records wait until then.
-    deadline: Instant,
+    deadline: Cell<Instant>,
     is_asked: Cell<bool>,
     has_sockets: Cell<bool>,
     /// What its sockets have given the agent to do since that was asked last; see [`Owner::worked`].
@@ -123,7 +123,7 @@ impl Owner {
 
     /// The name, or `unknown` if its time is over.
     pub fn named_by(&self, now: Instant) -> Option<Rc<Named>> {
-        if self.named.borrow().is_none() && now >= self.deadline {
+        if self.named.borrow().is_none() && now >= self.deadline.get() {
             return Some(Rc::new(Named::unknown()));
         }
         self.named()
@@ -163,6 +163,12 @@ impl Owners {
         let owner = self.of_key(key_of(socket));
         if !owner.has_sockets.replace(true) {
             self.new_users.push(owner.pid());
+            // The probes have told its words again: since its life was told of, it may have given itself a title.
+            if owner.is_asked.replace(false) {
+                owner.named.replace(None);
+                owner.deadline.set(self.now + self.wait);
+                self.to_ask.push(Rc::clone(&owner));
+            }
         }
         owner
     }
@@ -197,7 +203,7 @@ impl Owners {
         let owner = Rc::new(Owner {
             key,
             named: RefCell::new(None),
-            deadline: self.now + self.wait,
+            deadline: Cell::new(self.now + self.wait),
             is_asked: Cell::new(false),
             has_sockets: Cell::new(false),
             work: Cell::new(0),

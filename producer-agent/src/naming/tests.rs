@@ -4,7 +4,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use headwater_probe_loader::types::{CgroupEvent, SocketRecord, change, kind};
+use headwater_probe_loader::types::life::LifeEvent;
+use headwater_probe_loader::types::{CgroupEvent, ProcessEvent, SocketRecord, change, kind};
 
 use super::*;
 
@@ -78,4 +79,35 @@ fn what_was_told_before_is_known_and_what_was_not_is_unknown() {
         std::thread::yield_now();
     }
     assert!(naming.counters().contains(&("names_late", 1)));
+}
+
+#[test]
+fn a_program_that_gave_itself_a_title_is_named_by_it_once_it_uses_a_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let hierarchy = Hierarchy { number: 0, mount: Some(folder.path().join("cgroup")) };
+    let settings = settings(folder.path(), Duration::from_secs(20));
+    let mut naming = Naming::start(&settings, std::slice::from_ref(&hierarchy)).unwrap();
+    let mut owners = Owners::new(Duration::from_secs(20));
+    let socket = socket(80);
+    let (event, path) = made(80, "/");
+    naming.event(Event::Cgroup(event, &path));
+    let told = |naming: &mut Naming, words: &[u8]| {
+        // SAFETY: an event of integers, for which zeroes are a value.
+        let zeroed: ProcessEvent = unsafe { std::mem::zeroed() };
+        let (pid, started_ns) = (socket.pid, socket.process_started_ns);
+        let mut executable = [0; 64];
+        executable[..4].copy_from_slice(b"perl");
+        let arguments_bytes = words.len() as u32;
+        let event = ProcessEvent { kind: kind::PROCESS, pid, started_ns, executable, arguments_bytes, ..zeroed };
+        naming.event(Event::Process(event, words, &[]));
+    };
+    told(&mut naming, b"perl\0-e\x001\0");
+    // SAFETY: an event of integers, for which zeroes are a value.
+    let zeroed: LifeEvent = unsafe { std::mem::zeroed() };
+    let (pid, process_started_ns, cgroup_id) = (socket.pid, socket.process_started_ns, socket.cgroup_id);
+    let owner = owners.living(&LifeEvent { pid, process_started_ns, cgroup_id, ..zeroed });
+    assert_eq!(named(&mut naming, &mut owners, &owner), "perl");
+    told(&mut naming, b"gunicorn: worker [shop]\0");
+    let owner = owners.of(&socket);
+    assert_eq!(named(&mut naming, &mut owners, &owner), "shop");
 }

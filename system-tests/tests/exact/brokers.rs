@@ -99,8 +99,12 @@ impl Watched {
                 }
             }
         }
-        assert!(self.first.dropped.is_empty(), "{:?}", self.first.dropped);
-        let counted: i64 = self.second.dropped.values().sum();
+        // Clients that begin a program for each question are told of up to a bound (processes.rs); that is no loss of what they ask.
+        let [first, counted] = [&self.first, &self.second].map(|last| {
+            let dropped = last.dropped.iter().filter(|(name, _)| !name.starts_with("processes/"));
+            dropped.map(|(_, count)| count).sum::<i64>()
+        });
+        assert_eq!(first, 0, "{:?}", self.first.dropped);
         assert!(missing_later <= counted, "{missing_later} are missing, and {counted} are counted");
         let counted = self.second.counters.get("requests_value_unknown").copied().unwrap_or_default();
         assert!(unknown <= counted, "of {unknown} the outcome is unknown, and {counted} are counted");
