@@ -162,7 +162,8 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         _ if is_encrypted => HEADER_BYTES as u32,
         // The first bytes of each call, since a head may go on in them.
         _ if has_frames => state.budget_bytes.max(WINDOW_BYTES),
-        _ if state.interest == interest::CALLS => CAPTURE_BYTES_MAX as u32,
+        // Of a connection of which nothing is known, no more than both bounds of `may_look`: what it speaks may be said only while a turn goes on.
+        _ if state.interest == interest::CALLS || (undecided && look) => CAPTURE_BYTES_MAX as u32,
         _ => state.budget_bytes,
     };
     let wanted = if !place.is_certain { 0 } else { moved.min(most).min(CAPTURE_BYTES_MAX as u32) };

@@ -21,7 +21,7 @@ use headwater_probe_types::{ANYWHERE, NOWHERE, cost::TELL, count, direction, mar
 
 use crate::{
     atomic, buffers, cost, globals,
-    source::read_user,
+    memory::read_user,
     tls::{self, Call, HANDSHAKE, Name, Session, TLS_SESSIONS, TRACK, ahead},
 };
 

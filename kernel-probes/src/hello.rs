@@ -22,7 +22,7 @@ use headwater_probe_types::{
 
 use crate::{
     buffers::{self, Room},
-    source::read_user,
+    memory::read_user,
     tls::{Session, UNCLEAR},
 };
 

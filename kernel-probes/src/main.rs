@@ -37,6 +37,7 @@ mod interest;
 mod keys;
 mod lifecycle;
 mod looks;
+mod memory;
 mod names;
 mod owner;
 mod position;

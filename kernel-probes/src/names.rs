@@ -6,9 +6,7 @@
 
 use aya_ebpf::{
     btf_maps::{Array, LruHashMap},
-    helpers::generated::{
-        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_kernel_str, bpf_probe_read_user,
-    },
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_kernel_str},
     macros::btf_map,
 };
 use headwater_probe_types::{
@@ -18,6 +16,7 @@ use headwater_probe_types::{
 
 use crate::{
     buffers, globals,
+    memory::read_user,
     owner::{self, cgroup_id, read_kernel},
     shares,
 };
@@ -194,7 +193,5 @@ pub fn executable(mm: *const u8, name: &mut [u8; 64]) {
 #[inline(always)]
 fn words(target: *mut u8, start: u64, end: u64, max: u64) -> u64 {
     let bytes = core::hint::black_box(end.wrapping_sub(start)).min(max);
-    // SAFETY: the helper checks the source; the caller has room for `max` bytes, which the verifier checks.
-    let failed = unsafe { bpf_probe_read_user(target.cast(), bytes as u32, start as *const _) };
-    if failed != 0 { 0 } else { bytes }
+    if read_user(target.cast(), bytes as u32, start) { bytes } else { 0 }
 }

@@ -16,8 +16,9 @@ use headwater_probe_types::{
 use crate::{
     buffers::{self, Room},
     capture,
+    memory::read_user,
     position::Place,
-    source::{Bytes, SEGMENTS_MAX, bytes_kind, read_user},
+    source::{Bytes, SEGMENTS_MAX, bytes_kind},
 };
 
 /// Whether the headers of a call are wanted.

@@ -30,7 +30,7 @@ use crate::{
     buffers::{self, Room},
     cost, globals,
     keys::{self, FOUND, MORE, RUSTLS_KEYS, Socket, forget, go_on, key_of, note_encrypted, session_of, tell_untied},
-    source::read_user,
+    memory::read_user,
     tls::{self, Call, TaskStorage},
 };
 

@@ -3,13 +3,14 @@
 //! In: how many bytes a call moved, and how many are wanted. Out: the first of them in the [`Room`]; fewer where they cannot be
 //! read, which is counted.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_task_pt_regs};
 use core::ffi::c_void;
 use headwater_probe_types::{CAPTURE_BYTES_MAX, call, count, direction};
 
 use crate::{
     buffers::{self, Room},
     globals,
+    memory::read_user,
     owner::read_kernel,
 };
 
@@ -448,10 +449,4 @@ fn copy_segments<const IN_KERNEL: bool>(room: &mut Room, at: u64, segments: u64,
 fn read_segments(target: *mut c_void, bytes: u32, from: u64) -> bool {
     // SAFETY: the helper checks the source; the caller gives a target of at least `bytes`, which the verifier checks.
     unsafe { bpf_probe_read_kernel(target.cast(), bytes, from as *const c_void) == 0 }
-}
-
-#[inline(always)]
-pub fn read_user(target: *mut c_void, bytes: u32, from: u64) -> bool {
-    // SAFETY: the helper checks the source; the caller gives a target of at least `bytes`, which the verifier checks.
-    unsafe { bpf_probe_read_user(target.cast(), bytes, from as *const c_void) == 0 }
 }

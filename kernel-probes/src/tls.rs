@@ -38,8 +38,10 @@ use headwater_probe_types::{
 
 use crate::{
     buffers::{self, Room},
-    capture, cost, frames, globals, go, hello, interest as table, owner,
-    source::{Bytes, bytes_kind, copy_buffer, read_user},
+    capture, cost, frames, globals, go, hello, interest as table,
+    memory::read_user,
+    owner,
+    source::{Bytes, bytes_kind, copy_buffer},
 };
 
 /// The call that a thread is in.

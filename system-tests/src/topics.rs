@@ -137,6 +137,24 @@ pub fn agents(settings: &KafkaSettings) -> Result<Vec<Agent>> {
     owned(settings, Topic::Agents)
 }
 
+/// What an agent had dropped by a heartbeat, and what the probes had missed until then, which may be the cause.
+pub fn losses(agent: &Agent) -> String {
+    const CAUSES: [&str; 10] = [
+        "probe_unreadable",
+        "probe_awaited",
+        "probe_unplaced",
+        "probe_other_call",
+        "probe_kernel_memory",
+        "probe_missed_runs",
+        "probe_ring_full_data",
+        "probe_undecided",
+        "probe_unsettled",
+        "probe_tls_unknown",
+    ];
+    let causes = CAUSES.iter().filter_map(|name| agent.counters.get_key_value(*name)).filter(|(_, count)| **count != 0);
+    format!("dropped {:?}, probes {:?}", agent.dropped, causes.collect::<BTreeMap<_, _>>())
+}
+
 /// The markers of a topic of one partition, by the windows that they close.
 pub fn closed(settings: &KafkaSettings, topic: Topic) -> Result<Vec<PartitionClosed>> {
     let mut cache = SchemaCache::new(settings);

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod await_memory;
 pub mod call;
 pub mod capture;
 pub mod cost;
@@ -412,7 +413,9 @@ pub mod count {
     pub const RATE_LIMITED_LIFE: u32 = 23;
     /// Events of processes' lives that were told.
     pub const LIFE_EVENTS: u32 = 24;
-    pub const LEN: u32 = 25;
+    /// Reads of a program's memory that was absent at first, as while the kernel moves it, and there a moment later.
+    pub const AWAITED: u32 = 25;
+    pub const LEN: u32 = 26;
 
     /// Names for metrics, in order.
     pub const NAMES: [&str; LEN as usize] = [
@@ -441,6 +444,7 @@ pub mod count {
         "ring_full_life",
         "rate_limited_life",
         "life_events",
+        "awaited",
     ];
 }
 

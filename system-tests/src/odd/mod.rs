@@ -7,14 +7,18 @@
 mod burst;
 mod ends;
 mod fast_open;
+mod moving;
 mod relay;
 mod roles;
 mod streams;
 mod syntax;
 mod threads;
+mod unanswered;
 
 pub use burst::COMMANDS as BURST_COMMANDS;
+pub use moving::REQUESTS as MOVING_REQUESTS;
 pub use syntax::REQUESTS as ODD_REQUESTS;
+pub use unanswered::MESSAGES as UNANSWERED_MESSAGES;
 
 use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -39,6 +43,8 @@ pub fn play(name: &str) -> Result<()> {
         "role-after-fin" => roles::play(),
         "fast-open" => fast_open::play(),
         "two-writers" => threads::play(),
+        "moving-memory" => moving::play(),
+        "unanswered" => unanswered::play(),
         "odd-syntax" => syntax::play(),
         "endless-stream" => streams::endless(),
         "download-cut" => streams::download_cut(),

@@ -45,7 +45,7 @@ pub fn watch(lab: &Lab, protocol: &'static str, program: &str, arguments: &[&str
         stop(&mut agent).unwrap();
         (got, first, topics::agents(&lab.settings).unwrap().pop().unwrap())
     });
-    println!("dropped: {:?}, then {:?}", first.dropped, second.dropped);
+    println!("{}; then {}", topics::losses(&first), topics::losses(&second));
     let mut sides = [Told::new(), Told::new()];
     topics::each_request(&lab.settings, |request| {
         assert_eq!((request.protocol, request.weight, request.path), (protocol, 1, ""), "{request:?}");

@@ -45,7 +45,7 @@ fn requests_are_seen_exactly_however_the_connection_came_to_http2() {
     }
     stop(&mut agent).unwrap();
     let last = topics::agents(&lab.settings).unwrap().pop().unwrap();
-    println!("dropped {:?}", last.dropped);
+    println!("{}", topics::losses(&last));
 
     let mut told: BTreeMap<(String, bool), Vec<Told>> = BTreeMap::new();
     topics::each_request(&lab.settings, |request| {

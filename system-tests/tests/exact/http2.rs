@@ -64,7 +64,7 @@ fn streams_of_large_answers_are_seen_exactly() {
     })
     .unwrap();
     let last = topics::agents(&lab.settings).unwrap().pop().unwrap();
-    println!("{:?}", last.dropped);
+    println!("{}", topics::losses(&last));
     let expected = |is_grpc: bool| Told {
         protocol: if is_grpc { "grpc" } else { "http2" }.to_owned(),
         outcome: Outcome::Ok,

@@ -74,7 +74,7 @@ fn requests_of_programs_that_move_the_bytes_themselves_are_seen_exactly() {
 
     let agents = topics::agents(&lab.settings).unwrap();
     for last in agents.iter().filter(|agent| agent.is_final) {
-        println!("dropped {:?}", last.dropped);
+        println!("{}", topics::losses(last));
         println!("counted {:?}", last.counters.iter().filter(|(name, _)| name.contains("tls")).collect::<Vec<_>>());
     }
     // What the programs say on old connections to nginx is seen there.

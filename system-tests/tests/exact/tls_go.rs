@@ -52,7 +52,7 @@ fn requests_of_go_are_seen_exactly_beside_those_in_clear_text() {
     let agents = topics::agents(&lab.settings).unwrap();
     let mut dropped = 0;
     for last in agents.iter().filter(|agent| agent.is_final) {
-        println!("dropped {:?}", last.dropped);
+        println!("{}", topics::losses(last));
         println!("counted {:?}", last.counters.iter().filter(|(name, _)| name.contains("tls")).collect::<Vec<_>>());
         dropped +=
             last.dropped.iter().filter(|(name, _)| name.starts_with("requests/")).map(|(_, count)| *count).sum::<i64>();

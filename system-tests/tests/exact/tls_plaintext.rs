@@ -60,7 +60,7 @@ fn requests_over_tls_are_seen_exactly_beside_those_in_clear_text() {
     nothing_told(&lab, "not-to-be-told");
     let agents = topics::agents(&lab.settings).unwrap();
     for last in agents.iter().filter(|agent| agent.is_final) {
-        println!("dropped {:?}", last.dropped);
+        println!("{}", topics::losses(last));
         println!("counted {:?}", last.counters.iter().filter(|(name, _)| name.contains("tls")).collect::<Vec<_>>());
         let dropped: i64 =
             last.dropped.iter().filter(|(name, _)| name.starts_with("requests/")).map(|(_, count)| *count).sum();

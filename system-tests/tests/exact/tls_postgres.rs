@@ -48,7 +48,7 @@ fn statements_over_tls_are_seen_exactly() {
     .unwrap();
     let agents = topics::agents(&lab.settings).unwrap();
     let last = agents.iter().find(|agent| agent.is_final).unwrap();
-    println!("dropped {:?}", last.dropped);
+    println!("{}", topics::losses(last));
     println!("counted {:?}", last.counters.iter().filter(|(name, _)| name.contains("tls")).collect::<Vec<_>>());
     let (mut right, mut wrong) = (0, Vec::new());
     for (driver, connection, number) in

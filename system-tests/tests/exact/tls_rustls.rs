@@ -47,7 +47,7 @@ fn requests_of_rustls_are_seen_exactly_beside_those_in_clear_text() {
 
     let agents = topics::agents(&lab.settings).unwrap();
     for last in agents.iter().filter(|agent| agent.is_final) {
-        println!("dropped {:?}", last.dropped);
+        println!("{}", topics::losses(last));
         println!("counted {:?}", last.counters.iter().filter(|(name, _)| name.contains("tls")).collect::<Vec<_>>());
     }
     // What is said on an old connection to nginx is seen there.

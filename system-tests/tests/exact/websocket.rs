@@ -46,7 +46,7 @@ fn messages_of_websocket_are_seen_exactly_at_all_four_ends() {
     .unwrap();
     let agents = topics::agents(&lab.settings).unwrap();
     let last = agents.iter().find(|agent| agent.is_final).unwrap();
-    println!("dropped {:?}", last.dropped);
+    println!("{}", topics::losses(last));
     let mut wrong = Vec::new();
     for number in 0..CONNECTIONS {
         let path = format!("/ok/chat/{number}");

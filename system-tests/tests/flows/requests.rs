@@ -1,7 +1,7 @@
 //! Requests of odd syntax, and answers that somebody cuts off.
 
 use headwater_schemas::records::{Kind, Side};
-use headwater_system_tests::odd::{BURST_COMMANDS, ODD_REQUESTS};
+use headwater_system_tests::odd::{BURST_COMMANDS, MOVING_REQUESTS, ODD_REQUESTS, UNANSWERED_MESSAGES};
 
 use crate::seen;
 
@@ -66,4 +66,27 @@ fn a_connection_that_is_busy_from_its_first_byte_on_is_followed_from_there() {
         assert_eq!(seen.requests_of(side).len(), BURST_COMMANDS, "{side:?}");
     }
     assert_eq!(seen.missing(), 0);
+}
+
+/// Where nobody has said what a connection speaks, a turn of 110 kB is copied like any other bytes.
+#[test]
+fn what_is_said_in_one_turn_before_the_agent_looks_is_not_lost() {
+    let seen = seen::of_late("unanswered");
+    for side in SIDES {
+        // And CONNECT.
+        assert_eq!(seen.requests_of(side).len(), 1 + UNANSWERED_MESSAGES, "{side:?}");
+    }
+    assert_eq!(seen.missing(), 0);
+}
+
+/// What is absent longer than a probe waits, as where the other thread loses the processor just then, is counted.
+#[test]
+fn memory_that_is_absent_for_a_moment_is_read() {
+    let seen = seen::of("moving-memory");
+    let of_client = seen.requests_of(Side::Client);
+    let (missing, unreadable) = (MOVING_REQUESTS - of_client.len(), seen.counts["unreadable"] as usize);
+    assert!(missing == 0 || seen.missing() > 0, "{missing} are missing");
+    let read_later = seen.counts["awaited"] as usize;
+    println!("{read_later} reads waited, {unreadable} in vain, {missing} missing");
+    assert!(read_later > 10 && read_later > unreadable, "{read_later} reads waited, {unreadable} in vain");
 }

@@ -55,6 +55,21 @@ pub struct Seen {
 
 /// Plays a conversation under capture.
 pub fn of(conversation: &str) -> Seen {
+    play(conversation, Looks::Meanwhile)
+}
+
+/// The same, and nobody looks at what the probes tell before it is over.
+pub fn of_late(conversation: &str) -> Seen {
+    play(conversation, Looks::Afterwards)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Looks {
+    Meanwhile,
+    Afterwards,
+}
+
+fn play(conversation: &str, looks: Looks) -> Seen {
     let cgroup = Cgroup::create("headwater-odd-").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_oracle-odd"));
@@ -92,7 +107,9 @@ pub fn of(conversation: &str) -> Seen {
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
         let ended = child.ended().unwrap();
-        drain(&mut probes, &mut observer, &mut interests, &mut seen);
+        if looks == Looks::Meanwhile || ended.is_some() {
+            drain(&mut probes, &mut observer, &mut interests, &mut seen);
+        }
         if let Some(status) = ended {
             break status;
         }

@@ -89,6 +89,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::kubernetes::fleet::", Class::Alone).takes(600).at_most_minutes(40).slow(),
     rule("system-tests::metrics::", Class::Waits).takes(50),
     rule("system-tests::flows::", Class::Waits).takes(20),
+    // Two threads that run at the same time.
+    rule("system-tests::flows::requests::memory_that_is_absent", Class::Alone).takes(5),
     // The first run builds a collector of OpenTelemetry.
     rule("console::it::otlp::", Class::Waits).takes(30).at_most_minutes(20).slow(),
     // Each of its requests is late by more than what clients wait.
