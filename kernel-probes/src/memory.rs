@@ -22,17 +22,25 @@ const LOOKS_MAX: u32 = 1024;
 
 const PAGE_BYTES: u64 = 4096;
 
-/// Copies so many bytes of the program's memory. False if they cannot be read.
+/// Copies so many bytes of the program's memory. False if they cannot be read just now.
 #[inline(always)]
 pub fn read_user(target: *mut c_void, bytes: u32, from: u64) -> bool {
-    // The verifier would go through what follows once for each way out of this.
-    core::hint::black_box(read(target, bytes, from) || (await_memory(from, bytes) != 0 && read(target, bytes, from)))
-}
-
-#[inline(always)]
-fn read(target: *mut c_void, bytes: u32, from: u64) -> bool {
     // SAFETY: the helper checks the source; the caller gives a target of at least `bytes`, which the verifier checks.
     unsafe { bpf_probe_read_user(target.cast(), bytes, from as *const c_void) == 0 }
+}
+
+/// The same, and waits for memory that is absent for a moment. For functions that the verifier looks at by themselves: it goes through what follows once
+/// for each way out of this.
+#[inline(always)]
+pub fn read_user_patiently(target: *mut c_void, bytes: u32, from: u64) -> bool {
+    read_user(target, bytes, from) || (await_memory(from, bytes) != 0 && read_user(target, bytes, from))
+}
+
+/// Four numbers of the program's memory. 0 if they cannot be read. A function of its own, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn read_header(header: *mut [u64; 4], from: u64) -> u32 {
+    if header.is_null() { 0 } else { read_user_patiently(header.cast(), 32, from) as u32 }
 }
 
 /// Waits until so much memory is there. 0 if it is not in time. A function of its own, which the verifier looks at once, and not once for each read.
@@ -49,7 +57,7 @@ pub extern "C" fn await_memory(from: u64, bytes: u32) -> u32 {
     let (mut is_there, mut ends_ns) = (0, began_ns);
     for _ in 0..LOOKS_MAX {
         let mut byte = 0_u64;
-        if read((&raw mut byte).cast(), 1, at) {
+        if read_user((&raw mut byte).cast(), 1, at) {
             at = (at | (PAGE_BYTES - 1)).wrapping_add(1);
             if at >= end {
                 is_there = 1;

@@ -16,7 +16,7 @@ use headwater_probe_types::{
 
 use crate::{
     buffers, globals,
-    memory::read_user,
+    memory::read_user_patiently,
     owner::{self, cgroup_id, read_kernel},
     shares,
 };
@@ -193,5 +193,5 @@ pub fn executable(mm: *const u8, name: &mut [u8; 64]) {
 #[inline(always)]
 fn words(target: *mut u8, start: u64, end: u64, max: u64) -> u64 {
     let bytes = core::hint::black_box(end.wrapping_sub(start)).min(max);
-    if read_user(target.cast(), bytes as u32, start) { bytes } else { 0 }
+    if read_user_patiently(target.cast(), bytes as u32, start) { bytes } else { 0 }
 }

@@ -16,7 +16,7 @@ use headwater_probe_types::{
 use crate::{
     buffers::{self, Room},
     capture,
-    memory::read_user,
+    memory::read_user_patiently,
     position::Place,
     source::{Bytes, SEGMENTS_MAX, bytes_kind},
 };
@@ -60,7 +60,7 @@ pub extern "C" fn record_step(room: *mut Room) -> u32 {
     let wanted = HEADER_BYTES - had;
     let bytes = wanted.min(room.walk.end.min(room.walk.segment_end) - at);
     let from = room.walk.segment_at.wrapping_add(at.wrapping_sub(room.walk.segment_start));
-    if !read_user(room.bytes.as_mut_ptr().cast(), core::hint::black_box(bytes) as u32 & 7, from) {
+    if !read_user_patiently(room.bytes.as_mut_ptr().cast(), core::hint::black_box(bytes) as u32 & 7, from) {
         buffers::add(count::UNREADABLE, 1);
         return lose(room);
     }
