@@ -208,7 +208,7 @@ fn request(r: &Request<'_>) -> String {
     };
     let named = |what: &str, value: &str| if value.is_empty() { String::new() } else { format!("  {what} {value}") };
     format!(
-        "{}  {:<18} {:<6}  {:<40} {:>4}  {:>7}  {:>8} out {:>8} back  {}{}{}{several}",
+        "{}  {:<18} {:<6}  {:<40} {:>4}  {:>7}  {:>8} out {:>8} back  {}{}{}{}{several}",
         rfc3339_ms(r.started_at_us),
         r.workload,
         side(r.side),
@@ -220,6 +220,7 @@ fn request(r: &Request<'_>) -> String {
         remote(r.remote_name, r.remote_address, r.remote_port),
         named("for", r.resource),
         named("trace", r.trace_id),
+        named("request", r.request_id),
     )
 }
 

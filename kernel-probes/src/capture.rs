@@ -26,7 +26,7 @@ use crate::{
     source::Source,
     state,
     sums::{self, Part},
-    tls,
+    threads, tls,
 };
 
 const MSG_OOB: i32 = 0x1;
@@ -230,6 +230,8 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         direction: way as u8,
         marks: marks(state),
         role: state.role as u16,
+        thread: 0,
+        thread_call: 0,
     };
     room.cgroup_id = state.cgroup_id;
     room.cgroup_hierarchy = state.cgroup_hierarchy as u64;
@@ -373,6 +375,8 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
         direction: way as u8,
         marks: marks(state),
         role: state.role as u16,
+        thread: 0,
+        thread_call: 0,
     };
     buffers::submit((&raw mut *event).cast());
     buffers::add(count::DATA_EVENTS, 1);
@@ -381,9 +385,10 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
 /// Publishes what is in the room. A function of its own, which the verifier looks at once, and not once for each way that leads there.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn publish(room: *const Room) -> u32 {
+pub extern "C" fn publish(room: *mut Room) -> u32 {
     // SAFETY: null, or this processor's room, which no other program writes while this one runs.
-    let Some(room) = (unsafe { room.as_ref() }) else { return 0 };
+    let Some(room) = (unsafe { room.as_mut() }) else { return 0 };
+    (room.event.thread, room.event.thread_call) = threads::next_call();
     let captured = (room.event.captured_bytes as u64).min(CAPTURE_BYTES_MAX as u64);
     let bytes = size_of::<DataEvent>() as u64 + captured;
     if buffers::publish_data(room, bytes) {

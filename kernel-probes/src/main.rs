@@ -50,6 +50,7 @@ mod socket;
 mod source;
 mod state;
 mod sums;
+mod threads;
 mod tls;
 
 use aya_ebpf::{

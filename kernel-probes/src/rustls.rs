@@ -31,7 +31,8 @@ use crate::{
     cost, globals,
     keys::{self, FOUND, MORE, RUSTLS_KEYS, Socket, forget, go_on, key_of, note_encrypted, session_of, tell_untied},
     memory::read_user,
-    tls::{self, Call, TaskStorage},
+    threads::TaskStorage,
+    tls::{self, Call},
 };
 
 /// What a record of a cipher has beside the bytes that it holds (RFC 8446, 5.2; RFC 5288, 3; RFC 7905, 2).

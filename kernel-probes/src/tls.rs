@@ -19,11 +19,9 @@
 //! [`DataEvent`]: headwater_probe_types::DataEvent
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE},
+    bindings::BPF_LOCAL_STORAGE_GET_F_CREATE,
     btf_maps::HashMap,
-    helpers::generated::{
-        bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_task_pt_regs, bpf_task_storage_get,
-    },
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_task_pt_regs},
     macros::btf_map,
 };
 use core::ptr;
@@ -42,6 +40,7 @@ use crate::{
     memory::read_user,
     owner,
     source::{Bytes, bytes_kind, copy_buffer},
+    threads::{TaskStorage, task},
 };
 
 /// The call that a thread is in.
@@ -118,39 +117,6 @@ impl Call {
 struct Calls {
     outer: Call,
     inner: Call,
-}
-
-/// A map of aya has no type for it. As those are made.
-#[repr(C)]
-pub struct TaskStorage<T> {
-    r#type: *const [i32; BPF_MAP_TYPE_TASK_STORAGE as usize],
-    key: *const i32,
-    value: *const T,
-    max_entries: *const [i32; 0],
-    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
-}
-
-// SAFETY: placeholders for the loader, which nobody follows.
-unsafe impl<T> Sync for TaskStorage<T> {}
-
-impl<T> TaskStorage<T> {
-    pub const fn new() -> Self {
-        Self {
-            r#type: ptr::null(),
-            key: ptr::null(),
-            value: ptr::null(),
-            max_entries: ptr::null(),
-            map_flags: ptr::null(),
-        }
-    }
-
-    /// What the current thread has; null if it has nothing, and none is to be made or can be.
-    #[inline(always)]
-    pub fn of_thread(&self, flags: u64) -> *mut T {
-        let map = (&raw const *self).cast_mut().cast();
-        // SAFETY: the map is a task storage with values of this type.
-        unsafe { bpf_task_storage_get(map, task().cast_mut().cast(), ptr::null_mut(), flags) }.cast()
-    }
 }
 
 #[btf_map]
@@ -254,12 +220,6 @@ pub static NEW: Session = Session {
     needs_hello: 0,
     reserved: 0,
 };
-
-#[inline(always)]
-fn task() -> *const u8 {
-    // SAFETY: a helper without preconditions; there always is a current task.
-    unsafe { bpf_get_current_task_btf() }.cast_const().cast()
-}
 
 #[inline(always)]
 fn calls_of_thread(flags: u64) -> *mut Calls {

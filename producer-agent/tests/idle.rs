@@ -74,6 +74,8 @@ fn moved(connection_id: u64, role: u32, direction: u32, bytes: &[u8], other: u64
         direction: direction as u8,
         marks: 0,
         role: role as u16,
+        thread: 1,
+        thread_call: 1,
     }
 }
 

@@ -87,6 +87,8 @@ fn told(of: &Kind, role: u32) -> Vec<String> {
             direction: (if sends { direction::SEND } else { direction::RECEIVE }) as u8,
             marks: 0,
             role: role as u16,
+            thread: 1,
+            thread_call: 1,
         };
         observer.event(Event::Data(event, bytes), &mut take);
         at[own] += bytes.len() as u64;

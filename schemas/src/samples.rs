@@ -36,6 +36,11 @@ pub fn request() -> Request<'static> {
         response_messages: Some(3),
         trace_id: "0af7651916cd43dd8448eb211c80319c",
         parent_span_id: "b7ad6b7169203331",
+        request_id: "2f1acc6c-3a60-4b43-b4a0-4fd7c7aa7b5d",
+        request_thread_id: 4711,
+        request_thread_call: 12,
+        response_thread_id: 4712,
+        response_thread_call: 13,
         weight: 4,
         sums: Some(Box::new(Sums {
             from_position: (1 << 40) - 2048,

@@ -172,6 +172,10 @@ pub struct DataEvent {
     /// See [`mark`].
     pub marks: u8,
     pub role: u16,
+    /// The thread that made the call, as the machine itself numbers it.
+    pub thread: u32,
+    /// The how-manieth event of this kind the thread made, from 1 on; it wraps. 0 if there was no memory to count them.
+    pub thread_call: u32,
 }
 
 /// A datagram was sent or received on a socket of UDP, from or to the port of DNS.
@@ -352,7 +356,7 @@ pub struct SocketState {
     pub frames: [frames::Track; 2],
 }
 
-const _: () = assert!(size_of::<DataEvent>() == 48);
+const _: () = assert!(size_of::<DataEvent>() == 56);
 const _: () = assert!(size_of::<DatagramEvent>() == 120 + DATAGRAM_BYTES_MAX);
 const _: () = assert!(size_of::<SocketRecord>() == 168);
 const _: () = assert!(size_of::<SocketEvent>() == 176);

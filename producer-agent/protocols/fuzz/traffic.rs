@@ -205,7 +205,7 @@ impl Wire {
                 named: "",
                 path_truncated: false,
                 resource: turn.host,
-                trace: None,
+                propagated: Default::default(),
                 status: Some(turn.status),
                 request_bytes: turn.request.len() as u64,
                 response_bytes: turn.response.len() as u64,

@@ -8,7 +8,7 @@ use std::collections::vec_deque::{Iter, IterMut};
 use std::ops::{Index, IndexMut};
 
 use crate::stream::Mark;
-use crate::{CloseReason, Code, Exchange, Failure, Kind, Messages, Outcome, Side};
+use crate::{CloseReason, Code, Exchange, Failure, Kind, Messages, Outcome, Propagated, Side};
 
 /// Where something that is asked begins and ends, and what answers it.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ impl Span {
             path_truncated: false,
             named: "",
             resource: "",
-            trace: None,
+            propagated: Propagated::default(),
             status: None,
             request_bytes: self.end.position.since(self.start.position),
             response_bytes: self.answer.map_or(0, |(start, end)| end.position.since(start.position)),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Encryption, Position, Trace};
+use crate::{Encryption, Position, Propagated};
 
 /// Receives what a parser has found, in the order in which it became known.
 pub type Sink<'s> = dyn FnMut(Event<'_>) + 's;
@@ -37,8 +37,8 @@ pub struct Exchange<'a> {
     pub named: &'a str,
     /// What is asked there: the host that the client named, the database. Of bounded length; empty where that is not known or there is none.
     pub resource: &'a str,
-    /// The trace that the client says it belongs to.
-    pub trace: Option<Trace>,
+    /// What the client says it belongs to.
+    pub propagated: Propagated,
     /// Status of the final response, if its head was seen.
     pub status: Option<u16>,
     pub request_bytes: u64,

@@ -63,7 +63,7 @@ pub use known::Known;
 pub use protocol::{Interest, OpenRequest, Protocol, Sleeping};
 pub use segment::{CloseReason, Direction, Position, Segment, Side};
 pub use stream::{Both, Mark, Reach};
-pub use trace::Trace;
+pub use trace::{Propagated, RequestId, Trace};
 
 /// The bounds of every protocol's parser.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -67,6 +67,11 @@ impl Position {
         Self(self.0 | 1 << 62)
     }
 
+    /// Whether it is the name of an exchange that the server began.
+    pub fn is_of_server(self) -> bool {
+        self.0 & 1 << 62 != 0
+    }
+
     /// How many bytes lie between an earlier place and this one; 0 if it is not earlier.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

@@ -1,7 +1,8 @@
-//! The trace that an application says a request belongs to (W3C Trace Context; B3, <https://github.com/openzipkin/b3-propagation>).
+//! What an application says a request belongs to: a trace (W3C Trace Context; B3, <https://github.com/openzipkin/b3-propagation>), and a number that proxies
+//! give to each request (`x-request-id`, as Envoy and nginx write it: a UUID of RFC 9562, or 32 hex digits).
 //!
-//! In: values of `traceparent`, `b3`, `x-b3-traceid` and `x-b3-spanid`. Out: one trace, or none: what is malformed says nothing, and neither do two that
-//! differ.
+//! In: values of `traceparent`, `b3`, `x-b3-traceid`, `x-b3-spanid` and `x-request-id`. Out: one of each, or none: what is malformed says nothing, and neither do
+//! two that differ.
 
 /// A trace and the span that asks, as the application sent them. Neither is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,23 +11,45 @@ pub struct Trace {
     pub parent: u64,
 }
 
-/// A field that names a trace, or one half of it.
+/// The number of a request, as the application sent it: 128 bits, with the dashes of a UUID or without. Anything else could be anything, and is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    id: u128,
+    is_uuid: bool,
+}
+
+/// What one request carries on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Propagated {
+    pub trace: Option<Trace>,
+    pub request_id: Option<RequestId>,
+}
+
+impl Propagated {
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// A field that names a trace, one half of it, or a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     Traceparent,
     B3,
     B3TraceId,
     B3SpanId,
+    RequestId,
 }
 
 impl Carrier {
     /// The one that the name of a field of a head is, in any case.
     pub fn of(name: &[u8]) -> Option<Self> {
-        const NAMES: [(&[u8], Carrier); 4] = [
+        const NAMES: [(&[u8], Carrier); 5] = [
             (b"traceparent", Carrier::Traceparent),
             (b"b3", Carrier::B3),
             (b"x-b3-traceid", Carrier::B3TraceId),
             (b"x-b3-spanid", Carrier::B3SpanId),
+            (b"x-request-id", Carrier::RequestId),
         ];
         NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, carrier)| *carrier)
     }
@@ -38,7 +61,38 @@ impl Carrier {
             Carrier::B3 => is_sampling(value.trim_ascii()) || Trace::of_b3(value).is_some(),
             Carrier::B3TraceId => id(value.trim_ascii()).is_some(),
             Carrier::B3SpanId => span(value.trim_ascii()).is_some(),
+            Carrier::RequestId => RequestId::of(value).is_some(),
         }
+    }
+}
+
+impl RequestId {
+    /// The places of the dashes in a UUID.
+    const DASHES: [usize; 4] = [8, 13, 18, 23];
+
+    /// Reads `2f1acc6c-3a60-4b43-b4a0-4fd7c7aa7b5d`, or the same without dashes, in any case.
+    fn of(value: &[u8]) -> Option<Self> {
+        let value = value.trim_ascii();
+        let is_uuid = value.len() == 36 && Self::DASHES.iter().all(|at| value[*at] == b'-');
+        if !is_uuid && value.len() != 32 {
+            return None;
+        }
+        let mut id = 0;
+        for (at, digit) in value.iter().enumerate() {
+            if !(is_uuid && Self::DASHES.contains(&at)) {
+                id = id << 4 | u128::from(char::from(*digit).to_digit(16)?);
+            }
+        }
+        (id != 0).then_some(Self { id, is_uuid })
+    }
+
+    /// As it was sent, in lower case.
+    pub fn text(self) -> String {
+        let mut text = format!("{:032x}", self.id);
+        if self.is_uuid {
+            Self::DASHES.into_iter().for_each(|at| text.insert(at, '-'));
+        }
+        text
     }
 }
 
@@ -105,6 +159,7 @@ pub struct Evidence {
     /// Of B3 in fields of their own.
     id: Said<u128>,
     span: Said<u64>,
+    request_id: Said<RequestId>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,10 +189,16 @@ impl Evidence {
             Carrier::B3 => self.trace.add(Trace::of_b3(value)),
             Carrier::B3TraceId => self.id.add(id(value.trim_ascii())),
             Carrier::B3SpanId => self.span.add(span(value.trim_ascii())),
+            Carrier::RequestId => self.request_id.add(RequestId::of(value)),
         }
     }
 
-    pub fn trace(self) -> Option<Trace> {
+    pub fn propagated(self) -> Propagated {
+        let request_id = if let Said::Is(id) = self.request_id { Some(id) } else { None };
+        Propagated { trace: self.trace(), request_id }
+    }
+
+    fn trace(self) -> Option<Trace> {
         let mut trace = self.trace;
         match (self.id, self.span) {
             (Said::Is(id), Said::Is(parent)) => trace.add(Some(Trace { id, parent })),
@@ -189,6 +250,25 @@ mod tests {
         assert!(told(&[("traceparent", SENT), ("Traceparent", SENT)]).is_some());
         assert_eq!(told(&[("traceparent", SENT), ("traceparent", &other), ("traceparent", SENT)]), None);
         assert_eq!(told(&[("traceparent", SENT), ("traceparent", "0")]), None);
+    }
+
+    #[test]
+    fn a_request_has_the_number_that_was_sent_if_that_is_one() {
+        let (uuid, digits) = ("2f1acc6c-3a60-4b43-b4a0-4fd7c7aa7b5d", "0af7651916cd43dd8448eb211c80319c");
+        let said = |values: &[&str]| {
+            let mut evidence = Evidence::default();
+            values.iter().for_each(|value| evidence.add(Carrier::of(b"X-Request-Id").unwrap(), value.as_bytes()));
+            evidence.propagated().request_id.map(RequestId::text)
+        };
+        assert_eq!(said(&[uuid]).as_deref(), Some(uuid));
+        assert_eq!(said(&[digits, digits]).as_deref(), Some(digits));
+        assert_eq!(said(&[&format!(" {} ", uuid.to_uppercase())]).as_deref(), Some(uuid));
+        let (zero, cut, moved) = ("0".repeat(32), &uuid[..35], uuid.replace("-3a60", "3-a60"));
+        for values in
+            [&[][..], &[uuid, digits], &[&zero], &[cut], &[&moved], &["a secret of 32 bytes, or the like"], &[""]]
+        {
+            assert_eq!(said(values), None, "{values:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use headwater_schemas::records::Side;
 use headwater_workload::names::CgroupKey;
 
 use super::SocketKey;
+use super::callers::Callers;
 use super::resolved::is_host;
 use super::spare::Spared;
 use super::sums::Heat;
@@ -53,10 +54,11 @@ pub struct Connection {
     pub encryption: Option<Box<Encryption>>,
     /// What is said under TLS, where that is seen.
     pub plaintext: Option<Box<Plaintext>>,
+    pub callers: Callers,
     pub reported: Reported,
     /// Exchanges since the last flow record, and those of them that failed.
-    pub requests: i64,
-    pub errors: i64,
+    pub requests: u32,
+    pub errors: u32,
     /// Whether its exchanges are, or will be, added up.
     pub heat: Heat,
     /// It was idle once.
@@ -187,6 +189,7 @@ impl Connection {
             protocol: None,
             encryption: None,
             plaintext: None,
+            callers: Callers::default(),
             reported: Reported {
                 opened: false,
                 sent_bytes: socket.sent_before_bytes,
@@ -295,6 +298,7 @@ impl Connection {
     pub fn sleep(&mut self, before_ns: u64) {
         if self.parser.sleep(before_ns) {
             self.heat.sleep();
+            self.callers.forget();
             self.has_slept = true;
         }
     }
@@ -308,10 +312,13 @@ impl Connection {
         }
     }
 
-    /// Books what the parser has allocated by now.
+    /// Books what is allocated by now for what is open.
     pub fn book_memory(&mut self, shares: &mut Shares) {
+        if self.plaintext.is_none() && self.parser.is_idle() {
+            self.callers.forget();
+        }
         let plaintext_bytes = self.plaintext.as_ref().map_or(0, |plaintext| plaintext.heap_bytes());
-        self.book(self.parser.heap_bytes() + plaintext_bytes, shares);
+        self.book(self.parser.heap_bytes() + plaintext_bytes + self.callers.heap_bytes(), shares);
     }
 
     /// Books that it goes.

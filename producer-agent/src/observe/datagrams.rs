@@ -14,6 +14,7 @@ use headwater_protocols::dns::datagrams::{Datagram, Ends, Out, Questions, Told};
 use headwater_protocols::{Exchange, Position, Side};
 use headwater_workload::bounded::Bounded;
 
+use super::callers::Callers;
 use super::connection::{Identity, address, published_id};
 use super::request::{self, Shared};
 use super::sums::Heat;
@@ -157,7 +158,7 @@ fn tell(
         ..*record
     };
     let identity = Identity::new(&record, published_id(id), Rc::clone(owner), None);
-    request::record(&exchange, &identity, &mut Heat::default(), true, shared, out);
+    request::record(&exchange, (&identity, &Callers::default()), &mut Heat::default(), true, shared, out);
 }
 
 /// What both sides name an exchange by. Addresses of the loopback are those of one network namespace of one node.

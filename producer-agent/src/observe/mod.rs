@@ -6,6 +6,7 @@
 //! the others, each with a parser that has bounds.
 
 mod ahead;
+mod callers;
 mod connection;
 mod datagrams;
 mod ends;
@@ -30,7 +31,7 @@ use headwater_probe_loader::Event;
 use headwater_probe_loader::types::sums::ExchangeEvent;
 use headwater_probe_loader::types::{DataEvent, SocketRecord, direction, flag, interest, mark, role};
 use headwater_protocols::operation::{Bounds, Counts as OperationCounts, Operations};
-use headwater_protocols::{Direction, Known, Options, Position, Segment, Side as ProtocolSide};
+use headwater_protocols::{Direction, Interest as Wanted, Known, Options, Position, Segment, Side as ProtocolSide};
 use headwater_schemas::records::{Flow, Process, Request};
 use headwater_workload::bounded::Bounded;
 use headwater_workload::names::CgroupKey;
@@ -380,6 +381,7 @@ impl Observer {
             return self.interests.extend(Observer::only_recognise(connection, event, &segment));
         }
         let (way, before) = (direction_of(event), Spoken::by(&connection.parser));
+        connection.callers.note(way, event, before.interest != Wanted::Heads);
         let watches_tls = self.shared.options.watches_tls;
         if watches_tls && connection.is_encrypted() {
             connection.wire(way, &segment);

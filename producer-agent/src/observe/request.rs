@@ -7,11 +7,12 @@ use headwater_protocols::http1::Http1;
 use headwater_protocols::operation::{Asked, Operations};
 use headwater_protocols::tls::Tls;
 use headwater_protocols::{
-    CloseReason, Code, Encryption, Event, Exchange, Failure, Kind, LossReason, OpenRequest, Outcome, Parser, Position,
-    Protocol, Sink,
+    CloseReason, Code, Direction, Encryption, Event, Exchange, Failure, Kind, LossReason, OpenRequest, Outcome, Parser,
+    Position, Protocol, RequestId, Sink,
 };
 use headwater_schemas::records::{self, Request, Sums};
 
+use super::callers::Callers;
 use super::connection::{Connection, Identity, Service};
 use super::spare::Spared;
 use super::sums::folds::Fold;
@@ -40,13 +41,13 @@ pub fn feed(
     out: &mut impl FnMut(Output<'_>),
     with: impl FnOnce(&mut Parser, &mut Sink<'_>),
 ) {
-    let Connection { identity, parser, protocol, encryption, requests, errors, heat, spared, .. } = connection;
+    let Connection { identity, parser, protocol, encryption, callers, requests, errors, heat, spared, .. } = connection;
     let is_told_by_other_end = *spared != Spared::No;
     with(parser, &mut |event| match event {
         Event::Exchange(exchange) => {
             *requests += 1;
-            *errors += i64::from(exchange.outcome.is_error());
-            record(&exchange, identity, heat, true, shared, out);
+            *errors += u32::from(exchange.outcome.is_error());
+            record(&exchange, (identity, callers), heat, true, shared, out);
         }
         Event::Loss(loss) if is_missing_request(loss.reason) && !is_told_by_other_end => {
             out(Output::RequestsDropped(loss.reason.as_str(), loss.count, Some(&identity.owner)));
@@ -60,17 +61,17 @@ pub fn feed(
 /// What was found under TLS, where the probes add nothing up.
 pub fn found_under_tls(
     event: Event<'_>,
-    identity: &Identity,
+    (identity, callers): (&Identity, &Callers),
     heat: &mut Heat,
-    (requests, errors): (&mut i64, &mut i64),
+    (requests, errors): (&mut u32, &mut u32),
     shared: &mut Shared,
     out: &mut impl FnMut(Output<'_>),
 ) {
     match event {
         Event::Exchange(exchange) => {
             *requests += 1;
-            *errors += i64::from(exchange.outcome.is_error());
-            record(&exchange, identity, heat, false, shared, out);
+            *errors += u32::from(exchange.outcome.is_error());
+            record(&exchange, (identity, callers), heat, false, shared, out);
         }
         Event::Loss(loss) if is_missing_request(loss.reason) => {
             out(Output::RequestsDropped(loss.reason.as_str(), loss.count, Some(&identity.owner)));
@@ -113,6 +114,7 @@ pub fn give_up(
     };
     feed(connection, shared, &mut out, |parser, sink| parser.close(at_ns, CloseReason::Unobserved, sink));
     tls::feed(connection, shared, &mut out, |plaintext, _, sink| plaintext.close(at_ns, CloseReason::Unobserved, sink));
+    connection.callers.forget();
 }
 
 /// Whether a loss means that a request happened of which there will be no record.
@@ -153,7 +155,7 @@ fn outcome_of(status: u16, failure: Option<Failure>) -> records::Outcome {
 /// `may_have_cell`: the probes may add up the exchanges that follow.
 pub fn record(
     exchange: &Exchange<'_>,
-    identity: &Identity,
+    (identity, callers): (&Identity, &Callers),
     heat: &mut Heat,
     may_have_cell: bool,
     shared: &mut Shared,
@@ -172,7 +174,12 @@ pub fn record(
     };
     let operation = operations.of(&identity.service(exchange.protocol), &asked);
     let path = if options.paths == Paths::Full { exchange.path } else { operation.path };
-    let (trace_id, parent_span_id) = exchange.trace.map(|trace| trace.digits()).unwrap_or_default();
+    let (trace_id, parent_span_id) = exchange.propagated.trace.map(|trace| trace.digits()).unwrap_or_default();
+    let request_id = exchange.propagated.request_id.map(RequestId::text).unwrap_or_default();
+    // Of what the server began, it is the server that asks.
+    let way = if exchange.request_position.is_of_server() { Direction::Response } else { Direction::Request };
+    let asked_by = callers.at(way, started_ns);
+    let answered_by = exchange.response_started_ns.map(|at_ns| callers.at(way.opposite(), at_ns)).unwrap_or_default();
     let count = |messages: Option<u32>| messages.map(|count| i32::try_from(count).unwrap_or(i32::MAX));
     let request = Request {
         request_position: exchange.request_position.0 as i64,
@@ -197,6 +204,11 @@ pub fn record(
         response_messages: count(exchange.messages.response),
         trace_id: &trace_id,
         parent_span_id: &parent_span_id,
+        request_id: &request_id,
+        request_thread_id: asked_by.thread as i32,
+        request_thread_call: i64::from(asked_by.call),
+        response_thread_id: answered_by.thread as i32,
+        response_thread_call: i64::from(answered_by.call),
         ..of_connection(identity, &options.node)
     };
     // A path that is published as it is cannot stand for others.
@@ -281,7 +293,7 @@ fn publish(
     let Shared { options, sums, clock, .. } = shared;
     let error = failure.is_some() || single.status >= 500;
     connection.requests += 1;
-    connection.errors += i64::from(error);
+    connection.errors += u32::from(error);
     let Connection { identity, heat, .. } = connection;
     let common = &single.common;
     let request = Request {
@@ -305,8 +317,9 @@ pub fn sums(connection: &mut Connection, summed: &Summed, shared: &Shared, out: 
     let exchanges = i64::try_from(summed.exchanges).unwrap_or(i64::MAX);
     let common = &summed.common;
     let error = common.status >= 500;
-    connection.requests += exchanges;
-    connection.errors += if error { exchanges } else { 0 };
+    let in_second = u32::try_from(summed.exchanges).unwrap_or(u32::MAX);
+    connection.requests = connection.requests.saturating_add(in_second);
+    connection.errors = connection.errors.saturating_add(if error { in_second } else { 0 });
     let identity = &connection.identity;
     let last = of_last(&summed.last, identity, shared.clock, &shared.options.node);
     let second_us = (summed.second as i64).saturating_mul(SECOND_US);
@@ -375,6 +388,11 @@ fn of_connection<'a>(identity: &'a Identity, node: &'a str) -> Request<'a> {
         response_messages: None,
         trace_id: "",
         parent_span_id: "",
+        request_id: "",
+        request_thread_id: 0,
+        request_thread_call: 0,
+        response_thread_id: 0,
+        response_thread_call: 0,
         weight: 1,
         sums: None,
         node,

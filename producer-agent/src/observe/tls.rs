@@ -54,6 +54,7 @@ impl Observer {
         // Its handshake may not have been seen.
         connection.encryption.get_or_insert_default();
         let before = connection.spoken();
+        connection.callers.note(way, event, before.interest != Wanted::Heads);
         feed(connection, &mut self.shared, out, |plaintext, facts, sink| {
             plaintext.call(way, &call, facts, (&options, &known), sink);
         });
@@ -165,10 +166,10 @@ pub fn feed(
     out: &mut impl FnMut(Output<'_>),
     with: impl FnOnce(&mut Plaintext, Option<&Encryption>, &mut Sink<'_>),
 ) {
-    let Connection { identity, plaintext, encryption, requests, errors, heat, .. } = connection;
+    let Connection { identity, plaintext, encryption, callers, requests, errors, heat, .. } = connection;
     let Some(plaintext) = plaintext else { return };
     with(plaintext, encryption.as_deref(), &mut |event| {
-        request::found_under_tls(event, identity, heat, (requests, errors), shared, out);
+        request::found_under_tls(event, (identity, callers), heat, (requests, errors), shared, out);
     });
 }
 

@@ -50,6 +50,7 @@ fn http1() -> Vec<Kind> {
         header("an API key", &format!("X-Api-Key: {SECRET}")),
         header("a header line without a name", &format!(": {SECRET}")),
         header("a trace's state", &format!("tracestate: {SECRET}=1")),
+        header("a request's number that is none", &format!("X-Request-Id: {SECRET}")),
         header("a trace's parent that is none", &format!("traceparent: 00-{SECRET}-1")),
         asks("a password in Host", "http", format!("GET /a HTTP/1.1\r\nHost: user:{SECRET}@shop\r\n\r\n")),
         target("a query", "GET /a", &format!("/a?token={SECRET}")),

@@ -108,6 +108,21 @@ pub struct Request<'a> {
     /// The span that asked, in 16 hex digits; empty with `trace_id`.
     #[serde(default)]
     pub parent_span_id: &'a str,
+    /// The number that the client says the request has (`x-request-id`), if that is one of 128 bits; empty if it said nothing, something else, or two things.
+    #[serde(default)]
+    pub request_id: &'a str,
+    /// The thread that sent (client) or read (server) the first byte of the request, as the machine numbers it; 0 if that is not known.
+    #[serde(default)]
+    pub request_thread_id: i32,
+    /// The how-manieth of the calls of that thread which the agent was told of; 0 if that is not known.
+    #[serde(default)]
+    pub request_thread_call: i64,
+    /// The thread that read (client) or sent (server) the first byte of the response, likewise.
+    #[serde(default)]
+    pub response_thread_id: i32,
+    /// The how-manieth of that thread's calls, likewise.
+    #[serde(default)]
+    pub response_thread_call: i64,
     /// How many exchanges this record stands for: 1 if `sums` is `None`. Count with it, not with records.
     pub weight: i64,
     /// Totals over all `weight` exchanges; `None` in a record of one exchange. All have this record's operation, protocol, kind,

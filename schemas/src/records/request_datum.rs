@@ -40,6 +40,11 @@ pub fn write(request: &Request<'_>, datum: &mut Vec<u8>) -> bool {
         response_messages,
         trace_id,
         parent_span_id,
+        request_id,
+        request_thread_id,
+        request_thread_call,
+        response_thread_id,
+        response_thread_call,
         weight,
         sums,
         node,
@@ -83,6 +88,11 @@ pub fn write(request: &Request<'_>, datum: &mut Vec<u8>) -> bool {
     option(datum, *response_messages, |datum, count| long(datum, i64::from(count)));
     text(datum, trace_id);
     text(datum, parent_span_id);
+    text(datum, request_id);
+    long(datum, i64::from(*request_thread_id));
+    long(datum, *request_thread_call);
+    long(datum, i64::from(*response_thread_id));
+    long(datum, *response_thread_call);
     long(datum, *weight);
     datum.push(NULL);
     text(datum, node);

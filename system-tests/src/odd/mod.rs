@@ -5,6 +5,7 @@
 //! be there before the capture, and `done` at the end. Bounded: a few megabytes over loopback.
 
 mod burst;
+mod chain;
 mod ends;
 mod fast_open;
 mod moving;
@@ -16,6 +17,7 @@ mod threads;
 mod unanswered;
 
 pub use burst::COMMANDS as BURST_COMMANDS;
+pub use chain::{ASKED as CHAIN_ASKED, FRONTS as CHAIN_FRONTS};
 pub use moving::REQUESTS as MOVING_REQUESTS;
 pub use syntax::REQUESTS as ODD_REQUESTS;
 pub use unanswered::MESSAGES as UNANSWERED_MESSAGES;
@@ -43,6 +45,7 @@ pub fn play(name: &str) -> Result<()> {
         "role-after-fin" => roles::play(),
         "fast-open" => fast_open::play(),
         "two-writers" => threads::play(),
+        "chain" => chain::play(),
         "moving-memory" => moving::play(),
         "unanswered" => unanswered::play(),
         "odd-syntax" => syntax::play(),

@@ -7,3 +7,4 @@ mod ends;
 mod places;
 mod requests;
 mod seen;
+mod threads;

@@ -24,6 +24,9 @@ pub struct Request {
     pub kind: Kind,
     pub error: bool,
     pub failure: Option<String>,
+    /// Thread and call, of the request and of the response.
+    pub asked_by: (i32, i64),
+    pub answered_by: (i32, i64),
 }
 
 pub struct Flow {
@@ -152,6 +155,8 @@ impl Seen {
                 kind: request.kind,
                 error: request.error,
                 failure: request.failure.map(str::to_owned),
+                asked_by: (request.request_thread_id, request.request_thread_call),
+                answered_by: (request.response_thread_id, request.response_thread_call),
             }),
             Output::Flow(flow, _) => self.flows.push(Flow {
                 connection: flow.connection_id.into(),

@@ -339,7 +339,7 @@ impl<O> Open<O> {
             path_truncated: false,
             named: "",
             resource: &self.resource,
-            trace: None,
+            propagated: crate::Propagated::default(),
             status: None,
             request_bytes: self.bytes,
             response_bytes: answer.map_or(0, |answer| answer.bytes.into()),

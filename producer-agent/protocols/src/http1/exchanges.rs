@@ -14,7 +14,7 @@ use crate::path::push_path;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
 use crate::websocket::Target;
-use crate::{Code, Exchange, Failure, Kind, Messages, Outcome, Position, Trace};
+use crate::{Code, Exchange, Failure, Kind, Messages, Outcome, Position, Propagated};
 
 /// The longest character. So much is read beyond a bound that may lie within one.
 const UTF8_BYTES_MAX: usize = 4;
@@ -32,7 +32,7 @@ pub(super) struct Pending {
     pub named: Option<Box<str>>,
     /// Whom it asked; None if that is not known.
     pub host: Option<Box<str>>,
-    pub trace: Option<Box<Trace>>,
+    pub propagated: Option<Box<Propagated>>,
     pub start: Mark,
     pub end: Option<Mark>,
     /// The end is where the response began, and is to be confirmed by the next request.
@@ -66,7 +66,7 @@ impl Pending {
             names: Named::Nothing,
             named: None,
             host: None,
-            trace: None,
+            propagated: None,
             start,
             end: None,
             end_presumed: false,
@@ -79,7 +79,7 @@ impl Pending {
     /// What is allocated for it alone.
     pub fn heap_bytes(&self) -> usize {
         let words = [&self.host, &self.named].into_iter().flatten().map(|word| word.len()).sum::<usize>();
-        self.path.capacity() + words + self.trace.as_deref().map_or(0, size_of_val)
+        self.path.capacity() + words + self.propagated.as_deref().map_or(0, size_of_val)
     }
 
     /// A body of JSON is to come.
@@ -110,7 +110,7 @@ impl Pending {
             path: self.path.as_str().into(),
             path_is_cut: self.path_truncated,
             authority: self.host.as_deref().unwrap_or_default().into(),
-            trace: self.trace.as_deref().copied(),
+            propagated: self.propagated.as_deref().copied().unwrap_or_default(),
             start: self.start,
             end,
             response_from,
@@ -149,7 +149,7 @@ impl Pending {
             path_truncated: self.path_truncated,
             named: self.named.as_deref().unwrap_or_default(),
             resource: self.host.as_deref().unwrap_or_default(),
-            trace: self.trace.as_deref().copied(),
+            propagated: self.propagated.as_deref().copied().unwrap_or_default(),
             status,
             request_bytes: request_end.position.since(self.start.position),
             response_bytes: response_end.map_or(0, |(start, end)| end.position.since(start)),
@@ -273,7 +273,7 @@ impl Pipeline {
             path,
             path_truncated,
             host: (!line.host.is_empty()).then(|| line.host.into()),
-            trace: line.trace.map(Box::new),
+            propagated: (!line.propagated.is_empty()).then(|| Box::new(line.propagated)),
             lost: false,
             ..Pending::placeholder(start)
         });

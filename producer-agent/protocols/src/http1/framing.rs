@@ -190,10 +190,14 @@ fn framing_field(line: &[u8]) -> Option<(Newest, &[u8])> {
             None => (Newest::Trace(Carrier::Traceparent), strip_name(line, b"traceparent")?),
         },
         b'b' | b'B' => (Newest::Trace(Carrier::B3), strip_name(line, b"b3")?),
-        b'x' | b'X' => match strip_name(line, b"x-b3-traceid") {
-            Some(after) => (Newest::Trace(Carrier::B3TraceId), after),
-            None => (Newest::Trace(Carrier::B3SpanId), strip_name(line, b"x-b3-spanid")?),
-        },
+        b'x' | b'X' => {
+            const NAMES: [(&[u8], Carrier); 3] = [
+                (b"x-b3-traceid", Carrier::B3TraceId),
+                (b"x-b3-spanid", Carrier::B3SpanId),
+                (b"x-request-id", Carrier::RequestId),
+            ];
+            NAMES.iter().find_map(|(name, carrier)| Some((Newest::Trace(*carrier), strip_name(line, name)?)))?
+        }
         b'h' | b'H' => (Newest::Host, strip_name(line, b"host")?),
         b'u' | b'U' => (Newest::Upgrade, strip_name(line, b"upgrade")?),
         _ => return None,

@@ -13,7 +13,7 @@ use memchr::{memchr, memrchr};
 use super::framing::{Fields, Framing};
 use super::method::{self, Method};
 use crate::cursor::Cursor;
-use crate::{Direction, Kind, Trace, resource};
+use crate::{Direction, Kind, Propagated, resource};
 
 /// RFC 9110, 9.1 leaves methods open; the longest registered one has 17 letters.
 const METHOD_BYTES_MAX: usize = 32;
@@ -40,7 +40,7 @@ pub(super) struct RequestLine<'b> {
     pub target: &'b [u8],
     /// What a field of the head says, or an absolute target; empty if nothing does.
     pub host: &'b str,
-    pub trace: Option<Trace>,
+    pub propagated: Propagated,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(super) fn parse_request(bytes: &[u8]) -> Parsed<RequestLine<'_>> {
     let mut fields = Fields::default();
     let end = header_end(bytes, length, &mut fields);
     line.host = resource::host(authority_of(&line).or(fields.host).unwrap_or_default());
-    line.trace = fields.trace.trace();
+    line.propagated = fields.trace.propagated();
     match end {
         Some(length) => Parsed::Complete { line, framing: fields.of_request(minor), length },
         None => Parsed::Partial(Some(line)),
@@ -180,7 +180,7 @@ fn request_line(bytes: &[u8]) -> FirstLine<RequestLine<'_>> {
     let version = memrchr(b' ', text).map(|space| (text[..space].trim_ascii_end(), &text[space + 1..]));
     match (version, end) {
         (Some((target, &[b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'0'..=b'9'])), _) if !target.is_empty() => {
-            let line = RequestLine { method, target, host: "", trace: None };
+            let line = RequestLine { method, target, host: "", propagated: Propagated::default() };
             end.map(|end| (line, minor - b'0', end + 1)).ok_or(Parsed::Partial(Some(line)))
         }
         (_, None) => Err(Parsed::Partial(None)),
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     fn line<'b>(method: &'b str, target: &'b str) -> RequestLine<'b> {
-        RequestLine { method, target: target.as_bytes(), host: "", trace: None }
+        RequestLine { method, target: target.as_bytes(), host: "", propagated: Propagated::default() }
     }
 
     #[test]

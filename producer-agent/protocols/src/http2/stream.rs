@@ -7,7 +7,7 @@ use super::{Http2, outcome};
 use crate::operation::UNKNOWN;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
-use crate::{Code, Direction, Exchange, Failure, Kind, Messages, Outcome, Trace};
+use crate::{Code, Direction, Exchange, Failure, Kind, Messages, Outcome, Propagated};
 
 #[derive(Debug)]
 pub struct Stream {
@@ -19,7 +19,7 @@ pub struct Stream {
     path: Option<Text>,
     path_is_cut: bool,
     authority: Option<Text>,
-    trace: Option<Trace>,
+    propagated: Propagated,
     /// None as long as that may stand where it cannot be known.
     is_grpc: Option<bool>,
     pub request: Half,
@@ -99,7 +99,7 @@ impl Stream {
             path: if has_no_path { Some(Text::Static("")) } else { fields.path },
             path_is_cut: fields.path_is_cut,
             authority: fields.authority,
-            trace: fields.trace.trace(),
+            propagated: fields.trace.propagated(),
             is_grpc: fields.is_grpc.filter(|_| may_be_grpc).or((!hidden || !may_be_grpc).then_some(false)),
             request,
             response: Half::default(),
@@ -122,7 +122,7 @@ impl Stream {
             path: Some(Text::of(&upgrade.path)),
             path_is_cut: upgrade.path_is_cut,
             authority: Some(Text::of(&upgrade.authority)),
-            trace: upgrade.trace,
+            propagated: upgrade.propagated,
             is_grpc: Some(false),
             request,
             ..Self::lost(1)
@@ -219,7 +219,7 @@ impl Stream {
             path_truncated: self.path_is_cut,
             named: "",
             resource: self.authority.as_ref().map_or("", Text::as_str),
-            trace: self.trace,
+            propagated: self.propagated,
             status: self.status,
             request_bytes: self.request.bytes,
             response_bytes: self.response.bytes,

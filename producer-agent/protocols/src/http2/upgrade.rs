@@ -3,7 +3,7 @@
 use super::stream::Stream;
 use super::{Http2, Options};
 use crate::stream::{Both, Mark, Reach};
-use crate::{Direction, Position, Trace};
+use crate::{Direction, Position, Propagated};
 
 /// The request, and where its answer begins.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub struct Upgrade {
     pub path: Box<str>,
     pub path_is_cut: bool,
     pub authority: Box<str>,
-    pub trace: Option<Trace>,
+    pub propagated: Propagated,
     pub start: Mark,
     pub end: Mark,
     /// Behind the answer that agrees to go on with HTTP/2.

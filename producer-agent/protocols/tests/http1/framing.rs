@@ -2,7 +2,7 @@
 
 use headwater_protocols::http1;
 use headwater_protocols::http1::Http1;
-use headwater_protocols::{Connection, Kind, LossReason, Options, Outcome, Parser, Side};
+use headwater_protocols::{Connection, Kind, LossReason, Options, Outcome, Parser, Propagated, Side};
 
 use crate::wire::{FINISHED, Seen, Wire};
 
@@ -25,7 +25,7 @@ fn one_exchange_says_all_it_should() {
         path: "/a".into(),
         named: String::new(),
         resource: "x".into(),
-        trace: None,
+        propagated: Propagated::default(),
         status: Some(200),
         request_bytes: GET.len() as u64,
         response_bytes: OK_5.len() as u64,

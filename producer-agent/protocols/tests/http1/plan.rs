@@ -1,6 +1,6 @@
 //! Plans of connections: what is said, in which order, how it is cut, and what must come out.
 
-use headwater_protocols::{Direction, Kind, Outcome};
+use headwater_protocols::{Direction, Kind, Outcome, Propagated};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -233,7 +233,7 @@ pub fn script(turns: &[Turn], runs: Runs, cuts: &Cuts) -> Script {
             path: format!("/{index}"),
             named: String::new(),
             resource: String::new(),
-            trace: None,
+            propagated: Propagated::default(),
             status: Some(turn.status),
             request_bytes: request.end - request.start,
             response_bytes: response.end - response.start,

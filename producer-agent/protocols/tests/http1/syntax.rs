@@ -169,7 +169,8 @@ fn whom_a_request_asks_and_for_which_trace_is_told() {
         for _ in 0..2 {
             wire.request(&request).response("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
         }
-        let told: Vec<_> = wire.output.exchanges.iter().map(|seen| (&*seen.resource, seen.trace.is_some())).collect();
+        let told: Vec<_> =
+            wire.output.exchanges.iter().map(|seen| (&*seen.resource, seen.propagated.trace.is_some())).collect();
         assert_eq!(told, [(resource, is_traced); 2], "{request}");
     }
 }

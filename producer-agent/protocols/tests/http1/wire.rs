@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use headwater_protocols::{
-    CloseReason, Direction, Event, Exchange, Failure, Kind, LossReason, Options, Outcome, Parser, Position,
-    Recognition, Segment, Side, Trace,
+    CloseReason, Direction, Event, Exchange, Failure, Kind, LossReason, Options, Outcome, Parser, Position, Propagated,
+    Recognition, Segment, Side,
 };
 
 /// As most connections end, whatever their protocol.
@@ -20,7 +20,7 @@ pub struct Seen {
     pub path: String,
     pub named: String,
     pub resource: String,
-    pub trace: Option<Trace>,
+    pub propagated: Propagated,
     pub status: Option<u16>,
     pub request_bytes: u64,
     pub response_bytes: u64,
@@ -43,7 +43,7 @@ impl From<Exchange<'_>> for Seen {
             path: exchange.path.to_owned(),
             named: exchange.named.to_owned(),
             resource: exchange.resource.to_owned(),
-            trace: exchange.trace,
+            propagated: exchange.propagated,
             status: exchange.status,
             request_bytes: exchange.request_bytes,
             response_bytes: exchange.response_bytes,

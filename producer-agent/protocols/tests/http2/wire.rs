@@ -137,7 +137,7 @@ fn take(
             let words = [exchange.protocol, exchange.method, exchange.path, &what, exchange.code.as_str()];
             let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
             seen.push(words.join(" "));
-            let (trace, parent) = exchange.trace.map(|trace| trace.digits()).unwrap_or_default();
+            let (trace, parent) = exchange.propagated.trace.map(|trace| trace.digits()).unwrap_or_default();
             evidence.push(format!("{} {trace} {parent}", exchange.resource).trim_end().to_owned());
             details.push(Detail {
                 kind: exchange.kind,

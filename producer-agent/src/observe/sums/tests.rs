@@ -120,7 +120,7 @@ impl Bench {
             path_truncated: false,
             named: "",
             resource: "",
-            trace: None,
+            propagated: headwater_protocols::Propagated::default(),
             status: Some(status),
             request_bytes: bytes,
             response_bytes: 100,
