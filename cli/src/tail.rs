@@ -282,6 +282,7 @@ fn process(p: &Process<'_>) -> String {
         ProcessKind::Exit => format!("ended {}", end(p)),
         ProcessKind::OomKill => "was killed for want of memory (OOM)".to_owned(),
         ProcessKind::Listen => format!("listens on {}", listened(p)),
+        ProcessKind::Listening => format!("has been listening on {}", listened(p)),
         ProcessKind::ListenEnd => format!("listens no more on {}", listened(p)),
         ProcessKind::Unknown => "did something that this version does not know".to_owned(),
     };

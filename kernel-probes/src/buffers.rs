@@ -6,7 +6,8 @@ use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     btf_maps::{Array, PerCpuArray, RingBuf},
     helpers::generated::{
-        bpf_get_smp_processor_id, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+        bpf_get_smp_processor_id, bpf_ringbuf_discard, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve,
+        bpf_ringbuf_submit,
     },
     macros::btf_map,
 };
@@ -165,6 +166,13 @@ pub fn submit(event: *mut c_void) {
 pub fn lost(state: &SocketState, index: u32, kind: u32) {
     add(index, 1);
     shares::lost(state, kind);
+}
+
+/// Gives back what was reserved.
+#[inline(always)]
+pub fn discard(event: *mut c_void) {
+    // SAFETY: the verifier checks that this is what `reserve` gave.
+    unsafe { bpf_ringbuf_discard(event, u64::from(BPF_RB_NO_WAKEUP)) };
 }
 
 #[inline(always)]

@@ -7,8 +7,8 @@ use headwater_probe_types::{
 };
 
 use crate::{
-    buffers, globals, owner, position,
-    socket::{Sock, TcpSock},
+    buffers, globals, owner, position, processes,
+    socket::{Sock, TcpSock, tcp_state},
     state, sums,
 };
 
@@ -38,8 +38,8 @@ pub fn dump_socket(ctx: *mut c_void) {
     // struct bpf_iter__task_file: meta, task, fd, file, each in eight bytes.
     let ctx = ctx.cast::<*mut u8>();
     // SAFETY: the verifier types these loads from the context.
-    let (meta, file) = unsafe { (*ctx, *ctx.add(3)) };
-    if file.is_null() {
+    let (meta, task, file) = unsafe { (*ctx, *ctx.add(1), *ctx.add(3)) };
+    if task.is_null() || file.is_null() {
         return;
     }
     // SAFETY: the helper takes a file and returns its socket, if it is one.
@@ -51,6 +51,9 @@ pub fn dump_socket(ctx: *mut c_void) {
     let sock = Sock(unsafe { *socket.add(globals::socket_sk() as usize).cast::<*const u8>() });
     if sock.0.is_null() {
         return;
+    }
+    if sock.state() == tcp_state::LISTEN {
+        return processes::is_listening(sock, task.cast_const());
     }
     let state = state::get(sock);
     // SAFETY: the helper returned null or the socket's state.

@@ -66,14 +66,18 @@ fn in_filter(cgroup: *const u8) -> bool {
 /// Whether what the current process does is in the capture.
 #[inline(always)]
 pub fn is_captured_task() -> bool {
-    // SAFETY: a helper without preconditions.
-    let pid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    // SAFETY: helpers without preconditions; there always is a current task.
+    let (pid, task) = unsafe { ((bpf_get_current_pid_tgid() >> 32) as u32, bpf_get_current_task_btf()) };
+    is_captured(task.cast_const().cast(), pid)
+}
+
+/// The same of a task of this process.
+#[inline(always)]
+pub fn is_captured(task: *const u8, pid: u32) -> bool {
     // SAFETY: only its presence is asked for; the value, which could change meanwhile, is not read.
     if pid == globals::own_pid() || globals::filter_by_pid() != 0 && unsafe { FILTER_PIDS.get(pid) }.is_none() {
         return false;
     }
-    // SAFETY: a helper without preconditions; there always is a current task.
-    let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
     let groups: *const u8 = read_kernel(task, globals::task_cgroups());
     in_filter(read_kernel(groups, globals::cset_default()))
 }

@@ -104,14 +104,45 @@ pub fn listens(sock: Sock) {
     let Some(listening) = (unsafe { listening.as_mut() }) else { return buffers::add(count::STORAGE_FULL, 1) };
     let task = current();
     let (cgroup_id, cgroup_hierarchy) = owner::cgroup_of(task);
-    fill(listening, what::LISTEN, 0, task, cgroup_id, cgroup_hierarchy);
-    listening.family = sock.family();
-    listening.local_port = sock.local_port();
-    sock.local_address(&mut listening.local_address);
+    fill(listening, what::LISTEN, 0, (task, pid()), cgroup_id, cgroup_hierarchy);
+    note_place(listening, sock);
     if is_admitted(cgroup_id, cgroup_hierarchy, false) {
         names::current_process(task, cgroup_id, cgroup_hierarchy);
         publish(listening);
     }
+}
+
+/// A process has a socket on which somebody listens. It is told once if nobody has seen that it began, and tried again later where there is no room now.
+#[inline(always)]
+pub fn is_listening(sock: Sock, task: *const u8) {
+    let leader: *const u8 = read_kernel(task, globals::task_group_leader());
+    let pid: u32 = read_kernel(leader, globals::task_pid());
+    if !buffers::capturing() || sock.tcp().is_none() || !owner::is_captured(task, pid) || !listening(sock, 0).is_null()
+    {
+        return;
+    }
+    let (cgroup_id, cgroup_hierarchy) = owner::cgroup_of(task);
+    let room = buffers::reserve_of(cgroup_id, cgroup_hierarchy, size_of::<LifeEvent>() as u64, false);
+    // SAFETY: as in `tell`.
+    let Some(room) = (unsafe { room.cast::<LifeEvent>().as_mut() }) else { return };
+    fill(room, what::LISTENING, 0, (task, pid), cgroup_id, cgroup_hierarchy);
+    note_place(room, sock);
+    // SAFETY: null, or the socket's value, which outlives this run.
+    if let Some(listening) = unsafe { listening(sock, BPF_SK_STORAGE_GET_F_CREATE as u64).as_mut() } {
+        *listening = *room;
+        buffers::add(count::LIFE_EVENTS, 1);
+        buffers::submit((&raw mut *room).cast());
+    } else {
+        buffers::add(count::STORAGE_FULL, 1);
+        buffers::discard((&raw mut *room).cast());
+    }
+}
+
+#[inline(always)]
+fn note_place(event: &mut LifeEvent, sock: Sock) {
+    event.family = sock.family();
+    event.local_port = sock.local_port();
+    sock.local_address(&mut event.local_address);
 }
 
 /// Nobody listens any more on this socket.
@@ -122,7 +153,7 @@ pub fn listens_no_more(sock: Sock) {
     }
     // SAFETY: null, or the socket's value, which outlives this run.
     let Some(listening) = (unsafe { listening(sock, 0).as_mut() }) else { return };
-    if listening.what != what::LISTEN {
+    if listening.what != what::LISTEN && listening.what != what::LISTENING {
         return;
     }
     listening.what = what::LISTEN_END;
@@ -146,14 +177,21 @@ fn tell(what: u32, status: u32) {
     let Some(room) = (unsafe { room.cast::<LifeEvent>().as_mut() }) else {
         return no_room(cgroup_id, cgroup_hierarchy);
     };
-    fill(room, what, status, task, cgroup_id, cgroup_hierarchy);
+    fill(room, what, status, (task, pid()), cgroup_id, cgroup_hierarchy);
     buffers::add(count::LIFE_EVENTS, 1);
     buffers::submit((&raw mut *room).cast());
 }
 
-/// Puts all into an event that is known of the current process.
+/// Puts all into an event that is known of a process.
 #[inline(always)]
-fn fill(event: &mut LifeEvent, what: u32, status: u32, task: *const u8, cgroup_id: u64, cgroup_hierarchy: u32) {
+fn fill(
+    event: &mut LifeEvent,
+    what: u32,
+    status: u32,
+    (task, pid): (*const u8, u32),
+    cgroup_id: u64,
+    cgroup_hierarchy: u32,
+) {
     let leader: *const u8 = read_kernel(task, globals::task_group_leader());
     // What lies in the ring buffer's room is what was there before.
     // SAFETY: an event of integers, for which zeroes are a value.
@@ -165,7 +203,7 @@ fn fill(event: &mut LifeEvent, what: u32, status: u32, task: *const u8, cgroup_i
     event.cgroup_id = cgroup_id;
     event.cgroup_hierarchy = cgroup_hierarchy;
     event.program = read_kernel(leader, globals::task_comm());
-    event.pid = pid();
+    event.pid = pid;
     event.exec = read_kernel(leader, globals::task_exec());
     event.status = status;
     let mm: *const u8 = read_kernel(task, globals::task_mm());

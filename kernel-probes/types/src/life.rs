@@ -10,8 +10,10 @@ pub mod what {
     pub const OOM_KILL: u32 = 3;
     /// A process begins to listen on a socket.
     pub const LISTEN: u32 = 4;
-    /// Nobody listens any more on a socket of which [`LISTEN`] was told. The process is the one that had begun to listen.
+    /// Nobody listens any more on a socket of which [`LISTEN`] or [`LISTENING`] was told. The process is the one that had begun to listen.
     pub const LISTEN_END: u32 = 5;
+    /// A process was found to listen on a socket; that it began was not seen.
+    pub const LISTENING: u32 = 6;
 }
 
 /// Something happened to a process, which is told by the first thread's words.

@@ -16,7 +16,7 @@ impl Observer {
         let ended = matches!(kind, ProcessKind::Exit | ProcessKind::OomKill).then_some(event.status);
         let by_signal = ended.map(signal).filter(|signal| *signal != 0);
         let by_itself = ended.filter(|_| by_signal.is_none()).map(exit_code);
-        let listens = matches!(kind, ProcessKind::Listen | ProcessKind::ListenEnd);
+        let listens = matches!(kind, ProcessKind::Listen | ProcessKind::ListenEnd | ProcessKind::Listening);
         let local = listens.then(|| address(event.family, event.local_address).to_string());
         let executable = if event.executable[0] == 0 { &event.program[..] } else { &event.executable[..] };
         let executable = String::from_utf8_lossy(text(executable));
@@ -50,6 +50,7 @@ fn kind(what: u32) -> ProcessKind {
         what::OOM_KILL => ProcessKind::OomKill,
         what::LISTEN => ProcessKind::Listen,
         what::LISTEN_END => ProcessKind::ListenEnd,
+        what::LISTENING => ProcessKind::Listening,
         _ => ProcessKind::Unknown,
     }
 }
@@ -71,7 +72,7 @@ mod tests {
 
     #[test]
     fn each_event_of_the_probes_has_a_kind() {
-        let kinds = (0..=6).map(kind).filter(|kind| *kind != ProcessKind::Unknown).count();
-        assert_eq!((kinds, kind(0), kind(6)), (5, ProcessKind::Unknown, ProcessKind::Unknown));
+        let kinds = (0..=7).map(kind).filter(|kind| *kind != ProcessKind::Unknown).count();
+        assert_eq!((kinds, kind(0), kind(7)), (6, ProcessKind::Unknown, ProcessKind::Unknown));
     }
 }

@@ -14,6 +14,8 @@ pub enum ProcessKind {
     Listen,
     /// Nobody listens there any more.
     ListenEnd,
+    /// It was found to listen on a TCP socket; when it began was not seen.
+    Listening,
     /// Something that this version does not know.
     #[serde(other)]
     Unknown,

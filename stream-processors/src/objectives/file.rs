@@ -32,6 +32,17 @@ impl RulesFile {
         Ok(RulesFile { path: path.to_owned(), rules: Arc::new(rules), seen: Ok(text), looked_at: Instant::now() })
     }
 
+    /// The same if that was not done before: a file that is broken by now leaves the rules that hold.
+    ///
+    /// # Errors
+    /// If it was not, and cannot be.
+    pub fn open_once(opened: &mut Option<RulesFile>, path: &Path) -> Result<()> {
+        if opened.is_none() {
+            *opened = Some(RulesFile::open(path)?);
+        }
+        Ok(())
+    }
+
     pub fn rules(&self) -> &Arc<Rules> {
         &self.rules
     }
@@ -94,7 +105,15 @@ mod tests {
             format!("objectives:\n{}", names.iter().map(objective).collect::<String>())
         };
         std::fs::write(&path, of(&["a"])).unwrap();
-        let mut file = RulesFile::open(&path).unwrap();
+        let mut opened = None;
+        RulesFile::open_once(&mut opened, &path).unwrap();
+        // Whoever starts again goes on with what held.
+        std::fs::write(&path, "none").unwrap();
+        assert!(RulesFile::open_once(&mut None, &path).is_err());
+        RulesFile::open_once(&mut opened, &path).unwrap();
+        let mut file = opened.unwrap();
+        assert_eq!(file.rules().objectives.len(), 1);
+        std::fs::write(&path, of(&["a"])).unwrap();
         assert!(file.look_now().is_none());
         std::fs::write(&path, of(&["a", "a"])).unwrap();
         assert!(file.look_now().is_none());

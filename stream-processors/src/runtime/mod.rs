@@ -71,11 +71,13 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub fn run(mode: Mode, settings: &Settings, stop: &AtomicBool, health: &Health, replay: Option<&Run>) {
     let health = health.part(mode.name(), STALLS_AFTER);
     let mut backoff = Duration::from_millis(200);
-    // It outlives the worker, which may start again while the registry is away.
-    let mut schemas = SchemaCache::new(&settings.kafka);
+    // Both outlive the worker, which may start again while the registry is away, or the file of objectives is broken.
+    let (mut schemas, mut rules) = (SchemaCache::new(&settings.kafka), None);
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        match Worker::start(mode, settings, &health, replay, &mut schemas).and_then(|mut worker| worker.work(stop)) {
+        match Worker::start(mode, settings, &health, replay, (&mut schemas, &mut rules))
+            .and_then(|mut worker| worker.work(stop))
+        {
             Ok(()) => return,
             Err(error) => {
                 metrics::RESTARTS.add(&[mode.name()], 1);
@@ -114,7 +116,7 @@ struct Worker<'a> {
     /// Only where there is anything to keep.
     snapshots: Option<Snapshots>,
     /// What services promise, where that is judged.
-    rules: Option<RulesFile>,
+    rules: &'a mut Option<RulesFile>,
     schemas: &'a mut SchemaCache,
     /// Assigned partitions whose counterparts are not here yet.
     halves: BTreeMap<(Partition, usize), Assignment>,
@@ -137,7 +139,7 @@ impl<'a> Worker<'a> {
         settings: &'a Settings,
         health: &Arc<Part>,
         replay: Option<&'a Run>,
-        schemas: &'a mut SchemaCache,
+        (schemas, rules): (&'a mut SchemaCache, &'a mut Option<RulesFile>),
     ) -> Result<Worker<'a>> {
         let kafka = &settings.kafka;
         let input_prefix = if mode == Mode::Join { &settings.raw_prefix } else { &kafka.prefix };
@@ -152,8 +154,9 @@ impl<'a> Worker<'a> {
         let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
         let member = GroupMember::join(kafka, &group, &topics, settings.static_member())?;
         let gauges = Gauges::new(mode, &topics);
-        let rules = settings.objectives_file.as_deref().filter(|_| mode == Mode::Bottlenecks);
-        let rules = rules.map(RulesFile::open).transpose()?;
+        if let (Mode::Bottlenecks, Some(path)) = (mode, settings.objectives_file.as_deref()) {
+            RulesFile::open_once(rules, path)?;
+        }
         let kept = match mode {
             Mode::Join => Some(snapshots::OF_JOINS),
             _ => rules.as_ref().map(|_| snapshots::OF_OBJECTIVES),

@@ -53,6 +53,24 @@ print(first.getsockname()[1], second.getsockname()[1], flush=True)
 first.close()
 "#;
 
+/// Listens at two places before anybody looks, one of which another process has as well; then gives the other one up, and the rest with its end.
+const LISTENED: &str = r#"
+import os, socket
+first, second = socket.create_server(("127.0.0.1", 0)), socket.create_server(("::", 0), family=socket.AF_INET6)
+unix = socket.socket(socket.AF_UNIX)
+unix.bind(b"\0headwater %d" % os.getpid())
+unix.listen()
+child = os.fork()
+if child == 0:
+    first.close()
+    os.read(0, 1)
+    os._exit(0)
+print(first.getsockname()[1], second.getsockname()[1], child, flush=True)
+os.read(0, 1)
+os.waitpid(child, 0)
+first.close()
+"#;
+
 /// Makes a process that begins no program of its own and crashes.
 const FORKS: &str = r#"
 import os
@@ -165,7 +183,13 @@ fn what_happens_to_processes_is_told_once_and_nothing_else() {
     let rest = Cgroup::create_at(&lab.cgroup.path().join("rest")).unwrap();
     let programs = Programs { lab: &lab, cgroup: rest.path().to_owned() };
     let hogs = Programs { lab: &lab, cgroup: memory.cgroup.path().to_owned() };
-    let mut agent = lab.agent_of_users_with(&["--processes-per-second-max", "100000"]).unwrap();
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", LISTENED]);
+    let launch = programs.launch(command).in_cgroup(rest.path());
+    let mut listened = launch.piping_stdin().piping_stdout().spawn().unwrap();
+    let said = listened.first_line().unwrap();
+    let walks = ["--processes-per-second-max", "100000", "--flows-interval-ms", "500"];
+    let mut agent = lab.agent_of_users_with(&walks).unwrap();
 
     let each = std::env::var("PROCESSES_EACH").map_or(EACH, |each| each.parse().unwrap());
     let mut expected: Vec<(Told, Name)> = Vec::new();
@@ -182,6 +206,22 @@ fn what_happens_to_processes_is_told_once_and_nothing_else() {
         assert_eq!(programs.launch(outside).spawn().unwrap().join().unwrap().code(), Some(4));
     }
     let shell = file_name("/bin/sh");
+    {
+        let python = file_name("/usr/bin/python3");
+        let [first, second, child]: [i32; 3] =
+            said.split(' ').map(|number| number.parse().unwrap()).collect::<Vec<_>>().try_into().unwrap();
+        let pid = listened.pid().cast_signed();
+        drop(listened.take_stdin());
+        let status = listened.join().unwrap();
+        for kind in [ProcessKind::Listening, ProcessKind::ListenEnd] {
+            for local in [format!("127.0.0.1 {first}"), format!(":: {second}")] {
+                expected.push((Told { kind, local: Some(local), ..began(pid, &python) }, Name::Known));
+            }
+        }
+        let ended = ExitStatus::from_raw(0);
+        expected.push((end(ProcessKind::Exit, child, &python, ended), Name::MayBeUnknown));
+        expected.push((end(ProcessKind::Exit, pid, &python, status), Name::Known));
+    }
     for at in 0..HOGS {
         let name = format!("hog-{at}");
         let hog = hogs.copy("/usr/bin/tail", &name);
