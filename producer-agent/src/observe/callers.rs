@@ -86,6 +86,7 @@ impl Calls {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::observe::tests::data;
     use Direction::{Request, Response};

@@ -67,7 +67,7 @@ fn check_life(life: &Agent, stopped_at_us: i64, outcomes: &[Outcome], seen: &Has
             }
         }
     }
-    println!("{right} right, {missing} missing, {}", topics::losses(&life));
+    println!("{right} right, {missing} missing, {}", topics::losses(life));
     assert!(right > 1_000, "the load hardly ran: {right}");
     assert_eq!(missing, 0, "dropped {:?}", life.dropped);
     // On each side of each connection at most one exchange was under way at the start, and one at the end.

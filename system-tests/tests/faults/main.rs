@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_records;
 mod disk;
 mod full_disk;
+mod instances;
 mod late_kafka;
 mod other_times;
 mod partitions_added;

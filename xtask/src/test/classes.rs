@@ -145,6 +145,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
     // Processors look for new partitions now and then, and windows pass.
     rule("system-tests::faults::partitions_added::", Class::Waits).slow().takes(25),
+    // A million records, seven times.
+    rule("system-tests::faults::instances::", Class::Waits).slow().takes(400).at_most_minutes(20),
     rule("system-tests::faults::late_kafka::", Class::Waits).takes(70),
     rule("system-tests::faults::spool::", Class::Waits).takes(70),
     // Kafka is away for ten minutes.

@@ -163,6 +163,7 @@ impl RequestLine<'_> {
     }
 }
 
+#[expect(clippy::result_large_err, reason = "it is taken apart at once")]
 fn request_line(bytes: &[u8]) -> FirstLine<RequestLine<'_>> {
     let word = bytes.iter().take(METHOD_BYTES_MAX + 1).take_while(|byte| is_token(**byte)).count();
     if word > METHOD_BYTES_MAX || (word == 0 && !bytes.is_empty()) {
