@@ -5,7 +5,7 @@
 //! what one side says before the other answers. Where a client's turn begins like a request of HTTP/1 or a command of Redis, user space would
 //! come too late for the heads that follow, so that each turn's first bytes are copied until it says otherwise.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_ns};
 use headwater_probe_types::{
     CAPTURE_BYTES_MAX, DataEvent, NOWHERE, SocketState, TURN_BYTES_MAX,
     cost::TELL,
@@ -26,7 +26,7 @@ use crate::{
     source::Source,
     state,
     sums::{self, Part},
-    threads, tls,
+    tls,
 };
 
 const MSG_OOB: i32 = 0x1;
@@ -231,7 +231,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         marks: marks(state),
         role: state.role as u16,
         thread: 0,
-        thread_call: 0,
+        reserved: 0,
     };
     room.cgroup_id = state.cgroup_id;
     room.cgroup_hierarchy = state.cgroup_hierarchy as u64;
@@ -376,7 +376,7 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
         marks: marks(state),
         role: state.role as u16,
         thread: 0,
-        thread_call: 0,
+        reserved: 0,
     };
     buffers::submit((&raw mut *event).cast());
     buffers::add(count::DATA_EVENTS, 1);
@@ -388,7 +388,8 @@ pub fn end_of_stream(sock: Sock, tcp: TcpSock, way: u32) {
 pub extern "C" fn publish(room: *mut Room) -> u32 {
     // SAFETY: null, or this processor's room, which no other program writes while this one runs.
     let Some(room) = (unsafe { room.as_mut() }) else { return 0 };
-    (room.event.thread, room.event.thread_call) = threads::next_call();
+    // SAFETY: a helper without preconditions.
+    room.event.thread = unsafe { bpf_get_current_pid_tgid() } as u32;
     let captured = (room.event.captured_bytes as u64).min(CAPTURE_BYTES_MAX as u64);
     let bytes = size_of::<DataEvent>() as u64 + captured;
     if buffers::publish_data(room, bytes) {

@@ -1,10 +1,11 @@
-//! What is kept of a thread, and which of its calls one is: in a thread that handles one request at a time, what it asks others lies between the call that
-//! reads a request and the one that answers it.
+//! What is kept of a thread.
+//!
+//! At the end of each thread of which something is kept, the kernel waits until no program may look at it any more (`call_rcu_tasks_trace`), and whoever
+//! detaches an uprobe waits for the same: so nothing is kept of threads but of those that use a library of TLS.
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE},
-    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_task_storage_get},
-    macros::btf_map,
+    bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE},
+    helpers::generated::{bpf_get_current_task_btf, bpf_task_storage_get},
 };
 use core::ptr;
 
@@ -46,20 +47,4 @@ impl<T> TaskStorage<T> {
 pub fn task() -> *const u8 {
     // SAFETY: a helper without preconditions; there always is a current task.
     unsafe { bpf_get_current_task_btf() }.cast_const().cast()
-}
-
-/// The calls of each thread that were told of; the kernel lets go of the number with its thread.
-#[btf_map]
-static THREAD_CALLS: TaskStorage<u64> = TaskStorage::new();
-
-/// The current thread, and the how-manieth of its calls that is told of this one is; 0 if there is no memory to count them.
-#[inline(always)]
-pub fn next_call() -> (u32, u32) {
-    // SAFETY: a helper without preconditions.
-    let thread = unsafe { bpf_get_current_pid_tgid() } as u32;
-    let calls = THREAD_CALLS.of_thread(u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE));
-    // SAFETY: null, or the thread's own number, which only its own calls change.
-    let Some(calls) = (unsafe { calls.as_mut() }) else { return (thread, 0) };
-    *calls += 1;
-    (thread, *calls as u32)
 }

@@ -82,12 +82,12 @@ mod tests {
         let mut owners = Owners::new(Duration::from_secs(1));
         let all: Vec<Rc<Owner>> = (1..=4).map(|id| owners.of(&socket(id))).collect();
         let mut keys = Vec::new();
-        owners.ask(|key| {
+        owners.ask(|key, _| {
             keys.push(key);
             true
         });
         for (key, name) in keys.iter().zip(["a", "b", "a"]) {
-            owners.take(key, Workload { kind: Kind::Program, name: name.into(), ..Workload::default() });
+            owners.take((key, false), Workload { kind: Kind::Program, name: name.into(), ..Workload::default() });
         }
         let mut lost = ByWorkload::default();
         lost.add(&all[0], Stream::Requests, "ring_full", 3);
@@ -113,12 +113,12 @@ mod tests {
         let mut owners = Owners::new(Duration::from_secs(1));
         let [nobody, somebody] = [1, 2].map(|id| owners.of(&SocketRecord { cgroup_id: 7, ..socket(id) }));
         let mut keys = Vec::new();
-        owners.ask(|key| {
+        owners.ask(|key, _| {
             keys.push(key);
             true
         });
-        owners.take(&keys[0], Workload::unknown());
-        owners.take(&keys[1], Workload { kind: Kind::Program, name: "a".into(), ..Workload::default() });
+        owners.take((&keys[0], false), Workload::unknown());
+        owners.take((&keys[1], false), Workload { kind: Kind::Program, name: "a".into(), ..Workload::default() });
         let mut lost = ByWorkload::default();
         for owner in [&nobody, &somebody, &nobody] {
             lost.add(owner, Stream::Flows, "ring_full", 1);

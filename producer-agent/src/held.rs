@@ -124,11 +124,11 @@ mod tests {
         assert!(held.release(start).is_empty());
         assert_eq!(held.oldest_us(), Some(1));
         let mut keys = Vec::new();
-        owners.ask(|key| {
+        owners.ask(|key, _| {
             keys.push(key);
             true
         });
-        owners.take(&keys[0], Workload { kind: Kind::Program, name: "a".into(), ..Workload::default() });
+        owners.take((&keys[0], false), Workload { kind: Kind::Program, name: "a".into(), ..Workload::default() });
         let names = |released: Vec<(HeldRecord, Rc<Named>)>| -> Vec<(u8, String)> {
             released.iter().map(|(record, named)| (record.value[0], named.name().to_owned())).collect()
         };
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(held.oldest_us(), Some(2));
         assert_eq!(names(held.release(start + Duration::from_secs(2))), [(2, "unknown".into())]);
         // A name that comes later counts from then on.
-        owners.take(&keys[1], Workload { kind: Kind::Program, name: "b".into(), ..Workload::default() });
+        owners.take((&keys[1], false), Workload { kind: Kind::Program, name: "b".into(), ..Workload::default() });
         assert_eq!(second.named().unwrap().name(), "b");
     }
 

@@ -75,7 +75,7 @@ fn moved(connection_id: u64, role: u32, direction: u32, bytes: &[u8], other: u64
         marks: 0,
         role: role as u16,
         thread: 1,
-        thread_call: 1,
+        reserved: 0,
     }
 }
 

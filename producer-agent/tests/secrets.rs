@@ -88,7 +88,7 @@ fn told(of: &Kind, role: u32) -> Vec<String> {
             marks: 0,
             role: role as u16,
             thread: 1,
-            thread_call: 1,
+            reserved: 0,
         };
         observer.event(Event::Data(event, bytes), &mut take);
         at[own] += bytes.len() as u64;

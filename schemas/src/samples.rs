@@ -38,9 +38,9 @@ pub fn request() -> Request<'static> {
         parent_span_id: "b7ad6b7169203331",
         request_id: "2f1acc6c-3a60-4b43-b4a0-4fd7c7aa7b5d",
         request_thread_id: 4711,
-        request_thread_call: 12,
+        request_call: 12,
         response_thread_id: 4712,
-        response_thread_call: 13,
+        response_call: 13,
         weight: 4,
         sums: Some(Box::new(Sums {
             from_position: (1 << 40) - 2048,

@@ -174,8 +174,7 @@ pub struct DataEvent {
     pub role: u16,
     /// The thread that made the call, as the machine itself numbers it.
     pub thread: u32,
-    /// The how-manieth event of this kind the thread made, from 1 on; it wraps. 0 if there was no memory to count them.
-    pub thread_call: u32,
+    pub reserved: u32,
 }
 
 /// A datagram was sent or received on a socket of UDP, from or to the port of DNS.

@@ -124,7 +124,7 @@ mod tests {
     fn short_and_foreign_records_are_refused() {
         assert!(Event::parse(&[]).is_none());
         assert!(Event::parse(&[9, 0, 0, 0, 1, 2, 3]).is_none());
-        let mut bytes = [0_u8; 60];
+        let mut bytes = [0_u8; size_of::<DataEvent>() + 12];
         bytes[..4].copy_from_slice(&kind::DATA.to_ne_bytes());
         bytes[4..8].copy_from_slice(&12_u32.to_ne_bytes());
         assert!(matches!(Event::parse(&bytes), Some(Event::Data(_, captured)) if captured.len() == 12));
@@ -133,9 +133,9 @@ mod tests {
         bytes[..4].copy_from_slice(&kind::CLOSE.to_ne_bytes());
         assert!(Event::parse(&bytes).is_none());
         bytes[..4].copy_from_slice(&kind::CGROUP.to_ne_bytes());
-        bytes[12..16].copy_from_slice(&36_u32.to_ne_bytes());
-        assert!(matches!(Event::parse(&bytes), Some(Event::Cgroup(_, path)) if path.len() == 36));
-        bytes[12..16].copy_from_slice(&37_u32.to_ne_bytes());
+        bytes[12..16].copy_from_slice(&44_u32.to_ne_bytes());
+        assert!(matches!(Event::parse(&bytes), Some(Event::Cgroup(_, path)) if path.len() == 44));
+        bytes[12..16].copy_from_slice(&45_u32.to_ne_bytes());
         assert!(Event::parse(&bytes).is_none());
         let mut bytes = [0_u8; 116];
         bytes[..4].copy_from_slice(&kind::PROCESS.to_ne_bytes());

@@ -52,15 +52,25 @@ pub struct Settings {
 
 /// What the naming thread is told.
 enum News {
-    Cgroup { change: u32, hierarchy: u32, id: u64, path: String },
-    Program { event: headwater_probe_loader::types::ProcessEvent, words: Vec<u8> },
-    Owner(Key),
+    Cgroup {
+        change: u32,
+        hierarchy: u32,
+        id: u64,
+        path: String,
+    },
+    Program {
+        event: headwater_probe_loader::types::ProcessEvent,
+        words: Vec<u8>,
+    },
+    /// Who an owner is, and whether that was asked before.
+    Owner(Key, bool),
     Pod(PodNews),
 }
 
 /// What the naming thread tells.
 enum Told {
-    Name(Key, Box<Workload>),
+    /// The name of an owner, and whether it was asked for again.
+    Name((Key, bool), Box<Workload>),
     Claim(Box<Claim>),
 }
 
@@ -166,11 +176,11 @@ impl Naming {
 
     /// Asks for owners, and takes the names that are there; gives what is told of addresses.
     pub fn exchange(&mut self, owners: &mut Owners) -> Vec<Claim> {
-        owners.ask(|key| self.tell(News::Owner(key)));
+        owners.ask(|key, is_again| self.tell(News::Owner(key, is_again)));
         let mut claims = Vec::new();
         while let Ok(told) = self.names.try_recv() {
             match told {
-                Told::Name(key, workload) => owners.take(&key, *workload),
+                Told::Name((key, is_again), workload) => owners.take((&key, is_again), *workload),
                 Told::Claim(claim) => claims.push(*claim),
             }
         }

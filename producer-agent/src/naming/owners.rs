@@ -83,6 +83,8 @@ pub struct Owner {
     deadline: Cell<Instant>,
     is_asked: Cell<bool>,
     has_sockets: Cell<bool>,
+    /// What was answered to the first time is of no use any more.
+    is_asked_again: Cell<bool>,
     /// What its sockets have given the agent to do since that was asked last; see [`Owner::worked`].
     work: Cell<u64>,
 }
@@ -165,6 +167,7 @@ impl Owners {
             self.new_users.push(owner.pid());
             // The probes have told its words again: since its life was told of, it may have given itself a title.
             if owner.is_asked.replace(false) {
+                owner.is_asked_again.set(true);
                 owner.named.replace(None);
                 owner.deadline.set(self.now + self.wait);
                 self.to_ask.push(Rc::clone(&owner));
@@ -206,6 +209,7 @@ impl Owners {
             deadline: Cell::new(self.now + self.wait),
             is_asked: Cell::new(false),
             has_sockets: Cell::new(false),
+            is_asked_again: Cell::new(false),
             work: Cell::new(0),
         });
         self.known.insert(key, Rc::clone(&owner));
@@ -213,18 +217,18 @@ impl Owners {
         owner
     }
 
-    /// Asks for those that were not asked for. `ask` says whether there was room.
-    pub fn ask(&mut self, mut ask: impl FnMut(Key) -> bool) {
+    /// Asks for those that were not asked for. `ask` is told whether it is for the second time, and says whether there was room.
+    pub fn ask(&mut self, mut ask: impl FnMut(Key, bool) -> bool) {
         self.to_ask.retain(|owner| {
-            let taken = owner.is_asked.get() || ask(owner.key);
+            let taken = owner.is_asked.get() || ask(owner.key, owner.is_asked_again.get());
             owner.is_asked.set(taken);
             !taken
         });
     }
 
-    /// Takes a name.
-    pub fn take(&mut self, key: &Key, workload: Workload) {
-        if let Some(owner) = self.known.get(key) {
+    /// Takes a name. One that was asked for the first time may come when the owner was asked for again since: then it is old.
+    pub fn take(&mut self, (key, is_again): (&Key, bool), workload: Workload) {
+        if let Some(owner) = self.known.get(key).filter(|owner| is_again || !owner.is_asked_again.get()) {
             *owner.named.borrow_mut() = Some(Rc::new(Named::new(workload)));
         }
     }

@@ -8,6 +8,7 @@ use headwater_probe_loader::types::life::LifeEvent;
 use headwater_probe_loader::types::{CgroupEvent, ProcessEvent, SocketRecord, change, kind};
 
 use super::*;
+use headwater_workload::Kind;
 
 /// A socket of a process that does not exist, in the cgroup with the same number.
 pub fn socket(pid: u32) -> SocketRecord {
@@ -110,4 +111,32 @@ fn a_program_that_gave_itself_a_title_is_named_by_it_once_it_uses_a_socket() {
     told(&mut naming, b"gunicorn: worker [shop]\0");
     let owner = owners.of(&socket);
     assert_eq!(named(&mut naming, &mut owners, &owner), "shop");
+}
+
+#[test]
+fn what_was_answered_before_a_program_was_asked_for_again_is_not_taken() {
+    let mut owners = Owners::new(Duration::from_secs(20));
+    let socket = socket(81);
+    // SAFETY: an event of integers, for which zeroes are a value.
+    let zeroed: LifeEvent = unsafe { std::mem::zeroed() };
+    let (pid, process_started_ns, cgroup_id) = (socket.pid, socket.process_started_ns, socket.cgroup_id);
+    owners.living(&LifeEvent { pid, process_started_ns, cgroup_id, ..zeroed });
+    let mut asked = Vec::new();
+    let mut ask = |owners: &mut Owners| {
+        owners.ask(|key, is_again| {
+            asked.push((key, is_again));
+            true
+        });
+    };
+    ask(&mut owners);
+    let owner = owners.of(&socket);
+    ask(&mut owners);
+    let of = |name: &str| Workload { kind: Kind::Program, name: name.into(), ..Workload::default() };
+    let [(first, false), (again, true)] = asked[..] else { panic!("{asked:?}") };
+    owners.take((&first, false), of("perl"));
+    assert!(owner.named().is_none());
+    owners.take((&again, true), of("shop"));
+    // Whatever the order.
+    owners.take((&first, false), of("perl"));
+    assert_eq!(owner.named().unwrap().name(), "shop");
 }

@@ -54,6 +54,8 @@ pub struct NamingThread {
 
 struct Waiting {
     owner: Key,
+    /// It was asked for before.
+    is_again: bool,
     since: Instant,
     /// What was answered when the time was over.
     said: Option<Workload>,
@@ -151,11 +153,11 @@ impl NamingThread {
                     self.counts.pods.store(pods.len() as u64, Ordering::Relaxed);
                 }
             }
-            News::Owner(owner) => {
+            News::Owner(owner, is_again) => {
                 self.complete(&owner);
                 // The pipeline calls an owner unknown that it gets no answer for.
                 if self.waiting.len() < WAITING_MAX {
-                    self.waiting.push(Waiting { owner, since: now, said: None });
+                    self.waiting.push(Waiting { owner, is_again, since: now, said: None });
                 } else {
                     self.counts.queue_full.fetch_add(1, Ordering::Relaxed);
                 }
@@ -199,13 +201,13 @@ impl NamingThread {
                     if waits.said.as_ref() != Some(&workload) {
                         let late = u64::from(waits.said.is_some());
                         self.counts.late.fetch_add(late, Ordering::Relaxed);
-                        self.answer(waits.owner, workload)?;
+                        self.answer((waits.owner, waits.is_again), workload)?;
                     }
                 }
                 Answer::NotYet(workload) => {
                     if age >= self.wait && waits.said.as_ref() != Some(&workload) {
                         waits.said = Some(workload.clone());
-                        self.answer(waits.owner, workload)?;
+                        self.answer((waits.owner, waits.is_again), workload)?;
                     }
                     if waits.said.is_none() {
                         self.waiting.push(waits);
@@ -233,7 +235,7 @@ impl NamingThread {
         Ok(())
     }
 
-    fn answer(&self, owner: Key, workload: Workload) -> Result<(), ()> {
+    fn answer(&self, owner: (Key, bool), workload: Workload) -> Result<(), ()> {
         self.counts.named.fetch_add(1, Ordering::Relaxed);
         self.counts.unknown.fetch_add(u64::from(workload.kind == Kind::Unknown), Ordering::Relaxed);
         self.answers.send(Told::Name(owner, Box::new(workload))).map_err(|_| ())

@@ -27,6 +27,8 @@ const UNTIED_WAIT: Duration = Duration::from_secs(5);
 /// A call that waits, and the first of its bytes.
 struct Waiting {
     event: DataEvent,
+    /// The how-manieth event it was.
+    number: i64,
     captured: Box<[u8]>,
 }
 
@@ -58,27 +60,32 @@ impl Ahead {
 
 impl Observer {
     /// A library has encrypted bytes of a connection, or is about to, or has decrypted them.
-    pub(super) fn plaintext(&mut self, event: &DataEvent, captured: &[u8], out: &mut impl FnMut(Output<'_>)) {
+    pub(super) fn plaintext(
+        &mut self,
+        (event, number): (&DataEvent, i64),
+        captured: &[u8],
+        out: &mut impl FnMut(Output<'_>),
+    ) {
         let socket = (event.connection_id, event.role);
         if event.marks & mark::UNTIED != 0 {
             if self.untied.0.len() == CALLS_MAX {
                 return out(Output::RequestsDropped("connection_unknown", 1, None));
             }
-            return self.untied.0.push_back(Waiting { event: *event, captured: captured.into() });
+            return self.untied.0.push_back(Waiting { event: *event, number, captured: captured.into() });
         }
         if event.marks & mark::AHEAD != 0 || self.ahead.waits(socket) {
             if self.ahead.0.len() < CALLS_MAX {
-                return self.ahead.0.push_back(Waiting { event: *event, captured: captured.into() });
+                return self.ahead.0.push_back(Waiting { event: *event, number, captured: captured.into() });
             }
             self.take_ahead(socket, out);
         }
-        self.plaintext_in_order(event, captured, out);
+        self.plaintext_in_order((event, number), captured, out);
     }
 
     /// What was told of under a key's number goes on this connection.
     pub(super) fn tied(&mut self, tie: &DataEvent, out: &mut impl FnMut(Output<'_>)) {
         let key = (tie.position, UNKNOWN as u16);
-        while let Some(Waiting { event, captured }) = self.untied.take(key, |_| true) {
+        while let Some(Waiting { event, number, captured }) = self.untied.take(key, |_| true) {
             let marks = event.marks & !mark::UNTIED;
             let [position, other_position] = [event.position, event.other_position].map(|at| {
                 // Of one whose beginning was not seen, nobody knows what went before.
@@ -86,7 +93,7 @@ impl Observer {
             });
             let (connection_id, role) = (tie.connection_id, tie.role);
             let event = DataEvent { connection_id, role, marks, position, other_position, ..event };
-            self.plaintext(&event, &captured, out);
+            self.plaintext((&event, number), &captured, out);
         }
     }
 
@@ -99,7 +106,7 @@ impl Observer {
         let is_sent = event.marks & mark::FAILED == 0;
         while let Some(waiting) = self.ahead.take(socket, Waiting::is_ahead) {
             if is_sent {
-                self.plaintext_in_order(&waiting.event, &waiting.captured, out);
+                self.plaintext_in_order((&waiting.event, waiting.number), &waiting.captured, out);
             }
         }
         if is_sent {
@@ -111,15 +118,17 @@ impl Observer {
     /// Takes what waits of a connection.
     pub(super) fn take_ahead(&mut self, socket: SocketKey, out: &mut impl FnMut(Output<'_>)) {
         while let Some(waiting) = self.ahead.take(socket, |_| true) {
-            self.plaintext_in_order(&waiting.event, &waiting.captured, out);
+            self.plaintext_in_order((&waiting.event, waiting.number), &waiting.captured, out);
         }
     }
 
     /// Takes what has waited long enough: events are complete up to this time.
     pub fn expire_ahead(&mut self, complete_to_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         let before_ns = complete_to_ns.saturating_sub(WAIT.as_nanos() as u64);
-        while let Some(Waiting { event, captured }) = self.ahead.0.pop_front_if(|first| first.event.at_ns < before_ns) {
-            self.plaintext_in_order(&event, &captured, out);
+        while let Some(Waiting { event, number, captured }) =
+            self.ahead.0.pop_front_if(|first| first.event.at_ns < before_ns)
+        {
+            self.plaintext_in_order((&event, number), &captured, out);
         }
         let before_ns = complete_to_ns.saturating_sub(UNTIED_WAIT.as_nanos() as u64);
         while self.untied.0.pop_front_if(|first| first.event.at_ns < before_ns).is_some() {

@@ -1,6 +1,6 @@
 //! Which threads moved the first bytes of what is asked and answered on a connection: evidence for traces.
 //!
-//! In: the calls that the probes tell of. Out: the call of a time. Bounds: the call that began the newest turn of each direction is kept, and the last
+//! In: the calls that the probes tell of, in their order: those of one thread come in that in which it made them. Out: the call of a time. Bounds: the call that began the newest turn of each direction is kept, and the last
 //! [`RECENT_MAX`] calls that began none; of what began in another one, the thread is not known.
 
 use std::collections::VecDeque;
@@ -17,8 +17,8 @@ pub struct Caller {
     at_ns: u64,
     /// Of the machine; 0 if it is not known.
     pub thread: u32,
-    /// The how-manieth call of the thread that was told of; 0 if that is not known.
-    pub call: u32,
+    /// The how-manieth call that was told of, of all threads; 0 if that is not known.
+    pub call: i64,
 }
 
 /// The calls of one connection. One that is idle has none.
@@ -35,9 +35,9 @@ struct Calls {
 
 impl Callers {
     /// `outlives_turn`: what is asked may still be open when its side begins to say something else.
-    pub fn note(&mut self, way: Direction, event: &DataEvent, outlives_turn: bool) {
+    pub fn note(&mut self, way: Direction, (event, call): (&DataEvent, i64), outlives_turn: bool) {
         let calls = self.0.get_or_insert_default();
-        let caller = Caller { at_ns: event.at_ns, thread: event.thread, call: event.thread_call };
+        let caller = Caller { at_ns: event.at_ns, thread: event.thread, call };
         let (begins, newest) = (calls.newest.replace(way) != Some(way), calls.turn(way));
         let is_part = |last: &Caller| last.at_ns == caller.at_ns;
         // The parts of one call are told of one by one.
@@ -92,7 +92,7 @@ mod tests {
     use Direction::{Request, Response};
 
     fn note(callers: &mut Callers, way: Direction, at_ns: u64, thread: u32, outlives_turn: bool) {
-        callers.note(way, &DataEvent { thread, thread_call: at_ns as u32, ..data(1, 0, at_ns, 10, 0) }, outlives_turn);
+        callers.note(way, (&DataEvent { thread, ..data(1, 0, at_ns, 10, 0) }, at_ns as i64), outlives_turn);
     }
 
     #[test]

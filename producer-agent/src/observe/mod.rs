@@ -157,6 +157,8 @@ pub struct Observer {
     resolved: Resolved,
     /// See [`ENDED_HALF_MAX`].
     ended: Bounded<SocketKey, ()>,
+    /// Events so far.
+    calls: i64,
 }
 
 impl Observer {
@@ -192,6 +194,7 @@ impl Observer {
             untied: Ahead::default(),
             resolved: Resolved::new(),
             ended: Bounded::new(ENDED_HALF_MAX),
+            calls: 0,
         }
     }
 
@@ -238,9 +241,10 @@ impl Observer {
 
     /// Takes one event.
     pub fn event(&mut self, event: Event<'_>, out: &mut impl FnMut(Output<'_>)) {
+        self.calls += 1;
         match event {
             Event::Data(data, captured) => self.data(&data, captured, out),
-            Event::Plaintext(data, captured) => self.plaintext(&data, captured, out),
+            Event::Plaintext(data, captured) => self.plaintext((&data, self.calls), captured, out),
             Event::Sent(data) => self.sent(&data, out),
             Event::Tied(data) => self.tied(&data, out),
             Event::EndOfStream(data) => self.end_of_stream(&data, out),
@@ -381,7 +385,7 @@ impl Observer {
             return self.interests.extend(Observer::only_recognise(connection, event, &segment));
         }
         let (way, before) = (direction_of(event), Spoken::by(&connection.parser));
-        connection.callers.note(way, event, before.interest != Wanted::Heads);
+        connection.callers.note(way, (event, self.calls), before.interest != Wanted::Heads);
         let watches_tls = self.shared.options.watches_tls;
         if watches_tls && connection.is_encrypted() {
             connection.wire(way, &segment);

@@ -206,9 +206,9 @@ pub fn record(
         parent_span_id: &parent_span_id,
         request_id: &request_id,
         request_thread_id: asked_by.thread as i32,
-        request_thread_call: i64::from(asked_by.call),
+        request_call: asked_by.call,
         response_thread_id: answered_by.thread as i32,
-        response_thread_call: i64::from(answered_by.call),
+        response_call: answered_by.call,
         ..of_connection(identity, &options.node)
     };
     // A path that is published as it is cannot stand for others.
@@ -390,9 +390,9 @@ fn of_connection<'a>(identity: &'a Identity, node: &'a str) -> Request<'a> {
         parent_span_id: "",
         request_id: "",
         request_thread_id: 0,
-        request_thread_call: 0,
+        request_call: 0,
         response_thread_id: 0,
-        response_thread_call: 0,
+        response_call: 0,
         weight: 1,
         sums: None,
         node,

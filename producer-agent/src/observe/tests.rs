@@ -131,7 +131,7 @@ pub fn data(role: u32, direction: u32, at_ns: u64, length: usize, other: usize) 
         marks: 0,
         role: role as u16,
         thread: 1,
-        thread_call: 1,
+        reserved: 0,
     }
 }
 

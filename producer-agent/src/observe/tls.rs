@@ -21,7 +21,12 @@ const CLIENT_HELLO: u8 = 1;
 
 impl Observer {
     /// A library has encrypted bytes of a connection, or decrypted them; requests come before their answers.
-    pub(super) fn plaintext_in_order(&mut self, event: &DataEvent, captured: &[u8], out: &mut impl FnMut(Output<'_>)) {
+    pub(super) fn plaintext_in_order(
+        &mut self,
+        (event, number): (&DataEvent, i64),
+        captured: &[u8],
+        out: &mut impl FnMut(Output<'_>),
+    ) {
         let socket = (event.connection_id, event.role);
         let Some(connection) = self.connections.get_mut(&socket) else {
             // A program may give its library the last word when the socket is gone: nobody hears it.
@@ -54,7 +59,7 @@ impl Observer {
         // Its handshake may not have been seen.
         connection.encryption.get_or_insert_default();
         let before = connection.spoken();
-        connection.callers.note(way, event, before.interest != Wanted::Heads);
+        connection.callers.note(way, (event, number), before.interest != Wanted::Heads);
         feed(connection, &mut self.shared, out, |plaintext, facts, sink| {
             plaintext.call(way, &call, facts, (&options, &known), sink);
         });

@@ -114,15 +114,15 @@ pub struct Request<'a> {
     /// The thread that sent (client) or read (server) the first byte of the request, as the machine numbers it; 0 if that is not known.
     #[serde(default)]
     pub request_thread_id: i32,
-    /// The how-manieth of the calls of that thread which the agent was told of; 0 if that is not known.
+    /// The how-manieth event that the agent was told of this was, so that what one thread did has an order; 0 if that is not known.
     #[serde(default)]
-    pub request_thread_call: i64,
+    pub request_call: i64,
     /// The thread that read (client) or sent (server) the first byte of the response, likewise.
     #[serde(default)]
     pub response_thread_id: i32,
-    /// The how-manieth of that thread's calls, likewise.
+    /// The how-manieth event, likewise.
     #[serde(default)]
-    pub response_thread_call: i64,
+    pub response_call: i64,
     /// How many exchanges this record stands for: 1 if `sums` is `None`. Count with it, not with records.
     pub weight: i64,
     /// Totals over all `weight` exchanges; `None` in a record of one exchange. All have this record's operation, protocol, kind,

@@ -42,9 +42,9 @@ pub fn write(request: &Request<'_>, datum: &mut Vec<u8>) -> bool {
         parent_span_id,
         request_id,
         request_thread_id,
-        request_thread_call,
+        request_call,
         response_thread_id,
-        response_thread_call,
+        response_call,
         weight,
         sums,
         node,
@@ -90,9 +90,9 @@ pub fn write(request: &Request<'_>, datum: &mut Vec<u8>) -> bool {
     text(datum, parent_span_id);
     text(datum, request_id);
     long(datum, i64::from(*request_thread_id));
-    long(datum, *request_thread_call);
+    long(datum, *request_call);
     long(datum, i64::from(*response_thread_id));
-    long(datum, *response_thread_call);
+    long(datum, *response_call);
     long(datum, *weight);
     datum.push(NULL);
     text(datum, node);

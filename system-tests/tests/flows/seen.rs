@@ -155,8 +155,8 @@ impl Seen {
                 kind: request.kind,
                 error: request.error,
                 failure: request.failure.map(str::to_owned),
-                asked_by: (request.request_thread_id, request.request_thread_call),
-                answered_by: (request.response_thread_id, request.response_thread_call),
+                asked_by: (request.request_thread_id, request.request_call),
+                answered_by: (request.response_thread_id, request.response_call),
             }),
             Output::Flow(flow, _) => self.flows.push(Flow {
                 connection: flow.connection_id.into(),
