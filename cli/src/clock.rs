@@ -43,10 +43,16 @@ pub fn parse_time_us(text: &str, now_us: i64) -> Result<i64> {
         let ago = humantime::parse_duration(ago).with_context(|| format!("`{text}` is not a time such as -5m"))?;
         return Ok(now_us - i64::try_from(ago.as_micros()).unwrap_or(now_us));
     }
-    match humantime::parse_rfc3339_weak(text) {
+    match humantime::parse_rfc3339_weak(&with_seconds(text)) {
         Ok(time) => Ok(us(time)),
         Err(_) => bail!("`{text}` is not a time; give one such as 2026-01-31T12:00:00Z (UTC), -5m or now"),
     }
+}
+
+/// Seconds may be left out: `2026-01-31T12:00`.
+fn with_seconds(text: &str) -> std::borrow::Cow<'_, str> {
+    let time = text.strip_suffix('Z').unwrap_or(text);
+    if time.len() == "2026-01-31T12:00".len() { format!("{time}:00").into() } else { text.into() }
 }
 
 const YEAR_9999_US: i64 = 253_402_300_799_000_000;
@@ -71,6 +77,9 @@ mod tests {
         assert_eq!(period(at, at + 86_400_000_000), "2026-01-31 12:00:10 – 2026-02-01 12:00:10 UTC");
         assert_eq!(parse_time_us("2026-01-31T12:00:10Z", 0).unwrap(), at);
         assert_eq!(parse_time_us("2026-01-31 12:00:10", 0).unwrap(), at);
+        for text in ["2026-01-31T12:00", "2026-01-31 12:00", "2026-01-31T12:00Z"] {
+            assert_eq!(parse_time_us(text, 0).unwrap(), at - 10_000_000);
+        }
         assert_eq!(parse_time_us("1769860810", 0).unwrap(), at);
         assert_eq!(parse_time_us("1769860810250", 0).unwrap(), at + 250_000);
         assert_eq!(parse_time_us("-5m", at).unwrap(), at - 300_000_000);

@@ -6,11 +6,15 @@
 
 mod child;
 mod clock;
+mod compare;
 mod console;
+mod diff;
 mod doctor;
 mod format;
 mod manual;
 mod map;
+mod names;
+mod past;
 mod replay;
 mod rules;
 mod running;
@@ -56,6 +60,7 @@ fn cli() -> Command {
         .subcommand(up::command())
         .subcommand(verb::<map::MapArgs>("map", "Prints the service map"))
         .subcommand(verb::<tail::TailArgs>("tail", "Follows a topic, one line a record"))
+        .subcommand(verb::<diff::DiffArgs>("diff", "Compares two ranges of time, edge by edge"))
         .subcommand(verb::<replay::ReplayArgs>("replay", "Computes a past range again, into other topics"))
         .subcommand(verb::<topics::TopicsArgs>("topics", "Lists the topics and what is in them"))
         .subcommand(verb::<console::ConsoleArgs>("console", "Serves the web page"))
@@ -85,6 +90,7 @@ fn dispatch(matches: &ArgMatches, environment: Environment, unknown: Problems) -
     match name {
         "map" => map::run(&settings, &parsed(matches)?)?,
         "tail" => tail::run(&settings, &parsed(matches)?)?,
+        "diff" => diff::run(&settings, &parsed(matches)?)?,
         "replay" => replay::run(&settings, &parsed(matches)?, settings.for_children(&given))?,
         "topics" => topics::run(&settings, &parsed(matches)?)?,
         "console" => console::run(&settings)?,

@@ -3,7 +3,7 @@
 //! As a table it is the map of the last minutes. With `--json` it is one object a line for each edge and window, in the form
 //! that [`EdgeLine`] describes; `--watch` goes on with each record as it comes, revisions included.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::clock::{now_us, period, rfc3339};
 use crate::format;
+use crate::names::Names;
 use crate::settings::Settings;
 use crate::terminal::{Align, Colour, Table, clean, colours_wanted, paint, print};
 
@@ -240,39 +241,6 @@ fn render(map: &MapView, colours: bool) -> String {
     text
 }
 
-/// What workloads are called in the table: namespace and name, and as much more as tells them apart.
-struct Names {
-    has_clusters: bool,
-    /// Namespaces and names that workloads of several kinds have.
-    ambiguous: BTreeSet<String>,
-}
-
-impl Names {
-    fn of<'a>(workloads: impl Iterator<Item = &'a Workload>) -> Names {
-        let mut clusters = BTreeSet::new();
-        let mut kinds: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
-        for workload in workloads {
-            if !workload.namespace.is_empty() {
-                clusters.insert(&workload.cluster);
-            }
-            kinds.entry((&workload.cluster, workload.to_string())).or_default().insert(&workload.kind);
-        }
-        let ambiguous = kinds.into_iter().filter(|(_, kinds)| kinds.len() > 1).map(|((_, name), _)| name).collect();
-        Names { has_clusters: clusters.len() > 1, ambiguous }
-    }
-
-    fn text(&self, workload: &Workload) -> String {
-        let mut text = workload.to_string();
-        if self.ambiguous.contains(&text) {
-            text = format!("{text} ({})", workload.kind);
-        }
-        if self.has_clusters && !workload.namespace.is_empty() {
-            text = format!("{}/{text}", workload.cluster);
-        }
-        text
-    }
-}
-
 fn row(edge: &EdgeView, names: &Names) -> Vec<(String, Colour)> {
     let EdgeView { requests, .. } = edge;
     let plain = |text: String| (text, Colour::None);
@@ -310,31 +278,4 @@ fn encryption(edge: &EdgeView) -> (String, Colour) {
 
 fn is_in_clear_text(edge: &EdgeView) -> bool {
     edge.encryption.iter().any(|(word, _)| *word == CLEAR_TEXT)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pod(cluster: &str, namespace: &str, kind: &str) -> Workload {
-        let [cluster, namespace, kind] = [cluster, namespace, kind].map(str::to_owned);
-        Workload { cluster, namespace, kind, name: "web".to_owned() }
-    }
-
-    fn texts(workloads: &[Workload]) -> Vec<String> {
-        let names = Names::of(workloads.iter());
-        workloads.iter().map(|workload| names.text(workload)).collect()
-    }
-
-    #[test]
-    fn different_workloads_are_never_called_the_same() {
-        let (here, there) = (pod("a", "shop", "Deployment"), pod("a", "blog", "Deployment"));
-        let plain = Workload::local("unit", "web");
-        assert_eq!(texts(&[here.clone(), there, plain]), ["shop/web", "blog/web", "web"]);
-        assert_eq!(
-            texts(&[here.clone(), pod("a", "shop", "CronJob")]),
-            ["shop/web (Deployment)", "shop/web (CronJob)"]
-        );
-        assert_eq!(texts(&[here, pod("b", "shop", "Deployment")]), ["a/shop/web", "b/shop/web"]);
-    }
 }

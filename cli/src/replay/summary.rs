@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::follow::Status;
 use crate::clock::rfc3339;
-use crate::format::completeness;
+use crate::past::incomplete::{Incomplete, MarkersOfWindow, is_whole};
 use crate::terminal::clean;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,22 +39,6 @@ pub struct Summary {
     seconds: f64,
 }
 
-#[derive(Debug, Serialize)]
-struct Incomplete {
-    window_start: String,
-    completeness: f64,
-    missing: Vec<Lack>,
-}
-
-#[derive(Debug, PartialEq, Serialize)]
-struct Lack {
-    node: String,
-    reason: String,
-    count: i64,
-    from: String,
-    to: String,
-}
-
 #[derive(Debug, PartialEq, Serialize)]
 struct NotComputed {
     from: String,
@@ -62,8 +46,8 @@ struct NotComputed {
     why: &'static str,
 }
 
-/// The markers of one window, by the partition that says so.
-type Markers = BTreeMap<i64, BTreeMap<i32, PartitionClosed>>;
+/// Those of each window.
+type Markers = BTreeMap<i64, MarkersOfWindow>;
 
 impl Summary {
     pub fn read(target: &KafkaSettings, status: &Status, took: Duration) -> Result<Summary> {
@@ -81,11 +65,9 @@ impl Summary {
             }
         })?;
         anyhow::ensure!(unread == 0, "{unread} markers of {}edges cannot be read", target.prefix);
-        markers.retain(|_, of_window| {
-            let sources = of_window.values().next().map_or(1, |marker| marker.source_partitions);
-            of_window.len() >= sources as usize
-        });
-        let incomplete = markers.iter().filter_map(|(start_us, of_window)| incomplete(*start_us, of_window)).collect();
+        markers.retain(|_, of_window| is_whole(of_window));
+        let incomplete =
+            markers.iter().filter_map(|(start_us, of_window)| Incomplete::of(*start_us, of_window)).collect();
         Ok(Summary {
             from: rfc3339(status.from_us),
             to: rfc3339(status.to_us),
@@ -124,24 +106,13 @@ impl Summary {
                 let _ = writeln!(text, "  and {} more; --json lists all", lines.len() - LINES_MAX);
             }
         };
-        let missing = |window: &Incomplete| {
-            let lacks: Vec<String> = window.missing.iter().take(3).map(Lack::text).collect();
-            format!("{}  {} complete: {}", window.window_start, completeness(window.completeness), lacks.join("; "))
-        };
         list(
             format!("Incomplete, as it was the first time: {} windows", self.incomplete.len()),
-            self.incomplete.iter().map(missing).collect(),
+            self.incomplete.iter().map(Incomplete::text).collect(),
         );
         let gap = |gap: &NotComputed| format!("{} to {}: {}", gap.from, gap.to, gap.why);
         list("Not computed:".to_owned(), self.not_computed.iter().map(gap).collect());
         text
-    }
-}
-
-impl Lack {
-    fn text(&self) -> String {
-        let count = if self.count > 0 { format!(" {}", self.count) } else { String::new() };
-        format!("{} {}{count} from {} to {}", self.node, self.reason, self.from, self.to)
     }
 }
 
@@ -156,25 +127,6 @@ fn count(target: &KafkaSettings, topic: Topic, mut each: impl FnMut(&Message<'_>
     });
     read.with_context(|| format!("read {name} back"))?;
     Ok(values)
-}
-
-fn incomplete(start_us: i64, of_window: &BTreeMap<i32, PartitionClosed>) -> Option<Incomplete> {
-    let least = of_window.values().map(|marker| marker.completeness).fold(1.0, f64::min);
-    let lacks = of_window.values().flat_map(|marker| &marker.missing).map(|missing| Lack {
-        node: missing.node.clone(),
-        reason: missing.reason.clone(),
-        count: missing.count,
-        from: rfc3339(missing.from_us),
-        to: rfc3339(missing.to_us),
-    });
-    let mut missing: Vec<Lack> = Vec::new();
-    for lack in lacks {
-        // Each partition says the same of the window as a whole.
-        if !missing.contains(&lack) {
-            missing.push(lack);
-        }
-    }
-    (least < 1.0).then(|| Incomplete { window_start: rfc3339(start_us), completeness: least, missing })
 }
 
 /// The stretches of the range between the windows that are there.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod command;
+mod diff;
 mod docs;
 mod logs;
 mod map;
@@ -10,3 +11,4 @@ mod replay;
 mod running;
 mod strangers;
 mod up_demo;
+mod windows;
