@@ -18,7 +18,7 @@ use crate::settings::Settings;
 use crate::terminal::{colours_wanted, print};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const RANGE: &str = "[PREFIX@]START/LENGTH, or START..END: START and END are a time such as 2026-01-31T12:00 (UTC), seconds or milliseconds since 1970, -1h or now; \
+const RANGE: &str = "The range before, as [PREFIX@]START/LENGTH, or START..END: START and END are a time such as 2026-01-31T12:00 (UTC), seconds or milliseconds since 1970, -1h or now; \
      PREFIX@ names the topics of a replay";
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub struct DiffArgs {
     /// The range before
     #[arg(value_name = "A", allow_hyphen_values = true, long_help = RANGE)]
     a: String,
-    /// The range after
+    /// The range after, written the same way
     #[arg(value_name = "B", allow_hyphen_values = true)]
     b: String,
     /// Compare each operation of the edges by itself

@@ -11,6 +11,7 @@ mod console;
 mod diff;
 mod doctor;
 mod format;
+mod incident;
 mod manual;
 mod map;
 mod names;
@@ -61,6 +62,7 @@ fn cli() -> Command {
         .subcommand(verb::<map::MapArgs>("map", "Prints the service map"))
         .subcommand(verb::<tail::TailArgs>("tail", "Follows a topic, one line a record"))
         .subcommand(verb::<diff::DiffArgs>("diff", "Compares two ranges of time, edge by edge"))
+        .subcommand(verb::<incident::IncidentArgs>("incident", "Tells what happened in an incident, and what shows it"))
         .subcommand(verb::<replay::ReplayArgs>("replay", "Computes a past range again, into other topics"))
         .subcommand(verb::<topics::TopicsArgs>("topics", "Lists the topics and what is in them"))
         .subcommand(verb::<console::ConsoleArgs>("console", "Serves the web page"))
@@ -91,6 +93,7 @@ fn dispatch(matches: &ArgMatches, environment: Environment, unknown: Problems) -
         "map" => map::run(&settings, &parsed(matches)?)?,
         "tail" => tail::run(&settings, &parsed(matches)?)?,
         "diff" => diff::run(&settings, &parsed(matches)?)?,
+        "incident" => incident::run(&settings, &parsed(matches)?)?,
         "replay" => replay::run(&settings, &parsed(matches)?, settings.for_children(&given))?,
         "topics" => topics::run(&settings, &parsed(matches)?)?,
         "console" => console::run(&settings)?,

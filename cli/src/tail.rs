@@ -3,7 +3,10 @@
 //! For people a line says the most important; with `--json` it is the whole record, with where it stands as `@partition`,
 //! `@offset` and `@timestamp_ms`, and for windows a readable `window_start`.
 
-use std::time::Duration;
+mod at;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -17,6 +20,7 @@ use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::at::{Spot, Wanted};
 use crate::clock::{now_us, parse_time_us, rfc3339, rfc3339_ms};
 use crate::format::{age, bytes, completeness, latency, rate, share};
 use crate::settings::Settings;
@@ -24,6 +28,8 @@ use crate::terminal::{clean, print};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(200);
+/// For places that may not be there.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, clap::Args)]
 pub struct TailArgs {
@@ -36,6 +42,10 @@ pub struct TailArgs {
     /// Where to start: earliest, latest, a time such as 2026-01-31T12:00:00Z (UTC), or one before now such as -5m
     #[arg(long, default_value = "latest", allow_hyphen_values = true)]
     from: String,
+    /// Only the records at these places, such as 0:1234,0:1240; then stop
+    #[arg(long, value_name = "PARTITION:OFFSET", value_delimiter = ',', value_parser = Spot::parse,
+        conflicts_with_all = ["from", "count", "to_end"])]
+    at: Vec<Spot>,
     /// Stop after so many records
     #[arg(long)]
     count: Option<u64>,
@@ -79,22 +89,40 @@ struct Shown {
 }
 
 pub fn run(settings: &Settings, args: &TailArgs) -> Result<()> {
-    let start = start(&args.from)?;
-    connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
     let name = args.topic.name(&settings.kafka.prefix);
-    let mut reader = TopicReader::start(&settings.kafka, &[name], &start)?;
+    let mut wanted = (!args.at.is_empty()).then(|| Wanted::of(&args.at));
+    let start = match &wanted {
+        Some(wanted) => Start::Offsets(wanted.starts(&name)),
+        None => start(&args.from)?,
+    };
+    connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
+    let mut heard_at = Instant::now();
+    let mut reader = TopicReader::start(&settings.kafka, std::slice::from_ref(&name), &start)?;
     let mut cache = SchemaCache::new(&settings.kafka);
     let (mut left, mut ends) = (args.count.unwrap_or(u64::MAX), 0);
     let partitions = reader.partitions().len();
-    while left > 0 && !(args.to_end && ends >= partitions) {
+    while left > 0 && !(args.to_end && ends >= partitions) && !wanted.as_ref().is_some_and(Wanted::is_done) {
         let message = match reader.next(POLL)? {
             Next::Record(message) => message,
-            Next::End(_) => {
+            Next::End(at) => {
                 ends += 1;
+                if let Some(wanted) = &mut wanted {
+                    wanted.end(at.partition.0);
+                }
                 continue;
+            }
+            Next::Idle if wanted.is_some() && heard_at.elapsed() > PATIENCE => {
+                let partitions: BTreeSet<i32> = args.at.iter().map(|spot| spot.partition).collect();
+                bail!(
+                    "read {name}, partitions {partitions:?}: nothing came for {PATIENCE:?}; `headwater topics` tells which are there"
+                )
             }
             Next::Idle => continue,
         };
+        heard_at = Instant::now();
+        if wanted.as_mut().is_some_and(|wanted| !wanted.take(message.partition().0, message.offset().0)) {
+            continue;
+        }
         if message.value().is_none() && !args.markers {
             continue;
         }
@@ -110,7 +138,7 @@ pub fn run(settings: &Settings, args: &TailArgs) -> Result<()> {
         }
         left -= 1;
     }
-    Ok(())
+    wanted.map_or(Ok(()), |wanted| wanted.check(&name))
 }
 
 fn topic_named(name: String) -> Topic {

@@ -115,6 +115,13 @@ pub fn compare(a: Collected, b: Collected, prefixes: [&str; 2]) -> Comparison {
     Comparison { edges, a: Side::of(a, prefixes[0]), b: Side::of(b, prefixes[1]) }
 }
 
+impl Comparison {
+    /// Only those whose subject is wanted.
+    pub fn retain(&mut self, is_wanted: impl Fn(&Subject) -> bool) {
+        self.edges.retain(|compared| is_wanted(&compared.subject));
+    }
+}
+
 impl Side {
     fn of(collected: Collected, prefix: &str) -> Side {
         let span_us = collected.from_us.zip(collected.to_us);

@@ -28,7 +28,9 @@ fn unknown_settings_are_refused_all_at_once() {
 fn a_broker_that_is_not_there_is_named() {
     let port = headwater_process::Port::free().unwrap();
     let address = port.address().to_string();
-    for command in [vec!["map"], vec!["topics"], vec!["tail", "edges"], vec!["diff", "-2m/1m", "-1m/30s"]] {
+    for command in
+        [vec!["map"], vec!["topics"], vec!["tail", "edges"], vec!["diff", "-2m/1m", "-1m/30s"], vec!["incident"]]
+    {
         let output = headwater(&[command.as_slice(), &["--kafka-brokers", &address]].concat());
         assert_eq!(output.status.code(), Some(1));
         assert!(errors(&output).contains(&address) && errors(&output).contains("check"), "{}", errors(&output));
@@ -58,7 +60,7 @@ fn completions_and_manual_pages_name_every_subcommand() {
     assert!(headwater(&["man", folder.path().to_str().unwrap()]).status.success());
     let page = String::from_utf8(headwater(&["man"]).stdout).unwrap();
     let script = String::from_utf8(headwater(&["completions", "bash"]).stdout).unwrap();
-    for name in ["up", "map", "tail", "diff", "replay", "topics", "console", "doctor"] {
+    for name in ["up", "map", "tail", "diff", "incident", "replay", "topics", "console", "doctor"] {
         assert!(folder.path().join(format!("headwater-{name}.1")).is_file(), "{name}");
         assert!(page.contains(name) && script.contains(name), "{name}");
     }

@@ -40,6 +40,7 @@ const SHOWN: &[(&str, &str, Run)] = &[
     ("README.md", "headwater tail requests", UpFirstLine("127.0.0.1:")),
     ("README.md", "headwater topics", Up("headwater.edges")),
     ("README.md", "headwater diff", Up("window")),
+    ("README.md", "headwater incident", Up("shop-payments")),
     ("README.md", "headwater replay", Up("into again.*\n")),
     ("README.md", "headwater doctor", Up("OK        broker")),
     ("README.md", "source <(headwater completions bash)", Here("_headwater")),

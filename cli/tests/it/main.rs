@@ -5,6 +5,7 @@
 mod command;
 mod diff;
 mod docs;
+mod incident;
 mod logs;
 mod map;
 mod replay;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headwater_histogram::Histogram;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin};
-use headwater_schemas::records::{Edge, Latency, PartitionClosed, Workload, edge_id};
+use headwater_schemas::records::{Alert, Edge, Latency, PartitionClosed, Workload, edge_id};
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::Encoder;
 
@@ -18,6 +18,7 @@ pub enum Written {
     Latency(Latency),
     /// In the topic, by the only source partition.
     Closed(Topic, PartitionClosed),
+    Alert(Alert),
 }
 
 /// One request from `a` to `b`.
@@ -69,12 +70,13 @@ pub fn closed(window_start_us: i64) -> PartitionClosed {
 }
 
 pub fn publish(settings: &KafkaSettings, written: impl IntoIterator<Item = Written>) {
-    let topics = [Topic::Edges, Topic::Latencies];
+    let topics = [Topic::Edges, Topic::Latencies, Topic::Alerts];
     admin::ensure_topics(settings, &topics).unwrap();
     let registry = Registry::new(settings);
     let ids = topics.map(|topic| registry.register_topic(topic).unwrap());
     let edges = Encoder::of::<Edge>(ids[0]).unwrap();
     let latencies = Encoder::of::<Latency>(ids[1]).unwrap();
+    let alerts = Encoder::of::<Alert>(ids[2]).unwrap();
     let markers = Encoder::of::<PartitionClosed>(registry.register_header(PARTITION_CLOSED_HEADER).unwrap()).unwrap();
     let publisher = Publisher::start(settings, topics.map(|topic| topic.name(&settings.prefix)).to_vec()).unwrap();
     let place = |topic: Topic| topics.iter().position(|other| *other == topic).unwrap();
@@ -90,6 +92,7 @@ pub fn publish(settings: &KafkaSettings, written: impl IntoIterator<Item = Writt
                 (Topic::Latencies, latency.operation.clone(), Some(latencies.encode(latency).unwrap()), None)
             }
             Written::Closed(topic, marker) => (*topic, String::new(), None, Some(markers.encode(marker).unwrap())),
+            Written::Alert(alert) => (Topic::Alerts, alert.alert_id.clone(), Some(alerts.encode(alert).unwrap()), None),
         };
         let headers: Vec<(&str, &[u8])> =
             marker.iter().map(|marker| (PARTITION_CLOSED_HEADER, marker.as_slice())).collect();
