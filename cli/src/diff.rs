@@ -28,7 +28,7 @@ const RANGE: &str = "The range before, as [PREFIX@]START/LENGTH, or START..END: 
   headwater diff -20m/10m again.@-20m/10m          a past range, and what `headwater replay --into again.` made of it
 
 An edge counts as changed where chance explains it a thousand times worse than a change (a SCORE of 7 or more, a natural logarithm), and where
-it matters: its rate by a fifth, a percentile by a tenth, a share by 0.1 percentage points. Percentiles are those of all requests of a range.")]
+it matters: its rate by a fifth, a percentile by a quarter, a share by 0.1 percentage points. Percentiles are those of all requests of a range.")]
 pub struct DiffArgs {
     /// The range before
     #[arg(value_name = "A", allow_hyphen_values = true, long_help = RANGE)]

@@ -19,9 +19,9 @@ use crate::past::incomplete::Incomplete;
 
 /// A thousand to one.
 pub const SCORE_MIN: f64 = 7.0;
-/// A rate that is less than a fifth higher or lower is as before, and so is a percentile by less than a tenth, and a share by less than a thousandth.
+/// A rate that is less than a fifth higher or lower is as before, and so is a percentile by less than a quarter, and a share by less than a thousandth.
 const RATE_FACTOR_MIN: f64 = 1.2;
-const LATENCY_FACTOR_MIN: f64 = 1.1;
+const LATENCY_FACTOR_MIN: f64 = 1.25;
 const SHARE_STEP_MIN: f64 = 0.001;
 const SHARES: [f64; 3] = [0.5, 0.95, 0.99];
 /// Bytes of one segment of TCP: what a count of bytes is taken for, as they come together.

@@ -74,7 +74,7 @@ fn each_quantity_is_judged_by_itself() {
 
 #[test]
 fn what_is_certain_and_small_is_as_before() {
-    let compared = one(sums(1_000_000, 0, 1000, (0, 0)), sums(1_000_000, 0, 1060, (0, 0)));
+    let compared = one(sums(1_000_000, 0, 1000, (0, 0)), sums(1_000_000, 0, 1150, (0, 0)));
     assert_eq!(compared.change, Change::Same);
     assert!(compared.scores[&Quantity::P50] > SCORE_MIN, "{:?}", compared.scores);
 }
@@ -106,7 +106,7 @@ fn the_most_surprising_comes_first_and_what_is_as_before_last() {
     let (quiet, busy, slower) = (subject("a", "quiet"), subject("a", "busy"), subject("a", "slower"));
     let comparison = of(
         vec![(quiet.clone(), same()), (slower.clone(), same()), (busy.clone(), same())],
-        vec![(quiet.clone(), same()), (slower.clone(), sums(100, 0, 1150, (0, 0))), (subject("a", "new"), same())],
+        vec![(quiet.clone(), same()), (slower.clone(), sums(100, 0, 1400, (0, 0))), (subject("a", "new"), same())],
     );
     let order: Vec<(&str, Change)> =
         comparison.edges.iter().map(|edge| (edge.subject.server.name.as_str(), edge.change)).collect();
