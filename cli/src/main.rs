@@ -4,6 +4,7 @@
 //! standard error with what to do. Exit code 0 if all is well, 1 if something failed, 2 for wrong arguments or settings.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it speaks to people in a terminal")]
 
+mod backtest;
 mod child;
 mod clock;
 mod compare;
@@ -67,6 +68,7 @@ fn cli() -> Command {
         .subcommand(verb::<topics::TopicsArgs>("topics", "Lists the topics and what is in them"))
         .subcommand(verb::<console::ConsoleArgs>("console", "Serves the web page"))
         .subcommand(verb::<doctor::DoctorArgs>("doctor", "Checks what Headwater needs, and says what to do"))
+        .subcommand(verb::<backtest::BacktestArgs>("backtest", "Says when objectives would have fired in the past"))
         .subcommand(plain::<rules::RulesArgs>("rules", "Checks a file of objectives"))
         .subcommand(plain::<manual::CompletionsArgs>("completions", "Prints completions for a shell"))
         .subcommand(plain::<manual::ManArgs>("man", "Prints or writes manual pages"))
@@ -94,6 +96,7 @@ fn dispatch(matches: &ArgMatches, environment: Environment, unknown: Problems) -
         "tail" => tail::run(&settings, &parsed(matches)?)?,
         "diff" => diff::run(&settings, &parsed(matches)?)?,
         "incident" => incident::run(&settings, &parsed(matches)?)?,
+        "backtest" => backtest::run(&settings, &parsed(matches)?)?,
         "replay" => replay::run(&settings, &parsed(matches)?, settings.for_children(&given))?,
         "topics" => topics::run(&settings, &parsed(matches)?)?,
         "console" => console::run(&settings)?,

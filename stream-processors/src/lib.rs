@@ -1,5 +1,6 @@
 //! The stream processors of Headwater.
 
+pub mod backtest;
 pub mod bottlenecks;
 pub mod join;
 mod markers;

@@ -60,7 +60,7 @@ fn completions_and_manual_pages_name_every_subcommand() {
     assert!(headwater(&["man", folder.path().to_str().unwrap()]).status.success());
     let page = String::from_utf8(headwater(&["man"]).stdout).unwrap();
     let script = String::from_utf8(headwater(&["completions", "bash"]).stdout).unwrap();
-    for name in ["up", "map", "tail", "diff", "incident", "replay", "topics", "console", "doctor"] {
+    for name in ["up", "map", "tail", "diff", "incident", "backtest", "replay", "topics", "console", "doctor"] {
         assert!(folder.path().join(format!("headwater-{name}.1")).is_file(), "{name}");
         assert!(page.contains(name) && script.contains(name), "{name}");
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a failed test shows them")]
 #![allow(clippy::unwrap_used)]
 
+mod backtest;
 mod command;
 mod diff;
 mod docs;

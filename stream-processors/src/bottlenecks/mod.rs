@@ -131,6 +131,11 @@ impl Bottlenecks {
         Ok(Bottlenecks { objectives, ..Bottlenecks::new(topics, partition, checkpoints) })
     }
 
+    /// What services promise, and what was counted of it.
+    pub fn objectives(&self) -> &Objectives {
+        &self.objectives
+    }
+
     pub fn edge(&mut self, offset: Offset, edge: Edge) -> Result<(), BadInput> {
         if self.is_late(edge.window_start_us) {
             self.counters.add("late", u64::from(offset >= self.read_to[EDGES]));

@@ -14,7 +14,7 @@ use headwater_schemas::records::{Alert, AlertState, Edge, Evidence, Latency, Wor
 use serde::{Deserialize, Serialize};
 
 use self::budget::{Budget, Count};
-use self::rules::{BurnRate, Objective, Rules};
+use self::rules::{BurnRate, Objective, Rules, Span};
 use crate::bottlenecks::slower_than;
 use crate::processor::{BadSnapshot, Counters};
 
@@ -191,6 +191,11 @@ impl Objectives {
         alerts
     }
 
+    /// Names of the objectives that some request fits, one for each service.
+    pub fn counted(&self) -> impl Iterator<Item = &str> {
+        self.kept.keys().map(|key| key.objective.as_str())
+    }
+
     /// Alerts that fire.
     pub fn firing(&self) -> usize {
         self.kept.values().map(|kept| kept.firing.len()).sum()
@@ -357,6 +362,13 @@ fn gone(Now { key, end_us, .. }: &Now<'_>, firing: &Firing, (long_us, short_us):
         severity: String::new(),
         owner: String::new(),
     }
+}
+
+/// The long and the short window of an alert of an objective; none of another alert.
+pub fn windows_of(alert: &Alert) -> Option<(Span, Span)> {
+    let mut words = alert.alert_id.strip_prefix("burn_rate ")?.rsplit(' ').skip(1).map(|word| word.parse::<i64>().ok());
+    let (short_s, long_s) = (words.next()??, words.next()??);
+    Some((Span(long_s.checked_mul(1_000_000)?), Span(short_s.checked_mul(1_000_000)?)))
 }
 
 fn unsigned(count: i64) -> u64 {

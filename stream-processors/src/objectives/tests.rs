@@ -81,6 +81,8 @@ fn a_budget_that_goes_too_fast_is_told_and_so_is_its_end() {
     assert_eq!(resolved.state, AlertState::Resolved);
     assert!((2 * HOUR + 32 * MINUTE..2 * HOUR + 34 * MINUTE).contains(ended), "{ended}");
     assert_eq!(resolved.alert_id, firing.alert_id);
+    assert_eq!(windows_of(firing), Some((Span(3_600_000_000), Span(300_000_000))));
+    assert_eq!(windows_of(&samples::alert()), None);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod all_clients;
+mod backtest;
 mod bottlenecks;
 mod clocks;
 mod dead_service;
