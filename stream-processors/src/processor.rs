@@ -70,6 +70,10 @@ pub trait Processor {
     /// The next record of an input could not be read, by whomever. Whatever it may tell of is not complete.
     fn unreadable(&mut self, stream: usize, offset: Offset, timestamp_us: Option<i64>);
 
+    /// Records of an input, up to this offset, were deleted before they were read; the next one was written then. What they may tell of is not
+    /// complete. It is told again where the input is read again from before them.
+    fn deleted(&mut self, _stream: usize, _last: Offset, _count: i64, _timestamp_us: Option<i64>) {}
+
     /// Whether more of an input may come now. While it says no, that input waits, the others go on.
     fn wants(&self, stream: usize) -> bool;
 

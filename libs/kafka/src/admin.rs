@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use headwater_schemas::topics::{TIMESTAMP_TYPE, Topic};
+use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::client::Plain;
+use crate::place::add;
 use crate::reader::is_passing;
 use crate::{KafkaError, KafkaSettings, Kept, Offset, Partition, TopicPartition};
 
@@ -167,6 +169,29 @@ pub fn add_partitions(settings: &KafkaSettings, topics: &[Topic], count: usize) 
         if let Err((name, code)) = result {
             return Err(KafkaError::Other { doing: format!("{DOING} to {name}"), reason: code.to_string() });
         }
+    }
+    Ok(())
+}
+
+/// Deletes what stands in partitions before these offsets, as retention does.
+///
+/// # Errors
+/// If the brokers do not do it.
+pub fn delete_records(settings: &KafkaSettings, before: &[(TopicPartition, Offset)]) -> Result<(), KafkaError> {
+    const DOING: &str = "delete records";
+    let admin: AdminClient<Plain> = settings
+        .client()
+        .create_with_context(Plain::default())
+        .map_err(KafkaError::client("make a Kafka admin client"))?;
+    let mut list = TopicPartitionList::new();
+    for (at, offset) in before {
+        add(&mut list, at, rdkafka::Offset::Offset(offset.0))?;
+    }
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    let deleted =
+        futures_executor::block_on(admin.delete_records(&list, &options)).map_err(KafkaError::client(DOING))?;
+    for partition in deleted.elements() {
+        partition.error().map_err(KafkaError::client(format!("{DOING} of {}", partition.topic())))?;
     }
     Ok(())
 }

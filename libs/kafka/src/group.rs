@@ -203,6 +203,13 @@ impl GroupMember {
             .map_err(KafkaError::client("ask whether the brokers answer"))
     }
 
+    /// The oldest offset that a partition keeps.
+    pub fn log_start(&self, at: &TopicPartition, timeout: Duration) -> Result<Offset, KafkaError> {
+        let kept = self.consumer.fetch_watermarks(&at.topic, at.partition.0, timeout);
+        let (start, _) = kept.map_err(KafkaError::client(format!("ask where {at} begins")))?;
+        Ok(Offset(start))
+    }
+
     /// How many partitions a topic has now.
     pub fn partition_count(&self, topic: &str, timeout: Duration) -> Result<usize, KafkaError> {
         let doing = || format!("ask for the partitions of {topic}");

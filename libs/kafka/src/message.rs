@@ -33,6 +33,14 @@ impl<'a> Message<'a> {
         Message { inner: Inner::Owned(Box::new(message)) }
     }
 
+    /// The same for itself, where its reader is to be asked something before it is looked at.
+    pub fn detached(self) -> Message<'static> {
+        match self.inner {
+            Inner::Borrowed(message) => Message::owned(message.detach()),
+            Inner::Owned(message) => Message { inner: Inner::Owned(message) },
+        }
+    }
+
     pub fn topic(&self) -> &str {
         each!(self, message => message.topic())
     }

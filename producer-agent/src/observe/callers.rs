@@ -27,8 +27,8 @@ pub struct Callers(Option<Box<Calls>>);
 
 #[derive(Default)]
 struct Calls {
-    request_turn: Caller,
-    response_turn: Caller,
+    /// By direction.
+    turns: [Caller; 2],
     newest: Option<Direction>,
     recent: VecDeque<(Direction, Caller)>,
 }
@@ -56,12 +56,13 @@ impl Callers {
     /// The call of this time.
     pub fn at(&self, way: Direction, at_ns: u64) -> Caller {
         let Some(calls) = &self.0 else { return Caller::default() };
-        let turn = match way {
-            Direction::Request => &calls.request_turn,
-            Direction::Response => &calls.response_turn,
-        };
         let recent = calls.recent.iter().rev().filter(|(of, _)| *of == way).map(|(_, caller)| caller);
-        [turn].into_iter().chain(recent).find(|caller| caller.at_ns == at_ns).copied().unwrap_or_default()
+        [&calls.turns[way as usize]]
+            .into_iter()
+            .chain(recent)
+            .find(|caller| caller.at_ns == at_ns)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Nothing is open any more.
@@ -77,10 +78,7 @@ impl Callers {
 
 impl Calls {
     fn turn(&mut self, way: Direction) -> &mut Caller {
-        match way {
-            Direction::Request => &mut self.request_turn,
-            Direction::Response => &mut self.response_turn,
-        }
+        &mut self.turns[way as usize]
     }
 }
 

@@ -157,8 +157,8 @@ pub struct Observer {
     resolved: Resolved,
     /// See [`ENDED_HALF_MAX`].
     ended: Bounded<SocketKey, ()>,
-    /// Events so far.
-    calls: i64,
+    /// So far.
+    events: i64,
 }
 
 impl Observer {
@@ -194,7 +194,7 @@ impl Observer {
             untied: Ahead::default(),
             resolved: Resolved::new(),
             ended: Bounded::new(ENDED_HALF_MAX),
-            calls: 0,
+            events: 0,
         }
     }
 
@@ -241,10 +241,10 @@ impl Observer {
 
     /// Takes one event.
     pub fn event(&mut self, event: Event<'_>, out: &mut impl FnMut(Output<'_>)) {
-        self.calls += 1;
+        self.events += 1;
         match event {
             Event::Data(data, captured) => self.data(&data, captured, out),
-            Event::Plaintext(data, captured) => self.plaintext((&data, self.calls), captured, out),
+            Event::Plaintext(data, captured) => self.plaintext((&data, self.events), captured, out),
             Event::Sent(data) => self.sent(&data, out),
             Event::Tied(data) => self.tied(&data, out),
             Event::EndOfStream(data) => self.end_of_stream(&data, out),
@@ -385,12 +385,12 @@ impl Observer {
             return self.interests.extend(Observer::only_recognise(connection, event, &segment));
         }
         let (way, before) = (direction_of(event), Spoken::by(&connection.parser));
-        connection.callers.note(way, (event, self.calls), before.interest != Wanted::Heads);
         let watches_tls = self.shared.options.watches_tls;
         if watches_tls && connection.is_encrypted() {
             connection.wire(way, &segment);
             return connection.book_memory(&mut self.shares);
         }
+        connection.callers.note(way, (event, self.events), before.interest != Wanted::Heads);
         let [request, response] = positions(event);
         if event.marks & mark::RESUMES != 0 {
             request::feed(connection, &mut self.shared, out, |parser, sink| parser.resume(request, response, sink));

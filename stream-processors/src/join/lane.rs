@@ -25,11 +25,12 @@ const WAITING_MAX: usize = 50_000;
 /// The reasons given where records came and could not be counted.
 const RECORDS_MAX: &str = "records-per-window-max";
 
-/// Why nobody could make anything of what came.
+/// Why nobody could make anything of what came, or was to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-enum Unseen {
+pub enum Unseen {
     NodesMax,
     Unreadable,
+    Deleted,
 }
 
 impl Unseen {
@@ -40,6 +41,7 @@ impl Unseen {
         match self {
             Unseen::NodesMax => "nodes-max",
             Unseen::Unreadable => "unreadable",
+            Unseen::Deleted => "deleted",
         }
     }
 }
@@ -49,8 +51,20 @@ pub enum Event<T> {
     Item(T),
     /// With among how many partitions its agent spreads records, if it says so.
     Watermark(Box<Watermark>, Option<i32>),
-    /// What could not be read, and when it was written.
-    Unreadable(Option<i64>),
+    /// So many records that nobody can make anything of, and when the last of them was written at the latest.
+    Unseen(Unseen, i64, Option<i64>),
+}
+
+impl<T> Event<T> {
+    /// One that cannot be read.
+    pub fn unreadable(written_us: Option<i64>) -> Event<T> {
+        Event::Unseen(Unseen::Unreadable, 1, written_us)
+    }
+
+    /// So many that were deleted before they were read.
+    pub fn deleted(count: i64, written_us: Option<i64>) -> Event<T> {
+        Event::Unseen(Unseen::Deleted, count, written_us)
+    }
 }
 
 /// The state of one partition. What waits is no part of a snapshot: whoever goes on with it reads that again.
@@ -255,7 +269,7 @@ impl<T: Item> Lane<T> {
     pub fn symbols(&self) -> impl Iterator<Item = Symbol> {
         let waiting = self.waiting.iter().filter_map(|(_, event)| match event {
             Event::Item(item) => Some(item),
-            Event::Watermark(..) | Event::Unreadable(_) => None,
+            Event::Watermark(..) | Event::Unseen(..) => None,
         });
         self.buckets.values().flatten().chain(&self.late).chain(waiting).flat_map(Item::symbols)
     }
@@ -274,14 +288,14 @@ impl<T: Item> Lane<T> {
                 self.needs(last, offset);
                 if !self.progress.watermark(offset, *watermark, partitions) {
                     shared.counters.add("nodes_cut_off", 1);
-                    self.has_not_seen(Unseen::NodesMax, last, shared);
+                    self.has_not_seen((Unseen::NodesMax, 1), last, shared);
                 }
             }
-            Event::Unreadable(written_us) => {
+            Event::Unseen(why, count, written_us) => {
                 let written = written_us.map(|written_us| shared.settings.windows.at(written_us));
                 if let Some(last) = written.max(shared.open) {
                     self.needs(last, offset);
-                    self.has_not_seen(Unseen::Unreadable, last, shared);
+                    self.has_not_seen((why, count), last, shared);
                 }
             }
         }
@@ -315,9 +329,9 @@ impl<T: Item> Lane<T> {
     }
 
     /// Windows up to this one are not complete.
-    fn has_not_seen(&mut self, unseen: Unseen, last: Window, shared: &Shared<'_>) {
+    fn has_not_seen(&mut self, (unseen, count): (Unseen, i64), last: Window, shared: &Shared<'_>) {
         if shared.open.is_none_or(|open| open <= last) {
-            *self.unseen.entry((last, unseen)).or_default() += 1;
+            *self.unseen.entry((last, unseen)).or_default() += count;
         }
     }
 

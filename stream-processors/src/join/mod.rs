@@ -380,9 +380,16 @@ impl Processor for Join {
         let is_old = timestamp_us.is_some_and(|written_us| self.is_before_memory(written_us));
         match stream {
             FLOWS if is_old => self.flows.skip(offset),
-            FLOWS => self.flow(offset, Event::Unreadable(timestamp_us)),
+            FLOWS => self.flow(offset, Event::unreadable(timestamp_us)),
             _ if is_old => self.requests.skip(offset),
-            _ => self.request(offset, Event::Unreadable(timestamp_us)),
+            _ => self.request(offset, Event::unreadable(timestamp_us)),
+        }
+    }
+
+    fn deleted(&mut self, stream: usize, last: Offset, count: i64, timestamp_us: Option<i64>) {
+        match stream {
+            FLOWS => self.flow(last, Event::deleted(count, timestamp_us)),
+            _ => self.request(last, Event::deleted(count, timestamp_us)),
         }
     }
 

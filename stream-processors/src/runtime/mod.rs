@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use headwater_kafka::{
-    Assignment, GroupEvent, GroupMember, KafkaSettings, Offset, Partition, SchemaCache, TopicPartition, Transactions,
-    TxnError, admin,
+    Assignment, GroupEvent, GroupMember, KafkaSettings, Message, Offset, Partition, SchemaCache, TopicPartition,
+    Transactions, TxnError, admin,
 };
 use headwater_schemas::topics::Topic;
 use headwater_telemetry::{Health, Part};
@@ -55,6 +55,8 @@ const SPLIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Ends of windows come more often than this; after so long a silence the brokers are asked whether they live.
 const SILENCE: Duration = Duration::from_secs(15);
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Of the question where a partition begins, for which a record waits.
+const GAP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How old what the metrics say may be.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
@@ -240,7 +242,14 @@ impl<'a> Worker<'a> {
                     return Ok(true);
                 };
                 let Some(unit) = self.units.get_mut(&message.partition()) else { return Ok(true) };
-                unit.record(self.mode, stream, &message, self.schemas)?;
+                // Of other inputs, transactions end at offsets of their own.
+                match unit.skipped(stream, message.offset()).filter(|_| self.mode == Mode::Join) {
+                    None => unit.record(self.mode, stream, &message, self.schemas)?,
+                    Some(from) => {
+                        let message = message.detached();
+                        self.after_a_gap(stream, from, &message)?;
+                    }
+                }
                 if let Some(replay) = self.replay.filter(|_| self.mode == Mode::Join) {
                     replay.records.fetch_add(1, Ordering::Relaxed);
                 }
@@ -251,6 +260,17 @@ impl<'a> Worker<'a> {
             GroupEvent::Idle => {}
         }
         Ok(false)
+    }
+
+    /// Takes a record before which others should stand: whether these were deleted, the brokers know.
+    fn after_a_gap(&mut self, stream: usize, from: Offset, message: &Message<'_>) -> Result<()> {
+        let at = TopicPartition::new(message.topic(), message.partition());
+        let begins = self.member.log_start(&at, GAP_TIMEOUT)?;
+        let Some(unit) = self.units.get_mut(&message.partition()) else { return Ok(()) };
+        if begins > from {
+            unit.deleted(self.mode, stream, from, message);
+        }
+        unit.record(self.mode, stream, message, self.schemas)
     }
 
     /// Once a moment, whether there is anything to publish or not.

@@ -64,6 +64,8 @@ struct Position {
     /// Bad records before this offset are dead letters already.
     reported_to: Offset,
     next_offset: Offset,
+    /// Reading began there, or goes on there, so nothing should stand between.
+    has_begun: bool,
     records: u64,
     paused: bool,
 }
@@ -117,6 +119,7 @@ impl Unit {
                 None => checkpoint.as_ref().map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from),
             },
             is_sought: read_from.is_some(),
+            has_begun: checkpoint.is_some(),
             records: 0,
             paused: false,
         });
@@ -188,6 +191,29 @@ impl Unit {
         self.snapshots.place = Some(place);
     }
 
+    /// Where the input was to go on, if this offset is beyond that: either what is between was deleted, or it was never a record, as the end of a
+    /// writer's transaction is none.
+    pub fn skipped(&self, stream: usize, offset: Offset) -> Option<Offset> {
+        let Position { next_offset, has_begun, .. } = self.inputs[stream];
+        (has_begun && offset > next_offset).then_some(next_offset)
+    }
+
+    /// Records from here up to a message were deleted before they were read.
+    pub fn deleted(&mut self, mode: Mode, stream: usize, from: Offset, message: &Message<'_>) {
+        let (at, offset) = (TopicPartition::new(message.topic(), message.partition()), message.offset());
+        self.processor.deleted(stream, offset.before(), offset.0 - from.0, timestamp_us(message));
+        let unread_from = from.max(self.inputs[stream].reported_to);
+        let count = offset.0 - unread_from.0;
+        if count > 0 {
+            metrics::EVENTS.add(&[mode.name(), "deleted"], count.unsigned_abs());
+            warn!(
+                %at, from = %unread_from, to = %offset.before(),
+                "{count} records were deleted before they were read: windows that they may be of say `deleted`. What is kept must last longer \
+                 than processors may be away (retention.ms, retention.bytes of the topic)"
+            );
+        }
+    }
+
     /// Takes a record. One that cannot be read becomes a dead letter.
     ///
     /// # Errors
@@ -203,7 +229,7 @@ impl Unit {
         if position.is_sought && message.offset() < position.next_offset {
             return Ok(());
         }
-        position.is_sought = false;
+        (position.is_sought, position.has_begun) = (false, true);
         position.next_offset = message.offset().next();
         position.records += 1;
         self.snapshots.records_since += 1;

@@ -288,6 +288,26 @@ fn a_window_of_which_a_record_cannot_be_read_is_not_called_complete() {
     }
 }
 
+/// So may what nobody can read any more.
+#[test]
+fn a_window_of_which_records_were_deleted_is_not_called_complete() {
+    for stream in [0, 1] {
+        let mut nodes = Nodes::ahead_by_s(&[0]);
+        nodes.is_stamped = true;
+        nodes.go_on(&[0], 0..=31);
+        nodes.offset = Offset(nodes.offset.0 + 6);
+        nodes.join.deleted(stream, nodes.offset, 7, Some(BEGIN_US + 41 * SECOND));
+        nodes.offset = nodes.offset.next();
+        nodes.go_on(&[0], 32..=75);
+        let told = |start_s| -> Vec<(&str, i64)> {
+            let missing = nodes.window(start_s).missing.iter();
+            missing.map(|missing| (missing.reason.as_str(), missing.count)).collect()
+        };
+        let deleted = vec![("deleted", 7)];
+        assert_eq!([10, 20, 30, 40, 50].map(told), [vec![], deleted.clone(), deleted.clone(), deleted, vec![]]);
+    }
+}
+
 #[test]
 fn a_window_with_a_node_too_many_is_not_called_complete() {
     const NODES_MAX: usize = 10_000;

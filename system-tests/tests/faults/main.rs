@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_records;
+mod deleted;
 mod disk;
 mod full_disk;
 mod instances;
