@@ -54,7 +54,13 @@ pub struct Room {
 /// Whether everything is told.
 #[inline(always)]
 pub fn capturing() -> bool {
-    CAPTURING.get(0).is_some_and(|value| *value == capture::ALL)
+    CAPTURING.get(0).is_some_and(|value| *value >= capture::ALL)
+}
+
+/// Whether what a walk finds was there before the capture.
+#[inline(always)]
+pub fn begins() -> bool {
+    CAPTURING.get(0).is_some_and(|value| *value == capture::BEGINS)
 }
 
 /// Whether the ends of connections are told.

@@ -26,13 +26,16 @@ use crate::{
     source::Source,
     state,
     sums::{self, Part},
-    tls,
+    tls, unix,
 };
 
 const MSG_OOB: i32 = 0x1;
 const MSG_PEEK: i32 = 0x2;
 const MSG_TRUNC: i32 = 0x20;
 const MSG_ERRQUEUE: i32 = 0x2000;
+
+/// Flags of calls that move nothing of a stream.
+pub const NOT_MOVED: i32 = MSG_PEEK | MSG_ERRQUEUE | MSG_OOB;
 
 /// A call on a socket has ended.
 #[inline(always)]
@@ -67,12 +70,17 @@ pub fn datagram<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, b
 /// Says whether user space is told of it. `sends_ahead` becomes true if [`tls::tell_sent`] is to be called then.
 #[inline(always)]
 fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S, sends_ahead: &mut bool) -> bool {
-    if result < 0 || flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 || !buffers::capturing() {
+    if unix::is_broken(result) {
+        unix::broke(sock);
+    }
+    if result < 0 || flags & NOT_MOVED != 0 || !buffers::capturing() {
         return false;
     }
     let sock = Sock(sock);
     let Some(tcp) = sock.tcp() else {
-        if S::OF_ALL_SOCKETS {
+        if sock.is_unix_stream() {
+            unix::moved(sock, result as u32, way);
+        } else if S::OF_ALL_SOCKETS {
             datagrams::moved(sock, result as u32, flags & MSG_TRUNC == 0, way, bytes, false);
         } else {
             refused::note(sock);

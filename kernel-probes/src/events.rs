@@ -8,8 +8,8 @@ use headwater_probe_types::{
 
 use crate::{
     buffers, globals, owner, position, processes,
-    socket::{Sock, TcpSock, tcp_state},
-    state, sums,
+    socket::{AF_UNIX, Sock, TcpSock, tcp_state},
+    state, sums, unix,
 };
 
 /// Tells the loader of a socket. Returns false if there was no room in the ring buffer.
@@ -55,6 +55,9 @@ pub fn dump_socket(ctx: *mut c_void) {
     if sock.state() == tcp_state::LISTEN {
         return processes::is_listening(sock, task.cast_const());
     }
+    if buffers::begins() && sock.is_unix_stream() {
+        unix::was_there(sock);
+    }
     let state = state::get(sock);
     // SAFETY: the helper returned null or the socket's state.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
@@ -66,11 +69,15 @@ pub fn dump_socket(ctx: *mut c_void) {
         state.flags |= flag::IGNORED;
         return;
     }
-    let Some(tcp) = sock.tcp() else { return };
-    sums::finish_if_silent(state);
     // SAFETY: a record of integers, for which zeroes are a value.
     let mut record: SocketRecord = unsafe { core::mem::zeroed() };
-    fill(&mut record, sock, tcp, state, sock.state());
+    if sock.family() == AF_UNIX {
+        unix::fill(&mut record, sock, state);
+    } else {
+        let Some(tcp) = sock.tcp() else { return };
+        sums::finish_if_silent(state);
+        fill(&mut record, sock, tcp, state, sock.state());
+    }
     // SAFETY: the first field of struct bpf_iter_meta is the seq_file; the helper copies the record.
     unsafe {
         let seq = *meta.cast::<*mut c_void>();

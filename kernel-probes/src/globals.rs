@@ -38,6 +38,17 @@ globals! {
     SK_ERR: u32 = 0, sk_err;
     SKC_FLAGS: u32 = 0, skc_flags;
     SK_PROTOCOL: u32 = 0, sk_protocol;
+    SKC_COOKIE: u32 = 0, skc_cookie;
+    SK_TYPE: u32 = 0, sk_type;
+    SK_SHUTDOWN: u32 = 0, sk_shutdown;
+    SK_UNREAD: u32 = 0, sk_unread;
+    /// struct unix_sock and struct unix_address
+    UNIX_PEER: u32 = 0, unix_peer;
+    UNIX_ADDR: u32 = 0, unix_addr;
+    ADDRESS_LEN: u32 = 0, address_len;
+    ADDRESS_NAME: u32 = 0, address_name;
+    /// What makes the numbers of Unix sockets those of this machine since its start; 0 if they are not looked at
+    UNIX_SALT: u64 = 0, unix_salt;
     /// The network namespace: struct net
     SKC_NET: u32 = 0, skc_net;
     NET_INUM: u32 = 0, net_inum;

@@ -7,6 +7,7 @@
 //! - `tp_btf/sock_send_length`, `tp_btf/sock_recv_length` (6.3 and later) where the kernel has no function tracing. In: the socket
 //!   and the length; the buffer is the one that the system call names.
 //!   Out of either: [`DataEvent`]s for sockets in which user space has an interest.
+//!   Streams of Unix sockets go the same two ways (`unix_stream_sendmsg`, `unix_stream_recvmsg`); `fentry` of `unix_release` tells of their end. Out: [`SocketEvent`]s.
 //! - `tp_btf/inet_sock_set_state`: a connection opened, closed or failed. Out: [`SocketEvent`]s.
 //! - `tp_btf/tcp_destroy_sock`: a program let go of a socket whose connection had ended before. Out: [`SocketEvent`]s.
 //! - `tp_btf/cgroup_mkdir`, `cgroup_rename`, `cgroup_rmdir`: whose sockets are in which cgroup. Out: [`CgroupEvent`]s.
@@ -52,10 +53,11 @@ mod state;
 mod sums;
 mod threads;
 mod tls;
+mod unix;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, fexit, uprobe, uretprobe},
-    programs::{BtfTracePointContext, FExitContext, ProbeContext, RetProbeContext},
+    macros::{btf_tracepoint, fentry, fexit, uprobe, uretprobe},
+    programs::{BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use core::ffi::c_void;
 use headwater_probe_types::{change, cost::LIFE, direction, role};
@@ -147,6 +149,30 @@ pub fn on_udp_receive(ctx: FExitContext) -> i32 {
 #[fexit(function = "udpv6_recvmsg")]
 pub fn on_udp_receive_over_ipv6(ctx: FExitContext) -> i32 {
     capture::datagram(ctx.arg(0), ctx.arg(5), ctx.arg(3), direction::RECEIVE, Message(ctx.arg(1)), false);
+    0
+}
+
+/// Arguments: sock, msg, len; then the result.
+#[fexit(function = "unix_stream_sendmsg")]
+pub fn on_unix_send(ctx: FExitContext) -> i32 {
+    let socket: *const u8 = ctx.arg(0);
+    unix::call(socket::of(socket), ctx.arg(3), 0, direction::SEND);
+    0
+}
+
+/// Arguments: sock, msg, size, flags; then the result.
+#[fexit(function = "unix_stream_recvmsg")]
+pub fn on_unix_receive(ctx: FExitContext) -> i32 {
+    let socket: *const u8 = ctx.arg(0);
+    unix::call(socket::of(socket), ctx.arg(4), ctx.arg(3), direction::RECEIVE);
+    0
+}
+
+/// Arguments: sock.
+#[fentry(function = "unix_release")]
+pub fn on_unix_release(ctx: FEntryContext) -> i32 {
+    let socket: *const u8 = ctx.arg(0);
+    unix::let_go(socket::of(socket));
     0
 }
 

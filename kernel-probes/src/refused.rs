@@ -48,10 +48,11 @@ fn set(address: u64, word: u64) {
 }
 
 /// All of the address, whose upper sixteen bits are the same for all, and as much as fits of the ports. They are for the case that a change of
-/// state was not seen, since the kernel leaves a run out that would interrupt another one.
+/// state was not seen, since the kernel leaves a run out that would interrupt another one. Sockets without ports, whose states nobody tells of,
+/// differ by their kind: no stream is ever taken for what had its address before.
 #[inline(always)]
 fn name(sock: Sock, address: u64) -> u64 {
-    (address << 16) | (sock.local_port() ^ sock.remote_port()) as u64
+    (address << 16) | (sock.local_port() ^ sock.remote_port() ^ sock.kind()) as u64
 }
 
 /// Spread over all places (Fibonacci hashing).

@@ -5,11 +5,15 @@ use core::ffi::c_void;
 
 use crate::{globals, owner::read_kernel};
 
+pub const AF_UNIX: u16 = 1;
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 
 /// include/uapi/linux/in.h
 const IPPROTO_UDP: u16 = 17;
+
+/// include/linux/net.h
+const SOCK_STREAM: u16 = 1;
 
 /// include/net/sock.h: the program has let go of the socket.
 const SOCK_DEAD: u64 = 1;
@@ -112,6 +116,33 @@ impl Sock {
         // SAFETY: the member belongs to the socket that the tracepoint gave.
         matches!(self.family(), AF_INET | AF_INET6)
             && unsafe { load::<u16>(self.0, globals::sk_protocol()) } == IPPROTO_UDP
+    }
+
+    /// SOCK_STREAM and the like.
+    #[inline(always)]
+    pub fn kind(self) -> u16 {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
+        unsafe { load(self.0, globals::sk_type()) }
+    }
+
+    /// A stream of the Unix domain.
+    #[inline(always)]
+    pub fn is_unix_stream(self) -> bool {
+        self.family() == AF_UNIX && self.kind() == SOCK_STREAM
+    }
+
+    /// Which directions are over: 1 for what it receives, 2 for what it sends.
+    #[inline(always)]
+    pub fn shutdown(self) -> u8 {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
+        unsafe { load(self.0, globals::sk_shutdown()) }
+    }
+
+    /// Pieces that wait to be read.
+    #[inline(always)]
+    pub fn unread_pieces(self) -> u32 {
+        // SAFETY: the member belongs to the socket that the tracepoint gave.
+        unsafe { load(self.0, globals::sk_unread()) }
     }
 
     /// A socket of IPv6 that is connected to an address of IPv4 (RFC 4291, 2.5.5.2).

@@ -52,6 +52,11 @@ pub const KEYS: &[Key] = &[
         "off",
         "on sees what programs give to OpenSSL, GnuTLS and Go's crypto/tls to encrypt and get from it decrypted, by uprobes in the libraries that they map and in programs of Go; off sees that they encrypt",
     ),
+    Key::new(
+        "capture.unix",
+        "on",
+        "on shows who speaks with whom over Unix sockets, but for the machine's own journal, buses and desktop; off does not look at them",
+    ),
     Key::new("capture.poll_ms", "50ms", "How long the agent sleeps while little is waiting"),
     Key::new(
         "capture.connections_max",
@@ -211,6 +216,7 @@ impl Settings {
                 ring_bytes,
                 hook,
                 tls,
+                unix: values.choice("capture.unix", &[("off", false), ("on", true)]),
                 processes_per_second_max: values.number("processes.per_second_max", 2..=100_000),
             },
             observer: ObserverOptions {

@@ -80,8 +80,10 @@ fn a_change_is_told_and_what_stays_is_counted() {
 
     let error = refused(&settings, &["diff", "2020-01-01T00:00/1m", &b]);
     assert!(error.contains("no whole window of") && error.contains("2020-01-01T00:00/1m"), "{error}");
-    let error = refused(&settings, &["diff", &b, "again.@-5m/1m"]);
-    assert!(error.contains("again.edges") && error.contains("not there"), "{error}");
+    // The Kafka is that of all tests.
+    let nowhere = format!("{}nowhere.", settings.prefix);
+    let error = refused(&settings, &["diff", &b, &format!("{nowhere}@-5m/1m")]);
+    assert!(error.contains(&format!("{nowhere}edges")) && error.contains("not there"), "{error}");
 }
 
 #[test]

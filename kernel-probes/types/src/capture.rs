@@ -6,3 +6,5 @@ pub const NOTHING: u32 = 0;
 pub const ENDS: u32 = 1;
 /// Everything.
 pub const ALL: u32 = 2;
+/// The same, and the first walk over all sockets is still to come or under way: what it finds was there before.
+pub const BEGINS: u32 = 3;

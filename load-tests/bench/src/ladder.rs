@@ -131,6 +131,7 @@ fn with_probes(ground: &Ground, step: Step, run: impl FnOnce() -> Result<f64>) -
         ring_bytes,
         hook: None,
         tls: false,
+        unix: true,
         processes_per_second_max: 200,
     };
     let mut probes =

@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ring_bytes: 1 << 20,
         hook: hook(),
         tls: true,
+        unix: true,
         processes_per_second_max: 200,
     };
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {

@@ -3,7 +3,7 @@
 //! In: the choice of the settings, the kernel's types. Out: programs that are attached, and which hook it is. A hook is attached whole or
 //! not at all, so both directions of a connection are always seen in the same way.
 
-use aya::programs::{BtfTracePoint, FExit, ProgramError, ProgramInfo};
+use aya::programs::{BtfTracePoint, FEntry, FExit, ProgramError, ProgramInfo};
 use aya::{Btf, Ebpf};
 
 use crate::btf::KernelTypes;
@@ -48,10 +48,16 @@ pub struct Functions {
     pages: Vec<Attachment>,
     /// What moves datagrams. If the kernel refuses one of these, nothing is seen of DNS over UDP.
     datagrams: Vec<Attachment>,
+    /// What moves bytes on streams of Unix sockets, and what lets go of these. If the kernel refuses one of these, nothing is seen of them.
+    unix: Vec<Attachment>,
 }
 
+/// Of a Unix socket that is let go of.
+const UNIX_RELEASE: Attachment = ("on_unix_release", "unix_release");
+
 impl Functions {
-    pub fn of_kernel(types: &KernelTypes) -> Functions {
+    /// `sees_unix`: streams of Unix sockets are seen, too.
+    pub fn of_kernel(types: &KernelTypes, sees_unix: bool) -> Functions {
         let has =
             |function: &str, arguments: &[&str]| types.arguments(function).is_some_and(|names| names == arguments);
         let send = has("tcp_sendmsg", &["sk", "msg", "size"]).then_some(("on_tcp_send", "tcp_sendmsg"));
@@ -75,7 +81,15 @@ impl Functions {
         ];
         let datagrams = datagrams.into_iter().filter(|(_, function, arguments)| has(function, arguments));
         let datagrams = datagrams.map(|(name, function, _)| (name, function)).collect();
-        Functions { calls: send.zip(receive).map(|(send, receive)| [send, receive]), pages, datagrams }
+        let calls = send.zip(receive).map(|(send, receive)| [send, receive]);
+        let mut unix = Vec::new();
+        let is_known = has("unix_stream_sendmsg", &["sock", "msg", "len"])
+            && has("unix_stream_recvmsg", &["sock", "msg", "size", "flags"])
+            && has("unix_release", &["sock"]);
+        if sees_unix && is_known {
+            unix.extend([("on_unix_send", "unix_stream_sendmsg"), ("on_unix_receive", "unix_stream_recvmsg")]);
+        }
+        Functions { calls, pages, datagrams, unix }
     }
 }
 
@@ -142,6 +156,27 @@ fn attach_functions(ebpf: &mut Ebpf, btf: &Btf, functions: &Functions) -> Result
             tracing::warn!(%error, function, "of DNS over UDP is not seen what this function moves");
         }
     }
+    for (name, function) in &functions.unix {
+        if let Err(error) = attach_function(ebpf, btf, name, function) {
+            let error = refused_function(name, &error);
+            tracing::warn!(%error, function, "of Unix sockets is not seen what this function moves");
+        }
+    }
+    if !functions.unix.is_empty()
+        && let Err(error) = attach_entry(ebpf, btf, UNIX_RELEASE)
+    {
+        let error = refused_function(UNIX_RELEASE.0, &error);
+        tracing::warn!(%error, "the end of a Unix socket is seen by a read of its peer alone");
+    }
+    Ok(())
+}
+
+fn attach_entry(ebpf: &mut Ebpf, btf: &Btf, (name, function): Attachment) -> Result<(), ProgramError> {
+    let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
+    let program: &mut FEntry = program.try_into()?;
+    program.load(function, btf)?;
+    program.attach()?;
+    verified(name, program.info());
     Ok(())
 }
 
@@ -173,6 +208,8 @@ mod tests {
     #[test]
     fn the_functions_of_the_running_kernel_are_known() {
         let types = KernelTypes::parse(&std::fs::read("/sys/kernel/btf/vmlinux").unwrap()).unwrap();
-        assert!(Functions::of_kernel(&types).calls.is_some(), "{:?}", types.arguments("tcp_recvmsg"));
+        let functions = Functions::of_kernel(&types, true);
+        assert_eq!(functions.unix.len(), 2, "{:?}", types.arguments("unix_stream_recvmsg"));
+        assert!(functions.calls.is_some(), "{:?}", types.arguments("tcp_recvmsg"));
     }
 }

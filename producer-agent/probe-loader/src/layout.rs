@@ -22,6 +22,10 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("SK_ERR", "sock", "sk_err"),
     ("SKC_FLAGS", "sock_common", "skc_flags"),
     ("SK_PROTOCOL", "sock", "sk_protocol"),
+    ("SKC_COOKIE", "sock_common", "skc_cookie"),
+    ("SK_TYPE", "sock", "sk_type"),
+    ("SK_SHUTDOWN", "sock", "sk_shutdown"),
+    ("SK_UNREAD", "sock", "sk_receive_queue.qlen"),
     ("SKC_NET", "sock_common", "skc_net.net"),
     ("NET_INUM", "net", "ns.inum"),
     ("TP_WRITE_SEQ", "tcp_sock", "write_seq"),
@@ -80,6 +84,14 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("MM_EXE_FILE", "mm_struct", "exe_file"),
     ("FILE_DENTRY", "file", "f_path.dentry"),
     ("DENTRY_NAME", "dentry", "d_name.name"),
+];
+
+/// The same of Unix sockets, which a kernel may lack or have in a module.
+const UNIX_MEMBERS: [(&str, &str, &str); 4] = [
+    ("UNIX_PEER", "unix_sock", "peer"),
+    ("UNIX_ADDR", "unix_sock", "addr"),
+    ("ADDRESS_LEN", "unix_address", "len"),
+    ("ADDRESS_NAME", "unix_address", "name"),
 ];
 
 /// How the registers of a system call, and of a function's call, are kept (struct pt_regs).
@@ -170,12 +182,20 @@ pub fn system_calls() -> [u8; NUMBERS] {
     table
 }
 
+/// Whether this kernel's Unix sockets can be looked at.
+pub fn has_unix(types: &KernelTypes) -> bool {
+    UNIX_MEMBERS.iter().all(|(_, struct_name, member)| types.offset(struct_name, member).is_ok())
+}
+
 /// Names and values of the globals that say where things lie, from the types of a kernel for a machine.
 pub fn of_kernel(types: &KernelTypes, machine: Machine) -> Result<Vec<(&'static str, u32)>, LoadError> {
     let mut offsets = Vec::new();
     for &(global, struct_name, member) in MEMBERS {
         let value_offset = if global == "TP_RTT_MIN" { 4 } else { 0 };
         offsets.push((global, types.offset(struct_name, member)? + value_offset));
+    }
+    for (global, struct_name, member) in UNIX_MEMBERS {
+        offsets.push((global, types.offset(struct_name, member).unwrap_or(0)));
     }
     offsets.extend(machine.registers(types)?);
     offsets.extend([("CALL_SENDTO", libc::SYS_sendto as u32), ("CALL_SENDMMSG", libc::SYS_sendmmsg as u32)]);

@@ -95,6 +95,8 @@ pub struct Options {
     pub hook: Option<Hook>,
     /// Libraries of TLS can be watched.
     pub tls: bool,
+    /// Streams of Unix sockets are seen, too, if the kernel shows them.
+    pub unix: bool,
     /// Events of processes' lives that are told of one cgroup in a second, half of them of programs that begin or end in order.
     pub processes_per_second_max: u32,
 }
@@ -119,6 +121,7 @@ pub struct Probes {
     hook: Hook,
     not_fexit_because: Option<String>,
     unknown_events: u64,
+    walks: u64,
 }
 
 /// What one drain took from the ring buffer.
@@ -144,7 +147,7 @@ impl Probes {
     /// Begins the capture of probes that were loaded switched off. All programs begin at one moment: the first one attached would otherwise see half of each
     /// connection for a while.
     pub fn begin_capture(&mut self) -> Result<(), LoadError> {
-        set_capturing(&mut self.ebpf, capture::ALL)
+        set_capturing(&mut self.ebpf, capture::BEGINS)
     }
 
     /// Loads and attaches the probes, which return at once whatever happens: what they cost then is measured so.
@@ -153,7 +156,8 @@ impl Probes {
         let btf_bytes = fs::read(KERNEL_BTF).map_err(|source| LoadError::NoBtf { path: KERNEL_BTF.into(), source })?;
         let types = btf::KernelTypes::parse(&btf_bytes)?;
         let offsets = layout::of_kernel(&types, layout::Machine::HERE)?;
-        let functions = hook::Functions::of_kernel(&types);
+        let unix_salt = if options.unix && layout::has_unix(&types) { boot_number()? } else { 0 };
+        let functions = hook::Functions::of_kernel(&types, unix_salt != 0);
         let (hierarchies, v1_subsys) = cgroups::hierarchies(&types);
         let v1_hierarchy = hierarchies.iter().map(|hierarchy| hierarchy.number).max().unwrap_or(0);
         drop((types, btf_bytes));
@@ -196,6 +200,7 @@ impl Probes {
             .override_global("FILTER_BY_CGROUP", &by_cgroup, true)
             .override_global("FILTER_BY_PID", &by_pid, true)
             .override_global("WATCHES_TLS", &watches_tls, true)
+            .override_global("UNIX_SALT", &unix_salt, true)
             .override_global("PROCESSES_PER_SECOND_MAX", &options.processes_per_second_max, true)
             .override_global("WAKE_BYTES", &wake_bytes, true)
             .override_global("URGENT_BYTES", &urgent_bytes, true)
@@ -234,6 +239,7 @@ impl Probes {
             hook,
             not_fexit_because,
             unknown_events: 0,
+            walks: 0,
         })
     }
 
@@ -321,6 +327,10 @@ impl Probes {
 
     /// Begins a walk over every captured socket, in all network namespaces.
     pub fn walk(&mut self) -> Result<Walk, LoadError> {
+        if self.walks == 1 {
+            set_capturing(&mut self.ebpf, capture::ALL)?;
+        }
+        self.walks += 1;
         let program: &mut Iter = program(&mut self.ebpf, ITERATOR)?;
         let file = program
             .attach()
@@ -403,7 +413,7 @@ impl MissedRuns {
     fn of_program(&mut self, name: &str) -> &mut u64 {
         match name {
             "on_state" => &mut self.states,
-            "on_destroyed" => &mut self.ends,
+            "on_destroyed" | "on_unix_release" => &mut self.ends,
             "on_cgroup_made" | "on_cgroup_renamed" | "on_cgroup_removed" => &mut self.names,
             "on_exec" | "on_exit" => &mut self.lives,
             _ => &mut self.calls,
@@ -416,6 +426,15 @@ fn sees_all_processes() -> Result<(), LoadError> {
     let namespace = fs::read_link("/proc/self/ns/pid")
         .map_err(|source| LoadError::Read { what: "its process namespace, /proc/self/ns/pid,", source })?;
     if namespace == Path::new(INITIAL_PID_NAMESPACE) { Ok(()) } else { Err(LoadError::OwnProcesses) }
+}
+
+/// A number of this machine since its start.
+fn boot_number() -> Result<u64, LoadError> {
+    const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+    let text = fs::read_to_string(BOOT_ID).map_err(|source| LoadError::Read { what: BOOT_ID, source })?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    // 0 means that Unix sockets are not looked at.
+    Ok(u64::from_str_radix(&digits, 16).unwrap_or(1).max(1))
 }
 
 /// aya does not give this number; the kernel shows it with the program's file descriptor (5.12 and later). Of the descriptor that the

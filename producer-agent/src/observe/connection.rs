@@ -20,6 +20,7 @@ use super::callers::Callers;
 use super::resolved::is_host;
 use super::spare::Spared;
 use super::sums::Heat;
+use super::unix;
 use crate::memory::Shares;
 use crate::naming::{Owner, Owners};
 
@@ -114,19 +115,24 @@ pub struct Identity {
 impl Identity {
     /// `remote_name` is the name by which its program came to the remote address, if that is known.
     pub fn new(socket: &SocketRecord, id: ConnectionId, owner: Rc<Owner>, remote_name: Option<&str>) -> Identity {
-        let [local, remote] =
-            [socket.local_address, socket.remote_address].map(|bytes| address(socket.family, bytes).to_string());
+        let [local, remote] = addresses(socket);
+        let has_ports = !unix::is_one(socket);
         Identity {
             socket: (socket.connection_id, socket.role),
             words: format!("{id}{local}{remote}{}", remote_name.unwrap_or_default()).into(),
-            // No address has more than 39 characters.
+            // No address of IP has more than 39 characters, and no path more than 40.
             local_address_end: (ID_DIGITS + local.len()) as u8,
             remote_address_end: (ID_DIGITS + local.len() + remote.len()) as u8,
             side: if u32::from(socket.role) == role::CLIENT { Side::Client } else { Side::Server },
-            local_port: socket.local_port,
-            remote_port: socket.remote_port,
+            local_port: if has_ports { socket.local_port } else { 0 },
+            remote_port: if has_ports { socket.remote_port } else { 0 },
             owner,
         }
+    }
+
+    /// What it is called where nothing is known of what is spoken.
+    pub fn transport(&self) -> &'static str {
+        if self.local_address().starts_with(unix::PREFIX) { "unix" } else { "tcp" }
     }
 
     pub fn connection_id(&self) -> &str {
@@ -343,6 +349,15 @@ pub fn spread(id: u64) -> u64 {
     let id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     id ^ (id >> 31)
+}
+
+/// Local and remote address. Of a Unix socket the server's end has the path, and its client's none.
+fn addresses(socket: &SocketRecord) -> [String; 2] {
+    if unix::is_one(socket) {
+        let [server, client] = [format!("{}{}", unix::PREFIX, unix::path(socket)), unix::PREFIX.to_owned()];
+        return if u32::from(socket.role) == role::CLIENT { [client, server] } else { [server, client] };
+    }
+    [socket.local_address, socket.remote_address].map(|bytes| address(socket.family, bytes).to_string())
 }
 
 /// An IPv4 address in an IPv6 socket is an IPv4 address.

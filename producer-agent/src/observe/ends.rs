@@ -12,7 +12,7 @@ use headwater_schemas::records::Side;
 use super::connection::Connection;
 use super::request::{self, Shared};
 use super::spare::Spared;
-use super::{Observer, Output, UNSEEN_WALKS_MAX, failed, flow, known_of, tls};
+use super::{Observer, Output, SocketKey, UNSEEN_WALKS_MAX, failed, flow, known_of, tls, unix};
 use crate::naming::Owner;
 
 impl Observer {
@@ -68,6 +68,20 @@ impl Observer {
     }
 
     pub(super) fn close(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
+        if !unix::is_one(socket) {
+            return self.close_end(socket, out);
+        }
+        let ends = [Some(*socket), unix::other_end(socket).filter(|end| self.connections.contains_key(&key(end)))];
+        for end in ends.into_iter().flatten() {
+            // Its peer may have told of it.
+            if self.over.get(&key(&end)).is_none() {
+                self.over.insert(key(&end), ());
+                self.close_end(&end, out);
+            }
+        }
+    }
+
+    fn close_end(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
         if socket.connection_id == 0 && socket.flags & flag::ESTABLISHED == 0 {
             return self.never_established(socket, out);
         }
@@ -134,6 +148,10 @@ impl Observer {
         let mut connection = Connection::new(socket, id, Rc::clone(owner), self.walk, protocols, remote_name);
         flow::last(&mut connection, socket, count, &self.shared.options.node, self.shared.clock, out);
     }
+}
+
+fn key(socket: &SocketRecord) -> SocketKey {
+    (socket.connection_id, socket.role)
 }
 
 /// Counts a connection that is over, of whose end nothing came.

@@ -124,7 +124,7 @@ fn publish(
         opened_before_capture,
         observed_at_us: clock.epoch_us(socket.at_ns),
         opened: i64::from(first && established && !opened_before_capture),
-        protocol: protocol.unwrap_or("tcp"),
+        protocol: protocol.unwrap_or(identity.transport()),
         encryption: match (encryption.as_deref(), protocol) {
             (Some(told), _) => told.version.map_or("tls", Version::as_str),
             (None, Some(_)) => "none",

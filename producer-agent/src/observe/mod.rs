@@ -22,6 +22,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unix;
 
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
@@ -157,6 +158,8 @@ pub struct Observer {
     resolved: Resolved,
     /// See [`ENDED_HALF_MAX`].
     ended: Bounded<SocketKey, ()>,
+    /// Ends of Unix sockets that are over, of which more may be told.
+    over: Bounded<SocketKey, ()>,
     /// So far.
     events: i64,
 }
@@ -194,6 +197,7 @@ impl Observer {
             untied: Ahead::default(),
             resolved: Resolved::new(),
             ended: Bounded::new(ENDED_HALF_MAX),
+            over: Bounded::new(ENDED_HALF_MAX),
             events: 0,
         }
     }
@@ -458,6 +462,9 @@ impl Observer {
         let key = (socket.connection_id, socket.role);
         let cgroup = Service::of(socket).cgroup;
         let (has_room, rests) = (self.has_room(cgroup), self.resting.contains(&cgroup));
+        if unix::is_one(socket) && (unix::is_of_the_system(&unix::path(socket)) || self.over.get(&key).is_some()) {
+            return None;
+        }
         match self.connections.entry(key) {
             Entry::Occupied(entry) => {
                 let connection = entry.into_mut();

@@ -13,6 +13,7 @@ use headwater_workload::bounded::Bounded;
 use headwater_workload::names::CgroupKey;
 
 use super::connection::address;
+use super::unix;
 use crate::naming::Owner;
 
 /// Those that resolved something the longest time ago begin anew.
@@ -65,7 +66,7 @@ impl Resolved {
 
     /// The name by which the program of a client's socket came to the other end, if there is one.
     pub fn of(&mut self, socket: &SocketRecord, owner: &Owner) -> Option<&str> {
-        let is_client = u32::from(socket.role) == role::CLIENT;
+        let is_client = u32::from(socket.role) == role::CLIENT && !unix::is_one(socket);
         let remote = is_client.then(|| address(socket.family, socket.remote_address))?;
         self.name(owner.cgroup(), remote, socket.opened_at_ns)
     }

@@ -53,7 +53,7 @@ struct Mention {
 }
 
 /// What agents call a protocol that they do not know.
-const NOT_UNDERSTOOD: &str = "tcp";
+const NOT_UNDERSTOOD: [&str; 2] = ["tcp", "unix"];
 
 impl Default for Mention {
     fn default() -> Self {
@@ -157,7 +157,7 @@ impl Ends {
             return;
         }
         let text = symbols.text(protocol);
-        let is_understood = protocol.is_known() && text != NOT_UNDERSTOOD;
+        let is_understood = protocol.is_known() && !NOT_UNDERSTOOD.contains(&text);
         let is_newer = at_us > known.at_us || (at_us == known.at_us && text < symbols.text(known.protocol));
         if is_understood && is_newer {
             (known.at_us, known.protocol) = (at_us, protocol);

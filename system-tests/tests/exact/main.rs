@@ -41,5 +41,6 @@ mod tls_go;
 mod tls_plaintext;
 mod tls_postgres;
 mod tls_rustls;
+mod unix;
 mod uring;
 mod websocket;

@@ -199,6 +199,7 @@ fn come_and_go(times: usize) {
         ring_bytes: 1 << 24,
         hook: None,
         tls: true,
+        unix: false,
         processes_per_second_max: 200,
     };
     let mut probes = Probes::load(&options).unwrap();
