@@ -79,8 +79,9 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     let sock = Sock(sock);
     let Some(tcp) = sock.tcp() else {
         if sock.is_unix_stream() {
-            unix::moved(sock, result as u32, way);
-        } else if S::OF_ALL_SOCKETS {
+            return unix::moved(sock, result as u32, way, bytes);
+        }
+        if S::OF_ALL_SOCKETS {
             datagrams::moved(sock, result as u32, flags & MSG_TRUNC == 0, way, bytes, false);
         } else {
             refused::note(sock);
@@ -149,12 +150,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
             Some(said) if sums::follow(part, state, &place, moved, way, said) => return false,
             said => said.is_some(),
         };
-    let turn = way + 1;
-    if state.turn != turn {
-        state.turn = turn;
-        state.budget_bytes = TURN_BYTES_MAX;
-        state.head = Head::default();
-    }
+    begin_turn(state, way);
     let undecided = state.interest == interest::UNDECIDED;
     let look = !undecided || may_look(state, way);
     // A request of HTTP/1 is found after any number of other turns, as after a long answer that was under way when the capture began.
@@ -212,9 +208,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
             if !look {
                 return false;
             }
-            let calls = state.undecided_calls[index] == interest::URGENT_CALLS;
-            let bytes = before < interest::URGENT_BYTES && before + captured >= interest::URGENT_BYTES;
-            room.is_urgent = (calls || bytes) as u64;
+            room.is_urgent = is_urgent(state, index, before, captured);
         }
     }
     state.budget_bytes = state.budget_bytes.saturating_sub(captured);
@@ -263,6 +257,25 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     true
 }
 
+/// Goes on with the turn of this direction, or begins it.
+#[inline(always)]
+pub fn begin_turn(state: &mut SocketState, way: u32) {
+    let turn = way + 1;
+    if state.turn != turn {
+        state.turn = turn;
+        state.budget_bytes = TURN_BYTES_MAX;
+        state.head = Head::default();
+    }
+}
+
+/// 1 if user space is to look before its time: so much was copied that nothing more would be soon.
+#[inline(always)]
+pub fn is_urgent(state: &SocketState, index: usize, before: u32, captured: u32) -> u64 {
+    let calls = state.undecided_calls[index] == interest::URGENT_CALLS;
+    let bytes = before < interest::URGENT_BYTES && before + captured >= interest::URGENT_BYTES;
+    (calls || bytes) as u64
+}
+
 /// Whether this call is left out: nothing but counters is wanted, or more is wanted since a moment ago, of which the first call shows where the streams are.
 #[inline(always)]
 fn only_counts(sock: Sock, tcp: TcpSock, state: &mut SocketState) -> bool {
@@ -296,7 +309,7 @@ fn marks(state: &mut SocketState) -> u8 {
 
 /// Whether bytes of this direction are still copied of a connection of which nothing is known.
 #[inline(always)]
-fn may_look(state: &mut SocketState, way: u32) -> bool {
+pub fn may_look(state: &mut SocketState, way: u32) -> bool {
     const EXHAUSTED: u32 = u32::MAX;
     let index = (way & 1) as usize;
     let calls = state.undecided_calls[index];

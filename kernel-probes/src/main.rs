@@ -7,7 +7,7 @@
 //! - `tp_btf/sock_send_length`, `tp_btf/sock_recv_length` (6.3 and later) where the kernel has no function tracing. In: the socket
 //!   and the length; the buffer is the one that the system call names.
 //!   Out of either: [`DataEvent`]s for sockets in which user space has an interest.
-//!   Streams of Unix sockets go the same two ways (`unix_stream_sendmsg`, `unix_stream_recvmsg`); `fentry` of `unix_release` tells of their end. Out: [`SocketEvent`]s.
+//!   Streams of Unix sockets go the same two ways (`unix_stream_sendmsg`, `unix_stream_recvmsg`); `fentry` of `unix_release` tells of their end. Out: as of TCP.
 //! - `tp_btf/inet_sock_set_state`: a connection opened, closed or failed. Out: [`SocketEvent`]s.
 //! - `tp_btf/tcp_destroy_sock`: a program let go of a socket whose connection had ended before. Out: [`SocketEvent`]s.
 //! - `tp_btf/cgroup_mkdir`, `cgroup_rename`, `cgroup_rmdir`: whose sockets are in which cgroup. Out: [`CgroupEvent`]s.
@@ -64,7 +64,7 @@ use headwater_probe_types::{change, cost::LIFE, direction, role};
 
 use crate::{
     rustls::overhead,
-    source::{Message, Pages, SystemCall},
+    source::{Message, Pages, SystemCall, UnixMessage},
 };
 
 #[btf_tracepoint(function = "sock_send_length")]
@@ -156,7 +156,7 @@ pub fn on_udp_receive_over_ipv6(ctx: FExitContext) -> i32 {
 #[fexit(function = "unix_stream_sendmsg")]
 pub fn on_unix_send(ctx: FExitContext) -> i32 {
     let socket: *const u8 = ctx.arg(0);
-    unix::call(socket::of(socket), ctx.arg(3), 0, direction::SEND);
+    unix::call(socket::of(socket), ctx.arg(3), 0, direction::SEND, UnixMessage(ctx.arg(1)));
     0
 }
 
@@ -164,7 +164,7 @@ pub fn on_unix_send(ctx: FExitContext) -> i32 {
 #[fexit(function = "unix_stream_recvmsg")]
 pub fn on_unix_receive(ctx: FExitContext) -> i32 {
     let socket: *const u8 = ctx.arg(0);
-    unix::call(socket::of(socket), ctx.arg(4), ctx.arg(3), direction::RECEIVE);
+    unix::call(socket::of(socket), ctx.arg(4), ctx.arg(3), direction::RECEIVE, UnixMessage(ctx.arg(1)));
     0
 }
 

@@ -25,8 +25,8 @@ const NO_RESULT: u64 = -38_i64 as u64;
 
 /// The bytes that a call moved.
 pub trait Source {
-    /// Which of the processor's rooms its program uses, beside the direction: 1 for programs that another one of the same
-    /// direction could be interrupted by.
+    /// Which of the processor's rooms its program uses, beside the direction: another one than any program of the same direction
+    /// that could be interrupted by it.
     const ROOM: u32 = 0;
 
     /// Whether its programs are those of sockets of all kinds.
@@ -337,6 +337,23 @@ impl Source for Message {
         let name_at: u64 = read_kernel(self.0, globals::msg_name());
         let name_bytes: u32 = read_kernel(self.0, globals::msg_namelen());
         Datagram { bytes: self.find(moved, task), name_at, name_bytes, name_is_in_kernel: true }
+    }
+}
+
+/// The same of a stream of a Unix socket, where that has programs of its own.
+pub struct UnixMessage(pub *const u8);
+
+impl Source for UnixMessage {
+    const ROOM: u32 = 2;
+
+    #[inline(always)]
+    fn find(&self, moved: u32, task: *const u8) -> Bytes {
+        Message(self.0).find(moved, task)
+    }
+
+    #[inline(always)]
+    fn find_datagram(&self, moved: u32, task: *const u8) -> Datagram {
+        Message(self.0).find_datagram(moved, task)
     }
 }
 

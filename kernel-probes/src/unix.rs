@@ -1,28 +1,37 @@
-//! Streams of Unix sockets: who speaks with whom on this machine, and how many bytes.
+//! Streams of Unix sockets: who speaks with whom on this machine, and what, as far as user space wants to see it.
 //!
 //! In: calls that moved bytes, as the hooks meet them, and the ends of sockets where a hook tells of them. Out: a [`SocketEvent`] when both ends are
-//! known and when the connection is over; what was moved meanwhile, walks find.
+//! known and when the connection is over, [`DataEvent`]s of the first bytes of calls; what was moved meanwhile, walks find.
 //!
-//! There are no sequence numbers: each end counts for itself, from its first call that is seen. A connection is named by its client's socket, whose number (cookie)
+//! There are no sequence numbers: each end counts for itself, from its first call that is seen, or from [`BEFORE`] on if the connection is older than the capture. So
+//! places of one end say nothing of the other's; and where several threads move bytes of one direction at the same moment, their order is taken to be that in which their calls end. A connection is named by its client's socket, whose number (cookie)
 //! its server's end finds by the pointer that the kernel keeps to the other one; the client is the end without an address, as what was accepted has its listener's. What
 //! has none on either side (`socketpair`), or one on both, has no client and is not looked at.
 //!
 //! A program is told of its peer's end by a read of nothing, where no other hook tells of it: by then it has read all.
 //!
 //! [`SocketEvent`]: headwater_probe_types::SocketEvent
+//! [`DataEvent`]: headwater_probe_types::DataEvent
 
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel};
-use headwater_probe_types::{SocketEvent, SocketRecord, SocketState, count, direction, flag, kind, role, share};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_kernel};
+use headwater_probe_types::{
+    CAPTURE_BYTES_MAX, DataEvent, SocketEvent, SocketRecord, SocketState, cost::TELL, count, direction, flag,
+    frames::WINDOW_BYTES, interest, kind, role, share, sniff::Head,
+};
 
 use crate::{
-    buffers, capture, cost, globals, owner,
+    buffers, capture, cost, frames, globals, interest as table, owner,
     owner::read_kernel,
     socket::{AF_UNIX, Sock, tcp_state},
+    source::Source,
     state,
 };
 
 /// include/net/sock.h: both directions are over.
 const SHUTDOWN_MASK: u8 = 3;
+
+/// Where a connection's places begin whose own beginning was not seen.
+const BEFORE: u64 = 1 << 40;
 
 const ECONNRESET: i32 = 104;
 const EPIPE: i32 = 32;
@@ -32,7 +41,7 @@ const PATH_BYTES: u32 = 32;
 
 /// A call on a stream of a Unix socket has ended, where it has a hook of its own.
 #[inline(always)]
-pub fn call(sock: *const u8, result: i32, flags: i32, way: u32) {
+pub fn call<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S) {
     if is_broken(result) {
         broke(sock);
     }
@@ -41,18 +50,18 @@ pub fn call(sock: *const u8, result: i32, flags: i32, way: u32) {
         return;
     }
     let began_ns = cost::begin();
-    moved(sock, result as u32, way);
-    cost::end(way, began_ns);
+    let tells = moved(sock, result as u32, way, bytes);
+    cost::end(if tells { TELL } else { way }, began_ns);
 }
 
-/// A call moved so many bytes; none if a program read the end of what its peer says.
+/// A call moved so many bytes; none if a program read the end of what its peer says. Says whether user space is told of it.
 #[inline(always)]
-pub fn moved(sock: Sock, moved: u32, way: u32) {
+pub fn moved<S: Source>(sock: Sock, moved: u32, way: u32, bytes: S) -> bool {
     if globals::unix_salt() == 0 {
-        return;
+        return false;
     }
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
-    let Some(state) = (unsafe { state::get_or_create(sock).as_mut() }) else { return };
+    let Some(state) = (unsafe { state::get_or_create(sock).as_mut() }) else { return false };
     if state.flags & (flag::OWNER_KNOWN | flag::IGNORED) == 0 {
         // The kernel makes the server's end in the process of its client: who uses it decides.
         state.flags |= flag::OUTSIDE;
@@ -65,24 +74,118 @@ pub fn moved(sock: Sock, moved: u32, way: u32) {
         owner::remember_own(state);
     }
     if state.flags & flag::IGNORED != 0 {
-        return;
+        return false;
     }
     let index = (way & 1) as usize;
     state.position[index] += moved as u64;
     if state.flags & flag::ESTABLISHED == 0 {
         begin(sock, state);
     }
-    if state.flags & flag::ESTABLISHED == 0 {
-        return;
+    if state.flags & flag::ESTABLISHED == 0 || state.flags & flag::IGNORED != 0 {
+        return false;
     }
-    if state.flags & flag::ANNOUNCED == 0 && tell(kind::OPEN, sock, state) {
+    if state.flags & flag::ANNOUNCED == 0 {
+        if !tell(kind::OPEN, sock, state) {
+            return false;
+        }
         state.flags |= flag::ANNOUNCED;
     }
-    let is_over = moved == 0 && way == direction::RECEIVE && sock.shutdown() & SHUTDOWN_MASK == SHUTDOWN_MASK;
+    if moved != 0 {
+        return copy(state, moved, way, bytes);
+    }
+    let is_over = way == direction::RECEIVE && sock.shutdown() & SHUTDOWN_MASK == SHUTDOWN_MASK;
     if is_over && sock.unread_pieces() == 0 {
         state.closed_from = tcp_state::CLOSE_WAIT;
         end(sock, state);
     }
+    false
+}
+
+/// Copies the first bytes of a call, as those of one on a socket of TCP, but that nothing is added up or encrypted.
+#[inline(always)]
+fn copy<S: Source>(state: &mut SocketState, moved: u32, way: u32, bytes: S) -> bool {
+    table::update(state);
+    if state.interest == interest::COUNTERS {
+        // Should more be wanted again, that begins with a turn of its own.
+        state.turn = 0;
+        state.flags |= flag::COUNTED;
+        return false;
+    }
+    state.flags &= !flag::COUNTED;
+    let index = (way & 1) as usize;
+    let start = state.position[index] - moved as u64;
+    let asks = (state.role == role::CLIENT) == (way == direction::SEND);
+    capture::begin_turn(state, way);
+    let undecided = state.interest == interest::UNDECIDED;
+    let look = !undecided || capture::may_look(state, way);
+    if !look && (!asks || state.head.len >= Head::BYTES_MAX) {
+        return false;
+    }
+    // SAFETY: null, or this processor's room for this direction, which no other program writes while this one runs.
+    let Some(room) = (unsafe { buffers::room(way, S::ROOM).as_mut() }) else { return false };
+    let most = match state.interest {
+        interest::FRAMES => state.budget_bytes.max(WINDOW_BYTES),
+        interest::CALLS => CAPTURE_BYTES_MAX as u32,
+        _ if undecided && look => CAPTURE_BYTES_MAX as u32,
+        _ => state.budget_bytes,
+    };
+    let wanted = moved.min(most).min(CAPTURE_BYTES_MAX as u32);
+    // The verifier would go through the copy once for each way that leads here, and through what follows once for each way out of it.
+    let hidden = core::hint::black_box((undecided, look, asks, wanted));
+    let (undecided, look, asks, wanted) = hidden;
+    let captured = core::hint::black_box(if wanted == 0 {
+        0
+    } else {
+        // SAFETY: a helper without preconditions; there always is a current task.
+        let task: *const u8 = unsafe { bpf_get_current_task_btf() }.cast_const().cast();
+        room.walk.bytes = bytes.find(moved, task);
+        // SAFETY: a member of the room. Read again, so that the verifier goes through the copy once and not once for each place of bytes.
+        let bytes = unsafe { core::ptr::read_volatile(&raw const room.walk.bytes) };
+        bytes.copy(room, wanted)
+    });
+    room.is_urgent = 0;
+    if undecided {
+        let before = state.undecided_bytes[index];
+        state.undecided_bytes[index] = before + captured;
+        if state.flags & flag::RESTING == 0 && captured > 0 {
+            // SAFETY: the room's bytes are longer than eight; they need not be aligned.
+            let first = unsafe { room.bytes.as_ptr().cast::<u64>().read_unaligned() };
+            capture::guess(state, first, captured, asks as u32, start);
+        }
+        if state.interest == interest::UNDECIDED {
+            if !look {
+                return false;
+            }
+            room.is_urgent = capture::is_urgent(state, index, before, captured);
+        }
+    }
+    state.budget_bytes = state.budget_bytes.saturating_sub(captured);
+    room.event = DataEvent {
+        kind: kind::DATA,
+        captured_bytes: captured,
+        connection_id: state.connection_id,
+        // SAFETY: a helper without preconditions.
+        at_ns: unsafe { bpf_ktime_get_ns() },
+        position: start,
+        other_position: state.position[index ^ 1],
+        length: moved,
+        direction: way as u8,
+        marks: 0,
+        role: state.role as u16,
+        thread: 0,
+        reserved: 0,
+    };
+    room.cgroup_id = state.cgroup_id;
+    room.cgroup_hierarchy = state.cgroup_hierarchy as u64;
+    if state.interest == interest::FRAMES {
+        room.walk.track = state.frames[index];
+        room.walk.end = start + moved as u64;
+        room.walk.asks = asks as u32;
+        frames::follow_frames(room);
+        state.frames[index] = room.walk.track;
+    }
+    capture::publish(room);
+    true
 }
 
 /// Whether a call failed since its peer has let go of the socket.
@@ -114,8 +217,10 @@ pub fn was_there(sock: Sock) {
     }
     // SAFETY: as above.
     let Some(state) = (unsafe { state::get_or_create(sock).as_mut() }) else { return };
-    if state.flags & (flag::ESTABLISHED | flag::IGNORED) == 0 {
+    if state.flags & (flag::ESTABLISHED | flag::IGNORED | flag::OPENED_BEFORE) == 0 {
         state.flags |= flag::OPENED_BEFORE;
+        let [sent, received] = state.position;
+        (state.position, state.first_position) = ([BEFORE + sent, BEFORE + received], [BEFORE; 2]);
     }
 }
 
@@ -221,7 +326,8 @@ pub fn fill(record: &mut SocketRecord, sock: Sock, state: &SocketState) {
     record.opened_at_ns = state.opened_at_ns;
     record.cgroup_id = state.cgroup_id;
     record.process_started_ns = state.process_started_ns;
-    [record.sent_bytes, record.received_bytes] = state.position;
+    record.sent_bytes = state.position[0] - state.first_position[0];
+    record.received_bytes = state.position[1] - state.first_position[1];
     [record.sent_before_bytes, record.received_before_bytes] = [0; 2];
     record.program = state.program;
     record.local_port = bytes.min(PATH_BYTES) as u16;

@@ -460,11 +460,11 @@ pub const DNS_PORT: u16 = 53;
 /// Most bytes that are copied of one call.
 pub const CAPTURE_BYTES_MAX: usize = 16 * 1024;
 
-/// Rooms of each processor in which data events are put together: one for each direction, of programs that copy and of those that do not; and some for
+/// Rooms of each processor in which data events are put together: one for each direction, of programs that copy, of those that do not and of those of Unix sockets; and some for
 /// programs that others may interrupt, each taken by one at a time.
-pub const ROOMS: usize = 6;
+pub const ROOMS: usize = 8;
 /// The first of the latter.
-pub const ROOM_TO_TAKE: usize = 4;
+pub const ROOM_TO_TAKE: usize = 6;
 
 /// Most bytes that are copied of one turn, which is what one side says before the other answers.
 pub const TURN_BYTES_MAX: u32 = 64 * 1024;

@@ -132,7 +132,11 @@ impl Identity {
 
     /// What it is called where nothing is known of what is spoken.
     pub fn transport(&self) -> &'static str {
-        if self.local_address().starts_with(unix::PREFIX) { "unix" } else { "tcp" }
+        if self.is_unix() { "unix" } else { "tcp" }
+    }
+
+    pub fn is_unix(&self) -> bool {
+        self.local_address().starts_with(unix::PREFIX)
     }
 
     pub fn connection_id(&self) -> &str {

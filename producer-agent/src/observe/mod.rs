@@ -121,6 +121,9 @@ const ENCRYPTING_MAX: usize = 256;
 /// Connections that ended lately whose programs move the bytes of TLS themselves, and may go on for a while with what they got.
 const ENDED_HALF_MAX: usize = 1024;
 
+/// Ends of Unix sockets that are not looked at and may just have said something; those that are told to be quiet say no more.
+const HIDDEN_HALF_MAX: usize = 4096;
+
 /// Cgroups whose connections share what they have learnt; those that had a new connection the longest time ago begin anew.
 const KNOWN_HALF_MAX: usize = 64;
 
@@ -160,6 +163,8 @@ pub struct Observer {
     ended: Bounded<SocketKey, ()>,
     /// Ends of Unix sockets that are over, of which more may be told.
     over: Bounded<SocketKey, ()>,
+    /// Ends of Unix sockets that are the system's own.
+    hidden: Bounded<SocketKey, ()>,
     /// So far.
     events: i64,
 }
@@ -198,6 +203,7 @@ impl Observer {
             resolved: Resolved::new(),
             ended: Bounded::new(ENDED_HALF_MAX),
             over: Bounded::new(ENDED_HALF_MAX),
+            hidden: Bounded::new(HIDDEN_HALF_MAX),
             events: 0,
         }
     }
@@ -257,6 +263,7 @@ impl Observer {
             Event::Life(event) => self.life(&event, out),
             Event::Open(socket) => {
                 self.connection(&socket, out);
+                self.spare_unix(&socket, out);
             }
             Event::Close(socket) => self.close(&socket, out),
             // These are told to the naming thread.
@@ -364,6 +371,11 @@ impl Observer {
     fn data(&mut self, event: &DataEvent, captured: &[u8], out: &mut impl FnMut(Output<'_>)) {
         let socket = (event.connection_id, event.role);
         let Some(connection) = self.connections.get_mut(&socket) else {
+            if self.hidden.get(&socket).is_some() {
+                let (connection_id, role) = (event.connection_id, u32::from(event.role));
+                self.interests.push(Interest { connection_id, role, interest: interest::COUNTERS });
+                return;
+            }
             // There was no room for it, or its close came first.
             out(Output::RequestsDropped("connection_unknown", 1, self.refused.get(&socket)));
             return;
@@ -462,8 +474,14 @@ impl Observer {
         let key = (socket.connection_id, socket.role);
         let cgroup = Service::of(socket).cgroup;
         let (has_room, rests) = (self.has_room(cgroup), self.resting.contains(&cgroup));
-        if unix::is_one(socket) && (unix::is_of_the_system(&unix::path(socket)) || self.over.get(&key).is_some()) {
-            return None;
+        if unix::is_one(socket) {
+            if unix::is_of_the_system(&unix::path(socket)) {
+                self.hidden.insert(key, ());
+                return None;
+            }
+            if self.over.get(&key).is_some() {
+                return None;
+            }
         }
         match self.connections.entry(key) {
             Entry::Occupied(entry) => {

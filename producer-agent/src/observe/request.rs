@@ -47,7 +47,7 @@ pub fn feed(
         Event::Exchange(exchange) => {
             *requests += 1;
             *errors += u32::from(exchange.outcome.is_error());
-            record(&exchange, (identity, callers), heat, true, shared, out);
+            record(&exchange, (identity, callers), heat, !identity.is_unix(), shared, out);
         }
         Event::Loss(loss) if is_missing_request(loss.reason) && !is_told_by_other_end => {
             out(Output::RequestsDropped(loss.reason.as_str(), loss.count, Some(&identity.owner)));

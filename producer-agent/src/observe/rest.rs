@@ -5,7 +5,7 @@
 //! requests of theirs are missing: at least one for each connection and walk that finds it moved bytes, since nobody sees how many there were. Whose
 //! turn is over is followed anew, and whoever rested first is the first. Bounded by [`RESTING_MAX`](crate::budget::RESTING_MAX).
 
-use headwater_probe_loader::types::{DataEvent, SocketRecord, interest, share};
+use headwater_probe_loader::types::{DataEvent, SocketRecord, interest, role, share};
 use headwater_protocols::{Event, Recognition, Segment};
 use headwater_workload::names::CgroupKey;
 
@@ -82,6 +82,7 @@ impl Observer {
             request::give_up(connection, REASON, now_ns, &mut self.shared, out);
         }
         let (is_known, wanted_again) = (connection.protocol.is_some(), connection.wanted_again());
+        let is_unix = connection.identity.is_unix();
         self.begin_anew(key);
         if rests {
             self.client_is_silent(key);
@@ -93,6 +94,9 @@ impl Observer {
             false => wanted_again,
         };
         self.interests.push(Interest { connection_id: key.0, role: u32::from(key.1), interest: wanted });
+        if is_unix && !rests && u32::from(key.1) == role::CLIENT {
+            self.begin_sparing(key.0, now_ns, out);
+        }
     }
 
     /// Bytes of a connection that rests: nothing is told of them but what it speaks.

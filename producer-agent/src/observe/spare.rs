@@ -6,12 +6,12 @@
 //! tells of each exchange, or counts it as missing. Where that end rests, is told of one by one or is gone, the server's is followed again.
 //! Bounded: only ends that had a cell.
 
-use headwater_probe_loader::types::{interest, role};
+use headwater_probe_loader::types::{SocketRecord, interest, role};
 use headwater_protocols::CloseReason;
 use rustc_hash::FxHashMap;
 
 use super::ends::end_sums;
-use super::{Interest, Observer, Output, SocketKey, known_of, published_id, request};
+use super::{Interest, Observer, Output, SocketKey, known_of, published_id, request, unix};
 
 /// So many exchanges within a second, of one connection.
 const SPARED_PER_SECOND: u64 = 512;
@@ -111,12 +111,21 @@ impl Observer {
         }
     }
 
-    fn begin_sparing(&mut self, id: u64, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
+    /// Places in a stream of a Unix socket are those of one end alone: where both are here, the client's tells of all.
+    pub(super) fn spare_unix(&mut self, socket: &SocketRecord, out: &mut impl FnMut(Output<'_>)) {
+        let id = socket.connection_id;
+        if unix::is_one(socket) && self.connections.get(&(id, CLIENT)).is_some_and(|client| !client.rests) {
+            self.begin_sparing(id, socket.at_ns, out);
+        }
+    }
+
+    pub(super) fn begin_sparing(&mut self, id: u64, now_ns: u64, out: &mut impl FnMut(Output<'_>)) {
         let Some(server) = self.connections.get_mut(&(id, SERVER)) else { return };
         if server.rests || server.spared == Spared::Yes {
             return;
         }
-        if std::mem::replace(&mut server.spared, Spared::Yes) == Spared::No {
+        let was_followed = std::mem::replace(&mut server.spared, Spared::Yes) == Spared::No;
+        if was_followed && !server.identity.is_unix() {
             self.spares.ends.push(id);
         }
         self.shared.sums.rest(&mut server.heat);

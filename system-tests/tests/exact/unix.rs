@@ -8,10 +8,10 @@ use std::process::Command;
 use headwater_process::Launch;
 use headwater_schemas::records::{Flow, FlowState, Side};
 use headwater_schemas::topics::Topic;
-use headwater_system_tests::lab::{Lab, stop};
+use headwater_system_tests::lab::{Lab, stop, wait_for};
 use headwater_system_tests::topics;
 
-/// Connections of each kind.
+/// Connections of each kind, if the variable `UNIX_EACH` says nothing else.
 const EACH: usize = 30;
 
 /// Reads how many bytes follow and how many are wanted, then these, and answers; goes on with the next word until the client ends, or is told to end first.
@@ -134,7 +134,7 @@ fn who_speaks_over_unix_sockets_is_told_with_all_bytes() {
     let name = format!("headwater-{}", std::process::id());
     let mut server = python(&lab, SERVER, &[&file, &name]).in_cgroup(lab.cgroup.path()).spawn().unwrap();
     let server_pid: i32 = server.first_line().unwrap().parse().unwrap();
-    let each = EACH.to_string();
+    let each = std::env::var("UNIX_EACH").unwrap_or(EACH.to_string());
     let client = python(&lab, CLIENT, &[&file, &name, &each, "100"]).in_cgroup(lab.cgroup.path());
     let mut client = client.spawn().unwrap();
     let client_pid: i32 = client.first_line().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -156,7 +156,7 @@ fn who_speaks_over_unix_sockets_is_told_with_all_bytes() {
         let all = topics::agents(&lab.settings)?;
         Ok(all.last().is_some_and(|agent| agent.published["flows"] > 2 * said.len() as i64))
     };
-    headwater_system_tests::lab::wait_for("two walks", walked).unwrap();
+    wait_for("two walks", walked).unwrap();
     stop(&mut agent).unwrap();
     drop((input, go));
     assert!(client.join().unwrap().success() && stranger.join().unwrap().success());
@@ -214,6 +214,9 @@ fn who_speaks_over_unix_sockets_is_told_with_all_bytes() {
     }
     let doubled: Vec<&String> = told.keys().collect();
     let last = topics::agents(&lab.settings).unwrap().pop().unwrap();
+    if let Ok(hook) = std::env::var("EXACT_HOOK") {
+        assert_eq!(last.capture_path, hook);
+    }
     // By tracepoints alone, an end that closes is known by what its peer reads then, if that is in the capture.
     let is_unseen = |kind: &&&str| last.capture_path == "tracepoint" && ["ended", "half"].contains(*kind);
     let unseen = strange.iter().filter(is_unseen).count();
@@ -235,6 +238,109 @@ fn who_speaks_over_unix_sockets_is_told_with_all_bytes() {
     assert_eq!(of_strangers.len() + unseen, strange.len(), "{of_strangers:#?}");
     let missed = last.dropped.get("flows/close_missed").copied().unwrap_or_default();
     assert_eq!((missed, last.dropped.values().sum::<i64>()), (unseen as i64, unseen as i64), "{:?}", last.dropped);
+}
+
+/// Asks by HTTP on one connection, the first time before anybody looks, and as often over connections of their own; then Redis.
+const ASKS: &str = r#"
+import http.client, os, socket, subprocess, sys
+web, redis, each = sys.argv[1], sys.argv[2], int(sys.argv[3])
+class Connection(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(web)
+def ask(connection, path, expected):
+    connection.request("GET", path, headers={"Host": "web"})
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == expected, answer.status
+early = Connection("web")
+ask(early, "/ok/before", 200)
+print("early", flush=True)
+sys.stdin.readline()
+for at in range(each):
+    ask(early, "/ok/early-%d" % at, 200)
+    one = Connection("web")
+    ask(one, "/status/404/one-%d" % at, 404)
+    ask(one, "/echo/one-%d" % at, 200)
+    one.close()
+    subprocess.run(["curl", "-sf", "-o", "/dev/null", "--unix-socket", web, "http://web/ok/curl-%d" % at], check=True)
+store = socket.socket(socket.AF_UNIX)
+store.connect(redis)
+for at in range(each):
+    store.sendall(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n" * 2 + b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n")
+    got = b""
+    while got.count(b"\r\n") < 4: got += store.recv(1000)
+print("asked", flush=True)
+sys.stdin.readline()
+"#;
+
+#[test]
+fn what_is_asked_over_unix_sockets_is_told_once() {
+    let lab = Lab::start().unwrap();
+    let (web, redis) = (lab.folder.path().join("web"), lab.folder.path().join("redis"));
+    let (web, redis) = (web.to_str().unwrap(), redis.to_str().unwrap());
+    let _nginx = lab.nginx(&[format!("unix:{web}")], None).unwrap();
+    let mut command = Command::new("redis-server");
+    command.args(["--port", "0", "--unixsocket", redis, "--save", "", "--appendonly", "no"]);
+    command.arg("--dir").arg(lab.folder.path());
+    let launch = Launch::new("redis-server", command, lab.folder.path().join("redis.log")).ending_softly();
+    let _redis = launch.in_cgroup(lab.cgroup.path()).spawn().unwrap();
+    let is_there = |path: &str| std::os::unix::net::UnixStream::connect(path).is_ok();
+    wait_for("both servers", || Ok(is_there(web) && is_there(redis))).unwrap();
+    let each: usize = std::env::var("UNIX_EACH").map_or(EACH, |each| each.parse().unwrap());
+    let client = python(&lab, ASKS, &[web, redis, &each.to_string()]).in_cgroup(lab.cgroup.path());
+    let mut client = client.spawn().unwrap();
+    assert_eq!(client.first_line().unwrap(), "early");
+    let mut agent = lab.agent().unwrap();
+    let processors = lab.processor("all").unwrap();
+    let mut input = client.take_stdin().unwrap();
+    input.write_all(b"\n").unwrap();
+    assert_eq!(client.first_line().unwrap(), "asked");
+    stop(&mut agent).unwrap();
+    drop(input);
+    assert!(client.join().unwrap().success());
+
+    let mut expected: BTreeMap<(String, i32), usize> = BTreeMap::new();
+    for at in 0..each {
+        for (path, status) in [("ok/early", 200), ("status/404/one", 404), ("echo/one", 200), ("ok/curl", 200)] {
+            expected.insert((format!("/{path}-{at}"), status), 1);
+        }
+    }
+    expected.insert(("SET".to_owned(), 0), 2 * each);
+    expected.insert(("GET".to_owned(), 0), each);
+    let all: usize = expected.values().sum();
+    let (mut wrong, mut doubled) = (Vec::new(), 0);
+    topics::each_request(&lab.settings, |request| {
+        let name = if request.protocol == "http" { request.path } else { request.operation };
+        let is_right = request.side == Side::Client && request.workload != "unknown" && request.duration_ns > 0;
+        match expected.get_mut(&(name.to_owned(), request.status)) {
+            Some(0) => doubled += 1,
+            Some(left) if is_right => *left -= 1,
+            _ => wrong.push(format!("{request:?}")),
+        }
+    })
+    .unwrap();
+    let missing: usize = expected.values().sum();
+    println!("{} of {all} right, {missing} missing, {} wrong, {doubled} doubled", all - missing, wrong.len());
+    expected.retain(|_, left| *left > 0);
+    assert_eq!((missing, wrong.len(), doubled), (0, 0, 0), "{expected:?}\n{wrong:#?}");
+    let last = topics::agents(&lab.settings).unwrap().pop().unwrap();
+    assert!(last.dropped.is_empty(), "{:?}", last.dropped);
+
+    let each = each as i64;
+    let edges = || -> anyhow::Result<BTreeMap<String, i64>> {
+        let mut requests = BTreeMap::new();
+        for edge in topics::edges(&lab.settings)?.into_iter().filter(|edge| edge.requests > 0) {
+            let name = format!("{} > {} {}", edge.client.name, edge.server.name, edge.protocol);
+            *requests.entry(name).or_default() += edge.requests;
+        }
+        Ok(requests)
+    };
+    let is_all = || Ok(edges()?.values().sum::<i64>() == all as i64);
+    wait_for("all windows", is_all).unwrap_or_else(|error| panic!("{error}\n{}", processors.log_text()));
+    let told =
+        [("curl > nginx http", each), ("python3 > nginx http", 3 * each), ("python3 > redis-server redis", 3 * each)];
+    assert_eq!(edges().unwrap(), told.map(|(edge, requests)| (edge.to_owned(), requests)).into());
 }
 
 /// What is told of a path.

@@ -89,6 +89,7 @@ fn play(conversation: &str, looks: Looks) -> Seen {
         ring_bytes: 1 << 24,
         hook: None,
         tls: false,
+        unix: false,
         processes_per_second_max: 200,
     };
     let mut probes = Probes::load(&options).unwrap();
