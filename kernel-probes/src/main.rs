@@ -138,16 +138,30 @@ pub fn on_udp_send_over_ipv6(ctx: FExitContext) -> i32 {
     0
 }
 
-/// Since 5.19. Arguments: sk, msg, len, flags, addr_len; then the result.
+/// Arguments: sk, msg, len, flags; then the result.
 #[fexit(function = "udp_recvmsg")]
 pub fn on_udp_receive(ctx: FExitContext) -> i32 {
-    capture::datagram(ctx.arg(0), ctx.arg(5), ctx.arg(3), direction::RECEIVE, Message(ctx.arg(1)), false);
+    capture::datagram(ctx.arg(0), ctx.arg(4), ctx.arg(3), direction::RECEIVE, Message(ctx.arg(1)), false);
     0
 }
 
 /// Arguments as of `udp_recvmsg`.
 #[fexit(function = "udpv6_recvmsg")]
 pub fn on_udp_receive_over_ipv6(ctx: FExitContext) -> i32 {
+    capture::datagram(ctx.arg(0), ctx.arg(4), ctx.arg(3), direction::RECEIVE, Message(ctx.arg(1)), false);
+    0
+}
+
+/// From 5.19 on, in most kernels. Arguments: sk, msg, len, flags, addr_len; then the result.
+#[fexit(function = "udp_recvmsg")]
+pub fn on_udp_receive_of_five(ctx: FExitContext) -> i32 {
+    capture::datagram(ctx.arg(0), ctx.arg(5), ctx.arg(3), direction::RECEIVE, Message(ctx.arg(1)), false);
+    0
+}
+
+/// Arguments as of `udp_recvmsg`.
+#[fexit(function = "udpv6_recvmsg")]
+pub fn on_udp_receive_over_ipv6_of_five(ctx: FExitContext) -> i32 {
     capture::datagram(ctx.arg(0), ctx.arg(5), ctx.arg(3), direction::RECEIVE, Message(ctx.arg(1)), false);
     0
 }

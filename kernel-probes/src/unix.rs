@@ -105,7 +105,7 @@ pub fn moved<S: Source>(sock: Sock, moved: u32, way: u32, bytes: S) -> bool {
 #[inline(always)]
 fn copy<S: Source>(state: &mut SocketState, moved: u32, way: u32, bytes: S) -> bool {
     table::update(state);
-    if state.interest == interest::COUNTERS {
+    if state.interest == interest::COUNTERS || interest::is_of_records(state.interest) {
         // Should more be wanted again, that begins with a turn of its own.
         state.turn = 0;
         state.flags |= flag::COUNTED;

@@ -3,6 +3,7 @@
 //! Bounds: a cached value lives a second, the queue keeps the latest 10,000 orders.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -34,8 +35,17 @@ pub struct QueuedShipment {
 
 impl Cache {
     pub async fn connect(server: SocketAddr) -> Result<Self> {
+        Cache::at(&format!("redis://{server}")).await
+    }
+
+    /// By its Unix socket.
+    pub async fn over(socket: &Path) -> Result<Self> {
+        Cache::at(&format!("redis+unix://{}", socket.display())).await
+    }
+
+    async fn at(server: &str) -> Result<Self> {
         let doing = || format!("connecting to Redis at {server}");
-        let client = Client::open(format!("redis://{server}")).with_context(doing)?;
+        let client = Client::open(server).with_context(doing)?;
         // An answer to a waiting pop may take as long as the wait.
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(2 * POP_PATIENCE));
         let connection = client.get_multiplexed_async_connection_with_config(&config).await.with_context(doing)?;

@@ -3,7 +3,7 @@
 //! In: a folder for temporary files, a rate and a seed. Out: real traffic over loopback TCP, all of it inside one
 //! cgroup, and a list of the edges that a service map of that cgroup must show ([`expected_map`]).
 //! [`Shop`] starts, watches and stops the programs. What it promises: it touches nothing that it did not start, no
-//! program outlives it, and no TCP connection inside the cgroup exists beyond those of the expected map.
+//! program outlives it, and no connection inside the cgroup exists beyond those of the expected map, but for those by which a fault is set.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its programs speak to people in a terminal")]
 
 pub mod cache;

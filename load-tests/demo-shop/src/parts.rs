@@ -1,14 +1,12 @@
 //! Each program of the shop: how it is started, when it is ready, and how it is stopped.
 //!
 //! In: where things are ([`Site`]). Out: running [`Part`]s. All readiness is
-//! learned from log lines and Unix sockets, so that no TCP connection appears which is not part of the shop. Bounds:
+//! learned from log lines, files and the kernel's table of sockets, so that no connection appears which is not part of the shop. Bounds:
 //! every wait has a deadline, and ends early with the last lines of the log if the program ends.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::chown;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use headwater_process::{Child, Launch, Port};
 
-use crate::database::{DATABASE, ROLE};
+use crate::database::ROLE;
 use crate::fault::Service;
 use crate::load::LoadOptions;
 use crate::programs::{Programs, User};
@@ -39,7 +37,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// PostgreSQL, over TCP for the services and over a Unix socket for us.
+    /// PostgreSQL, over TCP alone.
     pub fn start_postgres(&self) -> Result<Part> {
         let dir = self.own_folder("postgres")?;
         let data = dir.join("data");
@@ -50,17 +48,18 @@ impl Site {
         let port = Port::free()?;
         let number = port.number().to_string();
         let mut server = Command::new(&self.programs.postgres);
-        server.args(["-D", path(&data)?, "-h", "127.0.0.1", "-p", &number, "-k", path(&dir)?]);
+        server.args(["-D", path(&data)?, "-h", "127.0.0.1", "-p", &number, "-k", ""]);
         // A demo may lose its data in a crash, and must leave the machine to what it demonstrates.
         for setting in ["fsync=off", "synchronous_commit=off", "shared_buffers=32MB", "max_connections=40", "jit=off"] {
             server.args(["-c", setting]);
         }
         let launch = self.unprivileged("postgres", server, &dir).stopped_by(libc::SIGINT);
         let mut part = Part::start(launch, Some(port))?;
+        let state = data.join("postmaster.pid");
         part.await_ready(|| {
-            let mut ask = Command::new(&self.programs.pg_isready);
-            ask.args(["-q", "-d", DATABASE, "-U", ROLE, "-p", &number, "-h"]).arg(&dir);
-            Ok(ask.status().context("running pg_isready")?.success().then_some(()))
+            // Its eighth line is for pg_ctl, which waits for it (src/include/utils/pidfile.h).
+            let text = fs::read_to_string(&state).unwrap_or_default();
+            Ok((text.lines().nth(7).map(str::trim) == Some("ready")).then_some(()))
         })?;
         Ok(part)
     }
@@ -68,13 +67,30 @@ impl Site {
     pub fn start_redis(&self) -> Result<Part> {
         let dir = self.own_folder("redis")?;
         let port = Port::free()?;
-        let socket = dir.join("ready.sock");
+        let socket = self.queue();
         let mut server = Command::new(&self.programs.redis_server);
         server.args(["--bind", "127.0.0.1", "--port", &port.number().to_string(), "--daemonize", "no"]);
-        server.args(["--save", "", "--appendonly", "no", "--maxmemory", "64mb", "--unixsocket", path(&socket)?]);
+        server.args([
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--maxmemory",
+            "64mb",
+            "--unixsocket",
+            path(&socket)?,
+            "--unixsocketperm",
+            "777",
+        ]);
+        let address = port.address();
         let mut part = Part::start(self.unprivileged("redis-server", server, &dir), Some(port))?;
-        part.await_ready(|| Ok(answers(&socket, "PING\r\n", "+PONG").then_some(())))?;
+        part.await_ready(|| Ok((listens(address) && socket.exists()).then_some(())))?;
         Ok(part)
+    }
+
+    /// The Unix socket at which Redis listens, beside its port.
+    pub fn queue(&self) -> PathBuf {
+        self.dir.join("redis").join("queue.sock")
     }
 
     /// One of our services, with its own flags beside the common ones. It picks its port and tells it.
@@ -93,6 +109,7 @@ impl Site {
             command.args([*flag, &address.to_string()]);
         }
         match service {
+            Service::Orders | Service::Shipping => drop(command.arg("--queue").arg(self.queue())),
             Service::Bank => drop(command.arg("--certificate").arg(certificate)),
             Service::Payments => drop(command.arg("--bank-certificate").arg(certificate)),
             _ => {}
@@ -123,12 +140,12 @@ impl Site {
             .replace("{{shipping}}", &shipping.to_string());
         let config_file = dir.join("nginx.conf");
         fs::write(&config_file, config).with_context(|| format!("writing {}", config_file.display()))?;
-        let socket = dir.join("ready.sock");
+        let address = port.address();
         let mut server = Command::new(&self.programs.nginx);
         // Without -e it first tries the machine's own error log, which is not ours to open.
         server.args(["-p", path(&dir)?, "-c", path(&config_file)?, "-e", "stderr"]);
         let mut part = Part::start(self.unprivileged("nginx", server, &dir), Some(port))?;
-        part.await_ready(|| Ok(answers(&socket, "GET / HTTP/1.0\r\n\r\n", "HTTP/1.1 204").then_some(())))?;
+        part.await_ready(|| Ok(listens(address).then_some(())))?;
         Ok(part)
     }
 
@@ -244,17 +261,16 @@ impl Part {
     }
 }
 
-/// Whether a server on a Unix socket answers a question with the expected beginning.
-fn answers(socket: &Path, question: &str, expected: &str) -> bool {
-    let ask = || -> std::io::Result<Vec<u8>> {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        stream.write_all(question.as_bytes())?;
-        let mut answer = vec![0; expected.len()];
-        stream.read_exact(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer == expected.as_bytes())
+/// Whether a program of this network namespace listens at an address of IPv4 (proc(5)). What connects from then on waits for it.
+fn listens(address: SocketAddr) -> bool {
+    const LISTEN: &str = "0A";
+    let SocketAddr::V4(address) = address else { return false };
+    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    table.lines().map(str::split_whitespace).any(|mut words| {
+        // Number, local and remote address, state.
+        words.nth(1) == Some(&local) && words.nth(1) == Some(LISTEN)
+    })
 }
 
 fn path(path: &Path) -> Result<&str> {

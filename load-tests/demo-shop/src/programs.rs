@@ -21,7 +21,6 @@ pub struct Programs {
     pub redis_server: PathBuf,
     pub postgres: PathBuf,
     pub initdb: PathBuf,
-    pub pg_isready: PathBuf,
 }
 
 impl Programs {
@@ -57,7 +56,6 @@ impl Programs {
             redis_server: installed("redis-server", &path_dirs, "redis-server"),
             postgres: installed("postgres", &postgres_dirs, "postgresql"),
             initdb: installed("initdb", &postgres_dirs, "postgresql"),
-            pg_isready: installed("pg_isready", &postgres_dirs, "postgresql"),
         };
         if missing.is_empty() {
             return Ok(programs);

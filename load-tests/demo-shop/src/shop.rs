@@ -154,9 +154,9 @@ impl Shop {
         let bank = self.start_service(Service::Bank, &[], progress)?;
         let payments = self.start_service(Service::Payments, &[stores[0], ("--bank", bank)], progress)?;
         let catalog_flag = ("--catalog", catalog);
-        let peers = [stores[0], stores[1], catalog_flag, ("--payments", payments)];
+        let peers = [stores[0], catalog_flag, ("--payments", payments)];
         let orders = self.start_service(Service::Orders, &peers, progress)?;
-        let peers = [stores[0], stores[1], catalog_flag];
+        let peers = [stores[0], catalog_flag];
         let shipping = self.start_service(Service::Shipping, &peers, progress)?;
 
         progress("demo shop: starting nginx");

@@ -28,7 +28,7 @@ const TRANSPARENT_KINDS: [u32; 4] = [8, 9, 10, 18];
 // What is kept of names that the kernel has by tens of thousands.
 const CONTROLLER_SUFFIX: &str = "_cgrp_id";
 const ITERATOR_PREFIX: &str = "ITER_";
-const FUNCTION_PREFIX: &str = "tcp_";
+const FUNCTION_PREFIXES: [&str; 3] = ["tcp_", "udp", "unix_"];
 
 /// How deep structs without a name may nest.
 const DEPTH_MAX: u32 = 8;
@@ -160,7 +160,7 @@ fn parse_types(section: &[u8], strings: &[u8]) -> Result<KernelTypes, LoadError>
             }
             KIND_FUNC => {
                 let name = string(strings, name);
-                if name.starts_with(FUNCTION_PREFIX) {
+                if FUNCTION_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
                     functions.insert(name, target);
                 }
             }

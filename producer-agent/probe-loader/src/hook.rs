@@ -40,6 +40,18 @@ const RECEIVE: [(&str, &[&str]); 3] = [
     ("on_tcp_receive_of_six", &["sk", "msg", "len", "nonblock", "flags", "addr_len"]),
 ];
 
+/// The same of what moves datagrams. `udp_recvmsg` was given a last argument until 6.17.
+const DATAGRAMS: [(&str, &str, &[&str]); 6] = [
+    ("on_udp_send", "udp_sendmsg", &["sk", "msg", "len"]),
+    ("on_udp_send_over_ipv6", "udpv6_sendmsg", &["sk", "msg", "len"]),
+    ("on_udp_receive", "udp_recvmsg", &["sk", "msg", "len", "flags"]),
+    ("on_udp_receive_over_ipv6", "udpv6_recvmsg", &["sk", "msg", "len", "flags"]),
+    ("on_udp_receive_of_five", "udp_recvmsg", &["sk", "msg", "len", "flags", "addr_len"]),
+    ("on_udp_receive_over_ipv6_of_five", "udpv6_recvmsg", &["sk", "msg", "len", "flags", "addr_len"]),
+];
+/// Of those, each function once.
+const DATAGRAM_FUNCTIONS: usize = 4;
+
 /// The functions of this kernel that move bytes.
 pub struct Functions {
     /// Both directions; none if the kernel's have other arguments than the programs know.
@@ -71,16 +83,8 @@ impl Functions {
         if has("tcp_splice_read", &["sock", "ppos", "pipe", "len", "flags"]) {
             pages.push(("on_tcp_splice", "tcp_splice_read"));
         }
-        let sends = ["sk", "msg", "len"].as_slice();
-        let receives = ["sk", "msg", "len", "flags", "addr_len"].as_slice();
-        let datagrams = [
-            ("on_udp_send", "udp_sendmsg", sends),
-            ("on_udp_send_over_ipv6", "udpv6_sendmsg", sends),
-            ("on_udp_receive", "udp_recvmsg", receives),
-            ("on_udp_receive_over_ipv6", "udpv6_recvmsg", receives),
-        ];
-        let datagrams = datagrams.into_iter().filter(|(_, function, arguments)| has(function, arguments));
-        let datagrams = datagrams.map(|(name, function, _)| (name, function)).collect();
+        let datagrams = DATAGRAMS.iter().filter(|(_, function, arguments)| has(function, arguments));
+        let datagrams = datagrams.map(|(name, function, _)| (*name, *function)).collect();
         let calls = send.zip(receive).map(|(send, receive)| [send, receive]);
         let mut unix = Vec::new();
         let is_known = has("unix_stream_sendmsg", &["sock", "msg", "len"])
@@ -88,6 +92,8 @@ impl Functions {
             && has("unix_release", &["sock"]);
         if sees_unix && is_known {
             unix.extend([("on_unix_send", "unix_stream_sendmsg"), ("on_unix_receive", "unix_stream_recvmsg")]);
+        } else if sees_unix {
+            tracing::warn!("of Unix sockets nothing is seen: the kernel's functions have other arguments");
         }
         Functions { calls, pages, datagrams, unix }
     }
@@ -150,6 +156,10 @@ fn attach_functions(ebpf: &mut Ebpf, btf: &Btf, functions: &Functions) -> Result
             tracing::warn!(%error, function, "what this function moves is seen late, when the socket is used again");
         }
     }
+    if functions.datagrams.len() < DATAGRAM_FUNCTIONS {
+        let known: Vec<&str> = functions.datagrams.iter().map(|(_, function)| *function).collect();
+        tracing::warn!(?known, "of DNS over UDP is not all seen: the kernel's functions have other arguments");
+    }
     for (name, function) in &functions.datagrams {
         if let Err(error) = attach_function(ebpf, btf, name, function) {
             let error = refused_function(name, &error);
@@ -210,6 +220,7 @@ mod tests {
         let types = KernelTypes::parse(&std::fs::read("/sys/kernel/btf/vmlinux").unwrap()).unwrap();
         let functions = Functions::of_kernel(&types, true);
         assert_eq!(functions.unix.len(), 2, "{:?}", types.arguments("unix_stream_recvmsg"));
+        assert_eq!(functions.datagrams.len(), DATAGRAM_FUNCTIONS, "{:?}", types.arguments("udp_recvmsg"));
         assert!(functions.calls.is_some(), "{:?}", types.arguments("tcp_recvmsg"));
     }
 }

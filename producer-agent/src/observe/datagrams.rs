@@ -158,7 +158,14 @@ fn tell(
         ..*record
     };
     let identity = Identity::new(&record, published_id(id), Rc::clone(owner), None);
-    request::record(&exchange, (&identity, &Callers::default()), &mut Heat::default(), true, shared, out);
+    request::record(
+        &exchange,
+        (&identity, &Callers::default()),
+        &mut Heat::default(),
+        request::AddsUp::Probes,
+        shared,
+        out,
+    );
 }
 
 /// What both sides name an exchange by. Addresses of the loopback are those of one network namespace of one node.

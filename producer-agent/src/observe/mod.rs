@@ -372,8 +372,6 @@ impl Observer {
         let socket = (event.connection_id, event.role);
         let Some(connection) = self.connections.get_mut(&socket) else {
             if self.hidden.get(&socket).is_some() {
-                let (connection_id, role) = (event.connection_id, u32::from(event.role));
-                self.interests.push(Interest { connection_id, role, interest: interest::COUNTERS });
                 return;
             }
             // There was no room for it, or its close came first.
@@ -477,6 +475,8 @@ impl Observer {
         if unix::is_one(socket) {
             if unix::is_of_the_system(&unix::path(socket)) {
                 self.hidden.insert(key, ());
+                let (connection_id, role) = (socket.connection_id, u32::from(socket.role));
+                self.interests.push(Interest { connection_id, role, interest: interest::COUNTERS });
                 return None;
             }
             if self.over.get(&key).is_some() {

@@ -47,7 +47,8 @@ pub fn feed(
         Event::Exchange(exchange) => {
             *requests += 1;
             *errors += u32::from(exchange.outcome.is_error());
-            record(&exchange, (identity, callers), heat, !identity.is_unix(), shared, out);
+            let adds_up = if identity.is_unix() { AddsUp::Agent } else { AddsUp::Probes };
+            record(&exchange, (identity, callers), heat, adds_up, shared, out);
         }
         Event::Loss(loss) if is_missing_request(loss.reason) && !is_told_by_other_end => {
             out(Output::RequestsDropped(loss.reason.as_str(), loss.count, Some(&identity.owner)));
@@ -71,7 +72,7 @@ pub fn found_under_tls(
         Event::Exchange(exchange) => {
             *requests += 1;
             *errors += u32::from(exchange.outcome.is_error());
-            record(&exchange, (identity, callers), heat, false, shared, out);
+            record(&exchange, (identity, callers), heat, AddsUp::Nobody, shared, out);
         }
         Event::Loss(loss) if is_missing_request(loss.reason) => {
             out(Output::RequestsDropped(loss.reason.as_str(), loss.count, Some(&identity.owner)));
@@ -152,12 +153,21 @@ fn outcome_of(status: u16, failure: Option<Failure>) -> records::Outcome {
     }
 }
 
-/// `may_have_cell`: the probes may add up the exchanges that follow.
+/// Who may add up the exchanges that follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddsUp {
+    /// The probes, or the agent.
+    Probes,
+    Agent,
+    Nobody,
+}
+
+/// Tells of an exchange.
 pub fn record(
     exchange: &Exchange<'_>,
     (identity, callers): (&Identity, &Callers),
     heat: &mut Heat,
-    may_have_cell: bool,
+    adds_up: AddsUp,
     shared: &mut Shared,
     out: &mut impl FnMut(Output<'_>),
 ) {
@@ -213,7 +223,10 @@ pub fn record(
     };
     // A path that is published as it is cannot stand for others.
     let told = match options.paths {
-        Paths::Templated if may_have_cell => sums.told(heat, identity.socket, exchange, path, operation.name),
+        Paths::Templated if adds_up != AddsUp::Nobody => {
+            let end = (identity.socket, adds_up == AddsUp::Probes);
+            sums.told(heat, end, exchange, path, operation.name)
+        }
         Paths::Templated | Paths::Full => Told::AsBefore,
     };
     if told == Told::CellOpened {

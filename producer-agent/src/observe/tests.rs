@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 //! Events in, records out, without a kernel.
 
+mod over_unix;
 mod under_tls;
 
 use headwater_probe_loader::types::{flag, interest, kind};

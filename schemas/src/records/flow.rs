@@ -14,7 +14,7 @@ pub enum FlowState {
     Failed,
 }
 
-/// What one TCP connection did since its previous record. See `avro/flow.avsc` for the meaning of each field.
+/// What one connection of TCP or of a Unix socket did since its previous record. See `avro/flow.avsc` for the meaning of each field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Flow<'a> {
     /// 16 hex digits, equal on both sides of the connection, also through NAT. For a connection that was never established: of the
@@ -40,7 +40,7 @@ pub struct Flow<'a> {
     pub observed_at_us: i64,
     /// 1 in the first record of a connection that was established under capture, else 0.
     pub opened: i64,
-    /// `http` and the like; `tls` if what is spoken is encrypted; `tcp` if no protocol was recognised.
+    /// `http` and the like; `tls` if what is spoken is encrypted; `tcp`, or `unix` on a Unix socket, if no protocol was recognised.
     pub protocol: &'a str,
     /// How it is encrypted: one of [`encryption::WORDS`](crate::encryption::WORDS).
     #[serde(default = "unknown")]
@@ -80,13 +80,13 @@ pub struct Flow<'a> {
     pub container: &'a str,
     /// Process that used the socket first; 0 if unknown.
     pub pid: i32,
-    /// This side's IP address, as this side sees it.
+    /// This side's IP address, as this side sees it; of a Unix socket, `unix:` and its path, or `unix:` alone on the client's side.
     pub local_address: &'a str,
-    /// This side's TCP port.
+    /// This side's TCP port; 0 of a Unix socket.
     pub local_port: i32,
-    /// The other side's IP address, as this side sees it, so before or after NAT.
+    /// The other side's IP address, as this side sees it, so before or after NAT; of a Unix socket as above.
     pub remote_address: &'a str,
-    /// The other side's TCP port, as this side sees it.
+    /// The other side's TCP port, as this side sees it; 0 of a Unix socket.
     pub remote_port: i32,
     /// The name by which a client came to it; empty if that is not known.
     #[serde(default)]

@@ -156,7 +156,8 @@ fn who_speaks_over_unix_sockets_is_told_with_all_bytes() {
         let all = topics::agents(&lab.settings)?;
         Ok(all.last().is_some_and(|agent| agent.published["flows"] > 2 * said.len() as i64))
     };
-    wait_for("two walks", walked).unwrap();
+    wait_for("two walks", walked)
+        .unwrap_or_else(|error| panic!("{error}\n{:#?}", topics::agents(&lab.settings).unwrap().pop()));
     stop(&mut agent).unwrap();
     drop((input, go));
     assert!(client.join().unwrap().success() && stranger.join().unwrap().success());
@@ -192,8 +193,9 @@ fn who_speaks_over_unix_sockets_is_told_with_all_bytes() {
         })
         .collect();
     let mut missing = Vec::new();
+    let last = topics::agents(&lab.settings).unwrap().pop().unwrap();
     for (kind, sent, received) in &expected {
-        let found = told.extract_if(.., |_, told| told.server.received == *sent).next();
+        let found = told.extract_if(.., |_, told| told.client.sent == *sent).next();
         let Some((id, Told { client, server })) = found else {
             missing.push(kind);
             continue;
@@ -201,7 +203,9 @@ fn who_speaks_over_unix_sockets_is_told_with_all_bytes() {
         let is_open = matches!(kind.as_str(), "early" | "kept");
         let is_unread = kind == "unread";
         let opened = i64::from(kind != "early");
-        let fits = client.sent == *sent
+        // The end of a call that has begun before the probes were there may go past them: the server waited for its next word.
+        let unread = if kind == "early" && last.capture_path == "fexit" { sent - 16..=*sent } else { *sent..=*sent };
+        let fits = unread.contains(&server.received)
             && client.received == *received
             && (server.sent == *received || is_unread)
             && (client.pid, server.pid) == (client_pid, server_pid)
@@ -213,7 +217,6 @@ fn who_speaks_over_unix_sockets_is_told_with_all_bytes() {
         if fits { right += 1 } else { wrong.push(format!("{id} {kind} {sent} {received}: {client:?} {server:?}")) }
     }
     let doubled: Vec<&String> = told.keys().collect();
-    let last = topics::agents(&lab.settings).unwrap().pop().unwrap();
     if let Ok(hook) = std::env::var("EXACT_HOOK") {
         assert_eq!(last.capture_path, hook);
     }

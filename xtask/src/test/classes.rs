@@ -182,12 +182,14 @@ const URING: &str = "system-tests::exact::uring::what_completes_behind_another_c
 const IDLE: &str = "system-tests::exact::idle::with_nothing_to_observe_nothing_is_published_but_signs_of_life";
 const NAT: &str = "system-tests::exact::nat::both_sides_of_a_translated_connection_carry_one_id_and_opposite_roles";
 const PROCESSES: &str = "system-tests::exact::processes::what_happens_to_processes_is_told_once_and_nothing_else";
+const DNS: &str = "system-tests::exact::dns::names_asked_over_udp_are_seen_exactly";
 const UNIX: &str = "system-tests::exact::unix::who_speaks_over_unix_sockets_is_told_with_all_bytes";
 const TLS: &str = "system-tests::exact::tls_plaintext::requests_over_tls_are_seen_exactly_beside_those_in_clear_text";
 /// What the exact test does in an emulated machine, so that it takes minutes, and what it expects there.
 const FEW: &[(&str, &str)] = &[("EXACT_REQUESTS", "1000"), ("EXACT_HOOK", "fexit"), ("EXACT_CLIENT_US", "15000")];
 /// Processes of each kind in an emulated machine.
 const FEW_PROCESSES: &[(&str, &str)] = &[("PROCESSES_EACH", "4")];
+const FEW_NAMES: &[(&str, &str)] = &[("DNS_NAMES", "50"), ("EXACT_HOOK", "fexit")];
 const FEW_UNIX: &[(&str, &str)] = &[("UNIX_EACH", "4"), ("EXACT_HOOK", "fexit")];
 const GUEST_LIMIT: Duration = Duration::from_secs(1200);
 const CHAOS: &str = "system-tests::chaos::any_process_killed_at_ten_random_moments";
@@ -263,6 +265,20 @@ pub const EXTRAS: &[Extra] = &[
         work: Work::InGuest("6.12", PROCESSES),
         class: Class::Alone,
         variables: FEW_PROCESSES,
+        limit: GUEST_LIMIT,
+    },
+    Extra {
+        name: "DNS on Linux 6.1",
+        work: Work::InGuest("6.1", DNS),
+        class: Class::Alone,
+        variables: FEW_NAMES,
+        limit: GUEST_LIMIT,
+    },
+    Extra {
+        name: "DNS on Linux 6.12",
+        work: Work::InGuest("6.12", DNS),
+        class: Class::Alone,
+        variables: FEW_NAMES,
         limit: GUEST_LIMIT,
     },
     Extra {

@@ -2,6 +2,7 @@
 //! shipping through a queue in Redis.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +29,9 @@ struct Args {
     service: ServiceArgs,
     #[arg(long)]
     postgres: SocketAddr,
+    /// The Unix socket of Redis.
     #[arg(long)]
-    redis: SocketAddr,
+    queue: PathBuf,
     #[arg(long)]
     catalog: SocketAddr,
     #[arg(long)]
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
     service::run(async move {
         let orders = Orders {
             database: database::connect(args.postgres, "shop-orders", SCHEMA).await?,
-            queue: Cache::connect(args.redis).await?,
+            queue: Cache::over(&args.queue).await?,
             catalog: HttpClient::new(args.catalog, CONNECTIONS_MAX, PATIENCE),
             payments: Payments::new(args.payments, PATIENCE)?,
         };

@@ -2,6 +2,7 @@
 //! PostgreSQL; answers where a shipment is.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +27,9 @@ struct Args {
     service: ServiceArgs,
     #[arg(long)]
     postgres: SocketAddr,
+    /// The Unix socket of Redis.
     #[arg(long)]
-    redis: SocketAddr,
+    queue: PathBuf,
     #[arg(long)]
     catalog: SocketAddr,
 }
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     service::run(async move {
         let database = database::connect(args.postgres, "shop-shipping", SCHEMA).await?;
-        let queue = Cache::connect(args.redis).await?;
+        let queue = Cache::over(&args.queue).await?;
         let catalog = HttpClient::new(args.catalog, 1, PATIENCE);
         let routes = Router::new().route("/shipments/{order}", get(track)).with_state(database.clone());
         tokio::select! {

@@ -249,11 +249,11 @@ impl Summaries {
         by_probes.into_iter().chain(by_agent).min()
     }
 
-    /// An exchange was told of. Says whether those like it are to be added up from now on.
+    /// An exchange was told of. Says whether those like it are to be added up from now on. `by_probes`: they may be by the probes; else by the agent alone.
     pub fn told(
         &mut self,
         heat: &mut Heat,
-        socket: SocketKey,
+        (socket, by_probes): (SocketKey, bool),
         exchange: &Exchange<'_>,
         path: &str,
         operation_name: &str,
@@ -269,7 +269,7 @@ impl Summaries {
         heat.is_hot |= heat.exchanges >= self.hot_per_second;
         let follows = exchange.request_started_ns >= heat.last_completed_ns;
         heat.last_completed_ns = exchange.completed_ns;
-        if heat.exchanges < self.hot_per_second || heat.is_cold_for_ever || !follows {
+        if !by_probes || heat.exchanges < self.hot_per_second || heat.is_cold_for_ever || !follows {
             return Told::AsBefore;
         }
         let Some(Plain { key, status, fits_status, size }) = plain(socket, exchange) else { return Told::AsBefore };

@@ -97,7 +97,7 @@ impl Bench {
     fn told_from(&mut self, path: &str, status: u16, bytes: u64, started_ns: u64) -> bool {
         self.now_ns += 1_000_000;
         let exchange = self.exchange(path, status, bytes, started_ns);
-        self.sums.told(&mut self.heat, SOCKET, &exchange, "/a/{id}", "GET /a/{id}") == Told::CellOpened
+        self.sums.told(&mut self.heat, (SOCKET, true), &exchange, "/a/{id}", "GET /a/{id}") == Told::CellOpened
     }
 
     /// A command of Redis, behind the one before.
@@ -108,7 +108,7 @@ impl Bench {
         let plain = self.exchange("", 0, 30, started_ns);
         let mut exchange = Exchange { method, status: None, code, protocol: "redis", ..plain };
         change(&mut exchange);
-        self.sums.told(&mut self.heat, SOCKET, &exchange, "", method) == Told::CellOpened
+        self.sums.told(&mut self.heat, (SOCKET, true), &exchange, "", method) == Told::CellOpened
     }
 
     fn exchange<'a>(&self, path: &'a str, status: u16, bytes: u64, started_ns: u64) -> Exchange<'a> {
