@@ -8,19 +8,21 @@ use crate::calls::Calls;
 use crate::checks::{Checks, end};
 
 /// Small bounds, so that short inputs reach them.
-const OPTIONS: Options = Options { streams_max: 4, block_bytes_max: 100, table_bytes_max: 200, path_bytes_max: 20 };
+const OPTIONS: Options =
+    Options { streams_max: 4, block_bytes_max: 100, table_bytes_max: 200, path_bytes_max: 20, bodies_max: 2 };
 const ORDER: OrderOptions = OrderOptions { early_segments_max: 3, early_bytes_max: 200 };
-/// Four streams and the room for more of them, two tables of entries and values, two blocks, and what is held in `ORDER`.
-const HEAP_BYTES_MAX: usize = 8 * 1024;
+/// Four streams and the room for more of them, two tables of entries and values, two blocks, and what is held in `ORDER`; the beginnings of two bodies.
+const HEAP_BYTES_MAX: usize = 8 * 1024 + 2 * 8 * 1024;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Header blocks, some of which refer to what others have added.
-const BLOCKS: [&[u8]; 12] = [
+const BLOCKS: [&[u8]; 13] = [
     b"\x82\x86\x84",
     b"\x83\x86\x44\x05/a.B/",
     b"\x83\x86\xbe\x5f\x10application/grpc",
     b"\x83\x86\xbf\xbe",
+    b"\x83\x86\x04\x08/graphql\x0f\x10\x10application/json",
     b"\x88",
     b"\x88\xbe",
     b"\x48\x03404",
@@ -30,6 +32,9 @@ const BLOCKS: [&[u8]; 12] = [
     b"\xbe\xbf\xc0",
     b"\x82\x86\x04\x8b\x60\xd5\x48\x5f\x2b\xce\x9a\x68",
 ];
+
+/// Parts of bodies.
+const BODIES: [&[u8]; 4] = [b"{\"query\":\"", b"query A{a}\"", b"}", b"  {\"operationName\":\"B\"}"];
 
 /// Reads the input as one byte of settings, then four bytes for each frame, of which the third may say how many arbitrary ones follow. Returns
 /// how many exchanges came out.
@@ -54,7 +59,7 @@ pub fn run(input: &[u8]) -> u64 {
         rest = behind;
         let id = u32::from(stream >> 2 & 7) * 2 + u32::from(stream & 3 != 3);
         // Now and then one of the other direction.
-        let blocks = [&BLOCKS[..4], &BLOCKS[4..], &BLOCKS[..]][if more >> 3 & 7 == 7 { 2 } else { direction as usize }];
+        let blocks = [&BLOCKS[..5], &BLOCKS[5..], &BLOCKS[..]][if more >> 3 & 7 == 7 { 2 } else { direction as usize }];
         let block = blocks[usize::from(more & 7) % blocks.len()];
         let said = match what >> 1 & 31 {
             0..=16 => frame(1, 4 | (what >> 7), id, if arbitrary > 0 { bytes } else { block }),
@@ -68,7 +73,10 @@ pub fn run(input: &[u8]) -> u64 {
             24 => frame(5, 4, id, &[&[0, 0, 0, 2], block].concat()),
             25 => frame(0, what >> 7, id, &[0; 300]),
             26 => bytes.to_vec(),
-            28..=30 => frame(8, 0, id, b"\0\0\x01\0"),
+            // Parts of a body that names something.
+            28 => frame(0, what >> 7, id, BODIES[usize::from(more) % BODIES.len()]),
+            29 => frame(0, 8 | (what >> 7), id, b"\x02{\"operationName\":\"A\",\0\0"),
+            30 => frame(8, 0, id, b"\0\0\x01\0"),
             _ => {
                 run.calls.missed(direction, u64::from(more));
                 continue;
@@ -116,6 +124,8 @@ fn check(checks: &mut Checks, event: Event<'_>) {
     assert!(exchange.path.len() <= OPTIONS.path_bytes_max as usize && !exchange.path.contains('?'), "{exchange:?}");
     assert!(!exchange.method.is_empty() || exchange.protocol == "grpc", "{exchange:?}");
     assert!(exchange.request_bytes >= 9, "{exchange:?}");
+    assert!(exchange.named.len() <= 64, "{exchange:?}");
+    assert!(exchange.named.is_empty() || (exchange.protocol, exchange.method) == ("http2", "POST"), "{exchange:?}");
     assert!(exchange.failure.is_some() || exchange.outcome != Outcome::Unanswered, "{exchange:?}");
 }
 

@@ -35,6 +35,7 @@ pub mod memcached;
 pub mod mongodb;
 pub mod mqtt;
 pub mod mysql;
+mod named;
 pub mod nats;
 pub mod operation;
 mod order;

@@ -4,9 +4,9 @@
 //! sizes, chunk extensions and trailers are read; data is skipped by position.
 
 use super::exchanges::Pending;
-use super::named::Named;
 use crate::Position;
 use crate::cursor::Cursor;
+use crate::named::Named;
 
 /// Chunk extensions of one chunk, or all trailers together. Servers bound both far below that.
 const CHUNK_LINE_BYTES_MAX: u32 = 16 * 1024;

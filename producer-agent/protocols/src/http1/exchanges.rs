@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use super::Http1;
 use super::head::{RequestLine, path_of};
 use super::method::Method;
-use super::named::Named;
 use crate::http2::Upgrade;
+use crate::named::Named;
 use crate::path::push_path;
 use crate::protocol::Protocol;
 use crate::stream::Mark;
@@ -109,6 +109,7 @@ impl Pending {
             method: method.as_str().into(),
             path: self.path.as_str().into(),
             path_is_cut: self.path_truncated,
+            named: self.named.clone(),
             authority: self.host.as_deref().unwrap_or_default().into(),
             propagated: self.propagated.as_deref().copied().unwrap_or_default(),
             start: self.start,

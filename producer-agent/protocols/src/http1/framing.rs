@@ -5,6 +5,7 @@
 
 use super::method::Method;
 use crate::Kind;
+use crate::named::{is_json, without_parameters};
 use crate::trace::{Carrier, Evidence};
 
 /// How the end of a body is told.
@@ -159,17 +160,6 @@ impl<'b> Fields<'b> {
 fn is_endless(media_type: &[u8]) -> bool {
     let name = without_parameters(media_type);
     name.eq_ignore_ascii_case(b"text/event-stream") || name.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
-}
-
-/// RFC 8259, 11, and the suffix of RFC 6839, 3.1.
-fn is_json(media_type: &[u8]) -> bool {
-    let name = without_parameters(media_type);
-    let ends = |word: &[u8]| name.len() > word.len() && name[name.len() - word.len()..].eq_ignore_ascii_case(word);
-    ends(b"/json") || ends(b"+json")
-}
-
-fn without_parameters(media_type: &[u8]) -> &[u8] {
-    media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
 /// Whether a list of protocols has one of this name (RFC 9110, 7.8; `h2c`: RFC 7540, 3.2; `websocket`: RFC 6455, 4.2.2).

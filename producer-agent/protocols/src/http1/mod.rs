@@ -34,12 +34,11 @@ mod framing;
 mod gaps;
 mod head;
 mod method;
-mod named;
 mod request;
 mod response;
 mod state;
 
-pub use named::is_graphql;
+pub use crate::named::is_graphql;
 pub use state::Http1;
 
 use crate::choice::{Opening, Verdict};

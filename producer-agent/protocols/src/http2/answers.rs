@@ -51,7 +51,8 @@ impl Http2 {
 
     fn take_request(&mut self, id: u32, block: Block, fields: Fields, sink: &mut Sink<'_>) {
         if let Some(stream) = self.streams.find(id) {
-            // Trailers.
+            // Trailers, behind the body.
+            stream.end_body();
             return stream.request.moved(block.bytes, block.end_ns);
         }
         if id <= self.streams.last_id {

@@ -14,6 +14,16 @@ const HEADER_TABLE_SIZE: u16 = 1;
 const MAX_FRAME_SIZE: u16 = 5;
 const SETTING_BYTES: usize = 6;
 
+/// What one call moved of a frame's content.
+struct Piece<'a> {
+    /// Its first bytes.
+    captured: &'a [u8],
+    moved: u64,
+    at_ns: u64,
+    /// Nothing but padding follows in the frame.
+    ends_frame: bool,
+}
+
 impl Http2 {
     pub(super) fn read_frames(&mut self, direction: Direction, mut cursor: Cursor<'_>, sink: &mut Sink<'_>) {
         if self.channels[direction].is_lost() && !self.find_frames(direction, &cursor) {
@@ -162,7 +172,13 @@ impl Http2 {
         if payload.prefix_left == 0 && !content.is_done() {
             let moved = content.end.since(content.position);
             let captured = content.captured.len().min(usize::try_from(moved).unwrap_or(usize::MAX));
-            self.read_content(direction, &mut payload, &content.captured[..captured], (moved, content.at_ns));
+            let piece = Piece {
+                captured: &content.captured[..captured],
+                moved,
+                at_ns: content.at_ns,
+                ends_frame: content.end == payload.content_end,
+            };
+            self.read_content(direction, &mut payload, &piece);
         }
         let stop = payload.end.min(cursor.end);
         self.count(direction, &payload, stop.since(cursor.position), cursor.at_ns);
@@ -181,20 +197,18 @@ impl Http2 {
         }
     }
 
-    fn read_content(
-        &mut self,
-        direction: Direction,
-        payload: &mut Payload,
-        captured: &[u8],
-        (moved, at_ns): (u64, u64),
-    ) {
-        payload.is_blind |= (captured.len() as u64) < moved;
+    fn read_content(&mut self, direction: Direction, payload: &mut Payload, piece: &Piece<'_>) {
+        let captured = piece.captured;
+        payload.is_blind |= (captured.len() as u64) < piece.moved;
         match payload.head.kind {
             kind::DATA => {
-                if let Some(stream) = self.streams.find(payload.head.stream) {
-                    // Without the length of the padding what follows may be padding.
-                    let captured = if payload.head.is_padded() && payload.is_blind { &[] } else { captured };
-                    stream.half(direction).data(captured, moved, at_ns);
+                let Some(stream) = self.streams.find(payload.head.stream) else { return };
+                // Without the length of the padding what follows may be padding.
+                let captured = if payload.head.is_padded() && payload.is_blind { &[] } else { captured };
+                stream.half(direction).data(captured, piece.moved, piece.at_ns);
+                if direction == Direction::Request && stream.body.as_ref().is_some_and(|body| body.may_name()) {
+                    let ends = piece.ends_frame && payload.head.has(frame::END_STREAM);
+                    self.read_body(payload.head.stream, captured, piece.moved, ends);
                 }
             }
             _ if payload.head.has_block() => {
@@ -223,6 +237,20 @@ impl Http2 {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Looks at a part of a body that may name what is asked for; `ends`: it is the last one.
+    fn read_body(&mut self, id: u32, captured: &[u8], moved: u64, ends: bool) {
+        let Some(body) = self.streams.body(id) else { return };
+        let was_kept = body.is_kept();
+        body.take(captured, moved, ends);
+        let is_new = body.is_kept() && !was_kept;
+        if is_new
+            && self.streams.bodies() > self.options.bodies_max as usize
+            && let Some(body) = self.streams.body(id)
+        {
+            body.give_up();
         }
     }
 
@@ -269,7 +297,8 @@ impl Http2 {
             State::Payload(mut payload) if to < payload.end && payload.prefix_left == 0 => {
                 let content = payload.content_end.min(to).since(from);
                 if content > 0 {
-                    self.read_content(direction, &mut payload, &[], (content, at_ns));
+                    let piece = Piece { captured: &[], moved: content, at_ns, ends_frame: false };
+                    self.read_content(direction, &mut payload, &piece);
                 }
                 self.count(direction, &payload, to.since(from), at_ns);
                 self.channels[direction].state = State::Payload(payload);

@@ -16,12 +16,15 @@
 //! what the server says that it has not processed is unanswered, with the code `REFUSED_STREAM`: it is safe to ask for it again. Promised
 //! streams are counted and not followed.
 //!
+//! What the body of a POST of JSON names is found in its first bytes (`body`), as with HTTP/1; no other body is looked at.
+//!
 //! Bytes are those of the frames with headers and data, their heads and padding included.
 //!
 //! Limits: bytes within DATA that look like frames are taken for frames if they fill a call
 //! exactly while nothing is known of the direction. Bounds: [`Options`]; nothing is allocated by what a length claims.
 
 mod answers;
+mod body;
 mod connection;
 mod frame;
 mod frames;
@@ -51,11 +54,19 @@ pub struct Options {
     pub table_bytes_max: u32,
     /// Longer paths are cut.
     pub path_bytes_max: u32,
+    /// Bodies that may name what is asked for, and whose beginnings are kept at the same time until they are enough.
+    pub bodies_max: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { streams_max: 1024, block_bytes_max: 16 * 1024, table_bytes_max: 64 * 1024, path_bytes_max: 2048 }
+        Self {
+            streams_max: 1024,
+            block_bytes_max: 16 * 1024,
+            table_bytes_max: 64 * 1024,
+            path_bytes_max: 2048,
+            bodies_max: 16,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One exchange: a stream of HTTP/2, from its request's first byte to the end of both halves.
 
+use super::body::Body;
 use super::hpack::{Fields, Text};
 use super::messages::Counter;
 use super::upgrade::Upgrade;
@@ -19,6 +20,8 @@ pub struct Stream {
     path: Option<Text>,
     path_is_cut: bool,
     authority: Option<Text>,
+    /// Of a request that may have a name there; most have none.
+    pub body: Option<Box<Body>>,
     propagated: Propagated,
     /// None as long as that may stand where it cannot be known.
     is_grpc: Option<bool>,
@@ -91,6 +94,8 @@ impl Stream {
         let may_be_grpc = fields.method.as_ref().is_none_or(|method| method.as_str() == "POST");
         // Where the method is CONNECT there is no path (RFC 9113, 8.5).
         let has_no_path = fields.path.is_none() && !fields.may_have(true);
+        let is_grpc = fields.is_grpc().filter(|_| may_be_grpc).or((!hidden || !may_be_grpc).then_some(false));
+        let body = Body::of(&fields);
         Self {
             id,
             is_lost: false,
@@ -99,8 +104,9 @@ impl Stream {
             path: if has_no_path { Some(Text::Static("")) } else { fields.path },
             path_is_cut: fields.path_is_cut,
             authority: fields.authority,
+            body,
             propagated: fields.trace.propagated(),
-            is_grpc: fields.is_grpc.filter(|_| may_be_grpc).or((!hidden || !may_be_grpc).then_some(false)),
+            is_grpc,
             request,
             response: Half::default(),
             response_start: None,
@@ -122,6 +128,7 @@ impl Stream {
             path: Some(Text::of(&upgrade.path)),
             path_is_cut: upgrade.path_is_cut,
             authority: Some(Text::of(&upgrade.authority)),
+            body: upgrade.named.clone().map(|name| Box::new(Body::Name(name))),
             propagated: upgrade.propagated,
             is_grpc: Some(false),
             request,
@@ -133,6 +140,13 @@ impl Stream {
     pub fn lost(id: u32) -> Self {
         let block = Block { start: Mark { position: crate::Position::START, at_ns: 0 }, bytes: 0, end_ns: 0 };
         Self { is_lost: true, ..Self::new(id, block, Fields::default()) }
+    }
+
+    /// Nothing follows of the request's body.
+    pub fn end_body(&mut self) {
+        if let Some(body) = &mut self.body {
+            body.end();
+        }
     }
 
     pub fn half(&mut self, direction: Direction) -> &mut Half {
@@ -171,7 +185,7 @@ impl Stream {
 
     fn take_content_type(&mut self, fields: &Fields) {
         if self.is_grpc.is_none() {
-            self.is_grpc = fields.is_grpc.or((!fields.may_have(false)).then_some(false));
+            self.is_grpc = fields.is_grpc().or((!fields.may_have(false)).then_some(false));
         }
     }
 
@@ -181,7 +195,8 @@ impl Stream {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        [&self.method, &self.path, &self.authority].into_iter().flatten().map(Text::heap_bytes).sum()
+        let texts = [&self.method, &self.path, &self.authority].into_iter().flatten();
+        texts.map(Text::heap_bytes).sum::<usize>() + self.body.as_ref().map_or(0, |body| body.heap_bytes())
     }
 
     /// A value of it stands where it could not be known.
@@ -190,6 +205,7 @@ impl Stream {
         self.method.is_none()
             || self.path.is_none()
             || self.is_grpc().is_none()
+            || self.body.as_ref().is_some_and(|body| body.had_no_room())
             || (needs_status && (self.status.is_none() || (self.is_grpc == Some(true) && self.may_have_grpc_status)))
     }
 
@@ -217,7 +233,7 @@ impl Stream {
             method: if is_grpc { "" } else { method },
             path,
             path_truncated: self.path_is_cut,
-            named: "",
+            named: self.body.as_ref().filter(|_| !is_grpc).map_or("", |body| body.name()),
             resource: self.authority.as_ref().map_or("", Text::as_str),
             propagated: self.propagated,
             status: self.status,

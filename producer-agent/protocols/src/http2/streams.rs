@@ -1,8 +1,9 @@
 //! The streams that are open, and how their exchanges leave.
 //!
-//! Bounds: `streams_max`, those included that are counted as lost and still said of.
+//! Bounds: `streams_max`, those included that are counted as lost and still said of; `bodies_max` of them have the beginning of a body.
 
 use super::Http2;
+use super::body::Body;
 use super::outcome::REFUSED_STREAM;
 use super::stream::{End, Stream};
 use crate::{CloseReason, Direction, Event, Failure, LossReason, Recognition, Side, Sink};
@@ -53,6 +54,16 @@ impl Streams {
     /// Nothing is open but what is counted as lost.
     pub fn is_empty(&self) -> bool {
         self.open.iter().all(|stream| stream.is_lost)
+    }
+
+    /// The body of a stream's request, where that may name something.
+    pub fn body(&mut self, id: u32) -> Option<&mut Body> {
+        self.find(id)?.body.as_deref_mut()
+    }
+
+    /// How many bodies' beginnings are kept.
+    pub fn bodies(&self) -> usize {
+        self.open.iter().flat_map(|stream| &stream.body).filter(|body| body.is_kept()).count()
     }
 
     pub fn is_refused(&self, id: u32) -> bool {
@@ -109,6 +120,9 @@ impl Http2 {
     pub(super) fn end_half(&mut self, direction: Direction, id: u32, sink: &mut Sink<'_>) {
         let Some(stream) = self.streams.find(id) else { return };
         stream.half(direction).is_ended = true;
+        if direction == Direction::Request {
+            stream.end_body();
+        }
         let is_done = stream.response.is_ended && (stream.request.is_ended || stream.is_lost);
         if is_done && let Some(stream) = self.streams.remove(id) {
             self.emit(&stream, None, sink);

@@ -11,6 +11,8 @@ pub struct Upgrade {
     pub method: Box<str>,
     pub path: Box<str>,
     pub path_is_cut: bool,
+    /// What its body has named.
+    pub named: Option<Box<str>>,
     pub authority: Box<str>,
     pub propagated: Propagated,
     pub start: Mark,

@@ -11,6 +11,7 @@ mod checks;
 #[path = "../../fuzz/frames.rs"]
 mod frames;
 mod grpc;
+mod named;
 mod nginx;
 mod oracle;
 mod session;

@@ -20,6 +20,7 @@ pub struct Seen {
     pub protocol: &'static str,
     pub method: String,
     pub path: String,
+    named: String,
     outcome: Outcome,
     pub code: String,
     kind: Kind,
@@ -39,6 +40,7 @@ impl Seen {
             protocol: exchange.protocol,
             method: exchange.method.to_owned(),
             path: exchange.path.to_owned(),
+            named: exchange.named.to_owned(),
             outcome: exchange.outcome,
             code: exchange.code.as_str().to_owned(),
             kind: exchange.kind,
@@ -47,9 +49,10 @@ impl Seen {
         }
     }
 
-    /// `PROTOCOL METHOD PATH CODE`, and how many messages.
+    /// `PROTOCOL METHOD PATH NAME CODE`, and how many messages.
     fn mark(&self) -> String {
-        format!("{} {} {} {} {:?}", self.protocol, self.method, self.path, self.code, self.messages)
+        let Seen { protocol, method, path, named, code, messages, .. } = self;
+        format!("{protocol} {method} {path} {named} {code} {messages:?}")
     }
 
     /// It says nothing but what this one says, and perhaps less.
@@ -68,6 +71,7 @@ impl Seen {
             && (self.protocol == right.protocol || (is_half_known && self.outcome == Outcome::Unknown))
             && method_agrees
             && is_within(&self.path, &right.path)
+            && (self.named.is_empty() || self.named == right.named)
             && outcome_agrees
             && kind_agrees
             && messages_agree
@@ -152,7 +156,7 @@ fn marks(calls: &[Call]) -> Vec<String> {
             _ => "UNAUTHENTICATED".into(),
         };
         let messages = [messages(&call.asked), messages(&call.answered)];
-        format!("{protocol} {method} {} {code} {messages:?}", call.path(number))
+        format!("{protocol} {method} {} {} {code} {messages:?}", call.path(number), call.named)
     };
     let mut marks: Vec<String> = calls.iter().enumerate().map(mark).collect();
     marks.sort();
@@ -273,7 +277,8 @@ fn missing_events_and_starts_in_the_middle_are_never_wrong() {
 
 #[test]
 fn small_bounds_hold_and_are_never_wrong() {
-    let options = Options { streams_max: 3, block_bytes_max: 200, table_bytes_max: 300, path_bytes_max: 2048 };
+    let options =
+        Options { streams_max: 3, block_bytes_max: 200, table_bytes_max: 300, path_bytes_max: 2048, bodies_max: 1 };
     for seed in 300..320 {
         let (said, right) = truth(plan(seed));
         let output = run(options, &whole(&said), 0, CloseReason::Unobserved);

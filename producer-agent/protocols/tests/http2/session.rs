@@ -28,6 +28,10 @@ pub struct Call {
     /// Sizes of what is sent, one after the other: messages, if it is gRPC.
     pub asked: Vec<usize>,
     pub answered: Vec<usize>,
+    /// What a body of GraphQL names, which is sent in pieces of the sizes; empty if it is no such call.
+    pub named: String,
+    /// Bytes in that body before the name.
+    space_bytes: usize,
     /// Headers of so many bytes, so that a block has several frames.
     pub long_header_bytes: usize,
 }
@@ -64,9 +68,12 @@ impl Call {
         };
         let (asked, answered) = (sizes(random), sizes(random));
         let method = if is_grpc { "POST" } else { ["GET", "POST", "DELETE", "PATCH"][random.index(4)] };
+        let is_graphql = method == "POST" && !is_grpc && !asked.is_empty() && random.chance(70);
         Call {
             method,
             is_grpc,
+            named: if is_graphql { format!("Get{}", random.index(100)) } else { String::new() },
+            space_bytes: [0, random.index(300), random.index(3_900)][random.index(3)],
             status: if is_grpc { 200 } else { status },
             grpc_status: [0, 0, 0, 5, 13, 14, 16][random.index(7)],
             asked: if method == "GET" { Vec::new() } else { asked },
@@ -78,7 +85,28 @@ impl Call {
     /// Some paths come again and again, so that they stand in the table.
     pub fn path(&self, number: usize) -> String {
         let number = if number.is_multiple_of(3) { number } else { number % 7 };
-        if self.is_grpc { format!("/marks.v1.Marks/Get{number}") } else { format!("/marks/x{number}") }
+        match (self.is_grpc, self.named.is_empty()) {
+            (true, _) => format!("/marks.v1.Marks/Get{number}"),
+            (false, true) => format!("/marks/x{number}"),
+            (false, false) => format!("/marks/x{number}/graphql"),
+        }
+    }
+
+    /// The pieces of a body that names something.
+    fn pieces(&self) -> Vec<Vec<u8>> {
+        let space = "x".repeat(self.space_bytes);
+        let body = format!(
+            r#"{{"variables":{{"space":"{space}","operationName":"Other"}},"query":"query {} {{ a }}"}}"#,
+            self.named
+        );
+        let mut rest = body.into_bytes();
+        let mut pieces = Vec::new();
+        for size in &self.asked {
+            let behind = rest.split_off(rest.len().min(*size));
+            pieces.push(std::mem::replace(&mut rest, behind));
+        }
+        pieces.push(rest);
+        pieces
     }
 }
 
@@ -156,10 +184,20 @@ async fn ask_one(requests: SendRequest<Bytes>, call: &Call, number: usize) {
     if call.long_header_bytes > 0 {
         request = request.header("x-long", "l".repeat(call.long_header_bytes));
     }
+    if !call.named.is_empty() {
+        request = request.header("content-type", "application/json");
+    }
     let is_bare = call.asked.is_empty();
     let request = request.header("x-number", number.to_string()).body(()).unwrap();
     let (response, mut body) = requests.send_request(request, is_bare).unwrap();
-    if !is_bare {
+    if !call.named.is_empty() {
+        let pieces = call.pieces();
+        let last = pieces.len() - 1;
+        for (at, piece) in pieces.into_iter().enumerate() {
+            body.send_data(piece.into(), at == last).unwrap();
+            tokio::task::yield_now().await;
+        }
+    } else if !is_bare {
         send_all(&mut body, call, &call.asked, true).await;
     }
     let response = response.await.unwrap();

@@ -71,6 +71,18 @@ fn the_answer_to_the_upgrade_is_that_of_stream_1() {
 }
 
 #[test]
+fn what_the_body_of_the_upgrade_names_is_told() {
+    let body = r#"{"operationName":"GetUser"}"#;
+    let head = "POST /graphql HTTP/1.1\r\nHost: shop.example\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+                HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\nContent-Type: application/json\r\n";
+    let settings = frame(SETTINGS, 0, 0, b"");
+    let mut wire = Upgraded::new();
+    wire.request(&[format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()]);
+    wire.response(&[AGREED, &settings, &frame(HEADERS, ALL, 1, b"\x88")]).request(&[PREFACE, &settings]);
+    wire.expect(&["http2 POST /graphql GetUser Ok 200"]);
+}
+
+#[test]
 fn an_upgrade_that_is_refused_or_to_something_else_is_one_of_http1() {
     let mut wire = Upgraded::new();
     wire.request(&[ASKED]).response(&[b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]);

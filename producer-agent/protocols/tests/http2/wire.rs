@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use headwater_protocols::http2::{Http2, Options};
-use headwater_protocols::{CloseReason, Connection, Direction, Event, Follow, Kind, Messages, OrderOptions, Side};
+use headwater_protocols::{
+    CloseReason, Connection, Direction, Event, Exchange, Follow, Kind, Messages, OrderOptions, Side,
+};
 
 use crate::calls::Calls;
 
@@ -27,7 +29,7 @@ pub const ALL: u8 = END_STREAM | END_HEADERS;
 
 pub struct Wire {
     pub connection: Connection<Http2>,
-    /// `protocol METHOD path what code`, one for each exchange.
+    /// `protocol METHOD path named what code`, one for each exchange.
     pub seen: Vec<String>,
     /// `resource trace-parent`, likewise.
     pub evidence: Vec<String>,
@@ -134,7 +136,8 @@ fn take(
     match event {
         Event::Exchange(exchange) => {
             let what = exchange.failure.map_or(format!("{:?}", exchange.outcome), |failure| failure.as_str().into());
-            let words = [exchange.protocol, exchange.method, exchange.path, &what, exchange.code.as_str()];
+            let Exchange { protocol, method, path, named, code, .. } = &exchange;
+            let words = [protocol, method, path, named, &*what, code.as_str()];
             let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
             seen.push(words.join(" "));
             let (trace, parent) = exchange.propagated.trace.map(|trace| trace.digits()).unwrap_or_default();

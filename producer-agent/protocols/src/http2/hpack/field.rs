@@ -14,8 +14,7 @@ pub enum Field {
         is_cut: bool,
     },
     Status(u16),
-    /// The content type is one of gRPC's.
-    IsGrpc(bool),
+    ContentType(Content),
     /// [`GRPC_STATUS_NONE`] if it is no number.
     GrpcStatus(u16),
     /// Without who asks; of bounded length.
@@ -24,6 +23,14 @@ pub enum Field {
     Trace(Carrier, Text),
     /// Another of those that begin a request.
     OfRequest,
+    Other,
+}
+
+/// What a content type says of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    Grpc,
+    Json,
     Other,
 }
 
@@ -92,7 +99,7 @@ impl Field {
             Self::Method(_) => Name::Method,
             Self::Path { .. } => Name::Path,
             Self::Status(_) => Name::Status,
-            Self::IsGrpc(_) => Name::ContentType,
+            Self::ContentType(_) => Name::ContentType,
             Self::GrpcStatus(_) => Name::GrpcStatus,
             Self::Authority(_) => Name::Authority,
             Self::Trace(carrier, _) => Name::Trace(*carrier),
@@ -118,7 +125,7 @@ pub struct Fields {
     pub path: Option<Text>,
     pub path_is_cut: bool,
     pub status: Option<u16>,
-    pub is_grpc: Option<bool>,
+    pub content: Option<Content>,
     pub grpc_status: Option<u16>,
     pub authority: Option<Text>,
     pub trace: Evidence,
@@ -141,7 +148,7 @@ impl Fields {
                 }
             }
             Field::Status(status) => _ = self.status.get_or_insert(*status),
-            Field::IsGrpc(is_grpc) => _ = self.is_grpc.get_or_insert(*is_grpc),
+            Field::ContentType(content) => _ = self.content.get_or_insert(*content),
             Field::GrpcStatus(status) => _ = self.grpc_status.get_or_insert(*status),
             Field::Authority(authority) => _ = self.authority.get_or_insert_with(|| authority.clone()),
             Field::Trace(carrier, sent) => self.trace.add(*carrier, sent.as_str().as_bytes()),
@@ -149,7 +156,13 @@ impl Fields {
         }
         self.is_request |=
             matches!(field, Field::Method(_) | Field::Path { .. } | Field::Authority(_) | Field::OfRequest);
-        self.has_regular |= matches!(field, Field::IsGrpc(_) | Field::GrpcStatus(_) | Field::Trace(..) | Field::Other);
+        self.has_regular |=
+            matches!(field, Field::ContentType(_) | Field::GrpcStatus(_) | Field::Trace(..) | Field::Other);
+    }
+
+    /// None if the content type is not known, or there is none.
+    pub fn is_grpc(&self) -> Option<bool> {
+        self.content.map(|content| content == Content::Grpc)
     }
 
     pub fn hide(&mut self) {

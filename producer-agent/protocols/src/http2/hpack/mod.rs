@@ -9,7 +9,7 @@ mod reader;
 mod table;
 
 use field::Name;
-pub use field::{Fields, GRPC_STATUS_NONE, Text};
+pub use field::{Content, Fields, GRPC_STATUS_NONE, Text};
 use table::{Lookup, SIZE_BYTES_DEFAULT, STATIC_ENTRIES, Table, static_field, static_name};
 
 use reader::Reader;
@@ -237,7 +237,7 @@ mod tests {
     fn a_block_cut_anywhere_says_what_stands_before_the_cut() {
         let block = bytes("8344 062f 612e 622f 435f 1061 7070 6c69 6361 7469 6f6e 2f67 7270 63");
         let whole = decoder().decode(&block, true).expect("a block");
-        assert_eq!((text(&whole.method), whole.is_grpc), ("POST", Some(true)));
+        assert_eq!((text(&whole.method), whole.is_grpc()), ("POST", Some(true)));
         let path = text(&whole.path).to_owned();
         for cut in 0..block.len() {
             let mut decoder = decoder();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::Stop;
-use super::field::{Field, GRPC_STATUS_NONE, Name, Text};
+use super::field::{Content, Field, GRPC_STATUS_NONE, Name, Text};
 use super::huffman;
+use crate::named;
 use crate::path::push_path;
 use crate::resource;
 
@@ -99,7 +100,7 @@ impl Sent<'_> {
         let field = match name {
             Name::Method => Field::Method(method(short.as_slice()).ok_or(Stop::Malformed)?),
             Name::Status => Field::Status(status(short.as_slice()).ok_or(Stop::Malformed)?),
-            Name::ContentType => Field::IsGrpc(is_grpc(short.as_slice())),
+            Name::ContentType => Field::ContentType(content(short.as_slice(), bytes)),
             Name::GrpcStatus => Field::GrpcStatus(grpc_status(short.as_slice())),
             Name::OfRequest => Field::OfRequest,
             Name::Path | Name::Authority | Name::Trace(_) | Name::Other => Field::Other,
@@ -184,7 +185,13 @@ fn number(digits: &[u8]) -> Option<u16> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// `application/grpc`, alone or with the name of an encoding; gRPC-Web is another protocol.
-fn is_grpc(content_type: &[u8]) -> bool {
-    matches!(content_type.strip_prefix(b"application/grpc"), Some([] | [b'+' | b';', ..]))
+/// What a content type of so many bytes says, of which the first are there. gRPC is `application/grpc`, alone or with the name of an encoding; gRPC-Web is
+/// another protocol.
+fn content(first: &[u8], bytes: usize) -> Content {
+    let is_name_whole = bytes == first.len() || first.contains(&b';');
+    match first.strip_prefix(b"application/grpc") {
+        Some([] | [b'+' | b';', ..]) => Content::Grpc,
+        None if is_name_whole && named::is_json(first) => Content::Json,
+        _ => Content::Other,
+    }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use super::field::{Field, Text};
+use super::field::{Content, Field, Text};
 
 /// What each entry counts beside its name and its value (RFC 7541, 4.1).
 pub const ENTRY_OVERHEAD_BYTES: u32 = 32;
@@ -147,7 +147,7 @@ pub fn static_field(index: u32) -> Option<Field> {
         12 => Field::Status(400),
         13 => Field::Status(404),
         14 => Field::Status(500),
-        31 => Field::IsGrpc(false),
+        31 => Field::ContentType(Content::Other),
         1 => Field::Authority(Text::Static("")),
         6 | 7 => Field::OfRequest,
         15..=STATIC_ENTRIES => Field::Other,

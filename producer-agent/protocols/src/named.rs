@@ -1,6 +1,6 @@
-//! What a request's body says is asked for, where the path says nothing: the operation of GraphQL, the method of JSON-RPC.
+//! What the body of a request of HTTP says is asked for, where the path says nothing: the operation of GraphQL, the method of JSON-RPC.
 //!
-//! In: the head's path and what it says of the body, and the first bytes of the body. Out: a name, or none. Of GraphQL over HTTP it is
+//! In: the head's path and what it says of the body, and the first bytes of the body, whichever version of HTTP carried them. Out: a name, or none. Of GraphQL over HTTP it is
 //! `operationName`; without one, the document has a single operation, whose name stands at its beginning (GraphQL, 2.3). Of JSON-RPC 2.0 (4) it is
 //! `method`, if a member says that the body is of that. Where members are cut off that might say otherwise, there is no name: never another one.
 //! Nothing but names leaves this: no argument, no literal. Pure; looks at [`BYTES_MAX`] bytes at most.
@@ -8,13 +8,13 @@
 use memchr::{memchr2, memmem};
 
 /// Most bodies of both kinds are shorter.
-const BYTES_MAX: usize = 4096;
+pub const BYTES_MAX: usize = 4096;
 /// A longer name is none.
 const NAME_BYTES_MAX: usize = 64;
 
 /// What a body may name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Named {
+pub enum Named {
     #[default]
     Nothing,
     GraphQl,
@@ -29,6 +29,11 @@ impl Named {
             "POST" => Named::JsonRpc,
             _ => Named::Nothing,
         }
+    }
+
+    /// Whether a body that begins so may name something: else nothing that follows makes it do so.
+    pub fn may_begin(self, captured: &[u8]) -> bool {
+        self != Named::Nothing && matches!(captured.trim_ascii_start().first(), None | Some(b'{'))
     }
 
     /// The name that stands in the first bytes of the body, which has `length` bytes.
@@ -47,6 +52,18 @@ impl Named {
 pub fn is_graphql(path: &str) -> bool {
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     last.eq_ignore_ascii_case("graphql")
+}
+
+/// Whether a content type is that of JSON (RFC 8259, 11, and the suffix of RFC 6839, 3.1).
+pub fn is_json(content_type: &[u8]) -> bool {
+    let name = without_parameters(content_type);
+    let ends = |word: &[u8]| name.len() > word.len() && name[name.len() - word.len()..].eq_ignore_ascii_case(word);
+    ends(b"/json") || ends(b"+json")
+}
+
+/// A content type's name alone (RFC 9110, 8.3.1).
+pub fn without_parameters(content_type: &[u8]) -> &[u8] {
+    content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
 fn graphql(body: &[u8]) -> Option<&str> {
