@@ -205,6 +205,7 @@ impl Wire {
                 named: "",
                 path_truncated: false,
                 resource: turn.host,
+                addresses: &[],
                 propagated: Default::default(),
                 status: Some(turn.status),
                 request_bytes: turn.request.len() as u64,

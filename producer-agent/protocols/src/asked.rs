@@ -30,6 +30,7 @@ impl Span {
             path_truncated: false,
             named: "",
             resource: "",
+            addresses: &[],
             propagated: Propagated::default(),
             status: None,
             request_bytes: self.end.position.since(self.start.position),

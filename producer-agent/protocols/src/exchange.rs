@@ -1,6 +1,7 @@
 //! What a parser gives: exchanges, losses by reason, and what is known of the encryption.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::{Encryption, Position, Propagated};
 
@@ -37,6 +38,8 @@ pub struct Exchange<'a> {
     pub named: &'a str,
     /// What is asked there: the host that the client named, the database. Of bounded length; empty where that is not known or there is none.
     pub resource: &'a str,
+    /// The addresses that the answer gives for the resource, where that is a name that was asked for them (DNS); else none.
+    pub addresses: &'a [IpAddr],
     /// What the client says it belongs to.
     pub propagated: Propagated,
     /// Status of the final response, if its head was seen.

@@ -17,8 +17,8 @@ use headwater_protocols::dns::{Dns, Options};
 use headwater_protocols::{CloseReason, Connection, Direction, Kind, OrderOptions, Recognition, Side};
 use headwater_testing::Random;
 use questions::{
-    A, AAAA, AXFR, NOERROR, NXDOMAIN, SERVFAIL, answer, answer_beyond, answer_order, ask, ask_with_opt, framed, order,
-    refuse,
+    A, AAAA, AXFR, NOERROR, NXDOMAIN, SERVFAIL, answer, answer_beyond, answer_by_alias, answer_order, ask,
+    ask_with_opt, framed, order, refuse,
 };
 use wire::{FINISHED, Wire};
 
@@ -88,6 +88,38 @@ fn an_answer_to_another_question_answers_nothing() {
     wire.request(sent(&[ask(1, "a.example", A)])).response(sent(&[answer(2, "a.example", A, NOERROR, &[1])]));
     wire.close(FINISHED).expect(&[], &[]);
     assert_eq!(wire.recognition(), Recognition::Foreign);
+}
+
+#[test]
+fn the_addresses_that_an_answer_gives_are_told_as_far_as_they_were_captured() {
+    let all: Vec<[u8; 4]> = (0..100).map(|last| [192, 0, 2, last]).collect();
+    let written = |addresses: &[[u8; 4]]| -> String {
+        let all: Vec<String> = addresses.iter().map(|[a, b, c, d]| format!("{a}.{b}.{c}.{d}")).collect();
+        format!("A www.example {} Ok", all.join(",")).replace("  ", " ")
+    };
+    let answered = framed(&answer_by_alias(1, "www.example", &all));
+    for size in [1, 2, 7, 100, 1_000, usize::MAX] {
+        let mut wire = at(0, 0);
+        wire.request(sent(&[ask(1, "www.example", A)])).in_pieces(size, Direction::Response, &answered);
+        wire.close(FINISHED).expect(&[&written(&all)], &[]);
+    }
+    // Two bytes of length, the header, the question and the alias stand before them, and each has 30 bytes.
+    let before = 2 + 12 + 13 + 4 + 28;
+    for captured in before..answered.len() {
+        let mut wire = at(0, 0);
+        wire.request(sent(&[ask(1, "www.example", A)])).say(Direction::Response, &answered, captured);
+        wire.close(FINISHED).expect(&[&written(&all[..(captured - before) / 30])], &[]);
+    }
+    // The rest of an answer whose middle was not captured is not believed.
+    let mut wire = at(0, 0);
+    wire.request(sent(&[ask(1, "www.example", A)])).say(Direction::Response, &answered[..500], before + 30);
+    wire.response(&answered[500..]).close(FINISHED).expect(&[&written(&all[..1])], &[]);
+    // What is beyond the bounds, and of a name that is asked for something else.
+    let many = vec![[192, 0, 2, 1]; 1_000];
+    let mut wire = at(0, 0);
+    wire.request(sent(&[ask(1, "www.example", A)])).response(framed(&answer_by_alias(1, "www.example", &many)));
+    assert!(wire.heap_bytes() < 10_000);
+    wire.close(FINISHED).expect(&[&written(&many[..127])], &[]);
 }
 
 #[test]

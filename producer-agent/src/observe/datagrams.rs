@@ -105,18 +105,13 @@ impl Observer {
         out: &mut impl FnMut(Output<'_>),
         with: impl FnOnce(&mut Questions<Rc<Socket>>, &mut Out<'_, Rc<Socket>>) -> T,
     ) -> T {
-        let Observer { datagrams: Datagrams { questions, open, names }, shared, resolved, .. } = self;
+        let Observer { datagrams: Datagrams { questions, open, names }, shared, .. } = self;
         with(questions, &mut |told, socket, was_open| {
             if was_open {
                 open.change(socket.owner.cgroup(), 1, 0);
             }
             match told {
-                Told::Exchange(exchange, ends) => {
-                    if ends.side == Side::Client {
-                        resolved.learn(socket.owner.cgroup(), exchange.resource, ends.addresses, exchange.completed_ns);
-                    }
-                    tell(&exchange, &ends, socket, names, shared, out);
-                }
+                Told::Exchange(exchange, ends) => tell(&exchange, &ends, socket, names, shared, out),
                 Told::WithoutPeer => out(Output::RequestsDropped("peer_unknown", 1, Some(&socket.owner))),
                 Told::Lost(reason) if request::is_missing_request(reason) => {
                     out(Output::RequestsDropped(reason.as_str(), 1, Some(&socket.owner)));

@@ -144,7 +144,7 @@ impl Observer {
     ) {
         let id = failed::name(&self.shared.options.node, socket);
         let protocols = &self.shared.options.protocols;
-        let remote_name = self.resolved.of(socket, owner);
+        let remote_name = self.shared.resolved.of(socket, owner);
         let mut connection = Connection::new(socket, id, Rc::clone(owner), self.walk, protocols, remote_name);
         flow::last(&mut connection, socket, count, &self.shared.options.node, self.shared.clock, out);
     }

@@ -158,7 +158,6 @@ pub struct Observer {
     encrypting: Vec<u32>,
     ahead: Ahead,
     untied: Ahead,
-    resolved: Resolved,
     /// See [`ENDED_HALF_MAX`].
     ended: Bounded<SocketKey, ()>,
     /// Ends of Unix sockets that are over, of which more may be told.
@@ -181,6 +180,7 @@ impl Observer {
                 operations: Operations::new(bounds),
                 sums: Summaries::new(cells),
                 clock,
+                resolved: Resolved::new(),
                 hot: Vec::new(),
                 values_unknown: 0,
             },
@@ -200,7 +200,6 @@ impl Observer {
             encrypting: Vec::new(),
             ahead: Ahead::default(),
             untied: Ahead::default(),
-            resolved: Resolved::new(),
             ended: Bounded::new(ENDED_HALF_MAX),
             over: Bounded::new(ENDED_HALF_MAX),
             hidden: Bounded::new(HIDDEN_HALF_MAX),
@@ -241,7 +240,7 @@ impl Observer {
 
     /// Addresses of which it is not remembered any more by which name a workload came to them.
     pub fn remote_names_forgotten(&self) -> u64 {
-        self.resolved.forgotten
+        self.shared.resolved.forgotten
     }
 
     /// Exchanges whose records have a value that is `unknown`.
@@ -505,7 +504,7 @@ impl Observer {
                 let protocols = &self.shared.options.protocols;
                 let (id, owner) = (published_id(socket.connection_id), self.owners.of(socket));
                 owner.worked(0);
-                let remote_name = self.resolved.of(socket, &owner);
+                let remote_name = self.shared.resolved.of(socket, &owner);
                 let mut connection = Box::new(Connection::new(socket, id, owner, self.walk, protocols, remote_name));
                 connection.parser.share(&known_of(&mut self.known, connection.cgroup()));
                 connection.rests = rests;

@@ -14,6 +14,7 @@ use headwater_schemas::records::{self, Request, Sums};
 
 use super::callers::Callers;
 use super::connection::{Connection, Identity, Service};
+use super::resolved::Resolved;
 use super::spare::Spared;
 use super::sums::folds::Fold;
 use super::sums::{Heat, Single, Summaries, Summed, Told};
@@ -28,6 +29,8 @@ pub struct Shared {
     pub operations: Operations<Service>,
     pub sums: Summaries,
     pub clock: Clock,
+    /// What the answers of DNS say of addresses.
+    pub resolved: Resolved,
     /// Connections whose exchanges are to be added up from now on.
     pub hot: Vec<SocketKey>,
     /// Exchanges of whose record a value is `unknown`, since it stands in a table whose beginning was not seen.
@@ -171,7 +174,11 @@ pub fn record(
     shared: &mut Shared,
     out: &mut impl FnMut(Output<'_>),
 ) {
-    let Shared { options, operations, sums, clock, hot, .. } = shared;
+    let Shared { options, operations, sums, clock, hot, resolved, .. } = shared;
+    // What somebody else was answered, over the same connection, is not this workload's.
+    if identity.side == records::Side::Client {
+        resolved.learn(identity.owner.cgroup(), exchange.resource, exchange.addresses, exchange.completed_ns);
+    }
     let started_ns = exchange.request_started_ns;
     let ended_ns = exchange.response_ended_ns.filter(|_| exchange.failure.is_none()).unwrap_or(exchange.completed_ns);
     let since_start = |at_ns: u64| at_ns.saturating_sub(started_ns) as i64;

@@ -1,6 +1,6 @@
 //! By which name a workload came to the addresses that it connects to, from the answers of DNS that it got.
 //!
-//! In: names with the addresses that they were answered with, and whose question that was. Out: the name of an address, for the same workload. What others
+//! In: names with the addresses that they were answered with, over UDP or TCP, and whose question that was. Out: the name of an address, for the same workload. What others
 //! asked says nothing: an address may mean something else to them, and who answers them is theirs to choose. Where a workload came to one address by two names
 //! within [`KEPT_NS`], which is common where many sites share a machine, it is not known which one a connection is for: neither is given. Pure.
 //! Bounded: [`WORKLOADS_HALF_MAX`] workloads with [`ADDRESSES_HALF_MAX`] addresses each, twice.

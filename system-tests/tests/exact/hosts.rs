@@ -58,6 +58,16 @@ while True:
 
 #[test]
 fn servers_that_no_agent_observes_are_called_as_their_clients_came_to_them() {
+    called_as_their_clients_came_to_them("");
+}
+
+#[test]
+fn servers_are_called_likewise_where_dns_is_asked_over_tcp() {
+    called_as_their_clients_came_to_them("options use-vc");
+}
+
+/// With these options of the resolver.
+fn called_as_their_clients_came_to_them(options: &str) {
     let lab = Lab::start().unwrap();
     let [outside, aliased, shared] = [11, 12, 13].map(|last| format!("127.54.0.{last}"));
     let (_dnsmasq, resolver) = dnsmasq_with(
@@ -79,7 +89,7 @@ fn servers_that_no_agent_observes_are_called_as_their_clients_came_to_them() {
     let _processors = lab.processor("all").unwrap();
     wait_for_window(10_000_000).unwrap();
 
-    let resolv = resolv_conf(&lab, resolver, "");
+    let resolv = resolv_conf(&lab, resolver, options);
     let ports = servers.each_ref().map(|(_, address)| address.port().to_string());
     let encrypted = echo.1.to_string();
     let mut arguments = vec!["--mount", "sh", "-c", WITH_RESOLVER, &resolv, CLIENT];

@@ -1,14 +1,16 @@
-//! Which addresses an answer gives for the name that was asked for (RFC 1035, 4.1.3 and 4.1.4).
+//! Which addresses an answer gives for the name that was asked for (RFC 1035, 4.1.3 and 4.1.4), wherever it came in.
 //!
 //! In: the first bytes of an answer, from its header on. Out: the addresses at the end of the chain of aliases that begins with the question, as far
-//! as they were captured. Other records that stand beside them are not believed. Pure; looks at [`RECORDS_MAX`] records at most.
+//! as they were captured. Other records that stand beside them are not believed. Pure; looks at [`RECORDS_MAX`] records and [`BYTES_MAX`] bytes at most.
 
 use std::net::IpAddr;
 
 use super::message::{HEADER_BYTES, Message, NAME_BYTES_MAX};
 
-/// More than an answer of 512 bytes has room for.
-const RECORDS_MAX: u16 = 32;
+/// What is looked at of an answer: more than what a hundred addresses take.
+pub const BYTES_MAX: usize = 4096;
+/// More than an answer of 512 bytes has room for, and as many as names of a workload are remembered for sure.
+const RECORDS_MAX: u16 = 128;
 
 const TYPE_A: u16 = 1;
 const TYPE_CNAME: u16 = 5;
@@ -17,6 +19,7 @@ const CLASS_IN: u16 = 1;
 
 /// The addresses that `message`, read from the beginning of `bytes`, gives for its question; none if that is no question for addresses.
 pub fn addresses(bytes: &[u8], message: &Message<'_>) -> Box<[IpAddr]> {
+    let bytes = &bytes[..bytes.len().min(BYTES_MAX)];
     let asks_for_them = |qtype| matches!(qtype, TYPE_A | TYPE_AAAA);
     match message.question.filter(|question| asks_for_them(question.qtype)) {
         Some(question) => follow(bytes, HEADER_BYTES + question.bytes().len(), message.header.answers),

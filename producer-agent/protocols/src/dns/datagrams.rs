@@ -9,7 +9,7 @@
 //!
 //! The event of an answer may come before that of its question, since the call that asks ends behind the question's way: it waits for a second.
 //!
-//! Bounds: `EARLY_MAX`; whoever feeds it says whether there is room for one more question; a question is no longer than `message::HEAD_BYTES_MAX`, and of
+//! Bounds: `EARLY_MAX`; whoever feeds it says whether there is room for one more question; a question is no longer than a name and what stands behind it, and of
 //! an answer as many addresses are kept as `answers` finds.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -66,8 +66,6 @@ pub struct Ends<'a> {
     pub id: u16,
     /// As it was asked, byte by byte.
     pub question: &'a [u8],
-    /// The addresses that the answer gives for the name that was asked for, as far as they were captured.
-    pub addresses: &'a [IpAddr],
 }
 
 /// Questions that wait for their answers, each with what its owner `O` is.
@@ -327,7 +325,7 @@ impl<O> Open<O> {
         is_of_peer && question.is_none_or(|question| self.is_same(question))
     }
 
-    fn exchange(&self, answer: Option<&Answer>, completed_ns: u64) -> Exchange<'_> {
+    fn exchange<'a>(&'a self, answer: Option<&'a Answer>, completed_ns: u64) -> Exchange<'a> {
         let answered_ns = answer.map(|answer| answer.at_ns.max(self.started_ns));
         let (outcome, code) =
             answer.map_or((Outcome::Unanswered, Code::default()), |answer| (answer.outcome, answer.code));
@@ -339,6 +337,7 @@ impl<O> Open<O> {
             path_truncated: false,
             named: "",
             resource: &self.resource,
+            addresses: answer.map_or(&[], |answer| &answer.addresses),
             propagated: crate::Propagated::default(),
             status: None,
             request_bytes: self.bytes,
@@ -361,8 +360,7 @@ impl<O> Open<O> {
         let side = if key.asks { Side::Client } else { Side::Server };
         match self.peer.or(answer.and_then(|answer| answer.peer)) {
             Some(peer) => {
-                let addresses = answer.map(|answer| &*answer.addresses).unwrap_or_default();
-                let ends = Ends { side, peer, id: key.id, question: &self.question, addresses };
+                let ends = Ends { side, peer, id: key.id, question: &self.question };
                 out(Told::Exchange(self.exchange(answer, completed_ns), ends), &self.owner, was_open);
             }
             None => out(Told::WithoutPeer, &self.owner, was_open),

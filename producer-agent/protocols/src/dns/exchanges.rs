@@ -1,8 +1,10 @@
 //! Questions that wait for their answers, and what becomes of them.
 
+use std::net::IpAddr;
+
 use super::message::{Header, Message};
 use super::names::Name;
-use super::{Dns, LENGTH_BYTES, message};
+use super::{Dns, LENGTH_BYTES, answers, bytes_of, message};
 use crate::asked::{Queue, Span, Waits};
 use crate::lanes::Reader as _;
 use crate::protocol::Protocol;
@@ -86,13 +88,14 @@ impl Dns {
             return;
         }
         let (outcome, code) = answer.outcome();
+        let addresses = bytes_of(head).map(|bytes| answers::addresses(bytes, &answer)).unwrap_or_default();
         if self.pending[at].is_transfer && outcome == Outcome::Ok {
             let pending = &mut self.pending[at];
             (pending.span.answer, pending.is_told) = (Some((start, end)), true);
-            return self.emit(at, (outcome, code), None, sink);
+            return self.emit(at, (outcome, code), None, &addresses, sink);
         }
         self.pending[at].span.answer = Some((start, end));
-        self.emit(at, (outcome, code), None, sink);
+        self.emit(at, (outcome, code), None, &addresses, sink);
         self.pending.remove(at);
     }
 
@@ -134,7 +137,7 @@ impl Dns {
             match how.of_open(answer.is_some()) {
                 _ if pending.is_told => {}
                 Some(_) if pending.may_be_answered => self.losses.lose(self.unknown, sink),
-                Some((failure, outcome)) => self.emit(0, (outcome, Code::default()), Some(failure), sink),
+                Some((failure, outcome)) => self.emit(0, (outcome, Code::default()), Some(failure), &[], sink),
                 None => self.losses.lose(LossReason::Unfinished, sink),
             }
             self.pending.pop();
@@ -150,13 +153,21 @@ impl Dns {
         Some((header.id, start))
     }
 
-    fn emit(&mut self, at: usize, (outcome, code): (Outcome, Code), failure: Option<Failure>, sink: &mut Sink<'_>) {
+    fn emit(
+        &mut self,
+        at: usize,
+        (outcome, code): (Outcome, Code),
+        failure: Option<Failure>,
+        addresses: &[IpAddr],
+        sink: &mut Sink<'_>,
+    ) {
         let pending = &self.pending[at];
         if pending.is_unknown {
             self.losses.lose(LossReason::ValueUnknown, sink);
         }
         sink(Event::Exchange(Exchange {
             resource: &pending.resource,
+            addresses,
             kind: if pending.is_told { Kind::Stream } else { Kind::Call },
             outcome,
             code,

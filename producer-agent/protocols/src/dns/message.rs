@@ -1,7 +1,7 @@
 //! The beginning of a message of DNS (RFC 1035, 4.1): its header and its question, wherever it came in.
 //!
-//! In: the first bytes of a message, without the length that TCP puts before it. Out: what it asks or answers. Pure; reads at most
-//! [`HEAD_BYTES_MAX`] bytes, and believes no length further than the bytes that are there.
+//! In: the first bytes of a message, without the length that TCP puts before it. Out: what it asks or answers. Pure; reads its header,
+//! a name of at most [`NAME_BYTES_MAX`] bytes and a few behind it, and believes no length further than the bytes that are there.
 
 use crate::{Code, Direction, Outcome, resource};
 
@@ -14,8 +14,6 @@ pub const NAME_BYTES_MAX: usize = 255;
 const QUESTION_TAIL_BYTES: usize = 4;
 /// Up to where a record without data begins that says more of the answer's code: a root name, type, class and the code (RFC 6891, 6.1.3).
 const OPT_BYTES: usize = 6;
-/// All that is of use of a message.
-pub const HEAD_BYTES_MAX: usize = HEADER_BYTES + NAME_BYTES_MAX + QUESTION_TAIL_BYTES + OPT_BYTES;
 const TYPE_OPT: u16 = 41;
 
 /// Types that are answered by several messages (RFC 5936, RFC 1995).

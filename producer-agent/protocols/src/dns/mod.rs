@@ -3,14 +3,14 @@
 //! In: the bytes of both directions. Out: each question with its answer, in any number at once and in any order, or a counted loss.
 //!
 //! An answer is found by its id and, if it repeats it, by the question. The operation is the type that is asked for, of which there are few; the
-//! resource is the name, of which there is no end. Records are not read: only what says how it went.
+//! resource is the name, of which there is no end. Of an answer what says how it went is read, and which addresses it gives (`answers.rs`).
 //!
 //! Where something was missed, a direction is followed again from a call on that begins with a message, if another message follows that
 //! (`lanes.rs`).
 //!
 //! Over UDP there are no connections: [`datagrams`] says which answer is whose.
 //!
-//! Bounds: [`Options`], and `message::HEAD_BYTES_MAX`; nothing is allocated by what a length claims.
+//! Bounds: [`Options`], and `answers::BYTES_MAX` of a message; nothing is allocated by what a length claims.
 
 mod answers;
 pub mod datagrams;
@@ -71,7 +71,7 @@ pub struct Framing;
 
 impl framed::Header for Framing {
     const BYTES: usize = LENGTH_BYTES + HEADER_BYTES;
-    const HEAD_BYTES_MAX: usize = LENGTH_BYTES + message::HEAD_BYTES_MAX;
+    const HEAD_BYTES_MAX: usize = LENGTH_BYTES + answers::BYTES_MAX;
 
     fn message_bytes(bytes: &[u8], direction: Direction) -> Option<u64> {
         let (length, header) = bytes.split_first_chunk()?;
@@ -83,9 +83,14 @@ impl framed::Header for Framing {
 
 /// The message in the first bytes of what was framed.
 fn message(head: &[u8], direction: Direction) -> Option<Message<'_>> {
+    Message::read(bytes_of(head)?, direction)
+}
+
+/// The same as bytes, from its header on.
+fn bytes_of(head: &[u8]) -> Option<&[u8]> {
     let (length, bytes) = head.split_first_chunk()?;
     let length = usize::from(u16::from_be_bytes(*length));
-    Message::read(&bytes[..length.min(bytes.len())], direction)
+    Some(&bytes[..length.min(bytes.len())])
 }
 
 impl Dns {

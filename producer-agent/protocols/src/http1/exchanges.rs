@@ -150,6 +150,7 @@ impl Pending {
             path_truncated: self.path_truncated,
             named: self.named.as_deref().unwrap_or_default(),
             resource: self.host.as_deref().unwrap_or_default(),
+            addresses: &[],
             propagated: self.propagated.as_deref().copied().unwrap_or_default(),
             status,
             request_bytes: request_end.position.since(self.start.position),

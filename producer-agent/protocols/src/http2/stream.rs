@@ -235,6 +235,7 @@ impl Stream {
             path_truncated: self.path_is_cut,
             named: self.body.as_ref().filter(|_| !is_grpc).map_or("", |body| body.name()),
             resource: self.authority.as_ref().map_or("", Text::as_str),
+            addresses: &[],
             propagated: self.propagated,
             status: self.status,
             request_bytes: self.request.bytes,

@@ -51,6 +51,16 @@ pub fn answer(id: u16, of: &str, qtype: u16, rcode: u8, records: &[u8]) -> Vec<u
     [header(id, [0x81, 0x80 | rcode], [1, answers, 0, 0]), question(of, qtype), records.to_vec()].concat()
 }
 
+/// An alias of the name, and that one's addresses.
+pub fn answer_by_alias(id: u16, of: &str, addresses: &[[u8; 4]]) -> Vec<u8> {
+    let record =
+        |owner: &[u8], kind: u8, data: &[u8]| [owner, &[0, kind, 0, 1, 0, 0, 0, 9, 0, data.len() as u8], data].concat();
+    let target = name("target.example");
+    let all = addresses.iter().flat_map(|address| record(&target, 1, address));
+    let counts = [1, 1 + addresses.len() as u16, 0, 0];
+    [header(id, [0x81, 0x80], counts), question(of, A), record(&[0xc0, 12], 5, &target), all.collect()].concat()
+}
+
 /// Without the question, as servers answer what they could not read.
 pub fn refuse(id: u16, rcode: u8) -> Vec<u8> {
     header(id, [0x80, rcode], [0; 4])

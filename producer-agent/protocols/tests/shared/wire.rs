@@ -13,7 +13,7 @@ pub const FINISHED: CloseReason = CloseReason::Finished { by: Side::Client };
 
 pub struct Wire {
     connection: Option<Box<dyn Follow>>,
-    /// `OPERATION resource outcome code`, one for each exchange.
+    /// `OPERATION resource addresses outcome code`, one for each exchange.
     pub seen: Vec<String>,
     pub kinds: Vec<Kind>,
     pub positions: Vec<Position>,
@@ -111,7 +111,8 @@ impl Wire {
                 let what = exchange.failure.map_or(format!("{:?}", exchange.outcome), |failure| {
                     format!("{} {:?}", failure.as_str(), exchange.outcome)
                 });
-                let words = [exchange.method, exchange.resource, &what, exchange.code.as_str()];
+                let addresses: Vec<String> = exchange.addresses.iter().map(ToString::to_string).collect();
+                let words = [exchange.method, exchange.resource, &addresses.join(","), &what, exchange.code.as_str()];
                 self.seen.push(words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "));
                 self.kinds.push(exchange.kind);
                 self.positions.push(exchange.request_position);

@@ -120,6 +120,7 @@ impl Bench {
             path_truncated: false,
             named: "",
             resource: "",
+            addresses: &[],
             propagated: headwater_protocols::Propagated::default(),
             status: Some(status),
             request_bytes: bytes,
