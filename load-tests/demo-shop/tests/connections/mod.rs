@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::process::Command;
 
 const ESTABLISHED: &str = "01";
 const LISTENING: &str = "0A";
@@ -13,9 +14,14 @@ struct Socket {
     program: String,
 }
 
-/// The pairs of client and server program with a TCP connection between two of the processes.
+/// The pairs of client and server program with a connection of TCP, or of a Unix socket with a path, between two of the processes.
 pub fn between(pids: &[u32]) -> BTreeSet<(String, String)> {
-    let sockets = sockets_of(pids);
+    let owners = owners(pids);
+    tcp_between(&owners).into_iter().chain(unix_between(&owners)).collect()
+}
+
+fn tcp_between(owners: &HashMap<String, String>) -> BTreeSet<(String, String)> {
+    let sockets = sockets_of(owners);
     let with_state = |state: &str| sockets.iter().filter(move |socket| socket.state == state).collect::<Vec<_>>();
     let servers: HashMap<&str, &str> =
         with_state(LISTENING).iter().map(|socket| (&socket.local[..], &socket.program[..])).collect();
@@ -28,9 +34,21 @@ pub fn between(pids: &[u32]) -> BTreeSet<(String, String)> {
         .collect()
 }
 
+/// As `ss` (iproute2) pairs them: its lines have the path and the inode of an end, and those of the other one. The server's has the path.
+fn unix_between(owners: &HashMap<String, String>) -> BTreeSet<(String, String)> {
+    let output = Command::new("ss").args(["-xHn", "state", "connected"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let pair = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [.., path, inode, _, peer] = &words[..] else { return None };
+        let (server, client) = (owners.get(*inode)?, owners.get(*peer)?);
+        path.starts_with('/').then(|| (client.clone(), server.clone()))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
 /// All TCP sockets that the processes hold.
-fn sockets_of(pids: &[u32]) -> Vec<Socket> {
-    let owners = owners(pids);
+fn sockets_of(owners: &HashMap<String, String>) -> Vec<Socket> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     let rows = tables.iter().flat_map(|table| table.lines().skip(1));
     rows.filter_map(|row| {
