@@ -22,6 +22,7 @@ use headwater_probe_types::{
 use crate::{
     buffers, capture, cost, frames, globals, interest as table, owner,
     owner::read_kernel,
+    refused,
     socket::{AF_UNIX, Sock, tcp_state},
     source::Source,
     state,
@@ -58,6 +59,8 @@ pub fn call<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes
 #[inline(always)]
 pub fn moved<S: Source>(sock: Sock, moved: u32, way: u32, bytes: S) -> bool {
     if globals::unix_salt() == 0 {
+        // Nobody looks at any, so that none can be taken for another one.
+        refused::note(sock);
         return false;
     }
     // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.

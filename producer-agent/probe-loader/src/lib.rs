@@ -121,7 +121,16 @@ pub struct Probes {
     hook: Hook,
     not_fexit_because: Option<String>,
     unknown_events: u64,
-    walks: u64,
+    first_walk: FirstWalk,
+}
+
+/// What a walk finds that is the first one was there before the capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FirstWalk {
+    IsToCome,
+    HasBegun,
+    /// Also where the capture is about to end.
+    IsOver,
 }
 
 /// What one drain took from the ring buffer.
@@ -239,7 +248,7 @@ impl Probes {
             hook,
             not_fexit_because,
             unknown_events: 0,
-            walks: 0,
+            first_walk: FirstWalk::IsToCome,
         })
     }
 
@@ -327,10 +336,14 @@ impl Probes {
 
     /// Begins a walk over every captured socket, in all network namespaces.
     pub fn walk(&mut self) -> Result<Walk, LoadError> {
-        if self.walks == 1 {
-            set_capturing(&mut self.ebpf, capture::ALL)?;
-        }
-        self.walks += 1;
+        self.first_walk = match self.first_walk {
+            FirstWalk::IsToCome => FirstWalk::HasBegun,
+            FirstWalk::HasBegun => {
+                set_capturing(&mut self.ebpf, capture::ALL)?;
+                FirstWalk::IsOver
+            }
+            FirstWalk::IsOver => FirstWalk::IsOver,
+        };
         let program: &mut Iter = program(&mut self.ebpf, ITERATOR)?;
         let file = program
             .attach()
@@ -344,11 +357,13 @@ impl Probes {
     /// From now on the probes tell of nothing but the ends of connections that they have told of, once the programs that run at this moment are
     /// through.
     pub fn tell_only_ends(&mut self) -> Result<(), LoadError> {
+        self.first_walk = FirstWalk::IsOver;
         set_capturing(&mut self.ebpf, capture::ENDS)
     }
 
     /// Ends the capture: once the programs that run at this moment are through, the ring buffer gets no further event.
     pub fn end_capture(&mut self) -> Result<(), LoadError> {
+        self.first_walk = FirstWalk::IsOver;
         set_capturing(&mut self.ebpf, capture::NOTHING)
     }
 

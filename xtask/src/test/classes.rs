@@ -192,6 +192,9 @@ const FEW_PROCESSES: &[(&str, &str)] = &[("PROCESSES_EACH", "4")];
 const FEW_NAMES: &[(&str, &str)] = &[("DNS_NAMES", "50"), ("EXACT_HOOK", "fexit")];
 const FEW_UNIX: &[(&str, &str)] = &[("UNIX_EACH", "4"), ("EXACT_HOOK", "fexit")];
 const GUEST_LIMIT: Duration = Duration::from_secs(1200);
+const RUSTLS: &str = "system-tests::exact::tls_rustls::requests_of_rustls_are_seen_exactly_beside_those_in_clear_text";
+/// Most of it is for the build of its C.
+const RUSTLS_LIMIT: Duration = Duration::from_secs(900);
 const CHAOS: &str = "system-tests::chaos::any_process_killed_at_ten_random_moments";
 const CHAOS_LIMIT: Duration = Duration::from_secs(480);
 /// It waits five minutes more for the last windows, and computes all of them once more.
@@ -315,6 +318,13 @@ pub const EXTRAS: &[Extra] = &[
         class: Class::Alone,
         variables: &[("TLS_ROUNDS", "25")],
         limit: GUEST_LIMIT,
+    },
+    Extra {
+        name: "rustls with aws-lc-rs",
+        work: Work::Again(RUSTLS),
+        class: Class::Waits,
+        variables: &[("TLS_RUSTLS_FEATURES", "aws-lc-rs")],
+        limit: RUSTLS_LIMIT,
     },
     Extra {
         name: "chaos with seed 11",
