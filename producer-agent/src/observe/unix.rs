@@ -2,7 +2,7 @@
 //!
 //! In: records of the probes. Out: the path as records spell it, whether it is one of the system's own, and what one end says of the other. Pure.
 
-use headwater_probe_loader::types::{SocketRecord, role};
+use headwater_probe_loader::types::{SocketRecord, flag, role};
 
 use super::flow::tcp_state;
 
@@ -61,6 +61,8 @@ pub fn other_end(socket: &SocketRecord) -> Option<SocketRecord> {
         // Of what a peer left unread, nobody knows how much it was.
         received_bytes: if socket.error == 0 { socket.sent_bytes } else { 0 },
         tcp_state: tcp_state::FIN_WAIT2,
+        // Whether the probes follow one end says nothing of the other.
+        flags: socket.flags & !flag::COUNTED,
         ..*socket
     })
 }
