@@ -9,9 +9,7 @@
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE},
     btf_maps::{LruHashMap, SkStorage},
-    helpers::generated::{
-        bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_ktime_get_ns, bpf_sk_storage_get,
-    },
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_ktime_get_ns},
     macros::btf_map,
 };
 use core::ptr;
@@ -26,6 +24,7 @@ use crate::{
     owner::{self, read_kernel},
     shares,
     socket::Sock,
+    state,
 };
 
 /// Processes whose end was told: as many as may end while two threads of one process do.
@@ -99,7 +98,7 @@ pub fn listens(sock: Sock) {
     if !buffers::capturing() || !owner::is_captured_task() {
         return;
     }
-    let listening = listening(sock, BPF_SK_STORAGE_GET_F_CREATE as u64);
+    let listening = listening(sock, BPF_SK_STORAGE_GET_F_CREATE);
     // SAFETY: null, or the socket's value, which outlives this run.
     let Some(listening) = (unsafe { listening.as_mut() }) else { return buffers::add(count::STORAGE_FULL, 1) };
     let task = current();
@@ -128,7 +127,7 @@ pub fn is_listening(sock: Sock, task: *const u8) {
     fill(room, what::LISTENING, 0, (task, pid), cgroup_id, cgroup_hierarchy);
     note_place(room, sock);
     // SAFETY: null, or the socket's value, which outlives this run.
-    if let Some(listening) = unsafe { listening(sock, BPF_SK_STORAGE_GET_F_CREATE as u64).as_mut() } {
+    if let Some(listening) = unsafe { listening(sock, BPF_SK_STORAGE_GET_F_CREATE).as_mut() } {
         *listening = *room;
         buffers::add(count::LIFE_EVENTS, 1);
         buffers::submit((&raw mut *room).cast());
@@ -243,10 +242,8 @@ fn times(process_started_ns: u64) -> (u64, u64) {
 }
 
 #[inline(always)]
-fn listening(sock: Sock, flags: u64) -> *mut LifeEvent {
-    // SAFETY: the map is a socket storage whose value is a LifeEvent.
-    unsafe { bpf_sk_storage_get((&raw const LISTENING).cast_mut().cast(), sock.as_ptr(), ptr::null_mut(), flags) }
-        .cast()
+fn listening(sock: Sock, flags: u32) -> *mut LifeEvent {
+    state::kept(&LISTENING, sock, flags)
 }
 
 #[inline(always)]

@@ -22,23 +22,32 @@ static SOCKETS: SkStorage<SocketState> = SkStorage::new();
 /// The socket's state, if the probes have seen it; null otherwise.
 #[inline(always)]
 pub fn get(sock: Sock) -> *mut SocketState {
-    storage(sock, 0)
+    kept(&SOCKETS, sock, 0)
 }
 
 /// The socket's state, made now if there is none; null and counted without memory.
 #[inline(always)]
 pub fn get_or_create(sock: Sock) -> *mut SocketState {
-    let state = storage(sock, u64::from(BPF_SK_STORAGE_GET_F_CREATE));
+    let state = kept(&SOCKETS, sock, BPF_SK_STORAGE_GET_F_CREATE);
     if state.is_null() {
         buffers::add(count::STORAGE_FULL, 1);
     }
     state
 }
 
+/// What a map keeps of a socket, by flags of `bpf_sk_storage_get`; null if there is none, or no memory for it.
 #[inline(always)]
-fn storage(sock: Sock, flags: u64) -> *mut SocketState {
-    // SAFETY: the map is a socket storage whose value is a SocketState.
-    unsafe { bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sock.as_ptr(), ptr::null_mut(), flags) }.cast()
+pub fn kept<T>(map: &SkStorage<T>, sock: Sock, flags: u32) -> *mut T {
+    let get = || {
+        // SAFETY: the map is a storage of sockets whose value is a T.
+        unsafe { bpf_sk_storage_get((&raw const *map).cast_mut().cast(), sock.as_ptr(), ptr::null_mut(), flags.into()) }
+    };
+    let mut value = get();
+    if flags != 0 && value.is_null() {
+        // Of two that make the first thing that is kept of a socket, the kernel lets one fail (kernel/bpf/bpf_local_storage.c): by now it is there, or can be made.
+        value = get();
+    }
+    value.cast()
 }
 
 /// Notes what identifies the connection. Leaves the state without ESTABLISHED if that cannot be told yet, and counts it.

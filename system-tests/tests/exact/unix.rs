@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use headwater_process::Launch;
 use headwater_schemas::records::{Flow, FlowState, Side};
@@ -334,6 +337,7 @@ fn what_is_asked_over_unix_sockets_is_told_once() {
     let edges = || -> anyhow::Result<BTreeMap<String, i64>> {
         let mut requests = BTreeMap::new();
         for edge in topics::edges(&lab.settings)?.into_iter().filter(|edge| edge.requests > 0) {
+            assert!(edge.asked.iter().all(|asked| asked.starts_with("unix:") && !asked.ends_with(":0")), "{edge:?}");
             let name = format!("{} > {} {}", edge.client.name, edge.server.name, edge.protocol);
             *requests.entry(name).or_default() += edge.requests;
         }
@@ -353,4 +357,41 @@ fn shortened(path: &str) -> String {
         None | Some(0) => path.to_owned(),
         Some(cut) => format!("...{}", &path[cut..]),
     }
+}
+
+/// The state of a socket is made by whichever thread comes first, and the other one finds it: none is taken for one without memory.
+#[test]
+fn two_threads_that_begin_with_a_socket_at_the_same_moment_lose_nothing() {
+    const SOCKETS: usize = 20_000;
+    let lab = Lab::start().unwrap();
+    let mut agent = lab.agent().unwrap();
+    let begins = AtomicUsize::new(0);
+    for _ in 0..SOCKETS / 100 {
+        let pairs = (0..100).map(|_| UnixStream::pair().unwrap());
+        let (own, mut peers): (Vec<UnixStream>, Vec<UnixStream>) = pairs.unzip();
+        peers.iter_mut().for_each(|peer| peer.write_all(b"x").unwrap());
+        begins.store(0, Ordering::SeqCst);
+        let meet = |at: usize| {
+            begins.fetch_add(1, Ordering::SeqCst);
+            while begins.load(Ordering::SeqCst) < 2 * (at + 1) {
+                std::hint::spin_loop();
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for (at, mut socket) in own.iter().enumerate() {
+                    meet(at);
+                    socket.write_all(b"y").unwrap();
+                }
+            });
+            for (at, mut socket) in own.iter().enumerate() {
+                meet(at);
+                socket.read_exact(&mut [0]).unwrap();
+            }
+        });
+    }
+    stop(&mut agent).unwrap();
+    let agents = topics::agents(&lab.settings).unwrap();
+    let last = agents.iter().find(|agent| agent.is_final).unwrap();
+    assert_eq!(last.counters["probe_storage_full"], 0, "of {SOCKETS} sockets");
 }
