@@ -1,8 +1,9 @@
 """Statements to PostgreSQL over TLS, each with a name of its own: by libpq, whose library of TLS calls the socket itself, and by asyncpg, where asyncio moves the bytes.
+Also by Python's own module of TLS, where the program waits between the server's leave to begin and the first word of the handshake.
 
 Arguments: the server's port, and how many statements each of three connections of either has.
 """
-import asyncio, ssl, sys
+import asyncio, socket, ssl, struct, sys, time
 
 import asyncpg, psycopg
 
@@ -22,10 +23,41 @@ for at in range(CONNECTIONS):
             connection.execute(statement("libpq", at, number)).fetchall()
 
 
-async def one(at):
+def unverified():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = await asyncpg.connect(host=HOST, port=port, user="tester", database="postgres", ssl=context)
+    return context
+
+
+def ready(connection):
+    """Reads up to where the server is ready for a statement."""
+    read, ends = b"", b"Z\0\0\0\5I"
+    while not read.endswith(ends):
+        more = connection.recv(65536)
+        assert more, read
+        read += more
+
+
+for at in range(CONNECTIONS):
+    with socket.create_connection((HOST, port)) as plain:
+        plain.sendall(struct.pack("!ii", 8, 80877103))
+        assert plain.recv(1) == b"S"
+        time.sleep(0.3)
+        # The library's first call ends with what it has sent.
+        plain.settimeout(30)
+        with unverified().wrap_socket(plain) as connection:
+            startup = b"user\0tester\0database\0postgres\0\0"
+            connection.sendall(struct.pack("!ii", 8 + len(startup), 196608) + startup)
+            ready(connection)
+            for number in range(rounds):
+                text = statement("late", at, number).encode() + b"\0"
+                connection.sendall(b"Q" + struct.pack("!i", 4 + len(text)) + text)
+                ready(connection)
+            connection.sendall(b"X\0\0\0\4")
+
+
+async def one(at):
+    connection = await asyncpg.connect(host=HOST, port=port, user="tester", database="postgres", ssl=unverified())
     for number in range(rounds):
         await connection.execute(statement("asyncpg", at, number))
     await connection.close()

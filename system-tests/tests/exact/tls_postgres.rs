@@ -18,7 +18,7 @@ use crate::tls_plaintext::{nothing_told, own_library};
 
 const CONNECTIONS: usize = 3;
 const ROUNDS: usize = 60;
-const DRIVERS: [&str; 2] = ["libpq", "asyncpg"];
+const DRIVERS: [&str; 3] = ["libpq", "late", "asyncpg"];
 
 #[test]
 fn statements_over_tls_are_seen_exactly() {
