@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use headwater_kafka::{Message, Next, RecordError, SchemaCache, Start, TopicReader, connect_check};
+use headwater_schemas::asked::with_port;
 use headwater_schemas::encryption;
 use headwater_schemas::records::{
     Agent, Alert, AlertState, DeadLetter, Edge, Flow, Identity, Latency, Partial, PartitionClosed, Process,
@@ -254,21 +255,24 @@ fn request(r: &Request<'_>) -> String {
 
 /// The other end, by its name if it has one.
 fn remote(name: &str, address: &str, port: i32) -> String {
-    if name.is_empty() { format!("{address}:{port}") } else { format!("{name}:{port} ({address})") }
+    if name.is_empty() { place(address, port) } else { format!("{name}:{port} ({address})") }
+}
+
+fn place(address: &str, port: i32) -> String {
+    with_port(address, u16::try_from(port).unwrap_or_default())
 }
 
 fn flow(f: &Flow<'_>) -> String {
     let state = format!("{:?}", f.state).to_lowercase();
     format!(
-        "{}  {:<18} {:<6}  {:<6} {:<5} {:<10} {}:{} to {}  {} sent  {} received  RTT {}{}{}",
+        "{}  {:<18} {:<6}  {:<6} {:<5} {:<10} {} to {}  {} sent  {} received  RTT {}{}{}",
         rfc3339_ms(f.observed_at_us),
         f.workload,
         side(f.side),
         state,
         f.protocol,
         encryption::title(f.encryption),
-        f.local_address,
-        f.local_port,
+        place(f.local_address, f.local_port),
         remote(f.remote_name, f.remote_address, f.remote_port),
         bytes(f.sent_bytes as f64),
         bytes(f.received_bytes as f64),
@@ -336,8 +340,7 @@ fn end(p: &Process<'_>) -> String {
 }
 
 fn listened(p: &Process<'_>) -> String {
-    let (address, port) = (p.local_address.unwrap_or("?"), p.local_port.unwrap_or(0));
-    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+    place(p.local_address.unwrap_or("?"), p.local_port.unwrap_or(0))
 }
 
 /// Of signals that end processes, as Linux numbers them on x86_64 and arm64 (signal(7)).

@@ -15,12 +15,12 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_kernel};
 use headwater_probe_types::{
-    CAPTURE_BYTES_MAX, DataEvent, SocketEvent, SocketRecord, SocketState, cost::TELL, count, direction, flag,
-    frames::WINDOW_BYTES, interest, kind, role, share, sniff::Head,
+    CAPTURE_BYTES_MAX, DataEvent, SocketRecord, SocketState, cost::TELL, count, direction, flag, frames::WINDOW_BYTES,
+    interest, kind, role, share, sniff::Head,
 };
 
 use crate::{
-    buffers, capture, cost, frames, globals, interest as table, owner,
+    buffers, capture, cost, events, frames, globals, interest as table, owner,
     owner::read_kernel,
     refused,
     socket::{AF_UNIX, Sock, tcp_state},
@@ -88,7 +88,11 @@ pub fn moved<S: Source>(sock: Sock, moved: u32, way: u32, bytes: S) -> bool {
         return false;
     }
     if state.flags & flag::ANNOUNCED == 0 {
+        // Without it, nobody could say whose the bytes are.
         if !tell(kind::OPEN, sock, state) {
+            if moved != 0 {
+                buffers::lost(state, count::RING_FULL_DATA, share::lost::DATA);
+            }
             return false;
         }
         state.flags |= flag::ANNOUNCED;
@@ -291,19 +295,7 @@ fn begin(sock: Sock, state: &mut SocketState) {
 /// Tells the loader of a socket. Returns false if there was no room in the ring buffer.
 #[inline(always)]
 fn tell(event: u32, sock: Sock, state: &SocketState) -> bool {
-    let room = buffers::reserve(state, size_of::<SocketEvent>() as u64, false).cast::<SocketEvent>();
-    // SAFETY: the reserved room has the event's size and eight bytes of alignment, and is ours until it is submitted.
-    let Some(room) = (unsafe { room.as_mut() }) else {
-        if event == kind::CLOSE {
-            buffers::lost(state, count::RING_FULL_CLOSE, share::lost::CLOSE);
-        }
-        return false;
-    };
-    room.kind = event;
-    room.reserved = 0;
-    fill(&mut room.socket, sock, state);
-    buffers::submit((&raw mut *room).cast());
-    true
+    events::tell(event, state, |record| fill(record, sock, state))
 }
 
 /// The path stands where addresses do, the bytes of it that are told where the local port does, and all of its length where the remote one does.

@@ -55,8 +55,14 @@ impl Asked {
     }
 }
 
-/// `10.0.0.1:80`, `[fd00::1]:80`.
+/// What stands before the path of a Unix socket, where a connection of IP has an address.
+pub const UNIX: &str = "unix:";
+
+/// `10.0.0.1:80`, `[fd00::1]:80`; a Unix socket has no port: `unix:/run/app.sock`.
 pub fn with_port(address: &str, port: u16) -> String {
+    if address.starts_with(UNIX) {
+        return address.to_owned();
+    }
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
@@ -65,6 +71,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_address_and_its_port_are_read_as_one() {
+        let told = [("10.0.0.1", 80), ("fd00::1", 80), ("unix:/run/app.sock", 0), ("unix:", 0)];
+        let told = told.map(|(address, port)| with_port(address, port));
+        assert_eq!(told, ["10.0.0.1:80", "[fd00::1]:80", "unix:/run/app.sock", "unix:"]);
+    }
 
     fn of(numbers: &[u8]) -> Asked {
         let mut asked = Asked::default();

@@ -11,13 +11,12 @@ use headwater_schemas::place::Partition;
 use headwater_schemas::records::{Alert, AlertState};
 
 use crate::bottlenecks::Bottlenecks;
+use crate::objectives::KIND;
 use crate::objectives::rules::Rules;
 use crate::processor::{BadInput, Counters, Input, Output, Processor};
 
 /// Counts are kept by whole ten minutes at most, the newest of which is not over; and the first window that is read may be cut.
 const MARGIN_US: i64 = 20 * 60 * 1_000_000;
-/// Of the alerts that objectives raise.
-const KIND: &str = "burn_rate";
 
 /// What would have been told, and when.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,10 +12,9 @@ use super::read::Report;
 use crate::clock::{period, rfc3339};
 use crate::format;
 use crate::past::collect::LeftOut;
-use crate::past::incomplete::Incomplete;
+use crate::past::incomplete::{self, Incomplete};
 use crate::terminal::{Align, Colour, Table, clean, paint};
 
-const INCOMPLETE_SHOWN: usize = 5;
 /// Rows of the table.
 const ALERTS_SHOWN: usize = 200;
 
@@ -188,16 +187,8 @@ fn notes(report: &Report) -> Vec<String> {
             "Of the {wanted} before, of which the long windows hold something, {there} are there: at the beginning of the range they hold less"
         ));
     }
-    notes.extend(
-        read.incomplete
-            .iter()
-            .take(INCOMPLETE_SHOWN)
-            .map(|incomplete| format!("Incomplete, counted as seen: {}", incomplete.text())),
-    );
-    let more = read.incomplete.len().saturating_sub(INCOMPLETE_SHOWN) as u64 + read.left_out.incomplete_not_named;
-    if more > 0 {
-        notes.push(format!("{more} more windows are incomplete; --json names them"));
-    }
+    let not_named = read.left_out.incomplete_not_named;
+    notes.extend(incomplete::notes("", "Incomplete, counted as seen", &read.incomplete, not_named));
     if report.unreadable > 0 {
         notes.push(format!("{} records cannot be read and do not count", report.unreadable));
     }

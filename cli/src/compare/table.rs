@@ -4,10 +4,9 @@ use super::{Change, Compared, Comparison, Figures, Quantity, Side};
 use crate::clock::period;
 use crate::format;
 use crate::names::Names;
+use crate::past::incomplete;
 use crate::terminal::{Align, Colour, Table, clean, paint};
 
-/// Windows of each range that are named for what is missing of them.
-const INCOMPLETE_SHOWN: usize = 5;
 /// Statements of databases are long.
 const OPERATION_CHARS_MAX: usize = 60;
 
@@ -122,16 +121,8 @@ impl Side {
                 _ => notes.push(format!("{name}: {count} {several} not in it")),
             }
         }
-        notes.extend(
-            self.incomplete
-                .iter()
-                .take(INCOMPLETE_SHOWN)
-                .map(|incomplete| format!("{name}: incomplete: {}", incomplete.text())),
-        );
-        let more = self.incomplete.len().saturating_sub(INCOMPLETE_SHOWN) as u64 + self.left_out.incomplete_not_named;
-        if more > 0 {
-            notes.push(format!("{name}: {more} more windows are incomplete; --json names them"));
-        }
+        let of = format!("{name}: ");
+        notes.extend(incomplete::notes(&of, "incomplete", &self.incomplete, self.left_out.incomplete_not_named));
         notes
     }
 }

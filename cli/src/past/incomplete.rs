@@ -8,6 +8,8 @@ use serde::Serialize;
 use crate::clock::rfc3339;
 use crate::format::completeness;
 
+/// Incomplete windows that are told, a line each.
+const SHOWN: usize = 5;
 /// Of a list of what is missing, so much is said in a line.
 const LACKS_SHOWN: usize = 3;
 
@@ -36,6 +38,18 @@ pub struct Lack {
 pub fn is_whole(of_window: &MarkersOfWindow) -> bool {
     let sources = of_window.values().map(|marker| marker.source_partitions).max();
     sources.is_some_and(|sources| of_window.len() >= sources.max(1) as usize)
+}
+
+/// Lines of the first incomplete windows, and how many there are beside them; `not_named` were not even kept.
+/// `of` stands before each line, `how` before each window.
+pub fn notes(of: &str, how: &str, incomplete: &[Incomplete], not_named: u64) -> Vec<String> {
+    let named = incomplete.iter().take(SHOWN).map(|incomplete| format!("{of}{how}: {}", incomplete.text()));
+    let mut notes: Vec<String> = named.collect();
+    let more = incomplete.len().saturating_sub(SHOWN) as u64 + not_named;
+    if more > 0 {
+        notes.push(format!("{of}{more} more windows are incomplete; --json names them"));
+    }
+    notes
 }
 
 impl Incomplete {

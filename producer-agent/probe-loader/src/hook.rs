@@ -40,7 +40,7 @@ const RECEIVE: [(&str, &[&str]); 3] = [
     ("on_tcp_receive_of_six", &["sk", "msg", "len", "nonblock", "flags", "addr_len"]),
 ];
 
-/// The same of what moves datagrams. `udp_recvmsg` was given a last argument until 6.17.
+/// The same of what moves datagrams. Older kernels give one argument more to what receives them than 6.18 does.
 const DATAGRAMS: [(&str, &str, &[&str]); 6] = [
     ("on_udp_send", "udp_sendmsg", &["sk", "msg", "len"]),
     ("on_udp_send_over_ipv6", "udpv6_sendmsg", &["sk", "msg", "len"]),
@@ -62,6 +62,7 @@ pub struct Functions {
     datagrams: Vec<Attachment>,
     /// What moves bytes on streams of Unix sockets, and what lets go of these. If the kernel refuses one of these, nothing is seen of them.
     unix: Vec<Attachment>,
+    sees_unix: bool,
 }
 
 /// Of a Unix socket that is let go of.
@@ -92,10 +93,8 @@ impl Functions {
             && has("unix_release", &["sock"]);
         if sees_unix && is_known {
             unix.extend([("on_unix_send", "unix_stream_sendmsg"), ("on_unix_receive", "unix_stream_recvmsg")]);
-        } else if sees_unix {
-            tracing::warn!("of Unix sockets nothing is seen: the kernel's functions have other arguments");
         }
-        Functions { calls, pages, datagrams, unix }
+        Functions { calls, pages, datagrams, unix, sees_unix }
     }
 }
 
@@ -165,6 +164,9 @@ fn attach_functions(ebpf: &mut Ebpf, btf: &Btf, functions: &Functions) -> Result
             let error = refused_function(name, &error);
             tracing::warn!(%error, function, "of DNS over UDP is not seen what this function moves");
         }
+    }
+    if functions.sees_unix && functions.unix.is_empty() {
+        tracing::warn!("of Unix sockets nothing is seen: the kernel's functions have other arguments");
     }
     for (name, function) in &functions.unix {
         if let Err(error) = attach_function(ebpf, btf, name, function) {

@@ -3,11 +3,9 @@
 //! In: records of the probes. Out: the path as records spell it, whether it is one of the system's own, and what one end says of the other. Pure.
 
 use headwater_probe_loader::types::{SocketRecord, flag, role};
+pub use headwater_schemas::asked::UNIX as PREFIX;
 
 use super::flow::tcp_state;
-
-/// What stands before the path, where a connection of IP has an address.
-pub const PREFIX: &str = "unix:";
 
 /// By these every service of a machine speaks with the system itself: its journal, its buses, its desktop.
 const OF_THE_SYSTEM: [&str; 9] = [

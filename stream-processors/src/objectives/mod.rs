@@ -18,6 +18,8 @@ use self::rules::{BurnRate, Objective, Rules, Span};
 use crate::bottlenecks::slower_than;
 use crate::processor::{BadSnapshot, Counters};
 
+/// Of the alerts that objectives raise.
+pub const KIND: &str = "burn_rate";
 /// Pairs of an objective and a service.
 const KEPT_MAX: usize = 1000;
 /// Records that may show one alert.
@@ -340,9 +342,9 @@ fn gone(Now { key, end_us, .. }: &Now<'_>, firing: &Firing, (long_us, short_us):
     let Firing { started_at_us, incident_from_us, .. } = firing;
     let (long_s, short_s) = (long_us / 1_000_000, short_us / 1_000_000);
     Alert {
-        alert_id: format!("burn_rate {objective} {} {long_s} {short_s} {started_at_us}", service.key()),
+        alert_id: format!("{KIND} {objective} {} {long_s} {short_s} {started_at_us}", service.key()),
         state: AlertState::Resolved,
-        kind: "burn_rate".to_owned(),
+        kind: KIND.to_owned(),
         service: service.clone(),
         client: Workload::unknown(),
         server: service.clone(),
@@ -366,7 +368,8 @@ fn gone(Now { key, end_us, .. }: &Now<'_>, firing: &Firing, (long_us, short_us):
 
 /// The long and the short window of an alert of an objective; none of another alert.
 pub fn windows_of(alert: &Alert) -> Option<(Span, Span)> {
-    let mut words = alert.alert_id.strip_prefix("burn_rate ")?.rsplit(' ').skip(1).map(|word| word.parse::<i64>().ok());
+    let alert = Some(alert).filter(|alert| alert.kind == KIND)?;
+    let mut words = alert.alert_id.rsplit(' ').skip(1).map(|word| word.parse::<i64>().ok());
     let (short_s, long_s) = (words.next()??, words.next()??);
     Some((Span(long_s.checked_mul(1_000_000)?), Span(short_s.checked_mul(1_000_000)?)))
 }
