@@ -67,6 +67,9 @@ pub fn dump_socket(ctx: *mut c_void) {
     let state = state::get(sock);
     // SAFETY: the helper returned null or the socket's state.
     let Some(state) = (unsafe { state.as_mut() }) else { return };
+    if sock.family() == AF_UNIX {
+        unix::begin_late(sock, state);
+    }
     if state.flags & (flag::IGNORED | flag::OUTSIDE) != 0 || state.flags & flag::ESTABLISHED == 0 {
         return;
     }

@@ -23,7 +23,7 @@ use headwater_probe_types::{
 use crate::{
     buffers::{self, Room},
     memory::read_user,
-    tls::{self, Session, UNCLEAR},
+    tls::{Session, UNCLEAR},
 };
 
 /// What a hello is known by.
@@ -84,18 +84,10 @@ pub extern "C" fn note(room: *const Room, state: *mut SocketState, captured: u32
     if captured < HEADER_BYTES as u32 || bytes[0] != 22 || bytes[1] != 3 {
         return 0;
     }
-    if state.flags & flag::HELLO == 0 {
-        state.flags |= flag::HELLO;
-        if state.interest == interest::UNDECIDED {
-            state.frames[(way & 1) as usize] = Track { next: start, cut: 0, cut_bytes: 0 };
-        } else {
-            // What was spoken before was known already, so that nobody has looked whose call this is.
-            let side = (state.cgroup_hierarchy as u64) << 32 | state.role as u64;
-            if tls::note_socket(state.connection_id, state.cgroup_id, start, side, way) != 0 {
-                state.flags |= flag::TLS;
-            }
-        }
+    if state.flags & flag::HELLO == 0 && state.interest == interest::UNDECIDED {
+        state.frames[(way & 1) as usize] = Track { next: start, cut: 0, cut_bytes: 0 };
     }
+    state.flags |= flag::HELLO;
     if captured < NEEDED_BYTES || bytes[5] != 1 {
         return 0;
     }

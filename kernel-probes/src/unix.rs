@@ -231,6 +231,14 @@ pub fn was_there(sock: Sock) {
     }
 }
 
+/// A walk has found a socket. A server whose calls ended before its client's did, and that has waited since, finds its client's number now.
+#[inline(always)]
+pub fn begin_late(sock: Sock, state: &mut SocketState) {
+    if state.flags & (flag::OWNER_KNOWN | flag::ESTABLISHED | flag::IGNORED | flag::OUTSIDE) == flag::OWNER_KNOWN {
+        begin(sock, state);
+    }
+}
+
 /// A program lets go of a socket: of its last descriptor.
 #[inline(always)]
 pub fn let_go(sock: *const u8) {
