@@ -193,13 +193,6 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
     }
     if globals::watches_tls() != 0 && asks && !is_encrypted {
         hello::note(room, state, captured, place.start, way);
-        // What was spoken before was known already, so that nobody has looked whose call this is.
-        if !may_be_tls && state.flags & flag::HELLO != 0 {
-            let side = (state.cgroup_hierarchy as u64) << 32 | state.role as u64;
-            if tls::note_socket(state.connection_id, state.cgroup_id, place.start, side, way) != 0 {
-                state.flags |= flag::TLS;
-            }
-        }
     }
     room.is_urgent = 0;
     if undecided {

@@ -17,12 +17,6 @@ use crate::{
 /// The event is written straight into the ring buffer: it would not fit the 512 bytes of a program's stack beside the rest.
 #[inline(always)]
 pub fn socket(event: u32, sock: Sock, tcp: TcpSock, state: &SocketState, tcp_state: u32) -> bool {
-    tell(event, state, |record| fill(record, sock, tcp, state, tcp_state))
-}
-
-/// The same of a socket of any kind, whose record is filled in where it is told.
-#[inline(always)]
-pub fn tell(event: u32, state: &SocketState, fill: impl FnOnce(&mut SocketRecord)) -> bool {
     let room = buffers::reserve(state, size_of::<SocketEvent>() as u64, false).cast::<SocketEvent>();
     // SAFETY: the reserved room has the event's size and eight bytes of alignment, and is ours until it is submitted.
     let Some(room) = (unsafe { room.as_mut() }) else {
@@ -33,7 +27,7 @@ pub fn tell(event: u32, state: &SocketState, fill: impl FnOnce(&mut SocketRecord
     };
     room.kind = event;
     room.reserved = 0;
-    fill(&mut room.socket);
+    fill(&mut room.socket, sock, tcp, state, tcp_state);
     buffers::submit((&raw mut *room).cast());
     true
 }

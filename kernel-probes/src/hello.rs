@@ -23,7 +23,7 @@ use headwater_probe_types::{
 use crate::{
     buffers::{self, Room},
     memory::read_user,
-    tls::{Session, UNCLEAR},
+    tls::{self, Session, UNCLEAR},
 };
 
 /// What a hello is known by.
@@ -84,8 +84,13 @@ pub extern "C" fn note(room: *const Room, state: *mut SocketState, captured: u32
     if captured < HEADER_BYTES as u32 || bytes[0] != 22 || bytes[1] != 3 {
         return 0;
     }
-    if state.flags & flag::HELLO == 0 && state.interest == interest::UNDECIDED {
+    let is_undecided = state.interest == interest::UNDECIDED;
+    if state.flags & flag::HELLO == 0 && is_undecided {
         state.frames[(way & 1) as usize] = Track { next: start, cut: 0, cut_bytes: 0 };
+    }
+    if state.flags & flag::HELLO == 0 && !is_undecided {
+        // What was spoken before was known already, so that nobody has looked whose call this is.
+        note_call(state, start, way);
     }
     state.flags |= flag::HELLO;
     if captured < NEEDED_BYTES || bytes[5] != 1 {
@@ -105,6 +110,19 @@ pub extern "C" fn note(room: *const Room, state: *mut SocketState, captured: u32
         socket.connection_id = UNCLEAR;
     }
     TLS_HELLOS.insert(hello, socket, 0).is_ok() as u32
+}
+
+/// A function of its own, for the sake of the stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn note_call(state: *mut SocketState, start: u64, way: u32) -> u32 {
+    // SAFETY: null, or what the caller has.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let side = (state.cgroup_hierarchy as u64) << 32 | state.role as u64;
+    if tls::note_socket(state.connection_id, state.cgroup_id, start, side, way) != 0 {
+        state.flags |= flag::TLS;
+    }
+    1
 }
 
 /// Looks for the socket of the session that has this address, whose call has used the socket of a connection, or none. Says whether it is known now.

@@ -15,12 +15,12 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_kernel};
 use headwater_probe_types::{
-    CAPTURE_BYTES_MAX, DataEvent, SocketRecord, SocketState, cost::TELL, count, direction, flag, frames::WINDOW_BYTES,
-    interest, kind, role, share, sniff::Head,
+    CAPTURE_BYTES_MAX, DataEvent, SocketEvent, SocketRecord, SocketState, cost::TELL, count, direction, flag,
+    frames::WINDOW_BYTES, interest, kind, role, share, sniff::Head,
 };
 
 use crate::{
-    buffers, capture, cost, events, frames, globals, interest as table, owner,
+    buffers, capture, cost, frames, globals, interest as table, owner,
     owner::read_kernel,
     refused,
     socket::{AF_UNIX, Sock, tcp_state},
@@ -303,7 +303,19 @@ fn begin(sock: Sock, state: &mut SocketState) {
 /// Tells the loader of a socket. Returns false if there was no room in the ring buffer.
 #[inline(always)]
 fn tell(event: u32, sock: Sock, state: &SocketState) -> bool {
-    events::tell(event, state, |record| fill(record, sock, state))
+    let room = buffers::reserve(state, size_of::<SocketEvent>() as u64, false).cast::<SocketEvent>();
+    // SAFETY: the reserved room has the event's size and eight bytes of alignment, and is ours until it is submitted.
+    let Some(room) = (unsafe { room.as_mut() }) else {
+        if event == kind::CLOSE {
+            buffers::lost(state, count::RING_FULL_CLOSE, share::lost::CLOSE);
+        }
+        return false;
+    };
+    room.kind = event;
+    room.reserved = 0;
+    fill(&mut room.socket, sock, state);
+    buffers::submit((&raw mut *room).cast());
+    true
 }
 
 /// The path stands where addresses do, the bytes of it that are told where the local port does, and all of its length where the remote one does.
