@@ -190,9 +190,11 @@ impl Owners {
         self.new_users.drain(..)
     }
 
-    /// An owner whose sockets are in a cgroup; one that stands for the cgroup itself if none is known.
+    /// An owner whose sockets are in a cgroup, one with a name if there is any; one that stands for the cgroup itself if none is known.
     pub fn in_cgroup(&mut self, cgroup: CgroupKey) -> Rc<Owner> {
-        if let Some((_, owner)) = self.known.iter().find(|(key, _)| key.cgroup == cgroup) {
+        let of_cgroup = self.known.iter().filter(|(key, _)| key.cgroup == cgroup).map(|(_, owner)| owner);
+        // Sockets that no program has used yet have none.
+        if let Some(owner) = of_cgroup.max_by_key(|owner| (owner.is_known(), owner.pid() != 0)) {
             return Rc::clone(owner);
         }
         let nobody = ProgramKey { pid: 0, started_ns: 0, exec: 0 };

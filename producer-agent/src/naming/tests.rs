@@ -9,6 +9,7 @@ use headwater_probe_loader::types::{CgroupEvent, ProcessEvent, SocketRecord, cha
 
 use super::*;
 use headwater_workload::Kind;
+use headwater_workload::names::CgroupKey;
 
 /// A socket of a process that does not exist, in the cgroup with the same number.
 pub fn socket(pid: u32) -> SocketRecord {
@@ -139,4 +140,27 @@ fn what_was_answered_before_a_program_was_asked_for_again_is_not_taken() {
     // Whatever the order.
     owners.take((&first, false), of("perl"));
     assert_eq!(owner.named().unwrap().name(), "shop");
+}
+
+#[test]
+fn what_a_cgroup_loses_is_of_one_that_has_a_name() {
+    let mut owners = Owners::new(Duration::from_secs(1));
+    for cgroup_id in 0..64 {
+        // Accepted by the kernel, and used by nobody so far.
+        let unused = SocketRecord { pid: 0, process_started_ns: 0, cgroup_id, ..socket(1) };
+        let used = SocketRecord { cgroup_id, ..socket(7) };
+        let (_, owner) = (owners.of(&unused), owners.of(&used));
+        let key = CgroupKey { hierarchy: 0, id: cgroup_id };
+        assert_eq!(owners.in_cgroup(key).pid(), owner.pid());
+        let mut asked = Vec::new();
+        owners.ask(|key, is_again| {
+            asked.push((key, is_again));
+            true
+        });
+        for (key, is_again) in asked.iter().filter(|(key, _)| key.program.pid != 0) {
+            let workload = Workload { kind: Kind::Program, name: "hostile".into(), ..Workload::default() };
+            owners.take((key, *is_again), workload);
+        }
+        assert_eq!(owners.in_cgroup(key).named().unwrap().name(), "hostile");
+    }
 }
