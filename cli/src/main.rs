@@ -11,6 +11,7 @@ mod compare;
 mod console;
 mod diff;
 mod doctor;
+mod export;
 mod format;
 mod incident;
 mod manual;
@@ -65,6 +66,7 @@ fn cli() -> Command {
         .subcommand(verb::<diff::DiffArgs>("diff", "Compares two ranges of time, edge by edge"))
         .subcommand(verb::<incident::IncidentArgs>("incident", "Tells what happened in an incident, and what shows it"))
         .subcommand(verb::<replay::ReplayArgs>("replay", "Computes a past range again, into other topics"))
+        .subcommand(verb::<export::ExportArgs>("export", "Writes topics into Parquet files, by the hour"))
         .subcommand(verb::<topics::TopicsArgs>("topics", "Lists the topics and what is in them"))
         .subcommand(verb::<console::ConsoleArgs>("console", "Serves the web page"))
         .subcommand(verb::<doctor::DoctorArgs>("doctor", "Checks what Headwater needs, and says what to do"))
@@ -98,6 +100,7 @@ fn dispatch(matches: &ArgMatches, environment: Environment, unknown: Problems) -
         "incident" => incident::run(&settings, &parsed(matches)?)?,
         "backtest" => backtest::run(&settings, &parsed(matches)?)?,
         "replay" => replay::run(&settings, &parsed(matches)?, settings.for_children(&given))?,
+        "export" => export::run(&settings, &parsed(matches)?)?,
         "topics" => topics::run(&settings, &parsed(matches)?)?,
         "console" => console::run(&settings)?,
         // Clap lets no other name pass.

@@ -142,7 +142,7 @@ pub fn run(settings: &Settings, args: &TailArgs) -> Result<()> {
     wanted.map_or(Ok(()), |wanted| wanted.check(&name))
 }
 
-fn topic_named(name: String) -> Topic {
+pub fn topic_named(name: String) -> Topic {
     // Clap lets only the names of topics pass.
     Topic::from_name("", &name).unwrap_or(Topic::Edges)
 }

@@ -6,6 +6,7 @@ mod backtest;
 mod command;
 mod diff;
 mod docs;
+mod export;
 mod incident;
 mod logs;
 mod map;
