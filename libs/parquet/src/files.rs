@@ -43,7 +43,8 @@ impl Growing {
         let properties = WriterProperties::builder().set_compression(compression).build();
         let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties))
             .map_err(|error| ExportError::of_file("write", &draft, error))?;
-        let builder = ArrayBuilder::from_arrow(&columns.fields).map_err(|error| ExportError::Schema(error.to_string()))?;
+        let builder =
+            ArrayBuilder::from_arrow(&columns.fields).map_err(|error| ExportError::Schema(error.to_string()))?;
         Ok(Growing { path, schema, writer, builder, places: Vec::new() })
     }
 

@@ -133,6 +133,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::exact::hot::ten_million", Class::Alone).slow().takes(400).at_most_minutes(20),
     // Minutes of load, for what happens once in ten thousand connections.
     rule("system-tests::exact::soak::", Class::Alone).slow().takes(150),
+    // The first run fetches three readers of Parquet, 160 MB.
+    rule("cli::it::export::duckdb_pandas_and_polars", Class::Waits).slow().takes(20),
     // The demo's windows must be shown within seconds of their end.
     rule("cli::it::up_demo::", Class::Alone).takes(120),
     rule("cli::it::up_demo::a_service_that_hangs", Class::Alone).slow().takes(200),
