@@ -97,7 +97,7 @@ fn every_program_of_ours_is_probed_named_and_told_where_it_is() {
     for overlay in OVERLAYS {
         let objects = made(overlay);
         let ours: Vec<_> = pods(&objects).into_iter().filter(|(name, _)| is_ours(name)).collect();
-        assert_eq!(ours.len(), 6, "{overlay}");
+        assert_eq!(ours.len(), 7, "{overlay}");
         for (name, pod) in ours {
             let container = containers(pod)[0];
             let path = |probe: &str| container[probe]["httpGet"]["path"].as_str().unwrap_or_default();
@@ -123,8 +123,9 @@ fn every_program_of_ours_is_probed_named_and_told_where_it_is() {
 fn the_processors_are_one_template_and_each_may_be_drained() {
     let objects = made("base");
     let mut templates = BTreeSet::new();
-    for mode in headwater_processors::modes::Mode::ALL {
-        let (name, mode) = (format!("headwater-{}", mode.name()), mode.name());
+    let modes = headwater_processors::modes::Mode::ALL.map(|mode| mode.name());
+    for mode in modes.into_iter().chain([headwater_processors::revisions::NAME]) {
+        let name = format!("headwater-{mode}");
         let object = &objects[&format!("Deployment/headwater/{name}")];
         assert_eq!(object["spec"]["template"]["spec"]["containers"][0]["args"], json!([mode]));
         templates.insert(object.to_string().replace(&name, "NAME").replace(&format!("[\"{mode}\"]"), "[MODE]"));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_manifests::{kustomize, objects};
 use headwater_processors::modes::Mode;
+use headwater_processors::revisions;
 use headwater_processors::runtime::snapshots;
 use headwater_schemas::topics::Topic;
 use serde_json::{Value, json};
@@ -77,6 +78,13 @@ fn a_user_may_do_what_its_program_does_and_nothing_else() {
         add(&mut rights, "Write", "transactionalId", &format!("{group}-*"));
         wanted.push((format!("headwater-{}", mode.name()), rights));
     }
+    let mut rights = topic_rights(&[&revisions::READS[..], &revisions::WRITES].concat(), &revisions::WRITES);
+    // How many partitions it has.
+    rights.insert(format!("Describe topic {}", Topic::Partials.name(PREFIX)));
+    let group = revisions::group(PREFIX);
+    add(&mut rights, "Read", "group", &group);
+    add(&mut rights, "Write", "transactionalId", &format!("{group}-*"));
+    wanted.push((format!("headwater-{}", revisions::NAME), rights));
     let users = of_kind("KafkaUser");
     assert_eq!(users.len(), wanted.len());
     for (name, wanted) in wanted {

@@ -252,6 +252,8 @@ pub fn partition_closed() -> PartitionClosed {
         completeness: 0.75,
         missing: missing(),
         records: -1,
+        late_windows_us: vec![1_789_999_940_000_000],
+        revision: 0,
     }
 }
 
@@ -259,7 +261,7 @@ pub fn edge() -> Edge {
     Edge {
         window_start_us: 1_790_000_000_000_000,
         window_ms: 10_000,
-        revision: 1,
+        revision: 0,
         client: Workload::local("unit", "nginx"),
         server: in_cluster("shop-orders"),
         protocol: "http".into(),

@@ -104,8 +104,8 @@ impl Topic {
         match self {
             Topic::Flows | Topic::Requests | Topic::Identities | Topic::Processes | Topic::Agents => "headwater-agent",
             Topic::Partials => "headwater-processor join",
-            Topic::Edges => "headwater-processor service-map",
-            Topic::Latencies => "headwater-processor latency",
+            Topic::Edges => "headwater-processor service-map and revisions",
+            Topic::Latencies => "headwater-processor latency and revisions",
             Topic::Alerts => "headwater-processor bottlenecks",
             Topic::DeadLetters => "any processor",
         }

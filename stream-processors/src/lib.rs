@@ -12,6 +12,7 @@ pub mod objectives;
 mod plausible;
 pub mod processor;
 pub mod replay;
+pub mod revisions;
 pub mod runtime;
 pub mod settings;
 mod sums;

@@ -11,7 +11,7 @@ use clap::{Arg, ArgMatches, value_parser};
 use headwater_processors::metrics::METRICS;
 use headwater_processors::modes::Mode;
 use headwater_processors::settings::{ALL_KEYS, Settings};
-use headwater_processors::{replay, runtime};
+use headwater_processors::{replay, revisions, runtime};
 use headwater_telemetry::{Health, report_fatal};
 use tracing::warn;
 
@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const REPLAY: &str = "replay";
 
 fn main() -> ExitCode {
-    let names: Vec<&str> = Mode::ALL.iter().map(|mode| mode.name()).chain(["all", REPLAY]).collect();
+    let names: Vec<&str> = Mode::ALL.iter().map(|mode| mode.name()).chain([revisions::NAME, "all", REPLAY]).collect();
     let command = clap::Command::new("headwater-processor")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Computes the service map, latencies and alerts from what the agents publish")
@@ -50,7 +50,8 @@ fn main() -> ExitCode {
     let wanted = matches.get_one::<String>("mode").map_or("all", String::as_str);
     let replay = replay_request(&matches);
     let modes: Vec<Mode> = Mode::ALL.into_iter().filter(|mode| wanted == "all" || mode.name() == wanted).collect();
-    match run(&modes, &settings, replay.as_ref()) {
+    let revises = wanted == "all" || wanted == revisions::NAME;
+    match run(&modes, revises, &settings, replay.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report_fatal("headwater-processor", format!("{error:#}"), settings.telemetry.log_json);
@@ -71,7 +72,7 @@ fn replay_request(matches: &ArgMatches) -> Option<replay::Request> {
 }
 
 /// Each mode works on a thread of its own.
-fn run(modes: &[Mode], settings: &Settings, replay: Option<&replay::Request>) -> Result<()> {
+fn run(modes: &[Mode], revises: bool, settings: &Settings, replay: Option<&replay::Request>) -> Result<()> {
     let health = Health::default();
     settings.telemetry.start("headwater-processor", METRICS, &health)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -94,12 +95,23 @@ fn run(modes: &[Mode], settings: &Settings, replay: Option<&replay::Request>) ->
                 if mode == Mode::Bottlenecks && modes.len() > 1 {
                     let_others_go_first();
                 }
-                run_or_stop_all(mode, settings, stop, health);
+                let _stop_all = StopAll(stop);
+                runtime::run(mode, settings, stop, health, None);
             };
-            (mode, scope.spawn(run))
+            (mode.name(), scope.spawn(run))
         };
-        let threads: Vec<_> = modes.iter().map(start).collect();
-        threads.into_iter().filter_map(|(mode, thread)| thread.join().is_err().then_some(mode.name())).collect()
+        let mut threads: Vec<_> = modes.iter().map(start).collect();
+        if revises {
+            let run = move || {
+                if !modes.is_empty() {
+                    let_others_go_first();
+                }
+                let _stop_all = StopAll(stop);
+                revisions::run(settings, stop, health);
+            };
+            threads.push((revisions::NAME, scope.spawn(run)));
+        }
+        threads.into_iter().filter_map(|(mode, thread)| thread.join().is_err().then_some(mode)).collect()
     });
     if !failed.is_empty() {
         bail!("{} failed by a fault of the program, which is told above; please report it", failed.join(", "));
@@ -117,15 +129,12 @@ fn let_others_go_first() {
     }
 }
 
-/// A process without one of its processors would look alive: a fault in one of them ends all.
-fn run_or_stop_all(mode: Mode, settings: &Settings, stop: &AtomicBool, health: &Health) {
-    struct StopAll<'a>(&'a AtomicBool);
-    impl Drop for StopAll<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
+/// A process without one of its processors would look alive: a fault in one of them ends all, as does an end in good order, which only a stop
+/// brings about.
+struct StopAll<'a>(&'a AtomicBool);
+
+impl Drop for StopAll<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    // Also at an end in good order, which only a stop brings about.
-    let _stop_all = StopAll(stop);
-    runtime::run(mode, settings, stop, health, None);
 }

@@ -81,8 +81,13 @@ pub fn marker_is_plausible(marker: &PartitionClosed, timestamp_us: Option<i64>) 
     let sources = within("source_partitions", i64::from(marker.source_partitions), 1, SOURCE_PARTITIONS_MAX)?;
     within("source_partition", i64::from(marker.source_partition), 0, sources - 1)?;
     within("records", marker.records, -1, i64::MAX)?;
+    within("revision", i64::from(marker.revision), 0, i64::from(i32::MAX))?;
     within("nodes", i64::from(marker.nodes), 0, i64::from(i32::MAX))?;
     within("number of missing entries", marker.missing.len() as i64, 0, MISSING_MAX)?;
+    let late = &marker.late_windows_us;
+    within("number of late windows", late.len() as i64, 0, PartitionClosed::LATE_WINDOWS_MAX as i64)?;
+    within("late_windows_us", late.iter().copied().min().unwrap_or(0), 0, marker.window_start_us)?;
+    within("late_windows_us", late.iter().copied().max().unwrap_or(0), 0, marker.window_start_us)?;
     are_names("missing", marker.missing.iter().flat_map(|missing| [missing.node.as_str(), missing.reason.as_str()]))?;
     if !(0.0..=1.0).contains(&marker.completeness) {
         return Err(BadInput(format!("completeness is {}, it must be from 0 to 1", marker.completeness)));

@@ -74,6 +74,9 @@ pub trait Processor {
     /// complete. It is told again where the input is read again from before them.
     fn deleted(&mut self, _stream: usize, _last: Offset, _count: i64, _timestamp_us: Option<i64>) {}
 
+    /// The logs end here, for a range that closes there ([`Replay::at_end`]).
+    fn end(&mut self) {}
+
     /// Whether more of an input may come now. While it says no, that input waits, the others go on.
     fn wants(&self, stream: usize) -> bool;
 
@@ -177,6 +180,9 @@ pub struct Replay {
     pub to_us: i64,
     /// Windows from here on are closed before that, for the memory that they leave; none if all of the log is read.
     pub memory_from_us: Option<i64>,
+    /// Its windows close where the logs end, with all that came of them until then, instead of where they were closed the first time.
+    #[serde(default)]
+    pub at_end: bool,
 }
 
 /// What is wrong with a node, for people.
@@ -194,7 +200,7 @@ pub struct NodeTrouble {
 pub enum Trouble {
     /// Its clock is ahead of the brokers'.
     ClockAhead,
-    /// Its records came when their window was closed, so they do not count.
+    /// Its records came when their window was closed, so they count in a revision of it, if at all.
     Late,
 }
 

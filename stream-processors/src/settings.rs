@@ -16,6 +16,11 @@ pub const KEYS: &[Key] = &[
     Key::new("join.slack_ms", "2s", "How far watermarks must pass the end of a window before it closes"),
     Key::new("join.grace_ms", "15s", "How long a node that lags is waited for after that"),
     Key::new("join.node_timeout_ms", "1m", "A node that lags by more than this is not waited for"),
+    Key::new(
+        "join.horizon_ms",
+        "15m",
+        "How long a window that is closed is computed again with what comes late; never if 0 (docs/guarantees.md)",
+    ),
     Key::new("join.connections_max", "200000", "Connections whose names are remembered, for each partition"),
     Key::optional(
         "objectives.file",
@@ -58,6 +63,7 @@ impl Settings {
             slack_us: us("join.slack_ms", 0..=60_000),
             grace_us: us("join.grace_ms", 0..=600_000),
             node_timeout_us: us("join.node_timeout_ms", 1000..=FORGET_AFTER_US as u64 / 1000),
+            horizon_us: us("join.horizon_ms", 0..=24 * 3_600_000),
             connections_max: values.number("join.connections_max", 1000..=100_000_000),
             ..JoinSettings::default()
         };

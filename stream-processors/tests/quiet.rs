@@ -74,6 +74,8 @@ fn closed(i: i64) -> PartitionClosed {
         completeness: 1.0,
         missing: Vec::new(),
         records: -1,
+        late_windows_us: Vec::new(),
+        revision: 0,
     }
 }
 

@@ -108,10 +108,22 @@ impl Raw {
     /// Both sides' records of `count` requests that completed within one second, one of them an error, and the watermarks
     /// behind them. The same second gives the same records.
     pub fn second(&self, start_us: i64, second: i64, count: i64) -> Result<()> {
+        self.second_of(NODE, start_us, second, count, second)
+    }
+
+    /// The same of one node of several, each with connections and workloads of its own, and written when another second is over.
+    pub fn second_of(&self, node: &str, start_us: i64, second: i64, count: i64, written_s: i64) -> Result<()> {
         let from_us = start_us + second * 1_000_000;
-        let written_ms = self.is_dated.then_some(from_us / 1000 + 1000);
+        let written_ms = self.is_dated.then_some((start_us + written_s * 1_000_000) / 1000 + 1000);
+        let first = node.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) << 32;
+        let first = if node == NODE { 0 } else { first };
+        let [client, server] = if node == NODE {
+            ["raw-client", "raw-server"].map(str::to_owned)
+        } else {
+            ["client", "server"].map(|end| format!("{node}-{end}"))
+        };
         for i in 0..count {
-            let connection_id = format!("{:016x}", (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let connection_id = format!("{:016x}", (first + i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             for side in [Side::Client, Side::Server] {
                 let request = Request {
                     connection_id: &connection_id,
@@ -125,8 +137,8 @@ impl Raw {
                     failure: None,
                     weight: 1,
                     sums: None,
-                    node: NODE,
-                    workload: if side == Side::Client { "raw-client" } else { "raw-server" },
+                    node,
+                    workload: if side == Side::Client { &client } else { &server },
                     ..samples::request()
                 };
                 let value = self.request.encode(&request)?;
@@ -135,7 +147,7 @@ impl Raw {
             }
         }
         let watermark = Watermark {
-            node: NODE.into(),
+            node: node.into(),
             agent_started_at_us: start_us,
             sequence: second,
             covers_from_us: from_us,
@@ -149,7 +161,7 @@ impl Raw {
             let among = self.partitions[&topic].to_string();
             let headers = [(WATERMARK_HEADER, value.as_slice()), (PARTITIONS_HEADER, among.as_bytes())];
             for partition in (0..self.partitions[&topic]).map(Partition) {
-                self.publish(topic, partition, NODE.as_bytes(), None, &headers, written_ms)?;
+                self.publish(topic, partition, node.as_bytes(), None, &headers, written_ms)?;
             }
         }
         Ok(())

@@ -26,7 +26,7 @@ use headwater_schemas::topics::Topic;
 use headwater_system_tests::lab::{Lab, stop, wait_for};
 use headwater_system_tests::{http, topics};
 
-const MODES: [&str; 4] = ["join", "service-map", "latency", "bottlenecks"];
+const MODES: [&str; 5] = ["join", "service-map", "latency", "bottlenecks", "revisions"];
 
 #[test]
 fn no_secret_stands_in_a_topic_a_log_or_a_metric() {
@@ -35,8 +35,8 @@ fn no_secret_stands_in_a_topic_a_log_or_a_metric() {
     let at = |index: usize| ports[index].address();
     let mut running: Vec<Child> =
         (0..MODES.len()).map(|index| lab.processor_serving(MODES[index], at(index)).unwrap()).collect();
-    running.push(lab.console(at(4), at(5)).unwrap());
-    let mut agent = lab.agent_of_users_with(&["--metrics-listen", &at(6).to_string()]).unwrap();
+    running.push(lab.console(at(5), at(6)).unwrap());
+    let mut agent = lab.agent_of_users_with(&["--metrics-listen", &at(7).to_string()]).unwrap();
 
     let kinds = kinds();
     let ports_of_clients = say(&lab, &kinds);
@@ -57,13 +57,13 @@ fn no_secret_stands_in_a_topic_a_log_or_a_metric() {
     .unwrap();
 
     let mut places = Vec::new();
-    for index in [0, 1, 2, 3, 5, 6] {
+    for index in [0, 1, 2, 3, 4, 6, 7] {
         let (code, text) = http::get(at(index), "/metrics").unwrap();
         assert!(code == 200 && text.contains("headwater_"), "{code}");
         places.push((format!("metrics of {}", at(index)), text.into_bytes()));
     }
     for path in ["/", "/api/map", "/api/operations", "/api/alerts", "/api/agents", "/api/status", "/metrics"] {
-        let (code, text) = http::get(at(4), path).unwrap();
+        let (code, text) = http::get(at(5), path).unwrap();
         assert_eq!(code, 200, "console {path}: {text}");
         places.push((format!("console {path}"), text.into_bytes()));
     }

@@ -1,10 +1,11 @@
 //! Adds up the windows of a range, edge by edge or operation by operation.
 //!
 //! In: records of edges or latencies and the markers that close their windows, as they stand in their topic. Out: [`Sums`] of each subject over all windows
-//! that are whole. Pure. Promises: of several revisions of a record the newest counts, as long as its window is open; what
-//! is not in the sums is counted. Bounded: subjects, and records of windows that wait for their markers.
+//! that are whole. Pure. Promises: of several revisions of a record the newest counts, if it comes within twenty minutes of windows, or before too much waits; what
+//! is not in the sums is counted. Bounded: subjects, and records of windows that wait for their markers and revisions.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use headwater_histogram::Histogram;
 use headwater_schemas::records::{Edge, Latency, PartitionClosed, Workload};
@@ -15,6 +16,8 @@ use super::range::Range;
 
 /// Edges, or operations of them.
 const SUBJECTS_MAX: usize = 50_000;
+/// Windows are published again with what came late up to a horizon, by default of a quarter of an hour, once nothing more has come for a minute.
+const REVISED_WITHIN_US: i64 = 20 * 60 * 1_000_000;
 /// Some kilobytes each.
 const WAITING_MAX: usize = 200_000;
 /// Windows that are named for what is missing of them.
@@ -88,7 +91,7 @@ pub struct LeftOut {
     pub windows_not_closed: i64,
     /// Records of subjects beyond the bound.
     pub records_over_limit: u64,
-    /// Records that came anew when their window was closed.
+    /// Records that came anew when their window was in the sums.
     pub records_too_late: u64,
     /// Records that cannot be read.
     pub records_unreadable: u64,
@@ -115,16 +118,18 @@ pub struct Collector {
     collected: Collected,
 }
 
-/// A window that is not whole yet.
+/// A window that is not in the sums yet.
 #[derive(Default)]
 struct Open {
     window_ms: i64,
+    /// All have closed it; what came late may still come.
+    is_whole: bool,
     records: BTreeMap<(Subject, String), (i32, Counts)>,
     markers: MarkersOfWindow,
 }
 
 impl Observed {
-    /// None of an edge without any traffic, which says no more than that something is missing.
+    /// None of an edge without any traffic, which says no more than that something is missing, unless it takes the place of one.
     pub fn edge(edge: Edge) -> Option<Observed> {
         let counts = Counts {
             requests: edge.requests,
@@ -136,8 +141,8 @@ impl Observed {
         };
         let Edge { client, server, protocol, window_start_us, window_ms, revision, .. } = edge;
         let subject = Subject { client, server, protocol, operation: String::new() };
-        let is_busy = counts.is_busy() && counts.duration_ns.check().is_ok();
-        is_busy.then_some(Observed {
+        let counts_something = (counts.is_busy() || revision > 0) && counts.duration_ns.check().is_ok();
+        counts_something.then_some(Observed {
             subject,
             part: String::new(),
             window_us: window_start_us,
@@ -157,8 +162,8 @@ impl Observed {
         let Latency { client, server, protocol, operation, status_class, window_start_us, window_ms, revision, .. } =
             latency;
         let subject = Subject { client, server, protocol, operation };
-        let is_busy = counts.is_busy() && counts.duration_ns.check().is_ok();
-        is_busy.then_some(Observed {
+        let counts_something = (counts.is_busy() || revision > 0) && counts.duration_ns.check().is_ok();
+        counts_something.then_some(Observed {
             subject,
             part: status_class,
             window_us: window_start_us,
@@ -207,16 +212,17 @@ impl Collector {
             self.collected.left_out.records_too_late += 1;
             return Ok(());
         }
+        if self.waiting >= WAITING_MAX && !self.add_oldest(|_, _| true) {
+            return Err(Overfull);
+        }
         let open = self.open.entry(window_us).or_default();
         open.window_ms = window_ms;
-        let key = (subject, part);
-        match open.records.get_mut(&key) {
-            Some((known, _)) if *known > revision => {}
-            Some(known) => *known = (revision, counts),
-            None if self.waiting >= WAITING_MAX => return Err(Overfull),
-            None => {
+        match open.records.entry((subject, part)) {
+            Entry::Occupied(mut known) if known.get().0 <= revision => drop(known.insert((revision, counts))),
+            Entry::Occupied(_) => {}
+            Entry::Vacant(new) => {
                 self.waiting += 1;
-                open.records.insert(key, (revision, counts));
+                new.insert((revision, counts));
             }
         }
         Ok(())
@@ -228,25 +234,42 @@ impl Collector {
         let reached = self.reached.entry(marker.source_partition).or_insert(window_us);
         *reached = window_us.max(*reached);
         self.window_ms = window_ms;
-        if !self.has(window_us, window_ms) || self.is_closed(window_us) {
-            return;
+        if self.has(window_us, window_ms) && !self.is_closed(window_us) {
+            let open = self.open.entry(window_us).or_default();
+            open.window_ms = window_ms;
+            let known = open.markers.get(&marker.source_partition);
+            if known.is_none_or(|known| known.revision <= marker.revision) {
+                open.markers.insert(marker.source_partition, marker);
+            }
+            open.is_whole = is_whole(&open.markers);
         }
-        let open = self.open.entry(window_us).or_default();
-        open.window_ms = window_ms;
-        open.markers.insert(marker.source_partition, marker);
-        if is_whole(&open.markers)
-            && let Some(open) = self.open.remove(&window_us)
-        {
-            self.waiting -= open.records.len();
-            self.collected.add(window_us, open);
-        }
+        let passed_us = self.passed_us();
+        while self.add_oldest(|start_us, length_us| {
+            start_us.saturating_add(length_us).saturating_add(REVISED_WITHIN_US) <= passed_us
+        }) {}
+    }
+
+    /// Adds the oldest whole window to the sums, if it may be. Whether it did.
+    fn add_oldest(&mut self, may_be: impl Fn(i64, i64) -> bool) -> bool {
+        let oldest = self.open.iter().find(|(_, open)| open.is_whole);
+        let Some((&start_us, _)) = oldest.filter(|(start_us, open)| may_be(**start_us, open.window_ms * 1000)) else {
+            return false;
+        };
+        let Some(open) = self.open.remove(&start_us) else { return false };
+        self.waiting -= open.records.len();
+        self.collected.add(start_us, open);
+        true
+    }
+
+    /// The end of the last window that all source partitions have closed.
+    fn passed_us(&self) -> i64 {
+        let reached = (0..self.sources).map(|source| self.reached.get(&source).copied().unwrap_or(i64::MIN)).min();
+        reached.unwrap_or(i64::MIN).saturating_add(self.window_ms.saturating_mul(1000))
     }
 
     /// Whether nothing that follows belongs to the range.
     pub fn is_over(&self) -> bool {
-        let end_us = |start_us: i64| start_us.saturating_add(self.window_ms.saturating_mul(1000));
-        let passed = |source| self.reached.get(&source).is_some_and(|reached| end_us(*reached) >= self.range.to_us);
-        self.sources > 0 && (0..self.sources).all(passed)
+        self.passed_us() >= self.range.to_us.saturating_add(REVISED_WITHIN_US)
     }
 
     pub fn unreadable(&mut self) {
@@ -254,6 +277,7 @@ impl Collector {
     }
 
     pub fn finish(mut self) -> Collected {
+        while self.add_oldest(|_, _| true) {}
         self.collected.left_out.windows_not_closed = self.open.len() as i64;
         if let Some(length_us) = self.window_ms.checked_mul(1000).filter(|length_us| *length_us > 0) {
             let first =
@@ -268,7 +292,7 @@ impl Collector {
         window_us >= self.range.from_us && window_us.saturating_add(window_ms.saturating_mul(1000)) <= self.range.to_us
     }
 
-    /// Windows become whole in their order, as their partitions close them.
+    /// Windows come into the sums in their order, as their partitions close them.
     fn is_closed(&self, window_us: i64) -> bool {
         !self.open.contains_key(&window_us) && self.collected.to_us.is_some_and(|to_us| window_us < to_us)
     }
@@ -276,7 +300,7 @@ impl Collector {
 
 impl Collected {
     fn add(&mut self, window_us: i64, open: Open) {
-        let Open { window_ms, records, markers } = open;
+        let Open { window_ms, records, markers, .. } = open;
         let end_us = window_us + window_ms * 1000;
         self.windows += 1;
         self.covered_us += window_ms * 1000;
@@ -291,7 +315,7 @@ impl Collected {
             }
         }
         let mut of_window: BTreeMap<Subject, Counts> = BTreeMap::new();
-        for ((subject, _), (_, counts)) in records {
+        for ((subject, _), (_, counts)) in records.into_iter().filter(|(_, (_, counts))| counts.is_busy()) {
             of_window.entry(subject).or_default().add(&counts);
         }
         for (subject, counts) in of_window {

@@ -66,6 +66,8 @@ pub fn closed(window_start_us: i64) -> PartitionClosed {
         completeness: 1.0,
         missing: Vec::new(),
         records: -1,
+        late_windows_us: Vec::new(),
+        revision: 0,
     }
 }
 

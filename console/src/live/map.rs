@@ -112,7 +112,8 @@ impl Live {
     }
 }
 
-/// Whether there is something to draw. Where data is missing, an edge from unknown to unknown without any traffic says so.
+/// Whether there is something to draw. Where data is missing, an edge from unknown to unknown without any traffic says so; where a window was published again, an
+/// edge that is none any more does.
 pub(super) fn carries_traffic(edge: &Edge) -> bool {
     edge.requests > 0
         || edge.client_to_server_bytes > 0
@@ -120,7 +121,8 @@ pub(super) fn carries_traffic(edge: &Edge) -> bool {
         || edge.connections_opened > 0
         || edge.connections_closed > 0
         || edge.connections_failed > 0
-        || edge.client != edge.server
+        || edge.retransmits > 0
+        || (edge.client != edge.server && edge.revision == 0)
 }
 
 pub(super) fn completeness(window: &Window<Edge>) -> f64 {

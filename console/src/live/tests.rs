@@ -86,6 +86,8 @@ fn closed(window: i64, partition: i32, of: i32) -> PartitionClosed {
         completeness: 1.0,
         missing: Vec::new(),
         records: -1,
+        late_windows_us: Vec::new(),
+        revision: 0,
     }
 }
 
@@ -228,6 +230,23 @@ fn more_windows_than_fit_cost_the_oldest_never_the_newest() {
     assert_eq!(live.map(Range::Minutes(1440)).edges[0].requests.requests, 3);
     assert_eq!(live.cut_offs().edges.over_limit, 2);
     assert!(!live.edge(edge(0, "a", "b", 1, 0), NOW), "an older window does not push a newer one out");
+}
+
+#[test]
+fn what_is_missing_is_what_the_newest_markers_say_in_whatever_order_they_come() {
+    let missing = Missing { node: "n".into(), reason: "no-data".into(), count: 0, from_us: T0, to_us: T0 + WINDOW_US };
+    let before =
+        |partition| PartitionClosed { completeness: 0.5, missing: vec![missing.clone()], ..closed(0, partition, 2) };
+    let after = |partition| PartitionClosed { revision: 1, ..closed(0, partition, 2) };
+    for markers in [[before(0), before(1), after(0), after(1)], [before(0), after(0), after(1), before(1)]] {
+        let mut live = live_with([]);
+        live.edge(edge(0, "a", "b", 10, 0), NOW);
+        for marker in &markers {
+            live.edges_closed(marker, NOW);
+        }
+        let map = live.map(Range::Latest);
+        assert_eq!((map.completeness, map.missing.len()), (1.0, 0));
+    }
 }
 
 #[test]

@@ -68,6 +68,8 @@ pub struct Window<R> {
     pub completeness: f64,
     closed: BTreeSet<i32>,
     partitions: i32,
+    /// The highest number of its markers: what these say of what is missing holds.
+    revision: i32,
 }
 
 #[derive(Clone)]
@@ -116,19 +118,26 @@ impl<R: Windowed> Windows<R> {
     pub fn close(&mut self, marker: &PartitionClosed, now_us: i64) -> bool {
         let Some(window) = self.window(marker.window_start_us, marker.window_ms, now_us) else { return false };
         window.partitions = window.partitions.max(marker.source_partitions);
-        window.completeness = window.completeness.min(marker.completeness);
+        let mut changed = window.closed.len() < PARTITIONS_MAX && window.closed.insert(marker.source_partition);
+        if marker.revision > window.revision {
+            (window.revision, window.completeness) = (marker.revision, 1.0);
+            window.missing.clear();
+            changed = true;
+        }
         let mut over_limit = 0;
-        for missing in &marker.missing {
-            if window.missing.contains(missing) {
-                continue;
-            }
-            if window.missing.len() < MISSING_MAX {
-                window.missing.push(missing.clone());
-            } else {
-                over_limit += 1;
+        if marker.revision == window.revision {
+            window.completeness = window.completeness.min(marker.completeness);
+            for missing in &marker.missing {
+                if window.missing.contains(missing) {
+                    continue;
+                }
+                if window.missing.len() < MISSING_MAX {
+                    window.missing.push(missing.clone());
+                } else {
+                    over_limit += 1;
+                }
             }
         }
-        let changed = window.closed.len() < PARTITIONS_MAX && window.closed.insert(marker.source_partition);
         self.cut_off.over_limit += over_limit;
         changed
     }
@@ -237,6 +246,7 @@ impl<R: Windowed> Windows<R> {
                 completeness: 1.0,
                 closed: BTreeSet::new(),
                 partitions: 0,
+                revision: 0,
             })
         });
         Some(Arc::make_mut(window))

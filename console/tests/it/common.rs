@@ -84,6 +84,8 @@ impl Writer {
             completeness: 1.0,
             missing: Vec::new(),
             records: -1,
+            late_windows_us: Vec::new(),
+            revision: 0,
         };
         let value = self.closed.encode(&marker).unwrap();
         for topic in [Topic::Edges, Topic::Latencies] {

@@ -11,7 +11,7 @@ pub struct Latency {
     pub window_start_us: i64,
     /// Length of the window, in milliseconds.
     pub window_ms: i64,
-    /// 0. Made for windows that are published again with what came late, as a whole and under the next number, which no processor does yet.
+    /// 0 the first time. A window of which something came late is published again as a whole, under the next number; the highest holds.
     pub revision: i32,
     /// Workload that opened the connections; `unknown` if no agent named it.
     pub client: Workload,

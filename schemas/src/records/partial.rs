@@ -84,6 +84,19 @@ pub struct PartitionClosed {
     /// Records of this window and source partition that stand before this one in its partition; -1 if it does not say.
     #[serde(default = "unsaid")]
     pub records: i64,
+    /// Starts of windows that were closed before, of which something came since the marker before this one, in order. In microseconds since the epoch; at most
+    /// [`PartitionClosed::LATE_WINDOWS_MAX`].
+    #[serde(default)]
+    pub late_windows_us: Vec<i64>,
+    /// 0 the first time. Of several markers of a window and input partition the one with the highest number holds: it says what is missing since records that came late
+    /// were published.
+    #[serde(default)]
+    pub revision: i32,
+}
+
+impl PartitionClosed {
+    /// As many late windows as a marker names: more than a horizon of a quarter of an hour has of one second.
+    pub const LATE_WINDOWS_MAX: usize = 1000;
 }
 
 fn unsaid() -> i64 {

@@ -137,6 +137,10 @@ impl Bottlenecks {
     }
 
     pub fn edge(&mut self, offset: Offset, edge: Edge) -> Result<(), BadInput> {
+        // What is known later changes no judgement: whether it came before the window was judged is chance.
+        if edge.revision > 0 {
+            return Ok(());
+        }
         if self.is_late(edge.window_start_us) {
             self.counters.add("late", u64::from(offset >= self.read_to[EDGES]));
             return Ok(());
@@ -148,6 +152,9 @@ impl Bottlenecks {
     }
 
     pub fn latency(&mut self, offset: Offset, latency: Latency) -> Result<(), BadInput> {
+        if latency.revision > 0 {
+            return Ok(());
+        }
         if self.is_late(latency.window_start_us) {
             self.counters.add("late", u64::from(offset >= self.read_to[LATENCIES]));
             return Ok(());
@@ -165,7 +172,7 @@ impl Bottlenecks {
 
     /// A source partition of edges (0) or latencies (1) has closed a window.
     pub fn closed(&mut self, stream: usize, offset: Offset, marker: &PartitionClosed) {
-        if !self.is_late(marker.window_start_us) {
+        if !self.is_late(marker.window_start_us) && marker.revision == 0 {
             let collector = if stream == EDGES { &mut self.edges } else { &mut self.latencies };
             collector.closed(offset, marker, &mut self.counters);
         }

@@ -4,10 +4,10 @@
 //! decided by the content of each partition alone, however the reading of the two interleaves. Bounded: what waits (the
 //! runtime stops reading), and records of one window.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{Missing, Side, UNKNOWN, Watermark};
+use headwater_schemas::records::{Missing, PartitionClosed, Side, UNKNOWN, Watermark};
 use serde::{Deserialize, Serialize};
 
 use super::items::Item;
@@ -101,6 +101,9 @@ pub struct Lane<T> {
     next_offset: Offset,
     #[serde(skip)]
     read_to: Offset,
+    /// Nothing more comes.
+    #[serde(skip)]
+    has_ended: bool,
 }
 
 /// What all lanes of a join share.
@@ -114,6 +117,24 @@ pub struct Shared<'a> {
     pub open: Option<Window>,
     /// Windows that were called complete, of those that closed lately.
     pub complete: &'a VecDeque<Window>,
+    /// Closed windows of which something came.
+    pub late: &'a mut BTreeSet<Window>,
+    /// Windows close where the logs end, and nowhere else.
+    pub closes_at_end: bool,
+}
+
+impl Shared<'_> {
+    /// Something came that tells of this time, which does not end before it begins. What of it is closed is late, up to the horizon.
+    fn tells_of(&mut self, from_us: i64, to_us: i64) {
+        let Some(open) = self.open.filter(|open| from_us < open.start_us()) else { return };
+        let windows = self.settings.windows;
+        let least = windows.at(from_us.max(open.start_us().saturating_sub(self.settings.horizon_us)));
+        let mut window = windows.at(to_us.min(open.start_us() - 1));
+        while window >= least && self.late.len() < PartitionClosed::LATE_WINDOWS_MAX {
+            self.late.insert(window);
+            window = windows.moved(window, -1);
+        }
+    }
 }
 
 impl<T: Item> Lane<T> {
@@ -134,6 +155,7 @@ impl<T: Item> Lane<T> {
             applied_offset: checkpoint.map_or(Offset::BEFORE_ALL, |c| c.needed_from.before()),
             next_offset: checkpoint.map_or(Offset::FIRST, |c| c.needed_from),
             read_to: checkpoint.map_or(Offset::FIRST, |c| c.memo.read_to),
+            has_ended: false,
         }
     }
 
@@ -178,6 +200,11 @@ impl<T: Item> Lane<T> {
     /// A record of a time that is of no use stood here.
     pub fn skip(&mut self, offset: Offset) {
         self.next_offset = offset.next();
+    }
+
+    /// The log has no more.
+    pub fn end(&mut self) {
+        self.has_ended = true;
     }
 
     /// Goes on with what waits until the oldest open window is sealed. Says whether it is.
@@ -286,6 +313,9 @@ impl<T: Item> Lane<T> {
             Event::Watermark(watermark, partitions) => {
                 let last = last_window(&watermark, shared.settings.windows);
                 self.needs(last, offset);
+                if watermark.covers_from_us < watermark.up_to_us {
+                    shared.tells_of(watermark.covers_from_us, watermark.up_to_us - 1);
+                }
                 if !self.progress.watermark(offset, *watermark, partitions) {
                     shared.counters.add("nodes_cut_off", 1);
                     self.has_not_seen((Unseen::NodesMax, 1), last, shared);
@@ -311,6 +341,7 @@ impl<T: Item> Lane<T> {
         shared.names.mention(&item, shared.symbols);
         if let Some(open) = shared.open.filter(|open| window < *open) {
             self.count_late(offset, &item, shared);
+            shared.tells_of(item.at_us(), item.at_us());
             // Of older windows nothing is remembered that it could have counted in.
             let is_remembered = window >= shared.settings.windows.moved(open, -MEMORY_WINDOWS);
             let is_client = item.side() == Side::Client;
@@ -355,6 +386,7 @@ impl<T: Item> Lane<T> {
         };
         let sealed = match self.known_seals.get(&open) {
             Some(&known) => self.applied_offset >= known,
+            None if shared.closes_at_end => self.has_ended,
             None => self.progress.seals(shared.settings.windows.end_us(open), shared.settings),
         };
         self.sealed_at = sealed.then_some(self.applied_offset);

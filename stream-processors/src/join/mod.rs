@@ -19,7 +19,7 @@ mod snapshot;
 mod summed;
 mod symbols;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Flow, Missing, PartitionClosed, Request, Watermark};
@@ -65,6 +65,8 @@ pub struct JoinSettings {
     pub grace_us: i64,
     /// A node that lags by more than this is not waited for.
     pub node_timeout_us: i64,
+    /// Windows that closed longer ago than this are not said to have late records.
+    pub horizon_us: i64,
     pub connections_max: usize,
     pub counted_max: usize,
     pub records_per_window_max: usize,
@@ -77,6 +79,7 @@ impl Default for JoinSettings {
             slack_us: 2_000_000,
             grace_us: 15_000_000,
             node_timeout_us: 60_000_000,
+            horizon_us: 900_000_000,
             connections_max: 200_000,
             counted_max: 1_000_000,
             records_per_window_max: 4_000_000,
@@ -102,6 +105,8 @@ pub struct Join {
     /// The only windows that are published, if it computes a past range again.
     replay: Option<Replay>,
     complete: VecDeque<Window>,
+    /// Closed windows of which something came since the last one closed.
+    late: BTreeSet<Window>,
     outputs: Vec<Output>,
     counters: Counters,
     troubles: Troubles,
@@ -132,6 +137,7 @@ impl Join {
             published_through: published.and_then(|memo| memo.closed_through_us).map(Window::starting_at),
             replay: published.and_then(|memo| memo.replay),
             complete: VecDeque::new(),
+            late: BTreeSet::new(),
             outputs: Vec::new(),
             counters: Counters::default(),
             troubles: Troubles::default(),
@@ -163,13 +169,15 @@ impl Join {
                 }
                 let watermark = Box::new(watermark);
                 match stream {
+                    FLOWS if self.is_behind_reach(watermark.covers_from_us) => self.flows.skip(offset),
+                    _ if self.is_behind_reach(watermark.covers_from_us) => self.requests.skip(offset),
                     FLOWS => self.flow(offset, Event::Watermark(watermark, partitions)),
                     _ => self.request(offset, Event::Watermark(watermark, partitions)),
                 }
             }
             (Kind::Value, FLOWS) => {
                 let item = FlowItem::of(&read::<Flow<'_>>(schema, datum)?, written, &mut self.symbols)?;
-                if self.is_before_memory(item.at_us) {
+                if self.is_before_memory(item.at_us) || self.is_behind_reach(item.at_us) {
                     self.flows.skip(offset);
                 } else {
                     self.flow(offset, Event::Item(item));
@@ -177,7 +185,7 @@ impl Join {
             }
             (Kind::Value, _) => {
                 let told = Told::of(read::<Request<'_>>(schema, datum)?, written, &mut self.symbols)?;
-                if self.is_before_memory(told.at_us()) {
+                if self.is_before_memory(told.at_us()) || self.is_behind_reach(told.at_us()) {
                     self.requests.skip(offset);
                 } else {
                     self.request(offset, Event::Item(told));
@@ -205,7 +213,7 @@ impl Join {
     fn advance(&mut self) {
         loop {
             self.open = self.open.or_else(|| self.first_window());
-            let Some(open) = self.open else {
+            let Some(open) = self.open.filter(|_| !self.is_done()) else {
                 return;
             };
             let (flows, requests, mut shared) = self.lanes();
@@ -255,6 +263,7 @@ impl Join {
         fold.flows(&flows, &mut self.counters);
         let edges = fold.edges;
         self.publish(window, edges, coverage);
+        self.late.clear();
         self.forget(windows.next(window));
     }
 
@@ -284,6 +293,8 @@ impl Join {
             completeness: coverage.completeness,
             missing: coverage.missing,
             records: -1,
+            late_windows_us: self.late.iter().map(|window| window.start_us()).collect(),
+            revision: 0,
         };
         self.outputs.push(Output::Closed(Topic::Partials, closed));
         self.published_through = Some(window);
@@ -352,6 +363,12 @@ impl Join {
         self.replay.and_then(|replay| replay.memory_from_us).is_some_and(|from_us| at_us < from_us)
     }
 
+    /// Whether no window of a range that closes at the logs' end looks at a record of this time, which would be kept until then.
+    fn is_behind_reach(&self, at_us: i64) -> bool {
+        let replay = self.replay.filter(|replay| replay.at_end);
+        replay.is_some_and(|replay| at_us >= self.settings.windows.shift(replay.to_us, MEMORY_WINDOWS))
+    }
+
     fn next_known(&self, from: Window) -> Option<Window> {
         let known = [self.flows.known_seal_from(from), self.requests.known_seal_from(from)];
         known.into_iter().flatten().min()
@@ -366,6 +383,8 @@ impl Join {
             troubles: &mut self.troubles,
             open: self.open,
             complete: &self.complete,
+            late: &mut self.late,
+            closes_at_end: self.replay.is_some_and(|replay| replay.at_end),
         };
         (&mut self.flows, &mut self.requests, shared)
     }
@@ -391,6 +410,12 @@ impl Processor for Join {
             FLOWS => self.flow(last, Event::deleted(count, timestamp_us)),
             _ => self.request(last, Event::deleted(count, timestamp_us)),
         }
+    }
+
+    fn end(&mut self) {
+        self.flows.end();
+        self.requests.end();
+        self.advance();
     }
 
     fn wants(&self, stream: usize) -> bool {

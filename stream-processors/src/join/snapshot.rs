@@ -5,7 +5,7 @@
 //!
 //! The version stands for the form of everything that is written, wherever that is declared: a test holds both together.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use headwater_schemas::place::{Offset, Partition};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use crate::processor::{BadSnapshot, Checkpoint, Counters, Troubles};
 use crate::windows::Window;
 
 /// To be changed with any change of what is written.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// About what one entry of a table takes, as measured.
 const RECORD_BYTES: usize = 48;
@@ -31,7 +31,7 @@ const CREDIT_BYTES: usize = 48;
 
 /// What stands behind the version. `T` borrows what is written, and owns what is read.
 #[derive(Serialize, Deserialize)]
-struct Written<S, N, C, K, F, R, P, W> {
+struct Written<S, N, C, K, F, R, P, W, L> {
     partition: Partition,
     settings: S,
     /// Where reading goes on.
@@ -39,6 +39,7 @@ struct Written<S, N, C, K, F, R, P, W> {
     published_through: Option<Window>,
     open: Option<Window>,
     complete: W,
+    late: L,
     symbols: P,
     names: N,
     counted: C,
@@ -47,7 +48,17 @@ struct Written<S, N, C, K, F, R, P, W> {
     requests: R,
 }
 
-type Owned = Written<JoinSettings, Names, Counted, Credits, Lane<FlowItem>, Lane<Told>, Symbols, VecDeque<Window>>;
+type Owned = Written<
+    JoinSettings,
+    Names,
+    Counted,
+    Credits,
+    Lane<FlowItem>,
+    Lane<Told>,
+    Symbols,
+    VecDeque<Window>,
+    BTreeSet<Window>,
+>;
 
 impl Join {
     /// A join that goes on from a snapshot, for a commit that it belongs to or one of a little later.
@@ -100,6 +111,7 @@ impl Join {
             published_through: committed,
             replay: None,
             complete: read.complete,
+            late: read.late,
             outputs: Vec::new(),
             counters: Counters::default(),
             troubles: Troubles::default(),
@@ -140,6 +152,7 @@ impl Join {
             published_through: self.published_through,
             open: self.open,
             complete: &self.complete,
+            late: &self.late,
             symbols: &self.symbols,
             names: &self.names,
             counted: &self.counted,

@@ -51,6 +51,22 @@ pub struct ClosedWindow {
     pub nodes: i32,
     pub completeness: f64,
     pub missing: Vec<Missing>,
+    /// Windows of which something came late, as the raw partitions say.
+    pub late_us: BTreeSet<i64>,
+}
+
+impl ClosedWindow {
+    /// The window that a marker tells of.
+    pub fn of(marker: &PartitionClosed) -> ClosedWindow {
+        ClosedWindow {
+            start_us: marker.window_start_us,
+            length_ms: marker.window_ms,
+            nodes: marker.nodes,
+            completeness: marker.completeness,
+            missing: marker.missing.clone(),
+            late_us: BTreeSet::new(),
+        }
+    }
 }
 
 /// The merge of one partition of partials.
@@ -166,7 +182,14 @@ impl<V: View> Merge<V> {
     fn sum_up(&self, start_us: i64, open: &OpenWindow<V::Key>) -> ClosedWindow {
         let OpenWindow { markers, came, among, .. } = open;
         let length_ms = markers.values().map(|marker| marker.window_ms).max().unwrap_or(self.window_ms);
-        let mut window = ClosedWindow { start_us, length_ms, nodes: 0, completeness: 1.0, missing: Vec::new() };
+        let mut window = ClosedWindow {
+            start_us,
+            length_ms,
+            nodes: 0,
+            completeness: 1.0,
+            missing: Vec::new(),
+            late_us: BTreeSet::new(),
+        };
         let missing = |reason: &str, count| Missing {
             node: UNKNOWN.to_owned(),
             reason: reason.to_owned(),
@@ -187,6 +210,7 @@ impl<V: View> Merge<V> {
             window.nodes = window.nodes.max(marker.nodes);
             window.completeness = window.completeness.min(marker.completeness);
             window.missing.extend(marker.missing.iter().cloned());
+            window.late_us.extend(&marker.late_windows_us);
             let came = came.get(&source).copied().unwrap_or(0);
             if marker.records >= 0 && came != marker.records {
                 window.completeness =
@@ -209,6 +233,8 @@ impl<V: View> Merge<V> {
             completeness: window.completeness,
             missing: window.missing,
             records: -1,
+            late_windows_us: window.late_us.into_iter().take(PartitionClosed::LATE_WINDOWS_MAX).collect(),
+            revision: 0,
         }
     }
 

@@ -80,6 +80,7 @@ impl Plan {
             from_us: self.from_us,
             to_us: self.to_us,
             memory_from_us: (!from_birth).then(|| self.memory_from_us()),
+            at_end: false,
         };
         places.map(|place| Checkpoint {
             needed_from: place.at,
@@ -91,6 +92,18 @@ impl Plan {
                 ..Memo::default()
             },
         })
+    }
+
+    /// The same for windows that close where the logs end, of which what was read up to these ends was told before.
+    pub fn checkpoints_at_end(&self, places: [Place; 2], ends: [Offset; 2]) -> [Checkpoint; 2] {
+        let mut checkpoints = self.checkpoints(places);
+        for (checkpoint, end) in checkpoints.iter_mut().zip(ends) {
+            checkpoint.memo.read_to = end;
+            if let Some(replay) = &mut checkpoint.memo.replay {
+                (replay.at_end, replay.memory_from_us) = (true, Some(self.memory_from_us()));
+            }
+        }
+        checkpoints
     }
 
     /// Whether this is the range that a group was put before.

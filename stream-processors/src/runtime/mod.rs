@@ -7,10 +7,10 @@
 mod align;
 mod gauges;
 mod growth;
-mod outlet;
+pub(crate) mod outlet;
 pub mod snapshots;
 mod troubles;
-mod unit;
+pub(crate) mod unit;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,18 +72,24 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Runs until `stop` is set, or the replay has ended that it is part of. Troubles with the brokers are waited out.
 pub fn run(mode: Mode, settings: &Settings, stop: &AtomicBool, health: &Health, replay: Option<&Run>) {
     let health = health.part(mode.name(), STALLS_AFTER);
-    let mut backoff = Duration::from_millis(200);
     // Both outlive the worker, which may start again while the registry is away, or the file of objectives is broken.
     let (mut schemas, mut rules) = (SchemaCache::new(&settings.kafka), None);
+    again_and_again(mode.name(), stop, &health, || {
+        Worker::start(mode, settings, &health, replay, (&mut schemas, &mut rules))
+            .and_then(|mut worker| worker.work(stop))
+    });
+}
+
+/// Lives one life after the other until one ends in good order or `stop` is set, with pauses between them.
+pub fn again_and_again(mode: &str, stop: &AtomicBool, health: &Part, mut live: impl FnMut() -> Result<()>) {
+    let mut backoff = Duration::from_millis(200);
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        match Worker::start(mode, settings, &health, replay, (&mut schemas, &mut rules))
-            .and_then(|mut worker| worker.work(stop))
-        {
+        match live() {
             Ok(()) => return,
             Err(error) => {
-                metrics::RESTARTS.add(&[mode.name()], 1);
-                warn!(mode = mode.name(), error = format!("{error:#}"), "starting again from the committed offsets");
+                metrics::RESTARTS.add(&[mode], 1);
+                warn!(mode, error = format!("{error:#}"), "starting again from the committed offsets");
                 health.not_ready(format!("starts again: {error:#}"));
             }
         }
@@ -152,7 +158,7 @@ impl<'a> Worker<'a> {
         partitions.extend(admin::ensure_topics(kafka, &outputs)?);
         let topics: Vec<String> = mode.inputs().iter().map(|topic| topic.name(input_prefix)).collect();
         let group = mode.group(&kafka.prefix);
-        let outlet = Outlet::open(mode, kafka, &partitions, schemas)?;
+        let outlet = Outlet::open(mode.name(), mode.outputs(), kafka, &partitions, schemas)?;
         let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
         let member = GroupMember::join(kafka, &group, &topics, settings.static_member())?;
         let gauges = Gauges::new(mode, &topics);

@@ -12,11 +12,11 @@ use headwater_schemas::wire::Encoder;
 use serde::Serialize;
 
 use super::unit::Dead;
-use crate::modes::Mode;
 use crate::processor::Output;
 
 pub struct Outlet {
-    mode: Mode,
+    /// The name of what writes.
+    mode: &'static str,
     lanes: BTreeMap<Topic, Lane>,
     marker: Encoder,
 }
@@ -32,13 +32,14 @@ struct Lane {
 impl Outlet {
     /// Registers the schemas of all that this mode writes, unless it has done so before.
     pub fn open(
-        mode: Mode,
+        mode: &'static str,
+        outputs: &[Topic],
         kafka: &KafkaSettings,
         partitions: &BTreeMap<Topic, i32>,
         schemas: &mut SchemaCache,
     ) -> Result<Outlet> {
         let mut lanes = BTreeMap::new();
-        for &topic in mode.outputs().iter().chain(&[Topic::DeadLetters]) {
+        for &topic in outputs.iter().chain(&[Topic::DeadLetters]) {
             let id = schemas.topic_id(topic)?;
             let encoder = match topic {
                 Topic::Partials => Encoder::of::<Partial>(id),
@@ -96,7 +97,7 @@ impl Outlet {
             partition: dead.at.partition.0,
             offset: dead.offset.0,
             error: &dead.error,
-            read_by: self.mode.name(),
+            read_by: self.mode,
             value: &dead.value,
             value_bytes: dead.value_bytes as i64,
         };
@@ -116,7 +117,8 @@ impl Outlet {
         let key = marker.source_partition.to_string();
         let among = lane.partitions.to_string();
         for partition in (0..lane.partitions).map(Partition) {
-            marker.records = sent.remove(&partition).unwrap_or(0);
+            // Behind what is published again stand others that are not.
+            marker.records = if marker.revision == 0 { sent.remove(&partition).unwrap_or(0) } else { -1 };
             let value = encode(&self.marker, &marker)?;
             transactions.send(&NewRecord {
                 topic: &lane.name,

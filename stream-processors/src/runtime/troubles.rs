@@ -43,8 +43,8 @@ impl Told {
                 node,
                 count,
                 seconds,
-                "records of this node came when their windows were closed, by at most so much, and do not count; its agent was cut off \
-                 from Kafka or stopped, or its clock is behind"
+                "records of this node came when their windows were closed, by at most so much: they count only where these windows are \
+                 revised (docs/guarantees.md). Its agent was cut off from Kafka or stopped, or its clock is behind"
             ),
         }
     }

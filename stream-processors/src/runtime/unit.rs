@@ -285,6 +285,16 @@ impl Unit {
         taken.map_err(|error| RecordError::Bad(error.0))
     }
 
+    /// Says nothing of clocks: somebody else reads the same records, and does.
+    pub fn quietly(self) -> Unit {
+        Unit { is_told: true, ..self }
+    }
+
+    /// The logs end here, for a range that closes there.
+    pub fn end(&mut self) {
+        self.processor.end();
+    }
+
     /// Notes when it read what it has read since the last call.
     pub fn read_until(&mut self, now: Instant) {
         if std::mem::take(&mut self.reads) {

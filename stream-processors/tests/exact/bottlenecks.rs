@@ -7,12 +7,12 @@ use headwater_processors::bottlenecks::Bottlenecks;
 use headwater_processors::processor::{BadSnapshot, Checkpoint, Kind, Output, Processor};
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Alert, AlertState, Edge, Latency, PartitionClosed, Record, Workload};
-use headwater_schemas::wire::WriterSchema;
+use headwater_schemas::wire::{Encoder, WriterSchema};
 use proptest::prelude::*;
 
 use crate::drive::{Pace, Schemas, drive};
 use crate::join::pace;
-use crate::logs::Log;
+use crate::logs::{Entry, Log, datum};
 use crate::the_same;
 use crate::traffic::{Fault, Operation, Traffic, shop, window_us};
 use crate::world::WINDOW_US;
@@ -233,4 +233,45 @@ fn a_source_that_does_not_come_stops_no_judgement_for_ever() {
     assert!(counters.get("windows_closed") >= 1000, "{counters:?}");
     assert!(counters.get("windows_given_up") >= 1000, "{counters:?}");
     assert!(judge.sizes().contains(&("open_windows", 500)), "{:?}", judge.sizes());
+}
+
+/// Whether it comes before the window is judged is chance, and what is judged must not be.
+#[test]
+fn what_is_published_again_changes_no_judgement() {
+    let logs = faulty(8.0, 0.3).logs(&mut Random::new(5));
+    // Offsets between those that there are.
+    let spaced = |log: &Log| -> Log {
+        let entry = |entry: &Entry| Entry { offset: Offset(entry.offset.0 * 2), ..entry.clone() };
+        log.iter().map(entry).collect()
+    };
+    let (edge_schema, latency_schema) =
+        (WriterSchema::parse(Edge::SCHEMA).unwrap(), WriterSchema::parse(Latency::SCHEMA).unwrap());
+    let (edges, latencies) = (Encoder::of::<Edge>(1).unwrap(), Encoder::of::<Latency>(2).unwrap());
+    let marks = (Encoder::of::<PartitionClosed>(3).unwrap(), WriterSchema::parse(PartitionClosed::SCHEMA).unwrap());
+    let revised = |stream: usize, entry: &Entry| {
+        let datum = match (entry.kind, stream) {
+            (Kind::Control, _) => {
+                let marker: PartitionClosed = marks.1.decode(&entry.datum).unwrap();
+                datum(&marks.0, &PartitionClosed { revision: 1, completeness: 0.5, ..marker })
+            }
+            (Kind::Value, 0) => {
+                let edge: Edge = edge_schema.decode(&entry.datum).unwrap();
+                datum(&edges, &Edge { revision: 1, errors: edge.requests, ..edge })
+            }
+            (Kind::Value, _) => {
+                let latency: Latency = latency_schema.decode(&entry.datum).unwrap();
+                datum(&latencies, &Latency { revision: 1, errors: latency.requests, ..latency })
+            }
+        };
+        Entry { offset: Offset(entry.offset.0 * 2 + 1), datum, ..entry.clone() }
+    };
+    let plain = [spaced(&logs[0]), spaced(&logs[1])];
+    let mut both = plain.clone();
+    for (stream, log) in both.iter_mut().enumerate() {
+        log.extend(logs[stream].iter().map(|entry| revised(stream, entry)));
+        log.sort_by_key(|entry| entry.offset);
+    }
+    let judged = judge(&plain, Pace::STEADY);
+    assert!(!judged.is_empty());
+    assert_eq!(judge(&both, Pace::STEADY), judged);
 }

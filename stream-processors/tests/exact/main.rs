@@ -9,6 +9,7 @@ mod clocks;
 mod dead_service;
 mod drive;
 mod join;
+mod late;
 mod logs;
 mod merge;
 mod nodes;

@@ -13,8 +13,8 @@ use crate::join::{logs, wire};
 use crate::logs::{Log, Logs};
 use crate::world::{Plan, World};
 
-/// A snapshot of version 1, in the middle of the world below.
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exact/snapshot-2.bin");
+/// A snapshot of this version, in the middle of the world below.
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exact/snapshot-3.bin");
 
 /// Some of everything: nodes that stop, losses, records of several exchanges, sides that come late.
 fn world() -> World {
@@ -122,7 +122,7 @@ fn what_is_no_snapshot_of_this_state_is_refused() {
     assert_eq!(refused(&later(7), &snapshot), "");
     assert!(refused(&later(9), &snapshot).contains("too old"));
     assert!(refused(&later(-1), &snapshot).contains("newer"));
-    let replay = Replay { from_us: 0, to_us: 1, memory_from_us: None };
+    let replay = Replay { from_us: 0, to_us: 1, memory_from_us: None, at_end: false };
     assert_ne!(refused(&with(&|memo| memo.replay = Some(replay)), &snapshot), "");
 
     let of = |partition, settings| Join::restore(Partition(partition), 1, settings, &checkpoints, &snapshot).err();
@@ -150,7 +150,7 @@ fn while_windows_are_closed_again_there_is_none() {
     assert_eq!((again.snapshot_bytes(), again.snapshot()), (None, None));
     read_on(&mut again, &logs, 1);
     assert!(again.snapshot().is_some(), "it is as far as before, and more");
-    let replay = Some(Replay { from_us: 0, to_us: i64::MAX, memory_from_us: None });
+    let replay = Some(Replay { from_us: 0, to_us: i64::MAX, memory_from_us: None, at_end: false });
     let memo = Memo { window_ms: 10_000, replay, ..Memo::default() };
     let checkpoint = Some(Checkpoint { needed_from: Offset::FIRST, memo });
     let mut replay = Join::new(Partition(0), 1, JoinSettings::default(), &[checkpoint.clone(), checkpoint]);

@@ -158,6 +158,8 @@ impl Traffic {
                 completeness,
                 missing,
                 records: -1,
+                late_windows_us: Vec::new(),
+                revision: 0,
             };
             let marker = datum(&encoders.2, &marker);
             put(0, start_us, Kind::Control, marker.clone());

@@ -69,8 +69,18 @@ fn the_whole_system_shows_the_shop_and_leaves_nothing() {
         .map(|id| engine.docker(&["inspect", "--format", "{{.State.Pid}}", id]).trim().to_owned())
         .collect();
     assert_eq!(pids.len(), shop.len());
-    let others =
-        ["kafka", "registry", "agent", "join", "service-map", "latency", "bottlenecks", "console", "prometheus"];
+    let others = [
+        "kafka",
+        "registry",
+        "agent",
+        "join",
+        "service-map",
+        "latency",
+        "bottlenecks",
+        "revisions",
+        "console",
+        "prometheus",
+    ];
     let mut up = compose.command(&[&["up", "--detach", "--no-build", "--no-recreate"], &others[..]].concat());
     succeed(up.env("HEADWATER_CAPTURE_PID", pids.join(",")));
 

@@ -9,6 +9,7 @@ mod disk;
 mod full_disk;
 mod instances;
 mod late_kafka;
+mod late_records;
 mod other_times;
 mod partitions_added;
 mod registry_away;

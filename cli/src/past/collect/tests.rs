@@ -50,6 +50,8 @@ fn whole_windows_within_the_range_are_added_up() {
             close(&mut collector, window);
         }
     }
+    // What came late would stand behind these.
+    close(&mut collector, 123);
     assert!(collector.is_over());
     let collected = collector.finish();
     let [sums] = &collected.subjects.values().collect::<Vec<_>>()[..] else { panic!() };
@@ -61,16 +63,46 @@ fn whole_windows_within_the_range_are_added_up() {
 }
 
 #[test]
-fn the_newest_revision_counts_until_its_window_is_closed() {
+fn the_newest_revision_counts_also_behind_the_end_of_its_window_but_not_for_ever() {
     let mut collector = collector(0, 2);
     for (revision, requests) in [(1, 7), (2, 8), (0, 9)] {
         collector.record(edge(0, revision, requests)).unwrap();
     }
-    close(&mut collector, 0);
+    let lacks = |revision, completeness| PartitionClosed { revision, ..marker(0, 0, completeness) };
+    collector.closed(lacks(0, 0.5));
+    collector.closed(marker(0, 1, 1.0));
+    collector.closed(lacks(1, 1.0));
     collector.record(edge(0, 3, 100)).unwrap();
+    assert!(!collector.is_over());
+    for window in [118, 119, 120] {
+        close(&mut collector, window);
+    }
+    collector.record(edge(0, 4, 1000)).unwrap();
+    close(&mut collector, 121);
+    assert!(collector.is_over(), "all windows of the range were revised by now");
     let collected = collector.finish();
-    assert_eq!(collected.subjects.values().map(|sums| sums.counts.requests).collect::<Vec<_>>(), [8]);
-    assert_eq!(collected.left_out.records_too_late, 1);
+    assert_eq!(collected.subjects.values().map(|sums| sums.counts.requests).collect::<Vec<_>>(), [100]);
+    assert_eq!((collected.left_out.records_too_late, collected.completeness), (1, 1.0));
+}
+
+#[test]
+fn what_is_nothing_any_more_counts_as_nothing() {
+    let mut collector = collector(0, 1);
+    collector.record(edge(0, 0, 5)).unwrap();
+    close(&mut collector, 0);
+    let gone = Edge {
+        window_start_us: 0,
+        revision: 1,
+        requests: 0,
+        client_to_server_bytes: 0,
+        server_to_client_bytes: 0,
+        connections_opened: 0,
+        connections_failed: 0,
+        ..samples::edge()
+    };
+    let Observed { revision, counts, .. } = Observed::edge(gone).unwrap();
+    collector.record(Observed { revision, counts, ..edge(0, 1, 0) }).unwrap();
+    assert!(collector.finish().subjects.is_empty());
 }
 
 #[test]

@@ -63,6 +63,8 @@ impl Processors {
             completeness: 1.0,
             missing: Vec::new(),
             records: -1,
+            late_windows_us: Vec::new(),
+            revision: 0,
         };
         for stream in [0, 1] {
             self.judge.closed(stream, self.next, &marker);

@@ -1,0 +1,142 @@
+//! Windows that are computed again with what came late: at the logs' end everything counts where it belongs, and the markers of the first time
+//! say which windows these are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_processors::join::{Join, JoinSettings, MEMORY_WINDOWS};
+use headwater_processors::processor::{Checkpoint, Input, Kind, Memo, Output, Processor, Replay};
+use headwater_schemas::place::{Offset, Partition};
+use headwater_schemas::records::{PartitionClosed, Side};
+use proptest::prelude::*;
+
+use crate::config;
+use crate::drive::Pace;
+use crate::join::{join, logs, wire};
+use crate::logs::{Log, Logs};
+use crate::world::{BEGIN_US, Plan, SECOND, WINDOW_US, World};
+
+const WINDOWS: i64 = 12;
+const SECONDS: i64 = 120;
+
+/// Agents that do not deliver for a while, and nothing that is lost.
+fn world(seed: u64) -> World {
+    World::of(&Plan {
+        seed,
+        nodes: 3,
+        partitions: 2,
+        connections: 20,
+        seconds: SECONDS,
+        skew_ms: 2_000,
+        is_stamped: false,
+        late_closes: false,
+        drops: false,
+        stalls: true,
+        kills: false,
+        stops: false,
+        sums: true,
+    })
+}
+
+/// What a join gives for windows that close where the logs end.
+fn at_end(logs: &Logs, partition: usize, from_us: i64, to_us: i64) -> Vec<Output> {
+    let memory_from_us = Some(from_us - MEMORY_WINDOWS * WINDOW_US);
+    let replay = Some(Replay { from_us, to_us, memory_from_us, at_end: true });
+    let memo =
+        Memo { closed_through_us: Some(from_us - WINDOW_US), window_ms: WINDOW_US / 1000, replay, ..Memo::default() };
+    let checkpoint = Some(Checkpoint { needed_from: Offset::FIRST, memo });
+    let checkpoints = [checkpoint.clone(), checkpoint];
+    let (at, partitions) = (Partition(partition as i32), logs.flows.len() as i32);
+    let mut join = Join::new(at, partitions, JoinSettings::default(), &checkpoints);
+    let logs: [&Log; 2] = [&logs.flows[partition], &logs.requests[partition]];
+    for (stream, log) in logs.into_iter().enumerate() {
+        for entry in log {
+            let schema = match (entry.kind, stream) {
+                (Kind::Control, _) => &wire().watermark,
+                (Kind::Value, 0) => &wire().flow,
+                (Kind::Value, _) => &wire().request,
+            };
+            let (offset, timestamp_us, appended_us) = (entry.offset, Some(entry.timestamp_us), entry.appended_us);
+            let (kind, datum) = (entry.kind, entry.datum.as_slice());
+            assert!(join.wants(stream));
+            join.record(Input { stream, offset, timestamp_us, appended_us, kind, partitions: None, schema, datum })
+                .unwrap();
+        }
+    }
+    assert!(!join.has_outputs(), "nothing closes before the end");
+    join.end();
+    assert!(join.is_done());
+    join.take_outputs()
+}
+
+/// Markers and requests of each window.
+fn by_window<'a>(outputs: impl IntoIterator<Item = &'a Output>) -> BTreeMap<i64, (Vec<&'a PartitionClosed>, i64)> {
+    let mut windows = BTreeMap::<i64, (Vec<&PartitionClosed>, i64)>::new();
+    for output in outputs {
+        match output {
+            Output::Partial(partial) => windows.entry(partial.window_start_us).or_default().1 += partial.requests,
+            Output::Closed(_, marker) => windows.entry(marker.window_start_us).or_default().0.push(marker),
+            other => panic!("a join gave {other:?}"),
+        }
+    }
+    windows
+}
+
+/// Exchanges by the window in which their client saw the end, or their server where no client was looked at.
+fn truth(world: &World) -> BTreeMap<i64, i64> {
+    let mut windows = BTreeMap::new();
+    for exchange in &world.exchanges {
+        let seen = exchange.seen[Side::Client as usize].or(exchange.seen[Side::Server as usize]);
+        if let Some((at_us, _)) = seen {
+            *windows.entry(at_us.div_euclid(WINDOW_US) * WINDOW_US).or_default() += 1;
+        }
+    }
+    windows
+}
+
+proptest! {
+    #![proptest_config(config(24))]
+    #[test]
+    fn at_the_logs_end_all_counts_where_it_belongs_and_markers_had_said_where_it_was_missing(seed in any::<u64>()) {
+        let world = world(seed);
+        let logs = logs(&world);
+        let (from_us, to_us) = (BEGIN_US, BEGIN_US + WINDOWS * WINDOW_US);
+        let first: Vec<Output> = (0..2).flat_map(|partition| join(&logs, partition, Pace::STEADY).outputs).collect();
+        let again: Vec<Output> = (0..2).flat_map(|partition| at_end(&logs, partition, from_us, to_us)).collect();
+        let (first, again, truth) = (by_window(&first), by_window(&again), truth(&world));
+        let late: BTreeSet<i64> =
+            first.values().flat_map(|(markers, _)| markers).flat_map(|marker| marker.late_windows_us.clone()).collect();
+        for window_us in (0..WINDOWS).map(|at| BEGIN_US + at * WINDOW_US) {
+            let about = format!("window {} s, late {:?}", (window_us - BEGIN_US) / SECOND, late);
+            let (markers, requests) = &again[&window_us];
+            prop_assert_eq!(markers.len(), 2, "{}", about);
+            prop_assert_eq!(*requests, truth.get(&window_us).copied().unwrap_or(0), "{}", about);
+            // The agents began within the first one.
+            if window_us > BEGIN_US {
+                prop_assert!(markers.iter().all(|marker| marker.completeness == 1.0), "{}: {:?}", about, markers);
+            }
+            let Some((markers, before)) = first.get(&window_us) else { continue };
+            let was_complete = markers.iter().all(|marker| marker.completeness == 1.0);
+            let near = (window_us - WINDOW_US..=window_us + WINDOW_US).step_by(WINDOW_US as usize);
+            if before != requests || !was_complete {
+                prop_assert!(window_us == BEGIN_US || near.clone().any(|near| late.contains(&near)), "{}", about);
+            }
+        }
+    }
+}
+
+/// The test above would hold if nothing ever came late.
+#[test]
+fn in_these_worlds_records_come_late() {
+    let late = |seed| {
+        let (world, mut windows) = (world(seed), BTreeSet::new());
+        for output in join(&logs(&world), 0, Pace::STEADY).outputs {
+            if let Output::Closed(_, marker) = output {
+                assert!(marker.late_windows_us.iter().all(|late_us| *late_us < marker.window_start_us));
+                windows.extend(marker.late_windows_us);
+            }
+        }
+        !windows.is_empty()
+    };
+    let count = (0..40).filter(|seed| late(*seed)).count();
+    assert!(count > 8, "{count} of 40");
+}
