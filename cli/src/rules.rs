@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use headwater_processors::objectives::file;
-use headwater_processors::objectives::rules::{Ends, Objective, Rules};
+use headwater_processors::objectives::rules::{Ends, Objective, Owner, Rules};
 
 use crate::terminal::print;
 
@@ -43,8 +43,12 @@ fn text(rules: &Rules) -> String {
             ));
         }
     }
-    let count = rules.objectives.len();
-    text + &format!("{count} objective{}\n", if count == 1 { "" } else { "s" })
+    for Owner { service, owner, severity } in &rules.owners {
+        let urgent = if severity.is_empty() { String::new() } else { format!(", as {severity}") };
+        text.push_str(&format!("{owner} is told of {}{urgent}\n", ends(service)));
+    }
+    let count = |of: usize, what: &str| format!("{of} {what}{}", if of == 1 { "" } else { "s" });
+    text + &format!("{}, {}\n", count(rules.objectives.len(), "objective"), count(rules.owners.len(), "owner"))
 }
 
 fn promise(objective: &Objective) -> String {
@@ -79,13 +83,18 @@ mod tests {
         let rules = Rules::parse(
             "objectives:
 - {name: a, service: {namespace: shop, name: orders}, client: {name: web}, operation: POST /orders, within: 300ms, target: 99, owner: team, burn_rates: [{long: 1h, short: 5m, rate: 10, severity: page}]}
+owners:
+- {service: {namespace: shop}, owner: team-shop, severity: page}
+- {owner: everybody}
 ",
         );
         assert_eq!(
             text(&rules.unwrap()),
             "a: 99 % of requests POST /orders from */web to shop/orders are answered without an error within 300ms; team is told
   page if 10.000 % are bad over 1h and over 5m (10 times as fast as the target allows)
-1 objective
+team-shop is told of shop/*, as page
+everybody is told of */*
+1 objective, 2 owners
 "
         );
     }

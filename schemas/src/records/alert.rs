@@ -61,7 +61,7 @@ pub struct Alert {
     /// As the objective's burn rate has it.
     #[serde(default)]
     pub severity: String,
-    /// Who is to be told, as the objective has it.
+    /// Who is to be told, as the objective or the file's owner of the service has it.
     #[serde(default)]
     pub owner: String,
 }

@@ -325,8 +325,9 @@ impl Bottlenecks {
         alerts.into_iter().for_each(|alert| self.publish(window_us, alert));
     }
 
-    fn publish(&mut self, window_us: i64, alert: Alert) {
+    fn publish(&mut self, window_us: i64, mut alert: Alert) {
         if self.published_through_us.is_none_or(|through_us| window_us > through_us) {
+            self.objectives.rules().address(&mut alert);
             self.outputs.push(Output::Alert(alert));
         }
     }

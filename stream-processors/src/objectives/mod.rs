@@ -84,6 +84,11 @@ pub struct Place<'a> {
 pub struct Counted(Vec<(Key, Count)>);
 
 impl Objectives {
+    /// What it goes by.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// Goes by these rules from the next end of a window on. What was counted for an objective stays as long as it counts the same.
     pub fn follow(&mut self, rules: &Arc<Rules>) {
         self.rules = Arc::clone(rules);

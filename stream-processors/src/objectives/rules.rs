@@ -4,12 +4,13 @@
 
 use std::fmt;
 
-use headwater_schemas::records::Workload;
+use headwater_schemas::records::{Alert, Workload};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A larger file is refused.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 const OBJECTIVES_MAX: usize = 1000;
+const OWNERS_MAX: usize = 1000;
 const BURN_RATES_MAX: usize = 8;
 const NAME_CHARS_MAX: usize = 100;
 const MINUTE_US: i64 = 60 * 1_000_000;
@@ -23,6 +24,23 @@ const WITHIN_MAX_US: i64 = 60 * MINUTE_US;
 pub struct Rules {
     #[serde(default)]
     pub objectives: Vec<Objective>,
+    /// Who is told of the alerts that blame a service, whatever they are about. The first one that fits holds.
+    #[serde(default)]
+    pub owners: Vec<Owner>,
+}
+
+/// Who is told of some services.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Owner {
+    /// Whose alerts; any service if it is not given.
+    #[serde(default)]
+    pub service: Ends,
+    /// Goes into each alert that does not say by itself who is told.
+    pub owner: String,
+    /// The same of how urgent it is.
+    #[serde(default)]
+    pub severity: String,
 }
 
 /// Of the requests to some services, so many must be good.
@@ -157,8 +175,31 @@ impl Rules {
         if problems.is_empty() { Ok(rules) } else { Err(BadRules(problems.join("\n"))) }
     }
 
+    /// Says in an alert who is told of it and how urgent it is, where it does not say so by itself.
+    pub fn address(&self, alert: &mut Alert) {
+        let Some(owner) = self.owners.iter().find(|owner| owner.service.fits(&alert.service)) else { return };
+        for (says, known) in [(&mut alert.owner, &owner.owner), (&mut alert.severity, &owner.severity)] {
+            if says.is_empty() {
+                says.clone_from(known);
+            }
+        }
+    }
+
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
+        if self.owners.len() > OWNERS_MAX {
+            problems.push(format!("there are {} owners, more than {OWNERS_MAX}", self.owners.len()));
+        }
+        for (at, owner) in self.owners.iter().enumerate() {
+            let named = format!("owner {} ({})", at + 1, owner.owner);
+            let is_text = |text: &str| text.len() <= NAME_CHARS_MAX && !text.chars().any(char::is_control);
+            if owner.owner.is_empty() || !is_text(&owner.owner) || !is_text(&owner.severity) {
+                problems.push(format!("{named}: `owner` and `severity` are texts of at most {NAME_CHARS_MAX} bytes, and `owner` is not empty"));
+            }
+            if self.owners[..at].iter().any(|before| before.service.is_any()) {
+                problems.push(format!("{named}: one before it is of any service, so this one is never looked at"));
+            }
+        }
         if self.objectives.len() > OBJECTIVES_MAX {
             problems.push(format!("there are {} objectives, more than {OBJECTIVES_MAX}", self.objectives.len()));
         }
@@ -275,6 +316,35 @@ mod tests {
         let client = Workload::unknown();
         assert!(answer.fits(&client, &orders("shop"), "http") && !answer.fits(&client, &orders("test"), "http"));
         assert!(quick.fits(&client, &orders("test"), "http"));
+    }
+
+    #[test]
+    fn the_first_owner_that_fits_is_told_unless_the_alert_says_somebody_else() {
+        let rules = Rules::parse(
+            "owners:
+- {service: {namespace: shop, name: orders}, owner: team-orders, severity: page}
+- {service: {namespace: shop}, owner: team-shop}
+- {owner: everybody, severity: ticket}
+",
+        )
+        .unwrap();
+        let addressed = |namespace: &str, name: &str, owner: &str, severity: &str| {
+            let service = Workload { namespace: namespace.into(), ..Workload::local("program", name) };
+            let (owner, severity) = (owner.to_owned(), severity.to_owned());
+            let mut alert = Alert { service, owner, severity, ..headwater_schemas::samples::alert() };
+            rules.address(&mut alert);
+            format!("{} {}", alert.owner, alert.severity)
+        };
+        assert_eq!(addressed("shop", "orders", "", ""), "team-orders page");
+        assert_eq!(addressed("shop", "bank", "", ""), "team-shop ");
+        assert_eq!(addressed("mail", "orders", "", ""), "everybody ticket");
+        assert_eq!(addressed("shop", "orders", "team-slo", ""), "team-slo page");
+        assert_eq!(addressed("shop", "orders", "team-slo", "ticket"), "team-slo ticket");
+        let told = Rules::parse("owners:\n- {owner: a}\n- {service: {name: b}, owner: ''}\n").unwrap_err().0;
+        for expected in ["owner 2 (): one before it is of any service", "owner 2 (): `owner` and `severity` are texts"]
+        {
+            assert!(told.contains(expected), "{told}");
+        }
     }
 
     #[test]

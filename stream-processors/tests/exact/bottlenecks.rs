@@ -1,9 +1,11 @@
 //! Bottlenecks: a fault raises one alert in the right place, noise raises none, and a restart changes nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headwater_histogram::Histogram;
 use headwater_processors::bottlenecks::Bottlenecks;
+use headwater_processors::objectives::rules::Rules;
 use headwater_processors::processor::{BadSnapshot, Checkpoint, Kind, Output, Processor};
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Alert, AlertState, Edge, Latency, PartitionClosed, Record, Workload};
@@ -19,10 +21,17 @@ use crate::world::WINDOW_US;
 use headwater_testing::Random;
 
 pub fn judge(logs: &[Log; 2], pace: Pace) -> Vec<Alert> {
+    judge_by(&Arc::new(Rules::default()), logs, pace)
+}
+
+/// By a file of objectives and owners.
+fn judge_by(rules: &Arc<Rules>, logs: &[Log; 2], pace: Pace) -> Vec<Alert> {
     let schemas =
         [Edge::SCHEMA, Latency::SCHEMA, PartitionClosed::SCHEMA].map(|text| WriterSchema::parse(text).unwrap());
     let make = |checkpoints: &[Option<Checkpoint>], _: Option<&[u8]>| -> Result<Box<dyn Processor>, BadSnapshot> {
-        Ok(Box::new(Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], Partition(0), checkpoints)))
+        let mut judge = Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], Partition(0), checkpoints);
+        judge.follow(rules);
+        Ok(Box::new(judge))
     };
     let schemas = Schemas { values: vec![&schemas[0], &schemas[1]], control: &schemas[2] };
     let committed = drive(&make, &[&logs[0], &logs[1]], &schemas, pace);
@@ -233,6 +242,23 @@ fn a_source_that_does_not_come_stops_no_judgement_for_ever() {
     assert!(counters.get("windows_closed") >= 1000, "{counters:?}");
     assert!(counters.get("windows_given_up") >= 1000, "{counters:?}");
     assert!(judge.sizes().contains(&("open_windows", 500)), "{:?}", judge.sizes());
+}
+
+#[test]
+fn an_alert_names_the_owner_of_the_service_that_it_blames() {
+    let rules = Rules::parse(
+        "owners:
+- {service: {name: gateway}, owner: team-gateway}
+- {service: {name: orders}, owner: team-orders, severity: page}
+",
+    );
+    let logs = faulty(8.0, 0.3).logs(&mut Random::new(5));
+    let alerts = judge_by(&Arc::new(rules.unwrap()), &logs, Pace::STEADY);
+    assert!(alerts.iter().any(|alert| alert.service.name == "orders"));
+    for alert in alerts {
+        let expected = if alert.service.name == "orders" { ("team-orders", "page") } else { ("team-gateway", "") };
+        assert_eq!((alert.owner.as_str(), alert.severity.as_str()), expected, "{alert:?}");
+    }
 }
 
 /// Whether it comes before the window is judged is chance, and what is judged must not be.
