@@ -22,6 +22,9 @@ use crate::windows::Window;
 /// What waits behind a seal: more is not read until the other partition gets there too.
 const WAITING_MAX: usize = 50_000;
 
+/// Where windows close at the log's end: more are not open at a time but for records that were written long after the windows that are computed.
+const UNSEEN_WINDOWS_MAX: usize = 1000;
+
 /// The reasons given where records came and could not be counted.
 const RECORDS_MAX: &str = "records-per-window-max";
 
@@ -96,6 +99,12 @@ pub struct Lane<T> {
     /// What nobody could make anything of and may tell of any window that is open up to this one, by the reason and that window. Bounded
     /// by the windows that are open.
     unseen: BTreeMap<(Window, Unseen), i64>,
+    /// The same by each window, where windows close at the log's end: all are open then, and it may not tell of any that was closed the first time.
+    #[serde(skip)]
+    unseen_in: BTreeMap<(Window, Unseen), i64>,
+    /// The first window that was open then, the first time.
+    #[serde(skip)]
+    unsealed: Option<Window>,
     applied_offset: Offset,
     #[serde(skip)]
     next_offset: Offset,
@@ -152,6 +161,8 @@ impl<T: Item> Lane<T> {
             late: Vec::new(),
             cut_off: BTreeMap::new(),
             unseen: BTreeMap::new(),
+            unseen_in: BTreeMap::new(),
+            unsealed: None,
             applied_offset: checkpoint.map_or(Offset::BEFORE_ALL, |c| c.needed_from.before()),
             next_offset: checkpoint.map_or(Offset::FIRST, |c| c.needed_from),
             read_to: checkpoint.map_or(Offset::FIRST, |c| c.memo.read_to),
@@ -225,7 +236,9 @@ impl<T: Item> Lane<T> {
         let mut coverage = self.progress.coverage(start_us, end_us);
         let kept = self.buckets.get(&window).map_or(0, Vec::len) as f64;
         let cut_off = self.cut_off.get(&window).map(|count| (RECORDS_MAX, *count));
-        let unseen = self.unseen.range((window, Unseen::FIRST)..).map(|((_, unseen), count)| (unseen.reason(), *count));
+        let up_to = self.unseen.range((window, Unseen::FIRST)..);
+        let alone = self.unseen_in.range((window, Unseen::FIRST)..(settings.windows.next(window), Unseen::FIRST));
+        let unseen = up_to.chain(alone).map(|((_, unseen), count)| (unseen.reason(), *count));
         for (reason, count) in cut_off.into_iter().chain(unseen) {
             coverage.completeness = honest(coverage.completeness * kept / (kept + count as f64), true);
             coverage.missing.push(Missing {
@@ -323,7 +336,7 @@ impl<T: Item> Lane<T> {
             }
             Event::Unseen(why, count, written_us) => {
                 let written = written_us.map(|written_us| shared.settings.windows.at(written_us));
-                if let Some(last) = written.max(shared.open) {
+                if let Some(last) = written.max(self.first_open(shared)) {
                     self.needs(last, offset);
                     self.has_not_seen((why, count), last, shared);
                 }
@@ -359,8 +372,23 @@ impl<T: Item> Lane<T> {
         }
     }
 
+    /// The oldest window that is open, or was the first time.
+    fn first_open(&self, shared: &Shared<'_>) -> Option<Window> {
+        self.unsealed.filter(|_| shared.closes_at_end).or(shared.open)
+    }
+
     /// Windows up to this one are not complete.
     fn has_not_seen(&mut self, (unseen, count): (Unseen, i64), last: Window, shared: &Shared<'_>) {
+        if shared.closes_at_end {
+            let Some(mut window) = self.first_open(shared) else { return };
+            for _ in 0..UNSEEN_WINDOWS_MAX {
+                if window <= last {
+                    *self.unseen_in.entry((window, unseen)).or_default() += count;
+                    window = shared.settings.windows.next(window);
+                }
+            }
+            return;
+        }
         if shared.open.is_none_or(|open| open <= last) {
             *self.unseen.entry((last, unseen)).or_default() += count;
         }
@@ -384,6 +412,13 @@ impl<T: Item> Lane<T> {
         let Some(open) = shared.open.filter(|_| self.sealed_at.is_none()) else {
             return;
         };
+        if shared.closes_at_end && !self.has_ended {
+            let mut unsealed = self.unsealed.unwrap_or(open);
+            while self.progress.seals(shared.settings.windows.end_us(unsealed), shared.settings) {
+                unsealed = shared.settings.windows.next(unsealed);
+            }
+            self.unsealed = Some(unsealed);
+        }
         let sealed = match self.known_seals.get(&open) {
             Some(&known) => self.applied_offset >= known,
             None if shared.closes_at_end => self.has_ended,
