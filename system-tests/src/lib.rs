@@ -20,6 +20,7 @@ pub mod http;
 pub mod http2;
 pub mod lab;
 pub mod nat;
+pub mod newest;
 pub mod odd;
 pub mod plan;
 pub mod program;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headwater_kafka::{KafkaSettings, Message, Partition, SchemaCache, Start, TopicReader};
+use headwater_kafka::{KafkaSettings, Message, Offset, Partition, SchemaCache, Start, TopicReader};
 use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed, Record, Request, Side, Watermark};
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
 use serde::de::DeserializeOwned;
@@ -157,9 +157,17 @@ pub fn losses(agent: &Agent) -> String {
 
 /// The markers of a topic of one partition, by the windows that they close.
 pub fn closed(settings: &KafkaSettings, topic: Topic) -> Result<Vec<PartitionClosed>> {
+    closed_from(settings, topic, Offset::FIRST)
+}
+
+/// The same, from an offset on.
+pub fn closed_from(settings: &KafkaSettings, topic: Topic, from: Offset) -> Result<Vec<PartitionClosed>> {
     let mut cache = SchemaCache::new(settings);
     let mut closed = Vec::new();
     read(settings, topic, |message| {
+        if message.offset() < from {
+            return Ok(());
+        }
         let Some(header) = message.header(PARTITION_CLOSED_HEADER) else { return Ok(()) };
         let (schema, datum) = cache.open(header)?;
         closed.push(schema.decode(datum)?);

@@ -17,6 +17,7 @@ use headwater_stack::{Stack, StackOptions};
 use headwater_system_tests::chaos::{Chaos, MODES};
 use headwater_system_tests::client::{Outcome, time_of_day_us};
 use headwater_system_tests::lab::{Client, Lab, Load, NODE, wait_for, wait_for_port, wait_for_window, wait_up_to};
+use headwater_system_tests::newest::{OfWindow, newest};
 use headwater_system_tests::topics;
 use headwater_system_tests::windows::{WINDOW_US, judge, said, unnamed, window_of};
 
@@ -144,12 +145,15 @@ fn any_process_killed_at_ten_random_moments() {
     let outcomes = load.end();
     let last_us = outcomes.iter().map(|outcome| outcome.received_at_us).max().unwrap();
     wait_until_closed(settings, last_us);
-    chaos.faults().iter().for_each(|fault| println!("{fault:?}"));
+    let faults = chaos.faults().to_vec();
+    faults.iter().for_each(|fault| println!("{fault:?}"));
+    // Whatever is published again must not come between two looks at the topics.
+    drop(chaos);
 
     let edges = topics::edges(settings).unwrap();
     let mut verdict = judge(&outcomes, &topics::requests(settings).unwrap(), &edges);
     let said = said(&edges, &mut verdict.problems);
-    for fault in chaos.faults().iter().filter(|fault| fault.victim == "agent") {
+    for fault in faults.iter().filter(|fault| fault.victim == "agent") {
         for part in unnamed(fault.ended_at_us, fault.started_at_us, &said) {
             verdict.problems.push(format!("{fault:?}: nothing says that {NODE} is missing in {part:?}"));
         }
@@ -201,14 +205,16 @@ fn supervise_a_second(chaos: &mut Chaos, deadline: Instant) {
 fn check_latencies(settings: &KafkaSettings) {
     let mut parts = BTreeSet::new();
     let mut sums: BTreeMap<(i64, Workload, Workload, String), i64> = BTreeMap::new();
-    for latency in topics::latencies(settings).unwrap() {
+    let latencies = topics::latencies(settings).unwrap();
+    for latency in &latencies {
+        assert!(parts.insert((latency.key(), latency.revision)), "doubled: {latency:?}");
+    }
+    for latency in newest(latencies).into_iter().filter(|latency| latency.requests > 0) {
         let edge = (latency.window_start_us, latency.client, latency.server, latency.protocol);
-        let part = (edge.clone(), latency.operation, latency.status_class, latency.revision);
-        assert!(parts.insert(part.clone()), "doubled: {part:?}");
         *sums.entry(edge).or_default() += latency.requests;
     }
     let mut edges: BTreeMap<(i64, Workload, Workload, String), i64> = BTreeMap::new();
-    for edge in topics::edges(settings).unwrap().into_iter().filter(|edge| edge.requests > 0) {
+    for edge in newest(topics::edges(settings).unwrap()).into_iter().filter(|edge| edge.requests > 0) {
         edges.insert((edge.window_start_us, edge.client, edge.server, edge.protocol), edge.requests);
     }
     assert_eq!(sums, edges, "latencies and edges tell of different requests");

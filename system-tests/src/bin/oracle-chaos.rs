@@ -23,6 +23,7 @@ fn main() -> Result<()> {
         ("chaos_windows_said", verdict.said),
         ("chaos_windows_different", verdict.different),
         ("chaos_windows_missing", verdict.missing),
+        ("chaos_windows_revised", report.revised),
         ("chaos_ten_seconds_complete", report.complete),
         ("chaos_ten_seconds_wrong", report.wrong),
     ] {

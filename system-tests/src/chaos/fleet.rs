@@ -3,15 +3,16 @@
 //!
 //! In: how long, and a seed. Out: a [`Report`]: what happened, and whether readers of committed records saw what the log says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use headwater_kafka::{KafkaSettings, admin};
+use headwater_kafka::{KafkaSettings, Partition, TopicPartition, admin, offsets};
 use headwater_process::{Child, Launch, program};
+use headwater_processors::revisions;
 use headwater_schemas::records::{Edge, PartitionClosed};
 use headwater_schemas::topics::Topic;
 use headwater_stack::{Stack, StackOptions};
@@ -24,6 +25,7 @@ use crate::batch::{self, Windows};
 use crate::client::time_of_day_us;
 use crate::fleet::Shape;
 use crate::lab::kafka_arguments;
+use crate::newest::newest;
 use crate::topics;
 use crate::windows::{WINDOW_US, window_of};
 
@@ -67,6 +69,8 @@ pub struct Report {
     pub complete: usize,
     /// Of these, the ones that have another number of requests than the fleet told of.
     pub wrong: usize,
+    /// Windows that were published again, with what came late.
+    pub revised: usize,
 }
 
 /// Runs it all.
@@ -123,17 +127,40 @@ pub fn run(plan: Plan) -> Result<Report> {
             logs.keep()
         );
     }
+    // What came late is published again when nothing more has come of it for a minute.
+    let mut are_revised = false;
+    let revised_by = Instant::now() + RECOVERY;
+    while !are_revised && Instant::now() < revised_by {
+        supervise_a_moment(&mut chaos)?;
+        are_revised = all_are_revised(&settings, calm_us).unwrap_or(false);
+    }
+    if !are_revised {
+        println!("{RECOVERY:?} after that not all late windows up to {calm_us} are revised");
+    }
     feed.stop()?;
     let mut by_victim = BTreeMap::from([("nodes".to_owned(), of_nodes)]);
     chaos.faults().iter().for_each(|fault| *by_victim.entry(fault.victim.clone()).or_default() += 1);
     let published = Windows { edges: topics::edges(&settings)?, latencies: topics::latencies(&settings)? };
     let verdict = compare(&published, &batch::compute(&settings)?, calm_us);
-    let (complete, wrong) = held_against_truth(&published.edges, calm_us);
-    Ok(Report { faults: by_victim.values().sum(), by_victim, verdict, complete, wrong })
+    let again = published.edges.iter().filter(|edge| edge.revision > 0).map(|edge| edge.window_start_us);
+    let revised = again.collect::<BTreeSet<_>>().len();
+    let (complete, wrong) = held_against_truth(newest(published.edges), calm_us);
+    Ok(Report { faults: by_victim.values().sum(), by_victim, verdict, complete, wrong, revised })
+}
+
+/// Whether no window up to one waits to be published again: the group of the revisions commits where the first marker stands that names one which does.
+fn all_are_revised(settings: &KafkaSettings, last_us: i64) -> Result<bool> {
+    let at = TopicPartition::new(Topic::Edges.name(&settings.prefix), Partition(0));
+    let group = revisions::group(&settings.prefix);
+    let committed = offsets::committed(settings, &group, std::slice::from_ref(&at))?;
+    let Some(committed) = committed.first().and_then(|assignment| assignment.committed) else { return Ok(false) };
+    let behind = topics::closed_from(settings, Topic::Edges, committed)?;
+    let waits = |marker: &PartitionClosed| marker.late_windows_us.iter().any(|late_us| *late_us <= last_us);
+    Ok(!behind.iter().any(waits))
 }
 
 /// How many windows are called complete, and how many of these do not have all that happened: as much in each window.
-fn held_against_truth(edges: &[Edge], last_us: i64) -> (usize, usize) {
+fn held_against_truth(edges: Vec<Edge>, last_us: i64) -> (usize, usize) {
     let mut windows: BTreeMap<i64, (bool, i64)> = BTreeMap::new();
     for edge in edges.iter().filter(|edge| edge.window_start_us <= last_us) {
         let (is_complete, requests) = windows.entry(edge.window_start_us).or_insert((true, 0));

@@ -1,0 +1,43 @@
+//! Of several revisions of a record the newest, as every reader has to take it who adds records up.
+
+use std::collections::BTreeMap;
+
+use headwater_schemas::records::{Edge, Latency};
+
+/// A record of one window.
+pub trait OfWindow {
+    /// The window, and what names the record in it.
+    fn key(&self) -> (i64, String);
+    fn revision(&self) -> i32;
+}
+
+impl OfWindow for Edge {
+    fn key(&self) -> (i64, String) {
+        (self.window_start_us, format!("{:?} {:?} {}", self.client, self.server, self.protocol))
+    }
+    fn revision(&self) -> i32 {
+        self.revision
+    }
+}
+
+impl OfWindow for Latency {
+    fn key(&self) -> (i64, String) {
+        let Latency { client, server, protocol, operation, status_class, .. } = self;
+        (self.window_start_us, format!("{client:?} {server:?} {protocol} {operation} {status_class}"))
+    }
+    fn revision(&self) -> i32 {
+        self.revision
+    }
+}
+
+/// One of each.
+pub fn newest<R: OfWindow>(records: Vec<R>) -> Vec<R> {
+    let mut newest: BTreeMap<(i64, String), R> = BTreeMap::new();
+    for record in records {
+        let known = newest.get(&record.key());
+        if known.is_none_or(|known| known.revision() <= record.revision()) {
+            newest.insert(record.key(), record);
+        }
+    }
+    newest.into_values().collect()
+}
