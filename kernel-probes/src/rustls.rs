@@ -43,6 +43,9 @@ pub mod overhead {
     pub const CHACHA: u64 = 16;
 }
 
+/// In front of what a record of GCM holds (RFC 5288, 3). With ring, what is decrypted is moved to where that was; with aws-lc-rs it stays behind it.
+const EXPLICIT_NONCE_BYTES: u64 = 8;
+
 /// No record holds more (RFC 8446, 5.1).
 const HELD_BYTES_MAX: u64 = 1 << 14;
 pub const HEADER_BYTES: u64 = 5;
@@ -278,11 +281,16 @@ pub extern "C" fn decrypted(thread: *mut Thread) -> u32 {
     let [_, at, bytes, _] = thread.result;
     let held_bytes = thread.length.wrapping_sub(thread.overhead);
     let is_13 = thread.overhead == overhead::TLS13;
+    let is_behind_nonce = thread.overhead == overhead::GCM && at == thread.at + EXPLICIT_NONCE_BYTES;
     // One of TLS 1.3 may be padded.
-    if at != thread.at || bytes > held_bytes || held_bytes > HELD_BYTES_MAX || !is_13 && bytes != held_bytes {
+    if !(at == thread.at || is_behind_nonce)
+        || bytes > held_bytes
+        || held_bytes > HELD_BYTES_MAX
+        || !is_13 && bytes != held_bytes
+    {
         return 0;
     }
-    thread.left = bytes;
+    (thread.at, thread.left) = (at, bytes);
     if is_13 {
         // Its kind stands behind what it holds.
         thread.header = 0;
