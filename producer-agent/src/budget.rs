@@ -9,7 +9,8 @@
 //!
 //! Promise: a look goes one step; where more than twice the budget was spent, or too much again after a step, to the last step before a rest. Detail that costs too much
 //! again after it was given back is given back later the next time, so that a load between two steps does not make it swing. A rest lasts
-//! as long as it takes for what was spent to be the budget on average, and a look between two rests shows whether it is needed still.
+//! as long as it takes for what was spent to be the budget on average, and a look between two rests shows whether it is needed still. Who has spent
+//! what is there for a whole look is looked at before ([`Budget::is_spent`]).
 
 use std::time::Duration;
 
@@ -31,8 +32,10 @@ const ROOMY_LOOKS_MAX: u32 = 96;
 /// So many times the budget is too much for single steps.
 const FAR: f64 = 2.0;
 
-/// The longest rest: two minutes.
-const REST_LOOKS_MAX: u32 = 24;
+/// A look comes so long after the one before, or sooner.
+pub const LOOK: Duration = Duration::from_secs(5);
+
+const REST_MAX: Duration = Duration::from_secs(120);
 
 /// Processor time since the last look.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,6 +55,7 @@ pub struct Budget {
     /// Workloads that may rest at a time.
     resting_max: usize,
     level: usize,
+    has_looked: bool,
     /// Looks on end that found room.
     roomy_looks: u32,
     /// So many are needed.
@@ -60,8 +64,8 @@ pub struct Budget {
     has_given_up: bool,
     /// The last change gave detail back.
     has_given_back: bool,
-    /// Looks until one of those that rest is followed again.
-    rest_looks: u32,
+    /// Until one of those that rest is followed again.
+    rest_left: Duration,
     /// Looks that found too much spent, and no detail to give up that would have mended it.
     pub exceeded_looks: u64,
 }
@@ -73,11 +77,12 @@ impl Budget {
             share: (percent > 0).then_some(f64::from(percent) / 100.0),
             resting_max: if rests { RESTING_MAX } else { 0 },
             level: 0,
+            has_looked: false,
             roomy_looks: 0,
             roomy_looks_needed: ROOMY_LOOKS_MIN,
             has_given_up: false,
             has_given_back: false,
-            rest_looks: 0,
+            rest_left: Duration::ZERO,
             exceeded_looks: 0,
         }
     }
@@ -97,9 +102,15 @@ impl Budget {
         self.level.saturating_sub(HOTTEST)
     }
 
+    /// Whether the agent alone has spent since the last look what is there for a whole one: then it is time to look. What starting takes is no load.
+    pub fn is_spent(&self, agent: Duration) -> bool {
+        self.has_looked && self.share.is_some_and(|share| agent > LOOK.mul_f64(share))
+    }
+
     /// So much was spent since the last look. Says whether the detail changes.
     pub fn look(&mut self, spent: &Spent, since_last: Duration) -> bool {
         let Some(share) = self.share else { return false };
+        self.has_looked = true;
         let budget = (since_last.as_secs_f64() * share).max(f64::MIN_POSITIVE);
         let [agent, telling, counting] =
             [spent.agent, spent.telling, spent.counting].map(|time| time.as_secs_f64() / budget);
@@ -107,9 +118,9 @@ impl Budget {
         let before = self.level;
         let had_given_up = std::mem::take(&mut self.has_given_up);
         if part > 1.0 {
-            self.exceeded(part, had_given_up);
+            self.exceeded(part, had_given_up, since_last);
         } else if self.resting() > 0 {
-            self.rest();
+            self.rest(since_last);
         } else if part < ROOMY {
             self.roomy();
         } else {
@@ -120,13 +131,13 @@ impl Budget {
         changes
     }
 
-    fn exceeded(&mut self, part: f64, had_given_up: bool) {
+    fn exceeded(&mut self, part: f64, had_given_up: bool, since_last: Duration) {
         self.roomy_looks = 0;
         if self.level >= HOTTEST {
             if self.resting() < self.resting_max {
                 self.level += 1;
-                // What was spent in one look is to be enough for it and for these.
-                self.rest_looks = ((part - 1.0).ceil() as u32).clamp(1, REST_LOOKS_MAX);
+                // What was spent since the last look is to be enough for that time and for this.
+                self.rest_left = REST_MAX.min(since_last.mul_f64(part - 1.0));
             }
             return;
         }
@@ -138,13 +149,12 @@ impl Budget {
         }
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self, since_last: Duration) {
         self.roomy_looks = 0;
-        self.rest_looks = self.rest_looks.saturating_sub(1);
-        if self.rest_looks == 0 {
+        self.rest_left = self.rest_left.saturating_sub(since_last);
+        if self.rest_left.is_zero() {
+            // Should more of them rest, the next one is followed at the next look.
             self.level -= 1;
-            // Should more of them rest.
-            self.rest_looks = 1;
         }
     }
 
@@ -169,7 +179,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LOOK: Duration = Duration::from_secs(5);
+    const REST_LOOKS_MAX: u32 = (REST_MAX.as_secs() / LOOK.as_secs()) as u32;
 
     fn percent(percent: f64) -> Duration {
         LOOK.mul_f64(percent / 100.0)
@@ -216,6 +226,24 @@ mod tests {
         let mut budget = Budget::new(10, false);
         let told: Vec<u32> = (0..4).map(|_| (budget.look(&spends(10.1), LOOK), budget.hot_per_second()).1).collect();
         assert_eq!((told, budget.resting(), budget.exceeded_looks), (vec![16, 2, 2, 2], 0, 2));
+    }
+
+    #[test]
+    fn who_has_spent_it_all_is_looked_at_before() {
+        let second = |agent: f64| Spent { agent: Duration::from_secs_f64(agent), ..Spent::default() };
+        let mut budget = Budget::new(10, true);
+        assert!(!budget.is_spent(percent(81.0)), "starting is no load");
+        budget.look(&spends(1.0), LOOK);
+        assert_eq!([9.9, 10.1].map(|spent| budget.is_spent(percent(spent))), [false, true]);
+        // Six tenths of a second in a second, twice: for the second of them it rests for five.
+        assert!(budget.look(&second(0.6), Duration::from_secs(1)) && budget.look(&second(0.6), Duration::from_secs(1)));
+        let rests = [LOOK; 3].map(|look| {
+            let rests = budget.resting();
+            budget.look(&spends(0.0), look);
+            rests
+        });
+        assert_eq!(rests, [1, 0, 0]);
+        assert!(!Budget::new(0, true).is_spent(percent(81.0)), "there is no bound");
     }
 
     #[test]
@@ -305,6 +333,28 @@ mod tests {
             let percent = spent / f64::from(LOOKS - 10);
             prop_assert!(percent <= 10.5, "{} % on average", percent);
             prop_assert!(followed >= LOOKS / (2 * REST_LOOKS_MAX), "{} looks", followed);
+        }
+
+        /// The same where each second shows whether it is time to look. Once it rests, nothing comes of it that is dearer than a second of it.
+        #[test]
+        fn a_loud_workload_costs_a_second_at_a_time(loud in 10.1..200.0_f64, others in 0.0..0.5_f64) {
+            let mut budget = Budget::new(10, true);
+            let (mut since_look, mut spent_since, mut spent) = (0, 0.0, 0.0);
+            const SECONDS: u32 = 10_000;
+            for second in 0..SECONDS {
+                let now = others + if budget.resting() == 0 { loud } else { 0.0 };
+                since_look += 1;
+                spent_since += now / 100.0;
+                spent += if second >= 50 { now } else { 0.0 };
+                let agent = Duration::from_secs_f64(spent_since);
+                if since_look == 5 || budget.is_spent(agent) {
+                    budget.look(&Spent { agent, ..Spent::default() }, Duration::from_secs(since_look));
+                    (since_look, spent_since) = (0, 0.0);
+                }
+                prop_assert!(second < 50 || spent_since <= 0.5 + loud / 100.0);
+            }
+            let percent = spent / f64::from(SECONDS - 50);
+            prop_assert!(percent <= 10.5, "{} % on average", percent);
         }
     }
 }

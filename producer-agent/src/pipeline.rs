@@ -50,6 +50,9 @@ const LAST_DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long ends of connections are waited for that the last walk did not find: as long as a peer takes that answers a close at once.
 const LAST_ENDS_MAX: Duration = Duration::from_secs(1);
 
+/// A heartbeat comes about so long after the last look at the budget, or that look was an early one.
+const LOOK_MIN: Duration = Duration::from_secs(4);
+
 /// Events older than this have left the probes: a program's run takes microseconds, and nothing interrupts it for long.
 const SETTLED: Duration = Duration::from_millis(50);
 
@@ -209,15 +212,18 @@ impl<'s> Pipeline<'s> {
                 Duty::Sums => {
                     let Pipeline { observer, outlet, ledger, .. } = self;
                     observer.take_sums(monotonic_ns(), &mut |output| outlet.take(output, ledger));
+                    if self.is_budget_spent() {
+                        self.look_at_probes()?;
+                        self.look_at_budget()?;
+                    }
                     true
                 }
                 Duty::Watermark => self.watermark(false)?,
                 Duty::Heartbeat => {
-                    let spent = self.probe_time.look(monotonic_ns(), &self.costs.read()?);
-                    let telling = spent[cost::TELL as usize];
-                    self.probes_spent[0] += telling;
-                    self.probes_spent[1] += spent.iter().sum::<Duration>() - telling;
-                    self.look_at_budget()?;
+                    self.look_at_probes()?;
+                    if self.spent.0.elapsed() >= LOOK_MIN {
+                        self.look_at_budget()?;
+                    }
                     self.heartbeat(false)?;
                     true
                 }
@@ -419,19 +425,31 @@ impl<'s> Pipeline<'s> {
         Ok(true)
     }
 
-    /// Gives up detail, or gives it back, by what agent and probes have taken since the last look. A look is no shorter than a heartbeat's interval: what
-    /// starting takes, and one walk, are no load.
+    /// Adds up what the probes have taken.
+    fn look_at_probes(&mut self) -> Result<()> {
+        let spent = self.probe_time.look(monotonic_ns(), &self.costs.read()?);
+        let telling = spent[cost::TELL as usize];
+        self.probes_spent[0] += telling;
+        self.probes_spent[1] += spent.iter().sum::<Duration>() - telling;
+        Ok(())
+    }
+
+    /// Whether it is time to look at the budget before a heartbeat.
+    fn is_budget_spent(&self) -> bool {
+        self.budget.is_spent(self.agent_spent())
+    }
+
+    /// Processor time of the agent since the last look.
+    fn agent_spent(&self) -> Duration {
+        Duration::from_millis((headwater_telemetry::cpu_ms() - self.spent.1).max(0).unsigned_abs())
+    }
+
+    /// Gives up detail, or gives it back, by what agent and probes have taken since the last look.
     fn look_at_budget(&mut self) -> Result<()> {
-        const LOOK_MIN: Duration = Duration::from_secs(4);
-        let (now, cpu_ms) = (Instant::now(), headwater_telemetry::cpu_ms());
-        let (since, before_ms) = self.spent;
-        if now - since < LOOK_MIN {
-            return Ok(());
-        }
-        self.spent = (now, cpu_ms);
+        let (now, since, agent) = (Instant::now(), self.spent.0, self.agent_spent());
+        self.spent = (now, headwater_telemetry::cpu_ms());
         let [telling, counting] = std::mem::take(&mut self.probes_spent);
-        let spent =
-            Spent { agent: Duration::from_millis((cpu_ms - before_ms).max(0).unsigned_abs()), telling, counting };
+        let spent = Spent { agent, telling, counting };
         if self.budget.look(&spent, now - since) {
             let (hot_per_second, resting) = (self.budget.hot_per_second(), self.budget.resting());
             self.observer.set_hot_per_second(hot_per_second, self.budget.gives_up());

@@ -14,7 +14,7 @@ headwater_telemetry::metrics! {
         "headwater_processor_node_troubles_total",
         Unit::Count,
         &["mode", "trouble", "node"],
-        "Watermarks that showed that a node's clock is ahead of the brokers' (clock_ahead), and records that came too late to count (late), of at most 200 nodes by name"
+        "Watermarks that showed that a node's clock is ahead of the brokers' (clock_ahead), and records that came when their window was closed (late), of at most 200 nodes by name"
     );
     TABLE_ENTRIES = Metric::gauge(
         "headwater_processor_table_entries",

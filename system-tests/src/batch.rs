@@ -13,7 +13,7 @@ use headwater_kafka::{
 use headwater_processors::join::{Join, JoinSettings};
 use headwater_processors::merge::{LatencyView, Merge, ServiceMapView, View};
 use headwater_processors::processor::{Input, Kind, Output, Processor};
-use headwater_schemas::records::{Edge, Latency, Partial, PartitionClosed, edge_id};
+use headwater_schemas::records::{Edge, Latency, Partial, PartitionClosed};
 use headwater_schemas::topics::{PARTITIONS_HEADER, Topic, WATERMARK_HEADER};
 
 const TOPICS: [Topic; 2] = [Topic::Flows, Topic::Requests];
@@ -145,7 +145,7 @@ fn merge<V: View>(windows: &BTreeMap<i64, Vec<Part>>, partitions: i32) -> Result
     let mut offset = Offset::FIRST;
     for (partials, marker) in windows.values().flatten() {
         for partial in partials {
-            let key = edge_id(&partial.client, &partial.server, &partial.protocol);
+            let key = partial.key();
             let at = partition_of(key.as_bytes(), partitions);
             offset = offset.next();
             merges[at.0 as usize].partial(offset, partial.clone())?;

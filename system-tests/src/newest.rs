@@ -13,7 +13,7 @@ pub trait OfWindow {
 
 impl OfWindow for Edge {
     fn key(&self) -> (i64, String) {
-        (self.window_start_us, format!("{:?} {:?} {}", self.client, self.server, self.protocol))
+        (self.window_start_us, Edge::key(self))
     }
     fn revision(&self) -> i32 {
         self.revision
@@ -22,8 +22,7 @@ impl OfWindow for Edge {
 
 impl OfWindow for Latency {
     fn key(&self) -> (i64, String) {
-        let Latency { client, server, protocol, operation, status_class, .. } = self;
-        (self.window_start_us, format!("{client:?} {server:?} {protocol} {operation} {status_class}"))
+        (self.window_start_us, Latency::key(self))
     }
     fn revision(&self) -> i32 {
         self.revision

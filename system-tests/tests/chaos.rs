@@ -17,7 +17,7 @@ use headwater_stack::{Stack, StackOptions};
 use headwater_system_tests::chaos::{Chaos, MODES};
 use headwater_system_tests::client::{Outcome, time_of_day_us};
 use headwater_system_tests::lab::{Client, Lab, Load, NODE, wait_for, wait_for_port, wait_for_window, wait_up_to};
-use headwater_system_tests::newest::{OfWindow, newest};
+use headwater_system_tests::newest::newest;
 use headwater_system_tests::topics;
 use headwater_system_tests::windows::{WINDOW_US, judge, said, unnamed, window_of};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headwater_histogram::Histogram;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin};
-use headwater_schemas::records::{Alert, Edge, Latency, PartitionClosed, Workload, edge_id};
+use headwater_schemas::records::{Alert, Edge, Latency, PartitionClosed, Workload};
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::Encoder;
 
@@ -84,12 +84,7 @@ pub fn publish(settings: &KafkaSettings, written: impl IntoIterator<Item = Writt
     let place = |topic: Topic| topics.iter().position(|other| *other == topic).unwrap();
     for written in written {
         let (topic, key, value, marker) = match &written {
-            Written::Edge(edge) => (
-                Topic::Edges,
-                edge_id(&edge.client, &edge.server, &edge.protocol),
-                Some(edges.encode(edge).unwrap()),
-                None,
-            ),
+            Written::Edge(edge) => (Topic::Edges, edge.key(), Some(edges.encode(edge).unwrap()), None),
             Written::Latency(latency) => {
                 (Topic::Latencies, latency.operation.clone(), Some(latencies.encode(latency).unwrap()), None)
             }

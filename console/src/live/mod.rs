@@ -21,7 +21,6 @@ use std::sync::Arc;
 
 use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed};
 use serde::Serialize;
-use windows::Windowed;
 
 pub use agents::{AgentView, AgentsView, Health};
 pub use alerts::{AlertView, AlertsView};

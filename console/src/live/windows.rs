@@ -306,7 +306,7 @@ impl<R> Window<R> {
 
 impl Windowed for Edge {
     fn key(&self) -> String {
-        headwater_schemas::records::edge_id(&self.client, &self.server, &self.protocol)
+        Edge::key(self)
     }
     fn window_start_us(&self) -> i64 {
         self.window_start_us
@@ -321,8 +321,7 @@ impl Windowed for Edge {
 
 impl Windowed for Latency {
     fn key(&self) -> String {
-        let Latency { client, server, protocol, operation, status_class, .. } = self;
-        headwater_schemas::records::latency_key(client, server, protocol, operation, status_class)
+        Latency::key(self)
     }
     fn window_start_us(&self) -> i64 {
         self.window_start_us

@@ -12,7 +12,7 @@ use headwater_histogram::Histogram;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin};
 use headwater_process::wait_for;
 use headwater_schemas::records::{
-    Agent, Alert, AlertState, Edge, Evidence, Latency, Missing, PartitionClosed, Record, Workload, edge_id, latency_key,
+    Agent, Alert, AlertState, Edge, Evidence, Latency, Missing, PartitionClosed, Record, Workload,
 };
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::Encoder;
@@ -58,11 +58,11 @@ impl Writer {
     }
 
     pub fn edge(&self, edge: &Edge) {
-        self.write(Topic::Edges, &edge_id(&edge.client, &edge.server, &edge.protocol), edge);
+        self.write(Topic::Edges, &edge.key(), edge);
     }
 
     pub fn latency(&self, l: &Latency) {
-        self.write(Topic::Latencies, &latency_key(&l.client, &l.server, &l.protocol, &l.operation, &l.status_class), l);
+        self.write(Topic::Latencies, &l.key(), l);
     }
 
     pub fn alert(&self, alert: &Alert) {

@@ -31,6 +31,7 @@ impl Observer {
                 tls::feed(connection, shared, out, |plaintext, _, sink| {
                     plaintext.close(now_ns, CloseReason::Unobserved, sink);
                 });
+                end_folds(connection, shared, out);
                 sockets.change(connection.cgroup(), 1, 0);
                 end_missed(connection, walk, out);
             }
@@ -64,6 +65,7 @@ impl Observer {
             tls::feed(connection, &mut self.shared, out, |plaintext, _, sink| {
                 plaintext.close(now_ns, CloseReason::Unobserved, sink);
             });
+            end_folds(connection, &mut self.shared, out);
         }
     }
 
@@ -115,6 +117,7 @@ impl Observer {
         tls::feed(&mut connection, &mut self.shared, out, |plaintext, _, sink| {
             plaintext.close(socket.at_ns, reason, sink)
         });
+        end_folds(&mut connection, &mut self.shared, out);
         flow::last(&mut connection, socket, 1, &self.shared.options.node, self.shared.clock, out);
     }
 
@@ -170,13 +173,17 @@ fn end_missed(connection: &Connection, walk: u32, out: &mut impl FnMut(Output<'_
     out(Output::FlowsDropped("close_missed", 1, Some(&identity.owner)));
 }
 
-/// Publishes what was added up of a connection that has ended.
+/// Publishes what the probes have added up of a connection that has ended.
 pub(super) fn end_sums(connection: &mut Connection, shared: &mut Shared, out: &mut impl FnMut(Output<'_>)) {
     let mut all = Vec::new();
     shared.sums.end(connection.identity.socket, &mut connection.heat, |summed| all.push(summed));
     for summed in all {
         request::sums(connection, &summed, shared, out);
     }
+}
+
+/// Publishes what the agent has added up itself of a connection that has ended, once all of it was looked at.
+pub(super) fn end_folds(connection: &mut Connection, shared: &mut Shared, out: &mut impl FnMut(Output<'_>)) {
     let own = shared.sums.take_own(&mut connection.heat);
     request::folds(&own, &connection.identity, &shared.options.node, out);
 }

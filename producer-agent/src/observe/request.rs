@@ -62,7 +62,7 @@ pub fn feed(
     });
 }
 
-/// What was found under TLS, where the probes add nothing up.
+/// What was found under TLS, where the probes see nothing to add up.
 pub fn found_under_tls(
     event: Event<'_>,
     (identity, callers): (&Identity, &Callers),
@@ -75,7 +75,7 @@ pub fn found_under_tls(
         Event::Exchange(exchange) => {
             *requests += 1;
             *errors += u32::from(exchange.outcome.is_error());
-            record(&exchange, (identity, callers), heat, AddsUp::Nobody, shared, out);
+            record(&exchange, (identity, callers), heat, AddsUp::Agent, shared, out);
         }
         Event::Loss(loss) if is_missing_request(loss.reason) => {
             out(Output::RequestsDropped(loss.reason.as_str(), loss.count, Some(&identity.owner)));
@@ -162,7 +162,6 @@ pub enum AddsUp {
     /// The probes, or the agent.
     Probes,
     Agent,
-    Nobody,
 }
 
 /// Tells of an exchange.
@@ -230,11 +229,11 @@ pub fn record(
     };
     // A path that is published as it is cannot stand for others.
     let told = match options.paths {
-        Paths::Templated if adds_up != AddsUp::Nobody => {
+        Paths::Templated => {
             let end = (identity.socket, adds_up == AddsUp::Probes);
             sums.told(heat, end, exchange, path, operation.name)
         }
-        Paths::Templated | Paths::Full => Told::AsBefore,
+        Paths::Full => Told::AsBefore,
     };
     if told == Told::CellOpened {
         hot.push(identity.socket);

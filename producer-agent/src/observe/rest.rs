@@ -10,7 +10,7 @@ use headwater_protocols::{Event, Recognition, Segment};
 use headwater_workload::names::CgroupKey;
 
 use super::connection::Connection;
-use super::ends::end_sums;
+use super::ends::{end_folds, end_sums};
 use super::spare::Spared;
 use super::{Interest, Observer, Output, direction_of, request};
 
@@ -80,6 +80,7 @@ impl Observer {
             self.shared.sums.rest(&mut connection.heat);
             end_sums(connection, &mut self.shared, out);
             request::give_up(connection, REASON, now_ns, &mut self.shared, out);
+            end_folds(connection, &mut self.shared, out);
         }
         let (is_known, wanted_again) = (connection.protocol.is_some(), connection.wanted_again());
         let is_unix = connection.identity.is_unix();

@@ -10,7 +10,7 @@ use headwater_probe_loader::types::{SocketRecord, interest, role};
 use headwater_protocols::CloseReason;
 use rustc_hash::FxHashMap;
 
-use super::ends::end_sums;
+use super::ends::{end_folds, end_sums};
 use super::{Interest, Observer, Output, SocketKey, known_of, published_id, request, unix};
 
 /// So many exchanges within a second, of one connection.
@@ -134,6 +134,7 @@ impl Observer {
         request::feed(server, &mut self.shared, out, |parser, sink| {
             parser.close(now_ns, CloseReason::Unobserved, sink);
         });
+        end_folds(server, &mut self.shared, out);
         self.begin_anew((id, SERVER));
         self.interests.push(Interest { connection_id: id, role: role::SERVER, interest: interest::COUNTERS });
     }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 //! Events in, records out, without a kernel.
 
+mod added_up;
 mod answered;
 mod over_unix;
 mod under_tls;

@@ -69,6 +69,13 @@ pub struct Edge {
 
 record!(Edge, "Edge", "edge");
 
+impl Edge {
+    /// The Kafka key.
+    pub fn key(&self) -> String {
+        edge_id(&self.client, &self.server, &self.protocol)
+    }
+}
+
 /// The Kafka key of edges and partials: `client>server/protocol`, where client and server are keys of workloads.
 pub fn edge_id(client: &Workload, server: &Workload, protocol: &str) -> String {
     let mut id = format!("{}>{}/", client.key(), server.key());

@@ -44,6 +44,14 @@ pub struct Latency {
 
 record!(Latency, "Latency", "latency");
 
+impl Latency {
+    /// The Kafka key.
+    pub fn key(&self) -> String {
+        let Latency { client, server, protocol, operation, status_class, .. } = self;
+        latency_key(client, server, protocol, operation, status_class)
+    }
+}
+
 /// The Kafka key of latencies: the edge's id, the status class and the operation, with slashes between them.
 pub fn latency_key(
     client: &Workload,

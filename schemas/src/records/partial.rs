@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use headwater_histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::Workload;
+use super::{Workload, edge_id};
 
 /// What one raw partition adds to one window of one edge and operation. See `avro/partial.avsc`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +63,13 @@ pub struct Partial {
 }
 
 record!(Partial, "Partial", "partial");
+
+impl Partial {
+    /// The Kafka key.
+    pub fn key(&self) -> String {
+        edge_id(&self.client, &self.server, &self.protocol)
+    }
+}
 
 /// An input partition has published all that it gives to a window. See `avro/partition_closed.avsc`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

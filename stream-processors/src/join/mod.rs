@@ -293,12 +293,18 @@ impl Join {
             completeness: coverage.completeness,
             missing: coverage.missing,
             records: -1,
-            late_windows_us: self.late.iter().map(|window| window.start_us()).collect(),
+            late_windows_us: self.late_windows_us(),
             revision: 0,
         };
         self.outputs.push(Output::Closed(Topic::Partials, closed));
         self.published_through = Some(window);
         self.counters.add("windows_closed", 1);
+    }
+
+    /// Windows that are to be computed again. A replay's topics have none of before its range, and it does not read all that tells of those.
+    fn late_windows_us(&self) -> Vec<i64> {
+        let from_us = self.replay.map_or(i64::MIN, |replay| replay.from_us);
+        self.late.iter().map(|window| window.start_us()).filter(|late_us| *late_us >= from_us).collect()
     }
 
     fn forget(&mut self, open: Window) {

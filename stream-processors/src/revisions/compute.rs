@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use headwater_kafka::offsets::{self, Place as Found};
 use headwater_kafka::{Next, Offset, Partition, SchemaCache, Start, TopicPartition, TopicReader, partition_of};
-use headwater_schemas::records::{Edge, Latency, Partial, PartitionClosed, edge_id, latency_key};
+use headwater_schemas::records::{Edge, Latency, Partial, PartitionClosed};
 use headwater_schemas::topics::Topic;
 
 use super::READS;
@@ -141,9 +141,8 @@ fn merged(parts: BTreeMap<i64, Parts>, partitions: i32) -> Result<Computed> {
     let mut computed = Computed::default();
     for Parts { partials, markers } in parts.into_values() {
         for partial in partials {
-            let key = edge_id(&partial.client, &partial.server, &partial.protocol);
             // It is one of so many.
-            let at = partition_of(key.as_bytes(), partitions).0 as usize;
+            let at = partition_of(partial.key().as_bytes(), partitions).0 as usize;
             edges[at].partial(Offset::FIRST, partial.clone())?;
             latencies[at].partial(Offset::FIRST, partial)?;
         }
@@ -163,19 +162,12 @@ impl Computed {
     fn take(&mut self, output: Output) {
         match output {
             Output::Edge(edge) => {
-                let key = edge_id(&edge.client, &edge.server, &edge.protocol);
-                self.edges.take(edge.window_start_us, key, edge);
+                self.edges.take(edge.window_start_us, edge.key(), edge);
             }
-            Output::Latency(latency) => self.latencies.take(latency.window_start_us, key_of(&latency), latency),
+            Output::Latency(latency) => self.latencies.take(latency.window_start_us, latency.key(), latency),
             Output::Closed(ServiceMapView::TOPIC, marker) => self.edges.mark(marker),
             Output::Closed(LatencyView::TOPIC, marker) => self.latencies.mark(marker),
             Output::Closed(..) | Output::Partial(_) | Output::Alert(_) => {}
         }
     }
-}
-
-/// The Kafka key of a latency.
-pub fn key_of(latency: &Latency) -> String {
-    let Latency { client, server, protocol, operation, status_class, .. } = latency;
-    latency_key(client, server, protocol, operation, status_class)
 }

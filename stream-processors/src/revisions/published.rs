@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use headwater_kafka::{KafkaSettings, Message, Next, RecordError, SchemaCache, Start, TopicReader};
-use headwater_schemas::records::{Edge, Latency, PartitionClosed, edge_id};
+use headwater_schemas::records::{Edge, Latency, PartitionClosed};
 use headwater_schemas::topics::PARTITION_CLOSED_HEADER;
 use tracing::warn;
 
 use super::WRITES;
 use super::compare::Windows;
-use super::compute::key_of;
 use crate::plausible::marker_is_plausible;
 use crate::processor::read as decode;
 
@@ -70,13 +69,12 @@ pub fn read(
         if message.topic() == edges {
             let Ok(edge) = schema.decode::<Edge>(datum) else { continue };
             if is_of_range(edge.window_start_us) {
-                let key = edge_id(&edge.client, &edge.server, &edge.protocol);
-                published.edges.take(edge.window_start_us, key, edge);
+                published.edges.take(edge.window_start_us, edge.key(), edge);
             }
         } else {
             let Ok(latency) = schema.decode::<Latency>(datum) else { continue };
             if is_of_range(latency.window_start_us) {
-                published.latencies.take(latency.window_start_us, key_of(&latency), latency);
+                published.latencies.take(latency.window_start_us, latency.key(), latency);
             }
         }
     }

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use headwater_kafka::{KafkaSettings, NewRecord, Partition, SchemaCache, Transactions, TxnError, partition_of};
-use headwater_schemas::records::{
-    Alert, DeadLetter, Edge, Latency, Partial, PartitionClosed, Record, edge_id, latency_key,
-};
+use headwater_schemas::records::{Alert, DeadLetter, Edge, Latency, Partial, PartitionClosed, Record};
 use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, PARTITIONS_HEADER, Topic};
 use headwater_schemas::wire::Encoder;
 use serde::Serialize;
@@ -65,24 +63,16 @@ impl Outlet {
     pub fn output(&mut self, transactions: &mut Transactions, output: &Output) -> Result<(), TxnError> {
         match output {
             Output::Partial(partial) => {
-                let key = edge_id(&partial.client, &partial.server, &partial.protocol);
-                self.send(
-                    transactions,
-                    Topic::Partials,
-                    &key,
-                    partial,
-                    end_us(partial.window_start_us, partial.window_ms),
-                )
+                let end_us = end_us(partial.window_start_us, partial.window_ms);
+                self.send(transactions, Topic::Partials, &partial.key(), partial, end_us)
             }
             Output::Edge(edge) => {
-                let key = edge_id(&edge.client, &edge.server, &edge.protocol);
-                self.send(transactions, Topic::Edges, &key, edge, end_us(edge.window_start_us, edge.window_ms))
+                let end_us = end_us(edge.window_start_us, edge.window_ms);
+                self.send(transactions, Topic::Edges, &edge.key(), edge, end_us)
             }
             Output::Latency(latency) => {
-                let Latency { client, server, protocol, operation, status_class, .. } = latency;
-                let key = latency_key(client, server, protocol, operation, status_class);
                 let end_us = end_us(latency.window_start_us, latency.window_ms);
-                self.send(transactions, Topic::Latencies, &key, latency, end_us)
+                self.send(transactions, Topic::Latencies, &latency.key(), latency, end_us)
             }
             Output::Alert(alert) => {
                 self.send(transactions, Topic::Alerts, &alert.alert_id, alert, alert.observed_at_us)

@@ -47,7 +47,7 @@ fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
         for _ in 0..random.between(1, 50) {
             match sources[source].get(places[source]) {
                 Some(Output::Partial(partial)) => {
-                    let key = edge_id(&partial.client, &partial.server, &partial.protocol);
+                    let key = partial.key();
                     let partition = partition_of(key.as_bytes(), partitions);
                     *sent.entry((source, partition)).or_default() += 1;
                     put(partition, partial.window_start_us, Kind::Value, datum(&encoders.0, partial));
@@ -88,7 +88,7 @@ fn complete_edges(merged: &[Committed]) -> BTreeMap<(i64, String), Edge> {
     });
     let mut all = BTreeMap::new();
     for edge in edges {
-        let key = (edge.window_start_us, edge_id(&edge.client, &edge.server, &edge.protocol));
+        let key = (edge.window_start_us, edge.key());
         assert!(all.insert(key, edge.clone()).is_none(), "an edge twice: {edge:?}");
     }
     all
@@ -265,7 +265,7 @@ fn what_is_missing_and_what_was_seen_of_unknown_ends_are_one_record() {
                 for output in merge.take_outputs() {
                     if let Output::Edge(edge) = output {
                         assert_eq!(partition_of(id.as_bytes(), partitions), partition, "where its key belongs");
-                        assert_eq!(edge_id(&edge.client, &edge.server, &edge.protocol), id);
+                        assert_eq!(edge.key(), id);
                         found.push((edge.requests, edge.missing.is_empty()));
                     }
                 }
@@ -298,9 +298,7 @@ fn what_is_made_of_the_longest_names_fits_into_one_message() {
     let encoders = (Encoder::of::<Edge>(1).unwrap(), Encoder::of::<PartitionClosed>(2).unwrap());
     for output in merge.take_outputs() {
         let bytes = match output {
-            Output::Edge(edge) => {
-                edge_id(&edge.client, &edge.server, &edge.protocol).len() + encoders.0.encode(&edge).unwrap().len()
-            }
+            Output::Edge(edge) => edge.key().len() + encoders.0.encode(&edge).unwrap().len(),
             Output::Closed(_, marker) => encoders.1.encode(&marker).unwrap().len(),
             other => panic!("{other:?}"),
         };

@@ -15,10 +15,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use headwater_schemas::records::{Edge, Missing, Side, Workload};
+use headwater_schemas::records::{Edge, Missing, Side};
 
 use crate::client::Outcome;
 use crate::lab::NODE;
+use crate::newest::newest;
 use crate::topics::SeenRequest;
 
 pub const WINDOW_US: i64 = 10_000_000;
@@ -175,20 +176,15 @@ pub fn unnamed(from_us: i64, to_us: i64, said: &BTreeMap<i64, Said>) -> Vec<(i64
 
 /// Adds the edges of each window up. Of several revisions of an edge the last one counts.
 pub fn said(edges: &[Edge], problems: &mut Vec<String>) -> BTreeMap<i64, Said> {
-    let mut newest: BTreeMap<(i64, &Workload, &Workload, &str), &Edge> = BTreeMap::new();
     let mut revisions = BTreeSet::new();
     for edge in edges {
-        let key = (edge.window_start_us, &edge.client, &edge.server, edge.protocol.as_str());
-        if !revisions.insert((key, edge.revision)) {
-            problems.push(format!("doubled: {key:?} revision {}", edge.revision));
-        }
-        let known = newest.entry(key).or_insert(edge);
-        if edge.revision > known.revision {
-            *known = edge;
+        let revision = (edge.window_start_us, edge.key(), edge.revision);
+        if !revisions.insert(revision.clone()) {
+            problems.push(format!("doubled: {revision:?}"));
         }
     }
     let mut windows: BTreeMap<i64, Said> = BTreeMap::new();
-    for (key, edge) in newest {
+    for edge in newest(edges.to_vec()) {
         let said = windows.entry(edge.window_start_us).or_insert_with(|| Said {
             requests: 0,
             completeness: edge.completeness,
@@ -196,7 +192,8 @@ pub fn said(edges: &[Edge], problems: &mut Vec<String>) -> BTreeMap<i64, Said> {
         });
         said.requests += edge.requests;
         if said.completeness != edge.completeness || said.missing != edge.missing {
-            problems.push(format!("{key:?} says another completeness than its neighbours"));
+            let (window_us, id) = (edge.window_start_us, edge.key());
+            problems.push(format!("{id} in {window_us} says another completeness than its neighbours"));
         }
     }
     windows

@@ -8,7 +8,7 @@ use headwater_protocols::CloseReason;
 const ESTABLISHED: u32 = 1;
 
 /// A call of a library of TLS whose place on the wire is not known: its exchange is counted as such. Where the program moves the bytes, it says where the call ends.
-fn under_tls(direction: u32, at_ns: u64, position: usize, bytes: &[u8], marks: u8) -> DataEvent {
+pub fn under_tls(direction: u32, at_ns: u64, position: usize, bytes: &[u8], marks: u8) -> DataEvent {
     use headwater_probe_loader::types::NOWHERE;
     DataEvent {
         kind: kind::PLAINTEXT,
