@@ -7,12 +7,12 @@ use headwater_schemas::records::{Edge, Latency};
 /// A record of one window.
 pub trait OfWindow {
     /// The window, and what names the record in it.
-    fn key(&self) -> (i64, String);
+    fn window_and_key(&self) -> (i64, String);
     fn revision(&self) -> i32;
 }
 
 impl OfWindow for Edge {
-    fn key(&self) -> (i64, String) {
+    fn window_and_key(&self) -> (i64, String) {
         (self.window_start_us, Edge::key(self))
     }
     fn revision(&self) -> i32 {
@@ -21,7 +21,7 @@ impl OfWindow for Edge {
 }
 
 impl OfWindow for Latency {
-    fn key(&self) -> (i64, String) {
+    fn window_and_key(&self) -> (i64, String) {
         (self.window_start_us, Latency::key(self))
     }
     fn revision(&self) -> i32 {
@@ -33,9 +33,9 @@ impl OfWindow for Latency {
 pub fn newest<R: OfWindow>(records: Vec<R>) -> Vec<R> {
     let mut newest: BTreeMap<(i64, String), R> = BTreeMap::new();
     for record in records {
-        let known = newest.get(&record.key());
+        let known = newest.get(&record.window_and_key());
         if known.is_none_or(|known| known.revision() <= record.revision()) {
-            newest.insert(record.key(), record);
+            newest.insert(record.window_and_key(), record);
         }
     }
     newest.into_values().collect()

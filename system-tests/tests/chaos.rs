@@ -207,7 +207,7 @@ fn check_latencies(settings: &KafkaSettings) {
     let mut sums: BTreeMap<(i64, Workload, Workload, String), i64> = BTreeMap::new();
     let latencies = topics::latencies(settings).unwrap();
     for latency in &latencies {
-        assert!(parts.insert((latency.key(), latency.revision)), "doubled: {latency:?}");
+        assert!(parts.insert((latency.window_start_us, latency.key(), latency.revision)), "doubled: {latency:?}");
     }
     for latency in newest(latencies).into_iter().filter(|latency| latency.requests > 0) {
         let edge = (latency.window_start_us, latency.client, latency.server, latency.protocol);

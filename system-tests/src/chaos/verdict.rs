@@ -57,21 +57,21 @@ impl Verdict {
         says: &BTreeMap<i64, bool>,
     ) {
         let mut first: BTreeMap<(i64, String), R> = BTreeMap::new();
-        let is_first = |record: &&R| record.revision() == 0 && record.key().0 <= last_us;
+        let is_first = |record: &&R| record.revision() == 0 && record.window_and_key().0 <= last_us;
         for record in published.iter().filter(is_first) {
-            if first.contains_key(&record.key()) {
+            if first.contains_key(&record.window_and_key()) {
                 // While partitions are added, the sums of one edge may be in two partitions, and the window says so.
-                if says.get(&record.key().0).copied().unwrap_or(false) {
+                if says.get(&record.window_and_key().0).copied().unwrap_or(false) {
                     self.said += 1;
                 } else {
                     self.different += 1;
                     self.quote(format!("there twice: {record:?}"));
                 }
             }
-            first.insert(record.key(), record.clone());
+            first.insert(record.window_and_key(), record.clone());
         }
-        for record in computed.iter().filter(|record| record.key().0 <= last_us) {
-            let key = record.key();
+        for record in computed.iter().filter(|record| record.window_and_key().0 <= last_us) {
+            let key = record.window_and_key();
             self.windows += 1;
             match first.remove(&key) {
                 Some(seen) if seen == *record => {}
