@@ -307,10 +307,9 @@ fn marks(state: &mut SocketState) -> u8 {
     marks
 }
 
-/// Whether bytes of this direction are still copied of a connection of which nothing is known.
+/// Whether bytes of this direction are copied of a connection of which nothing is known: up to the bounds, and some more after each pause.
 #[inline(always)]
 pub fn may_look(state: &mut SocketState, way: u32) -> bool {
-    const EXHAUSTED: u32 = u32::MAX;
     let index = (way & 1) as usize;
     let calls = state.undecided_calls[index];
     if state.flags & flag::RESTING != 0 {
@@ -321,11 +320,19 @@ pub fn may_look(state: &mut SocketState, way: u32) -> bool {
         state.undecided_calls[index] = calls + 1;
         return true;
     }
-    if calls != EXHAUSTED {
-        state.undecided_calls[index] = EXHAUSTED;
+    // SAFETY: a helper without preconditions.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    if calls & interest::PAUSES == 0 {
+        state.undecided_calls[index] = interest::pausing(now_ns);
         buffers::add(count::UNDECIDED, 1);
+        return false;
     }
-    false
+    if !interest::is_pause_over(calls, now_ns) {
+        return false;
+    }
+    state.undecided_bytes[index] = interest::UNDECIDED_BYTES_MAX - interest::AGAIN_BYTES;
+    state.undecided_calls[index] = interest::UNDECIDED_CALLS_MAX - interest::AGAIN_CALLS + 1;
+    true
 }
 
 /// Decides what is wanted of a client whose turn begins like a request of HTTP/1, a command of Redis or the preface of HTTP/2, or of a server that

@@ -36,6 +36,30 @@ pub fn is_of_records(interest: u32) -> bool {
 pub const UNDECIDED_BYTES_MAX: u32 = 256 * 1024;
 /// Most calls of each direction of which bytes are copied then.
 pub const UNDECIDED_CALLS_MAX: u32 = 2048;
+/// Bytes of each direction that are copied after each pause that follows.
+pub const AGAIN_BYTES: u32 = 64 * 1024;
+/// Calls of each direction of which bytes are copied then.
+pub const AGAIN_CALLS: u32 = 512;
+/// Set in a count of calls that says since when none is looked at.
+pub const PAUSES: u32 = 1 << 31;
+/// How long none is, in units of [`PAUSE_UNIT_BITS`].
+const PAUSE_UNITS: u32 = 10;
+/// 2 to the power of this are a unit in nanoseconds: a second and some.
+const PAUSE_UNIT_BITS: u32 = 30;
+
+/// A count of calls that says that none is looked at from now on.
+#[inline(always)]
+pub fn pausing(now_ns: u64) -> u32 {
+    (now_ns >> PAUSE_UNIT_BITS) as u32 | PAUSES
+}
+
+/// Whether the pause that such a count tells of is over.
+#[inline(always)]
+pub fn is_pause_over(calls: u32, now_ns: u64) -> bool {
+    let units = pausing(now_ns).wrapping_sub(calls) & !PAUSES;
+    units > PAUSE_UNITS
+}
+
 /// Calls of each direction of which bytes are copied where the workload rests.
 pub const RESTING_CALLS_MAX: u32 = 2;
 /// User space is woken when a direction has come so far: it would find what was copied too late, and no way back into the connection without a loss.
@@ -82,6 +106,17 @@ fn name(connection_id: u64, role: u32) -> u64 {
 mod tests {
     use super::*;
     use crate::role::{CLIENT, SERVER};
+
+    #[test]
+    fn a_pause_has_its_length_at_any_time() {
+        for second in [0, 1, 1 << 20, (1 << 31) - 3, 1 << 33] {
+            let now_ns = |seconds: u64| (second + seconds) << PAUSE_UNIT_BITS;
+            let calls = pausing(now_ns(0));
+            assert_ne!(calls & PAUSES, 0);
+            assert!(!is_pause_over(calls, now_ns(0)) && !is_pause_over(calls, now_ns(10)));
+            assert!(is_pause_over(calls, now_ns(11)) && is_pause_over(calls, now_ns(1_000_000)));
+        }
+    }
 
     #[test]
     fn a_word_speaks_of_one_end_of_one_connection() {

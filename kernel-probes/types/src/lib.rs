@@ -330,7 +330,7 @@ pub struct SocketState {
     pub turn: u32,
     /// Bytes that may still be copied in the current turn.
     pub budget_bytes: u32,
-    /// Bytes copied and calls seen in each direction while nobody had decided what the connection speaks.
+    /// Bytes copied and calls seen in each direction while nobody had decided what the connection speaks; see [`interest::PAUSES`].
     pub undecided_bytes: [u32; 2],
     pub undecided_calls: [u32; 2],
     /// The kernel has forgotten it when the socket closes.
@@ -392,7 +392,7 @@ pub mod count {
     pub const PROCESSES: u32 = 11;
     /// Sockets made outside of the filter and used by a process inside of it.
     pub const ADOPTED: u32 = 12;
-    /// Sockets whose bytes were not looked at any further, since nobody had decided what they speak.
+    /// Times that the bytes of a direction of a socket were not looked at for some ten seconds, since nobody had decided what it speaks.
     pub const UNDECIDED: u32 = 13;
     /// Calls whose bytes have no place that can be told: several threads used the same direction of a socket at the same time.
     pub const UNPLACED: u32 = 14;

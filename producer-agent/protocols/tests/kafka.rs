@@ -321,6 +321,28 @@ fn a_connection_is_followed_from_its_middle() {
     assert!(wire.seen.iter().all(|seen| seen.outcome == Outcome::Ok) && wire.lost() >= 1, "{:?}", wire.losses);
 }
 
+/// What answers it sees are those to requests of before the capture, until it gives up what is copied of a connection of which nothing is known.
+#[test]
+fn a_client_that_is_far_ahead_of_its_broker_is_known_by_what_it_asks() {
+    let (asked_by_it, behind) = (3_000, 2_000);
+    let mut wire = Wire::at(5_000);
+    for id in 0..asked_by_it {
+        wire.ask(&produce(id, 1, &[("orders", 20)])).answer(&produced(id - behind, &[("orders", 0)]));
+        assert!(id < 100 || wire.was_recognised, "after {id} requests");
+    }
+    for id in asked_by_it - behind..asked_by_it {
+        wire.answer(&produced(id, &[("orders", 0)]));
+    }
+    wire.close();
+    let right = Seen { position: 0, bytes: [0; 2], ..wire.seen[0].clone() };
+    assert_eq!((right.operation.as_str(), right.resource.as_str(), right.outcome), ("Produce", "orders", Outcome::Ok));
+    for seen in &wire.seen {
+        assert_eq!(Seen { position: 0, bytes: [0; 2], ..seen.clone() }, right);
+    }
+    assert!(wire.seen.len() >= 1_024, "{}", wire.seen.len());
+    assert!(wire.seen.len() as u64 + wire.lost() >= asked_by_it as u64, "{} {:?}", wire.seen.len(), wire.losses);
+}
+
 #[test]
 fn an_answer_that_never_came_has_failed() {
     let mut wire = Wire::at(0);

@@ -1,5 +1,7 @@
 //! Speaks protocols that begin like HTTP and are none, each on a connection to itself: `oracle-foreign ROUNDS`; or one of them, in which the
 //! client says very much: `oracle-foreign bulk MIB`. Prints the bytes that went through their sockets, one way.
+//! `oracle-foreign late CALLS` opens a connection, says `ready`, and when a line has come says what no protocol does for as long as anybody would look,
+//! and then Kafka's.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its report is its standard output")]
 
 use std::io::{Read, Write};
@@ -20,6 +22,10 @@ const DIALOGUES: [(&[u8], &[u8]); 5] = [
 ];
 const CHUNK: [u8; 1000] = [b'x'; 1000];
 const PAUSE: Duration = Duration::from_millis(5);
+/// More calls than are looked at of a connection of which nothing is known.
+const UNKNOWN_CALLS: usize = 2_100;
+/// Between calls of Kafka.
+const CALL_PAUSE: Duration = Duration::from_millis(250);
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|word| word == "bulk") {
@@ -27,6 +33,16 @@ fn main() -> ExitCode {
         let sent = bulk(mib);
         println!("{}", sent.as_ref().map_or(0, |sent| *sent));
         return if sent.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if std::env::args().nth(1).is_some_and(|word| word == "late") {
+        let calls = std::env::args().nth(2).and_then(|text| text.parse().ok()).unwrap_or(1);
+        return match late(calls) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
     }
     let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1);
     let talks: Vec<_> = DIALOGUES.iter().map(|dialogue| std::thread::spawn(move || talk(dialogue, rounds))).collect();
@@ -80,6 +96,34 @@ fn bulk(mib: usize) -> std::io::Result<usize> {
     drop(client);
     let read = reader.join().map_err(|_| std::io::Error::other("the reader panicked"))??;
     Ok(20 * (asks.len() + CHUNK.len()) + read as usize)
+}
+
+/// One connection, on which something was said before anybody looks.
+fn late(calls: u8) -> std::io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let (mut server, _) = listener.accept()?;
+    let mut bytes = [0; 64];
+    say(&mut client, &mut server, &[0xf7; 9], &mut bytes)?;
+    say(&mut server, &mut client, &[0xf7; 9], &mut bytes)?;
+    println!("ready");
+    std::io::stdin().read_line(&mut String::new())?;
+    for _ in 0..UNKNOWN_CALLS {
+        say(&mut client, &mut server, &[0xf7; 9], &mut bytes)?;
+        say(&mut server, &mut client, &[0xf7; 9], &mut bytes)?;
+    }
+    for id in 0..calls {
+        // Heartbeat, version 0, of the client "late", without its fields; and its answer.
+        say(
+            &mut client,
+            &mut server,
+            &[0, 0, 0, 14, 0, 12, 0, 0, 0, 0, 0, id, 0, 4, b'l', b'a', b't', b'e'],
+            &mut bytes,
+        )?;
+        say(&mut server, &mut client, &[0, 0, 0, 6, 0, 0, 0, id, 0, 0], &mut bytes)?;
+        std::thread::sleep(CALL_PAUSE);
+    }
+    Ok(())
 }
 
 fn say(from: &mut TcpStream, to: &mut TcpStream, what: &[u8], bytes: &mut [u8]) -> std::io::Result<()> {

@@ -1,7 +1,12 @@
 //! Protocols whose first letters are HTTP's: they are told as what they are, and their bytes are not copied once that is clear.
 #![allow(clippy::unwrap_used)]
 
-use headwater_schemas::records::Flow;
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use headwater_process::Launch;
+use headwater_schemas::records::{Flow, Side};
 use headwater_schemas::topics::Topic;
 use headwater_system_tests::lab::{Lab, stop};
 use headwater_system_tests::topics;
@@ -67,4 +72,32 @@ fn bytes_are_exact_where_nothing_but_counters_is_wanted() {
     assert_eq!((client_sent, client_received), (server_received, server_sent));
     assert_eq!(client_sent + client_received, said);
     assert!(client_sent > i64::from(u32::MAX));
+}
+
+/// What it speaks shows only after all that is looked at of a connection of which nothing is known.
+#[test]
+fn a_connection_is_looked_at_again_after_a_while() {
+    const CALLS: usize = 100;
+    let lab = Lab::start().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oracle-foreign"));
+    command.args(["late", &CALLS.to_string()]);
+    let launch = Launch::new("oracle-foreign", command, lab.folder.path().join("oracle-foreign.log"));
+    let mut late = launch.in_cgroup(lab.cgroup.path()).piping_stdin().piping_stdout().spawn().unwrap();
+    assert_eq!(late.first_line().unwrap(), "ready");
+    let mut agent = lab.agent().unwrap();
+    late.take_stdin().unwrap().write_all(b"go\n").unwrap();
+    late.await_success(Duration::from_secs(90)).unwrap();
+    stop(&mut agent).unwrap();
+    let requests = topics::requests(&lab.settings).unwrap();
+    let last = topics::agents(&lab.settings).unwrap().pop().unwrap();
+    println!("{} requests; {}", requests.len(), topics::losses(&last));
+    // Each end in both directions.
+    assert_eq!(last.counters["probe_undecided"], 4);
+    for side in [Side::Client, Side::Server] {
+        let told: Vec<_> = requests.iter().filter(|request| request.side == side).collect();
+        assert!((CALLS / 4..CALLS).contains(&told.len()), "{side:?}: {}", told.len());
+        assert!(told.iter().all(|told| told.method == "Heartbeat" && told.failure.is_none()), "{told:?}");
+    }
+    // At least one of each end, as far as is known.
+    assert!(last.dropped.values().sum::<i64>() >= 2, "{:?}", last.dropped);
 }

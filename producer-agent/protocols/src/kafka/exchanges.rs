@@ -18,6 +18,8 @@ const METADATA: i16 = 3;
 const CREATE_TOPICS: i16 = 19;
 const SHARE_FETCH: i16 = 78;
 const API_VERSIONS: i16 = 18;
+/// Requests in a row, each with the id behind the last one's, that nothing but Kafka says.
+const RECOGNISED_BY: u8 = 32;
 
 /// One request, from its first byte on.
 #[derive(Debug)]
@@ -69,6 +71,7 @@ impl Kafka {
             pending.kind = Kind::OneWay;
             self.is_one_way = true;
         }
+        self.note_order(pending.correlation, sink);
         if self.pending.len() >= self.options.pending_exchanges_max as usize {
             self.losses.lose(LossReason::TooManyPipelined, sink);
             self.missed.get_or_insert(LossReason::TooManyPipelined);
@@ -76,6 +79,25 @@ impl Kafka {
         }
         self.pending.push(pending);
         self.tell_silent(sink);
+    }
+
+    /// Requests that count on from each other, one behind the other, are reason enough: the answer to the first of them may be far away.
+    fn note_order(&mut self, correlation: i32, sink: &mut Sink<'_>) {
+        let (last, in_a_row) = self.asked_in_a_row;
+        let goes_on = in_a_row > 0 && correlation == last.wrapping_add(1);
+        let in_a_row = if goes_on { in_a_row.saturating_add(1) } else { 1 };
+        self.asked_in_a_row = (correlation, in_a_row);
+        if in_a_row >= RECOGNISED_BY && self.recognition() == Recognition::Undecided {
+            self.recognise(sink);
+        }
+    }
+
+    fn recognise(&mut self, sink: &mut Sink<'_>) {
+        self.losses.recognise(sink);
+        if std::mem::take(&mut self.is_late) {
+            // At least one, as far as is known.
+            self.losses.lose(LossReason::StartedBeforeCapture, sink);
+        }
     }
 
     /// Tells of requests that nothing will answer, once all before them were.
@@ -102,11 +124,7 @@ impl Kafka {
             }
             return self.losses.lose(self.missed.unwrap_or(LossReason::UnsolicitedResponse), sink);
         };
-        self.losses.recognise(sink);
-        if std::mem::take(&mut self.is_late) {
-            // At least one, as far as is known.
-            self.losses.lose(LossReason::StartedBeforeCapture, sink);
-        }
+        self.recognise(sink);
         // A broker answers in the order in which it is asked: what stands before it has been answered, or never will be.
         for _ in 0..owner {
             let Some(before) = self.pending.pop() else { break };

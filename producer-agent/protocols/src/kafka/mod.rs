@@ -2,7 +2,8 @@
 //!
 //! In: the bytes of both directions. Out: each request with its answer, in any depth of pipelining, or a counted loss.
 //!
-//! A request is known by its header, its answer by the correlation id that it repeats; a connection is recognised once an id was repeated.
+//! A request is known by its header, its answer by the correlation id that it repeats; a connection is recognised once an id was repeated, or many requests
+//! in a row have counted theirs up.
 //! An operation is the name of the request (`Produce`). Its resource are the topics: where only ids of them travel, their names are known from
 //! answers to Metadata and CreateTopics on any connection of the workload, and are told by id before. Fetches of a session ask for what it has gathered.
 //! Records are passed over by their lengths.
@@ -79,6 +80,8 @@ pub struct Kafka {
     is_late: bool,
     /// Some requests are not answered.
     is_one_way: bool,
+    /// The last request's id, and how many stand there one behind the other whose ids count up to it.
+    asked_in_a_row: (i32, u8),
 }
 
 impl Kafka {
@@ -93,6 +96,7 @@ impl Kafka {
             pending: Queue::default(),
             topics: Topics::default(),
             is_one_way: false,
+            asked_in_a_row: (0, 0),
             missed: None,
             is_late: false,
         }
@@ -167,6 +171,7 @@ impl Kafka {
         self.losses.lose(reason, sink);
         self.missed.get_or_insert(reason);
         self.topics.forget_session();
+        self.asked_in_a_row = (0, 0);
         self.readers.request.reset();
         self.sync.request = Sync::Lost;
     }
