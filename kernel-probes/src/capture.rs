@@ -152,7 +152,7 @@ fn moved<S: Source>(sock: *const u8, result: i32, flags: i32, way: u32, bytes: S
         };
     begin_turn(state, way);
     let undecided = state.interest == interest::UNDECIDED;
-    let look = !undecided || may_look(state, way);
+    let look = !undecided || may_look(state, way) != 0;
     // A request of HTTP/1 is found after any number of other turns, as after a long answer that was under way when the capture began.
     if !look && (!asks || state.head.len >= Head::BYTES_MAX) {
         return false;
@@ -307,32 +307,36 @@ fn marks(state: &mut SocketState) -> u8 {
     marks
 }
 
-/// Whether bytes of this direction are copied of a connection of which nothing is known: up to the bounds, and some more after each pause.
-#[inline(always)]
-pub fn may_look(state: &mut SocketState, way: u32) -> bool {
+/// 1 if bytes of this direction are copied of a connection of which nothing is known: up to the bounds, and some more after each pause. A function of its
+/// own, for the sake of the verifier, as [`guess`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn may_look(state: *mut SocketState, way: u32) -> u32 {
+    // SAFETY: null, or the socket's state, which outlives this run. What another processor writes meanwhile may be lost.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
     let index = (way & 1) as usize;
     let calls = state.undecided_calls[index];
     if state.flags & flag::RESTING != 0 {
         state.undecided_calls[index] = calls.saturating_add(1);
-        return calls < interest::RESTING_CALLS_MAX;
+        return (calls < interest::RESTING_CALLS_MAX) as u32;
     }
     if calls < interest::UNDECIDED_CALLS_MAX && state.undecided_bytes[index] < interest::UNDECIDED_BYTES_MAX {
         state.undecided_calls[index] = calls + 1;
-        return true;
+        return 1;
     }
     // SAFETY: a helper without preconditions.
     let now_ns = unsafe { bpf_ktime_get_ns() };
     if calls & interest::PAUSES == 0 {
         state.undecided_calls[index] = interest::pausing(now_ns);
         buffers::add(count::UNDECIDED, 1);
-        return false;
+        return 0;
     }
     if !interest::is_pause_over(calls, now_ns) {
-        return false;
+        return 0;
     }
     state.undecided_bytes[index] = interest::UNDECIDED_BYTES_MAX - interest::AGAIN_BYTES;
     state.undecided_calls[index] = interest::UNDECIDED_CALLS_MAX - interest::AGAIN_CALLS + 1;
-    true
+    1
 }
 
 /// Decides what is wanted of a client whose turn begins like a request of HTTP/1, a command of Redis or the preface of HTTP/2, or of a server that

@@ -124,7 +124,7 @@ fn copy<S: Source>(state: &mut SocketState, moved: u32, way: u32, bytes: S) -> b
     let asks = (state.role == role::CLIENT) == (way == direction::SEND);
     capture::begin_turn(state, way);
     let undecided = state.interest == interest::UNDECIDED;
-    let look = !undecided || capture::may_look(state, way);
+    let look = !undecided || capture::may_look(state, way) != 0;
     if !look && (!asks || state.head.len >= Head::BYTES_MAX) {
         return false;
     }
