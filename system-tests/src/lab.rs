@@ -18,6 +18,8 @@ use crate::client::{Outcome, time_of_day_us};
 use crate::topics;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// For an agent's start. An older kernel that is emulated has been seen to verify the probes for a minute, of which the most are those of TCP.
+const START_PATIENCE: Duration = Duration::from_secs(240);
 
 /// Lines of each process's log that a failed test shows.
 const LOG_LINES_MAX: usize = 40;
@@ -106,7 +108,9 @@ impl Lab {
     fn once_ready(&self, settings: &KafkaSettings, spawn: impl FnOnce() -> Result<Child>) -> Result<Child> {
         let before = topics::agents(settings).map_or(0, |agents| agents.len());
         let agent = spawn()?;
-        wait_for("the agent's heartbeat", || Ok(topics::agents(settings).is_ok_and(|all| all.len() > before)))?;
+        wait_up_to(START_PATIENCE, "the agent's heartbeat", || {
+            Ok(topics::agents(settings).is_ok_and(|all| all.len() > before))
+        })?;
         Ok(agent)
     }
 
