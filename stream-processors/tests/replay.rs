@@ -64,10 +64,40 @@ fn draw(random: &mut Random) -> [Log; 2] {
             tick(random, name, node, now_us, &mut entries);
         }
     }
-    entries.map(|mut entries| {
-        entries.sort_by_key(|(written_us, _, _)| *written_us);
-        Log(entries)
-    })
+    entries.map(in_order)
+}
+
+fn in_order(mut entries: Vec<(i64, Kind, Vec<u8>)>) -> Log {
+    entries.sort_by_key(|(written_us, _, _)| *written_us);
+    Log(entries)
+}
+
+/// The same, and connections that are not told of for about as long as anything is remembered, and then from their server's side alone.
+fn draw_with_silences(random: &mut Random) -> [Log; 2] {
+    let [flows, requests] = draw(random);
+    let mut entries = flows.0;
+    for second in (0..LOG_SECONDS).step_by(TICK_SECONDS as usize) {
+        let id = format!("{:016x}", (second as u64 + 1000).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut at_us = START_US + second * SECOND_US;
+        // Each after so many windows at least, and at most.
+        for (side, (least, most)) in [
+            (Side::Client, (0, 0)),
+            (Side::Server, (5, 9)),
+            (Side::Server, (0, 2)),
+            (Side::Client, (0, 2)),
+            (Side::Client, (0, 2)),
+            (Side::Server, (0, 1)),
+        ] {
+            at_us += random.between(10 * least, 10 * most) * SECOND_US;
+            let is_empty = side == Side::Server && random.one_in(3);
+            let bytes = if is_empty { 0 } else { random.between(1, 999) };
+            let workload = SERVICES[random.between(0, SERVICES.len() as i64 - 1) as usize];
+            let opened = i64::from(random.one_in(2));
+            let flow = Flow { opened, retransmits: 0, ..flow(&id, side, at_us, bytes, workload) };
+            entries.push((at_us + 400_000, Kind::Value, datum(&flow)));
+        }
+    }
+    [in_order(entries), requests]
 }
 
 fn tick(random: &mut Random, name: &str, node: &mut Node, now_us: i64, entries: &mut [Vec<(i64, Kind, Vec<u8>)>; 2]) {
@@ -320,7 +350,19 @@ fn place(log: &Log, time_us: i64) -> Place {
 fn compare(seed: u64, from_s: i64, to_s: i64, restarts: i64) -> Result<usize, TestCaseError> {
     let mut random = Random::new(seed);
     let logs = draw(&mut random);
-    let (mut expected, _) = work(&logs, [None, None], &mut random, i64::MAX);
+    let (first, _) = work(&logs, [None, None], &mut random, i64::MAX);
+    compare_range(&logs, first, &mut random, from_s, to_s, restarts)
+}
+
+/// The same, where all that the first run gave is known.
+fn compare_range(
+    logs: &[Log; 2],
+    mut expected: Vec<Output>,
+    random: &mut Random,
+    from_s: i64,
+    to_s: i64,
+    restarts: i64,
+) -> Result<usize, TestCaseError> {
     let through_us = expected.last().map_or(0, window_us);
     let plan = Plan::of(&JoinSettings::default(), START_US + from_s * SECOND_US, START_US + to_s * SECOND_US).unwrap();
     expected.retain(|output| (plan.from_us..plan.to_us).contains(&window_us(output)));
@@ -331,7 +373,7 @@ fn compare(seed: u64, from_s: i64, to_s: i64, restarts: i64) -> Result<usize, Te
         }
     }
     let places = [0, 1].map(|stream: usize| place(&logs[stream], plan.read_from_us()));
-    let (replayed, done) = work(&logs, plan.checkpoints(places).map(Some), &mut random, restarts);
+    let (replayed, done) = work(logs, plan.checkpoints(places).map(Some), random, restarts);
     prop_assert_eq!(done, through_us >= plan.to_us - 10 * SECOND_US, "it ends when its last window is closed");
     let window = |outputs: &[Output]| outputs.iter().map(window_us).min();
     prop_assert_eq!(window(&replayed), window(&expected));
@@ -355,8 +397,14 @@ fn compare_stopped(seed: u64, restarts: i64) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// So many cases, unless PROPTEST_CASES asks for more.
+fn config(cases: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { cases: asked.unwrap_or(cases), failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(48))]
 
     #[test]
     fn a_replay_from_the_middle_gives_the_windows_of_the_first_time(
@@ -378,9 +426,29 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config(8))]
+
+    /// What counts in the first window follows from all that a replay reads before it.
+    #[test]
+    fn a_replay_from_any_window_knows_what_servers_told_alone(seed in any::<u64>()) {
+        let mut random = Random::new(seed);
+        let logs = draw_with_silences(&mut random);
+        let (first, _) = work(&logs, [None, None], &mut random, i64::MAX);
+        for from_s in (800..LOG_SECONDS - 60).step_by(20) {
+            compare_range(&logs, first.clone(), &mut random, from_s, from_s + 40, i64::MAX)?;
+        }
+    }
+}
+
 #[test]
 fn a_node_that_was_silent_just_not_too_long_is_not_taken_for_gone_after_a_restart() {
     compare_stopped(12_120_624_619_125_268_509, 1).unwrap();
+}
+
+#[test]
+fn what_a_server_told_before_its_client_counts_as_before_after_a_restart() {
+    compare_stopped(4_772_271_621_450_734_261, 1).unwrap();
 }
 
 #[test]

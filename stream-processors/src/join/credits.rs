@@ -88,8 +88,10 @@ impl Credits {
         }
         if flow.opened > 0 {
             let mut sum = Credit::default();
-            let given = std::mem::take(&mut account.given);
-            given.iter().filter(|(given_in, _)| *given_in >= since).for_each(|(_, credit)| sum.add(credit));
+            // The window stays: while it does, so does what is claimed of it.
+            for (_, credit) in account.given.iter_mut().filter(|(given_in, _)| *given_in >= since) {
+                sum.add(&std::mem::take(credit));
+            }
             account.claimed = Some((window, sum));
         }
         if let Some((_, credit)) = account.claimed.as_mut().filter(|(claimed_in, _)| *claimed_in >= since) {
@@ -143,4 +145,53 @@ impl Credit {
 fn take(from: &mut i64, of: &mut i64) {
     let amount = (*from).min(*of);
     (*from, *of) = (*from - amount, *of - amount);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use headwater_schemas::encryption::Encryption;
+    use headwater_schemas::records::Side;
+
+    use super::*;
+    use crate::join::symbols::Symbol;
+
+    #[test]
+    fn what_was_claimed_stays_although_an_older_credit_is_forgotten() {
+        let windows = Windows::of_ms(10_000);
+        let at = |number: i64| windows.moved(Window::starting_at(0), number);
+        let mut credits = Credits::new(10);
+        credits.give(at(0), &flow(Side::Server, 0, 50));
+        credits.give(at(2), &flow(Side::Server, 0, 100));
+        assert_eq!(credits.claim(at(3), &flow(Side::Client, 1, 30), windows).sent_bytes, 0);
+        credits.forget(at(5), windows);
+        assert_eq!(credits.claim(at(5), &flow(Side::Client, 0, 80), windows).sent_bytes, 10);
+        credits.forget(at(6), windows);
+        credits.forget(at(7), windows);
+        assert_eq!(credits.len(), 0);
+    }
+
+    /// So many bytes to the server.
+    fn flow(side: Side, opened: i64, bytes: i64) -> FlowItem {
+        let (sent_bytes, received_bytes) = if side == Side::Client { (bytes, 0) } else { (0, bytes) };
+        FlowItem {
+            connection: ConnectionId::parse("00000000000000a1").unwrap(),
+            at_us: 0,
+            told_at_us: 0,
+            sent_bytes,
+            received_bytes,
+            retransmits: 0,
+            rtt_us: -1,
+            opened,
+            attempts: 1,
+            side,
+            state: FlowState::Open,
+            encryption: Encryption::of("none"),
+            remote_port: 80,
+            remote: Symbol::UNKNOWN,
+            protocol: Symbol::UNKNOWN,
+            workload: Symbol::UNKNOWN,
+            node: Symbol::UNKNOWN,
+        }
+    }
 }

@@ -118,8 +118,7 @@ impl Fold<'_> {
     }
 
     /// Whether a connection counts from its client's side. An agent tells of each open connection at every walk, so one that did
-    /// not for some windows does not see it. The two sides' clocks may be apart by nearly as much. No more windows: what is decided here counts
-    /// for those of the credits, which a run that begins again from what is remembered must decide alike.
+    /// not for as many windows as nodes are waited for does not see it. The two sides' clocks may be apart by nearly as much.
     fn client_tells(&self, connection: ConnectionId) -> bool {
         let since_us = self.windows.moved(self.window, CREDIT_WINDOWS - MEMORY_WINDOWS).start_us();
         self.names.seen_by(connection, Side::Client, since_us).is_some_and(|node| self.nodes.contains(&node))

@@ -14,7 +14,7 @@ use super::items::Item;
 use super::names::Names;
 use super::progress::{Coverage, Progress, last_window};
 use super::symbols::{Symbol, Symbols};
-use super::{JoinSettings, MEMORY_WINDOWS};
+use super::{JoinSettings, MEMORY_WINDOWS, REACH_WINDOWS};
 use crate::missing::{coalesce, honest};
 use crate::processor::{Checkpoint, Counters, Memo, Trouble, Troubles};
 use crate::windows::Window;
@@ -81,14 +81,14 @@ pub struct Lane<T> {
     waiting: VecDeque<(Offset, Event<T>)>,
     /// Where the oldest open window was sealed, if it is.
     sealed_at: Option<Offset>,
-    /// The last windows that were sealed, and where.
+    /// The last [`REACH_WINDOWS`] that were sealed, and where.
     seals: VecDeque<(Window, Offset)>,
     /// While the state is built again: where windows were sealed the first time.
     #[serde(skip)]
     known_seals: BTreeMap<Window, Offset>,
     /// The first record that says anything of a window.
     first_offsets: BTreeMap<Window, Offset>,
-    /// For each remembered window, the oldest record that the watermarks' state needed when it became the oldest open one: what was
+    /// For each of these windows, the oldest record that the watermarks' state needed when it became the oldest open one: what was
     /// known of a node then may be forgotten by now, and is needed to close the window again.
     needed: VecDeque<(Window, Offset)>,
     /// What clients told of remembered windows that had closed, since the last one closed: it counts no more, and may have counted from its server's side.
@@ -256,16 +256,16 @@ impl<T: Item> Lane<T> {
     /// Ends the oldest open window: hands out its records, and forgets what no later window needs.
     pub fn close(&mut self, window: Window, settings: &JoinSettings) -> Vec<T> {
         let open = settings.windows.next(window);
-        let remembered = settings.windows.moved(open, -MEMORY_WINDOWS);
+        let reach = settings.windows.moved(open, -REACH_WINDOWS);
         self.seals.extend(self.sealed_at.take().map(|offset| (window, offset)));
-        self.seals.retain(|(window, _)| *window >= remembered);
+        self.seals.retain(|(window, _)| *window >= reach);
         self.known_seals.remove(&window);
         self.cut_off.remove(&window);
         self.unseen = self.unseen.split_off(&(open, Unseen::FIRST));
         self.progress.forget(open.start_us());
         self.needed.extend(self.progress.needed_from().map(|offset| (open, offset)));
-        self.needed.retain(|(open, _)| *open >= remembered);
-        self.first_offsets = self.first_offsets.split_off(&remembered);
+        self.needed.retain(|(open, _)| *open >= reach);
+        self.first_offsets = self.first_offsets.split_off(&reach);
         self.buckets.remove(&window).unwrap_or_default()
     }
 

@@ -2,7 +2,7 @@
 //!
 //! In: one partition of `flows` and the one of the same number of `requests`. Out: `partials`, then a marker that the window is
 //! closed. A window closes once both partitions sealed it; what counts in it is decided by what stands before the two seals,
-//! so by the two logs alone. The state is what the last [`MEMORY_WINDOWS`] windows hold: it can be read again, or taken from a snapshot.
+//! so by the two logs alone. The state follows from the last [`REACH_WINDOWS`] windows: they can be read again, or it is taken from a snapshot.
 
 mod clocks;
 mod counted;
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use self::clocks::Written;
 use self::counted::Counted;
-use self::credits::Credits;
+use self::credits::{CREDIT_WINDOWS, Credits};
 use self::edges::Edges;
 use self::exchanges::pair;
 use self::fold::Fold;
@@ -48,6 +48,11 @@ pub use self::progress::FORGET_AFTER_US;
 
 /// Names and counted exchanges are remembered for this many windows: as many as nodes are waited for, and those of the credits.
 pub const MEMORY_WINDOWS: i64 = 8;
+
+/// What counts in a window follows from its records and those of so many windows before it: whoever computes it again begins there. A credit is
+/// claimed up to `CREDIT_WINDOWS` after it was given, and what was claimed is used up to as many after that; and whether it was given followed from
+/// the names that were remembered then.
+pub const REACH_WINDOWS: i64 = MEMORY_WINDOWS + 2 * CREDIT_WINDOWS;
 
 /// In a gap in which nothing is known of any node, windows are published only up to this long before its end.
 const GAP_US_MAX: i64 = 3600 * 1_000_000;

@@ -16,12 +16,12 @@ use super::items::{FlowItem, Told};
 use super::lane::Lane;
 use super::names::Names;
 use super::symbols::Symbols;
-use super::{FLOWS, Join, JoinSettings, MEMORY_WINDOWS, REQUESTS};
+use super::{FLOWS, Join, JoinSettings, REACH_WINDOWS, REQUESTS};
 use crate::processor::{BadSnapshot, Checkpoint, Counters, Troubles};
 use crate::windows::Window;
 
 /// To be changed with any change of what is written.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// About what one entry of a table takes, as measured.
 const RECORD_BYTES: usize = 48;
@@ -94,7 +94,7 @@ impl Join {
             return Err(refuse("it is newer than what is committed"));
         }
         // Where windows were sealed is known of so many.
-        let since = committed.map(|through| settings.windows.moved(through, 1 - MEMORY_WINDOWS));
+        let since = committed.map(|through| settings.windows.moved(through, 1 - REACH_WINDOWS));
         if read.open < since || memos.iter().any(|memo| memo.replay.is_some()) {
             return Err(refuse("it is too old"));
         }

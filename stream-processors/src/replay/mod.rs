@@ -11,7 +11,7 @@ mod run;
 use anyhow::{Result, bail};
 use headwater_schemas::place::Offset;
 
-use crate::join::{FORGET_AFTER_US, JoinSettings, MEMORY_WINDOWS};
+use crate::join::{FORGET_AFTER_US, JoinSettings, REACH_WINDOWS};
 use crate::plausible::AHEAD_US_MAX;
 use crate::processor::{Checkpoint, Memo, Replay};
 use crate::windows::Windows;
@@ -48,9 +48,9 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The first window that is closed again. Later ones remember names and counted exchanges of it.
+    /// The first window that is closed again. What counts in the first one of the range may follow from it.
     fn memory_from_us(&self) -> i64 {
-        self.windows.shift(self.from_us, -MEMORY_WINDOWS)
+        self.windows.shift(self.from_us, -REACH_WINDOWS)
     }
 
     /// Records before this time by Kafka's timestamp have no say in any of the windows.

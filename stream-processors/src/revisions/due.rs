@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use headwater_schemas::place::Offset;
 use headwater_schemas::records::PartitionClosed;
 
-use crate::join::MEMORY_WINDOWS;
+use crate::join::{MEMORY_WINDOWS, REACH_WINDOWS};
 use crate::windows::Windows;
 
 /// Nothing more seems to come of a window that was not named for so long.
@@ -68,7 +68,8 @@ impl Due {
         }
     }
 
-    /// What is due next, if anything is. What counts in a window may depend on what came of those near it, so these are computed with it.
+    /// What is due next, if anything is. What counts in a window may depend on what came of those near it, so these are computed with it:
+    /// those that look ahead to it, and those that it reaches.
     pub fn next(&self) -> Option<Turn> {
         let closed_us = self.closed_through_us?;
         let is_due = |late_us: i64, late: &Late| {
@@ -81,7 +82,7 @@ impl Due {
         let last_us = late_us.last().copied().unwrap_or(first_us);
         Some(Turn {
             from_us: self.windows.shift(first_us, -MEMORY_WINDOWS),
-            to_us: self.windows.shift(last_us, MEMORY_WINDOWS + 1).min(self.windows.end(closed_us)),
+            to_us: self.windows.shift(last_us, REACH_WINDOWS + 1).min(self.windows.end(closed_us)),
             late_us,
         })
     }
@@ -146,13 +147,13 @@ mod tests {
         closes(&mut due, 106, &[96]);
         assert_eq!(range(&due), None);
         closes(&mut due, 107, &[]);
-        assert_eq!(range(&due), Some((87, 104)), "window 95, with those near it; 96 was named a moment ago");
+        assert_eq!(range(&due), Some((87, 108)), "window 95, with those near it; 96 was named a moment ago");
         assert_eq!(due.needed_from(Offset(108)), Offset(101));
         let turn = due.next().unwrap();
         due.done(&turn);
         assert_eq!((range(&due), due.waiting()), (None, 1));
         closes(&mut due, 112, &[]);
-        assert_eq!(range(&due), Some((88, 105)));
+        assert_eq!(range(&due), Some((88, 109)));
         due.done(&due.next().unwrap());
         assert_eq!((range(&due), due.needed_from(Offset(113))), (None, Offset(113)));
     }
@@ -181,7 +182,7 @@ mod tests {
             turns.push((turn.from_us / WINDOW_US, turn.to_us / WINDOW_US));
             due.done(&turn);
         }
-        assert_eq!(turns, [(92, 132), (116, 156), (140, 180), (164, 204), (188, 207)]);
+        assert_eq!(turns, [(92, 136), (116, 160), (140, 184), (164, 207), (188, 207)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_processors::join::{Join, JoinSettings, MEMORY_WINDOWS};
+use headwater_processors::join::{Join, JoinSettings, REACH_WINDOWS};
 use headwater_processors::processor::{Checkpoint, Input, Kind, Memo, Output, Processor, Replay};
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{PartitionClosed, Side};
@@ -75,7 +75,7 @@ fn the_first_time(logs: &Logs, partition: usize, bad: Option<usize>) -> Vec<Outp
 /// What it gives for windows that close where the logs end.
 fn at_end(logs: &Logs, partition: usize, bad: Option<usize>) -> Vec<Output> {
     let (from_us, to_us) = (BEGIN_US, BEGIN_US + WINDOWS * WINDOW_US);
-    let memory_from_us = Some(from_us - MEMORY_WINDOWS * WINDOW_US);
+    let memory_from_us = Some(from_us - REACH_WINDOWS * WINDOW_US);
     let replay = Some(Replay { from_us, to_us, memory_from_us, at_end: true });
     let closed_through_us = Some(from_us - WINDOW_US);
     let memo = Memo { closed_through_us, window_ms: WINDOW_US / 1000, replay, ..Memo::default() };

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use headwater_processors::join::{Join, JoinSettings};
+use headwater_processors::join::{Join, JoinSettings, REACH_WINDOWS};
 use headwater_processors::processor::{Checkpoint, Input, Kind, Memo, Output, Processor, Replay};
 use headwater_processors::windows::Windows;
 use headwater_schemas::place::{Offset, Partition};
@@ -14,7 +14,7 @@ use crate::logs::{Log, Logs};
 use crate::world::{Plan, World};
 
 /// A snapshot of this version, in the middle of the world below.
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exact/snapshot-3.bin");
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exact/snapshot-4.bin");
 
 /// Some of everything: nodes that stop, losses, records of several exchanges, sides that come late.
 fn world() -> World {
@@ -119,8 +119,8 @@ fn what_is_no_snapshot_of_this_state_is_refused() {
     let window_us = JoinSettings::default().windows.length_us();
     let later =
         |windows: i64| with(&|memo: &mut Memo| *memo.closed_through_us.as_mut().unwrap() += windows * window_us);
-    assert_eq!(refused(&later(7), &snapshot), "");
-    assert!(refused(&later(9), &snapshot).contains("too old"));
+    assert_eq!(refused(&later(REACH_WINDOWS - 1), &snapshot), "");
+    assert!(refused(&later(REACH_WINDOWS + 1), &snapshot).contains("too old"));
     assert!(refused(&later(-1), &snapshot).contains("newer"));
     let replay = Replay { from_us: 0, to_us: 1, memory_from_us: None, at_end: false };
     assert_ne!(refused(&with(&|memo| memo.replay = Some(replay)), &snapshot), "");
