@@ -42,6 +42,7 @@ fn run(settings: &Settings) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;
     }
     run_in_background();
+    weigh_more();
     pipeline::run(settings, &stop, &health)
 }
 
@@ -52,5 +53,24 @@ fn run_in_background() {
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
     if result != 0 {
         tracing::warn!(error = %std::io::Error::last_os_error(), "the agent cannot enter the batch scheduling class");
+    }
+}
+
+/// About three times a program's weight.
+const NICE: i32 = -5;
+
+/// Where programs want more processor time than there is, the agent still has to empty the ring buffer in time, or whoever is loudest costs its neighbours
+/// their events. How much it may take at all is for `capture.cpu_budget`. It keeps the weight that it was started with if that is another one than
+/// everybody's, or if it may not change it (CAP_SYS_NICE). Threads made later inherit it.
+fn weigh_more() {
+    // SAFETY: a call without pointers; 0 is the calling thread.
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    if nice != 0 {
+        return;
+    }
+    // SAFETY: as above.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    if result != 0 {
+        tracing::debug!(error = %std::io::Error::last_os_error(), "the agent cannot weigh more than other programs");
     }
 }
