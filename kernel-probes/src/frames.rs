@@ -32,7 +32,7 @@ pub struct Walk {
     pub window_bytes: u32,
     /// 1 between the parts: the bytes at the next one's beginning are still to be found and copied.
     pub seeks: u32,
-    /// 1 if it is a guess that the call begins with a head: nothing more is copied for it.
+    /// 1 as long as it is a guess that the call begins with a head: nothing more is copied for it.
     pub guesses: u32,
     pub asks: u32,
     pub reserved: u32,
@@ -76,8 +76,8 @@ fn follow(room: *mut Room, one_step: extern "C" fn(*mut Room) -> u32) -> u32 {
             break;
         }
     }
-    // Only frames that fill a call prove a guess.
-    if guesses && room.walk.track.next != room.walk.end {
+    // One frame alone proves a guess if it fills the call.
+    if room.walk.guesses != 0 && room.walk.track.next != room.walk.end {
         room.walk.track = Track { next: UNKNOWN, cut: 0, cut_bytes: 0 };
     }
     1
@@ -113,8 +113,12 @@ fn step<const IN_VECTORS: bool>(room: *mut Room) -> u32 {
     let left = end - next;
     if behind >= Head::BYTES {
         let head = Head::of(read(room, inside));
-        if room.walk.guesses != 0 && !head.is_common() {
-            return lose(room);
+        if room.walk.guesses != 0 {
+            if !head.is_common() {
+                return lose(room);
+            }
+            // Two heads of which one says where the other stands are no accident.
+            room.walk.guesses = (inside == 0) as u32;
         }
         let wanted = if head.has_block() { head.frame_bytes().min(left) } else { 0 };
         // A block that was asked for and is not there will not come.

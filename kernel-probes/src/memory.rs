@@ -43,6 +43,13 @@ pub extern "C" fn read_header(header: *mut [u64; 4], from: u64) -> u32 {
     if header.is_null() { 0 } else { read_user_patiently(header.cast(), 32, from) as u32 }
 }
 
+/// The same of two.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn read_segment(segment: *mut [u64; 2], from: u64) -> u32 {
+    if segment.is_null() { 0 } else { read_user_patiently(segment.cast(), 16, from) as u32 }
+}
+
 /// Waits until so much memory is there. 0 if it is not in time. A function of its own, which the verifier looks at once, and not once for each read.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -10,7 +10,7 @@ use headwater_probe_types::{CAPTURE_BYTES_MAX, call, count, direction};
 use crate::{
     buffers::{self, Room},
     globals,
-    memory::{read_header, read_user, read_user_patiently},
+    memory::{read_header, read_segment, read_user, read_user_patiently},
     owner::read_kernel,
 };
 
@@ -121,7 +121,7 @@ impl Bytes {
         };
         if let Some([base, length]) = first
             && length.wrapping_sub(self.skip) >= wanted as u64
-            && read_user(target, wanted, base.wrapping_add(self.skip))
+            && read_user_patiently(target, wanted, base.wrapping_add(self.skip))
         {
             return wanted;
         }
@@ -139,10 +139,9 @@ impl Bytes {
     #[inline(always)]
     pub fn first_segment(&self) -> Option<[u64; 2]> {
         let mut segment = [0_u64; 2];
-        let target: *mut c_void = segment.as_mut_ptr().cast();
         let is_read = match self.kind {
-            bytes_kind::USER_VECTOR => read_user(target, 16, self.at),
-            bytes_kind::KERNEL_VECTOR => read_segments(target, 16, self.at),
+            bytes_kind::USER_VECTOR => read_segment(&raw mut segment, self.at) != 0,
+            bytes_kind::KERNEL_VECTOR => read_segments(segment.as_mut_ptr().cast(), 16, self.at),
             _ => false,
         };
         is_read.then_some(segment)

@@ -157,10 +157,6 @@ pub fn of_moving(sock: Sock, tcp: TcpSock, moved: u32, way: u32) -> *mut SocketS
         refused::note(sock);
         return ptr::null_mut();
     }
-    if state.flags & flag::MID_EXCHANGE != 0 {
-        buffers::add(count::MID_EXCHANGE, 1);
-        state.flags &= !flag::MID_EXCHANGE;
-    }
     pointer
 }
 
@@ -172,8 +168,4 @@ fn opened_before(state: &mut SocketState, moved: u32, way: u32) {
     let before = state.position[index].saturating_sub(moved as u64);
     state.position[index] = before;
     state.first_position[index] = before;
-    let answers = (state.role == role::SERVER) == (way == direction::SEND);
-    if answers && state.flags & flag::IGNORED == 0 {
-        state.flags |= flag::MID_EXCHANGE;
-    }
 }

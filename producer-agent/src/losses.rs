@@ -10,7 +10,7 @@ use crate::ledger::{Ledger, Stream};
 use crate::naming::Owners;
 
 /// Counters of the probes that mean that a record is missing, the stream it is missing from, and the reason's name.
-const LOSSES: [(u32, Stream, &str); 9] = [
+const LOSSES: [(u32, Stream, &str); 8] = [
     (count::RING_FULL_DATA, Stream::Requests, "ring_full"),
     (count::RING_FULL_CLOSE, Stream::Flows, "ring_full"),
     (count::STORAGE_FULL, Stream::Requests, "socket_storage_full"),
@@ -19,7 +19,6 @@ const LOSSES: [(u32, Stream, &str); 9] = [
     (count::RING_FULL_LIFE, Stream::Processes, "ring_full"),
     (count::RATE_LIMITED_LIFE, Stream::Processes, "rate_limited"),
     (count::UNSETTLED, Stream::Requests, "socket_unsettled"),
-    (count::MID_EXCHANGE, Stream::Requests, "started_before_capture"),
 ];
 
 /// What the probes and their loader have counted since the start.

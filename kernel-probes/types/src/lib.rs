@@ -81,8 +81,6 @@ pub mod flag {
     pub const ANNOUNCED: u32 = 2;
     /// The connection was established before the probes saw it.
     pub const OPENED_BEFORE: u32 = 4;
-    /// First seen while the server was answering: an exchange had begun before the capture.
-    pub const MID_EXCHANGE: u32 = 8;
     /// A socket of the agent itself.
     pub const OWN: u32 = 16;
     /// Owner and filters are settled.
@@ -376,8 +374,8 @@ pub mod count {
     pub const UNREADABLE: u32 = 3;
     /// Role or positions of a connection opened earlier could not be told yet; tried again at its next call.
     pub const UNSETTLED: u32 = 4;
-    /// First seen while the server was answering.
-    pub const MID_EXCHANGE: u32 = 5;
+    /// Reads of a program's memory that was absent at first, as while the kernel moves it, and there a moment later.
+    pub const AWAITED: u32 = 5;
     /// Data events published.
     pub const DATA_EVENTS: u32 = 6;
     /// Bytes copied.
@@ -416,9 +414,7 @@ pub mod count {
     pub const RATE_LIMITED_LIFE: u32 = 23;
     /// Events of processes' lives that were told.
     pub const LIFE_EVENTS: u32 = 24;
-    /// Reads of a program's memory that was absent at first, as while the kernel moves it, and there a moment later.
-    pub const AWAITED: u32 = 25;
-    pub const LEN: u32 = 26;
+    pub const LEN: u32 = 25;
 
     /// Names for metrics, in order.
     pub const NAMES: [&str; LEN as usize] = [
@@ -427,7 +423,7 @@ pub mod count {
         "storage_full",
         "unreadable",
         "unsettled",
-        "mid_exchange",
+        "awaited",
         "data_events",
         "copied_bytes",
         "sockets",
@@ -447,7 +443,6 @@ pub mod count {
         "ring_full_life",
         "rate_limited_life",
         "life_events",
-        "awaited",
     ];
 }
 

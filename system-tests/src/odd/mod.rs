@@ -18,7 +18,7 @@ mod unanswered;
 
 pub use burst::COMMANDS as BURST_COMMANDS;
 pub use chain::{ASKED as CHAIN_ASKED, FRONTS as CHAIN_FRONTS};
-pub use moving::REQUESTS as MOVING_REQUESTS;
+pub use moving::{REQUESTS as MOVING_REQUESTS, STREAMS as MOVING_STREAMS};
 pub use syntax::REQUESTS as ODD_REQUESTS;
 pub use unanswered::MESSAGES as UNANSWERED_MESSAGES;
 
@@ -47,6 +47,7 @@ pub fn play(name: &str) -> Result<()> {
         "two-writers" => threads::play(),
         "chain" => chain::play(),
         "moving-memory" => moving::play(),
+        "moving-segments" => moving::play_segments(),
         "unanswered" => unanswered::play(),
         "odd-syntax" => syntax::play(),
         "endless-stream" => streams::endless(),

@@ -1,7 +1,9 @@
 //! Requests out of memory that the kernel takes out of the program's address space and puts back all the time, as when it moves pages: what a call has
 //! just sent may be absent a moment later.
 
-use std::io::Write;
+use std::io::{IoSlice, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,8 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{begin, connect, get, listen, read_answer, serve};
+use crate::http2;
 
 pub const REQUESTS: usize = 300;
+
+/// Of HTTP/2, two in each call.
+pub const STREAMS: usize = 400;
 
 /// For so long the memory is absent each time.
 const ABSENT: Duration = Duration::from_micros(3);
@@ -62,28 +68,117 @@ impl Page {
             std::slice::from_raw_parts(self.0, text.len())
         }
     }
+
+    /// The same of an array of struct iovec.
+    fn hold_segments<'a>(&'a self, segments: &[IoSlice<'a>]) -> &'a [IoSlice<'a>] {
+        assert!(size_of_val(segments) < PAGE_BYTES);
+        // SAFETY: as in `hold`. A page is aligned to anything, and an IoSlice is as long as a struct iovec and the same.
+        unsafe {
+            ptr::copy_nonoverlapping(segments.as_ptr(), self.0.cast(), segments.len());
+            std::slice::from_raw_parts(self.0.cast(), segments.len())
+        }
+    }
 }
 
+/// Requests that lie in such memory.
 pub fn play() -> Result<()> {
     begin()?;
-    let page = Page::new()?;
     let (listener, address) = listen()?;
     let server = thread::spawn(move || serve(listener.accept().context("accept")?.0, 10));
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| page.come_and_go(&over));
-        let asked = ask(&page, connect(address)?);
-        over.store(true, Ordering::Relaxed);
-        asked
-    })?;
+    while_it_moves(|page| ask(page, connect(address)?))?;
     server.join().expect("the server does not panic")
 }
 
-fn ask(page: &Page, mut stream: std::net::TcpStream) -> Result<()> {
+/// Requests of HTTP/2 whose segments are named in such memory, where the second one of a call begins behind what is copied at once.
+pub fn play_segments() -> Result<()> {
+    begin()?;
+    let (listener, address) = listen()?;
+    let server = thread::spawn(move || -> Result<()> {
+        let stream = listener.accept().context("accept")?.0;
+        stream.set_nonblocking(true).context("serve")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { http2::serve(tokio::net::TcpStream::from_std(stream)?).await })
+    });
+    while_it_moves(|page| ask_by_segments(page, connect(address)?))?;
+    server.join().expect("the server does not panic")
+}
+
+fn while_it_moves(work: impl FnOnce(&Page) -> Result<()>) -> Result<()> {
+    let page = Page::new()?;
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| page.come_and_go(&over));
+        let worked = work(&page);
+        over.store(true, Ordering::Relaxed);
+        worked
+    })
+}
+
+fn ask(page: &Page, mut stream: TcpStream) -> Result<()> {
     for number in 0..REQUESTS {
         stream.write_all(page.hold(get(&format!("/moving/{number:05}")).as_bytes())).context("ask")?;
         read_answer(&mut stream)?;
         thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// RFC 9113, 4.1 and 6.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// The longest frame without an agreement (RFC 9113, 4.2), so that what follows lies behind the 16 KiB that a probe copies.
+const BODY_BYTES: usize = 16_384;
+
+fn ask_by_segments(page: &Page, mut stream: TcpStream) -> Result<()> {
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").context("begin")?;
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).context("begin")?;
+    for number in 0..STREAMS as u32 / 2 {
+        let [asks, other] = [1, 3].map(|of_two| 4 * number + of_two);
+        // Indices of the static table (RFC 7541, appendix A): POST and GET.
+        let with_body = frame(HEADERS, END_HEADERS, asks, &block(0x83, &http2::path(false, 100, 2 * number as usize)));
+        let body = frame(DATA, END_STREAM, asks, &[b'b'; BODY_BYTES]);
+        let last = block(0x82, &http2::path(false, 100, 2 * number as usize + 1));
+        let last = frame(HEADERS, END_HEADERS | END_STREAM, other, &last);
+        let segments = [&with_body, &body, &last].map(|bytes| IoSlice::new(bytes));
+        let segments = page.hold_segments(&segments);
+        // SAFETY: the segments are those of `hold_segments`, and the socket is open.
+        let written = unsafe { libc::writev(stream.as_raw_fd(), segments.as_ptr().cast(), segments.len() as i32) };
+        let all = with_body.len() + body.len() + last.len();
+        ensure!(written == all as isize, "{written} of {all} bytes were written");
+        read_answers(&mut stream, 2)?;
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// A header block: the method, the scheme, and the path as a literal that nobody keeps (RFC 7541, 6.2.2).
+fn block(method: u8, path: &str) -> Vec<u8> {
+    [&[method, 0x86, 0x04, path.len() as u8], path.as_bytes()].concat()
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Reads frames up to the end of so many streams.
+fn read_answers(stream: &mut TcpStream, mut open: usize) -> Result<()> {
+    while open > 0 {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).context("read the head of a frame")?;
+        let [_, a, b, kind, flags, ..] = head;
+        let mut payload = vec![0; usize::from(u16::from_be_bytes([a, b]))];
+        stream.read_exact(&mut payload).context("read a frame")?;
+        match kind {
+            SETTINGS if flags & ACK == 0 => stream.write_all(&frame(SETTINGS, ACK, 0, &[])).context("agree")?,
+            DATA | HEADERS => open -= usize::from(flags & END_STREAM != 0),
+            _ => {}
+        }
     }
     Ok(())
 }

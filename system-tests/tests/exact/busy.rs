@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Barrier;
+use std::thread;
 
 use headwater_process::Port;
 use headwater_schemas::records::{Agent, Side};
@@ -74,5 +78,53 @@ fn check_life(life: &Agent, stopped_at_us: i64, outcomes: &[Outcome], seen: &Has
     for (reason, &count) in &life.dropped {
         let allowed = matches!(reason.as_str(), "requests/started_before_capture" | "requests/unfinished");
         assert!(allowed && count <= 4 * CONNECTIONS as i64, "{count} dropped as {reason}");
+    }
+}
+
+/// Each client's call that ends an exchange whose beginning nobody saw is one loss, and no more.
+#[test]
+fn what_is_under_way_while_the_agent_starts_is_counted_once() {
+    let lab = Lab::start().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let all = Barrier::new(CONNECTIONS as usize + 1);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..CONNECTIONS).for_each(|_| {
+                let stream = listener.accept().unwrap().0;
+                scope.spawn(|| answer(stream, &all));
+            });
+        });
+        let mut client = lab.steady(env!("CARGO_BIN_EXE_oracle-steady"), address, "held", CONNECTIONS).unwrap();
+        all.wait();
+        let mut agent = lab.agent().unwrap();
+        all.wait();
+        let is_told = |requests: Vec<_>| requests.len() > 10 * CONNECTIONS as usize;
+        wait_for("requests", || Ok(is_told(topics::requests(&lab.settings)?))).unwrap();
+        client.go().unwrap();
+        client.finish().unwrap();
+        stop(&mut agent).unwrap();
+    });
+    let last = topics::agents(&lab.settings).unwrap().pop().unwrap();
+    println!("{}", topics::losses(&last));
+    assert_eq!(last.dropped, [("requests/started_before_capture".to_owned(), CONNECTIONS as i64)].into());
+}
+
+/// A server that is not observed: its second answer on each connection comes when the test is there, too.
+fn answer(stream: TcpStream, all: &Barrier) {
+    stream.set_nodelay(true).unwrap();
+    let mut lines = BufReader::new(&stream).lines();
+    for number in 0.. {
+        // A request without a body, up to its empty line.
+        while !lines.next().transpose().unwrap_or_default().unwrap_or_default().is_empty() {}
+        if number == 1 {
+            // Every connection has asked; and the agent is there.
+            all.wait();
+            all.wait();
+        }
+        if (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n").is_err() {
+            // The client has left.
+            return;
+        }
     }
 }

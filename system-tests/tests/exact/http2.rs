@@ -99,5 +99,5 @@ fn streams_of_large_answers_are_seen_exactly() {
             is_right &= right == asked.len();
         }
     }
-    assert!(is_right, "{:?}", last.dropped);
+    assert!(is_right, "{}", topics::losses(&last));
 }

@@ -1,7 +1,7 @@
 //! Requests of odd syntax, and answers that somebody cuts off.
 
 use headwater_schemas::records::{Kind, Side};
-use headwater_system_tests::odd::{BURST_COMMANDS, MOVING_REQUESTS, ODD_REQUESTS, UNANSWERED_MESSAGES};
+use headwater_system_tests::odd::{BURST_COMMANDS, MOVING_REQUESTS, MOVING_STREAMS, ODD_REQUESTS, UNANSWERED_MESSAGES};
 
 use crate::seen;
 
@@ -82,11 +82,23 @@ fn what_is_said_in_one_turn_before_the_agent_looks_is_not_lost() {
 /// What is absent longer than a probe waits, as where the other thread loses the processor just then, is counted.
 #[test]
 fn memory_that_is_absent_for_a_moment_is_read() {
-    let seen = seen::of("moving-memory");
-    let of_client = seen.requests_of(Side::Client);
-    let (missing, unreadable) = (MOVING_REQUESTS - of_client.len(), seen.counts["unreadable"] as usize);
-    assert!(missing == 0 || seen.missing() > 0, "{missing} are missing");
-    let read_later = seen.counts["awaited"] as usize;
-    println!("{read_later} reads waited, {unreadable} in vain, {missing} missing");
+    let [read_later, unreadable, _] = of_moving("moving-memory", MOVING_REQUESTS);
     assert!(read_later > 10 && read_later > unreadable, "{read_later} reads waited, {unreadable} in vain");
+}
+
+/// Also where it says where the bytes lie.
+#[test]
+fn segments_that_are_absent_for_a_moment_are_read() {
+    let [read_later, _, missing] = of_moving("moving-segments", MOVING_STREAMS);
+    assert!(read_later > 10 && missing < MOVING_STREAMS / 20, "{read_later} reads waited, {missing} missing");
+}
+
+/// Reads that waited, those that did so in vain, and requests that are missing: no more than are counted.
+fn of_moving(conversation: &str, requests: usize) -> [usize; 3] {
+    let seen = seen::of(conversation);
+    let missing = requests - seen.requests_of(Side::Client).len();
+    assert!(missing as u64 <= seen.missing(), "{missing} are missing");
+    let [read_later, unreadable] = ["awaited", "unreadable"].map(|name| seen.counts[name] as usize);
+    println!("{read_later} reads waited, {unreadable} in vain, {missing} missing");
+    [read_later, unreadable, missing]
 }

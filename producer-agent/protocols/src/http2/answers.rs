@@ -95,7 +95,9 @@ impl Http2 {
         if !self.streams.is_unseen(id) {
             return;
         }
-        self.losses.lose(LossReason::StartedBeforeCapture, sink);
+        if !std::mem::take(&mut self.unseen_is_counted) {
+            self.losses.lose(self.unseen, sink);
+        }
         // It is counted once.
         if self.streams.len() < self.options.streams_max as usize {
             self.streams.insert(Stream::lost(id));

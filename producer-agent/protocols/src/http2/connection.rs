@@ -20,6 +20,10 @@ pub struct Http2 {
     pub(super) at: Both<Reach>,
     pub(super) channels: Both<Channel>,
     pub(super) streams: Streams,
+    /// Why the request of an answer was not seen.
+    pub(super) unseen: LossReason,
+    /// One such request is counted already.
+    pub(super) unseen_is_counted: bool,
 }
 
 /// What is known of one direction.
@@ -150,6 +154,8 @@ impl Http2 {
             at: Both::default(),
             channels: Both { request: Channel::new(&options), response: Channel::new(&options) },
             streams: Streams::default(),
+            unseen: LossReason::StartedBeforeCapture,
+            unseen_is_counted: false,
         }
     }
 
@@ -189,9 +195,13 @@ impl Http2 {
     pub(super) fn lose_direction(&mut self, direction: Direction, reason: LossReason, sink: &mut Sink<'_>) {
         let was_empty = self.streams.is_empty();
         self.lose_streams(reason, sink);
-        // Requests of which nothing was seen are at least one.
-        if was_empty && direction == Direction::Request {
+        // Requests of which nothing was seen are at least one. Its answer is not another one, if that is seen.
+        self.unseen_is_counted = was_empty && direction == Direction::Request;
+        if self.unseen_is_counted {
             self.losses.lose(reason, sink);
+        }
+        if direction == Direction::Request {
+            self.unseen = reason;
         }
         self.streams.forget(direction);
         self.forget(direction);

@@ -21,6 +21,19 @@ fn data_need_not_be_captured() {
     wire.close(FINISHED).expect(&["http2 GET /a Ok 200", "http2 GET /b Ok 200"], &[]);
 }
 
+/// Where nobody saw what was asked, each answer is one request that is missing, for the reason for which it was not seen.
+#[test]
+fn answers_to_requests_that_were_not_captured_are_counted_as_such() {
+    let mut wire = Wire::started();
+    let requests = [1, 3, 5].map(|stream| frame(HEADERS, ALL, stream, &get("/lost"))).concat();
+    wire.say(Request, &requests, 4);
+    for stream in [1, 3, 5] {
+        wire.response(&[&frame(HEADERS, ALL, stream, b"\x88")]);
+    }
+    wire.request(&[&frame(HEADERS, ALL, 7, &get("/7"))]).response(&[&frame(HEADERS, ALL, 7, b"\x88")]);
+    wire.close(FINISHED).expect(&["http2 GET /7 Ok 200"], &[("head_not_captured", 3)]);
+}
+
 /// A head behind what was captured: what is open is lost, and frames that fill a call are where it goes on.
 #[test]
 fn heads_that_were_not_captured_are_counted_until_frames_fill_a_call() {
