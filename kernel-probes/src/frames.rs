@@ -8,7 +8,7 @@
 
 use headwater_probe_types::{
     CAPTURE_BYTES_MAX,
-    frames::{Head, STEPS_MAX, Track, UNKNOWN, WINDOW_BYTES, WINDOWS_BYTES_MAX},
+    frames::{BEGINNING_BYTES, Head, STEPS_MAX, Track, UNKNOWN, WINDOW_BYTES, WINDOWS_BYTES_MAX},
     mark,
 };
 
@@ -120,11 +120,18 @@ fn step<const IN_VECTORS: bool>(room: *mut Room) -> u32 {
             // Two heads of which one says where the other stands are no accident.
             room.walk.guesses = (inside == 0) as u32;
         }
-        let wanted = if head.has_block() { head.frame_bytes().min(left) } else { 0 };
-        // A block that was asked for and is not there will not come.
+        let frame = head.frame_bytes().min(left);
+        let wanted = if head.has_block() { frame } else { frame.min(BEGINNING_BYTES) };
+        // What was asked for and is not there will not come.
         let may_come = inside > 0 || (room.walk.window_bytes as u64) < wanted;
         if wanted > behind && may_come && room.walk.guesses == 0 {
-            return turn_to(room, inside, wanted.min(CAPTURE_BYTES_MAX as u64) as u32);
+            if head.has_block() {
+                return turn_to(room, inside, wanted.min(CAPTURE_BYTES_MAX as u64) as u32);
+            }
+            // Without room for it, where the next head stands is known all the same.
+            if room.walk.budget_bytes >= WINDOW_BYTES {
+                return turn_to(room, inside, WINDOW_BYTES);
+            }
         }
         room.walk.track.next = next + head.frame_bytes();
         return 1;

@@ -56,7 +56,7 @@ pub async fn serve(stream: TcpStream) -> Result<()> {
 }
 
 async fn answer(request: Request<RecvStream>, mut respond: h2::server::SendResponse<Bytes>) -> Result<()> {
-    let is_grpc = request.method() == "POST";
+    let is_grpc = request.headers().get("content-type").is_some_and(|kind| kind == "application/grpc");
     let digits = request.uri().path().split(['/', 'x']).filter_map(|part| part.trim_start_matches("Get").parse().ok());
     let bytes: usize = digits.into_iter().next().context("a path without a size")?;
     read_all(&mut request.into_body()).await?;

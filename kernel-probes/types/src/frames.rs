@@ -14,6 +14,10 @@ pub const WINDOW_BYTES: u32 = 512;
 /// Most bytes of one call that are copied so.
 pub const WINDOWS_BYTES_MAX: u32 = 64 * 1024;
 
+/// What is wanted of a frame without a header block, from its head on: what stands at the beginning of data, and all of a frame that only says something of
+/// the connection. More is copied where it comes along.
+pub const BEGINNING_BYTES: u64 = 32;
+
 /// Heads and segments of a vector that are looked at in one call. What lies behind them is not copied.
 pub const STEPS_MAX: u32 = 512;
 

@@ -1,9 +1,8 @@
 //! Requests out of memory that the kernel takes out of the program's address space and puts back all the time, as when it moves pages: what a call has
 //! just sent may be absent a moment later.
 
-use std::io::{IoSlice, Read, Write};
+use std::io::{IoSlice, Write};
 use std::net::TcpStream;
-use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::frames::{self, DATA, END_HEADERS, END_STREAM, HEADERS, block, frame, read_answers, write_all};
 use super::{begin, connect, get, listen, read_answer, serve};
 use crate::http2;
 
@@ -93,12 +93,7 @@ pub fn play() -> Result<()> {
 pub fn play_segments() -> Result<()> {
     begin()?;
     let (listener, address) = listen()?;
-    let server = thread::spawn(move || -> Result<()> {
-        let stream = listener.accept().context("accept")?.0;
-        stream.set_nonblocking(true).context("serve")?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async { http2::serve(tokio::net::TcpStream::from_std(stream)?).await })
-    });
+    let server = thread::spawn(move || frames::serve(&listener));
     while_it_moves(|page| ask_by_segments(page, connect(address)?))?;
     server.join().expect("the server does not panic")
 }
@@ -123,20 +118,11 @@ fn ask(page: &Page, mut stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// RFC 9113, 4.1 and 6.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-
 /// The longest frame without an agreement (RFC 9113, 4.2), so that what follows lies behind the 16 KiB that a probe copies.
 const BODY_BYTES: usize = 16_384;
 
 fn ask_by_segments(page: &Page, mut stream: TcpStream) -> Result<()> {
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").context("begin")?;
-    stream.write_all(&frame(SETTINGS, 0, 0, &[])).context("begin")?;
+    frames::begin(&mut stream)?;
     for number in 0..STREAMS as u32 / 2 {
         let [asks, other] = [1, 3].map(|of_two| 4 * number + of_two);
         // Indices of the static table (RFC 7541, appendix A): POST and GET.
@@ -146,39 +132,9 @@ fn ask_by_segments(page: &Page, mut stream: TcpStream) -> Result<()> {
         let last = frame(HEADERS, END_HEADERS | END_STREAM, other, &last);
         let segments = [&with_body, &body, &last].map(|bytes| IoSlice::new(bytes));
         let segments = page.hold_segments(&segments);
-        // SAFETY: the segments are those of `hold_segments`, and the socket is open.
-        let written = unsafe { libc::writev(stream.as_raw_fd(), segments.as_ptr().cast(), segments.len() as i32) };
-        let all = with_body.len() + body.len() + last.len();
-        ensure!(written == all as isize, "{written} of {all} bytes were written");
+        write_all(&mut stream, segments)?;
         read_answers(&mut stream, 2)?;
         thread::sleep(PAUSE);
-    }
-    Ok(())
-}
-
-/// A header block: the method, the scheme, and the path as a literal that nobody keeps (RFC 7541, 6.2.2).
-fn block(method: u8, path: &str) -> Vec<u8> {
-    [&[method, 0x86, 0x04, path.len() as u8], path.as_bytes()].concat()
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// Reads frames up to the end of so many streams.
-fn read_answers(stream: &mut TcpStream, mut open: usize) -> Result<()> {
-    while open > 0 {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).context("read the head of a frame")?;
-        let [_, a, b, kind, flags, ..] = head;
-        let mut payload = vec![0; usize::from(u16::from_be_bytes([a, b]))];
-        stream.read_exact(&mut payload).context("read a frame")?;
-        match kind {
-            SETTINGS if flags & ACK == 0 => stream.write_all(&frame(SETTINGS, ACK, 0, &[])).context("agree")?,
-            DATA | HEADERS => open -= usize::from(flags & END_STREAM != 0),
-            _ => {}
-        }
     }
     Ok(())
 }

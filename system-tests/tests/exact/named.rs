@@ -178,6 +178,7 @@ fn told(lab: &Lab, expected: &BTreeMap<String, usize>) -> [BTreeMap<String, usiz
         let missing: Vec<_> = expected.keys().filter(|name| !told.contains_key(*name)).collect();
         println!("{side:?}: {right} of {} operations right, others {others:?}, missing {missing:?}", expected.len());
     }
+    println!("{}", topics::losses(&topics::agents(&lab.settings).unwrap().pop().unwrap()));
     sides
 }
 

@@ -1,7 +1,9 @@
 //! Requests of odd syntax, and answers that somebody cuts off.
 
 use headwater_schemas::records::{Kind, Side};
-use headwater_system_tests::odd::{BURST_COMMANDS, MOVING_REQUESTS, MOVING_STREAMS, ODD_REQUESTS, UNANSWERED_MESSAGES};
+use headwater_system_tests::odd::{
+    BURST_COMMANDS, CROWDED, MOVING_REQUESTS, MOVING_STREAMS, ODD_REQUESTS, UNANSWERED_MESSAGES,
+};
 
 use crate::seen;
 
@@ -91,6 +93,17 @@ fn memory_that_is_absent_for_a_moment_is_read() {
 fn segments_that_are_absent_for_a_moment_are_read() {
     let [read_later, _, missing] = of_moving("moving-segments", MOVING_STREAMS);
     assert!(read_later > 10 && missing < MOVING_STREAMS / 20, "{read_later} reads waited, {missing} missing");
+}
+
+/// A body that begins behind the last buffer that a probe looks at is looked for at its own head.
+#[test]
+fn a_body_behind_many_buffers_is_not_overlooked() {
+    let seen = seen::of("many-segments");
+    let of_client = seen.requests_of(Side::Client);
+    let named = |number: usize| format!("POST /{{id}}/graphql crowded_{number}");
+    let operations: Vec<&str> = of_client.iter().map(|request| &*request.operation).collect();
+    assert_eq!(operations, (0..CROWDED).map(named).collect::<Vec<_>>());
+    assert_eq!(seen.missing(), 0);
 }
 
 /// Reads that waited, those that did so in vain, and requests that are missing: no more than are counted.
