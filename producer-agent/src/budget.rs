@@ -35,6 +35,9 @@ const FAR: f64 = 2.0;
 /// A look comes so long after the one before, or sooner.
 pub const LOOK: Duration = Duration::from_secs(5);
 
+/// Up to so many times what is there for a look, what was spent before the first one may have been for starting.
+const STARTING: f64 = 2.0;
+
 const REST_MAX: Duration = Duration::from_secs(120);
 
 /// Processor time since the last look.
@@ -102,9 +105,10 @@ impl Budget {
         self.level.saturating_sub(HOTTEST)
     }
 
-    /// Whether the agent alone has spent since the last look what is there for a whole one: then it is time to look. What starting takes is no load.
+    /// Whether the agent alone has spent since the last look what is there for a whole one: then it is time to look.
     pub fn is_spent(&self, agent: Duration) -> bool {
-        self.has_looked && self.share.is_some_and(|share| agent > LOOK.mul_f64(share))
+        let looks = if self.has_looked { 1.0 } else { STARTING };
+        self.share.is_some_and(|share| agent > LOOK.mul_f64(looks * share))
     }
 
     /// So much was spent since the last look. Says whether the detail changes.
@@ -232,7 +236,7 @@ mod tests {
     fn who_has_spent_it_all_is_looked_at_before() {
         let second = |agent: f64| Spent { agent: Duration::from_secs_f64(agent), ..Spent::default() };
         let mut budget = Budget::new(10, true);
-        assert!(!budget.is_spent(percent(81.0)), "starting is no load");
+        assert_eq!([19.9, 20.1].map(|spent| budget.is_spent(percent(spent))), [false, true], "it starts");
         budget.look(&spends(1.0), LOOK);
         assert_eq!([9.9, 10.1].map(|spent| budget.is_spent(percent(spent))), [false, true]);
         // Six tenths of a second in a second, twice: for the second of them it rests for five.
