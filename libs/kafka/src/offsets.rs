@@ -9,7 +9,7 @@ use rdkafka::{Offset as Position, TopicPartitionList};
 
 use crate::client::Plain;
 use crate::group::committed_of;
-use crate::place::list_of_commits;
+use crate::place::{add, list_of_commits};
 use crate::{Assignment, Commit, KafkaError, KafkaSettings, Kept, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,33 +28,59 @@ pub struct Place {
 /// All partitions of the topics, with the offsets at which the time is reached.
 pub fn places_at(settings: &KafkaSettings, topics: &[String], time_ms: i64) -> Result<Vec<Place>, KafkaError> {
     let consumer = consumer(settings, "headwater-reader")?;
-    let mut list = TopicPartitionList::new();
+    let mut partitions = Vec::new();
     for topic in topics {
         let doing = format!("ask for the partitions of {topic}");
-        let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(KafkaError::client(doing.clone()))?;
-        for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
-            list.add_partition_offset(topic, partition.id(), Position::Offset(time_ms.max(0)))
-                .map_err(KafkaError::client(doing.clone()))?;
-        }
+        let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(KafkaError::client(doing))?;
+        let all = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+        partitions.extend(all.map(|at| TopicPartition::new(topic, Partition(at.id()))));
+    }
+    // What is written between the two is behind the end, and not passed over.
+    let kept = kept_of(&consumer, &partitions)?;
+    let found = at_time(&consumer, &partitions, time_ms)?;
+    let places = partitions.into_iter().zip(kept).zip(found).map(|((at, kept), found)| {
+        let reached = found.unwrap_or(kept.end).max(kept.first);
+        Place { at, kept, reached }
+    });
+    Ok(places.collect())
+}
+
+/// What partitions hold, in their order; of what is not committed, nothing.
+pub(crate) fn kept_of(consumer: &BaseConsumer<Plain>, partitions: &[TopicPartition]) -> Result<Vec<Kept>, KafkaError> {
+    let of = |at: &TopicPartition| {
+        let (first, end) = consumer
+            .fetch_watermarks(&at.topic, at.partition.0, TIMEOUT)
+            .map_err(KafkaError::client(format!("ask where {at} ends")))?;
+        Ok(Kept { first: Offset(first), end: Offset(end) })
+    };
+    partitions.iter().map(of).collect()
+}
+
+/// The first records of partitions, in their order, that are not older than a time; none where all are older.
+pub(crate) fn at_time(
+    consumer: &BaseConsumer<Plain>,
+    partitions: &[TopicPartition],
+    time_ms: i64,
+) -> Result<Vec<Option<Offset>>, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for at in partitions {
+        add(&mut list, at, Position::Offset(time_ms.max(0)))?;
     }
     let found = consumer
         .offsets_for_times(list, TIMEOUT)
         .map_err(KafkaError::client(format!("look for the records from {time_ms} on")))?;
-    let mut places = Vec::new();
-    for element in found.elements() {
-        let at = TopicPartition::new(element.topic(), Partition(element.partition()));
+    let of = |at: &TopicPartition| {
         let doing = format!("look for the records of {at} from {time_ms} on");
-        element.error().map_err(KafkaError::client(doing.clone()))?;
-        let (first, end) =
-            consumer.fetch_watermarks(&at.topic, at.partition.0, TIMEOUT).map_err(KafkaError::client(doing))?;
-        let reached = match element.offset() {
-            Position::Offset(offset) => offset.max(first),
-            _ => end,
+        let Some(element) = found.find_partition(&at.topic, at.partition.0) else {
+            return Err(KafkaError::Other { doing, reason: "the broker did not answer for it".into() });
         };
-        let kept = Kept { first: Offset(first), end: Offset(end) };
-        places.push(Place { at, kept, reached: Offset(reached) });
-    }
-    Ok(places)
+        element.error().map_err(KafkaError::client(doing))?;
+        Ok(match element.offset() {
+            Position::Offset(offset) => Some(Offset(offset)),
+            _ => None,
+        })
+    };
+    partitions.iter().map(of).collect()
 }
 
 /// Where a group stands.

@@ -12,6 +12,7 @@ use rdkafka::error::KafkaError as ClientError;
 use rdkafka::{Offset as Position, TopicPartitionList};
 
 use crate::client::Plain;
+use crate::offsets::{at_time, kept_of};
 use crate::place::{add, partitions_of};
 use crate::{KafkaError, KafkaSettings, Message, Offset, Partition, TopicPartition};
 
@@ -24,8 +25,9 @@ const TURN: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     Earliest,
+    /// What is committed from now on.
     Latest,
-    /// The first records that were produced at or after this time.
+    /// The first records that were produced at or after this time; if there are none, what is committed from now on.
     AtMs(i64),
     /// Partitions that are not named are not read.
     Offsets(Vec<(TopicPartition, Offset)>),
@@ -182,11 +184,6 @@ fn start_list(consumer: &BaseConsumer<Plain>, topic: &str, start: &Start) -> Res
         }
         return Ok(list);
     }
-    let offset = match start {
-        Start::Latest => Position::End,
-        Start::AtMs(ms) => Position::Offset(*ms),
-        _ => Position::Beginning,
-    };
     let doing = format!("ask for the partitions of {topic}");
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(KafkaError::client(doing.clone()))?;
     let partitions = metadata.topics().first().map(rdkafka::metadata::MetadataTopic::partitions).unwrap_or_default();
@@ -196,13 +193,21 @@ fn start_list(consumer: &BaseConsumer<Plain>, topic: &str, start: &Start) -> Res
             reason: "the topic is not there; does the program that writes it run?".into(),
         });
     }
-    for partition in partitions {
-        list.add_partition_offset(topic, partition.id(), offset).map_err(KafkaError::client(doing.clone()))?;
+    let partitions: Vec<_> = partitions.iter().map(|at| TopicPartition::new(topic, Partition(at.id()))).collect();
+    if *start == Start::Earliest {
+        for at in &partitions {
+            add(&mut list, at, Position::Beginning)?;
+        }
+        return Ok(list);
     }
-    match start {
-        Start::AtMs(ms) => consumer
-            .offsets_for_times(list, TIMEOUT)
-            .map_err(KafkaError::client(format!("look for the records of {topic} from {ms} on"))),
-        _ => Ok(list),
+    // Before anything is looked for: librdkafka would look for an end some time later, and pass over what was written meanwhile.
+    let kept = kept_of(consumer, &partitions)?;
+    let found = match start {
+        Start::AtMs(ms) => at_time(consumer, &partitions, *ms)?,
+        _ => vec![None; partitions.len()],
+    };
+    for ((at, kept), found) in partitions.iter().zip(kept).zip(found) {
+        add(&mut list, at, Position::Offset(found.unwrap_or(kept.end).0))?;
     }
+    Ok(list)
 }

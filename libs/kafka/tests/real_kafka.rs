@@ -500,6 +500,20 @@ fn a_reader_finds_records_by_time_and_by_offset() {
         Some(Offset(1))
     );
     assert_eq!(first_of(&Start::Latest), None);
+    // What is written from now on, also at once.
+    for (number, start) in [Start::Latest, Start::AtMs(i64::MAX / 2)].into_iter().cycle().take(40).enumerate() {
+        let mut reader = TopicReader::start(&settings, std::slice::from_ref(&topic), &start).unwrap();
+        publisher.publish(0, Partition(0), b"c", Some(b"x"), &[]).unwrap();
+        publisher.flush(PATIENCE).unwrap();
+        let first = loop {
+            match reader.next(PATIENCE).unwrap() {
+                Next::Record(message) => break message.offset(),
+                Next::End(_) => {}
+                Next::Idle => panic!("{start:?} passed over what was written behind it"),
+            }
+        };
+        assert_eq!(first, Offset(2 + number as i64), "{start:?}");
+    }
     let nothing = TopicReader::start(&settings, &[], &Start::Earliest).err().unwrap().to_string();
     assert!(nothing.contains("no topic is named"), "{nothing}");
 }
