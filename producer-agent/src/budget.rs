@@ -36,7 +36,7 @@ const FAR: f64 = 2.0;
 pub const LOOK: Duration = Duration::from_secs(5);
 
 /// Up to so many times what is there for a look, what was spent before the first one may have been for starting.
-const STARTING: f64 = 2.0;
+const STARTING: f64 = 3.0;
 
 const REST_MAX: Duration = Duration::from_secs(120);
 
@@ -236,7 +236,7 @@ mod tests {
     fn who_has_spent_it_all_is_looked_at_before() {
         let second = |agent: f64| Spent { agent: Duration::from_secs_f64(agent), ..Spent::default() };
         let mut budget = Budget::new(10, true);
-        assert_eq!([19.9, 20.1].map(|spent| budget.is_spent(percent(spent))), [false, true], "it starts");
+        assert_eq!([29.9, 30.1].map(|spent| budget.is_spent(percent(spent))), [false, true], "it starts");
         budget.look(&spends(1.0), LOOK);
         assert_eq!([9.9, 10.1].map(|spent| budget.is_spent(percent(spent))), [false, true]);
         // Six tenths of a second in a second, twice: for the second of them it rests for five.
