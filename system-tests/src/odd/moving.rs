@@ -98,15 +98,36 @@ pub fn play_segments() -> Result<()> {
     server.join().expect("the server does not panic")
 }
 
+/// On a processor of its own: on the same one, the page would never go while the other thread makes a call.
 fn while_it_moves(work: impl FnOnce(&Page) -> Result<()>) -> Result<()> {
     let page = Page::new()?;
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| page.come_and_go(&over));
-        let worked = work(&page);
+        let mover = scope.spawn(|| {
+            stay_on(1)?;
+            page.come_and_go(&over);
+            anyhow::Ok(())
+        });
+        let worked = stay_on(0).and_then(|()| work(&page));
         over.store(true, Ordering::Relaxed);
+        mover.join().expect("the mover does not panic")?;
         worked
     })
+}
+
+/// Keeps this thread on one of the processors that it may use.
+fn stay_on(nth: usize) -> Result<()> {
+    let bytes = size_of::<libc::cpu_set_t>();
+    // SAFETY: a set of zeros is one of no processors; the calls take sets of this size, and no number is as large as a set.
+    unsafe {
+        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+        ensure!(libc::sched_getaffinity(0, bytes, &raw mut allowed) == 0, "{}", std::io::Error::last_os_error());
+        let processor = (0..8 * bytes).filter(|at| libc::CPU_ISSET(*at, &allowed)).nth(nth);
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor.context("this takes two processors")?, &mut one);
+        ensure!(libc::sched_setaffinity(0, bytes, &raw const one) == 0, "{}", std::io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 fn ask(page: &Page, mut stream: TcpStream) -> Result<()> {
