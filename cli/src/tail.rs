@@ -15,9 +15,9 @@ use headwater_schemas::asked::with_port;
 use headwater_schemas::encryption;
 use headwater_schemas::records::{
     Agent, Alert, AlertState, DeadLetter, Edge, Flow, Identity, Latency, Partial, PartitionClosed, Process,
-    ProcessKind, Record, Request, Tls, Watermark,
+    ProcessKind, Progress, Record, Request, Tls,
 };
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -183,6 +183,7 @@ fn show(topic: Topic, message: &Message<'_>, cache: &mut SchemaCache) -> Result<
         Topic::Identities => decoded(cache, value, identity),
         Topic::Processes => decoded(cache, value, process),
         Topic::Agents => decoded(cache, value, agent),
+        Topic::Progress => decoded(cache, value, progress),
         Topic::Partials => decoded(cache, value, partial),
         Topic::Edges => decoded(cache, value, edge),
         Topic::Latencies => decoded(cache, value, operation),
@@ -192,13 +193,6 @@ fn show(topic: Topic, message: &Message<'_>, cache: &mut SchemaCache) -> Result<
 }
 
 fn show_marker(message: &Message<'_>, cache: &mut SchemaCache) -> Result<Shown, RecordError> {
-    if let Some(mark) = message.header(WATERMARK_HEADER) {
-        return decoded(cache, mark, |mark: &Watermark| {
-            let dropped: i64 = mark.dropped.iter().map(|dropped| dropped.count).sum();
-            let covered = format!("{} to {}", rfc3339_ms(mark.covers_from_us), rfc3339_ms(mark.up_to_us));
-            format!("-- {}  all of {covered} is here, {dropped} dropped", mark.node)
-        });
-    }
     if let Some(mark) = message.header(PARTITION_CLOSED_HEADER) {
         return decoded(cache, mark, |mark: &PartitionClosed| {
             let input = format!("input {} of {}", mark.source_partition, mark.source_partitions);
@@ -219,6 +213,15 @@ fn decoded<'v, R: Record + Deserialize<'v> + Serialize>(
     let record: R = schema.decode(datum).map_err(|error| RecordError::Bad(error.to_string()))?;
     let json = serde_json::to_value(&record).map_err(|error| RecordError::Bad(error.to_string()))?;
     Ok(Shown { human: human(&record), json })
+}
+
+fn progress(told: &Progress) -> String {
+    let covered = format!("{} to {}", rfc3339_ms(told.covers_from_us), rfc3339_ms(told.up_to_us));
+    let shares = [("flows", &told.flows), ("requests", &told.requests)].map(|(topic, share)| {
+        let dropped: i64 = share.dropped.iter().map(|dropped| dropped.count).sum();
+        format!("{} {topic} up to offset {}, {dropped} dropped", share.records, share.through_offset)
+    });
+    format!("{}  {covered}  {}", told.node, shares.join("  "))
 }
 
 fn request(r: &Request<'_>) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use headwater_kafka::{admin, connect_check};
 use headwater_schemas::records::{
-    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Record, Request,
+    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Progress, Record, Request,
 };
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
@@ -86,6 +86,7 @@ fn record(topic: Topic) -> &'static str {
         Topic::Identities => Identity::NAME,
         Topic::Processes => Process::NAME,
         Topic::Agents => Agent::NAME,
+        Topic::Progress => Progress::NAME,
         Topic::Partials => Partial::NAME,
         Topic::Edges => Edge::NAME,
         Topic::Latencies => Latency::NAME,

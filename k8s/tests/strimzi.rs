@@ -55,7 +55,10 @@ fn a_user_may_do_what_its_program_does_and_nothing_else() {
     let mut wanted = vec![
         (
             "headwater-agent".to_owned(),
-            topic_rights(&[], &[Topic::Flows, Topic::Requests, Topic::Identities, Topic::Processes, Topic::Agents]),
+            topic_rights(
+                &[],
+                &[Topic::Flows, Topic::Requests, Topic::Identities, Topic::Processes, Topic::Agents, Topic::Progress],
+            ),
         ),
         (
             "headwater-console".to_owned(),

@@ -80,10 +80,10 @@ impl Held {
         released
     }
 
-    /// Event time of the oldest, of those that watermarks speak of: nothing waits for the name of a process that nobody knows any more.
+    /// Event time of the oldest, of those that progress speaks of: nothing waits for the name of a process that nobody knows any more.
     pub fn oldest_us(&self) -> Option<i64> {
         let all = self.records.values().flatten();
-        all.filter(|record| Stream::WATERMARKED.contains(&record.stream)).map(|record| record.event_us).min()
+        all.filter(|record| Stream::VOUCHED_FOR.contains(&record.stream)).map(|record| record.event_us).min()
     }
 
     pub fn len(&self) -> usize {

@@ -1,13 +1,13 @@
-//! Counts every record: captured, handed to the producer, or dropped for a reason; in total and since the last watermark.
+//! Counts every record: captured, handed to the producer, or dropped for a reason; in total and since it was last said how far the agent is.
 //!
-//! In: what happened to each record. Out: [`Watermark`]s, and totals for heartbeats and metrics. Promise: a record that was
+//! In: what happened to each record. Out: [`Progress`], and totals for heartbeats and metrics. Promise: a record that was
 //! captured is in exactly one of the counts. What was dropped is also its workload's, if that is known. Bounded: reasons are names in this
 //! program; for workloads see `by_workload.rs`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use headwater_schemas::records::{Dropped, Watermark};
+use headwater_schemas::records::{Dropped, Progress, Share};
 
 use crate::by_workload::ByWorkload;
 use crate::naming::Owner;
@@ -23,8 +23,8 @@ pub enum Stream {
 impl Stream {
     pub const ALL: [Stream; 3] = [Stream::Requests, Stream::Flows, Stream::Processes];
 
-    /// Those that carry watermarks, which are what windows are computed from.
-    pub const WATERMARKED: [Stream; 2] = [Stream::Requests, Stream::Flows];
+    /// Those that progress speaks of, which are what windows are computed from.
+    pub const VOUCHED_FOR: [Stream; 2] = [Stream::Requests, Stream::Flows];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -122,37 +122,39 @@ impl Ledger {
         self.dropped(stream, reason, count as u64);
     }
 
-    /// Closes the time up to `up_to_us`: what the agent had of it is published or named as dropped. One for each of [`Stream::WATERMARKED`].
-    /// What was dropped happened before `now_us`, which comes after the last drop was booked.
+    /// Closes the time up to `up_to_us`: what the agent had of it is published or named as dropped. It speaks of requests and flows, which are what
+    /// windows are computed from. What was dropped happened before `now_us`, which comes after the last drop was booked. Where the records stand
+    /// is known later.
     ///
     /// Time never runs backwards here, also if the clock does: the covered time may then be empty.
-    pub fn watermarks(&mut self, up_to_us: i64, now_us: i64, is_final: bool) -> [Watermark; 2] {
+    pub fn progress(&mut self, up_to_us: i64, now_us: i64, is_final: bool) -> Progress {
         let covers_from_us = self.covered_to_us;
         self.covered_to_us = up_to_us.max(covers_from_us);
-        let sequence = self.sequence;
+        let (sequence, up_to_us) = (self.sequence, self.covered_to_us);
         self.sequence += 1;
-        Stream::WATERMARKED.map(|stream| {
+        let mut share = |stream: Stream| {
             let counts = &mut self.counts[stream as usize];
-            let dropped = std::mem::take(&mut counts.dropped_since);
-            Watermark {
-                node: self.node.clone(),
-                agent_started_at_us: self.agent_started_at_us,
-                sequence,
-                covers_from_us,
-                up_to_us: self.covered_to_us,
-                is_final,
-                published: std::mem::take(&mut counts.published_since),
-                dropped: dropped
-                    .into_iter()
-                    .map(|(reason, count)| Dropped {
-                        reason: reason.to_owned(),
-                        count,
-                        from_us: covers_from_us,
-                        to_us: now_us.max(self.covered_to_us),
-                    })
-                    .collect(),
-            }
-        })
+            let dropped = std::mem::take(&mut counts.dropped_since).into_iter().map(|(reason, count)| Dropped {
+                reason: reason.to_owned(),
+                count,
+                from_us: covers_from_us,
+                to_us: now_us.max(up_to_us),
+            });
+            let dropped = dropped.collect();
+            Share::anywhere(std::mem::take(&mut counts.published_since), dropped)
+        };
+        let [flows, requests] = [share(Stream::Flows), share(Stream::Requests)];
+        Progress {
+            node: self.node.clone(),
+            agent_started_at_us: self.agent_started_at_us,
+            sequence,
+            covers_from_us,
+            up_to_us,
+            is_final,
+            partitions: 0,
+            flows,
+            requests,
+        }
     }
 
     /// The totals of a stream.
@@ -170,25 +172,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn watermarks_cover_time_without_holes_and_name_what_is_missing() {
+    fn progress_covers_time_without_holes_and_names_what_is_missing() {
         let mut ledger = Ledger::new("n".into(), 1, 100);
         ledger.published(Stream::Requests);
         ledger.dropped(Stream::Requests, "queue_full", 2);
-        let [requests, flows] = ledger.watermarks(200, 250, false);
-        assert_eq!(
-            (requests.covers_from_us, requests.up_to_us, requests.sequence, requests.published),
-            (100, 200, 0, 1)
-        );
-        assert_eq!(requests.dropped.len(), 1);
-        assert_eq!((requests.dropped[0].count, requests.dropped[0].from_us, requests.dropped[0].to_us), (2, 100, 250));
-        assert!(flows.dropped.is_empty());
+        let told = ledger.progress(200, 250, false);
+        assert_eq!((told.covers_from_us, told.up_to_us, told.sequence, told.requests.published), (100, 200, 0, 1));
+        assert_eq!(told.requests.dropped.len(), 1);
+        let dropped = &told.requests.dropped[0];
+        assert_eq!((dropped.count, dropped.from_us, dropped.to_us), (2, 100, 250));
+        assert!(told.flows.dropped.is_empty());
 
-        let [requests, _] = ledger.watermarks(150, 260, true);
-        assert_eq!(
-            (requests.covers_from_us, requests.up_to_us, requests.sequence, requests.published),
-            (200, 200, 1, 0)
-        );
-        assert!(requests.dropped.is_empty() && requests.is_final);
+        let told = ledger.progress(150, 260, true);
+        assert_eq!((told.covers_from_us, told.up_to_us, told.sequence, told.requests.published), (200, 200, 1, 0));
+        assert!(told.requests.dropped.is_empty() && told.is_final);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! probes --ring buffer--> observer --records--> outlet --bounded queue, spool--> Kafka
-//!    \--counters, walk over sockets--/   |          \--ledger--> watermarks, heartbeats
+//!    \--counters, walk over sockets--/   |          \--ledger--> progress, heartbeats
 //!                                  naming thread (names of workloads)
 //! ```
 //!
@@ -10,7 +10,7 @@
 //! is waiting, so that a busy server is not interrupted for each of its requests.
 //!
 //! Promise: a turn takes a fraction of a second whatever arrives (`DRAIN_MAX`, `WALK_MAX`), and each turn does what is due by the
-//! `Schedule`. What does not fit stays in the ring buffer, which holds the watermarks back, and is lost and counted by the probes when
+//! `Schedule`. What does not fit stays in the ring buffer, which holds progress back, and is lost and counted by the probes when
 //! that is full.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -218,7 +218,7 @@ impl<'s> Pipeline<'s> {
                     }
                     true
                 }
-                Duty::Watermark => self.watermark(false)?,
+                Duty::Progress => self.tell_progress(false)?,
                 Duty::Heartbeat => {
                     self.look_at_probes()?;
                     if self.spent.0.elapsed() >= LOOK_MIN {
@@ -265,7 +265,7 @@ impl<'s> Pipeline<'s> {
         self.observer.finish(monotonic_ns(), &mut |output| outlet.take(output, ledger));
         self.wait_for_names(self.settings.naming.wait);
         let deadline = Instant::now() + self.settings.flush_timeout;
-        while !self.watermark(true)? && Instant::now() < deadline {
+        while !self.tell_progress(true)? && Instant::now() < deadline {
             beat();
             self.outlet.advance()?;
             std::thread::sleep(Duration::from_millis(5));
@@ -391,10 +391,10 @@ impl<'s> Pipeline<'s> {
         }
     }
 
-    /// Says up to when the records are complete, and what of them was dropped. Says whether that was possible: watermarks that found the
-    /// queue full come first.
-    fn watermark(&mut self, is_final: bool) -> Result<bool> {
-        if !self.outlet.watermarks_are_out() {
+    /// Says up to when the records are complete, and what of them was dropped. Says whether that was possible: what found no room to be said comes
+    /// first.
+    fn tell_progress(&mut self, is_final: bool) -> Result<bool> {
+        if !self.outlet.progress_is_out() {
             return Ok(false);
         }
         let lost_by_cgroup = self.probes.lost_by_cgroup()?;
@@ -413,15 +413,15 @@ impl<'s> Pipeline<'s> {
         self.outlet.book_failed_deliveries(&mut self.ledger);
         let settled_ns = self.progress.complete_to_ns().saturating_sub(SETTLED.as_nanos() as u64);
         let settled_us = self.clock.epoch_us(settled_ns).max(self.started_at_us);
-        // What is still being added up comes behind this watermark; at the end, all of it has been taken.
+        // What is still being added up comes behind it; at the end, all of it has been taken.
         let summed_us = self.observer.sums_taken_to_us().filter(|_| !is_final);
         let settled_us = summed_us.map_or(settled_us, |summed_us| settled_us.min(summed_us - 1));
-        // What is held comes behind this watermark.
+        // What is held comes behind it.
         let up_to_us = self.outlet.held_since_us().map_or(settled_us, |held_us| settled_us.min(held_us - 1));
         // What was drained or lost is older than this moment.
         let booked_us = self.clock.epoch_us(monotonic_ns());
-        let watermarks = self.ledger.watermarks(up_to_us, booked_us, is_final);
-        self.outlet.watermarks(&watermarks)?;
+        let progress = self.ledger.progress(up_to_us, booked_us, is_final);
+        self.outlet.progress(&progress)?;
         Ok(true)
     }
 

@@ -15,7 +15,7 @@ const SUMS_LAG_US: i64 = 50_000;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What cannot be done now is tried again after this: a watermark waits for minutes where Kafka takes nothing, and turns without a pause
+/// What cannot be done now is tried again after this: what is said of progress waits for minutes where Kafka takes nothing, and turns without a pause
 /// would take a whole processor meanwhile.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -29,7 +29,7 @@ pub enum Duty {
     /// Take what the probes have added up in the second before.
     Sums,
     /// Say up to when the records are complete.
-    Watermark,
+    Progress,
     /// Say how the agent is.
     Heartbeat,
 }
@@ -46,24 +46,24 @@ pub struct At {
 #[derive(Debug)]
 pub struct Schedule {
     flows_interval: Duration,
-    watermark_interval: Duration,
+    progress_interval: Duration,
     walk_at_us: i64,
     sums_at_us: i64,
     clock_at: Instant,
-    watermark_at: Instant,
+    progress_at: Instant,
     heartbeat_at: Instant,
 }
 
 impl Schedule {
     /// A heartbeat is due at once, everything else after its interval.
-    pub fn new(flows_interval: Duration, watermark_interval: Duration, at: At) -> Schedule {
+    pub fn new(flows_interval: Duration, progress_interval: Duration, at: At) -> Schedule {
         Schedule {
             flows_interval,
-            watermark_interval,
+            progress_interval,
             walk_at_us: next_walk(at.day_us, flows_interval),
             sums_at_us: next_sums(at.day_us),
             clock_at: at.now + CLOCK_INTERVAL,
-            watermark_at: at.now + watermark_interval,
+            progress_at: at.now + progress_interval,
             heartbeat_at: at.now,
         }
     }
@@ -74,7 +74,7 @@ impl Schedule {
             (Duty::Clock, at.now >= self.clock_at),
             (Duty::Walk, at.day_us >= self.walk_at_us),
             (Duty::Sums, at.day_us >= self.sums_at_us),
-            (Duty::Watermark, at.now >= self.watermark_at),
+            (Duty::Progress, at.now >= self.progress_at),
             (Duty::Heartbeat, at.now >= self.heartbeat_at),
         ]
         .into_iter()
@@ -87,7 +87,7 @@ impl Schedule {
             Duty::Clock => self.clock_at = at.now + CLOCK_INTERVAL,
             Duty::Walk => self.walk_at_us = next_walk(at.day_us, self.flows_interval),
             Duty::Sums => self.sums_at_us = next_sums(at.day_us),
-            Duty::Watermark => self.watermark_at = at.now + self.watermark_interval,
+            Duty::Progress => self.progress_at = at.now + self.progress_interval,
             Duty::Heartbeat => self.heartbeat_at = at.now + HEARTBEAT_INTERVAL,
         }
     }
@@ -103,7 +103,7 @@ impl Schedule {
             Duty::Clock => self.clock_at = at.now,
             Duty::Walk => self.walk_at_us = at.day_us,
             Duty::Sums => self.sums_at_us = at.day_us,
-            Duty::Watermark => self.watermark_at = at.now,
+            Duty::Progress => self.progress_at = at.now,
             Duty::Heartbeat => self.heartbeat_at = at.now,
         }
     }
@@ -113,7 +113,7 @@ impl Schedule {
         let until = |instant: Instant| instant.saturating_duration_since(at.now);
         let until_day = |day_us: i64| Duration::from_micros((day_us - at.day_us).max(0).unsigned_abs());
         let (walk, sums) = (until_day(self.walk_at_us), until_day(self.sums_at_us));
-        let next = [until(self.clock_at), walk, sums, until(self.watermark_at), until(self.heartbeat_at)];
+        let next = [until(self.clock_at), walk, sums, until(self.progress_at), until(self.heartbeat_at)];
         next.into_iter().fold(most, Duration::min)
     }
 }
@@ -182,10 +182,10 @@ mod tests {
                     schedule.done(duty, at);
                 }
             }
-            let [clocks, walks, sums, watermarks, heartbeats] = counts;
+            let [clocks, walks, sums, progress, heartbeats] = counts;
             assert!((5..=6).contains(&clocks) && (5..=6).contains(&walks), "{counts:?} with turns of {turn_ms} ms");
             let most = 60_000 / (1_000_u64.div_ceil(turn_ms) * turn_ms);
-            assert!((most - 1..=most).contains(&watermarks), "{counts:?} with turns of {turn_ms} ms");
+            assert!((most - 1..=most).contains(&progress), "{counts:?} with turns of {turn_ms} ms");
             assert!((most - 1..=60).contains(&sums), "{counts:?} with turns of {turn_ms} ms");
             assert!((8..=12).contains(&heartbeats), "{counts:?} with turns of {turn_ms} ms");
         }
@@ -202,22 +202,22 @@ mod tests {
         assert_eq!(schedule.pause(at(700), Duration::from_secs(9)), Duration::from_millis(300));
         assert_eq!(schedule.pause(at(700), Duration::from_millis(50)), Duration::from_millis(50));
         for ms in [1_000, 3_000, 4_999] {
-            assert_eq!(schedule.due(at(ms)).collect::<Vec<_>>(), [Duty::Watermark]);
+            assert_eq!(schedule.due(at(ms)).collect::<Vec<_>>(), [Duty::Progress]);
             assert_eq!(schedule.pause(at(ms), Duration::from_secs(9)), Duration::ZERO);
         }
-        schedule.done(Duty::Watermark, at(4_000));
+        schedule.done(Duty::Progress, at(4_000));
         assert_eq!(schedule.due(at(4_999)).count(), 0);
         schedule.hasten(Duty::Clock, at(4_999));
         assert_eq!(schedule.due(at(4_999)).collect::<Vec<_>>(), [Duty::Clock]);
         schedule.done(Duty::Clock, at(4_999));
-        assert_eq!(schedule.due(at(5_000)).collect::<Vec<_>>(), [Duty::Watermark, Duty::Heartbeat]);
+        assert_eq!(schedule.due(at(5_000)).collect::<Vec<_>>(), [Duty::Progress, Duty::Heartbeat]);
     }
 
     #[test]
     fn between_two_tries_of_what_cannot_be_done_is_a_pause() {
         let start = Instant::now();
         let at = |ms: u64| At { now: start + Duration::from_millis(ms), day_us: (ms * 1000).cast_signed() };
-        for (duty, first_ms) in [(Duty::Watermark, 1_000), (Duty::Walk, 9_750), (Duty::Heartbeat, 0)] {
+        for (duty, first_ms) in [(Duty::Progress, 1_000), (Duty::Walk, 9_750), (Duty::Heartbeat, 0)] {
             let mut schedule = Schedule::new(FLOWS, WATERMARK, at(0));
             let (mut ms, mut tries) = (0, 0);
             while ms < 10_000 {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_in_the_ring_buffer_holds_the_watermark_back() {
+    fn what_is_left_in_the_ring_buffer_holds_progress_back() {
         let mut progress = Progress::new(100);
         progress.drained(500, 480, true);
         assert_eq!(progress.complete_to_ns(), 500, "all was taken out that was there at the beginning");

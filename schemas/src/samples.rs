@@ -6,8 +6,8 @@ use headwater_histogram::Histogram;
 
 use crate::records::{
     Agent, Alert, AlertState, Candidate, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Kind, Latency,
-    Missing, Outcome, Partial, PartitionClosed, Process, ProcessKind, Request, Side, Sums, Tls, Watermark, Workload,
-    WorkloadDropped,
+    Missing, Outcome, Partial, PartitionClosed, Process, ProcessKind, Progress, Request, Share, Side, Sums, Tls,
+    Workload, WorkloadDropped,
 };
 
 pub fn request() -> Request<'static> {
@@ -114,16 +114,24 @@ pub fn flow() -> Flow<'static> {
     }
 }
 
-pub fn watermark() -> Watermark {
-    Watermark {
+pub fn progress() -> Progress {
+    let share = |through_offset| Share {
+        published: 12_345,
+        dropped: vec![Dropped { reason: "queue_full".into(), count: 9, from_us: 1, to_us: 2 }],
+        after_offset: 7,
+        through_offset,
+        records: 2,
+    };
+    Progress {
         node: "node-a".into(),
         agent_started_at_us: 1_790_000_000_000_001,
         sequence: 17,
         covers_from_us: 1_790_000_001_000_000,
         up_to_us: 1_790_000_002_000_000,
         is_final: true,
-        published: 12_345,
-        dropped: vec![Dropped { reason: "queue_full".into(), count: 9, from_us: 1, to_us: 2 }],
+        partitions: 6,
+        flows: share(9),
+        requests: share(1 << 40),
     }
 }
 
@@ -366,7 +374,7 @@ macro_rules! each_record {
         $call!("partial", $crate::records::Partial, partial);
         $call!("partition_closed", $crate::records::PartitionClosed, partition_closed);
         $call!("process", $crate::records::Process<'_>, process);
+        $call!("progress", $crate::records::Progress, progress);
         $call!("request", $crate::records::Request<'_>, request);
-        $call!("watermark", $crate::records::Watermark, watermark);
     };
 }

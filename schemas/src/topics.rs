@@ -1,6 +1,8 @@
 //! Which topics there are, what they hold, and how they are kept.
 
-use crate::records::{Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Record, Request};
+use crate::records::{
+    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Progress, Record, Request,
+};
 
 /// A topic of Headwater. Its name in Kafka is the prefix and [`Topic::suffix`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +17,8 @@ pub enum Topic {
     Processes,
     /// Heartbeats of the agents.
     Agents,
+    /// How far each agent has come in `flows` and `requests`.
+    Progress,
     /// What one partition of `flows` and `requests` adds to a window.
     Partials,
     /// The edges of the service map, by window.
@@ -29,12 +33,13 @@ pub enum Topic {
 
 impl Topic {
     /// All topics, in the order in which records flow.
-    pub const ALL: [Topic; 10] = [
+    pub const ALL: [Topic; 11] = [
         Topic::Flows,
         Topic::Requests,
         Topic::Identities,
         Topic::Processes,
         Topic::Agents,
+        Topic::Progress,
         Topic::Partials,
         Topic::Edges,
         Topic::Latencies,
@@ -50,6 +55,7 @@ impl Topic {
             Topic::Identities => "identities",
             Topic::Processes => "processes",
             Topic::Agents => "agents",
+            Topic::Progress => "internal.progress",
             Topic::Partials => "partials",
             Topic::Edges => "edges",
             Topic::Latencies => "latencies",
@@ -77,6 +83,7 @@ impl Topic {
             Topic::Identities => Identity::SCHEMA,
             Topic::Processes => Process::SCHEMA,
             Topic::Agents => Agent::SCHEMA,
+            Topic::Progress => Progress::SCHEMA,
             Topic::Partials => Partial::SCHEMA,
             Topic::Edges => Edge::SCHEMA,
             Topic::Latencies => Latency::SCHEMA,
@@ -91,7 +98,7 @@ impl Topic {
             Topic::Flows | Topic::Requests => "connection id",
             Topic::Identities => "network and address",
             Topic::Processes => "node, pid and process_start_ns",
-            Topic::Agents => "node",
+            Topic::Agents | Topic::Progress => "node",
             Topic::Partials | Topic::Edges => "edge id",
             Topic::Latencies => "edge id, status class and operation",
             Topic::Alerts => "alert id",
@@ -102,7 +109,9 @@ impl Topic {
     /// Which program writes it.
     pub fn written_by(self) -> &'static str {
         match self {
-            Topic::Flows | Topic::Requests | Topic::Identities | Topic::Processes | Topic::Agents => "headwater-agent",
+            Topic::Flows | Topic::Requests | Topic::Identities | Topic::Processes | Topic::Agents | Topic::Progress => {
+                "headwater-agent"
+            }
             Topic::Partials => "headwater-processor join",
             Topic::Edges => "headwater-processor service-map and revisions",
             Topic::Latencies => "headwater-processor latency and revisions",
@@ -113,13 +122,13 @@ impl Topic {
 
     /// How many partitions it gets when it is created, given the setting for the large topics.
     ///
-    /// Flows and requests must have the same number, for both meet by connection id. Edges and latencies are small, one
+    /// Flows, requests and progress must have the same number, for flows and requests meet by connection id, and progress speaks of both. Edges and latencies are small, one
     /// record an edge and window, and whoever judges a window needs the whole of it: they have one partition.
     pub fn partitions(self, setting: i32) -> i32 {
         match self {
             Topic::Identities | Topic::Agents => 1,
             Topic::Edges | Topic::Latencies | Topic::Alerts | Topic::DeadLetters => 1,
-            Topic::Flows | Topic::Requests | Topic::Processes | Topic::Partials => setting,
+            Topic::Flows | Topic::Requests | Topic::Processes | Topic::Progress | Topic::Partials => setting,
         }
     }
 
@@ -138,7 +147,9 @@ impl Topic {
         };
         match self {
             // Only the brokers' clock can say which agent's is wrong. What processors write has the timestamps that they give it.
-            Topic::Flows | Topic::Requests => [kept(24), vec![(TIMESTAMP_TYPE, "LogAppendTime".to_owned())]].concat(),
+            Topic::Flows | Topic::Requests | Topic::Progress => {
+                [kept(24), vec![(TIMESTAMP_TYPE, "LogAppendTime".to_owned())]].concat()
+            }
             Topic::Partials => kept(6),
             Topic::Processes | Topic::Edges | Topic::Latencies | Topic::DeadLetters => kept(7 * 24),
             Topic::Identities | Topic::Agents => compacted(24, 7),
@@ -150,22 +161,17 @@ impl Topic {
 /// The setting of a topic that says whose clock its timestamps are of.
 pub const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 
-/// Header of a record without value in flows and requests that carries a [`crate::records::Watermark`].
-pub const WATERMARK_HEADER: &str = "headwater.watermark";
-
 /// Header of a record without value in partials, edges and latencies that carries a
 /// [`crate::records::PartitionClosed`].
 pub const PARTITION_CLOSED_HEADER: &str = "headwater.partition-closed";
 
-/// Header of watermarks and markers: among how many partitions of the topic their writer spreads what it writes, as a decimal number. Partitions
+/// Header of markers: among how many partitions of the topic their writer spreads what it writes, as a decimal number. Partitions
 /// may be added while some writers do not know of it yet.
 pub const PARTITIONS_HEADER: &str = "headwater.partitions";
 
 /// Schemas that travel in headers: header name, registry subject after the prefix, schema text.
-pub const HEADER_SCHEMAS: [(&str, &str, &str); 2] = [
-    (WATERMARK_HEADER, "watermark", crate::records::Watermark::SCHEMA),
-    (PARTITION_CLOSED_HEADER, "partition-closed", crate::records::PartitionClosed::SCHEMA),
-];
+pub const HEADER_SCHEMAS: [(&str, &str, &str); 1] =
+    [(PARTITION_CLOSED_HEADER, "partition-closed", crate::records::PartitionClosed::SCHEMA)];
 
 #[cfg(test)]
 mod tests {

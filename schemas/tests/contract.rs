@@ -73,34 +73,34 @@ fn every_released_version_is_compatible_and_its_bytes_are_read() {
 fn bytes_that_are_no_value_are_told_apart() {
     assert_eq!(split(&[0, 1]), Err(WireError::TooShort(2)));
     assert_eq!(split(&[3, 0, 0, 0, 1, 9]), Err(WireError::Magic(3)));
-    let schema = WriterSchema::parse(headwater_schemas::records::Watermark::SCHEMA).unwrap();
-    assert!(schema.decode::<headwater_schemas::records::Watermark>(&[0xff; 12]).is_err());
+    let schema = WriterSchema::parse(headwater_schemas::records::Progress::SCHEMA).unwrap();
+    assert!(schema.decode::<headwater_schemas::records::Progress>(&[0xff; 12]).is_err());
 }
 
 #[test]
 fn a_value_of_another_record_or_with_bytes_behind_it_is_refused() {
-    use headwater_schemas::records::{Edge, Watermark};
-    let value = Encoder::of::<Watermark>(7).unwrap().encode(&samples::watermark()).unwrap();
+    use headwater_schemas::records::{Edge, Progress};
+    let value = Encoder::of::<Progress>(7).unwrap().encode(&samples::progress()).unwrap();
     let (_, datum) = split(&value).unwrap();
-    let schema = WriterSchema::parse(Watermark::SCHEMA).unwrap();
-    schema.decode::<Watermark>(datum).unwrap();
+    let schema = WriterSchema::parse(Progress::SCHEMA).unwrap();
+    schema.decode::<Progress>(datum).unwrap();
     let longer = [datum, b"!!"].concat();
-    let error = schema.decode::<Watermark>(&longer).unwrap_err().to_string();
+    let error = schema.decode::<Progress>(&longer).unwrap_err().to_string();
     assert!(error.contains("2 bytes follow behind it"), "{error}");
     let error = schema.decode::<Edge>(datum).unwrap_err().to_string();
-    assert_eq!(error, "schema is one of the record Watermark, Edge is expected");
-    let error = WriterSchema::parse("\"string\"").unwrap().decode::<Watermark>(datum).unwrap_err().to_string();
-    assert_eq!(error, "schema is not one of a record, Watermark is expected");
+    assert_eq!(error, "schema is one of the record Progress, Edge is expected");
+    let error = WriterSchema::parse("\"string\"").unwrap().decode::<Progress>(datum).unwrap_err().to_string();
+    assert_eq!(error, "schema is not one of a record, Progress is expected");
 }
 
 #[test]
 fn a_few_bytes_cannot_claim_a_thousand_million_items() {
     // An array of nulls: its items take no bytes at all.
-    let text = r#"{"type": "record", "name": "Watermark", "fields": [
+    let text = r#"{"type": "record", "name": "Progress", "fields": [
         {"name": "holes", "type": {"type": "array", "items": "null"}}]}"#;
     let count = [0x80, 0xa8, 0xd6, 0xb9, 0x07, 0];
     let schema = WriterSchema::parse(text).unwrap();
-    let error = schema.decode::<headwater_schemas::records::Watermark>(&count).unwrap_err().to_string();
+    let error = schema.decode::<headwater_schemas::records::Progress>(&count).unwrap_err().to_string();
     assert!(error.contains("max sequence size"), "{error}");
 }
 

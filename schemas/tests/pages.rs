@@ -12,11 +12,12 @@ use serde_json::Value;
 fn beyond_the_schema(topic: Topic) -> [&'static str; 2] {
     const MARKS: &str = "Records without a value, with the header `headwater.partition-closed`, say that a window is whole. Skip what has no value.";
     match topic {
-        Topic::Flows => ["connection_id, side and observed_at_us", WATERMARKS],
-        Topic::Requests => ["connection_id, side and request_position", WATERMARKS],
+        Topic::Flows => ["connection_id, side and observed_at_us", ""],
+        Topic::Requests => ["connection_id, side and request_position", ""],
         Topic::Identities => ["network, address and from_us", ""],
         Topic::Processes => ["the key, kind and observed_at_us", ""],
         Topic::Agents => ["node, agent_started_at_us and sequence", ""],
+        Topic::Progress => ["node, agent_started_at_us and sequence, in each partition", INTERNAL],
         Topic::Partials => ["nothing that readers may rely on: the topic is internal to the processors", MARKS],
         Topic::Edges => ["the key, window_start_us and revision", MARKS],
         Topic::Latencies => ["the key, window_start_us and revision", MARKS],
@@ -25,7 +26,7 @@ fn beyond_the_schema(topic: Topic) -> [&'static str; 2] {
     }
 }
 
-const WATERMARKS: &str = "Records without a value, with the header `headwater.watermark`, say how far each agent has come. Skip what has no value.";
+const INTERNAL: &str = "It is how agents and processors speak to each other, and may change in any version.";
 
 #[test]
 fn every_topic_has_its_page() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_schemas::place::Partition;
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 
 use crate::bottlenecks::Bottlenecks;
 use crate::join::Join;
@@ -46,7 +46,7 @@ impl Mode {
     /// The topics that it reads; partitions of the same number belong together.
     pub fn inputs(self) -> &'static [Topic] {
         match self {
-            Mode::Join => &[Topic::Flows, Topic::Requests],
+            Mode::Join => &[Topic::Flows, Topic::Requests, Topic::Progress],
             Mode::ServiceMap | Mode::Latency => &[Topic::Partials],
             Mode::Bottlenecks => &[Topic::Edges, Topic::Latencies],
         }
@@ -62,12 +62,9 @@ impl Mode {
         }
     }
 
-    /// The header that carries its inputs' watermarks or markers.
-    pub fn control_header(self) -> &'static str {
-        match self {
-            Mode::Join => WATERMARK_HEADER,
-            _ => PARTITION_CLOSED_HEADER,
-        }
+    /// The header that carries its inputs' markers, if they have any.
+    pub fn control_header(self) -> Option<&'static str> {
+        (self != Mode::Join).then_some(PARTITION_CLOSED_HEADER)
     }
 
     /// The state of one unit of work as a snapshot of it says, for these checkpoints.

@@ -37,7 +37,7 @@ pub struct Input<'a> {
 pub enum Kind {
     /// The value of the record.
     Value,
-    /// The header of a record without value: a watermark or a marker.
+    /// The header of a record without value: a marker.
     Control,
 }
 
@@ -70,9 +70,17 @@ pub trait Processor {
     /// The next record of an input could not be read, by whomever. Whatever it may tell of is not complete.
     fn unreadable(&mut self, stream: usize, offset: Offset, timestamp_us: Option<i64>);
 
-    /// Records of an input, up to this offset, were deleted before they were read; the next one was written then. What they may tell of is not
-    /// complete. It is told again where the input is read again from before them.
-    fn deleted(&mut self, _stream: usize, _last: Offset, _count: i64, _timestamp_us: Option<i64>) {}
+    /// Records of an input, up to this offset, were deleted before they were read. What they may tell of is not complete. It is told again where the
+    /// input is read again from before them.
+    fn deleted(&mut self, _stream: usize, _last: Offset) {}
+
+    /// The record of an input without which nothing goes on, if there is one.
+    fn waits_for(&self, _stream: usize) -> Option<Offset> {
+        None
+    }
+
+    /// An input ends there, though a record behind that is waited for: it was there and is not any more.
+    fn ends(&mut self, _stream: usize, _end: Offset) {}
 
     /// The logs end here, for a range that closes there ([`Replay::at_end`]).
     fn end(&mut self) {}
@@ -148,7 +156,7 @@ pub struct Memo {
     pub window_ms: i64,
     /// Everything before this offset had its effect on what is published, dead letters included.
     pub read_to: Offset,
-    /// Join: the last windows and the places of the watermarks that sealed them here.
+    /// Join: the last windows and the places in the log of progress where they were sealed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seals: Vec<(Window, Offset)>,
     /// Join: the past range that is computed again, if it is one.

@@ -12,7 +12,7 @@ use headwater_processors::processor::{Checkpoint, Input, Kind, Output, Processor
 use headwater_processors::replay::{Place, Plan};
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{
-    Dropped, Flow, FlowState, Kind as RequestKind, Outcome, Record, Request, Side, Watermark,
+    Dropped, Flow, FlowState, Kind as RequestKind, Outcome, Progress, Record, Request, Share, Side,
 };
 use headwater_schemas::wire::{Encoder, WriterSchema, split};
 use headwater_testing::Random;
@@ -28,9 +28,16 @@ const SERVICES: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "unknown"];
 
 /// One partition of a topic: Kafka's timestamp, what stands there.
 #[derive(Default)]
-struct Log(Vec<(i64, Kind, Vec<u8>)>);
+struct Log(Vec<(i64, Vec<u8>)>);
 
-/// One agent as it writes its watermarks.
+/// What is written into flows and requests, when and by which node, and what nodes say of their progress.
+#[derive(Default)]
+struct Written {
+    records: [Vec<(i64, usize, Vec<u8>)>; 2],
+    progress: Vec<(i64, usize, Progress)>,
+}
+
+/// One agent as it says how far it is.
 struct Node {
     started_at_us: i64,
     sequence: i64,
@@ -42,9 +49,13 @@ struct Node {
     silent_until_us: i64,
 }
 
-/// `flows` and `requests`.
-fn draw(random: &mut Random) -> [Log; 2] {
-    let mut entries: [Vec<(i64, Kind, Vec<u8>)>; 2] = Default::default();
+/// `flows`, `requests` and progress.
+fn draw(random: &mut Random) -> [Log; 3] {
+    in_order(written(random))
+}
+
+fn written(random: &mut Random) -> Written {
+    let mut written = Written::default();
     let mut nodes = NODES.map(|_| Node {
         started_at_us: START_US,
         sequence: -1,
@@ -58,24 +69,43 @@ fn draw(random: &mut Random) -> [Log; 2] {
         let now_us = START_US + second * SECOND_US;
         for _ in 0..random.between(0, 3) {
             position += 1;
-            exchange(random, &nodes, now_us, position, &mut entries);
+            exchange(random, &nodes, now_us, position, &mut written.records);
         }
-        for (name, node) in NODES.iter().zip(&mut nodes) {
-            tick(random, name, node, now_us, &mut entries);
+        for (at, node) in nodes.iter_mut().enumerate() {
+            tick(random, at, node, now_us, &mut written.progress);
         }
     }
-    entries.map(in_order)
+    written
 }
 
-fn in_order(mut entries: Vec<(i64, Kind, Vec<u8>)>) -> Log {
-    entries.sort_by_key(|(written_us, _, _)| *written_us);
-    Log(entries)
+/// Nodes name what they had written by then.
+fn in_order(written: Written) -> [Log; 3] {
+    let Written { mut records, mut progress } = written;
+    records.iter_mut().for_each(|log| log.sort_by_key(|(written_us, ..)| *written_us));
+    progress.sort_by_key(|(written_us, ..)| *written_us);
+    let mut through = [[-1; 2]; NODES.len()];
+    let mut told = Vec::new();
+    for (written_us, node, progress) in progress {
+        let mut share = |stream: usize, share: Share| {
+            let after = through[node][stream];
+            let log = records[stream].iter().enumerate().take_while(|(_, (at_us, ..))| *at_us <= written_us);
+            let of_node = log.filter(|(at, (_, by, _))| *by == node && *at as i64 > after).map(|(at, _)| at as i64);
+            let places: Vec<i64> = of_node.collect();
+            through[node][stream] = places.last().copied().unwrap_or(after);
+            let records = places.len() as i64;
+            Share { after_offset: after, through_offset: through[node][stream], records, ..share }
+        };
+        let (flows, requests) = (share(0, progress.flows.clone()), share(1, progress.requests.clone()));
+        told.push((written_us, datum(&Progress { flows, requests, ..progress })));
+    }
+    let [flows, requests] = records.map(|log| Log(log.into_iter().map(|(at_us, _, datum)| (at_us, datum)).collect()));
+    [flows, requests, Log(told)]
 }
 
 /// The same, and connections that are not told of for about as long as anything is remembered, and then from their server's side alone.
-fn draw_with_silences(random: &mut Random) -> [Log; 2] {
-    let [flows, requests] = draw(random);
-    let mut entries = flows.0;
+fn draw_with_silences(random: &mut Random) -> [Log; 3] {
+    let mut written = written(random);
+    let entries = &mut written.records[0];
     for second in (0..LOG_SECONDS).step_by(TICK_SECONDS as usize) {
         let id = format!("{:016x}", (second as u64 + 1000).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut at_us = START_US + second * SECOND_US;
@@ -94,13 +124,13 @@ fn draw_with_silences(random: &mut Random) -> [Log; 2] {
             let workload = SERVICES[random.between(0, SERVICES.len() as i64 - 1) as usize];
             let opened = i64::from(random.one_in(2));
             let flow = Flow { opened, retransmits: 0, ..flow(&id, side, at_us, bytes, workload) };
-            entries.push((at_us + 400_000, Kind::Value, datum(&flow)));
+            entries.push((at_us + 400_000, 0, datum(&flow)));
         }
     }
-    [in_order(entries), requests]
+    in_order(written)
 }
 
-fn tick(random: &mut Random, name: &str, node: &mut Node, now_us: i64, entries: &mut [Vec<(i64, Kind, Vec<u8>)>; 2]) {
+fn tick(random: &mut Random, at: usize, node: &mut Node, now_us: i64, told: &mut Vec<(i64, usize, Progress)>) {
     if now_us < node.silent_until_us {
         return;
     }
@@ -126,21 +156,20 @@ fn tick(random: &mut Random, name: &str, node: &mut Node, now_us: i64, entries: 
     } else {
         Vec::new()
     };
-    let mark = Watermark {
-        node: name.to_string(),
+    let progress = Progress {
+        node: NODES[at].to_string(),
         agent_started_at_us: node.started_at_us,
         sequence: node.sequence,
         covers_from_us: node.covered_us,
         up_to_us: now_us,
         is_final: random.one_in(400),
-        published: 10,
-        dropped,
+        partitions: 1,
+        flows: Share::anywhere(10, dropped.clone()),
+        requests: Share::anywhere(10, dropped),
     };
     node.covered_us = now_us;
     node.written_us = node.written_us.max(now_us + node.lag_us);
-    for log in entries {
-        log.push((node.written_us, Kind::Control, datum(&mark)));
-    }
+    told.push((node.written_us, at, progress));
 }
 
 /// The records of both sides of an exchange and of its connection, or some of them, some late, some twice.
@@ -149,7 +178,7 @@ fn exchange(
     nodes: &[Node],
     now_us: i64,
     position: i64,
-    entries: &mut [Vec<(i64, Kind, Vec<u8>)>; 2],
+    entries: &mut [Vec<(i64, usize, Vec<u8>)>; 2],
 ) {
     let connection = random.between(0, 29);
     let id = format!("{:016x}", (connection as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -164,15 +193,15 @@ fn exchange(
         let at_us = now_us - if side == Side::Server { early_us } else { 0 };
         let late_us = if random.one_in(25) { random.between(0, 39) * SECOND_US } else { 0 };
         let written_us = at_us.max(now_us - SECOND_US) + nodes[node].lag_us + late_us;
-        let request = datum(&request(&id, side, position, at_us, SERVICES[service]));
+        let request = datum(&Request { node: NODES[node], ..request(&id, side, position, at_us, SERVICES[service]) });
         if random.one_in(40) {
-            entries[1].push((written_us + random.between(0, 89) * SECOND_US, Kind::Value, request.clone()));
+            entries[1].push((written_us + random.between(0, 89) * SECOND_US, node, request.clone()));
         }
-        entries[1].push((written_us, Kind::Value, request));
+        entries[1].push((written_us, node, request));
         if random.one_in(3) {
             let flow =
                 flow(&id, side, at_us, random.between(0, 999), SERVICES[(connection as usize + side as usize) % 5]);
-            entries[0].push((written_us, Kind::Value, datum(&flow)));
+            entries[0].push((written_us, node, datum(&Flow { node: NODES[node], ..flow })));
         }
     }
 }
@@ -271,7 +300,7 @@ fn datum<R: Record + Serialize>(record: &R) -> Vec<u8> {
         [
             Encoder::of::<Flow<'_>>(1).unwrap(),
             Encoder::of::<Request<'_>>(2).unwrap(),
-            Encoder::of::<Watermark>(3).unwrap(),
+            Encoder::of::<Progress>(3).unwrap(),
         ]
     });
     let framed = encoders.iter().find_map(|encoder| encoder.encode(record).ok()).unwrap();
@@ -280,7 +309,7 @@ fn datum<R: Record + Serialize>(record: &R) -> Vec<u8> {
 
 fn schemas() -> &'static [WriterSchema; 3] {
     static SCHEMAS: OnceLock<[WriterSchema; 3]> = OnceLock::new();
-    SCHEMAS.get_or_init(|| [Flow::SCHEMA, Request::SCHEMA, Watermark::SCHEMA].map(|s| WriterSchema::parse(s).unwrap()))
+    SCHEMAS.get_or_init(|| [Flow::SCHEMA, Request::SCHEMA, Progress::SCHEMA].map(|s| WriterSchema::parse(s).unwrap()))
 }
 
 fn window_us(output: &Output) -> i64 {
@@ -292,31 +321,32 @@ fn window_us(output: &Output) -> i64 {
 }
 
 /// Feeds the logs from the checkpoints on, in a drawn interleaving; stops and begins again one time in `restarts`.
-fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, restarts: i64) -> (Vec<Output>, bool) {
-    let at = |start: &[Option<Checkpoint>; 2]| {
-        [0, 1].map(|stream: usize| start[stream].as_ref().map_or(0, |c| c.needed_from.0 as usize))
+fn work(logs: &[Log; 3], start: [Option<Checkpoint>; 3], random: &mut Random, restarts: i64) -> (Vec<Output>, bool) {
+    let at = |start: &[Option<Checkpoint>; 3]| {
+        [0, 1, 2].map(|stream: usize| start[stream].as_ref().map_or(0, |c| c.needed_from.0 as usize))
     };
     let mut join = Join::new(Partition(0), 1, JoinSettings::default(), &start);
     let mut next = at(&start);
     let mut outputs = Vec::new();
     while !join.is_done() {
-        let ready: Vec<usize> = [0, 1].into_iter().filter(|&s| next[s] < logs[s].0.len() && join.wants(s)).collect();
-        let Some(&first) = ready.first() else { break };
-        let stream = if ready.len() == 2 && random.one_in(2) { 1 } else { first };
+        let ready: Vec<usize> = (0..3).filter(|&s| next[s] < logs[s].0.len() && join.wants(s)).collect();
+        if ready.is_empty() {
+            break;
+        }
+        let stream = ready[random.between(0, ready.len() as i64 - 1) as usize];
         // In runs, as a consumer hands them out.
         for _ in 0..=random.between(0, 59) {
-            let Some((written_us, kind, datum)) = logs[stream].0.get(next[stream]).filter(|_| join.wants(stream))
-            else {
+            let Some((written_us, datum)) = logs[stream].0.get(next[stream]).filter(|_| join.wants(stream)) else {
                 break;
             };
-            let schema = &schemas()[if *kind == Kind::Control { 2 } else { stream }];
+            let schema = &schemas()[stream];
             let offset = Offset(next[stream] as i64);
             let input = Input {
                 stream,
                 offset,
                 timestamp_us: Some(*written_us),
                 appended_us: None,
-                kind: *kind,
+                kind: Kind::Value,
                 partitions: None,
                 schema,
                 datum,
@@ -329,8 +359,8 @@ fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, re
             if random.one_in(restarts as u64) {
                 let left = join.checkpoints();
                 let memo = |at: &Checkpoint| serde_json::from_str(&serde_json::to_string(&at.memo).unwrap()).unwrap();
-                let left =
-                    [0, 1].map(|s: usize| Some(Checkpoint { needed_from: left[s].needed_from, memo: memo(&left[s]) }));
+                let left = [0, 1, 2]
+                    .map(|s: usize| Some(Checkpoint { needed_from: left[s].needed_from, memo: memo(&left[s]) }));
                 next = at(&left);
                 join = Join::new(Partition(0), 1, JoinSettings::default(), &left);
             }
@@ -342,7 +372,7 @@ fn work(logs: &[Log; 2], start: [Option<Checkpoint>; 2], random: &mut Random, re
 
 /// Where Kafka finds the first record that is not older than a time.
 fn place(log: &Log, time_us: i64) -> Place {
-    let at = log.0.iter().position(|(written_us, _, _)| *written_us >= time_us).unwrap_or(log.0.len());
+    let at = log.0.iter().position(|(written_us, _)| *written_us >= time_us).unwrap_or(log.0.len());
     Place { first: Offset::FIRST, at: Offset(at as i64) }
 }
 
@@ -350,13 +380,13 @@ fn place(log: &Log, time_us: i64) -> Place {
 fn compare(seed: u64, from_s: i64, to_s: i64, restarts: i64) -> Result<usize, TestCaseError> {
     let mut random = Random::new(seed);
     let logs = draw(&mut random);
-    let (first, _) = work(&logs, [None, None], &mut random, i64::MAX);
+    let (first, _) = work(&logs, [None, None, None], &mut random, i64::MAX);
     compare_range(&logs, first, &mut random, from_s, to_s, restarts)
 }
 
 /// The same, where all that the first run gave is known.
 fn compare_range(
-    logs: &[Log; 2],
+    logs: &[Log; 3],
     mut expected: Vec<Output>,
     random: &mut Random,
     from_s: i64,
@@ -372,7 +402,7 @@ fn compare_range(
             closed.late_windows_us.retain(|late_us| *late_us >= plan.from_us);
         }
     }
-    let places = [0, 1].map(|stream: usize| place(&logs[stream], plan.read_from_us()));
+    let places = [0, 1, 2].map(|stream: usize| place(&logs[stream], plan.read_from_us()));
     let (replayed, done) = work(logs, plan.checkpoints(places).map(Some), random, restarts);
     prop_assert_eq!(done, through_us >= plan.to_us - 10 * SECOND_US, "it ends when its last window is closed");
     let window = |outputs: &[Output]| outputs.iter().map(window_us).min();
@@ -388,8 +418,8 @@ fn compare_range(
 fn compare_stopped(seed: u64, restarts: i64) -> Result<(), TestCaseError> {
     let mut random = Random::new(seed);
     let logs = draw(&mut random);
-    let (whole, _) = work(&logs, [None, None], &mut random, i64::MAX);
-    let (stopped, _) = work(&logs, [None, None], &mut random, restarts);
+    let (whole, _) = work(&logs, [None, None, None], &mut random, i64::MAX);
+    let (stopped, _) = work(&logs, [None, None, None], &mut random, restarts);
     prop_assert_eq!(stopped.len(), whole.len());
     for (again, first) in stopped.iter().zip(&whole) {
         prop_assert_eq!(again, first);
@@ -434,7 +464,7 @@ proptest! {
     fn a_replay_from_any_window_knows_what_servers_told_alone(seed in any::<u64>()) {
         let mut random = Random::new(seed);
         let logs = draw_with_silences(&mut random);
-        let (first, _) = work(&logs, [None, None], &mut random, i64::MAX);
+        let (first, _) = work(&logs, [None, None, None], &mut random, i64::MAX);
         for from_s in (800..LOG_SECONDS - 60).step_by(20) {
             compare_range(&logs, first.clone(), &mut random, from_s, from_s + 40, i64::MAX)?;
         }

@@ -2,19 +2,22 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_kafka::{
-    Assignment, Commit, KafkaSettings, Next, Offset, Partition, Publisher, Registry, SchemaCache, Start,
+    Assignment, Commit, KafkaSettings, Next, Offset, Partition, Publisher, SchemaCache, Start, Stretch, Stretches,
     TopicPartition, TopicReader, admin, offsets,
 };
 use headwater_processors::modes::Mode;
 use headwater_processors::processor::Memo;
 use headwater_processors::runtime;
 use headwater_processors::settings::{ALL_KEYS, Settings};
-use headwater_schemas::records::{Kind as RequestKind, Outcome, Partial, PartitionClosed, Request, Side, Watermark};
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
+use headwater_schemas::records::{
+    Kind as RequestKind, Outcome, Partial, PartitionClosed, Progress, Request, Share, Side,
+};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::Encoder;
 use headwater_stack::shared::Shared;
 use headwater_telemetry::Health;
@@ -52,7 +55,6 @@ fn a_join_goes_on_from_a_snapshot_and_reads_the_log_again_where_it_is_of_no_use(
     let windows = world.windows();
     assert!(windows.len() >= 23, "{windows:?}");
     for (window, (requests, both_sides, markers)) in windows {
-        // The first second is that which the first watermark vouches for.
         let all = i64::from(PARTITIONS) * EXCHANGES * WINDOW_S;
         assert_eq!((requests, both_sides, markers), (all, all, PARTITIONS * PARTITIONS), "window {window}");
     }
@@ -80,7 +82,9 @@ struct World {
     settings: Settings,
     publisher: Publisher,
     request: Encoder,
-    watermark: Encoder,
+    progress: Encoder,
+    /// What was vouched for in each partition of requests.
+    told: Mutex<Vec<Stretches>>,
 }
 
 impl World {
@@ -91,17 +95,18 @@ impl World {
         kafka.partitions = PARTITIONS;
         let topics = Mode::Join.inputs();
         admin::ensure_topics(&kafka, topics).unwrap();
-        let registry = Registry::new(&kafka);
-        let request = SchemaCache::new(&kafka).topic_id(Topic::Requests).unwrap();
+        let mut cache = SchemaCache::new(&kafka);
+        let [request, progress] = [Topic::Requests, Topic::Progress].map(|topic| cache.topic_id(topic).unwrap());
         let names = topics.iter().map(|topic| topic.name(&kafka.prefix)).collect();
-        let publisher = Publisher::start(&kafka, names).unwrap();
+        let publisher = Publisher::lingering(&kafka, names, Duration::from_millis(2)).unwrap();
         let arguments = ["processor"].map(Into::into);
         let loaded = headwater_settings::load(clap::Command::new("processor"), ALL_KEYS, arguments, Vec::new());
         let (_, mut values) = loaded.unwrap();
         World {
             publisher,
             request: Encoder::of::<Request<'_>>(request).unwrap(),
-            watermark: Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER).unwrap()).unwrap(),
+            progress: Encoder::of::<Progress>(progress).unwrap(),
+            told: Mutex::new(vec![Stretches::default(); PARTITIONS as usize]),
             settings: Settings { raw_prefix: kafka.prefix.clone(), kafka, ..Settings::read(&mut values) },
         }
     }
@@ -119,11 +124,13 @@ impl World {
                         self.publisher.publish(1, Partition(partition), id.as_bytes(), Some(&value), &[]).unwrap();
                     }
                 }
-                let mark = self.watermark.encode(&watermark(second, at_us)).unwrap();
-                for topic in 0..2 {
-                    let headers: &[(&str, &[u8])] = &[(WATERMARK_HEADER, &mark)];
-                    self.publisher.publish(topic, Partition(partition), b"n", None, headers).unwrap();
-                }
+            }
+            self.publisher.flush(PATIENCE).unwrap();
+            for partition in 0..PARTITIONS {
+                let placed = self.publisher.placed(1, Partition(partition));
+                let stretch = self.told.lock().unwrap()[partition as usize].next(&placed);
+                let progress = self.progress.encode(&progress(second, at_us, &stretch)).unwrap();
+                self.publisher.publish(2, Partition(partition), b"n", Some(&progress), &[]).unwrap();
             }
         }
         self.publisher.flush(PATIENCE).unwrap();
@@ -205,16 +212,23 @@ fn window(start_of_us: i64) -> i64 {
     (start_of_us - start_us()) / (WINDOW_S * SECOND_US)
 }
 
-fn watermark(second: i64, at_us: i64) -> Watermark {
-    Watermark {
+fn progress(second: i64, at_us: i64, requests: &Stretch) -> Progress {
+    let published = i64::from(PARTITIONS) * EXCHANGES * 2;
+    Progress {
         node: "n".into(),
         agent_started_at_us: start_us(),
         sequence: second,
         covers_from_us: at_us,
         up_to_us: at_us + SECOND_US,
         is_final: false,
-        published: i64::from(PARTITIONS) * EXCHANGES * 2,
-        dropped: Vec::new(),
+        partitions: PARTITIONS,
+        flows: Share::anywhere(0, Vec::new()),
+        requests: Share {
+            after_offset: requests.after.0,
+            through_offset: requests.through.0,
+            records: requests.records as i64,
+            ..Share::anywhere(published, Vec::new())
+        },
     }
 }
 

@@ -1,6 +1,6 @@
-//! What the log of `flows` and `requests` says, computed at once: no group, no transactions, no restarts, every partition from its beginning.
+//! What the logs of `flows`, `requests` and progress say, computed at once: no group, no transactions, no restarts, every partition from its beginning.
 //!
-//! In: the two topics as they stand. Out: the edges and latencies that a processor must have published of them. It drives the processors'
+//! In: the topics as they stand. Out: the edges and latencies that a processor must have published of them. It drives the processors'
 //! values as their runtime does. Bounded by memory: it holds all records.
 
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ use headwater_processors::join::{Join, JoinSettings};
 use headwater_processors::merge::{LatencyView, Merge, ServiceMapView, View};
 use headwater_processors::processor::{Input, Kind, Output, Processor};
 use headwater_schemas::records::{Edge, Latency, Partial, PartitionClosed};
-use headwater_schemas::topics::{PARTITIONS_HEADER, Topic, WATERMARK_HEADER};
+use headwater_schemas::topics::Topic;
 
-const TOPICS: [Topic; 2] = [Topic::Flows, Topic::Requests];
+const TOPICS: [Topic; 3] = [Topic::Flows, Topic::Requests, Topic::Progress];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All windows that the log closes.
@@ -32,14 +32,12 @@ struct Entry {
     timestamp_us: i64,
     is_stamped_by_broker: bool,
     value: Option<Vec<u8>>,
-    watermark: Option<Vec<u8>>,
-    partitions: Option<i32>,
 }
 
 /// What a raw partition says of a window.
 type Part = (Vec<Partial>, PartitionClosed);
 
-/// Reads both topics and computes their windows.
+/// Reads the topics and computes their windows.
 pub fn compute(settings: &KafkaSettings) -> Result<Windows> {
     let counts = admin::partition_counts(settings, &[Topic::Requests, Topic::Partials])?;
     let (raw, partials) = (counts[&Topic::Requests], counts[&Topic::Partials]);
@@ -47,8 +45,8 @@ pub fn compute(settings: &KafkaSettings) -> Result<Windows> {
     let mut cache = SchemaCache::new(settings);
     let mut windows: BTreeMap<i64, Vec<Part>> = BTreeMap::new();
     for partition in (0..raw).map(Partition) {
-        let inputs = [0, 1].map(|stream| logs.remove(&(stream, partition)).unwrap_or_default());
-        let join = Join::new(partition, raw, JoinSettings::default(), &[None, None]);
+        let inputs = [0, 1, 2].map(|stream| logs.remove(&(stream, partition)).unwrap_or_default());
+        let join = Join::new(partition, raw, JoinSettings::default(), &[]);
         let mut of_window = Vec::new();
         for output in drive(join, &inputs, &mut cache)? {
             match output {
@@ -78,36 +76,29 @@ fn read(settings: &KafkaSettings) -> Result<BTreeMap<(usize, Partition), Vec<Ent
     for (stream, topic) in TOPICS.into_iter().enumerate() {
         let mut reader = TopicReader::start(settings, &[topic.name(&settings.prefix)], &Start::Earliest)?;
         reader.read_to_end(PATIENCE, |message: &Message<'_>| {
-            let partitions =
-                message.header(PARTITIONS_HEADER).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
             logs.entry((stream, message.partition())).or_default().push(Entry {
                 offset: message.offset(),
                 timestamp_us: message.timestamp_ms() * 1000,
                 is_stamped_by_broker: message.is_stamped_by_broker(),
                 value: message.value().map(<[u8]>::to_vec),
-                watermark: message.header(WATERMARK_HEADER).map(<[u8]>::to_vec),
-                partitions,
             });
         })?;
     }
     Ok(logs)
 }
 
-/// Gives a join its two inputs, one record of each in turn while it wants them.
-fn drive(mut join: Join, inputs: &[Vec<Entry>; 2], cache: &mut SchemaCache) -> Result<Vec<Output>> {
-    let mut places = [0, 0];
+/// Gives a join its inputs, one record of each in turn while it wants them.
+fn drive(mut join: Join, inputs: &[Vec<Entry>; 3], cache: &mut SchemaCache) -> Result<Vec<Output>> {
+    let mut places = [0; 3];
     let mut outputs = Vec::new();
     loop {
-        let left = |stream: usize, places: &[usize; 2]| places[stream] < inputs[stream].len();
-        if !left(0, &places) && !left(1, &places) {
-            return Ok(outputs);
-        }
+        let left = |stream: usize, places: &[usize; 3]| places[stream] < inputs[stream].len();
         // What waits for an input that has ended is what the runtime would wait for too.
-        let wanted = [0, 1].map(|stream| left(stream, &places) && join.wants(stream));
-        if wanted == [false, false] {
+        let wanted = [0, 1, 2].map(|stream| left(stream, &places) && join.wants(stream));
+        if wanted == [false; 3] {
             return Ok(outputs);
         }
-        for stream in (0..2).filter(|stream| wanted[*stream]) {
+        for stream in (0..3).filter(|stream| wanted[*stream]) {
             take(&mut join, stream, &inputs[stream][places[stream]], cache)?;
             places[stream] += 1;
         }
@@ -117,20 +108,15 @@ fn drive(mut join: Join, inputs: &[Vec<Entry>; 2], cache: &mut SchemaCache) -> R
 
 fn take(join: &mut Join, stream: usize, entry: &Entry, cache: &mut SchemaCache) -> Result<()> {
     let timestamp_us = Some(entry.timestamp_us).filter(|us| *us >= 0);
-    let opened = match (&entry.value, &entry.watermark) {
-        (Some(value), _) => Some((Kind::Value, value)),
-        (None, Some(header)) => Some((Kind::Control, header)),
-        (None, None) => None,
-    };
-    let is_taken = match opened.map(|(kind, bytes)| (kind, cache.open(bytes))) {
-        Some((kind, Ok((schema, datum)))) => {
+    let is_taken = match entry.value.as_ref().map(|value| cache.open(value)) {
+        Some(Ok((schema, datum))) => {
             let appended_us = timestamp_us.filter(|_| entry.is_stamped_by_broker);
-            let (offset, partitions) = (entry.offset, entry.partitions);
+            let (offset, partitions, kind) = (entry.offset, None, Kind::Value);
             let input = Input { stream, offset, timestamp_us, appended_us, kind, partitions, schema: &schema, datum };
             join.record(input).is_ok()
         }
-        Some((_, Err(RecordError::Registry(error)))) => return Err(error).context("ask for the schema of a record"),
-        Some((_, Err(RecordError::Bad(_)))) | None => false,
+        Some(Err(RecordError::Registry(error))) => return Err(error).context("ask for the schema of a record"),
+        Some(Err(RecordError::Bad(_))) | None => false,
     };
     if !is_taken {
         join.unreadable(stream, entry.offset, timestamp_us);

@@ -2,9 +2,11 @@
 
 use anyhow::Result;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin, partition_of};
-use headwater_schemas::records::{Dropped, Kind, Outcome, Request, Side, Watermark};
-use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
+use headwater_schemas::records::{Dropped, Kind, Outcome, Progress, Request, Share, Side};
+use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::Encoder;
+
+use crate::vouch::{Of, Topics, Vouch};
 
 const CONNECTIONS: u64 = 2_000;
 const SERVICES: u64 = 20;
@@ -33,22 +35,23 @@ pub struct Fill {
     pub lossy_second: Option<u64>,
 }
 
-/// Watermarks go on for so long behind the last record, so that all windows close.
+/// Progress goes on for so long behind the last record, so that all windows close.
 pub const SECONDS_BEHIND: u64 = 30;
 
-/// Publishes the records, with a watermark each second.
+/// Publishes the records, with progress each second.
 pub fn fill(settings: &KafkaSettings, fill: &Fill) -> Result<()> {
     let Fill { records, seconds, start_us, .. } = *fill;
-    let topics = [Topic::Requests, Topic::Flows];
+    let topics = [Topic::Requests, Topic::Flows, Topic::Progress];
     let partitions = match fill.in_the_past {
         true => admin::ensure_topics_dated_by_producers(settings, &topics),
         false => admin::ensure_topics(settings, &topics),
     }?;
     let registry = Registry::new(settings);
     let encoder = Encoder::of::<Request<'_>>(registry.register_topic(Topic::Requests)?)?;
-    let watermark = Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER)?)?;
     let publisher = Publisher::start(settings, topics.map(|topic| topic.name(&settings.prefix)).to_vec())?;
     let count = partitions[&Topic::Requests];
+    let indexes = Topics { requests: 0, flows: 1, progress: 2 };
+    let mut vouch = Vouch::new(indexes, registry.register_topic(Topic::Progress)?, count)?;
     let per_second = records / 2 / seconds;
     let mut buffer = Vec::new();
     for second in 0..seconds + SECONDS_BEHIND {
@@ -60,32 +63,28 @@ pub fn fill(settings: &KafkaSettings, fill: &Fill) -> Result<()> {
                 let id = format!("{:016x}", (number % CONNECTIONS).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 let record = request(&id, number, side, at_us);
                 let at_ms = fill.in_the_past.then_some(at_us / 1000);
-                publish(&publisher, &encoder, &record, (partition_of(id.as_bytes(), count), at_ms), &mut buffer)?;
+                let partition = partition_of(id.as_bytes(), count);
+                publish(&publisher, &encoder, &record, (partition, at_ms), &mut buffer)?;
+                vouch.handed(Of::Requests, partition, record.node);
             }
         }
-        for (topic, _) in topics.iter().enumerate() {
-            let mark = Watermark {
-                node: "bench".into(),
-                agent_started_at_us: start_us,
-                sequence: second as i64,
-                covers_from_us: from_us,
-                up_to_us: from_us + 1_000_000,
-                is_final: false,
-                published: per_second as i64 * 2,
-                dropped: if fill.lossy_second == Some(second) { loss(from_us) } else { vec![] },
-            };
-            let bytes = watermark.encode(&mark)?;
-            for partition in (0..count).map(Partition) {
-                let headers: &[(&str, &[u8])] = &[(WATERMARK_HEADER, &bytes)];
-                let at_ms = fill.in_the_past.then_some(mark.up_to_us / 1000);
-                while publisher.publish_at(topic, partition, b"bench", None, headers, at_ms).is_err() {
-                    std::thread::sleep(std::time::Duration::from_millis(5));
-                }
-            }
-        }
+        let dropped = || if fill.lossy_second == Some(second) { loss(from_us) } else { vec![] };
+        let published = per_second as i64 * 2;
+        let progress = Progress {
+            node: "bench".into(),
+            agent_started_at_us: start_us,
+            sequence: second as i64,
+            covers_from_us: from_us,
+            up_to_us: from_us + 1_000_000,
+            is_final: false,
+            partitions: count,
+            flows: Share::anywhere(published, dropped()),
+            requests: Share::anywhere(published, dropped()),
+        };
+        vouch.say(&progress, fill.in_the_past.then_some(progress.up_to_us / 1000));
+        vouch.advance(&publisher)?;
     }
-    publisher.flush(std::time::Duration::from_secs(60))?;
-    Ok(())
+    vouch.finish(&publisher, std::time::Duration::from_secs(60))
 }
 
 fn loss(from_us: i64) -> Vec<Dropped> {

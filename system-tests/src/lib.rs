@@ -27,4 +27,5 @@ pub mod program;
 pub mod raw;
 pub mod rounds;
 pub mod topics;
+pub mod vouch;
 pub mod windows;

@@ -1,16 +1,19 @@
 //! Writes into the topics past the agent: records of which every sum is known, and bytes that are none.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use headwater_kafka::{KafkaSettings, Partition, PublishError, Publisher, Registry, admin, partition_of};
-use headwater_schemas::records::{Partial, PartitionClosed, Record, Request, Side, Watermark, Workload};
+use headwater_schemas::records::{Partial, Progress, Record, Request, Share, Side, Workload};
 use headwater_schemas::samples;
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, PARTITIONS_HEADER, Topic, WATERMARK_HEADER};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use headwater_schemas::wire::Encoder;
 
 use headwater_testing::Random;
+
+use crate::vouch::{Of, Topics, Vouch};
 
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 const NODE: &str = "raw-node";
@@ -22,8 +25,8 @@ pub struct Raw {
     ids: BTreeMap<Topic, u32>,
     request: Encoder,
     partial: Encoder,
-    watermark: Encoder,
-    closed: Encoder,
+    progress: Encoder,
+    vouch: Mutex<Vouch>,
     /// Bad records so far, which are their names.
     bad: u64,
     /// Whether Kafka's timestamps are of the time that the records tell of, as if they had been written then.
@@ -57,30 +60,38 @@ impl Raw {
         for topic in Topic::ALL {
             ids.insert(topic, registry.register_topic(topic)?);
         }
+        let partitions = admin::ensure_topics(settings, &Topic::ALL)?;
+        let indexes = Topics {
+            flows: index(Topic::Flows)?,
+            requests: index(Topic::Requests)?,
+            progress: index(Topic::Progress)?,
+        };
+        let vouch = Vouch::new(indexes, ids[&Topic::Progress], partitions[&Topic::Progress])?;
         Ok(Raw {
-            partitions: admin::ensure_topics(settings, &Topic::ALL)?,
-            publisher: Publisher::start(settings, Topic::ALL.map(|topic| topic.name(&settings.prefix)).to_vec())?,
+            partitions,
+            vouch: Mutex::new(vouch),
+            progress: Encoder::of::<Progress>(ids[&Topic::Progress])?,
+            publisher: publisher(settings)?,
             request: Encoder::of::<Request<'_>>(ids[&Topic::Requests])?,
             partial: Encoder::of::<Partial>(ids[&Topic::Partials])?,
             ids,
-            watermark: Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER)?)?,
-            closed: Encoder::of::<PartitionClosed>(registry.register_header(PARTITION_CLOSED_HEADER)?)?,
             bad: 0,
             is_dated: false,
         })
     }
 
     /// As [`Raw::start`], but seconds are written as if they had passed just then, before or after the present. The brokers keep what is
-    /// dated long before the present as long as they keep a record beside it that is not: one without value and mark, which is none, stands
+    /// dated long before the present as long as they keep a record beside it that is not: one without value, which is none, stands
     /// before it in each partition. Gives how many.
     pub fn start_dated(settings: &KafkaSettings) -> Result<(Raw, usize)> {
-        const DATED: [Topic; 2] = [Topic::Requests, Topic::Flows];
+        const DATED: [Topic; 3] = [Topic::Requests, Topic::Flows, Topic::Progress];
         admin::ensure_topics_dated_by_producers(settings, &DATED)?;
         let raw = Raw { is_dated: true, ..Raw::start(settings)? };
         let mut written = 0;
         for topic in DATED {
             for partition in (0..raw.partitions[&topic]).map(Partition) {
                 raw.publish(topic, partition, NODE.as_bytes(), None, &[], None)?;
+                raw.is_nobodys(topic, partition);
                 written += 1;
             }
         }
@@ -90,8 +101,12 @@ impl Raw {
     /// From now on records are spread among as many partitions as there are, as by an agent that starts again.
     pub fn count_again(&mut self, settings: &KafkaSettings) -> Result<()> {
         self.flush()?;
-        self.publisher = Publisher::start(settings, Topic::ALL.map(|topic| topic.name(&settings.prefix)).to_vec())?;
+        self.publisher = publisher(settings)?;
         self.partitions = admin::partition_counts(settings, &Topic::ALL)?;
+        let mut vouch = self.vouch();
+        vouch.begin_anew();
+        vouch.set_partitions(self.partitions[&Topic::Progress]);
+        drop(vouch);
         Ok(())
     }
 
@@ -105,8 +120,8 @@ impl Raw {
         Ok(())
     }
 
-    /// Both sides' records of `count` requests that completed within one second, one of them an error, and the watermarks
-    /// behind them. The same second gives the same records.
+    /// Both sides' records of `count` requests that completed within one second, one of them an error, and, once these have arrived, how far their
+    /// node is. The same second gives the same records.
     pub fn second(&self, start_us: i64, second: i64, count: i64) -> Result<()> {
         self.second_of(NODE, start_us, second, count, second)
     }
@@ -144,33 +159,31 @@ impl Raw {
                 let value = self.request.encode(&request)?;
                 let partition = partition_of(connection_id.as_bytes(), self.partitions[&Topic::Requests]);
                 self.publish(Topic::Requests, partition, connection_id.as_bytes(), Some(&value), &[], written_ms)?;
+                self.vouch().handed(Of::Requests, partition, node);
             }
         }
-        let watermark = Watermark {
+        let progress = Progress {
             node: node.into(),
             agent_started_at_us: start_us,
             sequence: second,
             covers_from_us: from_us,
             up_to_us: from_us + 1_000_000,
             is_final: false,
-            published: 2 * count,
-            dropped: vec![],
+            partitions: 0,
+            flows: Share::anywhere(0, vec![]),
+            requests: Share::anywhere(2 * count, vec![]),
         };
-        let value = self.watermark.encode(&watermark)?;
-        for topic in [Topic::Requests, Topic::Flows] {
-            let among = self.partitions[&topic].to_string();
-            let headers = [(WATERMARK_HEADER, value.as_slice()), (PARTITIONS_HEADER, among.as_bytes())];
-            for partition in (0..self.partitions[&topic]).map(Partition) {
-                self.publish(topic, partition, node.as_bytes(), None, &headers, written_ms)?;
-            }
-        }
-        Ok(())
+        let mut vouch = self.vouch();
+        vouch.say(&progress, written_ms);
+        vouch.finish(&self.publisher, FLUSH_TIMEOUT)
     }
 
     /// One record, into the first partition of its topic.
     pub fn record<R: Record + serde::Serialize>(&self, topic: Topic, key: &str, record: &R) -> Result<()> {
         let value = Encoder::of::<R>(self.ids[&topic])?.encode(record)?;
-        self.publish(topic, Partition(0), key.as_bytes(), Some(&value), &[], None)
+        self.publish(topic, Partition(0), key.as_bytes(), Some(&value), &[], None)?;
+        self.is_nobodys(topic, Partition(0));
+        Ok(())
     }
 
     /// One bad record of each kind into every partition of a topic.
@@ -183,6 +196,7 @@ impl Raw {
                 let key = name.clone() + &"!".repeat(key_bytes);
                 let header = header.as_ref().map(|(name, bytes)| (*name, bytes.as_slice()));
                 self.publish(topic, partition, key.as_bytes(), value.as_deref(), header.as_slice(), None)?;
+                self.is_nobodys(topic, partition);
                 written.push(Bad { key: name, topic, kind, unreadable });
             }
         }
@@ -197,13 +211,10 @@ impl Raw {
         let id = self.ids[&topic].to_be_bytes();
         let framed = |id: [u8; 4], datum: &[u8]| [&[0], id.as_slice(), datum].concat();
         let now_us = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros() as i64;
-        // Watermarks are values of no topic.
-        let watermark = self.watermark.encode(&samples::watermark())?;
-        let marker = self.closed.encode(&samples::partition_closed())?;
-        let (header, foreign_mark) = match topic {
-            Topic::Requests | Topic::Flows => (WATERMARK_HEADER, marker),
-            _ => (PARTITION_CLOSED_HEADER, watermark.clone()),
-        };
+        let progress = self.progress.encode(&samples::progress())?;
+        // Nobody takes these for what they are but where there are markers.
+        let (header, foreign_mark) = (PARTITION_CLOSED_HEADER, progress.clone());
+        let another = if topic == Topic::Progress { self.partial.encode(&samples::partial())? } else { progress };
         let value =
             |kind, value: Vec<u8>| Bytes { kind, value: Some(value), header: None, key_bytes: 0, unreadable: true };
         let mark = |kind, bytes: Vec<u8>| Bytes {
@@ -219,7 +230,7 @@ impl Raw {
             value("empty", vec![]),
             value("a zero byte", vec![0]),
             value("wrong magic byte", [&[1], id.as_slice(), b"anything"].concat()),
-            value("schema of another record", watermark),
+            value("schema of another record", another),
             value("no datum", framed(id, b"")),
             value("random datum", framed(id, &bytes(random, 3, 40))),
             value("random bytes", bytes(random, 1, 2000)),
@@ -247,6 +258,19 @@ impl Raw {
         Ok(kinds)
     }
 
+    /// A record that no node vouches for.
+    fn is_nobodys(&self, topic: Topic, partition: Partition) {
+        match topic {
+            Topic::Flows => self.vouch().handed(Of::Flows, partition, "nobody"),
+            Topic::Requests => self.vouch().handed(Of::Requests, partition, "nobody"),
+            _ => {}
+        }
+    }
+
+    fn vouch(&self) -> MutexGuard<'_, Vouch> {
+        self.vouch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn publish(
         &self,
         topic: Topic,
@@ -256,7 +280,7 @@ impl Raw {
         headers: &[(&str, &[u8])],
         written_ms: Option<i64>,
     ) -> Result<()> {
-        let index = Topic::ALL.iter().position(|other| *other == topic).context("a topic that is none")?;
+        let index = index(topic)?;
         loop {
             match self.publisher.publish_at(index, partition, key, value, headers, written_ms) {
                 Ok(()) => return Ok(()),
@@ -265,6 +289,17 @@ impl Raw {
             }
         }
     }
+}
+
+/// Who waits for each second's records to arrive keeps them for no larger batch.
+fn publisher(settings: &KafkaSettings) -> Result<Publisher> {
+    let names = Topic::ALL.map(|topic| topic.name(&settings.prefix)).to_vec();
+    Ok(Publisher::lingering(settings, names, Duration::from_millis(2))?)
+}
+
+/// The topic's place among all, which is its index in the producer.
+fn index(topic: Topic) -> Result<usize> {
+    Topic::ALL.iter().position(|other| *other == topic).context("a topic that is none")
 }
 
 /// At least and less than so many random bytes.

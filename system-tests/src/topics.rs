@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use headwater_kafka::{KafkaSettings, Message, Offset, Partition, SchemaCache, Start, TopicReader};
-use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed, Record, Request, Side, Watermark};
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic, WATERMARK_HEADER};
+use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed, Progress, Record, Request, Side};
+use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
 use serde::de::DeserializeOwned;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -82,26 +82,35 @@ pub fn requests(settings: &KafkaSettings) -> Result<Vec<SeenRequest>> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InOrder {
     Request { completed_at_us: i64, path: String, side: Side },
-    Watermark { run: i64, sequence: i64, up_to_us: i64 },
+    Progress { run: i64, sequence: i64, up_to_us: i64 },
 }
 
-/// Requests and watermarks as they stand in each partition.
+/// Requests as they stand in each partition, and what agents say of them behind those that they vouch for.
 pub fn requests_in_order(settings: &KafkaSettings) -> Result<BTreeMap<Partition, Vec<InOrder>>> {
     let mut cache = SchemaCache::new(settings);
-    let mut all: BTreeMap<Partition, Vec<InOrder>> = BTreeMap::new();
+    let mut requests: BTreeMap<Partition, Vec<(Offset, InOrder)>> = BTreeMap::new();
     read(settings, Topic::Requests, |message| {
-        let found = if let Some(header) = message.header(WATERMARK_HEADER) {
-            let (schema, datum) = cache.open(header)?;
-            let mark: Watermark = schema.decode(datum)?;
-            InOrder::Watermark { run: mark.agent_started_at_us, sequence: mark.sequence, up_to_us: mark.up_to_us }
-        } else {
-            let (schema, datum) = cache.open(message.value().context("neither value nor watermark")?)?;
-            let Request { completed_at_us, path, side, .. } = schema.decode(datum)?;
-            InOrder::Request { completed_at_us, path: path.to_owned(), side }
-        };
-        all.entry(message.partition()).or_default().push(found);
+        let (schema, datum) = cache.open(message.value().context("no value")?)?;
+        let Request { completed_at_us, path, side, .. } = schema.decode(datum)?;
+        let found = InOrder::Request { completed_at_us, path: path.to_owned(), side };
+        requests.entry(message.partition()).or_default().push((message.offset(), found));
         Ok(())
     })?;
+    let mut all: BTreeMap<Partition, Vec<InOrder>> = BTreeMap::new();
+    read(settings, Topic::Progress, |message| {
+        let (schema, datum) = cache.open(message.value().context("no value")?)?;
+        let progress: Progress = schema.decode(datum)?;
+        let of_partition = requests.entry(message.partition()).or_default();
+        let through = of_partition.partition_point(|(at, _)| at.0 <= progress.requests.through_offset);
+        let in_order = all.entry(message.partition()).or_default();
+        in_order.extend(of_partition.drain(..through).map(|(_, request)| request));
+        let Progress { agent_started_at_us: run, sequence, up_to_us, .. } = progress;
+        in_order.push(InOrder::Progress { run, sequence, up_to_us });
+        Ok(())
+    })?;
+    for (partition, left) in requests {
+        all.entry(partition).or_default().extend(left.into_iter().map(|(_, request)| request));
+    }
     Ok(all)
 }
 
@@ -196,10 +205,10 @@ pub fn each(
     read(settings, topic, |message| message.value().map_or(Ok(()), |value| take(&mut cache, value)))
 }
 
-/// Gives every committed message of a topic: its key, its value and the header of a watermark, as far as it has them.
+/// Gives every committed message of a topic: its key and its value, as far as it has them.
 pub fn each_message(settings: &KafkaSettings, topic: Topic, mut take: impl FnMut(Vec<&[u8]>)) -> Result<()> {
     read(settings, topic, |message| {
-        take([message.key(), message.value(), message.header(WATERMARK_HEADER)].into_iter().flatten().collect());
+        take([message.key(), message.value()].into_iter().flatten().collect());
         Ok(())
     })
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use headwater_kafka::{RecordError, SchemaCache};
 use headwater_parquet::{Folder, Place};
 use headwater_schemas::records::{
-    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Record, Request,
+    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Progress, Record, Request,
 };
 use headwater_schemas::topics::Topic;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ pub fn push(
         Topic::Identities => to.push(|identity: &Identity| identity.until_us),
         Topic::Processes => to.push(|process: &Process<'_>| process.observed_at_us),
         Topic::Agents => to.push(|agent: &Agent| agent.observed_at_us),
+        Topic::Progress => to.push(|progress: &Progress| progress.up_to_us),
         Topic::Partials => to.push(|partial: &Partial| partial.window_start_us),
         Topic::Edges => to.push(|edge: &Edge| edge.window_start_us),
         Topic::Latencies => to.push(|latency: &Latency| latency.window_start_us),

@@ -14,6 +14,9 @@ use crate::place::add;
 use crate::reader::is_passing;
 use crate::{KafkaError, KafkaSettings, Kept, Offset, Partition, TopicPartition};
 
+/// Partitions of the same number of these belong together.
+const JOINED: [Topic; 3] = [Topic::Flows, Topic::Requests, Topic::Progress];
+
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// What asks the brokers for their `default.replication.factor` (KIP-464).
 const BROKERS_DEFAULT: i32 = -1;
@@ -30,7 +33,7 @@ pub struct TopicState {
 /// Makes the topics that are missing. Returns how many partitions each has.
 ///
 /// # Errors
-/// Also if flows and requests do not have the same number of partitions.
+/// Also if flows, requests and progress do not have the same number of partitions.
 pub fn ensure_topics(settings: &KafkaSettings, topics: &[Topic]) -> Result<BTreeMap<Topic, i32>, KafkaError> {
     ensure(settings, topics, &Topic::config)
 }
@@ -203,10 +206,10 @@ pub fn partition_counts(settings: &KafkaSettings, topics: &[Topic]) -> Result<BT
     loop {
         let mut counts = known(&consumer, settings)?;
         counts.retain(|topic, _| topics.contains(topic));
-        if let (Some(&flows), Some(&requests)) = (counts.get(&Topic::Flows), counts.get(&Topic::Requests))
-            && flows != requests
-        {
-            return Err(KafkaError::PartitionsDiffer { flows, requests });
+        let joined: Vec<(&Topic, &i32)> = counts.iter().filter(|(topic, _)| JOINED.contains(topic)).collect();
+        if joined.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+            let counts = joined.iter().map(|(topic, count)| format!("{} {count}", topic.name(&settings.prefix)));
+            return Err(KafkaError::PartitionsDiffer { counts: counts.collect::<Vec<_>>().join(", ") });
         }
         if counts.len() == topics.len() {
             return Ok(counts);

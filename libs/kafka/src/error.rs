@@ -16,9 +16,9 @@ pub enum KafkaError {
     #[error("the schema registry {url} refused {doing}: {reason}")]
     RegistryRefused { url: String, doing: String, reason: String },
     #[error(
-        "the topics flows and requests have {flows} and {requests} partitions: both must have the same number, since they are joined partition by partition; add partitions to the smaller one, then start the agents again (docs/operating.md, \"To add partitions\")"
+        "the topics' numbers of partitions differ ({counts}): all must have the same number, since they are joined partition by partition; add partitions to those that have fewer, then start the agents again (docs/operating.md, \"To add partitions\")"
     )]
-    PartitionsDiffer { flows: i32, requests: i32 },
+    PartitionsDiffer { counts: String },
     #[error("{doing}: {source}")]
     Client { doing: String, source: rdkafka::error::KafkaError },
     #[error("{doing}: {reason}")]

@@ -14,11 +14,12 @@ use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientContext, IntoOpaque};
+use rdkafka::{ClientContext, IntoOpaque, Message as _};
 
 use crate::client::{Complaints, log};
 use crate::handle::TopicHandle;
-use crate::{KafkaError, KafkaSettings, Partition};
+use crate::placed::{Placed, Places};
+use crate::{KafkaError, KafkaSettings, Offset, Partition};
 
 const QUEUE_MESSAGES_MAX: &str = "1000000";
 
@@ -89,6 +90,8 @@ struct Reports {
     complaints: Complaints,
     counts: Arc<Vec<Counts>>,
     reported: Mutex<Vec<u64>>,
+    /// By topic and partition.
+    placed: Mutex<Places>,
 }
 
 /// What is in it holds whatever a thread that panicked did.
@@ -128,6 +131,13 @@ impl ProducerContext for Reports {
         if tag.is_reported {
             lock(&self.reported).push(tag.number);
         }
+        let (Ok(message) | Err((_, message))) = result;
+        if let Some(placed) = lock(&self.placed).of(topic, Partition(message.partition())) {
+            match result {
+                Ok(message) => placed.acknowledged(Some(Offset(message.offset())).filter(|at| *at >= Offset::FIRST)),
+                Err(_) => placed.failed += 1,
+            }
+        }
         let outcomes = if tag.is_counted { &counts.records } else { &counts.others };
         let outcome = if result.is_err() { &outcomes.failed } else { &outcomes.delivered };
         let before = outcome.fetch_add(1, Ordering::Relaxed);
@@ -154,6 +164,12 @@ struct Message<'a> {
 impl Publisher {
     /// Starts a producer.
     pub fn start(settings: &KafkaSettings, topics: Vec<String>) -> Result<Publisher, KafkaError> {
+        // Few large batches cost agent and brokers less; what is said of progress each second bounds how fresh anything can be anyway.
+        Publisher::lingering(settings, topics, Duration::from_millis(250))
+    }
+
+    /// The same for whoever waits for deliveries: what is handed over is sent after so long.
+    pub fn lingering(settings: &KafkaSettings, topics: Vec<String>, linger: Duration) -> Result<Publisher, KafkaError> {
         let counts = Arc::new(topics.iter().map(|_| Default::default()).collect::<Vec<_>>());
         let queue_kbytes = (settings.queue_bytes / 1024).max(1).to_string();
         let producer: BaseProducer<Reports> = settings
@@ -162,8 +178,7 @@ impl Publisher {
             .set("acks", "all")
             .set("compression.codec", "zstd")
             .set("compression.level", "1")
-            // Few large batches cost agent and brokers less; a watermark a second bounds how fresh anything can be anyway.
-            .set("linger.ms", "250")
+            .set("linger.ms", linger.as_millis().to_string())
             .set("batch.num.messages", "50000")
             .set("message.timeout.ms", "0")
             // Until it is asked again it refuses what goes into a partition that was added, by default for five minutes: also in a
@@ -171,7 +186,12 @@ impl Publisher {
             .set("topic.metadata.refresh.interval.ms", "10000")
             .set("queue.buffering.max.kbytes", queue_kbytes)
             .set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX)
-            .create_with_context(Reports { complaints: Complaints::default(), counts, reported: Mutex::default() })
+            .create_with_context(Reports {
+                complaints: Complaints::default(),
+                counts,
+                reported: Mutex::default(),
+                placed: Mutex::default(),
+            })
             .map_err(KafkaError::client("make a Kafka producer"))?;
         let handle = |topic: &String| TopicHandle::new(producer.client(), topic);
         let handles = topics.iter().map(handle).collect::<Result<_, _>>().map_err(|code| KafkaError::Other {
@@ -326,6 +346,25 @@ impl Publisher {
     /// The same of records alone: messages that have a value.
     pub fn records_failed(&self, topic: usize) -> u64 {
         self.count(topic, |counts| counts.records.failed.load(Ordering::Relaxed))
+    }
+
+    /// What a partition has of the messages that were handed over, as far as that was reported ([`Publisher::take_reports`]).
+    pub fn placed(&self, topic: usize, partition: Partition) -> Placed {
+        lock(&self.producer.context().placed).of(topic, partition).map_or_else(Placed::default, |placed| *placed)
+    }
+
+    /// Asks where a partition ends, before which all that is acknowledged stands: for [`Placed::is_open`], too.
+    ///
+    /// # Errors
+    /// If no broker says so in this time.
+    pub fn ask_end(&self, topic: usize, partition: Partition, timeout: Duration) -> Result<Offset, KafkaError> {
+        let name = &self.topics[topic];
+        let asked = self.producer.client().fetch_watermarks(name, partition.0, timeout);
+        let (_, end) = asked.map_err(KafkaError::client(format!("ask where {name} {partition} ends")))?;
+        if let Some(placed) = lock(&self.producer.context().placed).of(topic, partition) {
+            placed.end(Offset(end));
+        }
+        Ok(Offset(end))
     }
 
     /// Messages that were handed over and have no delivery report yet.

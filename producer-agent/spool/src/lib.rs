@@ -23,4 +23,4 @@ pub use log::{Event, Handed, Options, Refused, Spool};
 pub use segment::Writer;
 
 /// Kinds of messages.
-pub const KINDS: usize = 6;
+pub const KINDS: usize = 7;

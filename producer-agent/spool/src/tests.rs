@@ -196,7 +196,7 @@ fn a_damaged_file_costs_its_rest_and_it_is_said_how_much() {
         }
         Handed { messages: 1, is_complete: true }
     });
-    assert_eq!((taken, lost), (vec![0, 1, 4, 5], vec![(true, [2, 0, 1, 0, 0, 0])]));
+    assert_eq!((taken, lost), (vec![0, 1, 4, 5], vec![(true, [2, 0, 1, 0, 0, 0, 0])]));
 }
 
 #[test]

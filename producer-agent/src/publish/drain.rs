@@ -1,8 +1,8 @@
 //! Hands over what is in the spool to the producer, the oldest first.
 //!
 //! In: the spool's entries, an open way. Out: messages in the producer's queue, until that is full or a turn's time is over. Promise: after
-//! a loss the next watermark of the same run is left out. Whoever reads the topic sees the hole in their numbers, and does not take the
-//! time around it for covered.
+//! a loss the next progress of the same run is left out. Whoever reads it sees the hole in the numbers, and does not take the time around it
+//! for covered.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,6 @@ use super::encode::{Encoders, Older};
 use super::evictions::{Evictions, UNREADABLE};
 use super::message::Message;
 use super::route::Route;
-use crate::ledger::Stream;
 
 /// Other work of a turn waits no longer.
 const HAND_OVER_MAX: Duration = Duration::from_millis(50);
@@ -23,10 +22,8 @@ pub struct Drain {
     /// What this version notes of itself.
     note: Vec<u8>,
     value: Vec<u8>,
-    /// A watermark of which some partitions have been served: its position, and the next partition.
-    begun: Option<(u64, i32)>,
-    /// By stream, the run whose next watermark is left out.
-    left_out: [Option<u64>; 3],
+    /// The run whose next progress is left out.
+    left_out: Option<u64>,
     /// The version that was read last, by what it noted of itself.
     older: Option<(Vec<u8>, Option<Older>)>,
     /// Records of earlier runs that were handed over, by stream.
@@ -35,18 +32,11 @@ pub struct Drain {
 
 impl Drain {
     pub fn new() -> Drain {
-        Drain {
-            note: Encoders::note(),
-            value: Vec::new(),
-            begun: None,
-            left_out: [None; 3],
-            older: None,
-            recovered: [0; 3],
-        }
+        Drain { note: Encoders::note(), value: Vec::new(), left_out: None, older: None, recovered: [0; 3] }
     }
 
     /// Goes on as long as there is room and time.
-    pub fn run(&mut self, spool: &mut Spool, route: &Route, encoders: &Encoders, evictions: &mut Evictions) {
+    pub fn run(&mut self, spool: &mut Spool, route: &mut Route, encoders: &Encoders, evictions: &mut Evictions) {
         let until = Instant::now() + HAND_OVER_MAX;
         spool.hand_over(|event| match event {
             Event::Entry(entry, writer) if Instant::now() < until => {
@@ -61,7 +51,7 @@ impl Drain {
                     "a part of the spool cannot be read; what was in it is lost, and the windows that it belongs to are called incomplete"
                 );
                 evictions.damaged(counts, writer.is_ours);
-                self.left_out = [Some(writer.run); 3];
+                self.left_out = Some(writer.run);
                 Handed::DROPPED
             }
         });
@@ -71,25 +61,22 @@ impl Drain {
         &mut self,
         entry: &Entry<'_>,
         writer: &Writer,
-        route: &Route,
+        route: &mut Route,
         encoders: &Encoders,
         evictions: &mut Evictions,
     ) -> Handed {
         let Some(message) = Message::of(entry.kind) else { return Handed::DROPPED };
-        let stream = message.stream();
-        if let Message::Watermark(_) = message
-            && self.left_out[stream as usize] == Some(writer.run)
-        {
-            self.left_out[stream as usize] = None;
+        if message == Message::Progress && self.left_out == Some(writer.run) {
+            self.left_out = None;
             return Handed::DROPPED;
         }
         if !self.read(entry, message, writer, encoders) {
             evictions.lost(message, UNREADABLE, 1, writer.is_ours);
-            self.left_out = [Some(writer.run); 3];
+            self.left_out = Some(writer.run);
             return Handed::DROPPED;
         }
         match message {
-            Message::Record(_) => {
+            Message::Record(stream) => {
                 let tag = Tag { number: entry.position, is_reported: true, is_counted: writer.is_ours };
                 match route.record(stream, entry.key, &mut self.value, tag) {
                     Ok(()) => {
@@ -98,23 +85,20 @@ impl Drain {
                     }
                     Err(PublishError::TooLarge) => {
                         evictions.lost(message, "too_large", 1, writer.is_ours);
-                        self.left_out = [Some(writer.run); 3];
+                        self.left_out = Some(writer.run);
                         Handed::DROPPED
                     }
                     Err(PublishError::QueueFull | PublishError::Stopped) => Handed::NOT,
                 }
             }
-            Message::Watermark(_) => self.watermark(stream, entry, route),
+            Message::Progress => {
+                let tag = Tag { number: entry.position, is_reported: true, is_counted: false };
+                match route.progress(&self.value, tag, encoders) {
+                    Some(messages) => Handed { messages, is_complete: true },
+                    None => Handed::NOT,
+                }
+            }
         }
-    }
-
-    fn watermark(&mut self, stream: Stream, entry: &Entry<'_>, route: &Route) -> Handed {
-        let first = self.begun.filter(|(position, _)| *position == entry.position).map_or(0, |(_, next)| next);
-        let mut next = first;
-        let tag = Tag { number: entry.position, is_reported: true, is_counted: false };
-        let is_complete = route.watermark(stream, entry.key, &mut self.value, tag, &mut next);
-        self.begun = (!is_complete).then_some((entry.position, next));
-        Handed { messages: (next - first).unsigned_abs(), is_complete }
     }
 
     /// Puts the value into the buffer, as this version writes it.
@@ -140,13 +124,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::fs;
 
-    use headwater_schemas::records::Watermark;
+    use headwater_schemas::records::Progress;
+    use headwater_schemas::samples;
     use headwater_spool::Options;
 
     use super::super::evictions::DAMAGED;
     use super::super::route::tests::{route, waiting};
     use super::*;
-    use crate::ledger::Ledger;
+    use crate::ledger::{Ledger, Stream};
 
     fn options() -> Options {
         Options { bytes_max: 1 << 20, memory_bytes_max: 1 << 20, note: Encoders::note() }
@@ -155,37 +140,32 @@ mod tests {
     fn push(spool: &mut Spool, encoders: &Encoders, message: Message, number: i64) {
         let value = match message {
             Message::Record(_) => vec![0, 0, 0, 0, 0, number as u8],
-            Message::Watermark(_) => encoders
-                .watermark
-                .encode(&Watermark {
-                    node: "n".into(),
-                    agent_started_at_us: 1,
-                    sequence: number,
-                    covers_from_us: 1,
-                    up_to_us: 2,
-                    is_final: false,
-                    published: 3,
-                    dropped: vec![],
-                })
-                .unwrap(),
+            Message::Progress => {
+                encoders.progress.encode(&Progress { sequence: number, ..samples::progress() }).unwrap()
+            }
         };
         spool.push(message.kind(), b"key", &value).unwrap();
     }
 
-    /// Hands over what is there, to two partitions of requests and one of flows, and expects so many messages.
-    fn drain(spool: &mut Spool, encoders: &Encoders, evictions: &mut Evictions, expected: usize) -> Drain {
-        let route = route([2, 1]);
+    /// Hands over what is there, to two partitions, and expects so many messages in the queue, and so much progress that waits for them.
+    fn drain(
+        spool: &mut Spool,
+        encoders: &Encoders,
+        evictions: &mut Evictions,
+        (expected, progress): (usize, usize),
+    ) -> Drain {
+        let mut route = route([2, 2]);
         let mut drain = Drain::new();
         while !spool.is_read() {
-            drain.run(spool, &route, encoders, evictions);
+            drain.run(spool, &mut route, encoders, evictions);
         }
-        assert_eq!(waiting(&route, expected), expected);
+        assert_eq!((waiting(&route, expected), route.vouching.len()), (expected, progress));
         drain
     }
 
     #[test]
-    fn behind_a_damaged_part_no_watermark_vouches_for_what_was_in_it() {
-        use Message::{Record, Watermark};
+    fn behind_a_damaged_part_no_progress_vouches_for_what_was_in_it() {
+        use Message::{Progress, Record};
         use Stream::{Flows, Requests};
         let folder = tempfile::tempdir().unwrap();
         let encoders = Encoders::new().unwrap();
@@ -199,8 +179,7 @@ mod tests {
         spool.push(Record(Flows).kind(), b"key", &[0; 140_000]).unwrap();
         ledger.published(Flows);
         for number in 1..=2 {
-            push(&mut spool, &encoders, Watermark(Requests), number);
-            push(&mut spool, &encoders, Watermark(Flows), number);
+            push(&mut spool, &encoders, Progress, number);
         }
         spool.write_out();
         let mut files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -213,8 +192,8 @@ mod tests {
         fs::write(&files[0], bytes).unwrap();
 
         let mut evictions = Evictions::default();
-        // Three requests, and the second watermarks.
-        drain(&mut spool, &encoders, &mut evictions, 3 + 2 + 1);
+        // Three requests, and what was said the second time.
+        drain(&mut spool, &encoders, &mut evictions, (3, 1));
         evictions.book(&mut ledger);
         assert_eq!((ledger.counts(Flows).published, ledger.counts(Flows).dropped[DAMAGED]), (0, 1));
         assert_eq!((ledger.counts(Requests).published, ledger.counts(Requests).dropped.len()), (3, 0));
@@ -240,7 +219,7 @@ mod tests {
         let mut spool = Spool::open(folder.path(), &options()).unwrap();
         push(&mut spool, &encoders, request, 10);
         let mut evictions = Evictions::default();
-        let drain = drain(&mut spool, &encoders, &mut evictions, 3);
+        let drain = drain(&mut spool, &encoders, &mut evictions, (3, 0));
         assert_eq!(drain.recovered, [2, 0, 0]);
         assert_eq!(evictions.totals().collect::<Vec<_>>(), [("requests", UNREADABLE, 1)]);
     }

@@ -1,7 +1,7 @@
 //! The first of the three parts of publishing: records become bytes. It needs neither Kafka nor the registry, so it works from the start.
 
 use anyhow::Result;
-use headwater_schemas::records::{Agent, Flow, Identity, Process, Record, Request, Watermark};
+use headwater_schemas::records::{Agent, Flow, Identity, Process, Progress, Record, Request};
 use headwater_schemas::wire::{Encoder, WireError, WriterSchema, split};
 use serde::Serialize;
 
@@ -18,7 +18,8 @@ pub struct Encoders {
     schemas: [WriterSchema; 3],
     pub agent: Encoder,
     pub identity: Encoder,
-    pub watermark: Encoder,
+    pub progress: Encoder,
+    progress_schema: WriterSchema,
 }
 
 impl Encoders {
@@ -36,7 +37,8 @@ impl Encoders {
             ],
             agent: Encoder::of::<Agent>(NO_ID)?,
             identity: Encoder::of::<Identity>(NO_ID)?,
-            watermark: Encoder::of::<Watermark>(NO_ID)?,
+            progress: Encoder::of::<Progress>(NO_ID)?,
+            progress_schema: WriterSchema::parse(Progress::SCHEMA)?,
         })
     }
 
@@ -52,13 +54,13 @@ impl Encoders {
 
     /// What must be known to read values of this version: the text of their schemas. New ones come last.
     pub fn note() -> Vec<u8> {
-        [Request::SCHEMA, Flow::SCHEMA, Watermark::SCHEMA, Process::SCHEMA].join("\0").into_bytes()
+        [Request::SCHEMA, Flow::SCHEMA, Progress::SCHEMA, Process::SCHEMA].join("\0").into_bytes()
     }
 
     /// Appends to `value` what an older version has encoded, as this version does it. Says whether it could be read.
     pub fn convert(&self, older: &Older, message: Message, bytes: &[u8], value: &mut Vec<u8>) -> bool {
         let Ok((_, datum)) = split(bytes) else { return false };
-        let [requests, flows, watermark] = &older.schemas;
+        let [requests, flows, progress] = &older.schemas;
         match message {
             Message::Record(Stream::Requests) => requests
                 .decode::<Request<'_>>(datum)
@@ -70,9 +72,9 @@ impl Encoders {
                 let process = processes.decode::<Process<'_>>(datum);
                 process.is_ok_and(|process| self.encode(Stream::Processes, &process, value).is_ok())
             }),
-            Message::Watermark(_) => watermark
-                .decode::<Watermark>(datum)
-                .is_ok_and(|watermark| self.watermark.encode_into(&watermark, value).is_ok()),
+            Message::Progress => progress
+                .decode::<Progress>(datum)
+                .is_ok_and(|progress| self.progress.encode_into(&progress, value).is_ok()),
         }
     }
 
@@ -84,6 +86,11 @@ impl Encoders {
     /// What was encoded here as what happened to a process.
     pub fn process<'a>(&self, value: &'a [u8]) -> Option<Process<'a>> {
         self.schemas[Stream::Processes as usize].decode(split(value).ok()?.1).ok()
+    }
+
+    /// What was encoded here as progress.
+    pub fn progress_of(&self, value: &[u8]) -> Option<Progress> {
+        self.progress_schema.decode(split(value).ok()?.1).ok()
     }
 
     /// What was encoded here as a flow.
@@ -113,32 +120,25 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn watermark() -> Watermark {
-        Watermark {
-            node: "n".into(),
-            agent_started_at_us: 1,
-            sequence: 2,
-            covers_from_us: 3,
-            up_to_us: 4,
-            is_final: false,
-            published: 5,
-            dropped: vec![],
-        }
+    fn progress() -> Progress {
+        Progress { node: "n".into(), agent_started_at_us: 1, sequence: 2, ..headwater_schemas::samples::progress() }
     }
 
     #[test]
     fn what_an_older_version_wrote_is_read_with_its_schemas_and_written_with_ours() {
         let encoders = Encoders::new().unwrap();
-        let message = Message::Watermark(Stream::Flows);
-        let ours = encoders.watermark.encode(&watermark()).unwrap();
+        let message = Message::Progress;
+        let ours = encoders.progress.encode(&progress()).unwrap();
         let mut value = Vec::new();
         assert!(encoders.convert(&Older::read(&Encoders::note()).unwrap(), message, &ours, &mut value));
         assert_eq!(value, ours);
 
         // Its numbers stood in another order.
-        let fields = [r#"{"name": "node", "type": "string"},"#, r#"{"name": "sequence", "type": "long", "#];
         let text = String::from_utf8(Encoders::note()).unwrap();
-        let note = text.replace(fields[0], "").replace(fields[1], &format!("{} {}", fields[0], fields[1]));
+        let lines: Vec<&str> = Progress::SCHEMA.lines().collect();
+        let of = |name: &str| lines.iter().find(|line| line.contains(name)).unwrap();
+        let [node, started] = [r#""node""#, r#""agent_started_at_us""#].map(of);
+        let note = text.replace(&format!("{node}\n{started}"), &format!("{started}\n{node}"));
         assert_ne!(note, text, "the schema looks different today");
         // The node's name comes behind the start.
         let theirs = [&ours[..5], &ours[7..8], &ours[5..7], &ours[8..]].concat();

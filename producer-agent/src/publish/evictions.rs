@@ -31,7 +31,7 @@ impl Evictions {
             Refused::Disk => "spool_disk",
             Refused::TooLarge => "too_large",
         };
-        // A watermark that is refused comes later.
+        // Progress that is refused comes later.
         if let (true, Message::Record(stream)) = (has_folder, message) {
             self.count(stream.name(), reason, 1);
         }
@@ -92,9 +92,9 @@ mod tests {
         (0..5).for_each(|_| ledger.published(Stream::Requests));
         assert_eq!(evictions.refused(request, Refused::Full, false), "queue_full");
         assert_eq!(evictions.refused(request, Refused::Full, true), "spool_full");
-        assert_eq!(evictions.refused(Message::Watermark(Stream::Flows), Refused::Disk, true), "spool_disk");
-        evictions.damaged(Some([2, 0, 7, 7, 0, 7]), true);
-        evictions.damaged(Some([3, 1, 0, 0, 4, 0]), false);
+        assert_eq!(evictions.refused(Message::Progress, Refused::Disk, true), "spool_disk");
+        evictions.damaged(Some([2, 0, 7, 7, 0, 7, 7]), true);
+        evictions.damaged(Some([3, 1, 0, 0, 4, 0, 0]), false);
         evictions.damaged(None, false);
         for _ in 0..2 {
             evictions.book(&mut ledger);

@@ -7,20 +7,26 @@ use crate::ledger::Stream;
 pub enum Message {
     Record(Stream),
     /// It goes to every partition. Its key is the node.
-    Watermark(Stream),
+    Progress,
 }
 
 impl Message {
-    /// Its number on disk, which keeps its meaning in every version.
+    #[cfg(test)]
+    pub const ALL: [Message; 4] = [
+        Message::Record(Stream::Requests),
+        Message::Record(Stream::Flows),
+        Message::Record(Stream::Processes),
+        Message::Progress,
+    ];
+
+    /// Its number on disk, which keeps its meaning in every version. 2, 3 and 5 once were what agents said in the topics of the records
+    /// themselves.
     pub fn kind(self) -> u8 {
         match self {
             Message::Record(Stream::Requests) => 0,
             Message::Record(Stream::Flows) => 1,
-            Message::Watermark(Stream::Requests) => 2,
-            Message::Watermark(Stream::Flows) => 3,
             Message::Record(Stream::Processes) => 4,
-            // None is written.
-            Message::Watermark(Stream::Processes) => 5,
+            Message::Progress => 6,
         }
     }
 
@@ -28,18 +34,10 @@ impl Message {
         Some(match kind {
             0 => Message::Record(Stream::Requests),
             1 => Message::Record(Stream::Flows),
-            2 => Message::Watermark(Stream::Requests),
-            3 => Message::Watermark(Stream::Flows),
             4 => Message::Record(Stream::Processes),
-            5 => Message::Watermark(Stream::Processes),
+            6 => Message::Progress,
             _ => return None,
         })
-    }
-
-    pub fn stream(self) -> Stream {
-        match self {
-            Message::Record(stream) | Message::Watermark(stream) => stream,
-        }
     }
 }
 
@@ -49,11 +47,10 @@ mod tests {
 
     #[test]
     fn a_kind_is_read_as_what_it_was() {
-        for message in Stream::ALL.into_iter().flat_map(|stream| [Message::Record(stream), Message::Watermark(stream)])
-        {
+        for message in Message::ALL {
             assert_eq!(Message::of(message.kind()), Some(message));
             assert!(usize::from(message.kind()) < headwater_spool::KINDS);
         }
-        assert_eq!(Message::of(6), None);
+        assert_eq!([2, 3, 5, 7].map(Message::of), [None; 4]);
     }
 }

@@ -1,8 +1,8 @@
 //! Encodes records and hands them to Kafka, in three parts: encoder (`encode.rs`), log (the crate `headwater-spool`), sender (`sender.rs`),
 //! which opens the way to Kafka by itself (`opening.rs`), sends on it (`route.rs`) and empties the log into it (`drain.rs`).
 //!
-//! In: records of the observer, watermarks, heartbeats. Out: messages in the producer's bounded queue or in the log, and a line in the
-//! [`Ledger`] for each. Never waits for Kafka: a record that finds no room is dropped and counted, a watermark waits. A record whose
+//! In: records of the observer, how far they go (whose records it waits for: `vouch.rs`), heartbeats. Out: messages in the producer's bounded queue or in the log, and a line in the
+//! [`Ledger`] for each. Never waits for Kafka: a record that finds no room is dropped and counted, what is said of progress waits. A record whose
 //! workload has no name yet is held; see [`Held`].
 
 mod drain;
@@ -12,12 +12,13 @@ mod message;
 mod opening;
 mod route;
 mod sender;
+mod vouch;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use headwater_schemas::records::{Agent, Flow, Identity, Process, Record, Request, Watermark};
+use headwater_schemas::records::{Agent, Flow, Identity, Process, Progress, Record, Request};
 use serde::Serialize;
 
 use crate::held::{Held, HeldRecord};
@@ -110,7 +111,7 @@ impl Outlet {
         }
     }
 
-    /// Event time of the oldest record that is held, of those that watermarks speak of.
+    /// Event time of the oldest record that is held, of those that progress speaks of.
     pub fn held_since_us(&self) -> Option<i64> {
         self.held.oldest_us()
     }
@@ -125,18 +126,17 @@ impl Outlet {
         self.held.bytes()
     }
 
-    /// Writes the watermarks into every partition of their topics, behind all records handed over so far. To be called only if
-    /// [`Outlet::watermarks_are_out`].
-    pub fn watermarks(&mut self, watermarks: &[Watermark; 2]) -> Result<()> {
-        let [requests, flows] = watermarks;
-        let encoded = [self.encoders.watermark.encode(requests)?, self.encoders.watermark.encode(flows)?];
-        self.sender.watermarks(&requests.node, encoded, &self.encoders);
+    /// Says in every partition how far the agent is, once all records handed over so far have arrived. To be called only if
+    /// [`Outlet::progress_is_out`].
+    pub fn progress(&mut self, progress: &Progress) -> Result<()> {
+        let encoded = self.encoders.progress.encode(progress)?;
+        self.sender.progress(&progress.node, encoded, &self.encoders);
         Ok(())
     }
 
-    /// Whether nothing waits that must come before new watermarks.
-    pub fn watermarks_are_out(&mut self) -> bool {
-        self.sender.watermarks_are_out()
+    /// Whether nothing waits that must come before more of it.
+    pub fn progress_is_out(&mut self) -> bool {
+        self.sender.progress_is_out(&self.encoders)
     }
 
     /// Publishes the agent's heartbeat, if Kafka is reached.

@@ -4,28 +4,29 @@
 //! again for ever, [`PAUSE`] after each try.
 
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use headwater_kafka::{KafkaError, KafkaSettings, Publisher, Registry, admin, connect_check};
-use headwater_schemas::topics::{Topic, WATERMARK_HEADER};
+use headwater_kafka::{KafkaError, KafkaSettings, Offset, Partition, Publisher, Registry, admin, connect_check};
+use headwater_schemas::topics::Topic;
 
 use super::route::Route;
+use super::vouch::Vouching;
+use crate::ledger::Stream;
 
 /// Topics by their index in the publisher: those of the streams as `Stream as usize`, then the others.
-pub const TOPICS: [Topic; 5] = [Topic::Requests, Topic::Flows, Topic::Processes, Topic::Agents, Topic::Identities];
+pub const TOPICS: [Topic; 6] =
+    [Topic::Requests, Topic::Flows, Topic::Processes, Topic::Agents, Topic::Identities, Topic::Progress];
 pub const AGENTS: usize = 3;
 pub const IDENTITIES: usize = 4;
+pub const PROGRESS: usize = 5;
 
 /// How long a broker may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What the registry calls the schemas.
-pub struct SchemaIds {
-    pub by_topic: [u32; TOPICS.len()],
-    pub watermark: u32,
-}
+/// What the registry calls the schemas, by topic.
+pub type SchemaIds = [u32; TOPICS.len()];
 
 /// A way that is being opened.
 pub struct Opening {
@@ -82,18 +83,38 @@ fn open(settings: &KafkaSettings) -> Result<Route, KafkaError> {
     connect_check(settings, CONNECT_TIMEOUT)?;
     let partitions = admin::ensure_topics(settings, &TOPICS)?;
     let of = |topic| partitions.get(&topic).copied().unwrap_or(1);
+    let schema_ids = register(settings)?;
+    let publisher = Publisher::start(settings, TOPICS.map(|topic| topic.name(&settings.prefix)).to_vec())?;
+    let ends = |stream: Stream| {
+        let partitions = (0..of(Topic::Progress)).map(Partition);
+        partitions.map(|partition| end_of(&publisher, stream as usize, partition)).collect()
+    };
+    let ends: [Result<Vec<Offset>, KafkaError>; 2] = Stream::VOUCHED_FOR.map(ends);
+    let [requests, flows] = ends;
     Ok(Route {
         partitions: [of(Topic::Requests), of(Topic::Flows), of(Topic::Processes)],
-        schema_ids: register(settings)?,
-        publisher: Publisher::start(settings, TOPICS.map(|topic| topic.name(&settings.prefix)).to_vec())?,
+        vouching: Vouching::new([requests?, flows?]),
+        schema_ids,
+        publisher,
     })
+}
+
+/// Where a partition ends. One that was just made has nobody who knows for a moment.
+fn end_of(publisher: &Publisher, topic: usize, partition: Partition) -> Result<Offset, KafkaError> {
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    loop {
+        match publisher.ask_end(topic, partition, CONNECT_TIMEOUT) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            told => return told,
+        }
+    }
 }
 
 fn register(settings: &KafkaSettings) -> Result<SchemaIds, KafkaError> {
     let registry = Registry::new(settings);
-    let mut by_topic = [0; TOPICS.len()];
-    for (id, topic) in by_topic.iter_mut().zip(TOPICS) {
+    let mut ids = [0; TOPICS.len()];
+    for (id, topic) in ids.iter_mut().zip(TOPICS) {
         *id = registry.register_topic(topic)?;
     }
-    Ok(SchemaIds { by_topic, watermark: registry.register_header(WATERMARK_HEADER)? })
+    Ok(ids)
 }

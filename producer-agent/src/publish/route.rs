@@ -3,10 +3,11 @@
 //! In: messages with their tags. Out: the same in the producer's bounded queue.
 
 use headwater_kafka::{Partition, PublishError, Publisher, Tag, partition_of};
-use headwater_schemas::topics::{PARTITIONS_HEADER, WATERMARK_HEADER};
 use headwater_schemas::wire::set_schema_id;
 
-use super::opening::SchemaIds;
+use super::encode::Encoders;
+use super::opening::{PROGRESS, SchemaIds};
+use super::vouch::Vouching;
 use crate::ledger::Stream;
 
 /// Everything that it takes to send.
@@ -15,37 +16,38 @@ pub struct Route {
     /// Partitions of the streams' topics.
     pub partitions: [i32; 3],
     pub schema_ids: SchemaIds,
+    pub vouching: Vouching,
 }
 
 impl Route {
     /// Hands a record of a stream to the producer.
-    pub fn record(&self, stream: Stream, key: &[u8], value: &mut [u8], tag: Tag) -> Result<(), PublishError> {
+    pub fn record(&mut self, stream: Stream, key: &[u8], value: &mut [u8], tag: Tag) -> Result<(), PublishError> {
         let topic = stream as usize;
-        set_schema_id(value, self.schema_ids.by_topic[topic]);
+        set_schema_id(value, self.schema_ids[topic]);
         let partition = partition_of(key, self.partitions[topic]);
-        self.publisher.publish_tagged(topic, partition, key, Some(value), &[], tag)
+        self.publisher.publish_tagged(topic, partition, key, Some(value), &[], tag)?;
+        self.vouching.handed(stream, partition);
+        Ok(())
     }
 
-    /// Hands a watermark to the producer for the partitions from `next` on, which it counts up as far as there is room. Says whether that
-    /// is all of them.
-    pub fn watermark(&self, stream: Stream, node: &[u8], value: &mut [u8], tag: Tag, next: &mut i32) -> bool {
-        set_schema_id(value, self.schema_ids.watermark);
-        let partitions = self.partitions[stream as usize];
-        let among = partitions.to_string();
-        let headers = [(WATERMARK_HEADER, &*value), (PARTITIONS_HEADER, among.as_bytes())];
-        while *next < partitions {
-            let publisher = &self.publisher;
-            if publisher.publish_tagged(stream as usize, Partition(*next), node, None, &headers, tag).is_err() {
-                return false;
-            }
-            *next += 1;
+    /// Takes what is to be said in every partition once all that was handed over has arrived. Says how many messages that will be; none if
+    /// too much waits.
+    pub fn progress(&mut self, value: &[u8], tag: Tag, encoders: &Encoders) -> Option<u32> {
+        match encoders.progress_of(value) {
+            Some(progress) => self.vouching.take(progress, tag),
+            // It was read when it was taken: a fault of the program.
+            None => Some(0),
         }
-        true
+    }
+
+    /// Says what can be said by now.
+    pub fn vouch(&mut self, encoders: &Encoders) {
+        self.vouching.advance(&self.publisher, encoders, self.schema_ids[PROGRESS]);
     }
 
     /// Hands over a record of a topic that has one partition.
     pub fn other(&self, topic: usize, key: &[u8], value: &mut [u8]) {
-        set_schema_id(value, self.schema_ids.by_topic[topic]);
+        set_schema_id(value, self.schema_ids[topic]);
         let _ = self.publisher.publish(topic, Partition(0), key, Some(value), &[]);
     }
 }
@@ -65,8 +67,9 @@ pub(super) mod tests {
         let mut settings = KafkaSettings::local("127.0.0.1:1", "http://127.0.0.1:1");
         settings.queue_bytes = 1 << 20;
         let publisher = Publisher::start(&settings, TOPICS.map(|topic| topic.name("")).to_vec()).unwrap();
-        let schema_ids = SchemaIds { by_topic: [1, 2, 3, 4, 6], watermark: 5 };
-        Route { publisher, partitions: [requests, flows, 1], schema_ids }
+        let ends = || vec![headwater_kafka::Offset::FIRST; requests as usize];
+        let vouching = Vouching::new([ends(), ends()]);
+        Route { publisher, partitions: [requests, flows, 1], schema_ids: [1, 2, 3, 4, 6, 5], vouching }
     }
 
     /// How many messages wait in the queue, once these are as many as expected, or a few seconds have passed.
@@ -84,14 +87,18 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_watermark_goes_to_every_partition_that_lacks_it() {
-        let route = route([250, 1]);
+    fn progress_goes_to_every_partition_once_what_came_before_it_has_arrived() {
+        let (mut route, encoders) = (route([250, 250]), Encoders::new().unwrap());
         let tag = Tag { number: 7, is_reported: true, is_counted: false };
-        let mut value = vec![0, 0, 0, 0, 0, 9];
-        for (mut next, expected) in [(0, 250), (248, 252)] {
-            assert!(route.watermark(Stream::Requests, b"n", &mut value, tag, &mut next));
-            assert_eq!((next, waiting(&route, expected)), (250, expected));
-        }
-        assert_eq!(value, [0, 0, 0, 0, 5, 9]);
+        let progress = encoders.progress.encode(&headwater_schemas::samples::progress()).unwrap();
+        assert_eq!(route.progress(&progress, tag, &encoders), Some(250));
+        route.vouch(&encoders);
+        assert_eq!((waiting(&route, 250), route.vouching.is_empty()), (250, true));
+        route.record(Stream::Requests, b"key", &mut [0; 7], tag).unwrap();
+        assert_eq!(route.progress(&progress, tag, &encoders), Some(250));
+        route.vouch(&encoders);
+        assert_eq!((waiting(&route, 251), route.vouching.is_empty()), (251, false), "it leads nowhere");
+        while route.progress(&progress, tag, &encoders).is_some() {}
+        assert!(!route.vouching.is_empty());
     }
 }

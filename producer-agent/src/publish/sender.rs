@@ -2,8 +2,8 @@
 //! queue is full, they wait in the spool. It also keeps a copy of what the producer has, until a broker has acknowledged it. All of that is
 //! in memory, and is written to the disk once nothing was delivered for [`SPOOL_AFTER`], the queue is full or memory has no room.
 //!
-//! Promise: what goes to one partition goes in the order in which it was given here, also what an earlier run left on disk. Watermarks go
-//! the same way, behind their records. Never waits for Kafka. A record goes once while the process lives; after a kill those go twice
+//! Promise: what goes to one partition goes in the order in which it was given here, also what an earlier run left on disk. What is said
+//! of progress goes the same way, behind its records, and waits until these have arrived (`vouch.rs`). Never waits for Kafka. A record goes once while the process lives; after a kill those go twice
 //! that a broker had taken and that the disk did not know of.
 
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::drain::Drain;
 use super::encode::Encoders;
 use super::evictions::Evictions;
 use super::message::Message;
-use super::opening::{AGENTS, IDENTITIES, News, Opening};
+use super::opening::{AGENTS, IDENTITIES, News, Opening, TOPICS};
 use super::route::Route;
 use crate::deliveries;
 use crate::ledger::{Ledger, Stream};
@@ -24,6 +24,9 @@ use crate::settings::SpoolSettings;
 
 /// For so long nothing is delivered before what waits goes to the disk. A broker that is restarted in good order is back before this.
 const SPOOL_AFTER: Duration = Duration::from_secs(5);
+
+/// At the end, what is told of progress follows its records after so long at the latest.
+const FLUSH_TURN: Duration = Duration::from_millis(50);
 
 /// How often it is said that the way is not open.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -36,8 +39,8 @@ pub struct Sender {
     /// Whether what waits goes to the disk.
     is_writing: bool,
     evictions: Evictions,
-    /// Watermarks that found no room. Bounded: one for each stream.
-    watermarks: Vec<Watermark>,
+    /// What is to be said of progress and found no room: its node, and bytes.
+    progress: Option<(String, Vec<u8>)>,
     deliveries: deliveries::Deliveries,
     writing_told_at: Option<Instant>,
     disk_told_at: Option<Instant>,
@@ -47,14 +50,6 @@ pub struct Sender {
 enum Way {
     Opening { opening: Opening, since: Instant, told_at: Option<Instant> },
     Open(Box<Route>),
-}
-
-struct Watermark {
-    stream: Stream,
-    node: String,
-    bytes: Vec<u8>,
-    /// The next partition.
-    next: i32,
 }
 
 impl Sender {
@@ -72,7 +67,7 @@ impl Sender {
             spool,
             drain: Drain::new(),
             evictions: Evictions::default(),
-            watermarks: Vec::new(),
+            progress: None,
             deliveries: deliveries::Deliveries::default(),
             writing_told_at: None,
             disk_told_at: None,
@@ -133,7 +128,7 @@ impl Sender {
     /// # Errors
     /// The reason why it was not taken.
     pub fn record(&mut self, stream: Stream, key: &[u8], value: &mut [u8]) -> Result<(), &'static str> {
-        if let (Way::Open(route), true) = (&self.way, self.spool.is_read()) {
+        if let (Way::Open(route), true) = (&mut self.way, self.spool.is_read()) {
             let is_kept = self.spool.has_folder();
             let tag = Tag { number: self.spool.next_position(), is_reported: is_kept, is_counted: true };
             match route.record(stream, key, value, tag) {
@@ -150,25 +145,31 @@ impl Sender {
         self.spool_message(Message::Record(stream), key, value)
     }
 
-    /// Puts watermarks into every partition of their topics, behind all records that were taken so far. Those that find no room wait. To
-    /// be called only if [`Sender::watermarks_are_out`].
-    pub fn watermarks(&mut self, node: &str, watermarks: [Vec<u8>; 2], encoders: &Encoders) {
-        for (stream, bytes) in Stream::WATERMARKED.into_iter().zip(watermarks) {
-            self.watermarks.push(Watermark { stream, node: node.to_owned(), bytes, next: 0 });
-        }
-        self.watermarks_are_out();
-        // What comes behind them goes its usual way again.
+    /// Says in every partition how far the agent is, behind all records that were taken so far. What finds no room waits. To be called only if
+    /// [`Sender::progress_is_out`].
+    pub fn progress(&mut self, node: &str, bytes: Vec<u8>, encoders: &Encoders) {
+        self.progress = Some((node.to_owned(), bytes));
+        self.progress_is_out(encoders);
+        // What comes behind it goes its usual way again.
         self.hand_over(encoders);
     }
 
-    /// Hands over the watermarks that wait, as far as there is room. Says whether nothing waits that must come before a new one. Until then
-    /// there must be none: what is dropped meanwhile is told by the next one, so that no drop is forgotten with a watermark.
-    pub fn watermarks_are_out(&mut self) -> bool {
-        let mut waiting = std::mem::take(&mut self.watermarks);
-        // What a watermark says stays true, so one that waits is late and nothing else.
-        waiting.retain_mut(|watermark| !self.take_watermark(watermark));
-        self.watermarks = waiting;
-        self.watermarks.is_empty()
+    /// Hands over what waits to be said of progress, if there is room. Says whether nothing waits that must come before more of it. Until then
+    /// there must be none: what is dropped meanwhile is told by the next one, so that no drop is forgotten with it.
+    pub fn progress_is_out(&mut self, encoders: &Encoders) -> bool {
+        let Some((node, bytes)) = self.progress.take() else { return true };
+        // What it says stays true, so if it waits it is late and nothing else.
+        let is_out = match &mut self.way {
+            Way::Open(route) if self.spool.is_read() && !self.spool.has_folder() => {
+                let tag = Tag { number: 0, is_reported: false, is_counted: false };
+                route.progress(&bytes, tag, encoders).is_some()
+            }
+            _ => self.spool_message(Message::Progress, node.as_bytes(), &bytes).is_ok(),
+        };
+        if !is_out {
+            self.progress = Some((node, bytes));
+        }
+        is_out
     }
 
     /// Publishes a heartbeat. One that finds no room is left out: the next one says the same and more.
@@ -228,8 +229,12 @@ impl Sender {
     pub fn close(mut self, encoders: &Encoders, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
         let may_wait = |sender: &Sender| sender.is_open() || !sender.spool.has_folder();
-        while !(self.is_open() && self.spool.is_read()) && may_wait(&self) && Instant::now() < deadline {
+        while !self.is_all_handed() && may_wait(&self) && Instant::now() < deadline {
             self.advance(encoders)?;
+            // What progress waits for is not kept back for a larger batch.
+            if let (Way::Open(route), true) = (&self.way, self.spool.is_read()) {
+                let _ = route.publisher.flush(FLUSH_TURN);
+            }
             std::thread::sleep(Duration::from_millis(5));
         }
         if let (Way::Open(route), true) = (&self.way, self.spool.is_read()) {
@@ -262,6 +267,11 @@ impl Sender {
         }
     }
 
+    /// Whether the producer has all that there is to deliver.
+    fn is_all_handed(&self) -> bool {
+        self.spool.is_read() && self.route().is_some_and(|route| route.vouching.is_empty())
+    }
+
     fn route(&self) -> Option<&Route> {
         match &self.way {
             Way::Opening { .. } => None,
@@ -272,15 +282,6 @@ impl Sender {
     fn spool_message(&mut self, message: Message, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
         let taken = self.spool.push(message.kind(), key, value);
         taken.map_err(|refused| self.evictions.refused(message, refused, self.spool.has_folder()))
-    }
-
-    fn take_watermark(&mut self, watermark: &mut Watermark) -> bool {
-        let Watermark { stream, node, bytes, next } = watermark;
-        if let (Way::Open(route), true, false) = (&self.way, self.spool.is_read(), self.spool.has_folder()) {
-            let tag = Tag { number: 0, is_reported: false, is_counted: false };
-            return route.watermark(*stream, node.as_bytes(), bytes, tag, next);
-        }
-        self.spool_message(Message::Watermark(*stream), node.as_bytes(), bytes).is_ok()
     }
 
     fn acknowledge(&mut self) {
@@ -294,8 +295,9 @@ impl Sender {
             route.publisher.take_reports();
         }
         self.acknowledge();
-        if let Way::Open(route) = &self.way {
+        if let Way::Open(route) = &mut self.way {
             self.drain.run(&mut self.spool, route, encoders, &mut self.evictions);
+            route.vouch(encoders);
         }
     }
 
@@ -335,7 +337,7 @@ impl Sender {
 
 /// Messages that were delivered on a way, of all topics.
 fn delivered(route: &Route) -> u64 {
-    (0..=IDENTITIES).map(|topic| route.publisher.delivered(topic)).sum()
+    (0..TOPICS.len()).map(|topic| route.publisher.delivered(topic)).sum()
 }
 
 /// The spool in its folder; in memory alone if the folder cannot be used.

@@ -23,9 +23,9 @@ mod identity;
 mod latency;
 mod partial;
 mod process;
+mod progress;
 mod request;
 mod request_datum;
-mod watermark;
 mod workload;
 
 pub use agent::{Agent, WorkloadDropped};
@@ -37,8 +37,8 @@ pub use identity::Identity;
 pub use latency::{Latency, latency_key};
 pub use partial::{Missing, NO_DATA, Partial, PartitionClosed};
 pub use process::{Process, ProcessKind};
+pub use progress::{Dropped, Progress, Share};
 pub use request::{CLIENT_LEFT, Kind, Outcome, Request, Side, Sums};
-pub use watermark::{Dropped, Watermark};
 pub use workload::{ADDRESS, HOST, UNKNOWN, Workload, push_key};
 
 /// A type that is written to Kafka with a schema of its own.

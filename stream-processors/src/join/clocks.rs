@@ -5,7 +5,7 @@
 //! has not happened; that a clock is behind cannot be told from records that come late. A partition's times are moved, never its order:
 //! what stands before a watermark is still before its time. So a node whose clock is ahead counts once and holds nobody up.
 
-use headwater_schemas::records::Watermark;
+use headwater_schemas::records::Progress;
 
 use crate::plausible::{BEHIND_US_MAX, plausible_time};
 use crate::processor::BadInput;
@@ -38,16 +38,16 @@ impl Written {
         Ok(at_us)
     }
 
-    /// Moves all times of a watermark that is ahead. Gives by how much.
+    /// Moves all times of progress that is ahead. Gives by how much.
     ///
     /// # Errors
     /// As [`Written::time`].
-    pub fn watermark(self, watermark: &mut Watermark) -> Result<i64, BadInput> {
-        let ahead_us = self.ahead_us(watermark.up_to_us);
-        watermark.up_to_us -= ahead_us;
-        watermark.covers_from_us = watermark.covers_from_us.saturating_sub(ahead_us);
-        plausible_time("up_to_us", watermark.up_to_us, self.timestamp_us)?;
-        for dropped in &mut watermark.dropped {
+    pub fn progress(self, progress: &mut Progress) -> Result<i64, BadInput> {
+        let ahead_us = self.ahead_us(progress.up_to_us);
+        progress.up_to_us -= ahead_us;
+        progress.covers_from_us = progress.covers_from_us.saturating_sub(ahead_us);
+        plausible_time("up_to_us", progress.up_to_us, self.timestamp_us)?;
+        for dropped in progress.flows.dropped.iter_mut().chain(&mut progress.requests.dropped) {
             dropped.to_us = self.time("dropped to_us", dropped.to_us.saturating_sub(ahead_us))?;
             dropped.from_us = dropped.from_us.saturating_sub(ahead_us).min(dropped.to_us);
         }

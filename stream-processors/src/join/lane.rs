@@ -1,73 +1,41 @@
-//! One of the two partitions that a join reads, up to the place where it seals the oldest open window.
+//! One of the two partitions that a join reads, up to the place in the log of progress where it seals the oldest open window.
 //!
-//! In: its records and watermarks in the order of the log. Past the seal they wait, so that the state at which a window closes is
-//! decided by the content of each partition alone, however the reading of the two interleaves. Bounded: what waits (the
-//! runtime stops reading), and records of one window.
+//! In: its records, and what agents say of them in the order of the log of progress. A record counts once its agent has vouched for it, so which
+//! ones do where a window closes is decided by that log and the offsets that it names, however the reading of the logs interleaves. Past the seal
+//! what agents say waits. Bounded: what waits (the runtime stops reading), and records of one window.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{Missing, PartitionClosed, Side, UNKNOWN, Watermark};
+use headwater_schemas::records::{Dropped, Missing, PartitionClosed, Side, UNKNOWN};
 use serde::{Deserialize, Serialize};
 
+use super::arrivals::{Arrivals, Stretch, Taken};
 use super::items::Item;
 use super::names::Names;
-use super::progress::{Coverage, Progress, last_window};
+use super::progress::{Coverage, Progress, Watermark, last_window};
 use super::symbols::{Symbol, Symbols};
 use super::{JoinSettings, MEMORY_WINDOWS, REACH_WINDOWS};
 use crate::missing::{coalesce, honest};
 use crate::processor::{Checkpoint, Counters, Memo, Trouble, Troubles};
 use crate::windows::Window;
 
-/// What waits behind a seal: more is not read until the other partition gets there too.
+/// What waits behind a seal, or for records: more is not read until these come, or the other partition gets there too.
 const WAITING_MAX: usize = 50_000;
 
 /// Where windows close at the log's end: more are not open at a time but for records that were written long after the windows that are computed.
 const UNSEEN_WINDOWS_MAX: usize = 1000;
 
-/// The reasons given where records came and could not be counted.
+/// The reasons given where records came and could not be counted, or nodes.
 const RECORDS_MAX: &str = "records-per-window-max";
+const NODES_MAX: &str = "nodes-max";
 
-/// Why nobody could make anything of what came, or was to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Unseen {
-    NodesMax,
-    Unreadable,
-    Deleted,
-}
-
-impl Unseen {
-    /// The one that comes before the others in order.
-    const FIRST: Unseen = Unseen::NodesMax;
-
-    fn reason(self) -> &'static str {
-        match self {
-            Unseen::NodesMax => "nodes-max",
-            Unseen::Unreadable => "unreadable",
-            Unseen::Deleted => "deleted",
-        }
-    }
-}
-
-/// Something that the log says, once it is decoded.
-pub enum Event<T> {
-    Item(T),
-    /// With among how many partitions its agent spreads records, if it says so.
-    Watermark(Box<Watermark>, Option<i32>),
-    /// So many records that nobody can make anything of, and when the last of them was written at the latest.
-    Unseen(Unseen, i64, Option<i64>),
-}
-
-impl<T> Event<T> {
-    /// One that cannot be read.
-    pub fn unreadable(written_us: Option<i64>) -> Event<T> {
-        Event::Unseen(Unseen::Unreadable, 1, written_us)
-    }
-
-    /// So many that were deleted before they were read.
-    pub fn deleted(count: i64, written_us: Option<i64>) -> Event<T> {
-        Event::Unseen(Unseen::Deleted, count, written_us)
-    }
+/// What an agent says of the records of this partition.
+pub struct Heard {
+    pub watermark: Watermark,
+    /// Its node.
+    pub node: Symbol,
+    pub stretch: Stretch,
 }
 
 /// The state of one partition. What waits is no part of a snapshot: whoever goes on with it reads that again.
@@ -78,7 +46,9 @@ pub struct Lane<T> {
     /// Records of open windows.
     pub buckets: BTreeMap<Window, Vec<T>>,
     #[serde(skip)]
-    waiting: VecDeque<(Offset, Event<T>)>,
+    waiting: VecDeque<(Offset, Heard)>,
+    /// Records that nobody has vouched for.
+    arrivals: Arrivals<T>,
     /// Where the oldest open window was sealed, if it is.
     sealed_at: Option<Offset>,
     /// The last [`REACH_WINDOWS`] that were sealed, and where.
@@ -96,20 +66,23 @@ pub struct Lane<T> {
     pub late: Vec<T>,
     /// Records of a window past the bound, by window.
     cut_off: BTreeMap<Window, i64>,
-    /// What nobody could make anything of and may tell of any window that is open up to this one, by the reason and that window. Bounded
-    /// by the windows that are open.
-    unseen: BTreeMap<(Window, Unseen), i64>,
+    /// What nodes said that found no room, which may tell of any window that is open up to this one. Bounded by the windows that are open.
+    unseen: BTreeMap<Window, i64>,
     /// The same by each window, where windows close at the log's end: all are open then, and it may not tell of any that was closed the first time.
     #[serde(skip)]
-    unseen_in: BTreeMap<(Window, Unseen), i64>,
+    unseen_in: BTreeMap<Window, i64>,
     /// The first window that was open then, the first time.
     #[serde(skip)]
     unsealed: Option<Window>,
     applied_offset: Offset,
+    /// Where the log of progress is read next.
     #[serde(skip)]
     next_offset: Offset,
     #[serde(skip)]
     read_to: Offset,
+    /// What stands before is in here already.
+    #[serde(skip)]
+    from: Offset,
     /// Nothing more comes.
     #[serde(skip)]
     has_ended: bool,
@@ -147,39 +120,51 @@ impl Shared<'_> {
 }
 
 impl<T: Item> Lane<T> {
-    /// A lane that starts where a checkpoint says.
-    pub fn new(checkpoint: Option<&Checkpoint>) -> Lane<T> {
+    /// A lane that starts where checkpoints of its partition and of the log of progress say.
+    pub fn new(of_records: Option<&Checkpoint>, of_progress: Option<&Checkpoint>) -> Lane<T> {
+        let seals = of_records.filter(|_| of_progress.is_some()).map(|c| c.memo.seals.as_slice()).unwrap_or_default();
+        let needed_from = of_progress.map_or(Offset::FIRST, |c| c.needed_from);
         Lane {
             progress: Progress::default(),
             buckets: BTreeMap::new(),
             waiting: VecDeque::new(),
             sealed_at: None,
             seals: VecDeque::new(),
-            known_seals: checkpoint.map(|c| c.memo.seals.iter().copied().collect()).unwrap_or_default(),
+            arrivals: of_records.map(|c| Arrivals::from(c.needed_from, needed_from)).unwrap_or_default(),
+            known_seals: seals.iter().copied().collect(),
             first_offsets: BTreeMap::new(),
-            needed: checkpoint.into_iter().filter_map(|c| Some((c.memo.seals.first()?.0, c.needed_from))).collect(),
+            needed: seals.first().map(|(window, _)| (*window, needed_from)).into_iter().collect(),
             late: Vec::new(),
             cut_off: BTreeMap::new(),
             unseen: BTreeMap::new(),
             unseen_in: BTreeMap::new(),
             unsealed: None,
-            applied_offset: checkpoint.map_or(Offset::BEFORE_ALL, |c| c.needed_from.before()),
-            next_offset: checkpoint.map_or(Offset::FIRST, |c| c.needed_from),
-            read_to: checkpoint.map_or(Offset::FIRST, |c| c.memo.read_to),
+            applied_offset: needed_from.before(),
+            next_offset: needed_from,
+            read_to: of_progress.map_or(Offset::FIRST, |c| c.memo.read_to),
+            from: Offset::FIRST,
             has_ended: false,
         }
     }
 
-    /// Where reading goes on if nothing is left of this value but what a snapshot has of it.
-    pub fn read_from(&self) -> Offset {
-        self.waiting.front().map_or(self.next_offset, |(offset, _)| *offset)
+    /// Where the log of progress is read from if nothing is left of this value but what a snapshot has of it, and where the partition is.
+    pub fn read_from(&self) -> (Offset, Offset) {
+        let progress = self.waiting.front().map_or(self.next_offset, |(offset, _)| *offset);
+        (progress, self.arrivals.needed(progress))
     }
 
     /// Goes on from a snapshot, whose oldest open window is `open`: what was committed since is known, and comes again.
-    pub fn go_on(&mut self, open: Option<Window>, read_from: Offset, memo: &Memo) {
-        self.next_offset = read_from;
-        self.read_to = memo.read_to;
-        self.known_seals = memo.seals.iter().copied().filter(|(window, _)| Some(*window) >= open).collect();
+    pub fn go_on(
+        &mut self,
+        open: Option<Window>,
+        (progress, records): (Offset, Offset),
+        of_records: &Memo,
+        of_progress: &Memo,
+    ) {
+        (self.next_offset, self.from) = (progress, progress);
+        self.arrivals.go_on(records, progress);
+        self.read_to = of_progress.read_to;
+        self.known_seals = of_records.seals.iter().copied().filter(|(window, _)| Some(*window) >= open).collect();
     }
 
     /// Whether windows that were closed before are closed again.
@@ -197,20 +182,52 @@ impl<T: Item> Lane<T> {
         self.known_seals.range(from..).next().map(|(window, _)| *window)
     }
 
-    /// The next thing that the log says. Says whether the lane has come to where it must wait.
-    pub fn push(&mut self, offset: Offset, event: Event<T>, shared: &mut Shared<'_>) -> bool {
-        self.next_offset = offset.next();
-        if self.blocked(shared) {
-            self.waiting.push_back((offset, event));
-            return false;
+    /// The next record of the partition; one that is of no use only counts.
+    pub fn record(&mut self, offset: Offset, node: Symbol, item: Option<T>) {
+        if self.arrivals.begins_again(offset) {
+            tracing::warn!(%offset, "the partition begins again: what agents vouch for from now on counts");
+            self.progress.forget_places();
         }
-        self.apply(offset, event, shared);
-        self.blocked(shared)
+        self.arrivals.push(offset, node, item);
     }
 
-    /// A record of a time that is of no use stood here.
+    /// Nobody could make anything of the next record of the partition.
+    pub fn unreadable(&mut self, offset: Offset) {
+        self.arrivals.unreadable(offset);
+    }
+
+    /// Records of the partition up to here were deleted before they were read.
+    pub fn deleted(&mut self, last: Offset) {
+        self.arrivals.deleted(last);
+    }
+
+    /// The partition ends there now.
+    pub fn ends(&mut self, end: Offset) {
+        self.arrivals.ends(end);
+    }
+
+    /// The next thing that an agent says.
+    pub fn hear(&mut self, offset: Offset, heard: Heard) {
+        self.next_offset = self.next_offset.max(offset.next());
+        if offset >= self.from {
+            self.waiting.push_back((offset, heard));
+        }
+    }
+
+    /// Something that is of no use stood here in the log of progress.
     pub fn skip(&mut self, offset: Offset) {
-        self.next_offset = offset.next();
+        self.next_offset = self.next_offset.max(offset.next());
+    }
+
+    /// The record that the next thing that an agent says waits for.
+    pub fn waits_for(&self) -> Option<Offset> {
+        let through = self.waiting.front()?.1.stretch.through;
+        (!self.arrivals.has_read(through)).then_some(through)
+    }
+
+    /// Whether the next thing that an agent says can be looked at now.
+    pub fn may_advance(&self, shared: &Shared<'_>) -> bool {
+        !self.waiting.is_empty() && self.waits_for().is_none() && !self.blocked(shared)
     }
 
     /// The log has no more.
@@ -221,11 +238,10 @@ impl<T: Item> Lane<T> {
     /// Goes on with what waits until the oldest open window is sealed. Says whether it is.
     pub fn advance(&mut self, shared: &mut Shared<'_>) -> bool {
         self.check_seal(shared);
-        while !self.blocked(shared) {
-            let Some((offset, event)) = self.waiting.pop_front() else {
-                break;
-            };
-            self.apply(offset, event, shared);
+        while self.may_advance(shared)
+            && let Some((offset, heard)) = self.waiting.pop_front()
+        {
+            self.apply(offset, heard, shared);
         }
         self.sealed_at.is_some()
     }
@@ -236,9 +252,8 @@ impl<T: Item> Lane<T> {
         let mut coverage = self.progress.coverage(start_us, end_us);
         let kept = self.buckets.get(&window).map_or(0, Vec::len) as f64;
         let cut_off = self.cut_off.get(&window).map(|count| (RECORDS_MAX, *count));
-        let up_to = self.unseen.range((window, Unseen::FIRST)..);
-        let alone = self.unseen_in.range((window, Unseen::FIRST)..(settings.windows.next(window), Unseen::FIRST));
-        let unseen = up_to.chain(alone).map(|((_, unseen), count)| (unseen.reason(), *count));
+        let alone = self.unseen_in.range(window..settings.windows.next(window));
+        let unseen = self.unseen.range(window..).chain(alone).map(|(_, count)| (NODES_MAX, *count));
         for (reason, count) in cut_off.into_iter().chain(unseen) {
             coverage.completeness = honest(coverage.completeness * kept / (kept + count as f64), true);
             coverage.missing.push(Missing {
@@ -254,18 +269,21 @@ impl<T: Item> Lane<T> {
     }
 
     /// Ends the oldest open window: hands out its records, and forgets what no later window needs.
-    pub fn close(&mut self, window: Window, settings: &JoinSettings) -> Vec<T> {
+    pub fn close(&mut self, window: Window, settings: &JoinSettings, counters: &mut Counters) -> Vec<T> {
         let open = settings.windows.next(window);
         let reach = settings.windows.moved(open, -REACH_WINDOWS);
         self.seals.extend(self.sealed_at.take().map(|offset| (window, offset)));
         self.seals.retain(|(window, _)| *window >= reach);
         self.known_seals.remove(&window);
         self.cut_off.remove(&window);
-        self.unseen = self.unseen.split_off(&(open, Unseen::FIRST));
+        self.unseen = self.unseen.split_off(&open);
         self.progress.forget(open.start_us());
         self.needed.extend(self.progress.needed_from().map(|offset| (open, offset)));
         self.needed.retain(|(open, _)| *open >= reach);
         self.first_offsets = self.first_offsets.split_off(&reach);
+        let memory = settings.windows.moved(open, -MEMORY_WINDOWS);
+        let given_up = self.arrivals.forget(self.needed_from(), memory.start_us());
+        counters.add("unvouched", given_up);
         self.buckets.remove(&window).unwrap_or_default()
     }
 
@@ -275,21 +293,33 @@ impl<T: Item> Lane<T> {
         record_us.into_iter().chain(self.progress.next_covered_us(from_us)).min()
     }
 
-    pub fn wants_more(&self) -> bool {
+    /// Whether more of the log of progress may come.
+    pub fn wants_progress(&self) -> bool {
         self.waiting.len() < WAITING_MAX
     }
 
-    pub fn checkpoint(&self, memo: &Memo) -> Checkpoint {
+    /// Whether more records may come: what is waited for must.
+    pub fn wants_records(&self) -> bool {
+        self.arrivals.wants_more() || self.waits_for().is_some()
+    }
+
+    /// The oldest offset of the log of progress that is still needed.
+    pub fn needed_from(&self) -> Offset {
         let needed = [
             self.first_offsets.values().min().copied(),
             self.progress.needed_from(),
             self.needed.iter().map(|(_, offset)| *offset).min(),
             self.waiting.front().map(|(offset, _)| *offset),
         ];
+        needed.into_iter().flatten().fold(self.next_offset, Offset::min)
+    }
+
+    /// What is committed of the partition of records, where `progress` is of the log of progress.
+    pub fn checkpoint(&self, progress: Offset, memo: &Memo) -> Checkpoint {
         Checkpoint {
-            needed_from: needed.into_iter().flatten().fold(self.next_offset, Offset::min),
+            needed_from: self.arrivals.needed(progress),
             memo: Memo {
-                read_to: self.next_offset.max(self.read_to),
+                read_to: self.arrivals.next(),
                 // Also those that are still to be closed again: a commit may fall into the time in which the state is built.
                 seals: self
                     .seals
@@ -302,16 +332,18 @@ impl<T: Item> Lane<T> {
         }
     }
 
+    /// Up to where the log of progress was read, now or before.
+    pub fn read_to(&self) -> Offset {
+        self.next_offset.max(self.read_to)
+    }
+
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.arrivals.records()
     }
 
     pub fn symbols(&self) -> impl Iterator<Item = Symbol> {
-        let waiting = self.waiting.iter().filter_map(|(_, event)| match event {
-            Event::Item(item) => Some(item),
-            Event::Watermark(..) | Event::Unseen(..) => None,
-        });
-        self.buckets.values().flatten().chain(&self.late).chain(waiting).flat_map(Item::symbols)
+        let waiting = self.waiting.iter().map(|(_, heard)| heard.node).chain(self.arrivals.symbols());
+        self.buckets.values().flatten().chain(&self.late).flat_map(Item::symbols).chain(waiting)
     }
 
     /// Whether it must wait for the other lane: at a seal, or for the first window to be known.
@@ -319,44 +351,50 @@ impl<T: Item> Lane<T> {
         self.sealed_at.is_some() || (shared.open.is_none() && self.progress.has_begun())
     }
 
-    fn apply(&mut self, offset: Offset, event: Event<T>, shared: &mut Shared<'_>) {
-        let is_watermark = matches!(event, Event::Watermark(..));
-        match event {
-            Event::Item(item) => self.apply_item(offset, item, shared),
-            Event::Watermark(watermark, partitions) => {
-                let last = last_window(&watermark, shared.settings.windows);
-                self.needs(last, offset);
-                if watermark.covers_from_us < watermark.up_to_us {
-                    shared.tells_of(watermark.covers_from_us, watermark.up_to_us - 1);
-                }
-                if !self.progress.watermark(offset, *watermark, partitions) {
-                    shared.counters.add("nodes_cut_off", 1);
-                    self.has_not_seen((Unseen::NodesMax, 1), last, shared);
-                }
-            }
-            Event::Unseen(why, count, written_us) => {
-                let written = written_us.map(|written_us| shared.settings.windows.at(written_us));
-                if let Some(last) = written.max(self.first_open(shared)) {
-                    self.needs(last, offset);
-                    self.has_not_seen((why, count), last, shared);
-                }
-            }
+    fn apply(&mut self, offset: Offset, heard: Heard, shared: &mut Shared<'_>) {
+        let Heard { mut watermark, node, stretch } = heard;
+        let known = self.progress.known_through(&watermark.node);
+        let Taken { items, missing } = self.arrivals.take(offset, node, known, stretch);
+        for item in items {
+            self.apply_item(offset, item, shared);
+        }
+        if let Some((gap, count)) = missing {
+            shared.counters.add("records_missing", count.unsigned_abs());
+            watermark.dropped.push(Dropped {
+                reason: gap.reason().to_owned(),
+                count,
+                from_us: watermark.covers_from_us,
+                to_us: watermark.up_to_us,
+            });
+        }
+        let last = last_window(&watermark, shared.settings.windows);
+        self.needs(last, offset);
+        if watermark.covers_from_us < watermark.up_to_us {
+            shared.tells_of(watermark.covers_from_us, watermark.up_to_us - 1);
+        }
+        if !self.progress.watermark(offset, watermark) {
+            shared.counters.add("nodes_cut_off", 1);
+            self.has_not_seen(last, shared);
         }
         self.applied_offset = offset;
-        if is_watermark || !self.known_seals.is_empty() {
-            self.check_seal(shared);
-        }
+        self.check_seal(shared);
     }
 
     fn apply_item(&mut self, offset: Offset, item: T, shared: &mut Shared<'_>) {
         let window = shared.settings.windows.at(item.at_us());
         self.needs(window, offset);
-        shared.names.mention(&item, shared.symbols);
-        if let Some(open) = shared.open.filter(|open| window < *open) {
+        let memory = shared.open.map(|open| shared.settings.windows.moved(open, -MEMORY_WINDOWS));
+        let is_remembered = memory.is_none_or(|memory| window >= memory);
+        if is_remembered {
+            shared.names.mention(&item, shared.symbols);
+        }
+        if shared.open.is_some_and(|open| window < open) {
             self.count_late(offset, &item, shared);
-            shared.tells_of(item.at_us(), item.at_us());
-            // Of older windows nothing is remembered that it could have counted in.
-            let is_remembered = window >= shared.settings.windows.moved(open, -MEMORY_WINDOWS);
+            // Of older windows nothing is remembered that it could have counted in, and it may have been given up as well. What an agent tells of them now
+            // it says is of then.
+            if is_remembered {
+                shared.tells_of(item.at_us(), item.at_us());
+            }
             let is_client = item.side() == Side::Client;
             if is_remembered && is_client && self.late.len() < shared.settings.records_per_window_max {
                 self.late.push(item);
@@ -378,19 +416,19 @@ impl<T: Item> Lane<T> {
     }
 
     /// Windows up to this one are not complete.
-    fn has_not_seen(&mut self, (unseen, count): (Unseen, i64), last: Window, shared: &Shared<'_>) {
+    fn has_not_seen(&mut self, last: Window, shared: &Shared<'_>) {
         if shared.closes_at_end {
             let Some(mut window) = self.first_open(shared) else { return };
             for _ in 0..UNSEEN_WINDOWS_MAX {
                 if window <= last {
-                    *self.unseen_in.entry((window, unseen)).or_default() += count;
+                    *self.unseen_in.entry(window).or_default() += 1;
                     window = shared.settings.windows.next(window);
                 }
             }
             return;
         }
         if shared.open.is_none_or(|open| open <= last) {
-            *self.unseen.entry((last, unseen)).or_default() += count;
+            *self.unseen.entry(last).or_default() += 1;
         }
     }
 

@@ -1,9 +1,10 @@
 //! Join: brings both sides of every connection together and folds each window into partial sums per edge and operation.
 //!
-//! In: one partition of `flows` and the one of the same number of `requests`. Out: `partials`, then a marker that the window is
-//! closed. A window closes once both partitions sealed it; what counts in it is decided by what stands before the two seals,
-//! so by the two logs alone. The state follows from the last [`REACH_WINDOWS`] windows: they can be read again, or it is taken from a snapshot.
+//! In: one partition of `flows`, and those of the same number of `requests` and of what agents say of their progress in both. Out: `partials`, then a
+//! marker that the window is closed. A window closes once agents' progress has sealed it for both; what counts in it is what they vouch for before
+//! the seals, so it is decided by the logs alone. The state follows from the last [`REACH_WINDOWS`] windows: they can be read again, or it is taken from a snapshot.
 
+mod arrivals;
 mod clocks;
 mod counted;
 mod credits;
@@ -22,10 +23,11 @@ mod symbols;
 use std::collections::{BTreeSet, VecDeque};
 
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Flow, Missing, PartitionClosed, Request, Watermark};
+use headwater_schemas::records::{Flow, Missing, PartitionClosed, Progress as ToldProgress, Request, Share};
 use headwater_schemas::topics::Topic;
 use serde::{Deserialize, Serialize};
 
+use self::arrivals::Stretch;
 use self::clocks::Written;
 use self::counted::Counted;
 use self::credits::{CREDIT_WINDOWS, Credits};
@@ -33,14 +35,14 @@ use self::edges::Edges;
 use self::exchanges::pair;
 use self::fold::Fold;
 use self::items::{FlowItem, Item, Told};
-use self::lane::{Event, Lane, Shared};
+use self::lane::{Heard, Lane, Shared};
 use self::names::Names;
-use self::progress::{Coverage, Progress};
+use self::progress::{Coverage, Progress, Watermark};
 use self::summed::take_out_what_is_late;
 use self::symbols::{Symbol, Symbols};
 use crate::missing::{coalesce, honest};
 use crate::processor::{
-    BadInput, Checkpoint, Counters, Input, Kind, Memo, NodeTrouble, Output, Processor, Replay, Trouble, Troubles, read,
+    BadInput, Checkpoint, Counters, Input, Memo, NodeTrouble, Output, Processor, Replay, Trouble, Troubles, read,
 };
 use crate::windows::{Window, Windows};
 
@@ -59,6 +61,7 @@ const GAP_US_MAX: i64 = 3600 * 1_000_000;
 
 const FLOWS: usize = 0;
 const REQUESTS: usize = 1;
+const PROGRESS: usize = 2;
 
 /// When windows close, and what the join may remember.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,7 +95,7 @@ impl Default for JoinSettings {
     }
 }
 
-/// The join of one pair of partitions.
+/// The join of the partitions of one number.
 pub struct Join {
     partition: Partition,
     partitions: i32,
@@ -118,7 +121,7 @@ pub struct Join {
 }
 
 impl Join {
-    /// A join of partition `partition` of `partitions`, as the checkpoints of flows and requests left it.
+    /// A join of partition `partition` of `partitions`, as the checkpoints of flows, requests and progress left it.
     pub fn new(
         partition: Partition,
         partitions: i32,
@@ -126,7 +129,9 @@ impl Join {
         checkpoints: &[Option<Checkpoint>],
     ) -> Join {
         let checkpoint = |stream: usize| checkpoints.get(stream).and_then(Option::as_ref);
-        let (flows, requests) = (Lane::new(checkpoint(FLOWS)), Lane::new(checkpoint(REQUESTS)));
+        let of_progress = checkpoint(PROGRESS);
+        let flows = Lane::new(checkpoint(FLOWS), of_progress);
+        let requests = Lane::new(checkpoint(REQUESTS), of_progress);
         let memos = || [FLOWS, REQUESTS].into_iter().filter_map(checkpoint).map(|checkpoint| &checkpoint.memo);
         let published = memos().max_by_key(|memo| memo.closed_through_us);
         let mut join = Join {
@@ -162,62 +167,67 @@ impl Join {
     }
 
     fn decode(&mut self, input: Input<'_>) -> Result<(), BadInput> {
-        let Input { offset, timestamp_us, appended_us, partitions, schema, datum, .. } = input;
+        let Input { offset, timestamp_us, appended_us, schema, datum, .. } = input;
         let written = Written::of(timestamp_us, appended_us, self.settings.windows);
-        match (input.kind, input.stream) {
-            (Kind::Control, stream) => {
-                let mut watermark: Watermark = read(schema, datum)?;
-                Progress::check(&watermark)?;
-                let ahead_us = written.watermark(&mut watermark)?;
-                if ahead_us > 0 {
-                    self.troubles.add(Trouble::ClockAhead, &watermark.node, ahead_us);
-                }
-                let watermark = Box::new(watermark);
-                match stream {
-                    FLOWS if self.is_behind_reach(watermark.covers_from_us) => self.flows.skip(offset),
-                    _ if self.is_behind_reach(watermark.covers_from_us) => self.requests.skip(offset),
-                    FLOWS => self.flow(offset, Event::Watermark(watermark, partitions)),
-                    _ => self.request(offset, Event::Watermark(watermark, partitions)),
-                }
-            }
-            (Kind::Value, FLOWS) => {
+        match input.stream {
+            FLOWS => {
                 let item = FlowItem::of(&read::<Flow<'_>>(schema, datum)?, written, &mut self.symbols)?;
-                if self.is_before_memory(item.at_us) || self.is_behind_reach(item.at_us) {
-                    self.flows.skip(offset);
-                } else {
-                    self.flow(offset, Event::Item(item));
+                let (node, item) = (item.node, Some(item).filter(|item| self.is_of_use(item.at_us)));
+                self.flows.record(offset, node, item);
+                let (flows, _, shared) = self.lanes();
+                if flows.may_advance(&shared) {
+                    self.advance();
                 }
             }
-            (Kind::Value, _) => {
+            REQUESTS => {
                 let told = Told::of(read::<Request<'_>>(schema, datum)?, written, &mut self.symbols)?;
-                if self.is_before_memory(told.at_us()) || self.is_behind_reach(told.at_us()) {
-                    self.requests.skip(offset);
-                } else {
-                    self.request(offset, Event::Item(told));
+                let (node, told) = (told.node(), Some(told).filter(|told| self.is_of_use(told.at_us())));
+                self.requests.record(offset, node, told);
+                let (_, requests, shared) = self.lanes();
+                if requests.may_advance(&shared) {
+                    self.advance();
                 }
+            }
+            _ => {
+                let mut told: ToldProgress = read(schema, datum)?;
+                Progress::check(&told)?;
+                let ahead_us = written.progress(&mut told)?;
+                if ahead_us > 0 {
+                    self.troubles.add(Trouble::ClockAhead, &told.node, ahead_us);
+                }
+                self.hear(offset, &told);
             }
         }
         Ok(())
     }
 
-    fn flow(&mut self, offset: Offset, event: Event<FlowItem>) {
-        let (flows, _, mut shared) = self.lanes();
-        if flows.push(offset, event, &mut shared) {
-            self.advance();
+    /// What an agent says of both topics.
+    fn hear(&mut self, offset: Offset, told: &ToldProgress) {
+        if self.is_behind_reach(told.covers_from_us) {
+            self.flows.skip(offset);
+            return self.requests.skip(offset);
         }
+        let node = self.symbols.intern(&told.node);
+        let heard = |share: &Share| Heard { watermark: Watermark::of(told, share), node, stretch: Stretch::of(share) };
+        self.flows.hear(offset, heard(&told.flows));
+        self.requests.hear(offset, heard(&told.requests));
+        self.advance();
     }
 
-    fn request(&mut self, offset: Offset, event: Event<Told>) {
-        let (_, requests, mut shared) = self.lanes();
-        if requests.push(offset, event, &mut shared) {
-            self.advance();
-        }
+    /// Whether any window looks at a record of this time.
+    fn is_of_use(&self, at_us: i64) -> bool {
+        !self.is_before_memory(at_us) && !self.is_behind_reach(at_us)
     }
 
     /// Closes every window that both lanes have sealed.
     fn advance(&mut self) {
         loop {
-            self.open = self.open.or_else(|| self.first_window());
+            if self.open.is_none() {
+                let (flows, requests, mut shared) = self.lanes();
+                flows.advance(&mut shared);
+                requests.advance(&mut shared);
+                self.open = self.first_window();
+            }
             let Some(open) = self.open.filter(|_| !self.is_done()) else {
                 return;
             };
@@ -236,8 +246,8 @@ impl Join {
         let windows = self.settings.windows;
         let mut coverage =
             both(self.flows.coverage(window, &self.settings), self.requests.coverage(window, &self.settings));
-        let flows = self.flows.close(window, &self.settings);
-        let requests = self.requests.close(window, &self.settings);
+        let flows = self.flows.close(window, &self.settings, &mut self.counters);
+        let requests = self.requests.close(window, &self.settings, &mut self.counters);
         let ahead = windows.moved(window, MEMORY_WINDOWS);
         self.flows.late.clear();
         let unclear = take_out_what_is_late(std::mem::take(&mut self.requests.late), &mut self.counted);
@@ -406,21 +416,46 @@ impl Processor for Join {
         self.decode(input)
     }
 
-    fn unreadable(&mut self, stream: usize, offset: Offset, timestamp_us: Option<i64>) {
-        let is_old = timestamp_us.is_some_and(|written_us| self.is_before_memory(written_us));
+    fn unreadable(&mut self, stream: usize, offset: Offset, _timestamp_us: Option<i64>) {
         match stream {
-            FLOWS if is_old => self.flows.skip(offset),
-            FLOWS => self.flow(offset, Event::unreadable(timestamp_us)),
-            _ if is_old => self.requests.skip(offset),
-            _ => self.request(offset, Event::unreadable(timestamp_us)),
+            FLOWS => self.flows.unreadable(offset),
+            REQUESTS => self.requests.unreadable(offset),
+            // Whose progress it was shows when the next one comes.
+            _ => {
+                self.flows.skip(offset);
+                self.requests.skip(offset);
+            }
+        }
+        self.advance();
+    }
+
+    fn deleted(&mut self, stream: usize, last: Offset) {
+        match stream {
+            FLOWS => self.flows.deleted(last),
+            REQUESTS => self.requests.deleted(last),
+            _ => {
+                self.flows.skip(last);
+                self.requests.skip(last);
+            }
+        }
+        self.advance();
+    }
+
+    fn waits_for(&self, stream: usize) -> Option<Offset> {
+        match stream {
+            FLOWS => self.flows.waits_for(),
+            REQUESTS => self.requests.waits_for(),
+            _ => None,
         }
     }
 
-    fn deleted(&mut self, stream: usize, last: Offset, count: i64, timestamp_us: Option<i64>) {
+    fn ends(&mut self, stream: usize, end: Offset) {
         match stream {
-            FLOWS => self.flow(last, Event::deleted(count, timestamp_us)),
-            _ => self.request(last, Event::deleted(count, timestamp_us)),
+            FLOWS => self.flows.ends(end),
+            REQUESTS => self.requests.ends(end),
+            _ => {}
         }
+        self.advance();
     }
 
     fn end(&mut self) {
@@ -434,8 +469,9 @@ impl Processor for Join {
             return false;
         }
         match stream {
-            FLOWS => self.flows.wants_more(),
-            _ => self.requests.wants_more(),
+            FLOWS => self.flows.wants_records(),
+            REQUESTS => self.requests.wants_records(),
+            _ => self.flows.wants_progress() && self.requests.wants_progress(),
         }
     }
 
@@ -454,7 +490,13 @@ impl Processor for Join {
             replay: self.replay,
             ..Memo::default()
         };
-        vec![self.flows.checkpoint(&memo), self.requests.checkpoint(&memo)]
+        let progress = self.flows.needed_from().min(self.requests.needed_from());
+        let read_to = self.flows.read_to().min(self.requests.read_to());
+        vec![
+            self.flows.checkpoint(progress, &memo),
+            self.requests.checkpoint(progress, &memo),
+            Checkpoint { needed_from: progress, memo: Memo { read_to, ..memo } },
+        ]
     }
 
     fn snapshot_bytes(&self) -> Option<usize> {
@@ -466,7 +508,8 @@ impl Processor for Join {
     }
 
     fn read_from(&self) -> Option<Vec<Offset>> {
-        Some(vec![self.flows.read_from(), self.requests.read_from()])
+        let ((by_flows, flows), (by_requests, requests)) = (self.flows.read_from(), self.requests.read_from());
+        Some(vec![flows, requests, by_flows.min(by_requests)])
     }
 
     fn closed_through_us(&self) -> Option<i64> {

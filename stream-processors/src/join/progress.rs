@@ -1,6 +1,6 @@
-//! What the watermarks of one partition say: how far each node is, and what of it is missing.
+//! What agents say of one topic's records: how far each node is, and what of it is missing.
 //!
-//! In: watermarks in the order of the log. Out: whether a window can be sealed, and then how complete it is. A node counts from its
+//! In: watermarks in the order of the log of progress. Out: whether a window can be sealed, and then how complete it is. A node counts from its
 //! first watermark on until the window in which it says `final`, or until it was silent for [`FORGET_AFTER_US`] of event time;
 //! it is waited for as long as it is heard and lags less than the node timeout. A clock that is wrong cannot be told from a node
 //! that lags, except by the others: what most nodes agree on holds. Bounded: nodes, and watermarks kept for each.
@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{Dropped, Missing, NO_DATA, Watermark};
+use headwater_schemas::records::{Dropped, Missing, NO_DATA, Progress as Told, Share};
 use serde::{Deserialize, Serialize};
 
 use super::JoinSettings;
 use crate::missing::{PARTITIONS_DIFFER, coalesce, honest};
-use crate::plausible::{are_names, within};
+use crate::plausible::{SOURCE_PARTITIONS_MAX, are_names, within};
 use crate::processor::BadInput;
 use crate::windows::{Window, Windows};
 
@@ -31,6 +31,41 @@ const NODES_MAX: usize = 10_000;
 /// More than fit into the longest window and the longest grace, at one a second.
 const SPANS_MAX: usize = 8192;
 const DROPPED_RANGES_MAX: usize = 1000;
+
+/// What an agent says of one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watermark {
+    pub node: String,
+    pub agent_started_at_us: i64,
+    pub sequence: i64,
+    pub covers_from_us: i64,
+    pub up_to_us: i64,
+    pub is_final: bool,
+    /// Among how many partitions it spreads its records.
+    pub partitions: i32,
+    pub published: i64,
+    pub dropped: Vec<Dropped>,
+    /// Its records up to there are vouched for.
+    pub through: Offset,
+}
+
+impl Watermark {
+    /// What it says of the topic that this is its share of.
+    pub fn of(told: &Told, share: &Share) -> Watermark {
+        Watermark {
+            node: told.node.clone(),
+            agent_started_at_us: told.agent_started_at_us,
+            sequence: told.sequence,
+            covers_from_us: told.covers_from_us,
+            up_to_us: told.up_to_us,
+            is_final: told.is_final,
+            partitions: told.partitions,
+            published: share.published,
+            dropped: share.dropped.clone(),
+            through: Offset(share.through_offset),
+        }
+    }
+}
 
 /// The state of all nodes, as one partition tells it.
 #[derive(Default, Serialize, Deserialize)]
@@ -65,6 +100,8 @@ struct Node {
     sequence: i64,
     up_to_us: i64,
     is_final: bool,
+    /// Its records up to there are vouched for; none if nobody knows any more.
+    through: Option<Offset>,
     /// Where the watermark stood that said so.
     last_offset: Offset,
     /// Time that had gone by then: what goes by after it is silence.
@@ -92,26 +129,41 @@ struct Span {
 }
 
 impl Progress {
-    /// Refuses a watermark that no agent can mean, whatever its clock shows.
-    pub fn check(watermark: &Watermark) -> Result<(), BadInput> {
-        let least_us = watermark.up_to_us.saturating_sub(COVERED_US_MAX).max(0);
-        within("covers_from_us", watermark.covers_from_us, least_us, watermark.up_to_us)?;
-        are_names("node", [watermark.node.as_str()])?;
-        within("sequence", watermark.sequence, 0, i64::MAX)?;
-        within("published", watermark.published, 0, 1 << 50)?;
-        within("number of dropped ranges", watermark.dropped.len() as i64, 0, DROPPED_RANGES_MAX as i64)?;
-        for dropped in &watermark.dropped {
-            are_names("dropped", [dropped.reason.as_str()])?;
-            within("dropped count", dropped.count, 0, 1 << 50)?;
-            within("dropped from_us", dropped.from_us, 0, dropped.to_us)?;
+    /// Refuses what no agent can mean, whatever its clock shows.
+    pub fn check(told: &Told) -> Result<(), BadInput> {
+        let least_us = told.up_to_us.saturating_sub(COVERED_US_MAX).max(0);
+        within("covers_from_us", told.covers_from_us, least_us, told.up_to_us)?;
+        are_names("node", [told.node.as_str()])?;
+        within("sequence", told.sequence, 0, i64::MAX)?;
+        within("partitions", told.partitions.into(), 1, SOURCE_PARTITIONS_MAX)?;
+        for share in [&told.flows, &told.requests] {
+            within("published", share.published, 0, 1 << 50)?;
+            within("after_offset", share.after_offset, -1, share.through_offset)?;
+            within("records", share.records, 0, 1 << 50)?;
+            within("number of dropped ranges", share.dropped.len() as i64, 0, DROPPED_RANGES_MAX as i64)?;
+            for dropped in &share.dropped {
+                are_names("dropped", [dropped.reason.as_str()])?;
+                within("dropped count", dropped.count, 0, 1 << 50)?;
+                within("dropped from_us", dropped.from_us, 0, dropped.to_us)?;
+            }
         }
         Ok(())
+    }
+
+    /// Where records stand that were vouched for does not hold any more.
+    pub fn forget_places(&mut self) {
+        self.nodes.values_mut().for_each(|node| node.through = None);
+    }
+
+    /// Up to where the records of a node have been vouched for, if it is not gone.
+    pub fn known_through(&self, node: &str) -> Option<Offset> {
+        self.nodes.get(node).filter(|node| node.may_go_on(self.elapsed_us)).and_then(|node| node.through)
     }
 
     /// Takes a checked watermark. One that was seen before changes nothing.
     ///
     /// Says whether there was room for it: one node more than can be remembered is not taken.
-    pub fn watermark(&mut self, offset: Offset, watermark: Watermark, partitions: Option<i32>) -> bool {
+    pub fn watermark(&mut self, offset: Offset, watermark: Watermark) -> bool {
         if self.nodes.len() >= NODES_MAX && !self.nodes.contains_key(&watermark.node) {
             return false;
         }
@@ -131,17 +183,21 @@ impl Progress {
             }
         };
         self.largest = Some(largest);
+        let (partitions, through) = (Some(watermark.partitions), watermark.through);
         let elapsed_us = self.elapsed_us;
         let node = self.nodes.entry(watermark.node).or_insert_with(|| Node {
             agent_started_at_us: i64::MIN,
             sequence: -1,
             up_to_us: i64::MIN,
             is_final: false,
+            through: Some(Offset::BEFORE_ALL),
             last_offset: offset,
             heard_us: elapsed_us,
             heard_offset: largest.offset,
             spans: Vec::new(),
         });
+        // Also what a run says that was overtaken by the next one.
+        node.through = node.through.max(Some(through));
         if run.0 == node.agent_started_at_us && run.1 <= node.sequence {
             return true;
         }
@@ -404,7 +460,7 @@ mod tests {
         let read = |from: usize, forget_at: Option<usize>| {
             let mut progress = Progress::default();
             for (at, watermark) in log.iter().enumerate().skip(from) {
-                progress.watermark(Offset(at as i64), watermark.clone(), None);
+                progress.watermark(Offset(at as i64), watermark.clone());
                 if forget_at == Some(at) {
                     progress.forget(1_600_000_000);
                 }
@@ -428,23 +484,22 @@ mod tests {
             covers_from_us: from_s * 1_000_000,
             up_to_us: to_s * 1_000_000,
             is_final: false,
+            partitions: 1,
             published: 3,
             dropped: vec![],
+            through: Offset::BEFORE_ALL,
         }
     }
 
     #[test]
     fn a_machine_whose_clock_is_set_from_1970_covers_nothing_of_the_time_between() {
         let now_us = 1_790_000_000_000_000;
-        let mut watermark = Watermark {
-            node: "n".into(),
-            agent_started_at_us: 5_000_000,
-            sequence: 7,
+        let mut watermark = Told {
             covers_from_us: now_us - 1_000_000,
             up_to_us: now_us,
-            is_final: false,
-            published: 3,
-            dropped: vec![],
+            flows: Share::anywhere(3, vec![]),
+            requests: Share::anywhere(3, vec![]),
+            ..headwater_schemas::samples::progress()
         };
         assert!(Progress::check(&watermark).is_ok());
         watermark.covers_from_us = now_us - COVERED_US_MAX;

@@ -21,7 +21,7 @@ use crate::processor::{BadSnapshot, Checkpoint, Counters, Troubles};
 use crate::windows::Window;
 
 /// To be changed with any change of what is written.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// About what one entry of a table takes, as measured.
 const RECORD_BYTES: usize = 48;
@@ -34,8 +34,8 @@ const CREDIT_BYTES: usize = 48;
 struct Written<S, N, C, K, F, R, P, W, L> {
     partition: Partition,
     settings: S,
-    /// Where reading goes on.
-    read_from: [Offset; 2],
+    /// Where the log of progress, and the partition, are read on for flows and for requests.
+    read_from: [(Offset, Offset); 2],
     published_through: Option<Window>,
     open: Option<Window>,
     complete: W,
@@ -73,7 +73,7 @@ impl Join {
         bytes: &[u8],
     ) -> Result<Join, BadSnapshot> {
         let refuse = |why: &str| BadSnapshot(why.to_owned());
-        let [Some(of_flows), Some(of_requests)] = checkpoints else {
+        let [Some(of_flows), Some(of_requests), Some(of_progress)] = checkpoints else {
             return Err(refuse("nothing is committed"));
         };
         let (version, written) = bytes.split_first().ok_or_else(|| refuse("it is empty"))?;
@@ -123,8 +123,8 @@ impl Join {
         join.names.set_connections_max(join.settings.connections_max);
         join.counted.set_entries_max(join.settings.counted_max);
         join.credits.set_connections_max(join.settings.counted_max);
-        join.flows.go_on(read.open, read.read_from[FLOWS], &of_flows.memo);
-        join.requests.go_on(read.open, read.read_from[REQUESTS], &of_requests.memo);
+        join.flows.go_on(read.open, read.read_from[FLOWS], &of_flows.memo, &of_progress.memo);
+        join.requests.go_on(read.open, read.read_from[REQUESTS], &of_requests.memo, &of_progress.memo);
         Ok(join)
     }
 

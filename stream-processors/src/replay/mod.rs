@@ -72,8 +72,8 @@ impl Plan {
         place.first > Offset::FIRST && place.at <= place.first
     }
 
-    /// Where the two inputs of one unit of the join start, and what it is to know then.
-    pub fn checkpoints(&self, places: [Place; 2]) -> [Checkpoint; 2] {
+    /// Where the inputs of one unit of the join start, and what it is to know then.
+    pub fn checkpoints(&self, places: [Place; 3]) -> [Checkpoint; 3] {
         // Where nothing was ever before, the join begins as it did the first time.
         let from_birth = places.iter().all(|place| place.at == Offset::FIRST);
         let replay = Replay {
@@ -95,7 +95,7 @@ impl Plan {
     }
 
     /// The same for windows that close where the logs end, of which what was read up to these ends was told before.
-    pub fn checkpoints_at_end(&self, places: [Place; 2], ends: [Offset; 2]) -> [Checkpoint; 2] {
+    pub fn checkpoints_at_end(&self, places: [Place; 3], ends: [Offset; 3]) -> [Checkpoint; 3] {
         let mut checkpoints = self.checkpoints(places);
         for (checkpoint, end) in checkpoints.iter_mut().zip(ends) {
             checkpoint.memo.read_to = end;

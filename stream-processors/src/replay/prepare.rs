@@ -13,7 +13,7 @@ use crate::modes::Mode;
 use crate::processor::{Checkpoint, Memo};
 
 /// What agents write: never under the prefix of a replay.
-const RAW: [Topic; 3] = [Topic::Flows, Topic::Requests, Topic::Agents];
+const RAW: [Topic; 4] = [Topic::Flows, Topic::Requests, Topic::Progress, Topic::Agents];
 /// How long the oldest record of a partition may take to come.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -111,10 +111,11 @@ fn starts(plan: &Plan, names: &[String], found: &[Found]) -> Result<Vec<Commit>>
         found.map(|found| Place { first: found.kept.first, at: found.reached })
     };
     for partition in found.iter().filter(|place| place.at.topic == names[0]).map(|place| place.at.partition) {
-        let [Some(flows), Some(requests)] = [place(&names[0], partition), place(&names[1], partition)] else {
-            bail!("{} and {} must have the same number of partitions", names[0], names[1]);
+        let places: Vec<Place> = names.iter().filter_map(|name| place(name, partition)).collect();
+        let Ok(places) = <[Place; 3]>::try_from(places) else {
+            bail!("{} must have the same number of partitions", names.join(", "));
         };
-        for (topic, Checkpoint { needed_from, memo }) in names.iter().zip(plan.checkpoints([flows, requests])) {
+        for (topic, Checkpoint { needed_from, memo }) in names.iter().zip(plan.checkpoints(places)) {
             let note = serde_json::to_string(&memo)?;
             starts.push(Commit { at: TopicPartition::new(topic, partition), next: needed_from, note });
         }

@@ -58,11 +58,12 @@ pub fn compute(
     }
     let mut parts = BTreeMap::<i64, Parts>::new();
     for at in found.iter().filter(|place| place.at.topic == names[0]).map(|place| place.at.partition) {
-        let place = |name: &str| found.iter().find(|place| place.at.topic == name && place.at.partition == at);
-        let [Some(flows), Some(requests)] = [place(&names[0]), place(&names[1])] else {
-            bail!("{} and {} must have the same number of partitions", names[0], names[1]);
+        let place = |name: &String| found.iter().find(|place| place.at.topic == *name && place.at.partition == at);
+        let places: Vec<&Found> = names.iter().filter_map(place).collect();
+        let Ok(places) = <[&Found; 3]>::try_from(places) else {
+            bail!("{} must have the same number of partitions", names.join(", "));
         };
-        let Some(outputs) = join(settings, partitions, plan, at, [flows, requests], schemas, goes_on)? else {
+        let Some(outputs) = join(settings, partitions, plan, at, places, schemas, goes_on)? else {
             return Ok(None);
         };
         for output in outputs {
@@ -84,13 +85,13 @@ pub fn compute(
     Ok(Some(merged(parts, partitions.get(&Topic::Partials).copied().unwrap_or(1))?))
 }
 
-/// What the join of one pair of partitions gives.
+/// What the join of the partitions of one number gives.
 fn join(
     settings: &Settings,
     partitions: &BTreeMap<Topic, i32>,
     plan: &Plan,
     at: Partition,
-    places: [&Found; 2],
+    places: [&Found; 3],
     schemas: &mut SchemaCache,
     goes_on: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Vec<Output>>> {
@@ -124,8 +125,9 @@ fn join(
                 Next::Idle => bail!("nothing came of {at} for {PATIENCE:?}"),
             };
             silent = Duration::ZERO;
-            let stream = usize::from(message.topic() != places[0].at.topic);
-            unit.record(Mode::Join, stream, &message, schemas)?;
+            if let Some(stream) = places.iter().position(|place| place.at.topic == message.topic()) {
+                unit.record(Mode::Join, stream, &message, schemas)?;
+            }
         }
     }
     unit.end();

@@ -37,7 +37,7 @@ use crate::sums::Sum;
 pub const NAME: &str = "revisions";
 
 /// The raw topics that windows are computed from.
-pub const READS: [Topic; 2] = [Topic::Flows, Topic::Requests];
+pub const READS: [Topic; 3] = [Topic::Flows, Topic::Requests, Topic::Progress];
 /// The topics whose windows are published again, which it reads, too.
 pub const WRITES: [Topic; 2] = [Topic::Edges, Topic::Latencies];
 

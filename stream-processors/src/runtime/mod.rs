@@ -213,7 +213,7 @@ impl<'a> Worker<'a> {
             self.health.beat();
             self.turn()?;
             self.ask_in_silence();
-            self.tell();
+            self.tell()?;
             let since = self.committed_at.elapsed();
             let are_due = self.snapshots.as_mut().is_some_and(|snapshots| snapshots.are_due(&mut self.units));
             if (since >= COMMIT_INTERVAL && (are_due || self.units.values().any(Unit::has_outputs)))
@@ -271,7 +271,7 @@ impl<'a> Worker<'a> {
     /// Takes a record before which others should stand: whether these were deleted, the brokers know.
     fn after_a_gap(&mut self, stream: usize, from: Offset, message: &Message<'_>) -> Result<()> {
         let at = TopicPartition::new(message.topic(), message.partition());
-        let begins = self.member.log_start(&at, GAP_TIMEOUT)?;
+        let begins = self.member.kept(&at, GAP_TIMEOUT)?.first;
         let Some(unit) = self.units.get_mut(&message.partition()) else { return Ok(()) };
         if begins > from {
             unit.deleted(self.mode, stream, from, message);
@@ -280,9 +280,9 @@ impl<'a> Worker<'a> {
     }
 
     /// Once a moment, whether there is anything to publish or not.
-    fn tell(&mut self) {
+    fn tell(&mut self) -> Result<()> {
         if self.told_at.elapsed() < TELL_INTERVAL {
-            return;
+            return Ok(());
         }
         self.told_at = Instant::now();
         let state = self.member.state();
@@ -295,8 +295,24 @@ impl<'a> Worker<'a> {
             self.units.values_mut().for_each(|unit| unit.follow(rules));
         }
         if self.mode == Mode::Join {
+            self.look_at_what_is_gone()?;
             align(&mut self.units, &self.topics, &state, self.settings.join.windows.length_us());
         }
+        Ok(())
+    }
+
+    /// Whether records that units wait for are kept at all, the brokers know.
+    fn look_at_what_is_gone(&mut self) -> Result<()> {
+        let now = Instant::now();
+        for (partition, unit) in &mut self.units {
+            for (stream, topic) in self.topics.iter().enumerate() {
+                let Some(waits_for) = unit.stuck(stream, now) else { continue };
+                let at = TopicPartition::new(topic, *partition);
+                let kept = self.member.kept(&at, GAP_TIMEOUT)?;
+                unit.is_gone(&at, stream, waits_for, kept.first, kept.end);
+            }
+        }
+        Ok(())
     }
 
     /// Brokers that are away send nothing, as those do that have nothing.

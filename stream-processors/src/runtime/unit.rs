@@ -26,6 +26,9 @@ const DEAD_KEY_BYTES_MAX: usize = 16 * 1024;
 /// Longer descriptions of what is wrong, which may quote the record, are cut here.
 const DEAD_ERROR_CHARS_MAX: usize = 1000;
 
+/// Records that agents saw acknowledged come sooner than this, where they are still there and not far away.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+
 /// Between two snapshots.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(2);
 /// Bytes of snapshots for each record that was read, at most. A record of a request takes some 200 before compression.
@@ -68,6 +71,8 @@ struct Position {
     has_begun: bool,
     records: u64,
     paused: bool,
+    /// The record that nothing goes on without, and since when.
+    stuck: Option<(Offset, Instant)>,
 }
 
 /// A record that cannot be read.
@@ -122,6 +127,7 @@ impl Unit {
             has_begun: checkpoint.is_some(),
             records: 0,
             paused: false,
+            stuck: None,
         });
         Unit {
             inputs: positions.collect(),
@@ -201,7 +207,7 @@ impl Unit {
     /// Records from here up to a message were deleted before they were read.
     pub fn deleted(&mut self, mode: Mode, stream: usize, from: Offset, message: &Message<'_>) {
         let (at, offset) = (TopicPartition::new(message.topic(), message.partition()), message.offset());
-        self.processor.deleted(stream, offset.before(), offset.0 - from.0, timestamp_us(message));
+        self.processor.deleted(stream, offset.before());
         let unread_from = from.max(self.inputs[stream].reported_to);
         let count = offset.0 - unread_from.0;
         if count > 0 {
@@ -211,6 +217,29 @@ impl Unit {
                 "{count} records were deleted before they were read: windows that they may be of say `deleted`. What is kept must last longer \
                  than processors may be away (retention.ms, retention.bytes of the topic)"
             );
+        }
+    }
+
+    /// The record that an input waits for since some time, if nothing goes on without it.
+    pub fn stuck(&mut self, stream: usize, now: Instant) -> Option<Offset> {
+        let waits_for = self.processor.waits_for(stream);
+        let stuck = &mut self.inputs[stream].stuck;
+        *stuck = match (waits_for, *stuck) {
+            (Some(at), Some((before, since))) if at == before => Some((at, since)),
+            (Some(at), _) => Some((at, now)),
+            (None, _) => None,
+        };
+        stuck.filter(|(_, since)| now.duration_since(*since) >= STUCK_AFTER).map(|(at, _)| at)
+    }
+
+    /// What an input waits for is not there any more: the partition keeps records from `first` to before `end`.
+    pub fn is_gone(&mut self, at: &TopicPartition, stream: usize, waits_for: Offset, first: Offset, end: Offset) {
+        if first > waits_for {
+            warn!(%at, %first, %waits_for, "records were deleted before they were read: windows that they may be of say `deleted`");
+            self.processor.deleted(stream, first.before());
+        } else if end <= waits_for && self.inputs[stream].next_offset >= end {
+            warn!(%at, %end, %waits_for, "the partition ends before a record that an agent saw acknowledged: windows that it may be of say `lost`");
+            self.processor.ends(stream, end);
         }
     }
 
@@ -235,17 +264,19 @@ impl Unit {
         self.snapshots.records_since += 1;
         (self.has_read, self.reads) = (true, true);
         let header = mode.control_header();
-        let (kind, bytes) = match (message.value(), message.header(header)) {
+        let (kind, bytes) = match (message.value(), header.and_then(|header| message.header(header))) {
             (Some(value), _) => (Kind::Value, value),
             (None, Some(bytes)) => (Kind::Control, bytes),
             (None, None) => {
-                self.refuse(stream, message, format!("a record without value and without the header {header}"));
+                let without = header.map(|header| format!(" and without the header {header}")).unwrap_or_default();
+                self.refuse(stream, message, format!("a record without value{without}"));
                 return Ok(());
             }
         };
         match self.read(mode, stream, message, (kind, bytes), schemas) {
             Err(RecordError::Bad(error)) => {
-                let place = if kind == Kind::Control { format!("the header {header}: ") } else { String::new() };
+                let header = header.filter(|_| kind == Kind::Control);
+                let place = header.map(|header| format!("the header {header}: ")).unwrap_or_default();
                 self.refuse(stream, message, format!("{place}{error}"));
                 Ok(())
             }

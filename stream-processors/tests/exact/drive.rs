@@ -35,7 +35,7 @@ impl Pace {
 pub struct Committed {
     pub outputs: Vec<Output>,
     pub counters: Counters,
-    /// Where the join sealed each window: window, offset in flows, offset in requests.
+    /// Where the join sealed each window, for flows and for requests, in the log of progress.
     pub seals: Vec<(Window, Offset, Offset)>,
     pub crashes: u32,
     /// Of these, those behind which a snapshot was gone on from.
@@ -143,7 +143,7 @@ fn commit(
         checkpoint.memo = serde_json::from_str::<Memo>(&text).unwrap();
         checkpoints[stream] = Some(checkpoint);
     }
-    if let [Some(first), Some(second)] = checkpoints {
+    if let [Some(first), Some(second), ..] = checkpoints {
         for (window, offset) in &first.memo.seals {
             let other = second.memo.seals.iter().find(|(other, _)| other == window);
             let is_new = committed.seals.iter().all(|(known, ..)| known != window);

@@ -10,7 +10,7 @@ use headwater_processors::processor::{BadSnapshot, Checkpoint, Output, Processor
 use headwater_processors::windows::Window;
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{
-    ADDRESS, Flow, HOST, Partial, PartitionClosed, Record, Request, Side, Watermark, Workload,
+    ADDRESS, Flow, HOST, Partial, PartitionClosed, Progress, Record, Request, Side, Workload,
 };
 use headwater_schemas::wire::WriterSchema;
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ pub struct Wire {
     codec: Codec,
     pub flow: WriterSchema,
     pub request: WriterSchema,
-    pub watermark: WriterSchema,
+    pub progress: WriterSchema,
 }
 
 pub fn wire() -> &'static Wire {
@@ -38,7 +38,7 @@ pub fn wire() -> &'static Wire {
         codec: Codec::new(),
         flow: WriterSchema::parse(Flow::SCHEMA).unwrap(),
         request: WriterSchema::parse(Request::SCHEMA).unwrap(),
-        watermark: WriterSchema::parse(Watermark::SCHEMA).unwrap(),
+        progress: WriterSchema::parse(Progress::SCHEMA).unwrap(),
     })
 }
 
@@ -58,8 +58,9 @@ pub fn join(logs: &Logs, partition: usize, pace: Pace) -> Committed {
             }))
         };
     let wire = wire();
-    let schemas = Schemas { values: vec![&wire.flow, &wire.request], control: &wire.watermark };
-    drive(&make, &[&logs.flows[partition], &logs.requests[partition]], &schemas, pace)
+    let schemas = Schemas { values: vec![&wire.flow, &wire.request, &wire.progress], control: &wire.progress };
+    let all = [&logs.flows[partition], &logs.requests[partition], &logs.progress[partition]];
+    drive(&make, &all, &schemas, pace)
 }
 
 /// What one join said, by window.
@@ -102,7 +103,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// Offsets in one partition of requests: of the records, and of the first watermark of each run.
+/// Offsets in the log of progress of one partition: where records of requests are vouched for, and of the first word of each run.
 pub struct Places {
     pub records: HashMap<(usize, Side), Offset>,
     pub announced: HashMap<usize, Offset>,
@@ -111,13 +112,14 @@ pub struct Places {
 impl Places {
     pub fn of(logs: &Logs, partition: usize) -> Places {
         let mut places = Places { records: HashMap::new(), announced: HashMap::new() };
+        for entry in &logs.progress[partition] {
+            places.announced.entry(entry.run).or_insert(entry.offset);
+        }
         for entry in &logs.requests[partition] {
-            if entry.facts.is_empty() {
-                places.announced.entry(entry.run).or_insert(entry.offset);
-            }
+            let Some(vouched_at) = entry.vouched_at else { continue };
             for fact in &entry.facts {
                 if let Fact::Exchange(index, side) = *fact {
-                    places.records.insert((index, side), entry.offset);
+                    places.records.insert((index, side), vouched_at);
                 }
             }
         }
@@ -316,7 +318,7 @@ fn announces_late(world: &World, logs: &Logs, partition: usize, said: &Said<'_>,
         return true;
     };
     let mut first: HashMap<usize, Offset> = HashMap::new();
-    for entry in logs.flows[partition].iter().filter(|entry| entry.facts.is_empty()) {
+    for entry in &logs.progress[partition] {
         first.entry(entry.run).or_insert(entry.offset);
     }
     let was_up = |run: &usize| world.local_us(world.runs[*run].node, world.runs[*run].from_us) < window_us + WINDOW_US;
@@ -503,4 +505,17 @@ fn a_connection_ends_once() {
     let plan = of_seed(2273705373555508967, 10, 0);
     let world = World::of(&Plan { partitions: 3, seconds: 18, stalls: true, stops: true, sums: false, ..plan });
     check(&world, &logs(&world), false);
+}
+
+/// A run of an agent that was overtaken by the next one vouched for records once more, for whoever went on from a snapshot between the two.
+#[test]
+fn what_a_run_vouches_for_behind_the_next_one_counts_once() {
+    let plan =
+        Plan { partitions: 1, seconds: 18, stalls: true, stops: true, ..of_seed(11460310314840144851, 22, 4224) };
+    let logs = logs(&World::of(&plan));
+    let steady = join(&logs, 0, Pace::STEADY);
+    for seed in 0..60 {
+        let other = join(&logs, 0, Pace { seed, batch_max: 1, crashes: 1, snapshots: 100 });
+        assert!(other.outputs == steady.outputs, "seed {seed}");
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_processors::join::{Join, JoinSettings, REACH_WINDOWS};
-use headwater_processors::processor::{Checkpoint, Input, Kind, Memo, Output, Processor, Replay};
+use headwater_processors::processor::{Checkpoint, Input, Memo, Output, Processor, Replay};
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{PartitionClosed, Side};
 use proptest::prelude::*;
@@ -36,26 +36,22 @@ fn world(seed: u64) -> World {
     })
 }
 
-/// Reads both logs of a partition. The record of requests at `bad` is one that nobody can read.
+/// Reads the logs of a partition. The record of requests at `bad` is one that nobody can read.
 fn read(join: &mut Join, logs: &Logs, partition: usize, bad: Option<usize>) {
-    let logs: [&Log; 2] = [&logs.flows[partition], &logs.requests[partition]];
-    let mut places = [0, 0];
+    let logs: [&Log; 3] = [&logs.flows[partition], &logs.requests[partition], &logs.progress[partition]];
+    let mut places = [0; 3];
     loop {
         let may = |stream: &usize| places[*stream] < logs[*stream].len() && join.wants(*stream);
-        // Both go on at about the same pace, as long as they may.
+        // All go on at about the same pace, as long as they may.
         let share = |stream: &usize| places[*stream] as f64 / logs[*stream].len() as f64;
-        let next = [0, 1].into_iter().filter(may).min_by(|one, other| share(one).total_cmp(&share(other)));
+        let next = (0..3).filter(may).min_by(|one, other| share(one).total_cmp(&share(other)));
         let Some(stream) = next else { return };
         let entry = &logs[stream][places[stream]];
         let (offset, timestamp_us, appended_us) = (entry.offset, Some(entry.timestamp_us), entry.appended_us);
         if stream == 1 && bad == Some(places[1]) {
             join.unreadable(stream, offset, timestamp_us);
         } else {
-            let schema = match (entry.kind, stream) {
-                (Kind::Control, _) => &wire().watermark,
-                (Kind::Value, 0) => &wire().flow,
-                (Kind::Value, _) => &wire().request,
-            };
+            let schema = [&wire().flow, &wire().request, &wire().progress][stream];
             let (kind, datum) = (entry.kind, entry.datum.as_slice());
             join.record(Input { stream, offset, timestamp_us, appended_us, kind, partitions: None, schema, datum })
                 .unwrap();
@@ -80,7 +76,7 @@ fn at_end(logs: &Logs, partition: usize, bad: Option<usize>) -> Vec<Output> {
     let closed_through_us = Some(from_us - WINDOW_US);
     let memo = Memo { closed_through_us, window_ms: WINDOW_US / 1000, replay, ..Memo::default() };
     let checkpoint = Some(Checkpoint { needed_from: Offset::FIRST, memo });
-    let checkpoints = [checkpoint.clone(), checkpoint];
+    let checkpoints = [checkpoint.clone(), checkpoint.clone(), checkpoint];
     let (at, partitions) = (Partition(partition as i32), logs.flows.len() as i32);
     let mut join = Join::new(at, partitions, JoinSettings::default(), &checkpoints);
     read(&mut join, logs, partition, bad);
@@ -151,9 +147,9 @@ proptest! {
 
 proptest! {
     #![proptest_config(config(24))]
-    /// It may tell of any window that was open when it was read, and of no other one for being read again.
+    /// Of the windows that its agent vouches for with it. Those that were closed by then are said to be incomplete once they are computed again.
     #[test]
-    fn what_nobody_can_read_is_said_of_the_same_windows_at_the_logs_end(seed in any::<u64>(), place in 0.1f64..0.9) {
+    fn what_nobody_can_read_is_said_of_its_windows_at_the_logs_end(seed in any::<u64>(), place in 0.1f64..0.9) {
         let logs = logs(&world(seed));
         let bad = Some((logs.requests[0].len() as f64 * place) as usize);
         let unreadable = |outputs: Vec<Output>| -> BTreeSet<i64> {
@@ -163,7 +159,8 @@ proptest! {
             markers.filter(says).map(|marker| marker.window_start_us).filter(|us| range.contains(us)).collect()
         };
         let first = unreadable(the_first_time(&logs, 0, bad));
-        prop_assert_eq!(unreadable(at_end(&logs, 0, bad)), first);
+        let again = unreadable(at_end(&logs, 0, bad));
+        prop_assert!(again.is_superset(&first) && again.len() <= 3 && !again.is_empty(), "{:?}, then {:?}", first, again);
     }
 }
 
@@ -180,6 +177,6 @@ fn in_these_worlds_records_come_late() {
         }
         !windows.is_empty()
     };
-    let count = (0..40).filter(|seed| late(*seed)).count();
-    assert!(count > 8, "{count} of 40");
+    let count = (0..80).filter(|seed| late(*seed)).count();
+    assert!(count > 8, "{count} of 80");
 }

@@ -1,6 +1,6 @@
-//! What agents write into Kafka: records in the partition of their connection, watermarks in every partition, each agent in order.
+//! What agents write into Kafka: records in the partition of their connection, progress in every partition, each agent in order.
 //!
-//! In: a [`World`]. Out: the logs of all partitions of flows and requests, as bytes. The watermarks are those of the agent's own
+//! In: a [`World`]. Out: the logs of all partitions of flows, requests and progress, as bytes. Progress is that of the agent's own
 //! ledger. What is dropped, or dies with its agent, is known by its absence from the logs.
 
 use std::collections::{BTreeMap, HashSet};
@@ -11,12 +11,13 @@ use headwater_kafka::partition_of;
 use headwater_processors::processor::Kind;
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{
-    ADDRESS, CLIENT_LEFT, Flow, FlowState, HOST, Kind as RequestKind, Outcome, Record, Request, Side, Sums, Watermark,
+    ADDRESS, CLIENT_LEFT, Flow, FlowState, HOST, Kind as RequestKind, Outcome, Progress, Record, Request, Side, Sums,
     Workload,
 };
 use headwater_schemas::wire::{Encoder, split};
 use serde::Serialize;
 
+use crate::vouched::{Came, Saying, progress};
 use crate::world::{End, Exchange, Fact, Run, SECOND, World, is_plain};
 use headwater_testing::Random;
 
@@ -36,14 +37,17 @@ pub struct Entry {
     pub facts: Vec<Fact>,
     /// The run of an agent that wrote it.
     pub run: usize,
+    /// Where in the log of progress its agent vouches for it.
+    pub vouched_at: Option<Offset>,
 }
 
 pub type Log = Vec<Entry>;
 
-/// The logs of both topics by partition (flows, requests), and which facts are in them.
+/// The logs of the topics by partition, and which facts are in them and vouched for.
 pub struct Logs {
     pub flows: Vec<Log>,
     pub requests: Vec<Log>,
+    pub progress: Vec<Log>,
     pub delivered: HashSet<(u8, usize)>,
 }
 
@@ -54,7 +58,6 @@ struct Sent {
     emitted_us: i64,
     stream: Stream,
     partition: Partition,
-    kind: Kind,
     datum: Vec<u8>,
     facts: Vec<Fact>,
 }
@@ -70,7 +73,7 @@ struct Delivery {
 pub struct Codec {
     request: Encoder,
     flow: Encoder,
-    watermark: Encoder,
+    progress: Encoder,
 }
 
 impl Codec {
@@ -78,7 +81,7 @@ impl Codec {
         Codec {
             request: Encoder::of::<Request<'_>>(1).unwrap(),
             flow: Encoder::of::<Flow<'_>>(2).unwrap(),
-            watermark: Encoder::of::<Watermark>(3).unwrap(),
+            progress: Encoder::of::<Progress>(3).unwrap(),
         }
     }
 }
@@ -91,29 +94,40 @@ pub fn datum<R: Record + Serialize>(encoder: &Encoder, record: &R) -> Vec<u8> {
 
 impl Logs {
     pub fn of(world: &World, codec: &Codec) -> Logs {
-        let mut sent: Vec<Sent> = Vec::new();
+        let (mut sent, mut sayings): (Vec<Sent>, Vec<Saying>) = Default::default();
         for run in 0..world.runs.len() {
-            sent.extend(deliver(world, run, codec));
+            let (records, said) = deliver(world, run, codec);
+            sent.extend(records);
+            sayings.extend(said);
         }
         sent.sort_by_key(|record| (record.arrives_us, record.run));
         let mut random = Random::new(world.plan.seed ^ 0x0ff5e7);
         let partitions = world.plan.partitions as usize;
         let mut logs = [vec![Log::new(); partitions], vec![Log::new(); partitions]];
-        let mut delivered = HashSet::new();
-        for Sent { arrives_us, run, emitted_us, stream, partition, kind, datum, facts } in sent {
-            let log = &mut logs[stream as usize][partition.0 as usize];
+        let mut came = Came::new();
+        for Sent { arrives_us, run, emitted_us, stream, partition, datum, facts } in sent {
+            let (stream, partition) = (usize::from(stream == Stream::Requests), partition.0 as usize);
+            let log = &mut logs[stream][partition];
             // Offsets have gaps where transactions end.
-            let offset = log.last().map_or(0, |last: &Entry| last.offset.0 + 1 + i64::from(random.chance(5)));
-            delivered.extend(facts.iter().map(|fact| match *fact {
-                Fact::Exchange(index, side) => (side as u8, index),
-                Fact::Progress(index) => (2, index),
-            }));
+            let offset = Offset(log.last().map_or(0, |last: &Entry| last.offset.0 + 1 + i64::from(random.chance(5))));
+            came.entry((run, stream, partition)).or_default().push((arrives_us, offset));
             let appended_us = world.plan.is_stamped.then_some(arrives_us);
             let timestamp_us = appended_us.unwrap_or(emitted_us);
-            log.push(Entry { offset: Offset(offset), timestamp_us, appended_us, kind, datum, facts, run });
+            let (kind, vouched_at) = (Kind::Value, None);
+            log.push(Entry { offset, timestamp_us, appended_us, kind, datum, facts, run, vouched_at });
         }
-        let [requests, flows] = logs;
-        Logs { flows, requests, delivered }
+        let node_of = |run: usize| world.runs[run].node;
+        let how = (world.plan.is_stamped, &mut random);
+        let progress = progress(sayings, &mut logs, &came, node_of, how, &codec.progress);
+        // What nobody vouches for counts nowhere.
+        let vouched = logs.iter().flatten().flatten().filter(|entry| entry.vouched_at.is_some());
+        let facts = vouched.flat_map(|entry| &entry.facts).map(|fact| match *fact {
+            Fact::Exchange(index, side) => (side as u8, index),
+            Fact::Progress(index) => (2, index),
+        });
+        let delivered = facts.collect();
+        let [flows, requests] = logs;
+        Logs { flows, requests, progress, delivered }
     }
 
     pub fn has_exchange(&self, index: usize, side: Side) -> bool {
@@ -126,7 +140,7 @@ impl Logs {
 }
 
 /// All that one run of an agent publishes, as its pipeline does it, and when it arrives; what dies with it is left out.
-fn deliver(world: &World, run: usize, codec: &Codec) -> Vec<Sent> {
+fn deliver(world: &World, run: usize, codec: &Codec) -> (Vec<Sent>, Vec<Saying>) {
     let Run { node, from_us, to_us, end } = world.runs[run].clone();
     let partitions = world.plan.partitions;
     let mut delivery = Delivery::of(world, run);
@@ -134,7 +148,8 @@ fn deliver(world: &World, run: usize, codec: &Codec) -> Vec<Sent> {
     let mut ledger = Ledger::new(format!("node-{node}"), began_us, began_us);
     let mut facts = world.captured[run].iter().peekable();
     let mut summing = Summing::default();
-    let mut sent = Vec::new();
+    let (mut sent, mut sayings) = (Vec::new(), Vec::new());
+    let mut handed = vec![[0, 0]; partitions as usize];
     let mut watermark_at_us = from_us + SECOND;
     let mut now_us = from_us;
     loop {
@@ -162,23 +177,22 @@ fn deliver(world: &World, run: usize, codec: &Codec) -> Vec<Sent> {
             }
             facts.iter().for_each(|_| ledger.published(stream));
             let arrives_us = delivery.arrives_us(stream, partition, now_us);
-            let kind = Kind::Value;
-            sent.push(Sent { arrives_us, run, emitted_us: now_us, stream, partition, kind, datum, facts });
+            handed[partition.0 as usize][usize::from(stream == Stream::Requests)] += 1;
+            sent.push(Sent { arrives_us, run, emitted_us: now_us, stream, partition, datum, facts });
         }
         if now_us >= watermark_at_us || is_last_word {
             watermark_at_us = now_us + SECOND;
             let local_us = world.local_us(node, now_us);
             let up_to_us = (local_us - SETTLED_US).max(began_us);
-            let watermarks = ledger.watermarks(up_to_us, local_us, is_last_word);
-            for (stream, watermark) in Stream::ALL.into_iter().zip(&watermarks) {
-                for partition in (0..partitions).map(Partition) {
-                    if delivery.finds_queue_full(now_us) {
-                        continue;
-                    }
-                    let arrives_us = delivery.arrives_us(stream, partition, now_us);
-                    let (kind, datum, facts) = (Kind::Control, datum(&codec.watermark, watermark), Vec::new());
-                    sent.push(Sent { arrives_us, run, emitted_us: now_us, stream, partition, kind, datum, facts });
+            let progress = ledger.progress(up_to_us, local_us, is_last_word);
+            let progress = Progress { partitions, ..progress };
+            for partition in 0..partitions as usize {
+                if delivery.finds_queue_full(now_us) {
+                    continue;
                 }
+                let arrives_us = delivery.said_us(Partition(partition as i32), now_us);
+                let (progress, handed) = (progress.clone(), handed[partition]);
+                sayings.push(Saying { arrives_us, emitted_us: now_us, run, partition, progress, handed });
             }
         }
         if stopping {
@@ -187,8 +201,9 @@ fn deliver(world: &World, run: usize, codec: &Codec) -> Vec<Sent> {
     }
     if end == End::Killed {
         sent.retain(|record| record.arrives_us <= to_us);
+        sayings.retain(|saying| saying.arrives_us <= to_us);
     }
-    sent
+    (sent, sayings)
 }
 
 /// Exchanges that are being summed: of one second of the clock, by connection, side, operation and status.
@@ -233,7 +248,7 @@ impl Delivery {
         let one =
             random.chance(50).then(|| random.between(0, i64::from(world.plan.partitions) - 1) as i32).map(Partition);
         let stalled = stalled.map(|(begins_us, ends_us)| (begins_us, ends_us, one));
-        let last_us = vec![i64::MIN; 2 * world.plan.partitions as usize];
+        let last_us = vec![i64::MIN; 3 * world.plan.partitions as usize];
         Delivery { random, full, stalled, last_us }
     }
 
@@ -250,9 +265,18 @@ impl Delivery {
         {
             arrives_us = arrives_us.max(to_us);
         }
-        let last_us = &mut self.last_us[2 * partition.0 as usize + stream as usize];
+        let last_us = &mut self.last_us[3 * partition.0 as usize + stream as usize];
         *last_us = arrives_us.max(*last_us);
         *last_us
+    }
+
+    /// What is said of progress comes behind all records of its partition, and in order.
+    fn said_us(&mut self, partition: Partition, now_us: i64) -> i64 {
+        let all = 3 * partition.0 as usize..3 * partition.0 as usize + 3;
+        let before_us = self.last_us[all].iter().copied().max().unwrap_or(i64::MIN);
+        let arrives_us = before_us.max(now_us) + self.random.between(1_000, 150_000);
+        self.last_us[3 * partition.0 as usize + 2] = arrives_us;
+        arrives_us
     }
 }
 

@@ -16,6 +16,7 @@ mod nodes;
 mod snapshots;
 mod sums;
 mod traffic;
+mod vouched;
 mod world;
 
 use proptest::test_runner::{Config, RngSeed};

@@ -1,16 +1,19 @@
-//! What becomes of windows when a node falls silent, stops, lags or has a wrong clock: watermarks alone, in one partition.
+//! What becomes of windows when a node falls silent, stops, lags or has a wrong clock: what agents say alone, in one partition.
 
 use headwater_agent::ledger::{Ledger, Stream};
 use headwater_processors::join::{FORGET_AFTER_US, Join, JoinSettings, REACH_WINDOWS};
 use headwater_processors::processor::{Input, Kind, Output, Processor, Trouble};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{PartitionClosed, Record, Watermark};
+use headwater_schemas::records::{Partial, PartitionClosed, Progress, Record, Request, Share, Side};
+use headwater_schemas::samples;
 use headwater_schemas::wire::{Encoder, WriterSchema};
 
 use crate::logs::datum;
 use crate::world::{BEGIN_US, SECOND, WINDOW_US};
 
-/// A join that reads watermarks as they come, and agents that write them each second.
+const PROGRESS: usize = 2;
+
+/// A join that reads progress as it comes, and agents that write it each second.
 struct Nodes {
     join: Join,
     encoder: Encoder,
@@ -20,11 +23,12 @@ struct Nodes {
     /// Whether the broker, whose clock is right, stamps what it appends.
     is_stamped: bool,
     now_us: i64,
-    /// Among how many partitions each agent spreads its records, if it says so.
-    partitions: Vec<Option<i32>>,
+    /// Among how many partitions each agent spreads its records.
+    partitions: Vec<i32>,
     /// Who said the last thing.
     said_by: usize,
     closed: Vec<PartitionClosed>,
+    partials: Vec<Partial>,
 }
 
 impl Nodes {
@@ -36,15 +40,16 @@ impl Nodes {
         };
         Nodes {
             join: Join::new(Partition(0), 1, JoinSettings::default(), &[]),
-            encoder: Encoder::of::<Watermark>(1).unwrap(),
-            schema: WriterSchema::parse(Watermark::SCHEMA).unwrap(),
+            encoder: Encoder::of::<Progress>(1).unwrap(),
+            schema: WriterSchema::parse(Progress::SCHEMA).unwrap(),
             offset: Offset::FIRST,
             agents: ahead_s.iter().enumerate().map(agent).collect(),
             is_stamped: false,
             now_us: BEGIN_US,
-            partitions: vec![None; ahead_s.len()],
+            partitions: vec![1; ahead_s.len()],
             said_by: 0,
             closed: Vec::new(),
+            partials: Vec::new(),
         }
     }
 
@@ -53,27 +58,26 @@ impl Nodes {
         let (ledger, ahead_us) = &mut self.agents[node];
         (self.now_us, self.said_by) = (BEGIN_US + at_s * SECOND, node);
         let now_us = self.now_us + *ahead_us;
-        let watermarks = ledger.watermarks(now_us, now_us, is_final);
-        self.reads(&watermarks);
+        let progress = ledger.progress(now_us, now_us, is_final);
+        self.reads(progress);
     }
 
-    fn reads(&mut self, watermarks: &[Watermark; 2]) {
-        for stream in [Stream::Flows, Stream::Requests] {
-            let datum = datum(&self.encoder, &watermarks[stream as usize]);
-            let at = if stream == Stream::Flows { 0 } else { 1 };
-            let (offset, kind, schema) = (self.offset, Kind::Control, &self.schema);
-            let appended_us = self.is_stamped.then_some(self.now_us);
-            let timestamp_us = appended_us;
-            let partitions = self.partitions[self.said_by];
-            let input =
-                Input { stream: at, offset, timestamp_us, appended_us, kind, partitions, schema, datum: &datum };
-            self.join.record(input).unwrap();
-        }
+    fn reads(&mut self, progress: Progress) {
+        let progress = Progress { partitions: self.partitions[self.said_by], ..progress };
+        let datum = datum(&self.encoder, &progress);
+        let (offset, kind, schema) = (self.offset, Kind::Value, &self.schema);
+        let appended_us = self.is_stamped.then_some(self.now_us);
+        let (stream, timestamp_us, partitions) = (PROGRESS, appended_us, None);
+        let input = Input { stream, offset, timestamp_us, appended_us, kind, partitions, schema, datum: &datum };
+        self.join.record(input).unwrap();
         self.offset = self.offset.next();
-        self.closed.extend(self.join.take_outputs().into_iter().map(|output| match output {
-            Output::Closed(_, marker) => marker,
-            other => panic!("only watermarks came, but {other:?}"),
-        }));
+        for output in self.join.take_outputs() {
+            match output {
+                Output::Closed(_, marker) => self.closed.push(marker),
+                Output::Partial(partial) => self.partials.push(partial),
+                other => panic!("a join gives no {other:?}"),
+            }
+        }
     }
 
     /// All of these nodes say what they have each second.
@@ -196,13 +200,13 @@ fn a_node_that_lags_too_far_is_not_waited_for() {
 
 /// It may have told of drops up to a little after its own end.
 #[test]
-fn after_a_lost_watermark_the_next_one_vouches_for_nothing_before_it() {
+fn after_lost_progress_the_next_one_vouches_for_nothing_before_it() {
     let mut nodes = Nodes::ahead_by_s(&[0]);
     nodes.go_on(&[0], 0..=9);
     let lost_us = BEGIN_US + 10 * SECOND - 20_000;
     let (ledger, _) = &mut nodes.agents[0];
     ledger.dropped(Stream::Requests, "queue_full", 3);
-    let _lost = ledger.watermarks(lost_us, lost_us + 50_000, false);
+    let _lost = ledger.progress(lost_us, lost_us + 50_000, false);
     nodes.go_on(&[0], 11..=22);
     assert_eq!((nodes.missing_nodes(0), nodes.missing_nodes(10)), (vec!["node-0"], vec!["node-0"]));
 }
@@ -251,9 +255,10 @@ fn a_clock_that_is_an_hour_ahead_has_nothing_read_again() {
     let mut nodes = Nodes::ahead_by_s(&[0, 3600]);
     nodes.is_stamped = true;
     nodes.go_on(&[0, 1], 0..=300);
-    for checkpoint in nodes.join.checkpoints() {
-        let again = nodes.offset.0 - checkpoint.needed_from.0;
-        assert!(again <= 2 * (REACH_WINDOWS * WINDOW_US / SECOND + 20), "{again} watermarks of {}", nodes.offset);
+    let of_progress = &nodes.join.checkpoints()[PROGRESS];
+    {
+        let again = nodes.offset.0 - of_progress.needed_from.0;
+        assert!(again <= 2 * (REACH_WINDOWS * WINDOW_US / SECOND + 20), "{again} of {}", nodes.offset);
     }
 }
 
@@ -271,41 +276,96 @@ fn a_live_node_whose_clock_is_far_behind_is_missing_from_every_window() {
     }
 }
 
-/// It may tell of now, or of any window that is open.
+/// What is missing of a window, and how much.
+fn told(nodes: &Nodes, start_s: i64) -> Vec<(&str, &str, i64)> {
+    let missing = nodes.window(start_s).missing.iter();
+    missing.map(|missing| (missing.node.as_str(), missing.reason.as_str(), missing.count)).collect()
+}
+
+/// Agents vouch for records that are not there: of which window these were is known, and whose.
 #[test]
-fn a_window_of_which_a_record_cannot_be_read_is_not_called_complete() {
-    for stream in [0, 1] {
-        let mut nodes = Nodes::ahead_by_s(&[0]);
-        nodes.is_stamped = true;
-        nodes.go_on(&[0], 0..=31);
-        nodes.join.unreadable(stream, nodes.offset, Some(BEGIN_US + 31 * SECOND));
-        nodes.offset = nodes.offset.next();
-        nodes.go_on(&[0], 32..=65);
-        let reasons = |start_s| nodes.window(start_s).missing.iter().map(|missing| missing.reason.as_str()).collect();
-        let told: Vec<Vec<&str>> = [10, 20, 30, 40].map(reasons).to_vec();
-        assert_eq!(told, [vec![], vec!["unreadable"], vec!["unreadable"], vec![]]);
+fn a_window_of_which_records_are_not_there_is_not_called_complete_and_says_why() {
+    type Happens = fn(&mut Join, usize);
+    let happens: [(&str, Happens); 4] = [
+        ("unreadable", |join, stream| (5..=7).for_each(|at| join.unreadable(stream, Offset(at), None))),
+        ("deleted", |join, stream| join.deleted(stream, Offset(7))),
+        // Something that is no record of ours stands behind them.
+        ("lost", |join, stream| join.unreadable(stream, Offset(8), None)),
+        // The partition was made anew.
+        ("lost", |join, stream| join.ends(stream, Offset(5))),
+    ];
+    for (stream, (reason, happens)) in [0, 1].into_iter().flat_map(|stream| happens.map(|happens| (stream, happens))) {
+        let mut nodes = Nodes::ahead_by_s(&[0, 0]);
+        nodes.go_on(&[0, 1], 0..=24);
+        // Reading has come there.
+        (0..2).for_each(|stream| nodes.join.unreadable(stream, Offset(4), None));
+        nodes.says(0, 25, false);
+        let mut progress = nodes.agents[1].0.progress(BEGIN_US + 25 * SECOND, BEGIN_US + 25 * SECOND, false);
+        let share = Share { published: 3, after_offset: 4, through_offset: 7, records: 3, dropped: vec![] };
+        *[&mut progress.flows, &mut progress.requests][stream] = share;
+        nodes.reads(progress);
+        nodes.go_on(&[0, 1], 26..=45);
+        assert_eq!(
+            (nodes.last_closed_s(), nodes.join.waits_for(stream)),
+            (Some(20), Some(Offset(7))),
+            "they are waited for"
+        );
+        happens(&mut nodes.join, stream);
+        nodes.go_on(&[0, 1], 46..=55);
+        let expected = [vec![], vec![("node-1", reason, 3)], vec![]];
+        assert_eq!([10, 20, 30].map(|start_s| told(&nodes, start_s)), expected);
         assert!(nodes.window(20).completeness < 1.0);
     }
 }
 
-/// So may what nobody can read any more.
+/// Offsets that begin again are of a topic that was made anew. What agents vouch for from then on counts.
 #[test]
-fn a_window_of_which_records_were_deleted_is_not_called_complete() {
-    for stream in [0, 1] {
-        let mut nodes = Nodes::ahead_by_s(&[0]);
-        nodes.is_stamped = true;
-        nodes.go_on(&[0], 0..=31);
-        nodes.offset = Offset(nodes.offset.0 + 6);
-        nodes.join.deleted(stream, nodes.offset, 7, Some(BEGIN_US + 41 * SECOND));
-        nodes.offset = nodes.offset.next();
-        nodes.go_on(&[0], 32..=75);
-        let told = |start_s| -> Vec<(&str, i64)> {
-            let missing = nodes.window(start_s).missing.iter();
-            missing.map(|missing| (missing.reason.as_str(), missing.count)).collect()
+fn a_topic_that_was_made_anew_while_it_is_read_is_read_on() {
+    let mut nodes = Nodes::ahead_by_s(&[0]);
+    let encoder = Encoder::of::<Request<'_>>(2).unwrap();
+    let schema = WriterSchema::parse(Request::SCHEMA).unwrap();
+    let mut offset = 1_000;
+    for at_s in 0..65 {
+        if at_s == 25 {
+            offset = 0;
+        }
+        let completed_at_us = BEGIN_US + at_s * SECOND - SECOND / 2;
+        let position = at_s * 100;
+        let request = Request {
+            side: Side::Client,
+            request_position: position,
+            completed_at_us,
+            weight: 1,
+            sums: None,
+            node: "node-0",
+            ..samples::request()
         };
-        let deleted = vec![("deleted", 7)];
-        assert_eq!([10, 20, 30, 40, 50].map(told), [vec![], deleted.clone(), deleted.clone(), deleted, vec![]]);
+        let (datum, kind, stream) = (datum(&encoder, &request), Kind::Value, 1);
+        let (timestamp_us, appended_us, partitions, schema) = (None, None, None, &schema);
+        let at = Offset(offset);
+        let input = Input { stream, offset: at, timestamp_us, appended_us, kind, partitions, schema, datum: &datum };
+        nodes.join.record(input).unwrap();
+        let (ledger, _) = &mut nodes.agents[0];
+        nodes.now_us = BEGIN_US + at_s * SECOND;
+        let mut progress = ledger.progress(nodes.now_us, nodes.now_us, false);
+        let share =
+            Share { published: 1, after_offset: offset - 1, through_offset: offset, records: 1, dropped: vec![] };
+        progress.requests = share;
+        nodes.reads(progress);
+        offset += 1;
     }
+    let counted: i64 = nodes.partials.iter().map(|partial| partial.requests).sum();
+    assert_eq!(counted, 61, "all of the first minute, and what ended half a second before it");
+}
+
+/// What is nobody's word says nothing of any window.
+#[test]
+fn what_no_agent_vouches_for_makes_no_window_incomplete() {
+    let mut nodes = Nodes::ahead_by_s(&[0]);
+    nodes.go_on(&[0], 0..=24);
+    (0..9).for_each(|at| nodes.join.unreadable(1, Offset(at), None));
+    nodes.go_on(&[0], 25..=45);
+    assert!([10, 20, 30].iter().all(|start_s| nodes.window(*start_s).missing.is_empty()));
 }
 
 #[test]
@@ -325,11 +385,11 @@ fn a_window_with_a_node_too_many_is_not_called_complete() {
 #[test]
 fn windows_in_which_agents_know_of_different_numbers_of_partitions_say_so() {
     let mut nodes = Nodes::ahead_by_s(&[0, 0]);
-    nodes.partitions = vec![Some(4), Some(4)];
+    nodes.partitions = vec![4, 4];
     nodes.go_on(&[0, 1], 0..=35);
-    nodes.partitions = vec![Some(8), Some(4)];
+    nodes.partitions = vec![8, 4];
     nodes.go_on(&[0, 1], 36..=55);
-    nodes.partitions = vec![Some(8), Some(8)];
+    nodes.partitions = vec![8, 8];
     nodes.go_on(&[0, 1], 56..=95);
     let window = |start_s| (nodes.missing_nodes(start_s), nodes.window(start_s).source_partitions);
     let (same, differ) = (Vec::new(), vec!["node-1"]);

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use headwater_processors::join::{Join, JoinSettings, REACH_WINDOWS};
-use headwater_processors::processor::{Checkpoint, Input, Kind, Memo, Output, Processor, Replay};
+use headwater_processors::processor::{Checkpoint, Input, Memo, Output, Processor, Replay};
 use headwater_processors::windows::Windows;
 use headwater_schemas::place::{Offset, Partition};
 
@@ -14,7 +14,7 @@ use crate::logs::{Log, Logs};
 use crate::world::{Plan, World};
 
 /// A snapshot of this version, in the middle of the world below.
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exact/snapshot-4.bin");
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exact/snapshot-5.bin");
 
 /// Some of everything: nodes that stop, losses, records of several exchanges, sides that come late.
 fn world() -> World {
@@ -42,21 +42,17 @@ fn restore(checkpoints: &[Option<Checkpoint>], bytes: &[u8]) -> Result<Join, Str
 
 /// Reads on until so many windows are closed, or to the end.
 fn read_on(join: &mut Join, logs: &Logs, windows: usize) -> Vec<Output> {
-    let logs: [&Log; 2] = [&logs.flows[0], &logs.requests[0]];
+    let logs: [&Log; 3] = [&logs.flows[0], &logs.requests[0], &logs.progress[0]];
     let from = join.read_from().unwrap();
     let mut places: Vec<usize> =
-        (0..2).map(|stream| logs[stream].partition_point(|e| e.offset < from[stream])).collect();
+        (0..3).map(|stream| logs[stream].partition_point(|e| e.offset < from[stream])).collect();
     let mut outputs = Vec::new();
     let closed = |outputs: &[Output]| outputs.iter().filter(|output| matches!(output, Output::Closed(..))).count();
     loop {
         let mut has_read = false;
-        for stream in 0..2 {
+        for stream in 0..3 {
             let Some(entry) = logs[stream].get(places[stream]).filter(|_| join.wants(stream)) else { continue };
-            let schema = match (entry.kind, stream) {
-                (Kind::Control, _) => &wire().watermark,
-                (Kind::Value, 0) => &wire().flow,
-                (Kind::Value, _) => &wire().request,
-            };
+            let schema = [&wire().flow, &wire().request, &wire().progress][stream];
             let (offset, timestamp_us, appended_us) = (entry.offset, Some(entry.timestamp_us), entry.appended_us);
             let (kind, datum) = (entry.kind, entry.datum.as_slice());
             join.record(Input { stream, offset, timestamp_us, appended_us, kind, partitions: None, schema, datum })
@@ -75,8 +71,8 @@ fn read_on(join: &mut Join, logs: &Logs, windows: usize) -> Vec<Output> {
 
 /// What is committed in the middle, the snapshot of then, and what comes after.
 fn in_the_middle(logs: &Logs) -> (Vec<Option<Checkpoint>>, Vec<u8>, Vec<Output>) {
-    let mut join = Join::new(Partition(0), 1, JoinSettings::default(), &[None, None]);
-    read_on(&mut join, logs, 4);
+    let mut join = Join::new(Partition(0), 1, JoinSettings::default(), &[None, None, None]);
+    read_on(&mut join, logs, 3);
     let checkpoints = join.checkpoints().into_iter().map(Some).collect();
     let snapshot = join.snapshot().unwrap();
     (checkpoints, snapshot, read_on(&mut join, logs, usize::MAX))
@@ -110,7 +106,7 @@ fn what_is_no_snapshot_of_this_state_is_refused() {
     let mut of_later = snapshot.clone();
     of_later[0] += 1;
     assert!(refused(&checkpoints, &of_later).contains("version"));
-    assert!(refused(&[None, None], &snapshot).contains("committed"));
+    assert!(refused(&[None, None, None], &snapshot).contains("committed"));
     let with = |change: &dyn Fn(&mut Memo)| {
         let mut others = checkpoints.clone();
         others.iter_mut().flatten().for_each(|checkpoint| change(&mut checkpoint.memo));
@@ -153,7 +149,8 @@ fn while_windows_are_closed_again_there_is_none() {
     let replay = Some(Replay { from_us: 0, to_us: i64::MAX, memory_from_us: None, at_end: false });
     let memo = Memo { window_ms: 10_000, replay, ..Memo::default() };
     let checkpoint = Some(Checkpoint { needed_from: Offset::FIRST, memo });
-    let mut replay = Join::new(Partition(0), 1, JoinSettings::default(), &[checkpoint.clone(), checkpoint]);
+    let mut replay =
+        Join::new(Partition(0), 1, JoinSettings::default(), &[checkpoint.clone(), checkpoint.clone(), checkpoint]);
     read_on(&mut replay, &logs, 3);
     assert_eq!(replay.snapshot(), None);
 }

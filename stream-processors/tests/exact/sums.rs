@@ -66,8 +66,8 @@ fn told(world: &World, logs: &Logs, partition: usize) -> Told {
                 of = Some((world.exchanges[index].connection, side));
             }
         }
-        if let Some((connection, side)) = of {
-            told.entry(connection).or_default().push((side, exchanges, entry.offset));
+        if let (Some((connection, side)), Some(vouched_at)) = (of, entry.vouched_at) {
+            told.entry(connection).or_default().push((side, exchanges, vouched_at));
         }
     }
     told

@@ -100,6 +100,7 @@ impl Traffic {
                 datum,
                 facts: Vec::new(),
                 run: 0,
+                vouched_at: None,
             });
         };
         for window in 0..self.windows {

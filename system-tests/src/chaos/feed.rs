@@ -12,6 +12,9 @@ use crate::client::time_of_day_us;
 use crate::fleet::{Fleet, Outlet, Shape};
 use crate::windows::window_of;
 
+/// How far nodes are is said so soon after their records have arrived.
+const TURN: Duration = Duration::from_millis(100);
+
 /// What nodes are told to do.
 #[derive(Debug, Clone)]
 pub enum Word {
@@ -58,8 +61,10 @@ impl Feed {
 fn tell(mut fleet: Fleet, mut outlet: Outlet, settings: &KafkaSettings, words: &Receiver<Word>) -> Result<()> {
     let mut held: Vec<(u32, Instant)> = Vec::new();
     loop {
-        let early_us = fleet.next_us() + 1_000_000 - time_of_day_us()?;
-        std::thread::sleep(Duration::from_micros(early_us.max(0).cast_unsigned()));
+        while let early_us @ 1.. = fleet.next_us() + 1_000_000 - time_of_day_us()? {
+            std::thread::sleep(TURN.min(Duration::from_micros(early_us.cast_unsigned())));
+            outlet.advance()?;
+        }
         let mut losses = Vec::new();
         loop {
             match words.try_recv() {
@@ -77,7 +82,7 @@ fn tell(mut fleet: Fleet, mut outlet: Outlet, settings: &KafkaSettings, words: &
             }
         }
         for (node, _) in held.extract_if(.., |(_, until)| Instant::now() >= *until) {
-            outlet.release(node);
+            outlet.release(node)?;
         }
         fleet.second(&losses, &mut outlet)?;
     }

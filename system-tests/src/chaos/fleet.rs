@@ -194,7 +194,7 @@ fn start(settings: &KafkaSettings, mode: &'static str, instance: &str, logs: &Pa
 
 /// As an operator adds them: all topics at once; agents come to know them when they start again. Whether the brokers did it.
 fn add_partitions(settings: &KafkaSettings, feed: &Feed) -> Result<bool> {
-    let topics = [Topic::Flows, Topic::Requests, Topic::Partials];
+    let topics = [Topic::Flows, Topic::Requests, Topic::Progress, Topic::Partials];
     match admin::add_partitions(settings, &topics, PARTITIONS[1] as usize) {
         Ok(()) => println!("{} partitions are added", time_of_day_us()?),
         Err(error) => {

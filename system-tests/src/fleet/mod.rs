@@ -1,12 +1,12 @@
 //! A fleet of nodes whose every record is known: what their agents would write of services that call each other.
 //!
 //! In: how many nodes, edges, operations and connections, and how fast. Out: second by second the records of both sides and, behind them,
-//! each node's watermark. The same numbers give the same records. Bound: memory grows with edges and connections, not with time.
+//! how far each node is. The same numbers give the same records. Bound: memory grows with edges and connections, not with time.
 
 mod outlet;
 mod records;
 
-use headwater_schemas::records::{Dropped, Flow, Request, Side, Watermark};
+use headwater_schemas::records::{Dropped, Flow, Progress, Request, Share, Side};
 
 pub use outlet::Outlet;
 use records::{Connection, Moment, Series};
@@ -14,7 +14,7 @@ use records::{Connection, Moment, Series};
 /// Agents tell of each open connection so often.
 const FLOW_INTERVAL_SECONDS: u64 = 10;
 
-/// Watermarks go on for so long behind the last record, so that all windows close.
+/// Progress goes on for so long behind the last record, so that all windows close.
 pub const SECONDS_BEHIND: u64 = 30;
 
 /// What there is, and how much of it.
@@ -47,7 +47,7 @@ impl Shape {
 pub trait Sink {
     fn request(&mut self, node: u32, record: &Request<'_>) -> anyhow::Result<()>;
     fn flow(&mut self, node: u32, record: &Flow<'_>) -> anyhow::Result<()>;
-    fn watermark(&mut self, node: u32, record: &Watermark) -> anyhow::Result<()>;
+    fn progress(&mut self, node: u32, record: &Progress) -> anyhow::Result<()>;
 }
 
 /// What has happened so far.
@@ -115,18 +115,20 @@ impl Fleet {
     fn end_of_second(&mut self, losses: &[(u32, Dropped)], sink: &mut impl Sink) -> anyhow::Result<()> {
         let from_us = self.next_us();
         for (number, node) in (0..).zip(&self.nodes) {
-            let dropped = losses.iter().filter(|(at, _)| *at == number).map(|(_, dropped)| dropped.clone()).collect();
-            let mark = Watermark {
+            let dropped = losses.iter().filter(|(at, _)| *at == number).map(|(_, dropped)| dropped.clone());
+            let dropped: Vec<Dropped> = dropped.collect();
+            let progress = Progress {
                 node: node.clone(),
                 agent_started_at_us: self.began_at_us,
                 sequence: self.second as i64,
                 covers_from_us: from_us,
                 up_to_us: from_us + 1_000_000,
                 is_final: false,
-                published: 0,
-                dropped,
+                partitions: 0,
+                flows: Share::anywhere(0, dropped.clone()),
+                requests: Share::anywhere(0, dropped),
             };
-            sink.watermark(number, &mark)?;
+            sink.progress(number, &progress)?;
         }
         self.second += 1;
         Ok(())

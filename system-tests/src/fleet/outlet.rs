@@ -1,4 +1,4 @@
-//! Publishes what a fleet tells, as its agents do: into the partition of the connection, and watermarks into every partition.
+//! Publishes what a fleet tells, as its agents do: into the partition of the connection, and how far each node is into every partition.
 //!
 //! Bound: what a node holds back waits here, so it is for the caller to let it go.
 
@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin, partition_of};
-use headwater_schemas::records::{Flow, Request, Watermark};
-use headwater_schemas::topics::{PARTITIONS_HEADER, Topic, WATERMARK_HEADER};
+use headwater_schemas::records::{Flow, Progress, Request};
+use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::Encoder;
 
-use super::Sink;
+use super::{Sink, records};
+use crate::vouch::{Of, Topics, Vouch};
 
-const TOPICS: [Topic; 2] = [Topic::Flows, Topic::Requests];
+const TOPICS: [Topic; 3] = [Topic::Flows, Topic::Requests, Topic::Progress];
 const FLOWS: usize = 0;
 const REQUESTS: usize = 1;
+const INDEXES: Topics = Topics { flows: FLOWS, requests: REQUESTS, progress: 2 };
 
 /// The producer's queue has room again after a moment.
 const FULL_PAUSE: Duration = Duration::from_millis(2);
@@ -30,7 +32,7 @@ pub struct Outlet {
     publisher: Publisher,
     requests: Encoder,
     flows: Encoder,
-    watermarks: Encoder,
+    vouch: Vouch,
     partitions: i32,
     /// Nodes that hold back what they tell, with what they have.
     held: BTreeMap<u32, Vec<Held>>,
@@ -39,7 +41,7 @@ pub struct Outlet {
 
 enum Held {
     Record { topic: usize, partition: Partition, key: Vec<u8>, value: Vec<u8> },
-    Watermark(Vec<u8>, Vec<u8>),
+    Progress(Box<Progress>),
 }
 
 impl Outlet {
@@ -52,7 +54,7 @@ impl Outlet {
             publisher: Publisher::start(settings, names)?,
             requests: Encoder::of::<Request<'_>>(registry.register_topic(Topic::Requests)?)?,
             flows: Encoder::of::<Flow<'_>>(registry.register_topic(Topic::Flows)?)?,
-            watermarks: Encoder::of::<Watermark>(registry.register_header(WATERMARK_HEADER)?)?,
+            vouch: Vouch::new(INDEXES, registry.register_topic(Topic::Progress)?, partitions[&Topic::Requests])?,
             partitions: partitions[&Topic::Requests],
             held: BTreeMap::new(),
             buffer: Vec::new(),
@@ -65,31 +67,40 @@ impl Outlet {
     }
 
     /// It tells all that it kept, in order, and what comes.
-    pub fn release(&mut self, node: u32) {
+    pub fn release(&mut self, node: u32) -> Result<()> {
         for held in self.held.remove(&node).unwrap_or_default() {
             match held {
                 Held::Record { topic, partition, key, value } => {
-                    send(&self.publisher, topic, partition, &key, Some(&value), &[]);
+                    self.send(node, topic, partition, &key, &value);
                 }
-                Held::Watermark(key, value) => self.send_watermark(&key, &value),
+                Held::Progress(progress) => self.vouch.say(&progress, None),
             }
         }
+        self.vouch.advance(&self.publisher)
     }
 
     /// From now on records go to all partitions that there are.
     pub fn count_partitions(&mut self, settings: &KafkaSettings) -> Result<()> {
         self.partitions = admin::partition_counts(settings, &TOPICS)?[&Topic::Requests];
+        self.vouch.set_partitions(self.partitions);
         Ok(())
     }
 
     /// Something that is no record.
-    pub fn poison(&self, partition: Partition, value: &[u8]) {
-        send(&self.publisher, REQUESTS, partition, b"poison", Some(value), &[]);
+    pub fn poison(&mut self, partition: Partition, value: &[u8]) {
+        publish(&self.publisher, REQUESTS, partition, b"poison", value);
+        // It is nobody's, but acknowledged among the others.
+        self.vouch.handed(Of::Requests, partition, "poison");
+    }
+
+    /// Says how far nodes are whose records have arrived meanwhile.
+    pub fn advance(&mut self) -> Result<()> {
+        self.vouch.advance(&self.publisher)
     }
 
     /// Waits until all that was told is in Kafka.
-    pub fn flush(&self) -> Result<()> {
-        Ok(self.publisher.flush(FLUSH_TIMEOUT)?)
+    pub fn flush(&mut self) -> Result<()> {
+        self.vouch.finish(&self.publisher, FLUSH_TIMEOUT)
     }
 
     fn record(&mut self, node: u32, topic: usize, key: &str) {
@@ -99,18 +110,18 @@ impl Outlet {
                 let (key, value) = (key.as_bytes().to_vec(), self.buffer.clone());
                 held.push(Held::Record { topic, partition, key, value });
             }
-            None => send(&self.publisher, topic, partition, key.as_bytes(), Some(&self.buffer), &[]),
+            None => {
+                let value = std::mem::take(&mut self.buffer);
+                self.send(node, topic, partition, key.as_bytes(), &value);
+                self.buffer = value;
+            }
         }
     }
 
-    fn send_watermark(&self, key: &[u8], value: &[u8]) {
-        let among = self.partitions.to_string();
-        let headers: &[(&str, &[u8])] = &[(WATERMARK_HEADER, value), (PARTITIONS_HEADER, among.as_bytes())];
-        for topic in 0..TOPICS.len() {
-            for partition in (0..self.partitions).map(Partition) {
-                send(&self.publisher, topic, partition, key, None, headers);
-            }
-        }
+    fn send(&mut self, node: u32, topic: usize, partition: Partition, key: &[u8], value: &[u8]) {
+        publish(&self.publisher, topic, partition, key, value);
+        let of = if topic == FLOWS { Of::Flows } else { Of::Requests };
+        self.vouch.handed(of, partition, &records::node_name(node));
     }
 }
 
@@ -129,13 +140,12 @@ impl Sink for Outlet {
         Ok(())
     }
 
-    fn watermark(&mut self, node: u32, record: &Watermark) -> Result<()> {
-        let (key, value) = (record.node.as_bytes().to_vec(), self.watermarks.encode(record)?);
+    fn progress(&mut self, node: u32, record: &Progress) -> Result<()> {
         match self.held.get_mut(&node) {
-            Some(held) => held.push(Held::Watermark(key, value)),
-            None => self.send_watermark(&key, &value),
+            Some(held) => held.push(Held::Progress(Box::new(record.clone()))),
+            None => self.vouch.say(record, None),
         }
-        Ok(())
+        self.vouch.advance(&self.publisher)
     }
 }
 
@@ -143,16 +153,9 @@ impl Sink for Outlet {
 ///
 /// # Panics
 /// If that takes longer than any harm that is done to brokers: a fleet that tells nothing looks like processors that read nothing.
-fn send(
-    publisher: &Publisher,
-    topic: usize,
-    partition: Partition,
-    key: &[u8],
-    value: Option<&[u8]>,
-    headers: &[(&str, &[u8])],
-) {
+fn publish(publisher: &Publisher, topic: usize, partition: Partition, key: &[u8], value: &[u8]) {
     let deadline = Instant::now() + SEND_TIMEOUT;
-    while let Err(error) = publisher.publish(topic, partition, key, value, headers) {
+    while let Err(error) = publisher.publish(topic, partition, key, Some(value), &[]) {
         let (topic, complaint) = (TOPICS[topic], publisher.complaint());
         assert!(Instant::now() < deadline, "{topic:?} {partition} takes nothing: {error:?}, {complaint:?}");
         std::thread::sleep(FULL_PAUSE);

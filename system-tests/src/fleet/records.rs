@@ -65,9 +65,14 @@ pub struct Moment {
     pub position: i64,
 }
 
+/// What a node is called.
+pub fn node_name(node: u32) -> String {
+    format!("node-{node:04}")
+}
+
 pub fn names(shape: &Shape) -> Names {
     Names {
-        nodes: (0..shape.nodes).map(|node| format!("node-{node:04}")).collect(),
+        nodes: (0..shape.nodes).map(node_name).collect(),
         services: (0..shape.services).map(|service| format!("service-{service:04}")).collect(),
     }
 }

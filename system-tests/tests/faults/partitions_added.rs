@@ -38,9 +38,10 @@ fn no_request_is_lost_or_doubled_where_partitions_are_added() {
     raw.flush().unwrap();
     wait_for("the first window", || Ok(by_window(&settings).contains_key(&start_us))).unwrap_or_else(told);
 
-    admin::add_partitions(&settings, &[Topic::Flows, Topic::Requests, Topic::Partials], PARTITIONS[1]).unwrap();
-    let counts = || admin::partition_counts(&settings, &[Topic::Flows, Topic::Requests]);
-    // Of two topics one may be known to have them first.
+    admin::add_partitions(&settings, &[Topic::Flows, Topic::Requests, Topic::Progress, Topic::Partials], PARTITIONS[1])
+        .unwrap();
+    let counts = || admin::partition_counts(&settings, &[Topic::Flows, Topic::Requests, Topic::Progress]);
+    // Of several topics one may be known to have them first.
     let are_there = |counts: BTreeMap<Topic, i32>| counts.values().all(|count| *count as usize == PARTITIONS[1]);
     wait_for("the partitions", || Ok(counts().is_ok_and(are_there))).unwrap();
     raw.count_again(&settings).unwrap();

@@ -336,7 +336,7 @@ mod tests {
                 if !folds.add(&mut own, SOCKET, &request) {
                     (0..4).for_each(|at| told[at] += totals(&request)[at]);
                 }
-                // Watermarks stay before what is being added up.
+                // Progress stays before what is being added up.
                 prop_assert!(own.folds.is_empty() || folds.taken_to_second() <= Some(at_us.div_euclid(SECOND_US)));
             }
             let listed = folds.listed();

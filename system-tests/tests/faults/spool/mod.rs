@@ -1,5 +1,5 @@
 //! Kafka goes away while exchanges go on: what the agent captures meanwhile waits on its disk, and comes to the topics once
-//! Kafka is back, each record before the watermark that vouches for it.
+//! Kafka is back, each record before what vouches for it.
 #![allow(clippy::unwrap_used)]
 
 mod full_disk;
@@ -117,17 +117,17 @@ fn check_each(outcomes: &[Outcome], lab: &Lab, stopped_us: &RangeInclusive<i64>)
     assert!(doubled.iter().all(|outcome| stopped_us.contains(&outcome.received_at_us)), "{stopped_us:?}: {doubled:?}");
 }
 
-/// What a watermark vouches for stands before it, and the watermarks of each run are there in their order without a hole.
+/// What an agent vouches for is there, and what each run says is there in its order without a hole.
 fn check_order(lab: &Lab, runs: usize) {
     for (partition, all) in topics::requests_in_order(&lab.settings).unwrap() {
         let (mut reached_us, mut sequences): (i64, BTreeMap<i64, i64>) = (0, BTreeMap::new());
         let mut seen = std::collections::HashSet::new();
         for one in all {
             match one {
-                InOrder::Watermark { run, sequence, up_to_us } => {
+                InOrder::Progress { run, sequence, up_to_us } => {
                     let next = sequences.entry(run).or_default();
                     // One that Kafka took without saying so comes once more.
-                    assert!(sequence <= *next, "{partition}: watermark {next} of {run} is missing before {sequence}");
+                    assert!(sequence <= *next, "{partition}: {next} of {run} is missing before {sequence}");
                     *next = (*next).max(sequence + 1);
                     reached_us = reached_us.max(up_to_us);
                 }
@@ -135,7 +135,7 @@ fn check_order(lab: &Lab, runs: usize) {
                     let is_first = seen.insert((path.clone(), side));
                     assert!(
                         completed_at_us >= reached_us || !is_first,
-                        "{partition}: {path} of {completed_at_us} stands behind the watermark of {reached_us}"
+                        "{partition}: {path} of {completed_at_us} was not vouched for by {reached_us}"
                     );
                 }
             }
