@@ -75,10 +75,10 @@ impl Backtest {
     /// # Errors
     /// If it says what cannot be; it counts for nothing then.
     pub fn record(&mut self, input: Input<'_>) -> Result<(), BadInput> {
-        let (stream, offset, timestamp_us) = (input.stream, input.offset, input.timestamp_us);
+        let (stream, offset) = (input.stream, input.offset);
         let taken = self.judge.record(input);
         if taken.is_err() {
-            self.judge.unreadable(stream, offset, timestamp_us);
+            self.judge.unreadable(stream, offset);
         }
         for output in self.judge.take_outputs() {
             if let Output::Alert(alert) = output {

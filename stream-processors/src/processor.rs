@@ -68,7 +68,7 @@ pub trait Processor {
     fn record(&mut self, input: Input<'_>) -> Result<(), BadInput>;
 
     /// The next record of an input could not be read, by whomever. Whatever it may tell of is not complete.
-    fn unreadable(&mut self, stream: usize, offset: Offset, timestamp_us: Option<i64>);
+    fn unreadable(&mut self, stream: usize, offset: Offset);
 
     /// Records of an input, up to this offset, were deleted before they were read. What they may tell of is not complete. It is told again where the
     /// input is read again from before them.

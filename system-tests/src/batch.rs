@@ -119,7 +119,7 @@ fn take(join: &mut Join, stream: usize, entry: &Entry, cache: &mut SchemaCache) 
         Some(Err(RecordError::Bad(_))) | None => false,
     };
     if !is_taken {
-        join.unreadable(stream, entry.offset, timestamp_us);
+        join.unreadable(stream, entry.offset);
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ pub struct Share {
     pub dropped: Vec<Dropped>,
     /// In this partition: its records since the one before stand behind this offset; -1 if they may stand anywhere.
     pub after_offset: i64,
-    /// In this partition: and up to this offset; -1 if it has written nothing there yet.
+    /// In this partition: and up to this offset; -1 if nothing stands there yet.
     pub through_offset: i64,
     /// So many records of this node stand between the two.
     pub records: i64,

@@ -429,7 +429,7 @@ impl Processor for Bottlenecks {
         result
     }
 
-    fn unreadable(&mut self, stream: usize, offset: Offset, _timestamp_us: Option<i64>) {
+    fn unreadable(&mut self, stream: usize, offset: Offset) {
         self.next_offsets[stream] = offset.next();
     }
 

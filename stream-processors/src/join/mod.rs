@@ -416,7 +416,7 @@ impl Processor for Join {
         self.decode(input)
     }
 
-    fn unreadable(&mut self, stream: usize, offset: Offset, _timestamp_us: Option<i64>) {
+    fn unreadable(&mut self, stream: usize, offset: Offset) {
         match stream {
             FLOWS => self.flows.unreadable(offset),
             REQUESTS => self.requests.unreadable(offset),

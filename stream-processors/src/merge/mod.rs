@@ -264,7 +264,7 @@ impl<V: View> Processor for Merge<V> {
     }
 
     /// The marker behind a partial that cannot be read says how many there were.
-    fn unreadable(&mut self, _stream: usize, offset: Offset, _timestamp_us: Option<i64>) {
+    fn unreadable(&mut self, _stream: usize, offset: Offset) {
         self.next_offset = offset.next();
     }
 

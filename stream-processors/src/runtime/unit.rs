@@ -417,7 +417,7 @@ impl Unit {
     }
 
     fn refuse(&mut self, stream: usize, message: &Message<'_>, mut error: String) {
-        self.processor.unreadable(stream, message.offset(), timestamp_us(message));
+        self.processor.unreadable(stream, message.offset());
         if message.offset() < self.inputs[stream].reported_to {
             return;
         }

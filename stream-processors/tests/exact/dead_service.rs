@@ -64,16 +64,7 @@ fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
     let mut logs = [Log::new(), Log::new()];
     let put = |log: &mut Log, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
         let offset = Offset(log.len() as i64);
-        log.push(Entry {
-            offset,
-            timestamp_us,
-            appended_us: None,
-            kind,
-            datum,
-            facts: Vec::new(),
-            run: 0,
-            vouched_at: None,
-        });
+        log.push(Entry::made(offset, timestamp_us, kind, datum));
     };
     for window in 0..WINDOWS {
         let start_us = window_us(window);

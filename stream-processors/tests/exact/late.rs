@@ -49,7 +49,7 @@ fn read(join: &mut Join, logs: &Logs, partition: usize, bad: Option<usize>) {
         let entry = &logs[stream][places[stream]];
         let (offset, timestamp_us, appended_us) = (entry.offset, Some(entry.timestamp_us), entry.appended_us);
         if stream == 1 && bad == Some(places[1]) {
-            join.unreadable(stream, offset, timestamp_us);
+            join.unreadable(stream, offset);
         } else {
             let schema = [&wire().flow, &wire().request, &wire().progress][stream];
             let (kind, datum) = (entry.kind, entry.datum.as_slice());

@@ -41,6 +41,14 @@ pub struct Entry {
     pub vouched_at: Option<Offset>,
 }
 
+impl Entry {
+    /// What a processor wrote.
+    pub fn made(offset: Offset, timestamp_us: i64, kind: Kind, datum: Vec<u8>) -> Entry {
+        let (appended_us, facts, run, vouched_at) = (None, Vec::new(), 0, None);
+        Entry { offset, timestamp_us, appended_us, kind, datum, facts, run, vouched_at }
+    }
+}
+
 pub type Log = Vec<Entry>;
 
 /// The logs of the topics by partition, and which facts are in them and vouched for.

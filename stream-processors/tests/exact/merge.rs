@@ -36,16 +36,7 @@ fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
     let mut put = |partition: Partition, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
         let log: &mut Log = &mut logs[partition.0 as usize];
         let offset = log.last().map_or(Offset::FIRST, |last| last.offset.next());
-        log.push(Entry {
-            offset,
-            timestamp_us,
-            appended_us: None,
-            kind,
-            datum,
-            facts: Vec::new(),
-            run: 0,
-            vouched_at: None,
-        });
+        log.push(Entry::made(offset, timestamp_us, kind, datum));
     };
     loop {
         let ready: Vec<usize> = (0..sources.len()).filter(|&source| places[source] < sources[source].len()).collect();

@@ -287,10 +287,10 @@ fn told(nodes: &Nodes, start_s: i64) -> Vec<(&str, &str, i64)> {
 fn a_window_of_which_records_are_not_there_is_not_called_complete_and_says_why() {
     type Happens = fn(&mut Join, usize);
     let happens: [(&str, Happens); 4] = [
-        ("unreadable", |join, stream| (5..=7).for_each(|at| join.unreadable(stream, Offset(at), None))),
+        ("unreadable", |join, stream| (5..=7).for_each(|at| join.unreadable(stream, Offset(at)))),
         ("deleted", |join, stream| join.deleted(stream, Offset(7))),
         // Something that is no record of ours stands behind them.
-        ("lost", |join, stream| join.unreadable(stream, Offset(8), None)),
+        ("lost", |join, stream| join.unreadable(stream, Offset(8))),
         // The partition was made anew.
         ("lost", |join, stream| join.ends(stream, Offset(5))),
     ];
@@ -298,7 +298,7 @@ fn a_window_of_which_records_are_not_there_is_not_called_complete_and_says_why()
         let mut nodes = Nodes::ahead_by_s(&[0, 0]);
         nodes.go_on(&[0, 1], 0..=24);
         // Reading has come there.
-        (0..2).for_each(|stream| nodes.join.unreadable(stream, Offset(4), None));
+        (0..2).for_each(|stream| nodes.join.unreadable(stream, Offset(4)));
         nodes.says(0, 25, false);
         let mut progress = nodes.agents[1].0.progress(BEGIN_US + 25 * SECOND, BEGIN_US + 25 * SECOND, false);
         let share = Share { published: 3, after_offset: 4, through_offset: 7, records: 3, dropped: vec![] };
@@ -363,7 +363,7 @@ fn a_topic_that_was_made_anew_while_it_is_read_is_read_on() {
 fn what_no_agent_vouches_for_makes_no_window_incomplete() {
     let mut nodes = Nodes::ahead_by_s(&[0]);
     nodes.go_on(&[0], 0..=24);
-    (0..9).for_each(|at| nodes.join.unreadable(1, Offset(at), None));
+    (0..9).for_each(|at| nodes.join.unreadable(1, Offset(at)));
     nodes.go_on(&[0], 25..=45);
     assert!([10, 20, 30].iter().all(|start_s| nodes.window(*start_s).missing.is_empty()));
 }

@@ -92,16 +92,7 @@ impl Traffic {
         let mut put = |stream: usize, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
             let offset =
                 logs[stream].last().map_or(0, |last: &Entry| last.offset.0 + 1 + i64::from(kind == Kind::Control));
-            logs[stream].push(Entry {
-                offset: Offset(offset),
-                timestamp_us,
-                appended_us: None,
-                kind,
-                datum,
-                facts: Vec::new(),
-                run: 0,
-                vouched_at: None,
-            });
+            logs[stream].push(Entry::made(Offset(offset), timestamp_us, kind, datum));
         };
         for window in 0..self.windows {
             let start_us = window_us(window);
