@@ -1,4 +1,4 @@
-//! `headwater map`: the service map in a terminal, from the topic of edges alone.
+//! `headwater map`: the service map in a terminal, from the edges and what closes their windows alone.
 //!
 //! As a table it is the map of the last minutes. With `--json` it is one object a line for each edge and window, in the form
 //! that [`EdgeLine`] describes; `--watch` goes on with each record as it comes, revisions included.
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use headwater_console::live::{EdgeView, Limits, Live, MapView, Range};
 use headwater_console::records::{Item, ItemReader, place};
-use headwater_kafka::{Next, RecordError, Start, TopicReader, connect_check};
+use headwater_kafka::{NextOfWindows as Next, RecordError, Start, WindowReader, connect_check};
 use headwater_schemas::encryption::title;
 use headwater_schemas::records::{Edge, Missing, NO_DATA, Workload};
 use headwater_schemas::topics::Topic;
@@ -83,9 +83,8 @@ pub struct EdgeLine<'a> {
 
 pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
     connect_check(&settings.kafka, CONNECT_TIMEOUT)?;
-    let topic = Topic::Edges.name(&settings.kafka.prefix);
     let back_us = i64::from(args.minutes) * 60_000_000 + PUBLISHED_LATE_US;
-    let mut reader = TopicReader::start(&settings.kafka, &[topic], &Start::AtMs((now_us() - back_us) / 1000))?;
+    let mut reader = WindowReader::start(&settings.kafka, Topic::Edges, &Start::AtMs((now_us() - back_us) / 1000))?;
     let mut items = ItemReader::new(&settings.kafka);
     // Windows are no shorter than a second.
     let windows_max = (args.minutes as usize + 1) * 60;
@@ -93,40 +92,44 @@ pub fn run(settings: &Settings, args: &MapArgs) -> Result<()> {
     let mut live = Live::new(limits);
     let range = Range::Minutes(args.minutes);
     let mut shown_to_us = None;
-    let (mut ends, partitions) = (0, reader.partitions().len());
+    let mut has_ended = false;
     loop {
         let mut idle = true;
-        match reader.next(if ends < partitions { PATIENCE } else { POLL })? {
+        match reader.next(if has_ended { POLL } else { PATIENCE })? {
             Next::Record(message) => {
                 idle = false;
                 match items.read(Topic::Edges, &message) {
                     Ok(Item::Edge(edge)) => {
-                        if args.watch && args.json && ends >= partitions && is_wanted(&edge, args) {
+                        if args.watch && args.json && has_ended && is_wanted(&edge, args) {
                             print(&line(&edge)?)?;
                         }
                         live.edge(*edge, now_us());
-                    }
-                    Ok(Item::Closed(marker)) => {
-                        live.edges_closed(&marker, now_us());
                     }
                     Ok(_) => {}
                     Err(RecordError::Bad(error)) => eprintln!("passed over {}: {error}", place(Topic::Edges, &message)),
                     Err(RecordError::Registry(error)) => return Err(error.into()),
                 }
             }
-            Next::End(_) => {
-                ends += 1;
-                if ends == partitions && args.json {
+            Next::Closed(_, closed) => {
+                idle = false;
+                live.edges_closed(&closed, now_us());
+            }
+            Next::Unreadable(message, error) => {
+                eprintln!("passed over {}: {error}", place(Topic::EdgeWindows, &message));
+            }
+            Next::End => {
+                has_ended = true;
+                if args.json {
                     let mut wanted = live.edges_of(range).into_iter().filter(|edge| is_wanted(edge, args));
                     wanted.try_for_each(|edge| print(&line(edge)?))?;
                 }
             }
-            Next::Idle if ends < partitions => {
+            Next::Idle if !has_ended => {
                 bail!("nothing came from the brokers for {PATIENCE:?}; check that they are well")
             }
             Next::Idle => {}
         }
-        if ends < partitions {
+        if !has_ended {
             continue;
         }
         if args.json && !args.watch {

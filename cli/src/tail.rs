@@ -14,10 +14,10 @@ use headwater_kafka::{Message, Next, RecordError, SchemaCache, Start, TopicReade
 use headwater_schemas::asked::with_port;
 use headwater_schemas::encryption;
 use headwater_schemas::records::{
-    Agent, Alert, AlertState, DeadLetter, Edge, Flow, Identity, Latency, Partial, PartitionClosed, Process,
-    ProcessKind, Progress, Record, Request, Tls,
+    Agent, Alert, AlertState, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, ProcessKind, Progress,
+    Record, Request, Tls, WindowClosed,
 };
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::topics::{Topic, WINDOW_CLOSED_HEADER};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -56,7 +56,7 @@ pub struct TailArgs {
     /// Only records with this value in this field, such as encryption=none or tls.mutual=true; several must all hold
     #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = Condition::parse)]
     conditions: Vec<Condition>,
-    /// Show the marks between the records too: up to when an agent's or a window's records are complete
+    /// Show records without a value too: keys that are deleted, and in internal.partials which windows are closed
     #[arg(long)]
     markers: bool,
 }
@@ -176,7 +176,7 @@ fn line(shown: &Shown, message: &Message<'_>, json: bool) -> Result<String> {
 }
 
 fn show(topic: Topic, message: &Message<'_>, cache: &mut SchemaCache) -> Result<Shown, RecordError> {
-    let Some(value) = message.value() else { return show_marker(message, cache) };
+    let Some(value) = message.value() else { return show_marker(topic, message, cache) };
     match topic {
         Topic::Requests => decoded(cache, value, request),
         Topic::Flows => decoded(cache, value, flow),
@@ -187,18 +187,15 @@ fn show(topic: Topic, message: &Message<'_>, cache: &mut SchemaCache) -> Result<
         Topic::Partials => decoded(cache, value, partial),
         Topic::Edges => decoded(cache, value, edge),
         Topic::Latencies => decoded(cache, value, operation),
+        Topic::EdgeWindows | Topic::LatencyWindows => decoded(cache, value, window_closed),
         Topic::Alerts => decoded(cache, value, alert),
         Topic::DeadLetters => decoded(cache, value, dead_letter),
     }
 }
 
-fn show_marker(message: &Message<'_>, cache: &mut SchemaCache) -> Result<Shown, RecordError> {
-    if let Some(mark) = message.header(PARTITION_CLOSED_HEADER) {
-        return decoded(cache, mark, |mark: &PartitionClosed| {
-            let input = format!("input {} of {}", mark.source_partition, mark.source_partitions);
-            let start = rfc3339(mark.window_start_us);
-            format!("-- window {start} is closed by {input}, {} complete", completeness(mark.completeness))
-        });
+fn show_marker(topic: Topic, message: &Message<'_>, cache: &mut SchemaCache) -> Result<Shown, RecordError> {
+    if let Some(mark) = message.header(WINDOW_CLOSED_HEADER).filter(|_| topic == Topic::Partials) {
+        return decoded(cache, mark, |mark: &WindowClosed| format!("-- {}", window_closed(mark)));
     }
     let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
     Ok(Shown { human: format!("-- the key {key} is deleted"), json: serde_json::json!({ "@deleted": key }) })
@@ -427,6 +424,18 @@ fn partial(p: &Partial) -> String {
     format!(
         "{start}  raw partition {}  {call:<36} {:<40} {}  {} requests",
         p.raw_partition, p.operation, p.status_class, p.requests
+    )
+}
+
+fn window_closed(w: &WindowClosed) -> String {
+    let records = if w.records < 0 { String::new() } else { format!("  {} records", w.records) };
+    let lacks = w.missing.iter().map(|missing| format!("  {} {}", missing.node, missing.reason)).collect::<String>();
+    format!(
+        "{}  closed by partition {} of {}  {} complete{records}{lacks}",
+        window(w.window_start_us, w.revision),
+        w.source_partition,
+        w.source_partitions,
+        completeness(w.completeness)
     )
 }
 

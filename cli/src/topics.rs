@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use headwater_kafka::{admin, connect_check};
 use headwater_schemas::records::{
-    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Progress, Record, Request,
+    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Progress, Record, Request, WindowClosed,
 };
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
@@ -90,6 +90,7 @@ fn record(topic: Topic) -> &'static str {
         Topic::Partials => Partial::NAME,
         Topic::Edges => Edge::NAME,
         Topic::Latencies => Latency::NAME,
+        Topic::EdgeWindows | Topic::LatencyWindows => WindowClosed::NAME,
         Topic::Alerts => Alert::NAME,
         Topic::DeadLetters => DeadLetter::NAME,
     }

@@ -1,6 +1,6 @@
 //! Feeds the model from Kafka, for as long as the console runs.
 //!
-//! In: the topics edges, latencies, alerts and agents, each read by a thread of its own: one that is not there yet holds
+//! In: the topics edges and latencies with what closes their windows, alerts and agents, each read by a thread of its own: one that is not there yet holds
 //! none of the others up. Out: the model, and a [`Status`] that says whether it can be believed. Promises: an outage of the
 //! brokers or the registry stops nothing for good and is told; a record that cannot be read is counted and passed over.
 
@@ -10,7 +10,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use headwater_kafka::{KafkaError, KafkaSettings, Message, Next, RecordError, Start, TopicReader, connect_check};
+use headwater_kafka::{
+    KafkaError, KafkaSettings, Message, NextOfWindows as Next, RecordError, Start, WindowReader, connect_check,
+};
+use headwater_schemas::records::WindowClosed;
 use headwater_schemas::topics::Topic;
 use headwater_telemetry::{Health as ProgramHealth, Part};
 use serde::Serialize;
@@ -171,24 +174,36 @@ impl Feed {
             _ => Duration::from_secs(u64::from(self.minutes) * 60),
         };
         let start = Start::AtMs(now_us() / 1000 - back.as_millis() as i64);
-        let mut reader = TopicReader::start(&self.settings, &[topic.name(&self.settings.prefix)], &start)?;
-        let partitions = reader.partitions().len();
+        let mut reader = WindowReader::start(&self.settings, topic, &start)?;
         let mut items = ItemReader::new(&self.settings);
-        let (mut ends, mut heard_at) = (0, Instant::now());
+        let mut heard_at = Instant::now();
         self.update(index, |source| source.problem = None);
         while !self.stopped() {
             self.parts[index].beat();
-            match reader.next(POLL)? {
+            let next = match reader.next(POLL) {
+                // The registry is away.
+                Err(error) if error.is_passing() => {
+                    self.update(index, |source| source.problem = Some(error.to_string()));
+                    thread::sleep(RETRY);
+                    continue;
+                }
+                next => next?,
+            };
+            match next {
                 Next::Record(message) => {
                     heard_at = Instant::now();
                     self.take(index, topic, &message, &mut items);
                 }
-                Next::End(_) => {
-                    ends += 1;
-                    if ends == partitions {
-                        self.count(topic);
-                        self.update(index, |source| source.caught_up = true);
-                    }
+                Next::Closed(_, closed) => {
+                    heard_at = Instant::now();
+                    self.closed(index, topic, &closed);
+                }
+                Next::Unreadable(message, error) => {
+                    self.pass_over(index, &place(topic.windows().unwrap_or(topic), &message), &error);
+                }
+                Next::End => {
+                    self.count(topic);
+                    self.update(index, |source| source.caught_up = true);
                 }
                 Next::Idle if heard_at.elapsed() > SILENCE => {
                     let found = self.ask_broker(index);
@@ -224,8 +239,7 @@ impl Feed {
             match items.read(topic, message) {
                 Ok(item) => break item,
                 Err(RecordError::Bad(error)) => {
-                    tracing::warn!("pass over {}: {error}", place(topic, message));
-                    return self.update(index, |source| source.unreadable += 1);
+                    return self.pass_over(index, &place(topic, message), &error);
                 }
                 Err(RecordError::Registry(error)) => {
                     self.parts[index].beat();
@@ -248,14 +262,30 @@ impl Feed {
                 live.agent(*agent, now_us());
                 false
             }
-            Item::Closed(marker) if topic == Topic::Edges => live.edges_closed(&marker, now_us()),
-            Item::Closed(marker) => live.latencies_closed(&marker, now_us()),
             Item::Nothing => false,
         };
         drop(live);
         if changed {
             self.version.fetch_add(1, Ordering::Release);
         }
+    }
+
+    fn closed(&self, index: usize, topic: Topic, closed: &WindowClosed) {
+        self.update(index, |source| source.problem = None);
+        let mut live = self.live();
+        let changed = match topic {
+            Topic::Edges => live.edges_closed(closed, now_us()),
+            _ => live.latencies_closed(closed, now_us()),
+        };
+        drop(live);
+        if changed {
+            self.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn pass_over(&self, index: usize, place: &str, error: &str) {
+        tracing::warn!("pass over {place}: {error}");
+        self.update(index, |source| source.unreadable += 1);
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {

@@ -3,8 +3,8 @@
 //! In: messages. Out: [`Item`]s, with owned strings. What is no record of its topic is an error that names where it stands.
 
 use headwater_kafka::{KafkaSettings, Message, RecordError, SchemaCache};
-use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed, Record};
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::records::{Agent, Alert, Edge, Latency, Record, WindowClosed};
+use headwater_schemas::topics::Topic;
 use serde::Deserialize;
 
 /// A record of the topics that the map is made of.
@@ -13,7 +13,6 @@ pub enum Item {
     Latency(Box<Latency>),
     Alert(Box<Alert>),
     Agent(Box<Agent>),
-    Closed(PartitionClosed),
     /// A record without meaning here, such as the deletion of a key.
     Nothing,
 }
@@ -29,12 +28,7 @@ impl ItemReader {
 
     /// Reads a message of edges, latencies, alerts or agents.
     pub fn read(&mut self, topic: Topic, message: &Message<'_>) -> Result<Item, RecordError> {
-        let Some(value) = message.value() else {
-            return match message.header(PARTITION_CLOSED_HEADER) {
-                Some(marker) => Ok(Item::Closed(self.decode(marker)?)),
-                None => Ok(Item::Nothing),
-            };
-        };
+        let Some(value) = message.value() else { return Ok(Item::Nothing) };
         Ok(match topic {
             Topic::Edges => Item::Edge(Box::new(self.decode(value)?)),
             Topic::Latencies => Item::Latency(Box::new(self.decode(value)?)),
@@ -55,6 +49,7 @@ pub fn place(topic: Topic, message: &Message<'_>) -> String {
     let record = match topic {
         Topic::Edges => Edge::NAME,
         Topic::Latencies => Latency::NAME,
+        Topic::EdgeWindows | Topic::LatencyWindows => WindowClosed::NAME,
         Topic::Alerts => Alert::NAME,
         Topic::Agents => Agent::NAME,
         _ => topic.suffix(),

@@ -62,7 +62,17 @@ fn a_user_may_do_what_its_program_does_and_nothing_else() {
         ),
         (
             "headwater-console".to_owned(),
-            topic_rights(&[Topic::Edges, Topic::Latencies, Topic::Alerts, Topic::Agents], &[]),
+            topic_rights(
+                &[
+                    Topic::Edges,
+                    Topic::EdgeWindows,
+                    Topic::Latencies,
+                    Topic::LatencyWindows,
+                    Topic::Alerts,
+                    Topic::Agents,
+                ],
+                &[],
+            ),
         ),
     ];
     for mode in Mode::ALL {

@@ -6,8 +6,8 @@ use headwater_histogram::Histogram;
 
 use crate::records::{
     Agent, Alert, AlertState, Candidate, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Kind, Latency,
-    Missing, Outcome, Partial, PartitionClosed, Process, ProcessKind, Progress, Request, Share, Side, Sums, Tls,
-    Workload, WorkloadDropped,
+    Missing, Outcome, Partial, Process, ProcessKind, Progress, Request, Share, Side, Sums, Tls, WindowClosed, Workload,
+    WorkloadDropped,
 };
 
 pub fn request() -> Request<'static> {
@@ -250,8 +250,8 @@ pub fn partial() -> Partial {
     }
 }
 
-pub fn partition_closed() -> PartitionClosed {
-    PartitionClosed {
+pub fn window_closed() -> WindowClosed {
+    WindowClosed {
         window_start_us: 1_790_000_000_000_000,
         window_ms: 10_000,
         source_partition: 1,
@@ -260,6 +260,7 @@ pub fn partition_closed() -> PartitionClosed {
         completeness: 0.75,
         missing: missing(),
         records: -1,
+        through_offset: -1,
         late_windows_us: vec![1_789_999_940_000_000],
         revision: 0,
     }
@@ -372,7 +373,7 @@ macro_rules! each_record {
         $call!("identity", $crate::records::Identity, identity);
         $call!("latency", $crate::records::Latency, latency);
         $call!("partial", $crate::records::Partial, partial);
-        $call!("partition_closed", $crate::records::PartitionClosed, partition_closed);
+        $call!("window_closed", $crate::records::WindowClosed, window_closed);
         $call!("process", $crate::records::Process<'_>, process);
         $call!("progress", $crate::records::Progress, progress);
         $call!("request", $crate::records::Request<'_>, request);

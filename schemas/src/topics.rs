@@ -1,7 +1,7 @@
 //! Which topics there are, what they hold, and how they are kept.
 
 use crate::records::{
-    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Progress, Record, Request,
+    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Progress, Record, Request, WindowClosed,
 };
 
 /// A topic of Headwater. Its name in Kafka is the prefix and [`Topic::suffix`].
@@ -23,8 +23,12 @@ pub enum Topic {
     Partials,
     /// The edges of the service map, by window.
     Edges,
+    /// When a window is whole in `edges`, and what is missing of it.
+    EdgeWindows,
     /// Durations of operations, by window.
     Latencies,
+    /// When a window is whole in `latencies`, and what is missing of it.
+    LatencyWindows,
     /// What left its own past, and what came back.
     Alerts,
     /// Records that could not be read, with their place and the error.
@@ -33,7 +37,7 @@ pub enum Topic {
 
 impl Topic {
     /// All topics, in the order in which records flow.
-    pub const ALL: [Topic; 11] = [
+    pub const ALL: [Topic; 13] = [
         Topic::Flows,
         Topic::Requests,
         Topic::Identities,
@@ -42,7 +46,9 @@ impl Topic {
         Topic::Progress,
         Topic::Partials,
         Topic::Edges,
+        Topic::EdgeWindows,
         Topic::Latencies,
+        Topic::LatencyWindows,
         Topic::Alerts,
         Topic::DeadLetters,
     ];
@@ -56,9 +62,11 @@ impl Topic {
             Topic::Processes => "processes",
             Topic::Agents => "agents",
             Topic::Progress => "internal.progress",
-            Topic::Partials => "partials",
+            Topic::Partials => "internal.partials",
             Topic::Edges => "edges",
+            Topic::EdgeWindows => "edge-windows",
             Topic::Latencies => "latencies",
+            Topic::LatencyWindows => "latency-windows",
             Topic::Alerts => "alerts",
             Topic::DeadLetters => "dead-letters",
         }
@@ -87,6 +95,7 @@ impl Topic {
             Topic::Partials => Partial::SCHEMA,
             Topic::Edges => Edge::SCHEMA,
             Topic::Latencies => Latency::SCHEMA,
+            Topic::EdgeWindows | Topic::LatencyWindows => WindowClosed::SCHEMA,
             Topic::Alerts => Alert::SCHEMA,
             Topic::DeadLetters => DeadLetter::SCHEMA,
         }
@@ -101,6 +110,7 @@ impl Topic {
             Topic::Agents | Topic::Progress => "node",
             Topic::Partials | Topic::Edges => "edge id",
             Topic::Latencies => "edge id, status class and operation",
+            Topic::EdgeWindows | Topic::LatencyWindows => "source partition",
             Topic::Alerts => "alert id",
             Topic::DeadLetters => "as the original",
         }
@@ -113,21 +123,31 @@ impl Topic {
                 "headwater-agent"
             }
             Topic::Partials => "headwater-processor join",
-            Topic::Edges => "headwater-processor service-map and revisions",
-            Topic::Latencies => "headwater-processor latency and revisions",
+            Topic::Edges | Topic::EdgeWindows => "headwater-processor service-map and revisions",
+            Topic::Latencies | Topic::LatencyWindows => "headwater-processor latency and revisions",
             Topic::Alerts => "headwater-processor bottlenecks",
             Topic::DeadLetters => "any processor",
+        }
+    }
+
+    /// The topic whose records say when its windows are whole, if one does.
+    pub fn windows(self) -> Option<Topic> {
+        match self {
+            Topic::Edges => Some(Topic::EdgeWindows),
+            Topic::Latencies => Some(Topic::LatencyWindows),
+            _ => None,
         }
     }
 
     /// How many partitions it gets when it is created, given the setting for the large topics.
     ///
     /// Flows, requests and progress must have the same number, for flows and requests meet by connection id, and progress speaks of both. Edges and latencies are small, one
-    /// record an edge and window, and whoever judges a window needs the whole of it: they have one partition.
+    /// record an edge and window, and whoever judges a window needs the whole of it: they have one partition, and so has what closes their windows.
     pub fn partitions(self, setting: i32) -> i32 {
         match self {
             Topic::Identities | Topic::Agents => 1,
-            Topic::Edges | Topic::Latencies | Topic::Alerts | Topic::DeadLetters => 1,
+            Topic::Edges | Topic::EdgeWindows | Topic::Latencies | Topic::LatencyWindows => 1,
+            Topic::Alerts | Topic::DeadLetters => 1,
             Topic::Flows | Topic::Requests | Topic::Processes | Topic::Progress | Topic::Partials => setting,
         }
     }
@@ -151,7 +171,8 @@ impl Topic {
                 [kept(24), vec![(TIMESTAMP_TYPE, "LogAppendTime".to_owned())]].concat()
             }
             Topic::Partials => kept(6),
-            Topic::Processes | Topic::Edges | Topic::Latencies | Topic::DeadLetters => kept(7 * 24),
+            Topic::Edges | Topic::EdgeWindows | Topic::Latencies | Topic::LatencyWindows => kept(7 * 24),
+            Topic::Processes | Topic::DeadLetters => kept(7 * 24),
             Topic::Identities | Topic::Agents => compacted(24, 7),
             Topic::Alerts => compacted(30 * 24, 90),
         }
@@ -161,9 +182,8 @@ impl Topic {
 /// The setting of a topic that says whose clock its timestamps are of.
 pub const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 
-/// Header of a record without value in partials, edges and latencies that carries a
-/// [`crate::records::PartitionClosed`].
-pub const PARTITION_CLOSED_HEADER: &str = "headwater.partition-closed";
+/// Header of a record without value in partials that carries a [`crate::records::WindowClosed`].
+pub const WINDOW_CLOSED_HEADER: &str = "headwater.window-closed";
 
 /// Header of markers: among how many partitions of the topic their writer spreads what it writes, as a decimal number. Partitions
 /// may be added while some writers do not know of it yet.
@@ -171,7 +191,7 @@ pub const PARTITIONS_HEADER: &str = "headwater.partitions";
 
 /// Schemas that travel in headers: header name, registry subject after the prefix, schema text.
 pub const HEADER_SCHEMAS: [(&str, &str, &str); 1] =
-    [(PARTITION_CLOSED_HEADER, "partition-closed", crate::records::PartitionClosed::SCHEMA)];
+    [(WINDOW_CLOSED_HEADER, "window-closed", crate::records::WindowClosed::SCHEMA)];
 
 #[cfg(test)]
 mod tests {

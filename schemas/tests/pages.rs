@@ -10,7 +10,10 @@ use serde_json::Value;
 
 /// What the schema of a topic cannot say: what names one of its records, and what else is in it.
 fn beyond_the_schema(topic: Topic) -> [&'static str; 2] {
-    const MARKS: &str = "Records without a value, with the header `headwater.partition-closed`, say that a window is whole. Skip what has no value.";
+    const MARKS: &str = "Records without a value, with the header `headwater.window-closed`, carry a `WindowClosed` (see [edge-windows](edge-windows.md)).";
+    const OF_EDGES: &str = "[edge-windows](edge-windows.md) says when a window is whole, and what is missing of it.";
+    const OF_LATENCIES: &str =
+        "[latency-windows](latency-windows.md) says when a window is whole, and what is missing of it.";
     match topic {
         Topic::Flows => ["connection_id, side and observed_at_us", ""],
         Topic::Requests => ["connection_id, side and request_position", ""],
@@ -19,8 +22,9 @@ fn beyond_the_schema(topic: Topic) -> [&'static str; 2] {
         Topic::Agents => ["node, agent_started_at_us and sequence", ""],
         Topic::Progress => ["node, agent_started_at_us and sequence, in each partition", INTERNAL],
         Topic::Partials => ["nothing that readers may rely on: the topic is internal to the processors", MARKS],
-        Topic::Edges => ["the key, window_start_us and revision", MARKS],
-        Topic::Latencies => ["the key, window_start_us and revision", MARKS],
+        Topic::Edges => ["the key, window_start_us and revision", OF_EDGES],
+        Topic::Latencies => ["the key, window_start_us and revision", OF_LATENCIES],
+        Topic::EdgeWindows | Topic::LatencyWindows => ["its partition, the key, window_start_us and revision", ""],
         Topic::Alerts => ["alert_id and state", ""],
         Topic::DeadLetters => ["topic, partition, offset and read_by", ""],
     }
@@ -66,7 +70,9 @@ fn page(topic: Topic) -> String {
     };
     let stamped = match setting(TIMESTAMP_TYPE) {
         Some(_) => "when the broker took it",
-        None if matches!(topic, Topic::Edges | Topic::Latencies | Topic::Partials) => {
+        None if topic.windows().is_some()
+            || matches!(topic, Topic::Partials | Topic::EdgeWindows | Topic::LatencyWindows) =>
+        {
             "when it was written, and never before the end of its window"
         }
         None => "when it was written",

@@ -1,6 +1,6 @@
 //! Backtest: when objectives would have fired in a past range, had the processors been given their file then.
 //!
-//! In: records of `edges` and `latencies` from [`Backtest::reads_from_us`] on. Out: alerts of objectives, firing and resolved, in the range. Promises: they come from the very
+//! In: records of `edges` and `latencies`, and what closes their windows, from [`Backtest::reads_from_us`] on. Out: alerts of objectives, firing and resolved, in the range. Promises: they come from the very
 //! same value as those of the running processor, which judges these records. What long windows hold of the time before is counted first and not told,
 //! but for what fires when the range begins. Bounded: as the processor is, and by what may fire at a time.
 
@@ -65,12 +65,12 @@ impl Backtest {
         (from_us - longest_us - MARGIN_US).max(0)
     }
 
-    /// Whether more of edges (0) or latencies (1) may come now.
+    /// Whether more of edges (0) or what closes their windows (1), of latencies (2) or what closes theirs (3) may come now.
     pub fn wants(&self, stream: usize) -> bool {
         self.judge.wants(stream)
     }
 
-    /// Takes the next record of edges (0) or latencies (1).
+    /// Takes the next record of one of these.
     ///
     /// # Errors
     /// If it says what cannot be; it counts for nothing then.

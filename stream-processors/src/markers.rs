@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_schemas::records::PartitionClosed;
+use headwater_schemas::records::WindowClosed;
 
 /// The last window that each source partition has closed.
 #[derive(Debug, Default)]
@@ -12,7 +12,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    pub fn mark(&mut self, marker: &PartitionClosed) {
+    pub fn mark(&mut self, marker: &WindowClosed) {
         self.partitions = marker.source_partitions;
         let reached = self.reached.entry(marker.source_partition).or_insert(marker.window_start_us);
         *reached = marker.window_start_us.max(*reached);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_schemas::place::Partition;
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::topics::{Topic, WINDOW_CLOSED_HEADER};
 
 use crate::bottlenecks::Bottlenecks;
 use crate::join::Join;
@@ -48,7 +48,7 @@ impl Mode {
         match self {
             Mode::Join => &[Topic::Flows, Topic::Requests, Topic::Progress],
             Mode::ServiceMap | Mode::Latency => &[Topic::Partials],
-            Mode::Bottlenecks => &[Topic::Edges, Topic::Latencies],
+            Mode::Bottlenecks => &[Topic::Edges, Topic::EdgeWindows, Topic::Latencies, Topic::LatencyWindows],
         }
     }
 
@@ -56,15 +56,15 @@ impl Mode {
     pub fn outputs(self) -> &'static [Topic] {
         match self {
             Mode::Join => &[Topic::Partials],
-            Mode::ServiceMap => &[Topic::Edges],
-            Mode::Latency => &[Topic::Latencies],
+            Mode::ServiceMap => &[Topic::Edges, Topic::EdgeWindows],
+            Mode::Latency => &[Topic::Latencies, Topic::LatencyWindows],
             Mode::Bottlenecks => &[Topic::Alerts],
         }
     }
 
     /// The header that carries its inputs' markers, if they have any.
     pub fn control_header(self) -> Option<&'static str> {
-        (self != Mode::Join).then_some(PARTITION_CLOSED_HEADER)
+        matches!(self, Mode::ServiceMap | Mode::Latency).then_some(WINDOW_CLOSED_HEADER)
     }
 
     /// The state of one unit of work as a snapshot of it says, for these checkpoints.

@@ -1,6 +1,6 @@
 //! What a record that others wrote may say, judged from the record alone: so it is judged alike whenever it is read.
 
-use headwater_schemas::records::{PartitionClosed, Workload};
+use headwater_schemas::records::{WindowClosed, Workload};
 
 use crate::processor::BadInput;
 
@@ -75,7 +75,7 @@ pub fn within(field: &str, value: i64, least: i64, most: i64) -> Result<i64, Bad
 }
 
 /// Whether a marker can be meant.
-pub fn marker_is_plausible(marker: &PartitionClosed, timestamp_us: Option<i64>) -> Result<(), BadInput> {
+pub fn marker_is_plausible(marker: &WindowClosed, timestamp_us: Option<i64>) -> Result<(), BadInput> {
     plausible_window(marker.window_start_us, timestamp_us)?;
     within("window_ms", marker.window_ms, 1, DAY_MS)?;
     let sources = within("source_partitions", i64::from(marker.source_partitions), 1, SOURCE_PARTITIONS_MAX)?;
@@ -85,7 +85,7 @@ pub fn marker_is_plausible(marker: &PartitionClosed, timestamp_us: Option<i64>) 
     within("nodes", i64::from(marker.nodes), 0, i64::from(i32::MAX))?;
     within("number of missing entries", marker.missing.len() as i64, 0, MISSING_MAX)?;
     let late = &marker.late_windows_us;
-    within("number of late windows", late.len() as i64, 0, PartitionClosed::LATE_WINDOWS_MAX as i64)?;
+    within("number of late windows", late.len() as i64, 0, WindowClosed::LATE_WINDOWS_MAX as i64)?;
     within("late_windows_us", late.iter().copied().min().unwrap_or(0), 0, marker.window_start_us)?;
     within("late_windows_us", late.iter().copied().max().unwrap_or(0), 0, marker.window_start_us)?;
     are_names("missing", marker.missing.iter().flat_map(|missing| [missing.node.as_str(), missing.reason.as_str()]))?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Alert, Edge, Latency, Partial, PartitionClosed, Record, UNKNOWN};
+use headwater_schemas::records::{Alert, Edge, Latency, Partial, Record, UNKNOWN, WindowClosed};
 use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::WriterSchema;
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ pub enum Output {
     Latency(Latency),
     Alert(Alert),
     /// Goes to every partition of the topic, after what was put out before it.
-    Closed(Topic, PartitionClosed),
+    Closed(Topic, WindowClosed),
 }
 
 /// Why a record is a dead letter.

@@ -9,8 +9,8 @@ use headwater_kafka::{KafkaSettings, Offset, Partition, Publisher, Registry, Top
 use headwater_processors::modes::Mode;
 use headwater_processors::runtime;
 use headwater_processors::settings::{ALL_KEYS, Settings};
-use headwater_schemas::records::PartitionClosed;
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::records::WindowClosed;
+use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::Encoder;
 use headwater_stack::shared::Shared;
 use headwater_telemetry::Health;
@@ -26,15 +26,15 @@ fn a_quiet_time_is_not_read_again_after_a_restart() {
     let settings = settings(&kafka);
     let topics = Mode::Bottlenecks.inputs();
     admin::ensure_topics(&kafka, topics).unwrap();
-    let marker = Registry::new(&kafka).register_header(PARTITION_CLOSED_HEADER).unwrap();
-    let encoder = Encoder::of::<PartitionClosed>(marker).unwrap();
+    let windows = Registry::new(&kafka).register_topic(Topic::EdgeWindows).unwrap();
+    let encoder = Encoder::of::<WindowClosed>(windows).unwrap();
     let names: Vec<String> = topics.iter().map(|topic: &Topic| topic.name(&kafka.prefix)).collect();
     let publisher = Publisher::start(&kafka, names.clone()).unwrap();
     for i in 0..WINDOWS {
         let closed = encoder.encode(&closed(i)).unwrap();
-        for topic in 0..names.len() {
-            let headers: &[(&str, &[u8])] = &[(PARTITION_CLOSED_HEADER, &closed)];
-            publisher.publish(topic, Partition(0), b"0", None, headers).unwrap();
+        for topic in [Topic::EdgeWindows, Topic::LatencyWindows] {
+            let index = topics.iter().position(|other| *other == topic).unwrap();
+            publisher.publish(index, Partition(0), b"0", Some(&closed), &[]).unwrap();
         }
     }
     publisher.flush(PATIENCE).unwrap();
@@ -51,21 +51,24 @@ fn a_quiet_time_is_not_read_again_after_a_restart() {
         let deadline = Instant::now() + PATIENCE;
         let mut last = committed();
         let half = Offset(WINDOWS / 2);
-        while last.values().any(|at| at.is_none_or(|at| at <= half)) && Instant::now() < deadline {
+        let is_closed = |topic: &str| topic.ends_with("-windows");
+        while last.iter().any(|(topic, at)| is_closed(topic) && at.is_none_or(|at| at <= half))
+            && Instant::now() < deadline
+        {
             std::thread::sleep(Duration::from_millis(100));
             last = committed();
         }
         stop.store(true, Ordering::Relaxed);
-        for (topic, offset) in last {
+        for (topic, offset) in last.into_iter().filter(|(topic, _)| is_closed(topic)) {
             let offset = offset.unwrap_or_else(|| panic!("nothing of {topic} is committed"));
             assert!(offset > half, "{topic} is committed to {offset} only");
         }
     });
 }
 
-fn closed(i: i64) -> PartitionClosed {
+fn closed(i: i64) -> WindowClosed {
     let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
-    PartitionClosed {
+    WindowClosed {
         window_start_us: (now_us / WINDOW_US - WINDOWS + i) * WINDOW_US,
         window_ms: WINDOW_US / 1000,
         source_partition: 0,
@@ -73,7 +76,8 @@ fn closed(i: i64) -> PartitionClosed {
         nodes: 1,
         completeness: 1.0,
         missing: Vec::new(),
-        records: -1,
+        records: 0,
+        through_offset: -1,
         late_windows_us: Vec::new(),
         revision: 0,
     }

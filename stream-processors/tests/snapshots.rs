@@ -14,10 +14,8 @@ use headwater_processors::modes::Mode;
 use headwater_processors::processor::Memo;
 use headwater_processors::runtime;
 use headwater_processors::settings::{ALL_KEYS, Settings};
-use headwater_schemas::records::{
-    Kind as RequestKind, Outcome, Partial, PartitionClosed, Progress, Request, Share, Side,
-};
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::records::{Kind as RequestKind, Outcome, Partial, Progress, Request, Share, Side, WindowClosed};
+use headwater_schemas::topics::{Topic, WINDOW_CLOSED_HEADER};
 use headwater_schemas::wire::Encoder;
 use headwater_stack::shared::Shared;
 use headwater_telemetry::Health;
@@ -186,7 +184,7 @@ impl World {
             match reader.next(PATIENCE).unwrap() {
                 Next::End(_) => ends += 1,
                 Next::Idle => panic!("the partials do not end"),
-                Next::Record(message) => match (message.value(), message.header(PARTITION_CLOSED_HEADER)) {
+                Next::Record(message) => match (message.value(), message.header(WINDOW_CLOSED_HEADER)) {
                     (Some(value), _) => {
                         let (schema, datum) = cache.open(value).unwrap();
                         let partial: Partial = schema.decode(datum).unwrap();
@@ -196,7 +194,7 @@ impl World {
                     }
                     (None, Some(header)) => {
                         let (schema, datum) = cache.open(header).unwrap();
-                        let marker: PartitionClosed = schema.decode(datum).unwrap();
+                        let marker: WindowClosed = schema.decode(datum).unwrap();
                         assert_eq!(marker.missing, []);
                         windows.entry(window(marker.window_start_us)).or_default().2 += 1;
                     }

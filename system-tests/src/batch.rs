@@ -13,7 +13,7 @@ use headwater_kafka::{
 use headwater_processors::join::{Join, JoinSettings};
 use headwater_processors::merge::{LatencyView, Merge, ServiceMapView, View};
 use headwater_processors::processor::{Input, Kind, Output, Processor};
-use headwater_schemas::records::{Edge, Latency, Partial, PartitionClosed};
+use headwater_schemas::records::{Edge, Latency, Partial, WindowClosed};
 use headwater_schemas::topics::Topic;
 
 const TOPICS: [Topic; 3] = [Topic::Flows, Topic::Requests, Topic::Progress];
@@ -35,7 +35,7 @@ struct Entry {
 }
 
 /// What a raw partition says of a window.
-type Part = (Vec<Partial>, PartitionClosed);
+type Part = (Vec<Partial>, WindowClosed);
 
 /// Reads the topics and computes their windows.
 pub fn compute(settings: &KafkaSettings) -> Result<Windows> {

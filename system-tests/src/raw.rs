@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use headwater_kafka::{KafkaSettings, Partition, PublishError, Publisher, Registry, admin, partition_of};
 use headwater_schemas::records::{Partial, Progress, Record, Request, Share, Side, Workload};
 use headwater_schemas::samples;
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::topics::{Topic, WINDOW_CLOSED_HEADER};
 use headwater_schemas::wire::Encoder;
 
 use headwater_testing::Random;
@@ -212,8 +212,8 @@ impl Raw {
         let framed = |id: [u8; 4], datum: &[u8]| [&[0], id.as_slice(), datum].concat();
         let now_us = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros() as i64;
         let progress = self.progress.encode(&samples::progress())?;
-        // Nobody takes these for what they are but where there are markers.
-        let (header, foreign_mark) = (PARTITION_CLOSED_HEADER, progress.clone());
+        // Only among partials anybody takes these for what they are.
+        let (header, foreign_mark) = (WINDOW_CLOSED_HEADER, progress.clone());
         let another = if topic == Topic::Progress { self.partial.encode(&samples::partial())? } else { progress };
         let value =
             |kind, value: Vec<u8>| Bytes { kind, value: Some(value), header: None, key_bytes: 0, unreadable: true };
@@ -222,7 +222,7 @@ impl Raw {
             value: None,
             header: Some((header, bytes)),
             key_bytes: 0,
-            unreadable: true,
+            unreadable: topic == Topic::Partials,
         };
         let mut kinds = vec![
             value("unknown schema", framed([0x7f, 0, 0, 1], b"anything")),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use headwater_kafka::{KafkaSettings, Message, Offset, Partition, SchemaCache, Start, TopicReader};
-use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed, Progress, Record, Request, Side};
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::records::{Agent, Alert, Edge, Latency, Progress, Record, Request, Side, WindowClosed};
+use headwater_schemas::topics::Topic;
 use serde::de::DeserializeOwned;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -164,21 +164,18 @@ pub fn losses(agent: &Agent) -> String {
     format!("dropped {:?}, probes {:?}", agent.dropped, causes.collect::<BTreeMap<_, _>>())
 }
 
-/// The markers of a topic of one partition, by the windows that they close.
-pub fn closed(settings: &KafkaSettings, topic: Topic) -> Result<Vec<PartitionClosed>> {
+/// What closes the windows of a topic of one partition.
+pub fn closed(settings: &KafkaSettings, topic: Topic) -> Result<Vec<WindowClosed>> {
     closed_from(settings, topic, Offset::FIRST)
 }
 
 /// The same, from an offset on.
-pub fn closed_from(settings: &KafkaSettings, topic: Topic, from: Offset) -> Result<Vec<PartitionClosed>> {
+pub fn closed_from(settings: &KafkaSettings, topic: Topic, from: Offset) -> Result<Vec<WindowClosed>> {
     let mut cache = SchemaCache::new(settings);
     let mut closed = Vec::new();
-    read(settings, topic, |message| {
-        if message.offset() < from {
-            return Ok(());
-        }
-        let Some(header) = message.header(PARTITION_CLOSED_HEADER) else { return Ok(()) };
-        let (schema, datum) = cache.open(header)?;
+    read(settings, topic.windows().context("nothing closes its windows")?, |message| {
+        let Some(value) = message.value().filter(|_| message.offset() >= from) else { return Ok(()) };
+        let (schema, datum) = cache.open(value)?;
         closed.push(schema.decode(datum)?);
         Ok(())
     })?;

@@ -1,23 +1,23 @@
-//! Reads edges and latencies side by side into a backtest, as the running processor reads them.
+//! Reads edges and latencies side by side into a backtest, each with what closes its windows, as the running processor reads them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use headwater_kafka::{KafkaSettings, Message, Next, Partition, RecordError, SchemaCache, Start, TopicReader};
+use headwater_kafka::{
+    KafkaSettings, Message, NextOfWindows as Next, Partition, RecordError, SchemaCache, Start, WindowReader,
+};
 use headwater_processors::backtest::{Backtest, Outcome};
 use headwater_processors::objectives::rules::Rules;
 use headwater_processors::processor::{Input, Kind};
-use headwater_schemas::records::PartitionClosed;
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::topics::Topic;
 
 use crate::past::collect::{Collected, Collector};
 use crate::past::range::Range;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// As the processor's inputs are numbered.
+/// Two inputs of the processor each: their records, and what closes their windows.
 const TOPICS: [Topic; 2] = [Topic::Edges, Topic::Latencies];
-const EDGES: usize = 0;
 
 /// What a backtest says, and what it rests on.
 pub struct Report {
@@ -35,7 +35,7 @@ pub struct Report {
 /// One topic.
 struct Lane {
     name: String,
-    reader: TopicReader,
+    reader: WindowReader,
     /// Start of the last window of which a marker was read.
     reached_us: i64,
     has_ended: bool,
@@ -47,7 +47,7 @@ pub fn run(kafka: &KafkaSettings, rules: Arc<Rules>, range: &Range) -> Result<Re
     let reads_from_us = Backtest::reads_from_us(&rules, range.from_us);
     let mut lanes = Vec::new();
     for topic in TOPICS {
-        lanes.push(Lane::start(kafka, topic.name(&range.prefix), reads_from_us)?);
+        lanes.push(Lane::start(kafka, topic, &range.prefix, reads_from_us)?);
     }
     let names = TOPICS.map(|topic| topic.name(&range.prefix));
     let mut backtest = Backtest::new(rules, names, Partition(0), range.from_us, range.to_us);
@@ -58,12 +58,17 @@ pub fn run(kafka: &KafkaSettings, rules: Arc<Rules>, range: &Range) -> Result<Re
     let mut unreadable = 0;
     while !backtest.is_over() {
         // The one that is behind, as long as the judge wants more of it.
-        let wanted = |(stream, lane): &(usize, &mut Lane)| !lane.has_ended && backtest.wants(*stream);
+        let wanted = |(number, lane): &(usize, &mut Lane)| !lane.has_ended && backtest.wants(2 * number);
         let next = lanes.iter_mut().enumerate().filter(wanted).min_by_key(|(_, lane)| lane.reached_us);
-        let Some((stream, Lane { name, reader, reached_us, has_ended })) = next else { break };
-        let message = match reader.next(PATIENCE)? {
-            Next::Record(message) => message,
-            Next::End(_) => {
+        let Some((number, Lane { name, reader, reached_us, has_ended })) = next else { break };
+        let (message, closed) = match reader.next(PATIENCE)? {
+            Next::Record(message) => (message, None),
+            Next::Closed(message, closed) => (message, Some(closed)),
+            Next::Unreadable(message, error) => {
+                pass_over(&message, &error, &mut unreadable);
+                continue;
+            }
+            Next::End => {
                 *has_ended = true;
                 continue;
             }
@@ -71,21 +76,22 @@ pub fn run(kafka: &KafkaSettings, rules: Arc<Rules>, range: &Range) -> Result<Re
                 bail!("read {name}: nothing came from the brokers for {PATIENCE:?}; check that they are well")
             }
         };
+        let stream = 2 * number + usize::from(closed.is_some());
         match take(&mut backtest, stream, &message, &mut cache) {
-            Ok(Some(marker)) => {
-                *reached_us = marker.window_start_us;
-                if stream == EDGES {
-                    windows_before.closed(marker.clone());
-                    windows.closed(marker);
-                }
-            }
-            Ok(None) => {}
+            Ok(()) => {}
             Err(RecordError::Bad(error)) => {
-                eprintln!("passed over {name} partition {} offset {}: {error}", message.partition(), message.offset());
-                unreadable += 1;
+                pass_over(&message, &error, &mut unreadable);
+                continue;
             }
             Err(RecordError::Registry(error)) => {
-                return Err(error).with_context(|| format!("read {name} offset {}", message.offset()));
+                return Err(error).with_context(|| format!("read {} offset {}", message.topic(), message.offset()));
+            }
+        }
+        if let Some(closed) = closed {
+            *reached_us = closed.window_start_us;
+            if TOPICS[number] == Topic::Edges {
+                windows_before.closed((*closed).clone());
+                windows.closed(*closed);
             }
         }
     }
@@ -100,9 +106,11 @@ pub fn run(kafka: &KafkaSettings, rules: Arc<Rules>, range: &Range) -> Result<Re
 }
 
 impl Lane {
-    fn start(kafka: &KafkaSettings, name: String, from_us: i64) -> Result<Lane> {
+    fn start(kafka: &KafkaSettings, topic: Topic, prefix: &str, from_us: i64) -> Result<Lane> {
+        let kafka = KafkaSettings { prefix: prefix.to_owned(), ..kafka.clone() };
+        let name = topic.name(prefix);
         // Records are dated when they were written, which is never before their window's end.
-        let reader = TopicReader::start(kafka, std::slice::from_ref(&name), &Start::AtMs(from_us / 1000))?;
+        let reader = WindowReader::start(&kafka, topic, &Start::AtMs(from_us / 1000))?;
         let partitions = reader.partitions().len();
         if partitions != 1 {
             bail!(
@@ -113,27 +121,22 @@ impl Lane {
     }
 }
 
-/// Gives a record to the judge. Returns the marker if it is one.
+fn pass_over(message: &Message<'_>, error: &str, unreadable: &mut u64) {
+    eprintln!("passed over {} partition {} offset {}: {error}", message.topic(), message.partition(), message.offset());
+    *unreadable += 1;
+}
+
+/// Gives a record to the judge.
 fn take(
     backtest: &mut Backtest,
     stream: usize,
     message: &Message<'_>,
     cache: &mut SchemaCache,
-) -> Result<Option<PartitionClosed>, RecordError> {
-    let (kind, bytes) = match (message.value(), message.header(PARTITION_CLOSED_HEADER)) {
-        (Some(value), _) => (Kind::Value, value),
-        (None, Some(marker)) => (Kind::Control, marker),
-        (None, None) => {
-            return Err(RecordError::Bad(format!("it has neither a value nor the header {PARTITION_CLOSED_HEADER}")));
-        }
-    };
-    let (schema, datum) = cache.open(bytes)?;
+) -> Result<(), RecordError> {
+    let Some(value) = message.value() else { return Err(RecordError::Bad("it has no value".to_owned())) };
+    let (schema, datum) = cache.open(value)?;
     let timestamp_us = Some(message.timestamp_ms()).filter(|ms| *ms >= 0).map(|ms| ms.saturating_mul(1000));
-    let (appended_us, partitions, offset) = (None, None, message.offset());
+    let (appended_us, partitions, offset, kind) = (None, None, message.offset(), Kind::Value);
     let input = Input { stream, offset, timestamp_us, appended_us, kind, partitions, schema: &schema, datum };
-    backtest.record(input).map_err(|error| RecordError::Bad(error.0))?;
-    match kind {
-        Kind::Value => Ok(None),
-        Kind::Control => schema.decode(datum).map(Some).map_err(|error| RecordError::Bad(error.to_string())),
-    }
+    backtest.record(input).map_err(|error| RecordError::Bad(error.0))
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use headwater_kafka::{RecordError, SchemaCache};
 use headwater_parquet::{Folder, Place};
 use headwater_schemas::records::{
-    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Progress, Record, Request,
+    Agent, Alert, DeadLetter, Edge, Flow, Identity, Latency, Partial, Process, Progress, Record, Request, WindowClosed,
 };
 use headwater_schemas::topics::Topic;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,7 @@ pub fn push(
         Topic::Partials => to.push(|partial: &Partial| partial.window_start_us),
         Topic::Edges => to.push(|edge: &Edge| edge.window_start_us),
         Topic::Latencies => to.push(|latency: &Latency| latency.window_start_us),
+        Topic::EdgeWindows | Topic::LatencyWindows => to.push(|closed: &WindowClosed| closed.window_start_us),
         Topic::Alerts => to.push(|alert: &Alert| alert.observed_at_us),
         Topic::DeadLetters => to.push(|_: &DeadLetter<'_>| place.timestamp_ms.saturating_mul(1000)),
     }

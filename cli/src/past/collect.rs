@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use headwater_histogram::Histogram;
-use headwater_schemas::records::{Edge, Latency, PartitionClosed, Workload};
+use headwater_schemas::records::{Edge, Latency, WindowClosed, Workload};
 use serde::Serialize;
 
 use super::incomplete::{Incomplete, MarkersOfWindow, is_whole};
@@ -102,7 +102,7 @@ pub struct LeftOut {
 /// Too much waits for markers that do not come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{WAITING_MAX} records are of windows that nobody has closed, more than fit: ask for a shorter range, or look with `headwater tail edges --markers` \
+    "{WAITING_MAX} records are of windows that nobody has closed, more than fit: ask for a shorter range, or look with `headwater tail edge-windows` \
      whether the processors run"
 )]
 pub struct Overfull;
@@ -228,7 +228,7 @@ impl Collector {
         Ok(())
     }
 
-    pub fn closed(&mut self, marker: PartitionClosed) {
+    pub fn closed(&mut self, marker: WindowClosed) {
         let (window_us, window_ms) = (marker.window_start_us, marker.window_ms);
         self.sources = marker.source_partitions.max(1);
         let reached = self.reached.entry(marker.source_partition).or_insert(window_us);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_schemas::records::PartitionClosed;
+use headwater_schemas::records::WindowClosed;
 use serde::Serialize;
 
 use crate::clock::rfc3339;
@@ -14,7 +14,7 @@ const SHOWN: usize = 5;
 const LACKS_SHOWN: usize = 3;
 
 /// The markers of one window, by the partition that says so.
-pub type MarkersOfWindow = BTreeMap<i32, PartitionClosed>;
+pub type MarkersOfWindow = BTreeMap<i32, WindowClosed>;
 
 /// A window of which something is missing.
 #[derive(Debug, Clone, PartialEq, Serialize)]

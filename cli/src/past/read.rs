@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use headwater_console::records::{Item, ItemReader, place};
-use headwater_kafka::{KafkaSettings, Next, RecordError, Start, TopicReader};
+use headwater_kafka::{KafkaSettings, NextOfWindows as Next, RecordError, Start, WindowReader};
 use headwater_schemas::topics::Topic;
 
 use super::collect::{Collected, Collector, Observed};
@@ -21,18 +21,24 @@ pub fn read(kafka: &KafkaSettings, topic: Topic, range: &Range) -> Result<Collec
     let name = topic.name(&range.prefix);
     // Records are dated when they were written, which is never before their window's end.
     let start = Start::AtMs(range.from_us / 1000);
-    let mut reader = TopicReader::start(&settings, std::slice::from_ref(&name), &start)?;
-    let (partitions, mut ends) = (reader.partitions().len(), 0);
+    let mut reader = WindowReader::start(&settings, topic, &start)?;
+    let partitions = reader.partitions().len();
     let mut items = ItemReader::new(&settings);
     let mut collector = Collector::new(range.clone());
     // Where there is one partition, what follows the last window is behind it.
-    while ends < partitions && !(partitions == 1 && collector.is_over()) {
+    while !(partitions == 1 && collector.is_over()) {
         let message = match reader.next(PATIENCE)? {
             Next::Record(message) => message,
-            Next::End(_) => {
-                ends += 1;
+            Next::Closed(_, closed) => {
+                collector.closed(*closed);
                 continue;
             }
+            Next::Unreadable(message, error) => {
+                eprintln!("passed over {}: {error}", place(topic.windows().unwrap_or(topic), &message));
+                collector.unreadable();
+                continue;
+            }
+            Next::End => break,
             Next::Idle => {
                 bail!("read {name}: nothing came from the brokers for {PATIENCE:?}; check that they are well")
             }
@@ -40,10 +46,6 @@ pub fn read(kafka: &KafkaSettings, topic: Topic, range: &Range) -> Result<Collec
         let observed = match items.read(topic, &message) {
             Ok(Item::Edge(edge)) => Observed::edge(*edge),
             Ok(Item::Latency(latency)) => Observed::latency(*latency),
-            Ok(Item::Closed(marker)) => {
-                collector.closed(marker);
-                None
-            }
             Ok(_) => None,
             Err(RecordError::Bad(error)) => {
                 eprintln!("passed over {}: {error}", place(topic, &message));

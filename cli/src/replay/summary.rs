@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use headwater_kafka::{KafkaSettings, Message, SchemaCache, Start, TopicReader};
-use headwater_schemas::records::PartitionClosed;
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::records::WindowClosed;
+use headwater_schemas::topics::Topic;
 use serde::Serialize;
 
 use super::follow::Status;
@@ -54,17 +54,17 @@ impl Summary {
         let mut markers = Markers::new();
         let mut cache = SchemaCache::new(target);
         let mut unread = 0;
-        let edges = count(target, Topic::Edges, |message| {
-            let Some(value) = message.header(PARTITION_CLOSED_HEADER) else { return };
+        count(target, Topic::EdgeWindows, |message| {
+            let Some(value) = message.value() else { return };
             let opened = cache.open(value).ok();
-            match opened.and_then(|(schema, datum)| schema.decode::<PartitionClosed>(datum).ok()) {
+            match opened.and_then(|(schema, datum)| schema.decode::<WindowClosed>(datum).ok()) {
                 Some(marker) => {
                     markers.entry(marker.window_start_us).or_default().insert(marker.source_partition, marker);
                 }
                 None => unread += 1,
             }
         })?;
-        anyhow::ensure!(unread == 0, "{unread} markers of {}edges cannot be read", target.prefix);
+        anyhow::ensure!(unread == 0, "{unread} records of {} cannot be read", Topic::EdgeWindows.name(&target.prefix));
         markers.retain(|_, of_window| is_whole(of_window));
         let incomplete =
             markers.iter().filter_map(|(start_us, of_window)| Incomplete::of(*start_us, of_window)).collect();
@@ -75,7 +75,7 @@ impl Summary {
             window_ms: status.window_ms,
             windows: markers.len(),
             windows_in_range: status.windows(),
-            edges,
+            edges: count(target, Topic::Edges, |_| {})?,
             latencies: count(target, Topic::Latencies, |_| {})?,
             alerts: count(target, Topic::Alerts, |_| {})?,
             dead_letters: count(target, Topic::DeadLetters, |_| {})?,

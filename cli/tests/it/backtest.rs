@@ -8,7 +8,7 @@ use headwater_console::clock::now_us;
 use headwater_histogram::Histogram;
 use headwater_kafka::KafkaSettings;
 use headwater_process::program as built;
-use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed, Workload};
+use headwater_schemas::records::{Edge, Latency, Missing, WindowClosed, Workload};
 use headwater_schemas::samples;
 use headwater_schemas::topics::Topic;
 use headwater_system_tests::lab::{shared, wait_up_to};
@@ -70,7 +70,7 @@ fn window(from_us: i64, at: i64) -> Vec<Written> {
         to_us: window_start_us + WINDOW_US,
     };
     let marker = match at {
-        100 => PartitionClosed { completeness: 0.5, missing: vec![missing], ..closed(window_start_us) },
+        100 => WindowClosed { completeness: 0.5, missing: vec![missing], ..closed(window_start_us) },
         _ => closed(window_start_us),
     };
     vec![

@@ -3,7 +3,7 @@
 use headwater_console::clock::now_us;
 use headwater_histogram::Histogram;
 use headwater_kafka::KafkaSettings;
-use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed, Workload};
+use headwater_schemas::records::{Edge, Latency, Missing, WindowClosed, Workload};
 use headwater_schemas::samples;
 use headwater_schemas::topics::Topic;
 use headwater_system_tests::lab::shared;
@@ -35,7 +35,7 @@ fn two_ranges(settings: &KafkaSettings, from_us: i64) {
             to_us: window_us + WINDOW_US,
         };
         let marker = match at {
-            0 => PartitionClosed { completeness: 0.5, missing: vec![missing], ..closed(window_us) },
+            0 => WindowClosed { completeness: 0.5, missing: vec![missing], ..closed(window_us) },
             _ => closed(window_us),
         };
         edges.map(Written::Edge).into_iter().chain([Written::Closed(Topic::Edges, marker)])

@@ -8,8 +8,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use headwater_console::clock::now_us;
 use headwater_kafka::{KafkaSettings, Offset, Start, TopicReader, admin};
 use headwater_process::program as built;
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
-use headwater_schemas::wire::split;
+use headwater_schemas::records::{Record, WindowClosed};
+use headwater_schemas::topics::Topic;
+use headwater_schemas::wire::{WriterSchema, split};
 use headwater_system_tests::fill::{Fill, SECONDS_BEHIND, fill};
 use headwater_system_tests::lab::{shared, wait_up_to};
 use serde_json::Value;
@@ -112,7 +113,7 @@ impl Drop for Owned {
     }
 }
 
-/// A record of a topic: all of it but its place and the id of its schema.
+/// A record of a topic: all of it but its place and the id of its schema, and the places that it names.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Line {
     window_us: i64,
@@ -121,17 +122,23 @@ struct Line {
     datum: Vec<u8>,
 }
 
-/// All records of edges or latencies, sorted.
+/// All records of edges or latencies and of what closes their windows, sorted.
 fn lines(settings: &KafkaSettings, topic: Topic) -> Vec<Line> {
-    let mut reader = TopicReader::start(settings, &[topic.name(&settings.prefix)], &Start::Earliest).unwrap();
+    let [records, closed] = [topic, topic.windows().unwrap()].map(|topic| topic.name(&settings.prefix));
+    let mut reader = TopicReader::start(settings, &[records, closed.clone()], &Start::Earliest).unwrap();
+    let schema = WriterSchema::parse(WindowClosed::SCHEMA).unwrap();
     let mut lines = Vec::new();
     reader
         .read_to_end(PATIENCE, |message| {
-            let bytes = message.value().or(message.header(PARTITION_CLOSED_HEADER)).unwrap();
-            let datum = split(bytes).unwrap().1.to_vec();
-            let is_marker = message.value().is_none();
-            let key = message.key().unwrap().to_vec();
-            lines.push(Line { window_us: zigzag(&datum), is_marker, key, datum });
+            let mut datum = split(message.value().unwrap()).unwrap().1.to_vec();
+            let (window_us, is_marker, key) =
+                (zigzag(&datum), message.topic() == closed, message.key().unwrap().to_vec());
+            if is_marker {
+                // The records stand elsewhere.
+                let closed: WindowClosed = schema.decode(&datum).unwrap();
+                datum = format!("{:?}", WindowClosed { through_offset: -1, ..closed }).into_bytes();
+            }
+            lines.push(Line { window_us, is_marker, key, datum });
         })
         .unwrap();
     lines.sort();
@@ -154,7 +161,10 @@ fn zigzag(datum: &[u8]) -> i64 {
 /// Windows that all partials' partitions have closed in both topics.
 fn closed_windows(settings: &KafkaSettings) -> usize {
     let there = admin::topics(settings).unwrap_or_default();
-    let is_there = |topic: Topic| there.iter().any(|state| state.name == topic.name(&settings.prefix));
+    let is_there = |topic: Topic| {
+        let named = |topic: Topic| there.iter().any(|state| state.name == topic.name(&settings.prefix));
+        named(topic) && topic.windows().is_some_and(named)
+    };
     let count = |topic: Topic| {
         if !is_there(topic) {
             return 0;

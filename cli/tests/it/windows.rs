@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use headwater_histogram::Histogram;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin};
-use headwater_schemas::records::{Alert, Edge, Latency, PartitionClosed, Workload};
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::records::{Alert, Edge, Latency, WindowClosed, Workload};
+use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::Encoder;
 
 pub const WINDOW_US: i64 = 10_000_000;
@@ -16,8 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum Written {
     Edge(Edge),
     Latency(Latency),
-    /// In the topic, by the only source partition.
-    Closed(Topic, PartitionClosed),
+    /// All that is in the topic so far, by the only source partition.
+    Closed(Topic, WindowClosed),
     Alert(Alert),
 }
 
@@ -56,8 +56,8 @@ pub fn edge(window_start_us: i64) -> Edge {
 }
 
 /// Everything of the window is there.
-pub fn closed(window_start_us: i64) -> PartitionClosed {
-    PartitionClosed {
+pub fn closed(window_start_us: i64) -> WindowClosed {
+    WindowClosed {
         window_start_us,
         window_ms: WINDOW_US / 1000,
         source_partition: 0,
@@ -66,34 +66,45 @@ pub fn closed(window_start_us: i64) -> PartitionClosed {
         completeness: 1.0,
         missing: Vec::new(),
         records: -1,
+        through_offset: -1,
         late_windows_us: Vec::new(),
         revision: 0,
     }
 }
 
 pub fn publish(settings: &KafkaSettings, written: impl IntoIterator<Item = Written>) {
-    let topics = [Topic::Edges, Topic::Latencies, Topic::Alerts];
+    let topics = [Topic::Edges, Topic::EdgeWindows, Topic::Latencies, Topic::LatencyWindows, Topic::Alerts];
     admin::ensure_topics(settings, &topics).unwrap();
     let registry = Registry::new(settings);
     let ids = topics.map(|topic| registry.register_topic(topic).unwrap());
     let edges = Encoder::of::<Edge>(ids[0]).unwrap();
-    let latencies = Encoder::of::<Latency>(ids[1]).unwrap();
-    let alerts = Encoder::of::<Alert>(ids[2]).unwrap();
-    let markers = Encoder::of::<PartitionClosed>(registry.register_header(PARTITION_CLOSED_HEADER).unwrap()).unwrap();
+    let latencies = Encoder::of::<Latency>(ids[2]).unwrap();
+    let alerts = Encoder::of::<Alert>(ids[4]).unwrap();
+    let closed = [ids[1], ids[3]].map(|id| Encoder::of::<WindowClosed>(id).unwrap());
     let publisher = Publisher::start(settings, topics.map(|topic| topic.name(&settings.prefix)).to_vec()).unwrap();
     let place = |topic: Topic| topics.iter().position(|other| *other == topic).unwrap();
+    // Nobody else writes there.
+    let end = |name: String| -> i64 {
+        let states = admin::topics(settings).unwrap();
+        states.iter().find(|state| state.name == name).unwrap().kept[0].end.0
+    };
+    let mut ends = topics.map(|topic| end(topic.name(&settings.prefix)));
     for written in written {
-        let (topic, key, value, marker) = match &written {
-            Written::Edge(edge) => (Topic::Edges, edge.key(), Some(edges.encode(edge).unwrap()), None),
+        let (topic, key, value) = match &written {
+            Written::Edge(edge) => (Topic::Edges, edge.key(), edges.encode(edge).unwrap()),
             Written::Latency(latency) => {
-                (Topic::Latencies, latency.operation.clone(), Some(latencies.encode(latency).unwrap()), None)
+                (Topic::Latencies, latency.operation.clone(), latencies.encode(latency).unwrap())
             }
-            Written::Closed(topic, marker) => (*topic, String::new(), None, Some(markers.encode(marker).unwrap())),
-            Written::Alert(alert) => (Topic::Alerts, alert.alert_id.clone(), Some(alerts.encode(alert).unwrap()), None),
+            Written::Closed(topic, marker) => {
+                let through_offset = ends[place(*topic)] - 1;
+                let marker = WindowClosed { through_offset, ..marker.clone() };
+                let encoder = &closed[usize::from(*topic == Topic::Latencies)];
+                (topic.windows().unwrap(), "0".to_owned(), encoder.encode(&marker).unwrap())
+            }
+            Written::Alert(alert) => (Topic::Alerts, alert.alert_id.clone(), alerts.encode(alert).unwrap()),
         };
-        let headers: Vec<(&str, &[u8])> =
-            marker.iter().map(|marker| (PARTITION_CLOSED_HEADER, marker.as_slice())).collect();
-        publisher.publish(place(topic), Partition(0), key.as_bytes(), value.as_deref(), &headers).unwrap();
+        publisher.publish(place(topic), Partition(0), key.as_bytes(), Some(&value), &[]).unwrap();
+        ends[place(topic)] += 1;
     }
     publisher.flush(PATIENCE).unwrap();
 }

@@ -19,7 +19,7 @@ mod workload;
 
 use std::sync::Arc;
 
-use headwater_schemas::records::{Agent, Alert, Edge, Latency, PartitionClosed};
+use headwater_schemas::records::{Agent, Alert, Edge, Latency, WindowClosed};
 use serde::Serialize;
 
 pub use agents::{AgentView, AgentsView, Health};
@@ -126,7 +126,7 @@ impl Live {
     }
 
     /// A marker of the edges topic.
-    pub fn edges_closed(&mut self, marker: &PartitionClosed, now_us: i64) -> bool {
+    pub fn edges_closed(&mut self, marker: &WindowClosed, now_us: i64) -> bool {
         let changed = self.edges.close(marker, now_us);
         let Some(through_us) = self.counted_edges.through_us() else { return changed };
         for (start_us, window) in self.edges.full_after(through_us) {
@@ -137,7 +137,7 @@ impl Live {
     }
 
     /// A marker of the latencies topic.
-    pub fn latencies_closed(&mut self, marker: &PartitionClosed, now_us: i64) -> bool {
+    pub fn latencies_closed(&mut self, marker: &WindowClosed, now_us: i64) -> bool {
         let changed = self.latencies.close(marker, now_us);
         let Some(through_us) = self.counted_latencies.through_us() else { return changed };
         for (start_us, window) in self.latencies.full_after(through_us) {

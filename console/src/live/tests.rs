@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use headwater_histogram::Histogram;
-use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed, Workload};
+use headwater_schemas::records::{Edge, Latency, Missing, WindowClosed, Workload};
 
 use super::history::Of;
 use super::{Limits, Live, Range, STATUS_CLASSES};
@@ -76,8 +76,8 @@ fn latency(window: i64, operation: &str, class: &str, durations: Histogram) -> L
     }
 }
 
-fn closed(window: i64, partition: i32, of: i32) -> PartitionClosed {
-    PartitionClosed {
+fn closed(window: i64, partition: i32, of: i32) -> WindowClosed {
+    WindowClosed {
         window_start_us: T0 + window * WINDOW_US,
         window_ms: WINDOW_US / 1000,
         source_partition: partition,
@@ -86,6 +86,7 @@ fn closed(window: i64, partition: i32, of: i32) -> PartitionClosed {
         completeness: 1.0,
         missing: Vec::new(),
         records: -1,
+        through_offset: -1,
         late_windows_us: Vec::new(),
         revision: 0,
     }
@@ -178,7 +179,7 @@ fn the_window_in_which_the_capture_began_is_left_out_of_longer_ranges() {
         |from_us, to_us, reason: &str| Missing { node: "n".into(), reason: reason.into(), count: 0, from_us, to_us };
     let with_first = |missing: Missing, windows: i64| {
         let mut live = live_with((0..windows).map(|window| edge(window, "a", "b", 10, 0)));
-        live.edges_closed(&PartitionClosed { completeness: 0.3, missing: vec![missing], ..closed(0, 0, 1) }, NOW);
+        live.edges_closed(&WindowClosed { completeness: 0.3, missing: vec![missing], ..closed(0, 0, 1) }, NOW);
         for window in 1..windows {
             live.edges_closed(&closed(window, 0, 1), NOW);
         }
@@ -199,7 +200,7 @@ fn the_window_in_which_the_capture_began_is_left_out_of_longer_ranges() {
     }
     let from_us = T0 + minutes * WINDOW_US;
     let missing = vec![before(from_us, from_us + 7_000_000, "no-data")];
-    live.edges_closed(&PartitionClosed { missing, ..closed(minutes, 0, 1) }, NOW + minutes * WINDOW_US);
+    live.edges_closed(&WindowClosed { missing, ..closed(minutes, 0, 1) }, NOW + minutes * WINDOW_US);
     for window in minutes + 1..minutes + 3 {
         live.edges_closed(&closed(window, 0, 1), NOW + minutes * WINDOW_US);
     }
@@ -236,8 +237,8 @@ fn more_windows_than_fit_cost_the_oldest_never_the_newest() {
 fn what_is_missing_is_what_the_newest_markers_say_in_whatever_order_they_come() {
     let missing = Missing { node: "n".into(), reason: "no-data".into(), count: 0, from_us: T0, to_us: T0 + WINDOW_US };
     let before =
-        |partition| PartitionClosed { completeness: 0.5, missing: vec![missing.clone()], ..closed(0, partition, 2) };
-    let after = |partition| PartitionClosed { revision: 1, ..closed(0, partition, 2) };
+        |partition| WindowClosed { completeness: 0.5, missing: vec![missing.clone()], ..closed(0, partition, 2) };
+    let after = |partition| WindowClosed { revision: 1, ..closed(0, partition, 2) };
     for markers in [[before(0), before(1), after(0), after(1)], [before(0), after(0), after(1), before(1)]] {
         let mut live = live_with([]);
         live.edge(edge(0, "a", "b", 10, 0), NOW);
@@ -330,7 +331,7 @@ fn counters_are_the_sums_of_whole_windows_that_began_after_all_was_read() {
 
     // Windows 3 and 4 never came.
     live.edge(edge(5, "a", "b", 1, 0), NOW);
-    live.edges_closed(&PartitionClosed { completeness: 0.5, ..closed(5, 0, 1) }, NOW);
+    live.edges_closed(&WindowClosed { completeness: 0.5, ..closed(5, 0, 1) }, NOW);
     let of_edges = live.totals().1[0];
     assert_eq!((of_edges.windows, of_edges.incomplete, of_edges.skipped), (2, 1, 2));
     assert_eq!(counted(&live), [("b".to_owned(), 11, 2000)]);

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use headwater_schemas::records::{Edge, Latency, Missing, NO_DATA, PartitionClosed};
+use headwater_schemas::records::{Edge, Latency, Missing, NO_DATA, WindowClosed};
 use serde::Serialize;
 
 use super::Limits;
@@ -115,7 +115,7 @@ impl<R: Windowed> Windows<R> {
     }
 
     /// Notes that one of the topic's inputs has published all that it gives to a window.
-    pub fn close(&mut self, marker: &PartitionClosed, now_us: i64) -> bool {
+    pub fn close(&mut self, marker: &WindowClosed, now_us: i64) -> bool {
         let Some(window) = self.window(marker.window_start_us, marker.window_ms, now_us) else { return false };
         window.partitions = window.partitions.max(marker.source_partitions);
         let mut changed = window.closed.len() < PARTITIONS_MAX && window.closed.insert(marker.source_partition);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use headwater_console::clock::now_us;
@@ -12,9 +13,9 @@ use headwater_histogram::Histogram;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin};
 use headwater_process::wait_for;
 use headwater_schemas::records::{
-    Agent, Alert, AlertState, Edge, Evidence, Latency, Missing, PartitionClosed, Record, Workload,
+    Agent, Alert, AlertState, Edge, Evidence, Latency, Missing, Record, WindowClosed, Workload,
 };
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::Encoder;
 use headwater_stack::shared::Shared;
 use serde::Serialize;
@@ -23,7 +24,8 @@ use tokio::runtime::Runtime;
 pub const PATIENCE: Duration = Duration::from_secs(40);
 pub const WINDOW_US: i64 = 10_000_000;
 
-const TOPICS: [Topic; 4] = [Topic::Edges, Topic::Latencies, Topic::Alerts, Topic::Agents];
+const TOPICS: [Topic; 6] =
+    [Topic::Edges, Topic::EdgeWindows, Topic::Latencies, Topic::LatencyWindows, Topic::Alerts, Topic::Agents];
 
 /// The Kafka and the registry that tests share, with a topic prefix of the test's own.
 pub fn settings(name: &str) -> KafkaSettings {
@@ -37,7 +39,8 @@ pub fn settings(name: &str) -> KafkaSettings {
 pub struct Writer {
     publisher: Publisher,
     encoders: BTreeMap<Topic, Encoder>,
-    closed: Encoder,
+    /// Records of each topic, which nobody else writes.
+    written: [AtomicI64; TOPICS.len()],
 }
 
 impl Writer {
@@ -47,14 +50,14 @@ impl Writer {
         let id = |topic| registry.register_topic(topic).unwrap();
         let encoders = BTreeMap::from([
             (Topic::Edges, Encoder::of::<Edge>(id(Topic::Edges)).unwrap()),
+            (Topic::EdgeWindows, Encoder::of::<WindowClosed>(id(Topic::EdgeWindows)).unwrap()),
             (Topic::Latencies, Encoder::of::<Latency>(id(Topic::Latencies)).unwrap()),
+            (Topic::LatencyWindows, Encoder::of::<WindowClosed>(id(Topic::LatencyWindows)).unwrap()),
             (Topic::Alerts, Encoder::of::<Alert>(id(Topic::Alerts)).unwrap()),
             (Topic::Agents, Encoder::of::<Agent>(id(Topic::Agents)).unwrap()),
         ]);
-        let closed =
-            Encoder::of::<PartitionClosed>(registry.register_header(PARTITION_CLOSED_HEADER).unwrap()).unwrap();
         let names = TOPICS.iter().map(|topic| topic.name(&settings.prefix)).collect();
-        Writer { publisher: Publisher::start(settings, names).unwrap(), encoders, closed }
+        Writer { publisher: Publisher::start(settings, names).unwrap(), encoders, written: Default::default() }
     }
 
     pub fn edge(&self, edge: &Edge) {
@@ -75,7 +78,7 @@ impl Writer {
 
     /// Says that a window is published in full.
     pub fn close(&self, window_start_us: i64) {
-        let marker = PartitionClosed {
+        let closed = WindowClosed {
             window_start_us,
             window_ms: WINDOW_US / 1000,
             source_partition: 0,
@@ -84,14 +87,13 @@ impl Writer {
             completeness: 1.0,
             missing: Vec::new(),
             records: -1,
+            through_offset: -1,
             late_windows_us: Vec::new(),
             revision: 0,
         };
-        let value = self.closed.encode(&marker).unwrap();
         for topic in [Topic::Edges, Topic::Latencies] {
-            self.publisher
-                .publish(index(topic), Partition(0), b"closed", None, &[(PARTITION_CLOSED_HEADER, &value)])
-                .unwrap();
+            let through_offset = self.written[index(topic)].load(Ordering::Relaxed) - 1;
+            self.write(topic.windows().unwrap(), "0", &WindowClosed { through_offset, ..closed.clone() });
         }
         self.flush();
     }
@@ -101,6 +103,7 @@ impl Writer {
         self.publisher
             .publish(index(topic), Partition(0), b"garbage", Some(b"\x00\x7f\xff\xff\xffnothing"), &[])
             .unwrap();
+        self.written[index(topic)].fetch_add(1, Ordering::Relaxed);
         self.flush();
     }
 
@@ -111,6 +114,7 @@ impl Writer {
     fn write<R: Record + Serialize>(&self, topic: Topic, key: &str, record: &R) {
         let value = self.encoders[&topic].encode(record).unwrap();
         self.publisher.publish(index(topic), Partition(0), key.as_bytes(), Some(&value), &[]).unwrap();
+        self.written[index(topic)].fetch_add(1, Ordering::Relaxed);
     }
 }
 

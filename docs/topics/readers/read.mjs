@@ -20,7 +20,6 @@ await consumer.connect();
 await consumer.subscribe({ topics: [new RegExp(`^${prefix.replaceAll(".", "[.]")}[a-z-]+$`)], fromBeginning: true });
 await consumer.run({
   eachMessage: async ({ topic, message }) => {
-    if (message.value === null) return; // A mark: see the topic's page.
     const record = await registry.decode(message.value);
     console.log(JSON.stringify({ topic, record }, (_, value) => (typeof value === "bigint" ? String(value) : value)));
   },

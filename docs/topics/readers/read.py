@@ -14,7 +14,7 @@ consumer = Consumer({"bootstrap.servers": brokers, "group.id": "reader", "auto.o
 consumer.subscribe(["^" + prefix.replace(".", "[.]") + "[a-z-]+$"])
 while True:
     message = consumer.poll(1)
-    if message is None or message.value() is None:  # nothing yet, or a mark: see the topic's page
+    if message is None:  # nothing yet
         continue
     id, datum = int.from_bytes(message.value()[1:5], "big"), io.BytesIO(message.value()[5:])
     record = reader(id).read(avro.io.BinaryDecoder(datum))

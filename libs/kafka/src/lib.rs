@@ -20,6 +20,7 @@ mod reader;
 mod registry;
 mod settings;
 mod transaction;
+mod windows;
 
 pub use client::connect_check;
 pub use error::{KafkaError, RecordError};
@@ -36,3 +37,4 @@ pub use reader::{Next, Start, TopicReader};
 pub use registry::{Registry, SchemaCache};
 pub use settings::{KafkaSettings, Secret, Security};
 pub use transaction::{NewRecord, Ticket, Transactions, TxnError};
+pub use windows::{NextOfWindows, WindowReader};

@@ -14,7 +14,7 @@ use rdkafka::{Offset as Position, TopicPartitionList};
 use crate::client::Plain;
 use crate::offsets::{at_time, kept_of};
 use crate::place::{add, partitions_of};
-use crate::{KafkaError, KafkaSettings, Message, Offset, Partition, TopicPartition};
+use crate::{KafkaError, KafkaSettings, Kept, Message, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -49,6 +49,7 @@ pub struct TopicReader {
     lanes: Vec<(String, BaseConsumer<Plain>)>,
     turn: usize,
     partitions: Vec<TopicPartition>,
+    starts: Vec<Offset>,
     ended: BTreeSet<(usize, i32)>,
 }
 
@@ -63,20 +64,42 @@ impl TopicReader {
             return Err(KafkaError::Other { doing: "start reading".into(), reason: "no topic is named".into() });
         }
         let mut lanes = Vec::new();
-        let mut partitions = Vec::new();
+        let (mut partitions, mut starts) = (Vec::new(), Vec::new());
         for topic in topics {
             let consumer = consumer(settings)?;
             let list = start_list(&consumer, topic, start)?;
             partitions.extend(partitions_of(&list));
+            starts.extend(list.elements().iter().map(|element| match element.offset() {
+                Position::Offset(offset) => Offset(offset),
+                _ => Offset::FIRST,
+            }));
             consumer.assign(&list).map_err(KafkaError::client(format!("read {topic}")))?;
             lanes.push((topic.clone(), consumer));
         }
-        Ok(TopicReader { lanes, turn: 0, partitions, ended: BTreeSet::new() })
+        Ok(TopicReader { lanes, turn: 0, partitions, starts, ended: BTreeSet::new() })
     }
 
     /// The partitions that are read.
     pub fn partitions(&self) -> &[TopicPartition] {
         &self.partitions
+    }
+
+    /// Where the reading of each began: no later than its first record.
+    pub fn starts(&self) -> impl Iterator<Item = (&TopicPartition, Offset)> {
+        self.partitions.iter().zip(self.starts.iter().copied())
+    }
+
+    /// What a partition that is read holds now.
+    ///
+    /// # Errors
+    /// If the brokers do not tell.
+    pub fn kept(&self, at: &TopicPartition) -> Result<Kept, KafkaError> {
+        let found = self.lanes.iter().find(|(topic, _)| *topic == at.topic);
+        let kept = found.map(|(_, consumer)| kept_of(consumer, std::slice::from_ref(at))).transpose()?;
+        kept.into_iter().flatten().next().ok_or_else(|| KafkaError::Other {
+            doing: format!("ask what {at} holds"),
+            reason: "it is not read here".into(),
+        })
     }
 
     /// Waits for the next record or end.

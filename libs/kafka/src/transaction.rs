@@ -75,7 +75,7 @@ impl<'a> NewRecord<'a> {
     }
 }
 
-/// Stands for a record of which it is told where it stands.
+/// Stands for records of one partition, of which it is told where the last one stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket(usize);
 
@@ -104,7 +104,8 @@ impl ProducerContext for Delivered {
         // The transaction tells what failed.
         let Some(message) = result.as_ref().ok().filter(|message| ticket > 0 && message.offset() >= 0) else { return };
         if let Ok(mut places) = self.places.lock() {
-            places.insert(ticket, Offset(message.offset()));
+            let place = places.entry(ticket).or_insert(Offset::BEFORE_ALL);
+            *place = Offset(message.offset()).max(*place);
         }
     }
 }
@@ -144,9 +145,20 @@ impl Transactions {
 
     /// As [`Transactions::send`]. Where the record stands can be asked for between [`Transactions::settle`] and the commit.
     pub fn send_noted(&mut self, record: &NewRecord<'_>) -> Result<Ticket, TxnError> {
+        let ticket = self.ticket();
+        self.send_as(record, ticket)?;
+        Ok(ticket)
+    }
+
+    /// A new ticket, for this transaction.
+    pub fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
-        self.send_with(record, self.tickets)?;
-        Ok(Ticket(self.tickets))
+        Ticket(self.tickets)
+    }
+
+    /// As [`Transactions::send_noted`], for one more record of the ticket's partition.
+    pub fn send_as(&mut self, record: &NewRecord<'_>, ticket: Ticket) -> Result<(), TxnError> {
+        self.send_with(record, ticket.0)
     }
 
     /// Waits until all that was sent is with the brokers, though not committed yet.
@@ -154,7 +166,7 @@ impl Transactions {
         self.await_answers()
     }
 
-    /// Where a record stands; none if the brokers did not tell.
+    /// Where the last record of a ticket stands; none if the brokers did not tell.
     pub fn place(&self, ticket: Ticket) -> Option<Offset> {
         self.producer.context().places.lock().ok()?.get(&ticket.0).copied()
     }

@@ -71,9 +71,9 @@ impl Partial {
     }
 }
 
-/// An input partition has published all that it gives to a window. See `avro/partition_closed.avsc`.
+/// A source partition has published all that it gives to a window. See `avro/window_closed.avsc`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PartitionClosed {
+pub struct WindowClosed {
     /// Start of the window, in microseconds since the epoch.
     pub window_start_us: i64,
     /// Length of the window, in milliseconds.
@@ -88,11 +88,14 @@ pub struct PartitionClosed {
     pub completeness: f64,
     /// What is missing of the window, and of whom.
     pub missing: Vec<Missing>,
-    /// Records of this window and source partition that stand before this one in its partition; -1 if it does not say.
+    /// Records of this window that this source partition gives to the partition that is spoken of; -1 if it does not say.
     #[serde(default = "unsaid")]
     pub records: i64,
+    /// They stand there up to this offset; -1 if there are none, or it does not say.
+    #[serde(default = "unsaid")]
+    pub through_offset: i64,
     /// Starts of windows that were closed before, of which something came since the marker before this one, in order. In microseconds since the epoch; at most
-    /// [`PartitionClosed::LATE_WINDOWS_MAX`].
+    /// [`WindowClosed::LATE_WINDOWS_MAX`].
     #[serde(default)]
     pub late_windows_us: Vec<i64>,
     /// 0 the first time. Of several markers of a window and input partition the one with the highest number holds: it says what is missing since records that came late
@@ -101,7 +104,7 @@ pub struct PartitionClosed {
     pub revision: i32,
 }
 
-impl PartitionClosed {
+impl WindowClosed {
     /// As many late windows as a marker names: more than a horizon of a quarter of an hour has of one second.
     pub const LATE_WINDOWS_MAX: usize = 1000;
 }
@@ -110,7 +113,7 @@ fn unsaid() -> i64 {
     -1
 }
 
-record!(PartitionClosed, "PartitionClosed", "partition_closed");
+record!(WindowClosed, "WindowClosed", "window_closed");
 
 /// The reason of a time that no agent of the node covered.
 pub const NO_DATA: &str = "no-data";

@@ -1,6 +1,6 @@
 //! Bottlenecks: says when an edge or operation leaves its own past, names the deepest cause, and says when it is over; and what comes of objectives (`objectives/`).
 //!
-//! In: `edges` and `latencies`, whole windows at a time. Out: `alerts`, firing and resolved, with the records that show them. What
+//! In: `edges` and `latencies`, whole windows at a time, and the topics that say when they are whole. Out: `alerts`, firing and resolved, with the records that show them. What
 //! it says of a window depends on the windows before it alone; after a restart it learns from the log again before it judges.
 //! Bounded: subjects, windows that wait and what is in them, and how far back an incident reaches.
 
@@ -10,6 +10,7 @@ mod baseline;
 mod blame;
 mod incidents;
 mod inflow;
+mod lane;
 mod reading;
 mod readings;
 mod recent;
@@ -25,24 +26,25 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Alert, Edge, Latency, PartitionClosed, Workload};
+use headwater_schemas::records::{Alert, Edge, Latency, WindowClosed, Workload};
 
 use self::addresses::Addresses;
 use self::alert::alert;
 use self::baseline::{Baseline, HISTORY_WINDOWS, History, MINUTE_WINDOWS};
 use self::blame::Deviations;
 use self::incidents::{Incident, note_incident};
+use self::lane::{Lane, Step as Next};
 use self::reading::{Deviating, KINDS};
 use self::readings::{Readings, deviations, is_said_otherwise, readings};
 use self::recent::{RECENT_WINDOWS, Recent};
 use self::suspects::Suspects;
 use self::track::{INCIDENT_WINDOWS_MAX, Sight, Step, Track};
 pub use self::window::slower_than;
-use self::window::{Collector, Observation, Subject};
+use self::window::{Collector, Observation, Seen, Subject};
 use crate::objectives::rules::Rules;
 use crate::objectives::{Counted, Objectives, Place};
 use crate::plausible::{are_names, is_named, marker_is_plausible, plausible_window};
-use crate::processor::{BadInput, BadSnapshot, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
+use crate::processor::{BadInput, BadSnapshot, Checkpoint, Counters, Input, Memo, Output, Processor, read};
 use crate::windows::Windows;
 
 /// What is counted in a window depends on so many before it: the last ones are held against the past of each of them, which begins with a
@@ -51,15 +53,19 @@ const MEMORY_WINDOWS: i64 = HISTORY_WINDOWS + RECENT_WINDOWS + MINUTE_WINDOWS;
 /// Edges and operations with a past.
 const SUBJECTS_MAX: usize = 50_000;
 
+/// The topics that are judged. Of each, twice its number is the input of its records, and the next one that of what closes its windows.
 const EDGES: usize = 0;
 const LATENCIES: usize = 1;
+const TOPICS: usize = 2;
+const STREAMS: usize = 2 * TOPICS;
 
 /// The judge of all windows.
 pub struct Bottlenecks {
-    edges: Collector,
-    latencies: Collector,
+    collectors: [Collector; TOPICS],
+    /// What was read of each topic and waits for its turn.
+    lanes: [Lane<Read>; TOPICS],
     objectives: Objectives,
-    topics: [String; 2],
+    topics: [String; TOPICS],
     partition: Partition,
     windows: Windows,
     subjects: BTreeMap<Subject, Judged>,
@@ -67,14 +73,20 @@ pub struct Bottlenecks {
     deviated_before: Deviations,
     /// Incidents that the present state still depends on: first window, and the last one if it is over.
     incidents: VecDeque<Incident>,
-    first_offsets: BTreeMap<i64, [Option<Offset>; 2]>,
+    first_offsets: BTreeMap<i64, [Option<Offset>; STREAMS]>,
     judge_from_us: Option<i64>,
     closed_through_us: Option<i64>,
     published_through_us: Option<i64>,
-    next_offsets: [Offset; 2],
-    read_to: [Offset; 2],
+    next_offsets: [Offset; STREAMS],
+    read_to: [Offset; STREAMS],
     outputs: Vec<Output>,
     counters: Counters,
+}
+
+/// A record that can be meant, and what it says of what services promise.
+struct Read {
+    seen: Seen,
+    counted: Counted,
 }
 
 #[derive(Default)]
@@ -87,15 +99,18 @@ struct Judged {
 }
 
 impl Bottlenecks {
-    /// Judges what stands in this partition of the two topics, as the checkpoints left it.
-    pub fn new(topics: [String; 2], partition: Partition, checkpoints: &[Option<Checkpoint>]) -> Bottlenecks {
+    /// Judges what stands in this partition of the two topics, as the checkpoints of the four inputs left it.
+    pub fn new(topics: [String; TOPICS], partition: Partition, checkpoints: &[Option<Checkpoint>]) -> Bottlenecks {
         let checkpoint = |stream: usize| checkpoints.get(stream).and_then(Option::as_ref);
-        let memo = [0, 1].into_iter().filter_map(checkpoint).map(|checkpoint| &checkpoint.memo);
+        let memo = (0..STREAMS).filter_map(checkpoint).map(|checkpoint| &checkpoint.memo);
         let memo = memo.max_by_key(|memo| memo.closed_through_us).cloned().unwrap_or_default();
         let [edges, latencies] = topics.clone();
+        let streams: [usize; STREAMS] = std::array::from_fn(|stream| stream);
+        let next_offsets =
+            streams.map(|stream| checkpoint(stream).map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from));
         Bottlenecks {
-            edges: Collector::new(edges, partition),
-            latencies: Collector::new(latencies, partition),
+            collectors: [edges, latencies].map(|topic| Collector::new(topic, partition)),
+            lanes: [EDGES, LATENCIES].map(|topic| Lane::from(next_offsets[2 * topic])),
             objectives: Objectives::default(),
             topics,
             partition,
@@ -108,9 +123,8 @@ impl Bottlenecks {
             judge_from_us: memo.judge_from_us,
             closed_through_us: None,
             published_through_us: memo.closed_through_us,
-            next_offsets: [0, 1]
-                .map(|stream| checkpoint(stream).map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from)),
-            read_to: [0, 1]
+            next_offsets,
+            read_to: streams
                 .map(|stream| checkpoint(stream).map_or(Offset::FIRST, |checkpoint| checkpoint.memo.read_to)),
             outputs: Vec::new(),
             counters: Counters::default(),
@@ -122,7 +136,7 @@ impl Bottlenecks {
     /// # Errors
     /// If the snapshot is of another version of this program.
     pub fn restore(
-        topics: [String; 2],
+        topics: [String; TOPICS],
         partition: Partition,
         checkpoints: &[Option<Checkpoint>],
         snapshot: &[u8],
@@ -136,61 +150,83 @@ impl Bottlenecks {
         &self.objectives
     }
 
+    /// The next record of edges, in the order in which their windows are closed.
+    ///
+    /// # Errors
+    /// If it says what cannot be; it counts for nothing then.
     pub fn edge(&mut self, offset: Offset, edge: Edge) -> Result<(), BadInput> {
-        // What is known later changes no judgement: whether it came before the window was judged is chance.
-        if edge.revision > 0 {
-            return Ok(());
-        }
-        if self.is_late(edge.window_start_us) {
-            self.counters.add("late", u64::from(offset >= self.read_to[EDGES]));
-            return Ok(());
-        }
-        let (window_us, counted) = (edge.window_start_us, self.objectives.of_edge(&edge));
-        self.edges.edge(offset, edge, &mut self.counters)?;
-        self.count_for_objectives(EDGES, offset, window_us, counted);
+        let read = self.read_edge(edge)?;
+        read.into_iter().for_each(|read| self.take(EDGES, offset, read));
         Ok(())
     }
 
+    /// The same for latencies.
+    ///
+    /// # Errors
+    /// As for edges.
     pub fn latency(&mut self, offset: Offset, latency: Latency) -> Result<(), BadInput> {
-        if latency.revision > 0 {
-            return Ok(());
-        }
-        if self.is_late(latency.window_start_us) {
-            self.counters.add("late", u64::from(offset >= self.read_to[LATENCIES]));
-            return Ok(());
-        }
-        let (window_us, counted) = (latency.window_start_us, self.objectives.of_latency(&latency));
-        self.latencies.latency(offset, latency, &mut self.counters)?;
-        self.count_for_objectives(LATENCIES, offset, window_us, counted);
+        let read = self.read_latency(latency)?;
+        read.into_iter().for_each(|read| self.take(LATENCIES, offset, read));
         Ok(())
-    }
-
-    fn count_for_objectives(&mut self, stream: usize, offset: Offset, window_us: i64, counted: Counted) {
-        let place = Place { topic: &self.topics[stream], partition: self.partition.0, offset: offset.0 };
-        self.objectives.count(window_us, counted, &place);
     }
 
     /// A source partition of edges (0) or latencies (1) has closed a window.
-    pub fn closed(&mut self, stream: usize, offset: Offset, marker: &PartitionClosed) {
+    pub fn closed(&mut self, topic: usize, offset: Offset, marker: &WindowClosed) {
         if !self.is_late(marker.window_start_us) && marker.revision == 0 {
-            let collector = if stream == EDGES { &mut self.edges } else { &mut self.latencies };
-            collector.closed(offset, marker, &mut self.counters);
+            self.collectors[topic].closed(offset, marker, &mut self.counters);
         }
         while let Some((window_us, length_ms)) = self.oldest()
-            && self.edges.has_all_of(window_us)
-            && self.latencies.has_all_of(window_us)
+            && self.collectors.iter().all(|collector| collector.has_all_of(window_us))
         {
             self.windows = Windows::of_ms(length_ms);
             self.close(window_us);
         }
     }
 
+    /// What is known later changes no judgement: whether it came before the window was judged is chance. Nothing is made of that.
+    fn read_edge(&self, edge: Edge) -> Result<Option<Read>, BadInput> {
+        if edge.revision > 0 {
+            return Ok(None);
+        }
+        let counted = self.objectives.of_edge(&edge);
+        Ok(Some(Read { seen: Seen::of_edge(edge)?, counted }))
+    }
+
+    fn read_latency(&self, latency: Latency) -> Result<Option<Read>, BadInput> {
+        if latency.revision > 0 {
+            return Ok(None);
+        }
+        let counted = self.objectives.of_latency(&latency);
+        Ok(Some(Read { seen: Seen::of_latency(latency)?, counted }))
+    }
+
+    fn take(&mut self, topic: usize, offset: Offset, Read { seen, counted }: Read) {
+        let window_us = seen.window_us;
+        if self.is_late(window_us) {
+            self.counters.add("late", u64::from(offset >= self.read_to[2 * topic]));
+            return;
+        }
+        self.collectors[topic].add(offset, seen, &mut self.counters);
+        let place = Place { topic: &self.topics[topic], partition: self.partition.0, offset: offset.0 };
+        self.objectives.count(window_us, counted, &place);
+    }
+
+    /// Goes on with what was read of a topic, as far as all is there that its windows need.
+    fn advance(&mut self, topic: usize) {
+        while let Some(next) = self.lanes[topic].step() {
+            match next {
+                Next::Record(offset, read) => self.take(topic, offset, read),
+                Next::Closed(offset, closed) => self.closed(topic, offset, &closed),
+            }
+        }
+    }
+
     fn close(&mut self, window_us: i64) {
         let mut observations = BTreeMap::new();
-        let mut first_offsets = [None; 2];
-        for (collector, first_offset) in [&mut self.edges, &mut self.latencies].into_iter().zip(&mut first_offsets) {
-            if let Some((offset, observed)) = collector.take(window_us) {
-                *first_offset = Some(offset);
+        let mut first_offsets = [None; STREAMS];
+        for (topic, collector) in self.collectors.iter_mut().enumerate() {
+            if let Some(([of_records, of_closed], observed)) = collector.take(window_us) {
+                (first_offsets[2 * topic], first_offsets[2 * topic + 1]) = (of_records, of_closed);
                 observations.extend(observed);
             }
         }
@@ -388,7 +424,7 @@ impl Bottlenecks {
     }
 
     fn oldest(&self) -> Option<(i64, i64)> {
-        self.edges.oldest().into_iter().chain(self.latencies.oldest()).min()
+        self.collectors.iter().filter_map(Collector::oldest).min()
     }
 
     fn is_late(&self, window_us: i64) -> bool {
@@ -397,45 +433,70 @@ impl Bottlenecks {
 
     fn decode(&mut self, input: Input<'_>) -> Result<(), BadInput> {
         let Input { stream, offset, timestamp_us, schema, datum, .. } = input;
-        match (input.kind, stream) {
-            (Kind::Control, _) => {
-                let marker: PartitionClosed = read(schema, datum)?;
-                marker_is_plausible(&marker, timestamp_us)?;
-                self.closed(stream, offset, &marker);
-                Ok(())
+        let (topic, is_record) = (stream / 2, stream.is_multiple_of(2));
+        let record = match (topic, is_record) {
+            (_, false) => {
+                let closed: WindowClosed = read(schema, datum)?;
+                marker_is_plausible(&closed, timestamp_us)?;
+                self.lanes[topic].closed(offset, closed);
+                return Ok(());
             }
-            (Kind::Value, EDGES) => {
+            (EDGES, true) => {
                 let edge: Edge = read(schema, datum)?;
                 plausible_window(edge.window_start_us, timestamp_us)?;
                 is_named(&edge.client, &edge.server, &edge.protocol)?;
-                self.edge(offset, edge)
+                self.read_edge(edge)?
             }
-            (Kind::Value, _) => {
+            (_, true) => {
                 let latency: Latency = read(schema, datum)?;
                 plausible_window(latency.window_start_us, timestamp_us)?;
                 is_named(&latency.client, &latency.server, &latency.protocol)?;
                 are_names("operation", [latency.operation.as_str()])?;
-                self.latency(offset, latency)
+                self.read_latency(latency)?
             }
-        }
+        };
+        self.lanes[topic].record(offset, record);
+        Ok(())
     }
 }
 
 impl Processor for Bottlenecks {
     fn record(&mut self, input: Input<'_>) -> Result<(), BadInput> {
         let (stream, offset) = (input.stream, input.offset);
-        let result = self.decode(input);
+        let taken = self.decode(input);
         self.next_offsets[stream] = offset.next();
-        result
+        self.advance(stream / 2);
+        taken
     }
 
     fn unreadable(&mut self, stream: usize, offset: Offset) {
         self.next_offsets[stream] = offset.next();
+        if stream.is_multiple_of(2) {
+            self.lanes[stream / 2].record(offset, None);
+            self.advance(stream / 2);
+        }
+    }
+
+    fn deleted(&mut self, stream: usize, last: Offset) {
+        if stream.is_multiple_of(2) {
+            self.lanes[stream / 2].deleted(last);
+            self.advance(stream / 2);
+        }
+    }
+
+    fn waits_for(&self, stream: usize) -> Option<Offset> {
+        self.lanes[stream / 2].waits_for().filter(|_| stream.is_multiple_of(2))
+    }
+
+    fn ends(&mut self, stream: usize, end: Offset) {
+        self.lanes[stream / 2].ends(end);
+        self.advance(stream / 2);
     }
 
     fn wants(&self, stream: usize) -> bool {
-        let collector = if stream == EDGES { &self.edges } else { &self.latencies };
-        !collector.is_full()
+        let lane = &self.lanes[stream / 2];
+        let has_room = if stream.is_multiple_of(2) { lane.wants_records() } else { lane.wants_closed() };
+        has_room && !self.collectors[stream / 2].is_full()
     }
 
     fn has_outputs(&self) -> bool {
@@ -447,22 +508,21 @@ impl Processor for Bottlenecks {
     }
 
     fn checkpoints(&self) -> Vec<Checkpoint> {
-        [&self.edges, &self.latencies]
-            .into_iter()
-            .enumerate()
-            .map(|(stream, collector)| {
-                let kept = self.first_offsets.values().filter_map(|offsets| offsets[stream]);
-                let needed_from = kept.chain(collector.first_offset()).fold(self.next_offsets[stream], Offset::min);
-                let memo = Memo {
-                    closed_through_us: self.published_through_us,
-                    window_ms: self.windows.length_ms(),
-                    read_to: self.next_offsets[stream].max(self.read_to[stream]),
-                    judge_from_us: self.judge_from_us,
-                    ..Memo::default()
-                };
-                Checkpoint { needed_from, memo }
-            })
-            .collect()
+        let of_stream = |stream: usize| {
+            let (topic, which) = (stream / 2, stream % 2);
+            let kept = self.first_offsets.values().filter_map(|offsets| offsets[stream]);
+            let waiting = [self.collectors[topic].first_offsets()[which], self.lanes[topic].first_offsets()[which]];
+            let needed_from = kept.chain(waiting.into_iter().flatten()).fold(self.next_offsets[stream], Offset::min);
+            let memo = Memo {
+                closed_through_us: self.published_through_us,
+                window_ms: self.windows.length_ms(),
+                read_to: self.next_offsets[stream].max(self.read_to[stream]),
+                judge_from_us: self.judge_from_us,
+                ..Memo::default()
+            };
+            Checkpoint { needed_from, memo }
+        };
+        (0..STREAMS).map(of_stream).collect()
     }
 
     #[expect(clippy::misnamed_getters, reason = "what is closed here but not published yet counts as open")]
@@ -496,7 +556,8 @@ impl Processor for Bottlenecks {
         vec![
             ("subjects", self.subjects.len()),
             ("firing", firing.filter(|track| track.firing_since_us.is_some()).count()),
-            ("open_windows", self.edges.len().max(self.latencies.len())),
+            ("open_windows", self.collectors.iter().map(Collector::len).max().unwrap_or_default()),
+            ("waiting", self.lanes.iter().map(Lane::waiting).sum()),
             ("objectives", self.objectives.len()),
             ("objectives_firing", self.objectives.firing()),
         ]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use headwater_histogram::{Histogram, SCALE};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Edge, Evidence, Latency, PartitionClosed, Workload};
+use headwater_schemas::records::{Edge, Evidence, Latency, WindowClosed, Workload};
 
 use super::unanswered::Asked;
 use crate::markers::Sources;
@@ -143,31 +143,17 @@ pub fn slower_than<const N: usize>(durations: &Histogram, limits_us: [f64; N]) -
     slower
 }
 
-/// What one topic says of the windows that are not judged yet.
-pub struct Collector {
-    topic: String,
-    partition: Partition,
-    windows: BTreeMap<i64, Collected>,
-    sources: Sources,
-    /// Windows up to here are taken for whole though a source partition did not come.
-    given_up_through_us: Option<i64>,
-    is_full: bool,
+/// What a record says, which can be meant.
+#[derive(Debug)]
+pub struct Seen {
+    pub window_us: i64,
+    window_ms: i64,
+    subject: Subject,
+    observation: Observation,
 }
 
-struct Collected {
-    first_offset: Offset,
-    length_ms: i64,
-    observations: BTreeMap<Subject, Observation>,
-}
-
-impl Collector {
-    pub fn new(topic: String, partition: Partition) -> Collector {
-        let sources = Sources::default();
-        Collector { topic, partition, windows: BTreeMap::new(), sources, given_up_through_us: None, is_full: false }
-    }
-
-    pub fn edge(&mut self, offset: Offset, edge: Edge, counters: &mut Counters) -> Result<(), BadInput> {
-        let window = (edge.window_start_us, edge.window_ms);
+impl Seen {
+    pub fn of_edge(edge: Edge) -> Result<Seen, BadInput> {
         let observation = Observation {
             requests: edge.requests,
             errors: edge.errors,
@@ -184,13 +170,12 @@ impl Collector {
             incomplete: edge.completeness < 1.0,
             evidence: Vec::new(),
         };
-        let Edge { client, server, protocol, .. } = edge;
+        let Edge { client, server, protocol, window_start_us, window_ms, .. } = edge;
         let subject = Subject { client, server, protocol, operation: String::new() };
-        self.add(offset, window, subject, observation, counters)
+        Seen { window_us: window_start_us, window_ms, subject, observation }.checked()
     }
 
-    pub fn latency(&mut self, offset: Offset, latency: Latency, counters: &mut Counters) -> Result<(), BadInput> {
-        let window = (latency.window_start_us, latency.window_ms);
+    pub fn of_latency(latency: Latency) -> Result<Seen, BadInput> {
         let observation = Observation {
             requests: latency.requests,
             errors: latency.errors,
@@ -198,14 +183,54 @@ impl Collector {
             incomplete: latency.completeness < 1.0,
             ..Observation::default()
         };
-        let Latency { client, server, protocol, operation, .. } = latency;
+        let Latency { client, server, protocol, operation, window_start_us, window_ms, .. } = latency;
         let subject = Subject { client, server, protocol, operation };
-        self.add(offset, window, subject, observation, counters)
+        Seen { window_us: window_start_us, window_ms, subject, observation }.checked()
     }
 
-    pub fn closed(&mut self, offset: Offset, marker: &PartitionClosed, counters: &mut Counters) {
+    fn checked(self) -> Result<Seen, BadInput> {
+        let Observation { requests, errors, durations, .. } = &self.observation;
+        within("requests", *requests, 0, i64::MAX)?;
+        within("errors", *errors, 0, *requests)?;
+        within("window_ms", self.window_ms, 1, 86_400_000)?;
+        durations.check().map_err(|error| BadInput(error.to_string()))?;
+        Ok(self)
+    }
+}
+
+/// What one topic says of the windows that are not judged yet.
+pub struct Collector {
+    topic: String,
+    partition: Partition,
+    windows: BTreeMap<i64, Collected>,
+    sources: Sources,
+    /// Windows up to here are taken for whole though a source partition did not come.
+    given_up_through_us: Option<i64>,
+    is_full: bool,
+}
+
+struct Collected {
+    /// Of its records, and of what closes it.
+    first_offsets: [Option<Offset>; 2],
+    length_ms: i64,
+    /// Records that came, and those that its sources say to be there, if all of them say.
+    came: i64,
+    told: Option<i64>,
+    observations: BTreeMap<Subject, Observation>,
+}
+
+impl Collector {
+    pub fn new(topic: String, partition: Partition) -> Collector {
+        let sources = Sources::default();
+        Collector { topic, partition, windows: BTreeMap::new(), sources, given_up_through_us: None, is_full: false }
+    }
+
+    pub fn closed(&mut self, offset: Offset, marker: &WindowClosed, counters: &mut Counters) {
         self.sources.mark(marker);
-        self.window(offset, marker.window_start_us, marker.window_ms);
+        let window = self.window(marker.window_start_us, marker.window_ms);
+        window.first_offsets[1].get_or_insert(offset);
+        let told = window.told.filter(|_| marker.records >= 0);
+        window.told = told.map(|told| told.saturating_add(marker.records));
         self.give_up(counters);
         self.look_whether_full();
     }
@@ -254,33 +279,26 @@ impl Collector {
         self.windows.len()
     }
 
-    /// Hands out a window: the offset at which it starts, and what was observed in it.
-    pub fn take(&mut self, window_us: i64) -> Option<(Offset, BTreeMap<Subject, Observation>)> {
+    /// Hands out a window: the offsets at which its records begin and what closes it, and what was observed in it.
+    pub fn take(&mut self, window_us: i64) -> Option<([Option<Offset>; 2], BTreeMap<Subject, Observation>)> {
         let is_whole = self.sources.passed(window_us, self.sources.partitions());
         let taken = self.windows.remove(&window_us).map(|mut collected| {
+            let is_whole = is_whole && collected.told.is_none_or(|told| collected.came >= told);
             collected.observations.values_mut().for_each(|observation| observation.incomplete |= !is_whole);
-            (collected.first_offset, collected.observations)
+            (collected.first_offsets, collected.observations)
         });
         self.look_whether_full();
         taken
     }
 
-    pub fn first_offset(&self) -> Option<Offset> {
-        self.windows.values().map(|collected| collected.first_offset).min()
+    /// Where the oldest records of windows that wait stand, and what closes them.
+    pub fn first_offsets(&self) -> [Option<Offset>; 2] {
+        [0, 1].map(|which| self.windows.values().filter_map(|collected| collected.first_offsets[which]).min())
     }
 
-    fn add(
-        &mut self,
-        offset: Offset,
-        (window_us, window_ms): (i64, i64),
-        subject: Subject,
-        mut observation: Observation,
-        counters: &mut Counters,
-    ) -> Result<(), BadInput> {
-        within("requests", observation.requests, 0, i64::MAX)?;
-        within("errors", observation.errors, 0, observation.requests)?;
-        within("window_ms", window_ms, 1, 86_400_000)?;
-        observation.durations.check().map_err(|error| BadInput(error.to_string()))?;
+    /// The next record.
+    pub fn add(&mut self, offset: Offset, seen: Seen, counters: &mut Counters) {
+        let Seen { window_us, window_ms, subject, mut observation } = seen;
         observation.evidence.push(Evidence {
             topic: self.topic.clone(),
             partition: self.partition.0,
@@ -288,22 +306,28 @@ impl Collector {
             window_start_us: window_us,
         });
         if !self.windows.contains_key(&window_us) {
-            self.window(offset, window_us, window_ms);
+            self.window(window_us, window_ms);
             self.give_up(counters);
         }
-        let observations = &mut self.window(offset, window_us, window_ms).observations;
-        if observations.len() >= SUBJECTS_MAX && !observations.contains_key(&subject) {
+        let window = self.window(window_us, window_ms);
+        window.first_offsets[0].get_or_insert(offset);
+        window.came += 1;
+        if window.observations.len() >= SUBJECTS_MAX && !window.observations.contains_key(&subject) {
             counters.add("subjects_cut_off", 1);
-            return Ok(());
+            return;
         }
-        // An operation has one record for each status class.
-        observations.entry(subject).or_default().merge(observation)
+        // An operation has one record for each status class. Only a histogram that is none could not be added.
+        if window.observations.entry(subject).or_default().merge(observation).is_err() {
+            counters.add("subjects_cut_off", 1);
+        }
     }
 
-    fn window(&mut self, offset: Offset, window_us: i64, length_ms: i64) -> &mut Collected {
+    fn window(&mut self, window_us: i64, length_ms: i64) -> &mut Collected {
         self.windows.entry(window_us).or_insert_with(|| Collected {
-            first_offset: offset,
+            first_offsets: [None; 2],
             length_ms,
+            came: 0,
+            told: Some(0),
             observations: BTreeMap::new(),
         })
     }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{Dropped, Missing, PartitionClosed, Side, UNKNOWN};
+use headwater_schemas::records::{Dropped, Missing, Side, UNKNOWN, WindowClosed};
 use serde::{Deserialize, Serialize};
 
 use super::arrivals::{Arrivals, Stretch, Taken};
@@ -112,7 +112,7 @@ impl Shared<'_> {
         let windows = self.settings.windows;
         let least = windows.at(from_us.max(open.start_us().saturating_sub(self.settings.horizon_us)));
         let mut window = windows.at(to_us.min(open.start_us() - 1));
-        while window >= least && self.late.len() < PartitionClosed::LATE_WINDOWS_MAX {
+        while window >= least && self.late.len() < WindowClosed::LATE_WINDOWS_MAX {
             self.late.insert(window);
             window = windows.moved(window, -1);
         }

@@ -23,7 +23,7 @@ mod symbols;
 use std::collections::{BTreeSet, VecDeque};
 
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Flow, Missing, PartitionClosed, Progress as ToldProgress, Request, Share};
+use headwater_schemas::records::{Flow, Missing, Progress as ToldProgress, Request, Share, WindowClosed};
 use headwater_schemas::topics::Topic;
 use serde::{Deserialize, Serialize};
 
@@ -298,7 +298,7 @@ impl Join {
         let window_ms = self.settings.windows.length_ms();
         let partials = edges.into_partials(window.start_us(), window_ms, self.partition.0, &self.symbols);
         self.outputs.extend(partials.into_iter().map(Output::Partial));
-        let closed = PartitionClosed {
+        let closed = WindowClosed {
             window_start_us: window.start_us(),
             window_ms,
             source_partition: self.partition.0,
@@ -308,6 +308,7 @@ impl Join {
             completeness: coverage.completeness,
             missing: coverage.missing,
             records: -1,
+            through_offset: -1,
             late_windows_us: self.late_windows_us(),
             revision: 0,
         };

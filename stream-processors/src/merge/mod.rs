@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_kafka::partition_of;
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Missing, Partial, PartitionClosed, UNKNOWN};
+use headwater_schemas::records::{Missing, Partial, UNKNOWN, WindowClosed};
 
 use crate::markers::Sources;
 use crate::missing::{PARTITIONS_DIFFER, coalesce, honest};
@@ -57,7 +57,7 @@ pub struct ClosedWindow {
 
 impl ClosedWindow {
     /// The window that a marker tells of.
-    pub fn of(marker: &PartitionClosed) -> ClosedWindow {
+    pub fn of(marker: &WindowClosed) -> ClosedWindow {
         ClosedWindow {
             start_us: marker.window_start_us,
             length_ms: marker.window_ms,
@@ -87,7 +87,7 @@ pub struct Merge<V: View> {
 struct OpenWindow<K> {
     first_offset: Offset,
     sums: BTreeMap<K, Sum>,
-    markers: BTreeMap<i32, PartitionClosed>,
+    markers: BTreeMap<i32, WindowClosed>,
     /// Partials that came, by source partition.
     came: BTreeMap<i32, i64>,
     /// Among how many partitions of partials the sources spread theirs: one number, unless partitions were added just then.
@@ -141,7 +141,7 @@ impl<V: View> Merge<V> {
     }
 
     /// Takes a marker. Its writer may say among how many partitions it spreads partials.
-    pub fn closed(&mut self, offset: Offset, marker: PartitionClosed, among: Option<i32>) {
+    pub fn closed(&mut self, offset: Offset, marker: WindowClosed, among: Option<i32>) {
         self.next_offset = offset.next();
         let (window_us, source) = (marker.window_start_us, marker.source_partition);
         self.sources.mark(&marker);
@@ -223,8 +223,8 @@ impl<V: View> Merge<V> {
         window
     }
 
-    fn marker(&self, window: ClosedWindow) -> PartitionClosed {
-        PartitionClosed {
+    fn marker(&self, window: ClosedWindow) -> WindowClosed {
+        WindowClosed {
             window_start_us: window.start_us,
             window_ms: window.length_ms,
             source_partition: self.partition.0,
@@ -233,7 +233,8 @@ impl<V: View> Merge<V> {
             completeness: window.completeness,
             missing: window.missing,
             records: -1,
-            late_windows_us: window.late_us.into_iter().take(PartitionClosed::LATE_WINDOWS_MAX).collect(),
+            through_offset: -1,
+            late_windows_us: window.late_us.into_iter().take(WindowClosed::LATE_WINDOWS_MAX).collect(),
             revision: 0,
         }
     }
@@ -241,7 +242,7 @@ impl<V: View> Merge<V> {
     fn decode(&mut self, input: Input<'_>) -> Result<(), BadInput> {
         match input.kind {
             Kind::Control => {
-                let marker: PartitionClosed = read(input.schema, input.datum)?;
+                let marker: WindowClosed = read(input.schema, input.datum)?;
                 marker_is_plausible(&marker, input.timestamp_us)?;
                 self.closed(input.offset, marker, input.partitions);
                 Ok(())

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_schemas::records::{Edge, Latency, PartitionClosed};
+use headwater_schemas::records::{Edge, Latency, WindowClosed};
 
 /// Records by the start of their window and their key.
 pub type Records<R> = BTreeMap<(i64, String), R>;
@@ -41,7 +41,7 @@ impl Revisable for Latency {
 pub struct Windows<R> {
     pub records: Records<R>,
     /// By window and source partition.
-    pub markers: BTreeMap<(i64, i32), PartitionClosed>,
+    pub markers: BTreeMap<(i64, i32), WindowClosed>,
 }
 
 impl<R> Default for Windows<R> {
@@ -60,7 +60,7 @@ impl<R: Revisable> Windows<R> {
     }
 
     /// Takes a marker, in the same way.
-    pub fn mark(&mut self, marker: PartitionClosed) {
+    pub fn mark(&mut self, marker: WindowClosed) {
         let place = (marker.window_start_us, marker.source_partition);
         let known = self.markers.entry(place).or_insert_with(|| marker.clone());
         if marker.revision >= known.revision {
@@ -69,7 +69,7 @@ impl<R: Revisable> Windows<R> {
     }
 
     /// What one of its markers says of a window.
-    pub fn marker(&self, window_us: i64) -> Option<&PartitionClosed> {
+    pub fn marker(&self, window_us: i64) -> Option<&WindowClosed> {
         self.markers.range((window_us, i32::MIN)..=(window_us, i32::MAX)).map(|(_, marker)| marker).next()
     }
 
@@ -78,8 +78,8 @@ impl<R: Revisable> Windows<R> {
     pub fn revised(
         &self,
         computed: &Windows<R>,
-        emptied: impl Fn(&R, &PartitionClosed) -> Option<R>,
-    ) -> (Vec<R>, Vec<PartitionClosed>) {
+        emptied: impl Fn(&R, &WindowClosed) -> Option<R>,
+    ) -> (Vec<R>, Vec<WindowClosed>) {
         let mut records = Vec::new();
         for (place, before) in &self.records {
             if !computed.records.contains_key(place)
@@ -95,11 +95,11 @@ impl<R: Revisable> Windows<R> {
                 None => records.push(now.clone().with_revision(1)),
             }
         }
-        let marker = |(place, now): (_, &PartitionClosed)| {
-            let before: &PartitionClosed = self.markers.get(place)?;
+        let marker = |(place, now): (_, &WindowClosed)| {
+            let before: &WindowClosed = self.markers.get(place)?;
             let same =
                 (before.completeness, before.nodes, &before.missing) == (now.completeness, now.nodes, &now.missing);
-            (!same).then(|| PartitionClosed { revision: before.revision.saturating_add(1), ..now.clone() })
+            (!same).then(|| WindowClosed { revision: before.revision.saturating_add(1), ..now.clone() })
         };
         (records, computed.markers.iter().filter_map(marker).collect())
     }
@@ -129,13 +129,13 @@ mod tests {
             windows.take(window_start_us, protocol, edge);
         }
         for (window, &completeness) in completeness.iter().enumerate() {
-            let (window_start_us, sample) = (window as i64, samples::partition_closed());
-            windows.mark(PartitionClosed { window_start_us, completeness, ..sample });
+            let (window_start_us, sample) = (window as i64, samples::window_closed());
+            windows.mark(WindowClosed { window_start_us, completeness, ..sample });
         }
         windows
     }
 
-    fn emptied(edge: &Edge, _: &PartitionClosed) -> Option<Edge> {
+    fn emptied(edge: &Edge, _: &WindowClosed) -> Option<Edge> {
         Some(Edge { requests: 0, ..edge.clone() })
     }
 
@@ -189,7 +189,7 @@ mod tests {
         for (revision, requests) in [(0, 5), (2, 7), (1, 6)] {
             published.take(0, "a".to_owned(), Edge { revision, requests, ..samples::edge() });
             let completeness = requests as f64 / 10.0;
-            published.mark(PartitionClosed { revision, completeness, ..samples::partition_closed() });
+            published.mark(WindowClosed { revision, completeness, ..samples::window_closed() });
         }
         assert_eq!(published.records.values().map(|edge| (edge.revision, edge.requests)).collect::<Vec<_>>(), [(2, 7)]);
         assert_eq!(completeness(&published), [0.7]);

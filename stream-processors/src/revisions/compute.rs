@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use headwater_kafka::offsets::{self, Place as Found};
 use headwater_kafka::{Next, Offset, Partition, SchemaCache, Start, TopicPartition, TopicReader, partition_of};
-use headwater_schemas::records::{Edge, Latency, Partial, PartitionClosed};
+use headwater_schemas::records::{Edge, Latency, Partial, WindowClosed};
 use headwater_schemas::topics::Topic;
 
 use super::READS;
@@ -36,7 +36,7 @@ pub struct Computed {
 #[derive(Default)]
 struct Parts {
     partials: Vec<Partial>,
-    markers: Vec<PartitionClosed>,
+    markers: Vec<WindowClosed>,
 }
 
 /// Computes the windows of a plan. Nothing if records that this needs are not kept any more, or `goes_on` said no.

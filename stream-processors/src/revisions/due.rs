@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::PartitionClosed;
+use headwater_schemas::records::WindowClosed;
 
 use crate::join::{MEMORY_WINDOWS, REACH_WINDOWS};
 use crate::windows::Windows;
@@ -51,7 +51,7 @@ impl Due {
     }
 
     /// Takes a marker. One of windows of another length, from before the settings were changed, names none that could be computed again, nor does one any beyond the horizon.
-    pub fn marker(&mut self, offset: Offset, marker: &PartitionClosed) {
+    pub fn marker(&mut self, offset: Offset, marker: &WindowClosed) {
         if marker.window_ms != self.windows.length_ms() {
             return;
         }
@@ -121,11 +121,11 @@ mod tests {
 
     /// The window of this number closes, and names these as late.
     fn closes(due: &mut Due, window: i64, late: &[i64]) {
-        let marker = PartitionClosed {
+        let marker = WindowClosed {
             window_start_us: window * WINDOW_US,
             missing: Vec::new(),
             late_windows_us: late.iter().map(|late| late * WINDOW_US).collect(),
-            ..headwater_schemas::samples::partition_closed()
+            ..headwater_schemas::samples::window_closed()
         };
         due.marker(Offset(window), &marker);
     }
@@ -188,8 +188,8 @@ mod tests {
     #[test]
     fn windows_of_another_length_are_nothing_to_it_and_those_that_wait_are_bounded() {
         let mut due = due();
-        let marker = headwater_schemas::samples::partition_closed();
-        due.marker(Offset(0), &PartitionClosed { window_ms: 5000, ..marker });
+        let marker = headwater_schemas::samples::window_closed();
+        due.marker(Offset(0), &WindowClosed { window_ms: 5000, ..marker });
         assert_eq!(due.waiting(), 0);
         closes(&mut due, 200, &[108]);
         assert_eq!(due.waiting(), 0, "it is beyond the horizon");

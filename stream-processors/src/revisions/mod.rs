@@ -1,8 +1,8 @@
 //! Revisions: windows of which records came late are computed again from the logs, and what differs is published again.
 //!
-//! In: the markers of `edges`, which name such windows; then `flows`, `requests`, and what was published. Out: records of `edges` and `latencies` as a whole, under the
+//! In: `edge-windows`, whose records name such windows; then `flows`, `requests`, and what was published. Out: records of `edges` and `latencies` as a whole, under the
 //! next `revision`. Promises: what is published is what join and merge make of all that stood in the logs when they were read; nothing is published twice, since only what differs from
-//! what stands there is. One instance works, whichever the group gives the first partition of `edges`. It reads a log again only where something came late, and
+//! what stands there is. One instance works, whichever the group gives the first partition of `edge-windows`. It reads a log again only where something came late, and
 //! rests four times as long as that took.
 
 mod compare;
@@ -18,7 +18,7 @@ use anyhow::Result;
 use headwater_kafka::{
     Commit, GroupEvent, GroupMember, KafkaSettings, Offset, Partition, SchemaCache, TopicPartition, Transactions, admin,
 };
-use headwater_schemas::records::{Edge, Latency, PartitionClosed};
+use headwater_schemas::records::{Edge, Latency, WindowClosed};
 use headwater_schemas::topics::Topic;
 use headwater_telemetry::{Health, Part};
 use tracing::{info, warn};
@@ -38,8 +38,8 @@ pub const NAME: &str = "revisions";
 
 /// The raw topics that windows are computed from.
 pub const READS: [Topic; 3] = [Topic::Flows, Topic::Requests, Topic::Progress];
-/// The topics whose windows are published again, which it reads, too.
-pub const WRITES: [Topic; 2] = [Topic::Edges, Topic::Latencies];
+/// The topics whose windows are published again, which it reads, too, and those that close them.
+pub const WRITES: [Topic; 4] = [Topic::Edges, Topic::EdgeWindows, Topic::Latencies, Topic::LatencyWindows];
 
 const POLL: Duration = Duration::from_millis(200);
 /// How old what the metrics say may be.
@@ -94,10 +94,10 @@ impl<'a> Worker<'a> {
         let raw = KafkaSettings { prefix: settings.raw_prefix.clone(), ..kafka.clone() };
         admin::ensure_topics(&raw, &READS)?;
         let group = group(&kafka.prefix);
-        let edges = Topic::Edges.name(&kafka.prefix);
+        let closed = Topic::EdgeWindows.name(&kafka.prefix);
         let outlet = Outlet::open(NAME, &WRITES, kafka, &partitions, schemas)?;
         let transactions = Transactions::start(kafka, &format!("{group}-{}", settings.instance))?;
-        let member = GroupMember::join(kafka, &group, std::slice::from_ref(&edges), settings.static_member())?;
+        let member = GroupMember::join(kafka, &group, std::slice::from_ref(&closed), settings.static_member())?;
         info!(mode = NAME, group, "processing");
         health.not_ready("waits for its group to take it in");
         Ok(Worker {
@@ -107,7 +107,7 @@ impl<'a> Worker<'a> {
             member,
             transactions,
             outlet,
-            markers: TopicPartition::new(edges, FIRST),
+            markers: TopicPartition::new(closed, FIRST),
             due: None,
             next_offset: Offset::FIRST,
             has_read: false,
@@ -236,6 +236,7 @@ impl<'a> Worker<'a> {
             for output in part {
                 self.outlet.output(&mut self.transactions, output)?;
             }
+            self.outlet.finish(&mut self.transactions)?;
             if parts.peek().is_none() {
                 self.done(turn);
             }
@@ -282,7 +283,7 @@ impl<'a> Worker<'a> {
 }
 
 /// An edge of which nothing is left.
-fn emptied_edge(edge: &Edge, marker: &PartitionClosed) -> Option<Edge> {
+fn emptied_edge(edge: &Edge, marker: &WindowClosed) -> Option<Edge> {
     let key = (edge.client.clone(), edge.server.clone(), edge.protocol.clone());
     match ServiceMapView::record(key, Sum::default(), &ClosedWindow::of(marker)) {
         Output::Edge(edge) => Some(edge),
@@ -290,7 +291,7 @@ fn emptied_edge(edge: &Edge, marker: &PartitionClosed) -> Option<Edge> {
     }
 }
 
-fn emptied_latency(latency: &Latency, marker: &PartitionClosed) -> Option<Latency> {
+fn emptied_latency(latency: &Latency, marker: &WindowClosed) -> Option<Latency> {
     let Latency { client, server, protocol, operation, status_class, .. } = latency.clone();
     let key = (client, server, [protocol, operation, status_class]);
     match LatencyView::record(key, Sum::default(), &ClosedWindow::of(marker)) {

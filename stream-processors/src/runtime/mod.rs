@@ -294,8 +294,8 @@ impl<'a> Worker<'a> {
         if let Some(rules) = self.rules.as_mut().and_then(RulesFile::look) {
             self.units.values_mut().for_each(|unit| unit.follow(rules));
         }
+        self.look_at_what_is_gone()?;
         if self.mode == Mode::Join {
-            self.look_at_what_is_gone()?;
             align(&mut self.units, &self.topics, &state, self.settings.join.windows.length_us());
         }
         Ok(())
@@ -309,7 +309,7 @@ impl<'a> Worker<'a> {
                 let Some(waits_for) = unit.stuck(stream, now) else { continue };
                 let at = TopicPartition::new(topic, *partition);
                 let kept = self.member.kept(&at, GAP_TIMEOUT)?;
-                unit.is_gone(&at, stream, waits_for, kept.first, kept.end);
+                unit.is_gone(self.mode, &at, stream, waits_for, kept);
             }
         }
         Ok(())
@@ -456,6 +456,7 @@ impl<'a> Worker<'a> {
                 self.outlet.output(&mut self.transactions, &output)?;
             }
         }
+        self.outlet.finish(&mut self.transactions)?;
         if let Some(snapshots) = &mut self.snapshots {
             snapshots.add(&mut self.transactions, &mut self.units, publishes)?;
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use headwater_kafka::{Assignment, Commit, Message, Offset, Partition, RecordError, SchemaCache, TopicPartition};
+use headwater_kafka::{Assignment, Commit, Kept, Message, Offset, Partition, RecordError, SchemaCache, TopicPartition};
 use headwater_schemas::records::DeadLetter;
 use headwater_schemas::topics::{PARTITIONS_HEADER, TIMESTAMP_TYPE, Topic};
 use tracing::{info, warn};
@@ -233,12 +233,21 @@ impl Unit {
     }
 
     /// What an input waits for is not there any more: the partition keeps records from `first` to before `end`.
-    pub fn is_gone(&mut self, at: &TopicPartition, stream: usize, waits_for: Offset, first: Offset, end: Offset) {
+    pub fn is_gone(
+        &mut self,
+        mode: Mode,
+        at: &TopicPartition,
+        stream: usize,
+        waits_for: Offset,
+        Kept { first, end }: Kept,
+    ) {
+        // Behind the last record of what processors write stand the ends of transactions, which nobody reads.
+        let has_read_all = mode != Mode::Join || self.inputs[stream].next_offset >= end;
         if first > waits_for {
             warn!(%at, %first, %waits_for, "records were deleted before they were read: windows that they may be of say `deleted`");
             self.processor.deleted(stream, first.before());
-        } else if end <= waits_for && self.inputs[stream].next_offset >= end {
-            warn!(%at, %end, %waits_for, "the partition ends before a record that an agent saw acknowledged: windows that it may be of say `lost`");
+        } else if end <= waits_for && has_read_all {
+            warn!(%at, %end, %waits_for, "the partition ends before a record that its writer saw acknowledged: windows that it may be of say `lost`");
             self.processor.ends(stream, end);
         }
     }

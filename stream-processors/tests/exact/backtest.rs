@@ -5,9 +5,9 @@ use std::sync::Arc;
 use headwater_processors::backtest::{Backtest, Event, Outcome};
 use headwater_processors::bottlenecks::Bottlenecks;
 use headwater_processors::objectives::rules::Rules;
-use headwater_processors::processor::{BadSnapshot, Checkpoint, Input, Kind, Output, Processor};
+use headwater_processors::processor::{BadSnapshot, Checkpoint, Input, Output, Processor};
 use headwater_schemas::place::Partition;
-use headwater_schemas::records::{Alert, AlertState, Edge, Latency, PartitionClosed, Record};
+use headwater_schemas::records::{Alert, AlertState, Edge, Latency, Record, WindowClosed};
 use headwater_schemas::wire::WriterSchema;
 use headwater_testing::Random;
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ use crate::drive::{Pace, Schemas, drive};
 use crate::join::pace;
 use crate::logs::Log;
 use crate::the_same;
-use crate::traffic::{Fault, Operation, Traffic, window_us};
+use crate::traffic::{Fault, Operation, Traffic, in_two, window_us};
 use crate::world::WINDOW_US;
 
 const RULES: &str = "objectives:
@@ -46,7 +46,13 @@ fn topics() -> [String; 2] {
 }
 
 fn schemas() -> [WriterSchema; 3] {
-    [Edge::SCHEMA, Latency::SCHEMA, PartitionClosed::SCHEMA].map(|text| WriterSchema::parse(text).unwrap())
+    [Edge::SCHEMA, Latency::SCHEMA, WindowClosed::SCHEMA].map(|text| WriterSchema::parse(text).unwrap())
+}
+
+/// The four inputs.
+fn in_four(logs: &[Log; 2]) -> [Log; 4] {
+    let [[edges, edges_closed], [latencies, latencies_closed]] = [0, 1].map(|topic| in_two(&logs[topic]));
+    [edges, edges_closed, latencies, latencies_closed]
 }
 
 /// What the running processor tells of objectives. That a restart changes nothing of it, the tests of objectives show.
@@ -59,8 +65,10 @@ fn live(logs: &[Log; 2], pace: Pace) -> Vec<Alert> {
         Ok(Box::new(judge))
     };
     let schemas = schemas();
-    let schemas = Schemas { values: vec![&schemas[0], &schemas[1]], control: &schemas[2] };
-    let outputs = drive(&make, &[&logs[0], &logs[1]], &schemas, pace).outputs.into_iter();
+    let [edges, latencies, closed] = &schemas;
+    let schemas = Schemas { values: vec![edges, closed, latencies, closed], control: closed };
+    let logs = in_four(logs);
+    let outputs = drive(&make, &logs.each_ref(), &schemas, pace).outputs.into_iter();
     let alerts = outputs.filter_map(|output| if let Output::Alert(alert) = output { Some(alert) } else { None });
     alerts.filter(|alert| alert.kind == "burn_rate").collect()
 }
@@ -70,14 +78,15 @@ fn backtest(logs: &[Log; 2], from_us: i64, to_us: i64, random: &mut Random) -> O
     let (rules, schemas) = (rules(), schemas());
     let reads_from_us = Backtest::reads_from_us(&rules, from_us);
     let mut backtest = Backtest::new(rules, topics(), Partition(0), from_us, to_us);
+    let logs = in_four(logs);
     let mut places =
-        [0, 1].map(|stream: usize| logs[stream].partition_point(|entry| entry.timestamp_us < reads_from_us));
-    while !backtest.is_over() && (0..2).any(|stream| places[stream] < logs[stream].len()) {
-        let stream = random.between(0, 1) as usize;
+        [0, 1, 2, 3].map(|stream: usize| logs[stream].partition_point(|entry| entry.timestamp_us < reads_from_us));
+    while !backtest.is_over() && (0..4).any(|stream| places[stream] < logs[stream].len()) {
+        let stream = random.between(0, 3) as usize;
         for _ in 0..random.between(1, 50) {
             let Some(entry) = logs[stream].get(places[stream]).filter(|_| backtest.wants(stream)) else { break };
             places[stream] += 1;
-            let schema = if entry.kind == Kind::Control { &schemas[2] } else { &schemas[stream] };
+            let schema = if stream % 2 == 1 { &schemas[2] } else { &schemas[stream / 2] };
             let input = Input {
                 stream,
                 offset: entry.offset,

@@ -8,7 +8,7 @@ use headwater_processors::bottlenecks::Bottlenecks;
 use headwater_processors::objectives::rules::Rules;
 use headwater_processors::processor::{BadSnapshot, Checkpoint, Kind, Output, Processor};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Alert, AlertState, Edge, Latency, PartitionClosed, Record, Workload};
+use headwater_schemas::records::{Alert, AlertState, Edge, Latency, Record, WindowClosed, Workload};
 use headwater_schemas::wire::{Encoder, WriterSchema};
 use proptest::prelude::*;
 
@@ -16,7 +16,7 @@ use crate::drive::{Pace, Schemas, drive};
 use crate::join::pace;
 use crate::logs::{Entry, Log, datum};
 use crate::the_same;
-use crate::traffic::{Fault, Operation, Traffic, shop, window_us};
+use crate::traffic::{Fault, Operation, Traffic, in_two, shop, window_us};
 use crate::world::WINDOW_US;
 use headwater_testing::Random;
 
@@ -26,15 +26,21 @@ pub fn judge(logs: &[Log; 2], pace: Pace) -> Vec<Alert> {
 
 /// By a file of objectives and owners.
 fn judge_by(rules: &Arc<Rules>, logs: &[Log; 2], pace: Pace) -> Vec<Alert> {
-    let schemas =
-        [Edge::SCHEMA, Latency::SCHEMA, PartitionClosed::SCHEMA].map(|text| WriterSchema::parse(text).unwrap());
+    judge_all(rules, &[0, 1].map(|topic| in_two(&logs[topic])), pace)
+}
+
+/// Of each topic, the records and what closes their windows.
+pub fn judge_all(rules: &Arc<Rules>, logs: &[[Log; 2]; 2], pace: Pace) -> Vec<Alert> {
+    let schemas = [Edge::SCHEMA, Latency::SCHEMA, WindowClosed::SCHEMA].map(|text| WriterSchema::parse(text).unwrap());
     let make = |checkpoints: &[Option<Checkpoint>], _: Option<&[u8]>| -> Result<Box<dyn Processor>, BadSnapshot> {
         let mut judge = Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], Partition(0), checkpoints);
         judge.follow(rules);
         Ok(Box::new(judge))
     };
-    let schemas = Schemas { values: vec![&schemas[0], &schemas[1]], control: &schemas[2] };
-    let committed = drive(&make, &[&logs[0], &logs[1]], &schemas, pace);
+    let [edges, latencies, closed] = &schemas;
+    let schemas = Schemas { values: vec![edges, closed, latencies, closed], control: closed };
+    let [[edges, edges_closed], [latencies, latencies_closed]] = logs;
+    let committed = drive(&make, &[edges, edges_closed, latencies, latencies_closed], &schemas, pace);
     let alert = |output| match output {
         Output::Alert(alert) => alert,
         other => panic!("not an alert: {other:?}"),
@@ -195,9 +201,9 @@ fn sample_edge(window: i64, subject: usize) -> Edge {
     Edge { window_start_us: window_us(window), client, duration_ns: Histogram::default(), ..sample }
 }
 
-fn marker(window: i64, source_partition: i32, source_partitions: i32) -> PartitionClosed {
-    let sample = headwater_schemas::samples::partition_closed();
-    PartitionClosed { window_start_us: window_us(window), source_partition, source_partitions, ..sample }
+fn marker(window: i64, source_partition: i32, source_partitions: i32) -> WindowClosed {
+    let sample = headwater_schemas::samples::window_closed();
+    WindowClosed { window_start_us: window_us(window), source_partition, source_partitions, ..sample }
 }
 
 #[test]
@@ -218,7 +224,7 @@ fn what_waits_for_the_other_topic_is_bounded_by_what_is_in_it() {
     }
     // The other one goes on, and lets this one go on.
     for window in 0..windows {
-        assert!(judge.wants(1));
+        assert!(judge.wants(2));
         judge.closed(1, Offset(window), &marker(window, 0, 1));
     }
     assert!(judge.wants(0));
@@ -229,12 +235,12 @@ fn what_waits_for_the_other_topic_is_bounded_by_what_is_in_it() {
 fn a_source_that_does_not_come_stops_no_judgement_for_ever() {
     let mut judge = Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], Partition(0), &[]);
     for window in 0..2000 {
-        for stream in [0, 1] {
-            assert!(judge.wants(stream), "input {stream} stands still in window {window}");
+        for topic in [0, 1] {
+            assert!(judge.wants(2 * topic), "topic {topic} stands still in window {window}");
             // The second source partition of both has fallen silent.
-            judge.closed(stream, Offset(window), &marker(window, 0, 2));
+            judge.closed(topic, Offset(window), &marker(window, 0, 2));
             if window < 10 {
-                judge.closed(stream, Offset(window), &marker(window, 1, 2));
+                judge.closed(topic, Offset(window), &marker(window, 1, 2));
             }
         }
     }
@@ -273,12 +279,12 @@ fn what_is_published_again_changes_no_judgement() {
     let (edge_schema, latency_schema) =
         (WriterSchema::parse(Edge::SCHEMA).unwrap(), WriterSchema::parse(Latency::SCHEMA).unwrap());
     let (edges, latencies) = (Encoder::of::<Edge>(1).unwrap(), Encoder::of::<Latency>(2).unwrap());
-    let marks = (Encoder::of::<PartitionClosed>(3).unwrap(), WriterSchema::parse(PartitionClosed::SCHEMA).unwrap());
+    let marks = (Encoder::of::<WindowClosed>(3).unwrap(), WriterSchema::parse(WindowClosed::SCHEMA).unwrap());
     let revised = |stream: usize, entry: &Entry| {
         let datum = match (entry.kind, stream) {
             (Kind::Control, _) => {
-                let marker: PartitionClosed = marks.1.decode(&entry.datum).unwrap();
-                datum(&marks.0, &PartitionClosed { revision: 1, completeness: 0.5, ..marker })
+                let marker: WindowClosed = marks.1.decode(&entry.datum).unwrap();
+                datum(&marks.0, &WindowClosed { revision: 1, completeness: 0.5, ..marker })
             }
             (Kind::Value, 0) => {
                 let edge: Edge = edge_schema.decode(&entry.datum).unwrap();

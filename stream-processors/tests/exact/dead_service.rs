@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_histogram::Histogram;
 use headwater_processors::processor::Kind;
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{ADDRESS, Alert, AlertState, Edge, PartitionClosed, Workload};
-use headwater_schemas::wire::Encoder;
+use headwater_schemas::records::{ADDRESS, Alert, AlertState, Edge, Record, WindowClosed, Workload};
+use headwater_schemas::wire::{Encoder, WriterSchema};
 
-use crate::bottlenecks::judge;
+use crate::bottlenecks::{judge, judge_all};
 use crate::drive::Pace;
 use crate::logs::{Entry, Log, datum};
-use crate::traffic::window_us;
+use crate::traffic::{counted, in_two, window_us};
 use crate::world::WINDOW_US;
 
 pub const FAULT: i64 = 70;
@@ -60,7 +60,7 @@ fn nameless(requests: i64, failed: i64) -> Carried {
 
 /// The logs of edges and latencies, of which the latter hold no record.
 fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
-    let (edges, markers) = (Encoder::of::<Edge>(1).unwrap(), Encoder::of::<PartitionClosed>(2).unwrap());
+    let (edges, markers) = (Encoder::of::<Edge>(1).unwrap(), Encoder::of::<WindowClosed>(2).unwrap());
     let mut logs = [Log::new(), Log::new()];
     let put = |log: &mut Log, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
         let offset = Offset(log.len() as i64);
@@ -94,13 +94,13 @@ fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
             put(&mut logs[0], start_us, Kind::Value, datum(&edges, &edge));
         }
         for log in &mut logs {
-            let marker = PartitionClosed {
+            let marker = WindowClosed {
                 window_start_us: start_us,
                 source_partition: 0,
                 source_partitions: 1,
                 completeness: 1.0,
                 missing: vec![],
-                ..headwater_schemas::samples::partition_closed()
+                ..headwater_schemas::samples::window_closed()
             };
             put(log, start_us, Kind::Control, datum(&markers, &marker));
         }
@@ -215,6 +215,27 @@ fn requests_that_stop_though_their_client_has_as_much_to_do_are_told() {
         false => well(),
     });
     check(&alerts, "traffic_stopped", "payments");
+}
+
+/// What closes a window says how many records it has, so that some which nobody can read any more stop nothing.
+#[test]
+fn records_that_are_gone_are_not_taken_for_requests_that_stop() {
+    let logs = logs(|_| well());
+    let schema = WriterSchema::parse(Edge::SCHEMA).unwrap();
+    let is_left = |entry: &Entry| {
+        let edge: Edge = schema.decode(&entry.datum).unwrap();
+        edge.server != named("payments") || !(window_us(FAULT)..window_us(END)).contains(&edge.window_start_us)
+    };
+    let alerts = |is_counted: bool| {
+        let mut all = [0, 1].map(|topic| in_two(&logs[topic]));
+        if is_counted {
+            all = all.map(counted);
+        }
+        all[0][0].retain(is_left);
+        judge_all(&Default::default(), &all, Pace::STEADY)
+    };
+    check(&alerts(false), "traffic_stopped", "payments");
+    assert_eq!(alerts(true), []);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use headwater_processors::processor::{BadSnapshot, Checkpoint, Output, Processor
 use headwater_processors::windows::Window;
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{
-    ADDRESS, Flow, HOST, Partial, PartitionClosed, Progress, Record, Request, Side, Workload,
+    ADDRESS, Flow, HOST, Partial, Progress, Record, Request, Side, WindowClosed, Workload,
 };
 use headwater_schemas::wire::WriterSchema;
 use proptest::prelude::*;
@@ -65,7 +65,7 @@ pub fn join(logs: &Logs, partition: usize, pace: Pace) -> Committed {
 
 /// What one join said, by window.
 pub struct Said<'a> {
-    pub closed: BTreeMap<i64, &'a PartitionClosed>,
+    pub closed: BTreeMap<i64, &'a WindowClosed>,
     pub partials: Vec<&'a Partial>,
     seals: &'a [(Window, Offset, Offset)],
 }

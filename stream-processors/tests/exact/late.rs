@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_processors::join::{Join, JoinSettings, REACH_WINDOWS};
 use headwater_processors::processor::{Checkpoint, Input, Memo, Output, Processor, Replay};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{PartitionClosed, Side};
+use headwater_schemas::records::{Side, WindowClosed};
 use proptest::prelude::*;
 
 use crate::config;
@@ -87,8 +87,8 @@ fn at_end(logs: &Logs, partition: usize, bad: Option<usize>) -> Vec<Output> {
 }
 
 /// Markers and requests of each window.
-fn by_window<'a>(outputs: impl IntoIterator<Item = &'a Output>) -> BTreeMap<i64, (Vec<&'a PartitionClosed>, i64)> {
-    let mut windows = BTreeMap::<i64, (Vec<&PartitionClosed>, i64)>::new();
+fn by_window<'a>(outputs: impl IntoIterator<Item = &'a Output>) -> BTreeMap<i64, (Vec<&'a WindowClosed>, i64)> {
+    let mut windows = BTreeMap::<i64, (Vec<&WindowClosed>, i64)>::new();
     for output in outputs {
         match output {
             Output::Partial(partial) => windows.entry(partial.window_start_us).or_default().1 += partial.requests,
@@ -165,7 +165,7 @@ proptest! {
         let bad = Some(looked_at[(looked_at.len() as f64 * place) as usize]);
         let unreadable = |outputs: Vec<Output>| -> BTreeSet<i64> {
             let markers = by_window(&outputs).into_values().flat_map(|(markers, _)| markers.into_iter().cloned().collect::<Vec<_>>());
-            let says = |marker: &PartitionClosed| marker.missing.iter().any(|missing| missing.reason == "unreadable");
+            let says = |marker: &WindowClosed| marker.missing.iter().any(|missing| missing.reason == "unreadable");
             let range = BEGIN_US..BEGIN_US + WINDOWS * WINDOW_US;
             markers.filter(says).map(|marker| marker.window_start_us).filter(|us| range.contains(us)).collect()
         };

@@ -7,7 +7,7 @@ use headwater_kafka::partition_of;
 use headwater_processors::merge::{LatencyView, Merge, ServiceMapView, View};
 use headwater_processors::processor::{BadSnapshot, Checkpoint, Kind, Output, Processor};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Edge, Missing, Partial, PartitionClosed, Record, Side, Workload, edge_id};
+use headwater_schemas::records::{Edge, Missing, Partial, Record, Side, WindowClosed, Workload, edge_id};
 use headwater_schemas::wire::{Encoder, WriterSchema};
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ fn joined(plan: &Plan) -> (World, Vec<Vec<Output>>) {
 
 /// The partitions of `partials` as they may come out: each source in its order, the sources in any.
 fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
-    let encoders = (Encoder::of::<Partial>(1).unwrap(), Encoder::of::<PartitionClosed>(2).unwrap());
+    let encoders = (Encoder::of::<Partial>(1).unwrap(), Encoder::of::<WindowClosed>(2).unwrap());
     let mut random = Random::new(seed);
     let mut logs = vec![Log::new(); partitions as usize];
     let mut places = vec![0; sources.len()];
@@ -55,7 +55,7 @@ fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
                 Some(Output::Closed(_, marker)) => {
                     for partition in (0..partitions).map(Partition) {
                         let records = sent.remove(&(source, partition)).unwrap_or(0);
-                        let marker = PartitionClosed { records, ..marker.clone() };
+                        let marker = WindowClosed { records, ..marker.clone() };
                         put(partition, marker.window_start_us, Kind::Control, datum(&encoders.1, &marker));
                     }
                 }
@@ -68,7 +68,7 @@ fn partials(sources: &[Vec<Output>], partitions: i32, seed: u64) -> Vec<Log> {
 
 fn merge<V: View + 'static>(logs: &[Log], pace: Pace) -> Vec<Committed> {
     let (value, control) =
-        (WriterSchema::parse(Partial::SCHEMA).unwrap(), WriterSchema::parse(PartitionClosed::SCHEMA).unwrap());
+        (WriterSchema::parse(Partial::SCHEMA).unwrap(), WriterSchema::parse(WindowClosed::SCHEMA).unwrap());
     let count = logs.len() as i32;
     let one = |(partition, log): (usize, &Log)| {
         let make = |checkpoints: &[Option<Checkpoint>], _: Option<&[u8]>| -> Result<Box<dyn Processor>, BadSnapshot> {
@@ -213,14 +213,14 @@ fn a_source_that_does_not_come_ends_in_a_window_that_says_so() {
     let mut merge = Merge::<ServiceMapView>::new(Partition(0), 1, None);
     let template = headwater_schemas::samples::partial();
     let window_us = template.window_start_us;
-    let marker = PartitionClosed {
+    let marker = WindowClosed {
         window_start_us: window_us,
         source_partitions: 2,
-        ..headwater_schemas::samples::partition_closed()
+        ..headwater_schemas::samples::window_closed()
     };
     merge.closed(
         Offset(0),
-        PartitionClosed { source_partition: 0, completeness: 1.0, missing: Vec::new(), ..marker },
+        WindowClosed { source_partition: 0, completeness: 1.0, missing: Vec::new(), ..marker },
         None,
     );
     let mut offset = 0;
@@ -245,7 +245,7 @@ fn a_source_that_does_not_come_ends_in_a_window_that_says_so() {
 #[test]
 fn what_is_missing_and_what_was_seen_of_unknown_ends_are_one_record() {
     let template = headwater_schemas::samples::partial();
-    let marker = headwater_schemas::samples::partition_closed();
+    let marker = headwater_schemas::samples::window_closed();
     assert!(!marker.missing.is_empty(), "something is missing");
     for partitions in 1..6 {
         for is_seen in [false, true] {
@@ -258,9 +258,9 @@ fn what_is_missing_and_what_was_seen_of_unknown_ends_are_one_record() {
                     let (client, server, protocol) = (unknown(), unknown(), "unknown".to_owned());
                     merge.partial(Offset(0), Partial { client, server, protocol, ..template.clone() }).unwrap();
                 }
-                let closed = PartitionClosed { window_start_us: template.window_start_us, ..marker.clone() };
+                let closed = WindowClosed { window_start_us: template.window_start_us, ..marker.clone() };
                 for source_partition in 0..closed.source_partitions {
-                    merge.closed(Offset(1), PartitionClosed { source_partition, ..closed.clone() }, None);
+                    merge.closed(Offset(1), WindowClosed { source_partition, ..closed.clone() }, None);
                 }
                 for output in merge.take_outputs() {
                     if let Output::Edge(edge) = output {
@@ -283,19 +283,19 @@ fn what_is_made_of_the_longest_names_fits_into_one_message() {
     let end = || Workload { cluster: long.clone(), namespace: long.clone(), kind: long.clone(), name: long.clone() };
     let template = headwater_schemas::samples::partial();
     let partial = Partial { client: end(), server: end(), protocol: long.clone(), operation: long.clone(), ..template };
-    let marker = PartitionClosed {
+    let marker = WindowClosed {
         window_start_us: partial.window_start_us,
         source_partition: 0,
         source_partitions: 1,
         missing: (0..1000)
             .map(|i| Missing { node: format!("{i:04096}"), reason: long.clone(), count: 1, from_us: i, to_us: i + 1 })
             .collect(),
-        ..headwater_schemas::samples::partition_closed()
+        ..headwater_schemas::samples::window_closed()
     };
     let mut merge = Merge::<ServiceMapView>::new(Partition(0), 1, None);
     merge.partial(Offset(0), partial).unwrap();
     merge.closed(Offset(1), marker, None);
-    let encoders = (Encoder::of::<Edge>(1).unwrap(), Encoder::of::<PartitionClosed>(2).unwrap());
+    let encoders = (Encoder::of::<Edge>(1).unwrap(), Encoder::of::<WindowClosed>(2).unwrap());
     for output in merge.take_outputs() {
         let bytes = match output {
             Output::Edge(edge) => edge.key().len() + encoders.0.encode(&edge).unwrap().len(),
@@ -315,17 +315,17 @@ fn a_window_whose_partials_did_not_all_come_says_so() {
         let mut merge = Merge::<ServiceMapView>::new(Partition(0), 1, None);
         (0..came).for_each(|offset| merge.partial(Offset(offset), partial.clone()).unwrap());
         let source_partition = partial.raw_partition;
-        let marker = PartitionClosed {
+        let marker = WindowClosed {
             window_start_us,
             source_partition,
             source_partitions: source_partition + 1,
             completeness: 1.0,
             missing: vec![],
             records,
-            ..headwater_schemas::samples::partition_closed()
+            ..headwater_schemas::samples::window_closed()
         };
         for source_partition in 0..source_partition {
-            merge.closed(Offset(came), PartitionClosed { source_partition, records: 0, ..marker.clone() }, None);
+            merge.closed(Offset(came), WindowClosed { source_partition, records: 0, ..marker.clone() }, None);
         }
         merge.closed(Offset(came), marker, None);
         let markers = merge.take_outputs().into_iter().filter_map(|output| match output {
@@ -346,10 +346,9 @@ fn a_window_whose_partials_did_not_all_come_says_so() {
 /// A window waits for the new raw partitions from the first one on of which anybody says that they are there, and not before.
 #[test]
 fn partitions_that_were_added_are_waited_for_and_windows_between_say_so() {
-    let template =
-        PartitionClosed { completeness: 1.0, missing: vec![], ..headwater_schemas::samples::partition_closed() };
+    let template = WindowClosed { completeness: 1.0, missing: vec![], ..headwater_schemas::samples::window_closed() };
     let window_us = |window: i64| template.window_start_us + window * WINDOW_US;
-    let marker = |window: i64, source_partition: i32, source_partitions: i32| PartitionClosed {
+    let marker = |window: i64, source_partition: i32, source_partitions: i32| WindowClosed {
         window_start_us: window_us(window),
         source_partition,
         source_partitions,
@@ -357,7 +356,7 @@ fn partitions_that_were_added_are_waited_for_and_windows_between_say_so() {
     };
     let mut merge = Merge::<ServiceMapView>::new(Partition(0), 1, None);
     let mut offset = Offset::FIRST;
-    let mut say = |merge: &mut Merge<ServiceMapView>, marker: PartitionClosed, among: i32| {
+    let mut say = |merge: &mut Merge<ServiceMapView>, marker: WindowClosed, among: i32| {
         merge.closed(offset, marker, Some(among));
         offset = offset.next();
         let closed = merge.take_outputs().into_iter().filter_map(|output| match output {

@@ -4,7 +4,7 @@ use headwater_agent::ledger::{Ledger, Stream};
 use headwater_processors::join::{FORGET_AFTER_US, Join, JoinSettings, REACH_WINDOWS};
 use headwater_processors::processor::{Input, Kind, Output, Processor, Trouble};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Partial, PartitionClosed, Progress, Record, Request, Share, Side};
+use headwater_schemas::records::{Partial, Progress, Record, Request, Share, Side, WindowClosed};
 use headwater_schemas::samples;
 use headwater_schemas::wire::{Encoder, WriterSchema};
 
@@ -27,7 +27,7 @@ struct Nodes {
     partitions: Vec<i32>,
     /// Who said the last thing.
     said_by: usize,
-    closed: Vec<PartitionClosed>,
+    closed: Vec<WindowClosed>,
     partials: Vec<Partial>,
 }
 
@@ -91,8 +91,8 @@ impl Nodes {
         self.closed.last().map(|marker| (marker.window_start_us + WINDOW_US - BEGIN_US) / SECOND)
     }
 
-    fn window(&self, start_s: i64) -> &PartitionClosed {
-        let is_it = |marker: &&PartitionClosed| marker.window_start_us == BEGIN_US + start_s * SECOND;
+    fn window(&self, start_s: i64) -> &WindowClosed {
+        let is_it = |marker: &&WindowClosed| marker.window_start_us == BEGIN_US + start_s * SECOND;
         self.closed.iter().find(is_it).unwrap_or_else(|| panic!("{start_s} is open: {:?}", self.closed))
     }
 

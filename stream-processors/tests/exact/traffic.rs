@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use headwater_histogram::Histogram;
 use headwater_processors::processor::Kind;
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{Edge, Latency, Missing, PartitionClosed, Workload};
-use headwater_schemas::wire::Encoder;
+use headwater_schemas::records::{Edge, Latency, Missing, Record, WindowClosed, Workload};
+use headwater_schemas::wire::{Encoder, WriterSchema};
 
 use crate::logs::{Entry, Log, datum};
 use crate::world::{BEGIN_US, WINDOW_US};
@@ -73,6 +73,39 @@ pub fn window_us(window: i64) -> i64 {
     BEGIN_US + window * WINDOW_US
 }
 
+/// What is written as one log, as its two topics have it: records, and what closes their windows, which says up to where they stand.
+pub fn in_two(log: &Log) -> [Log; 2] {
+    let encoder = Encoder::of::<WindowClosed>(3).unwrap();
+    let schema = WriterSchema::parse(WindowClosed::SCHEMA).unwrap();
+    let (mut records, mut closed) = (Log::new(), Log::new());
+    for entry in log {
+        if entry.kind == Kind::Value {
+            records.push(entry.clone());
+            continue;
+        }
+        let marker: WindowClosed = schema.decode(&entry.datum).unwrap();
+        let through_offset = records.last().map_or(-1, |last: &Entry| last.offset.0);
+        let datum = datum(&encoder, &WindowClosed { through_offset, ..marker });
+        closed.push(Entry { offset: Offset(closed.len() as i64), kind: Kind::Value, datum, ..entry.clone() });
+    }
+    [records, closed]
+}
+
+/// The same where it also says how many there are.
+pub fn counted([records, closed]: [Log; 2]) -> [Log; 2] {
+    let encoder = Encoder::of::<WindowClosed>(3).unwrap();
+    let schema = WriterSchema::parse(WindowClosed::SCHEMA).unwrap();
+    let mut told = 0;
+    let closed = closed.into_iter().map(|entry| {
+        let marker: WindowClosed = schema.decode(&entry.datum).unwrap();
+        let all = records.partition_point(|record| record.offset.0 <= marker.through_offset);
+        let count = (all - std::mem::replace(&mut told, all)) as i64;
+        Entry { datum: datum(&encoder, &WindowClosed { records: count, ..marker }), ..entry }
+    });
+    let closed = closed.collect();
+    [records, closed]
+}
+
 #[derive(Default, Clone)]
 struct Seen {
     requests: i64,
@@ -86,7 +119,7 @@ impl Traffic {
         let encoders = (
             Encoder::of::<Edge>(1).unwrap(),
             Encoder::of::<Latency>(2).unwrap(),
-            Encoder::of::<PartitionClosed>(3).unwrap(),
+            Encoder::of::<WindowClosed>(3).unwrap(),
         );
         let mut logs = [Log::new(), Log::new()];
         let mut put = |stream: usize, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
@@ -141,7 +174,7 @@ impl Traffic {
                 };
                 put(0, start_us, Kind::Value, datum(&encoders.0, &edge));
             }
-            let marker = PartitionClosed {
+            let marker = WindowClosed {
                 window_start_us: start_us,
                 window_ms: WINDOW_US / 1000,
                 source_partition: 0,
@@ -150,6 +183,7 @@ impl Traffic {
                 completeness,
                 missing,
                 records: -1,
+                through_offset: -1,
                 late_windows_us: Vec::new(),
                 revision: 0,
             };

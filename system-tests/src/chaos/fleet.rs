@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use headwater_kafka::{KafkaSettings, Partition, TopicPartition, admin, offsets};
 use headwater_process::{Child, Launch, program};
 use headwater_processors::revisions;
-use headwater_schemas::records::{Edge, PartitionClosed};
+use headwater_schemas::records::{Edge, WindowClosed};
 use headwater_schemas::topics::Topic;
 use headwater_stack::{Stack, StackOptions};
 
@@ -150,12 +150,12 @@ pub fn run(plan: Plan) -> Result<Report> {
 
 /// Whether no window up to one waits to be published again: the group of the revisions commits where the first marker stands that names one which does.
 fn all_are_revised(settings: &KafkaSettings, last_us: i64) -> Result<bool> {
-    let at = TopicPartition::new(Topic::Edges.name(&settings.prefix), Partition(0));
+    let at = TopicPartition::new(Topic::EdgeWindows.name(&settings.prefix), Partition(0));
     let group = revisions::group(&settings.prefix);
     let committed = offsets::committed(settings, &group, std::slice::from_ref(&at))?;
     let Some(committed) = committed.first().and_then(|assignment| assignment.committed) else { return Ok(false) };
     let behind = topics::closed_from(settings, Topic::Edges, committed)?;
-    let waits = |marker: &PartitionClosed| marker.late_windows_us.iter().any(|late_us| *late_us <= last_us);
+    let waits = |marker: &WindowClosed| marker.late_windows_us.iter().any(|late_us| *late_us <= last_us);
     Ok(!behind.iter().any(waits))
 }
 
@@ -233,7 +233,7 @@ impl Reached {
 fn reached_by_all(settings: &KafkaSettings) -> Result<Reached> {
     let mut reached = Reached::default();
     for topic in [Topic::Edges, Topic::Latencies] {
-        for PartitionClosed { source_partition, window_start_us, .. } in topics::closed(settings, topic)? {
+        for WindowClosed { source_partition, window_start_us, .. } in topics::closed(settings, topic)? {
             let last_us = reached.0.entry((topic, source_partition)).or_insert(window_start_us);
             *last_us = window_start_us.max(*last_us);
         }

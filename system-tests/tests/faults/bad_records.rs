@@ -150,7 +150,7 @@ fn expected(bad: &[Bad], places: &BTreeMap<String, Place>) -> BTreeSet<(Place, &
         match topic {
             Topic::Flows | Topic::Requests | Topic::Progress => &["join"],
             Topic::Partials => &["service-map", "latency"],
-            Topic::Edges | Topic::Latencies => &["bottlenecks"],
+            Topic::Edges | Topic::EdgeWindows | Topic::Latencies | Topic::LatencyWindows => &["bottlenecks"],
             Topic::Identities | Topic::Processes | Topic::Agents | Topic::Alerts | Topic::DeadLetters => &[],
         }
     };
@@ -270,7 +270,8 @@ fn the_console_counts_them(settings: &KafkaSettings, bad: &[Bad]) {
     let mut console = launch.piping_stdout().spawn().unwrap();
     let line = console.first_line().unwrap();
     let address = line.rsplit("http://").next().unwrap().to_owned();
-    let read = [Topic::Edges, Topic::Latencies, Topic::Alerts, Topic::Agents];
+    let windows = [Topic::Edges, Topic::EdgeWindows, Topic::Latencies, Topic::LatencyWindows];
+    let read = [&windows[..], &[Topic::Alerts, Topic::Agents]].concat();
     let expected = bad.iter().filter(|bad| read.contains(&bad.topic) && bad.unreadable).count() as u64;
     let unreadable = || get(&address, "/api/status")["unreadable"].as_u64().unwrap();
     let counted = wait_for("the console's count", || Ok(unreadable() >= expected));

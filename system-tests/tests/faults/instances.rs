@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use headwater_kafka::{KafkaSettings, Start, TopicReader, admin};
 use headwater_process::{Child, Launch};
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
-use headwater_schemas::wire::split;
+use headwater_schemas::records::{Record, WindowClosed};
+use headwater_schemas::topics::Topic;
+use headwater_schemas::wire::{WriterSchema, split};
 use headwater_system_tests::fill::{Fill, fill};
 use headwater_system_tests::lab::{kafka_arguments, shared, stop, wait_up_to};
 use headwater_system_tests::program::ours;
@@ -18,7 +19,7 @@ const SECONDS: u64 = 1_000;
 const RECORDS: u64 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Topic, key and datum of each record, or of a marker, and how often it is there.
+/// Topic, key and datum of each record, or of what closes a window, and how often it is there.
 type Published = BTreeMap<(Topic, Vec<u8>, Vec<u8>), usize>;
 
 /// One way of running the processors.
@@ -103,7 +104,8 @@ fn closed_windows(settings: &KafkaSettings) -> usize {
     let there = admin::topics(settings).unwrap_or_default();
     let of = |topic: Topic| {
         let mut markers = 0;
-        if there.iter().any(|state| state.name == topic.name(&settings.prefix)) {
+        let is_there = |topic: Topic| there.iter().any(|state| state.name == topic.name(&settings.prefix));
+        if is_there(topic) && topic.windows().is_some_and(is_there) {
             each(settings, topic, |is_marker, _, _| markers += usize::from(is_marker));
         }
         markers / settings.partitions as usize
@@ -121,13 +123,21 @@ fn published(settings: &KafkaSettings) -> Published {
     published
 }
 
-/// Gives every committed record and marker: whether it is one, its key and its datum.
+/// Gives every committed record, and what closes the windows: whether it is that, its key and its datum, which names no places.
 fn each(settings: &KafkaSettings, topic: Topic, mut take: impl FnMut(bool, &[u8], &[u8])) {
-    let mut reader = TopicReader::start(settings, &[topic.name(&settings.prefix)], &Start::Earliest).unwrap();
+    let names: Vec<String> =
+        [Some(topic), topic.windows()].into_iter().flatten().map(|topic| topic.name(&settings.prefix)).collect();
+    let mut reader = TopicReader::start(settings, &names, &Start::Earliest).unwrap();
+    let schema = WriterSchema::parse(WindowClosed::SCHEMA).unwrap();
     reader
         .read_to_end(PATIENCE, |message| {
-            let value = message.value().or(message.header(PARTITION_CLOSED_HEADER)).unwrap();
-            take(message.value().is_none(), message.key().unwrap_or_default(), split(value).unwrap().1);
+            let datum = split(message.value().unwrap()).unwrap().1;
+            let key = message.key().unwrap_or_default();
+            if message.topic() == names[0] {
+                return take(false, key, datum);
+            }
+            let closed: WindowClosed = schema.decode(datum).unwrap();
+            take(true, key, format!("{:?}", WindowClosed { through_offset: -1, ..closed }).as_bytes());
         })
         .unwrap();
 }

@@ -72,7 +72,7 @@ fn windows_are_published_again_with_what_came_late() {
 
     // Whoever reads the markers again finds nothing to add.
     stop(&mut processors).unwrap();
-    let at = TopicPartition::new(Topic::Edges.name(&settings.prefix), Partition(0));
+    let at = TopicPartition::new(Topic::EdgeWindows.name(&settings.prefix), Partition(0));
     let again = Commit { at, next: Offset::FIRST, note: String::new() };
     offsets::commit(&settings, &format!("{}revisions", settings.prefix), &[again]).unwrap();
     let processors = start(&settings, &logs.path().join("second.log"));

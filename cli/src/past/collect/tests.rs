@@ -25,15 +25,9 @@ fn edge(window: i64, revision: i32, requests: i64) -> Observed {
     .unwrap()
 }
 
-fn marker(window: i64, source_partition: i32, completeness: f64) -> PartitionClosed {
+fn marker(window: i64, source_partition: i32, completeness: f64) -> WindowClosed {
     let window_start_us = window * WINDOW_US;
-    PartitionClosed {
-        window_start_us,
-        source_partition,
-        source_partitions: 2,
-        completeness,
-        ..samples::partition_closed()
-    }
+    WindowClosed { window_start_us, source_partition, source_partitions: 2, completeness, ..samples::window_closed() }
 }
 
 fn close(collector: &mut Collector, window: i64) {
@@ -68,7 +62,7 @@ fn the_newest_revision_counts_also_behind_the_end_of_its_window_but_not_for_ever
     for (revision, requests) in [(1, 7), (2, 8), (0, 9)] {
         collector.record(edge(0, revision, requests)).unwrap();
     }
-    let lacks = |revision, completeness| PartitionClosed { revision, ..marker(0, 0, completeness) };
+    let lacks = |revision, completeness| WindowClosed { revision, ..marker(0, 0, completeness) };
     collector.closed(lacks(0, 0.5));
     collector.closed(marker(0, 1, 1.0));
     collector.closed(lacks(1, 1.0));

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use headwater_processors::bottlenecks::Bottlenecks;
 use headwater_processors::processor::{BadInput, Output, Processor};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{AlertState, Edge, Latency, PartitionClosed, Workload};
+use headwater_schemas::records::{AlertState, Edge, Latency, WindowClosed, Workload};
 
 use super::run::WINDOW_US;
 
@@ -54,7 +54,7 @@ impl Processors {
             self.judge.latency(self.next, latency).map_err(bad)?;
             self.next = self.next.next();
         }
-        let marker = PartitionClosed {
+        let marker = WindowClosed {
             window_start_us: start_us,
             window_ms: WINDOW_US / 1000,
             source_partition: 0,
@@ -63,6 +63,7 @@ impl Processors {
             completeness: 1.0,
             missing: Vec::new(),
             records: -1,
+            through_offset: -1,
             late_windows_us: Vec::new(),
             revision: 0,
         };

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use headwater_kafka::{KafkaSettings, Next, SchemaCache, Start, TopicReader, admin};
 use headwater_process::tail;
-use headwater_schemas::records::PartitionClosed;
-use headwater_schemas::topics::{PARTITION_CLOSED_HEADER, Topic};
+use headwater_schemas::records::WindowClosed;
+use headwater_schemas::topics::Topic;
 use headwater_system_tests::fleet::{Fleet, Outlet, Shape};
 
 use super::{WINDOW_US, backlog};
@@ -38,7 +38,7 @@ const TIMEOUT: Duration = Duration::from_secs(420);
 
 pub fn after_a_kill(settings: &KafkaSettings, shape: Shape) -> Result<Duration> {
     println!("a kill at {} requests a second, after {WINDOWS_BEFORE} windows", shape.requests_per_second);
-    admin::ensure_topics(settings, &[Topic::Edges])?;
+    admin::ensure_topics(settings, &[Topic::EdgeWindows])?;
     let folder = tempfile::tempdir()?;
     let log = folder.path().join("processor.log");
     let load = Load::start(settings, shape)?;
@@ -127,7 +127,7 @@ struct Watch {
 
 impl Watch {
     fn start(settings: &KafkaSettings) -> Result<Watch> {
-        let reader = TopicReader::start(settings, &[Topic::Edges.name(&settings.prefix)], &Start::Earliest)?;
+        let reader = TopicReader::start(settings, &[Topic::EdgeWindows.name(&settings.prefix)], &Start::Earliest)?;
         Ok(Watch { reader, cache: SchemaCache::new(settings), ends: BTreeMap::new() })
     }
 
@@ -137,9 +137,9 @@ impl Watch {
         let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             let Next::Record(message) = self.reader.next(Duration::from_millis(100))? else { continue };
-            let Some(header) = message.header(PARTITION_CLOSED_HEADER) else { continue };
-            let (schema, datum) = self.cache.open(header)?;
-            let marker: PartitionClosed = schema.decode(datum)?;
+            let Some(value) = message.value() else { continue };
+            let (schema, datum) = self.cache.open(value)?;
+            let marker: WindowClosed = schema.decode(datum)?;
             let end_us = marker.window_start_us + marker.window_ms * 1000;
             self.ends.insert(end_us, now_us()?);
             if let Some(value) = told(&self.ends) {

@@ -9,7 +9,7 @@ pub fn partial_bytes(settings: &KafkaSettings) -> Result<f64> {
     let mut reader = TopicReader::start(settings, &[Topic::Partials.name(&settings.prefix)], &Start::Earliest)?;
     let mut bytes = 0;
     reader.read_to_end(std::time::Duration::from_secs(30), |message| {
-        let value = message.value().or_else(|| message.header(headwater_schemas::topics::PARTITION_CLOSED_HEADER));
+        let value = message.value().or_else(|| message.header(headwater_schemas::topics::WINDOW_CLOSED_HEADER));
         bytes += message.key().map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
     })?;
     Ok(bytes as f64)
