@@ -1,5 +1,6 @@
 //! What the first run of a test fetches or builds, and all later ones find in the user's cache.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,6 +20,32 @@ pub fn python_modules(name: &str, requirements: &Path) -> Result<PathBuf> {
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]);
         output(pip.arg("--target").arg(&partial).arg("--requirement").arg(requirements))?;
+        keep(&partial, &folder)?;
+    }
+    Ok(folder)
+}
+
+/// The folder with what Maven fetches by the `pom.xml` of a folder, which puts it into `headwater.output`; `sha256sums` beside it has a checksum of each file.
+/// Many may ask for it at once: one fetches, the others wait.
+///
+/// # Errors
+/// If it cannot be fetched or kept, or is not what the checksums say; what Maven or `sha256sum` says is told.
+pub fn jars(name: &str, files: &Path) -> Result<PathBuf> {
+    let cache = cache()?;
+    let sums = files.join("sha256sums").canonicalize().with_context(|| format!("find {}", files.display()))?;
+    let key = output(Command::new("sha256sum").arg(&sums))?;
+    let folder = cache.join(format!("{name}-{}", key.get(..12).context("sha256sum prints a checksum")?));
+    let place = cache.join(format!("{name}.lock"));
+    let lock =
+        File::options().create(true).append(true).open(&place).with_context(|| format!("open {}", place.display()))?;
+    lock.lock().with_context(|| format!("lock {}", place.display()))?;
+    if !folder.exists() {
+        let partial = partial(&cache, name);
+        let mut maven = Command::new("mvn");
+        maven.args(["--batch-mode", "--quiet", "--strict-checksums", "--no-transfer-progress", "package", "--file"]);
+        maven.arg(files.join("pom.xml")).arg(format!("-Dheadwater.output={}", partial.display()));
+        output(&mut maven)?;
+        output(Command::new("sha256sum").args(["--check", "--strict", "--quiet"]).arg(&sums).current_dir(&partial))?;
         keep(&partial, &folder)?;
     }
     Ok(folder)

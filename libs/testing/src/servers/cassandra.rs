@@ -1,15 +1,15 @@
 //! Cassandra, with all that it needs in one folder. Its programs are fetched once and kept in the user's cache.
 
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use headwater_process::{Launch, Port, Scratch};
 
 use super::{Server, beside};
-use crate::kept::{cache, keep, output, partial};
+use crate::kept::jars;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Maven's list, the checksums of what it names, and settings.
@@ -44,7 +44,7 @@ const EXPORTED: [&str; 5] = [
 /// # Errors
 /// If it cannot be fetched, or does not listen in time; the end of its log is told.
 pub fn cassandra(cgroup: Option<&Path>) -> Result<Server> {
-    let programs = programs()?;
+    let programs = jars("cassandra", Path::new(FILES))?;
     let folder = Scratch::create("headwater-cassandra-", 0o700)?;
     let [port, storage, management] = [Port::free()?, Port::free()?, Port::free()?];
     let at = |name: &str| folder.path().join(name);
@@ -70,22 +70,4 @@ pub fn cassandra(cgroup: Option<&Path>) -> Result<Server> {
     let mut process = beside(Launch::new("cassandra", java, at("log")), cgroup).spawn()?;
     process.await_ready(PATIENCE, || TcpStream::connect(port.address()).ok())?;
     Ok(Server { port, _process: process, _needed: None, folder })
-}
-
-/// The folder with Cassandra's programs.
-fn programs() -> Result<PathBuf> {
-    let cache = cache()?;
-    let sums = Path::new(FILES).join("sha256sums");
-    let key = output(Command::new("sha256sum").arg(&sums))?;
-    let folder = cache.join(format!("cassandra-{}", key.get(..12).context("sha256sum prints a checksum")?));
-    if !folder.exists() {
-        let partial = partial(&cache, "cassandra");
-        let mut maven = Command::new("mvn");
-        maven.args(["--batch-mode", "--quiet", "--strict-checksums", "--no-transfer-progress", "package", "--file"]);
-        maven.arg(Path::new(FILES).join("pom.xml")).arg(format!("-Dheadwater.output={}", partial.display()));
-        output(&mut maven)?;
-        output(Command::new("sha256sum").args(["--check", "--strict", "--quiet"]).arg(&sums).current_dir(&partial))?;
-        keep(&partial, &folder)?;
-    }
-    Ok(folder)
 }
