@@ -39,17 +39,28 @@ fn a_reader_in_javascript_reads_every_topic() {
     reads_every_topic("javascript", node);
 }
 
+#[test]
+fn a_reader_in_java_reads_every_topic() {
+    let jars = headwater_testing::jars("reader", &readers()).unwrap();
+    let mut java = Command::new("java");
+    java.args(["-Xmx128m", "-cp", &jars.join("*").to_string_lossy()]).arg(readers().join("Read.java"));
+    reads_every_topic("java", java);
+}
+
 fn readers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/topics/readers")
+}
+
+fn public_topics() -> impl Iterator<Item = Topic> {
+    Topic::ALL.into_iter().filter(|topic| !topic.suffix().starts_with("internal."))
 }
 
 fn reads_every_topic(name: &str, mut reader: Command) {
     let settings = shared(name).unwrap();
     let folder = tempfile::tempdir().unwrap();
     fill(&settings, folder.path());
-    let public = Topic::ALL.into_iter().filter(|topic| !topic.suffix().starts_with("internal."));
     let wanted: BTreeMap<String, usize> =
-        public.map(|topic| (topic.name(&settings.prefix), count(&settings, topic))).collect();
+        public_topics().map(|topic| (topic.name(&settings.prefix), count(&settings, topic))).collect();
     assert!(wanted.values().all(|records| *records > 0), "a topic without records: {wanted:?}");
     // Many sinks and clients stop at a record without a value. The processors' own topic has some.
     for topic in Topic::ALL.into_iter().filter(|topic| *topic != Topic::Partials) {
