@@ -2,6 +2,8 @@
 //! and numbers above 2^53 as they are.
 #![allow(clippy::unwrap_used)]
 
+mod connect;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -142,6 +142,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::chaos::any_process_killed", Class::Waits).takes(150).at_most_minutes(8),
     rule("system-tests::chaos::", Class::Waits).takes(40),
     rule("system-tests::consumers::", Class::Waits).takes(30),
+    // The first run fetches a worker of Kafka Connect, 50 MB.
+    rule("system-tests::consumers::connect::", Class::Waits).takes(45),
     rule("system-tests::secrets::", Class::Waits).takes(20),
     rule("system-tests::faults::bad_records::", Class::Waits).takes(80),
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
