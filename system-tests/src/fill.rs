@@ -1,5 +1,7 @@
 //! Raw records as agents would write them, of which every sum is known.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use headwater_kafka::{KafkaSettings, Partition, Publisher, Registry, admin, partition_of};
 use headwater_schemas::records::{Dropped, Kind, Outcome, Progress, Request, Share, Side};
@@ -8,6 +10,7 @@ use headwater_schemas::wire::Encoder;
 
 use crate::vouch::{Of, Topics, Vouch};
 
+const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECTIONS: u64 = 2_000;
 const SERVICES: u64 = 20;
 const OPERATIONS: [&str; 8] = [
@@ -48,7 +51,12 @@ pub fn fill(settings: &KafkaSettings, fill: &Fill) -> Result<()> {
     }?;
     let registry = Registry::new(settings);
     let encoder = Encoder::of::<Request<'_>>(registry.register_topic(Topic::Requests)?)?;
-    let publisher = Publisher::start(settings, topics.map(|topic| topic.name(&settings.prefix)).to_vec())?;
+    let names = topics.map(|topic| topic.name(&settings.prefix)).to_vec();
+    let publisher = match fill.in_the_past {
+        // Each second waits for the one before it.
+        true => Publisher::lingering(settings, names, Duration::from_millis(2)),
+        false => Publisher::start(settings, names),
+    }?;
     let count = partitions[&Topic::Requests];
     let indexes = Topics { requests: 0, flows: 1, progress: 2 };
     let mut vouch = Vouch::new(indexes, registry.register_topic(Topic::Progress)?, count)?;
@@ -82,9 +90,13 @@ pub fn fill(settings: &KafkaSettings, fill: &Fill) -> Result<()> {
             requests: Share::anywhere(published, dropped()),
         };
         vouch.say(&progress, fill.in_the_past.then_some(progress.up_to_us / 1000));
-        vouch.advance(&publisher)?;
+        match fill.in_the_past {
+            // What is dated then cannot vouch for what is dated later: who reads from between the two would miss it.
+            true => vouch.finish(&publisher, PATIENCE)?,
+            false => vouch.advance(&publisher)?,
+        }
     }
-    vouch.finish(&publisher, std::time::Duration::from_secs(60))
+    vouch.finish(&publisher, PATIENCE)
 }
 
 fn loss(from_us: i64) -> Vec<Dropped> {

@@ -60,12 +60,12 @@ fn an_incident_is_told_with_its_edges_and_its_evidence() {
         edges.into_iter().chain([Written::Closed(Topic::Edges, closed(window_us))])
     };
     publish(&settings, (0..BEFORE + MEANWHILE).flat_map(window));
-    // Each window is two edges and a marker: that of the orders in the first bad window.
+    // Each window is two edges: that of the orders in the first bad window.
     let edges = Topic::Edges.name(&settings.prefix);
     let place = |window: i64| Evidence {
         topic: edges.clone(),
         partition: 0,
-        offset: window * 3,
+        offset: window * 2,
         window_start_us: from_us + window * WINDOW_US,
     };
     let fired = Alert {
@@ -97,17 +97,17 @@ fn an_incident_is_told_with_its_edges_and_its_evidence() {
     assert!(told.contains("It might also be: shop/shop-payments"), "{told}");
     assert!(after("fires     a is slow", "fires     b is slow") && after("b is slow", "resolved  a is slow"), "{told}");
     assert!(told.contains("1.0 ms → 90 ms") && !told.contains("users"), "{told}");
-    let read = format!("headwater tail edges --json --at 0:{},0:{}", BEFORE * 3, BEFORE * 3 + 3);
+    let read = format!("headwater tail edges --json --at 0:{},0:{}", BEFORE * 2, BEFORE * 2 + 2);
     assert!(told.contains(&read), "no `{read}` in\n{told}");
 
     // What is shown reads exactly these records.
-    let at = format!("0:{},0:{}", BEFORE * 3, BEFORE * 3 + 3);
+    let at = format!("0:{},0:{}", BEFORE * 2, BEFORE * 2 + 2);
     let shown = printed(&settings, &["tail", "edges", "--json", "--at", &at]);
     let shown: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let places: Vec<_> = shown.iter().map(|record| (&record["@offset"], &record["window_start_us"])).collect();
     assert_eq!(
         places,
-        [(&(BEFORE * 3).into(), &began_us.into()), (&(BEFORE * 3 + 3).into(), &(began_us + WINDOW_US).into())]
+        [(&(BEFORE * 2).into(), &began_us.into()), (&(BEFORE * 2 + 2).into(), &(began_us + WINDOW_US).into())]
     );
     assert!(shown.iter().all(|record| record["server"]["name"] == "orders"), "{shown:?}");
     let error = refused(&settings, &["tail", "edges", "--at", "0:1000000"]);
@@ -117,7 +117,7 @@ fn an_incident_is_told_with_its_edges_and_its_evidence() {
     let told: Value = serde_json::from_str(&told).unwrap();
     let steps: Vec<&str> = told["alerts"].as_array().unwrap().iter().map(|it| it["step"].as_str().unwrap()).collect();
     assert_eq!(steps, ["fired", "fired", "resolved", "resolved"]);
-    assert_eq!(told["evidence"][0]["offsets"], serde_json::json!([BEFORE * 3, BEFORE * 3 + 3]));
+    assert_eq!(told["evidence"][0]["offsets"], serde_json::json!([BEFORE * 2, BEFORE * 2 + 2]));
     assert_eq!(told["edges"]["edges"][0]["change"], "changed");
     assert_eq!((&told["edges"]["a"]["windows"], &told["edges"]["b"]["windows"]), (&BEFORE.into(), &MEANWHILE.into()));
 

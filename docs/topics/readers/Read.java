@@ -20,7 +20,6 @@ public class Read {
             while (true) {
                 for (var message : consumer.poll(Duration.ofSeconds(1))) {
                     byte[] value = message.value();
-                    if (value == null) continue; // A mark: see the topic's page.
                     int id = java.nio.ByteBuffer.wrap(value, 1, 4).getInt();
                     if (!readers.containsKey(id)) {
                         var answer = new ObjectMapper().readTree(URI.create(registry + "/schemas/ids/" + id).toURL().openStream());
