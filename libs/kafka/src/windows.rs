@@ -40,7 +40,7 @@ pub struct WindowReader {
     windows: Option<TopicReader>,
     /// Up to where each partition of the records was read.
     reached: BTreeMap<Partition, Offset>,
-    /// The next one that closes a window, and when it was first waited for.
+    /// The next one that closes a window, and since when it waits, or was looked for last.
     held: Option<(Message<'static>, WindowClosed, Instant)>,
     undecoded: Option<Message<'static>>,
     ends: usize,
@@ -148,8 +148,8 @@ impl WindowReader {
     }
 
     /// Whether all was read that is closed next, or never will be: it was deleted, or the topic was made anew.
-    fn has_read_what_is_held(&self) -> Result<bool, KafkaError> {
-        let Some((message, WindowClosed { through_offset, .. }, since)) = &self.held else { return Ok(false) };
+    fn has_read_what_is_held(&mut self) -> Result<bool, KafkaError> {
+        let Some((message, WindowClosed { through_offset, .. }, since)) = &mut self.held else { return Ok(false) };
         let reached = self.reached.get(&message.partition()).copied().unwrap_or(Offset::FIRST);
         if *through_offset < reached.0 {
             return Ok(true);
@@ -158,6 +158,7 @@ impl WindowReader {
         let Some(at) = self.records.partitions().iter().find(is_it).filter(|_| since.elapsed() >= STUCK_AFTER) else {
             return Ok(false);
         };
+        *since = Instant::now();
         let kept = self.records.kept(at)?;
         let is_gone = kept.first.0 > *through_offset || kept.end.0 <= *through_offset;
         if is_gone {

@@ -165,7 +165,8 @@ impl<T: Item> Arrivals<T> {
 
     /// Whether all up to this offset was read, or never will be.
     pub fn has_read(&self, through: Offset) -> bool {
-        through < self.next || self.end.is_some_and(|end| end <= self.next && end <= through)
+        // Once anything was read behind it, the partition goes on.
+        through < self.next || self.end.is_some_and(|end| end == self.next && end <= through)
     }
 
     pub fn wants_more(&self) -> bool {
@@ -369,6 +370,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_partition_that_ended_early_goes_on() {
+        let mut arrivals = Arrivals::default();
+        (0..3).for_each(|at| arrivals.push(Offset(at), NODES[0], Some(At(at))));
+        assert!(!arrivals.has_read(Offset(7)));
+        arrivals.ends(Offset(3));
+        assert!(arrivals.has_read(Offset(7)), "it never comes");
+        arrivals.push(Offset(3), NODES[0], Some(At(3)));
+        assert!(arrivals.has_read(Offset(3)) && !arrivals.has_read(Offset(7)), "it may come");
     }
 
     #[test]
