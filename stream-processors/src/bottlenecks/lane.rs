@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use headwater_schemas::place::Offset;
 use headwater_schemas::records::WindowClosed;
 
+use super::window::FirstOffsets;
+
 /// Records that nothing has spoken of yet: more are read only as far as something does.
 const RECORDS_MAX: usize = 10_000;
 const CLOSED_MAX: usize = 1_000;
@@ -84,8 +86,8 @@ impl<R> Lane<R> {
         self.closed.len() < CLOSED_MAX
     }
 
-    /// The first that waits: of records, and of what closes windows.
-    pub fn first_offsets(&self) -> [Option<Offset>; 2] {
+    /// The first that waits.
+    pub fn first_offsets(&self) -> FirstOffsets {
         [self.records.front().map(|(offset, _)| *offset), self.closed.front().map(|(offset, _)| *offset)]
     }
 

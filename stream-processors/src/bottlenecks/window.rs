@@ -198,6 +198,9 @@ impl Seen {
     }
 }
 
+/// Where records begin, and what closes their windows.
+pub type FirstOffsets = [Option<Offset>; 2];
+
 /// What one topic says of the windows that are not judged yet.
 pub struct Collector {
     topic: String,
@@ -210,8 +213,7 @@ pub struct Collector {
 }
 
 struct Collected {
-    /// Of its records, and of what closes it.
-    first_offsets: [Option<Offset>; 2],
+    first_offsets: FirstOffsets,
     length_ms: i64,
     /// Records that came, and those that its sources say to be there, if all of them say.
     came: i64,
@@ -280,7 +282,7 @@ impl Collector {
     }
 
     /// Hands out a window: the offsets at which its records begin and what closes it, and what was observed in it.
-    pub fn take(&mut self, window_us: i64) -> Option<([Option<Offset>; 2], BTreeMap<Subject, Observation>)> {
+    pub fn take(&mut self, window_us: i64) -> Option<(FirstOffsets, BTreeMap<Subject, Observation>)> {
         let is_whole = self.sources.passed(window_us, self.sources.partitions());
         let taken = self.windows.remove(&window_us).map(|mut collected| {
             let is_whole = is_whole && collected.told.is_none_or(|told| collected.came >= told);
@@ -292,7 +294,7 @@ impl Collector {
     }
 
     /// Where the oldest records of windows that wait stand, and what closes them.
-    pub fn first_offsets(&self) -> [Option<Offset>; 2] {
+    pub fn first_offsets(&self) -> FirstOffsets {
         [0, 1].map(|which| self.windows.values().filter_map(|collected| collected.first_offsets[which]).min())
     }
 
