@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long the one topic is waited for before the other is looked at.
-const TURN: Duration = Duration::from_millis(20);
+const TURN: Duration = Duration::from_millis(50);
 
 /// What was committed together comes together. What does not come for so long may not be there any more.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
@@ -58,7 +58,7 @@ impl WindowReader {
         let records = open(topic)?;
         let reached = records.starts().map(|(at, offset)| (at.partition, offset)).collect();
         Ok(WindowReader {
-            // Behind the records: what closes them must not be passed over.
+            // Behind the records: what is written just now may be read without what closes it, and never the other way round.
             windows: topic.windows().map(open).transpose()?,
             records,
             reached,
