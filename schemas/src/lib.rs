@@ -13,6 +13,7 @@ pub mod place;
 pub mod records;
 #[doc(hidden)]
 pub mod samples;
+mod straight;
 pub mod topics;
 pub mod wire;
 

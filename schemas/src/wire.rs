@@ -13,6 +13,7 @@ use serde_avro_fast::schema::SchemaMut;
 use serde_avro_fast::ser::SerializerConfig;
 
 use crate::records::Record;
+use crate::straight;
 
 const MAGIC: u8 = 0;
 const HEADER_BYTES: usize = 5;
@@ -45,15 +46,37 @@ impl WriterSchema {
         if self.record != R::NAME {
             return Err(WireError::OtherRecord { expected: R::NAME, found: self.record.clone() });
         }
+        let is_of_type = R::straight().is_some_and(|fingerprint| fingerprint == self.schema.rabin_fingerprint());
+        let (record, left) = if is_of_type {
+            let (record, left) = straight::read(datum).map_err(|error| WireError::Datum(error.to_string()))?;
+            (record, left.len())
+        } else {
+            self.decode_by_name(datum)?
+        };
+        match left {
+            0 => Ok(record),
+            left => Err(WireError::Datum(format!("{left} bytes follow behind it"))),
+        }
+    }
+
+    /// Reads a datum whose fields may be others than those of the type, or stand in another order, by their names; and says how many bytes stand
+    /// behind it.
+    ///
+    /// # Errors
+    /// If the bytes are not a datum of this schema, or it lacks a field that the type must have.
+    pub fn decode_by_name<'a, R: Deserialize<'a>>(&self, datum: &'a [u8]) -> Result<(R, usize), WireError> {
         let mut config = DeserializerConfig::new(&self.schema);
         config.max_seq_size = SEQUENCE_MAX;
         let mut state = DeserializerState::with_config(SliceRead::new(datum), config);
         let record = R::deserialize(state.deserializer()).map_err(|error| WireError::Datum(format!("{error}")))?;
-        match state.into_reader().fill_buf() {
-            Ok([]) => Ok(record),
-            left => Err(WireError::Datum(format!("{} bytes follow behind it", left.map_or(0, <[u8]>::len)))),
-        }
+        Ok((record, state.into_reader().fill_buf().map_or(0, <[u8]>::len)))
     }
+}
+
+/// What is the same for schemas whose data are the same: the fingerprint of the schema's canonical form (Avro 1.12, "Schema Fingerprints"). None for
+/// what is no schema.
+pub(crate) fn fingerprint(schema: &str) -> Option<[u8; 8]> {
+    schema.parse::<SchemaMut>().ok()?.canonical_form_rabin_fingerprint().ok()
 }
 
 /// Writes records of one type, with the id that the registry gave to its schema.
@@ -88,8 +111,8 @@ impl Encoder {
         }
         buffer.push(MAGIC);
         buffer.extend_from_slice(&self.schema_id.to_be_bytes());
-        if record.write(buffer) {
-            return Ok(());
+        if R::straight().is_some() {
+            return straight::write(record, buffer).map_err(|error| WireError::Datum(format!("{}: {error}", R::NAME)));
         }
         let mut config = SerializerConfig::new(self.schema);
         serde_avro_fast::to_datum(record, &mut *buffer, &mut config)

@@ -67,7 +67,7 @@ pub struct Edge {
     pub missing: Vec<Missing>,
 }
 
-record!(Edge, "Edge", "edge");
+record!(Edge, "Edge", "edge", straight);
 
 impl Edge {
     /// The Kafka key.

@@ -93,7 +93,7 @@ pub struct Flow<'a> {
     pub remote_name: &'a str,
 }
 
-record!(Flow<'_>, "Flow", "flow");
+record!(Flow<'_>, "Flow", "flow", straight);
 
 /// What a connection's handshake said. None: not seen, or itself encrypted. See `avro/flow.avsc`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

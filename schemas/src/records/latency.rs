@@ -42,7 +42,7 @@ pub struct Latency {
     pub completeness: f64,
 }
 
-record!(Latency, "Latency", "latency");
+record!(Latency, "Latency", "latency", straight);
 
 impl Latency {
     /// The Kafka key.

@@ -62,7 +62,7 @@ pub struct Partial {
     pub encryption: BTreeMap<String, i64>,
 }
 
-record!(Partial, "Partial", "partial");
+record!(Partial, "Partial", "partial", straight);
 
 impl Partial {
     /// The Kafka key.
@@ -113,7 +113,7 @@ fn unsaid() -> i64 {
     -1
 }
 
-record!(WindowClosed, "WindowClosed", "window_closed");
+record!(WindowClosed, "WindowClosed", "window_closed", straight);
 
 /// The reason of a time that no agent of the node covered.
 pub const NO_DATA: &str = "no-data";

@@ -59,4 +59,4 @@ pub struct Dropped {
     pub to_us: i64,
 }
 
-record!(Progress, "Progress", "progress");
+record!(Progress, "Progress", "progress", straight);

@@ -172,7 +172,7 @@ pub struct Sums {
     pub duration_ns: Histogram,
 }
 
-record!(Request<'_>, "Request", "request", super::request_datum::write);
+record!(Request<'_>, "Request", "request", straight);
 
 impl Request<'_> {
     /// How long whoever asked had to wait, in nanoseconds: for the whole response; of a stream, and of a response that its client

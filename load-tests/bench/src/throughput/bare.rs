@@ -10,8 +10,17 @@ use headwater_schemas::topics::Topic;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How records are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decoding {
+    /// By a library, which looks up each field in the schema, as whoever reads topics does it.
+    BySchema,
+    /// As the processors do it.
+    Straight,
+}
+
 /// Records of `requests` and `flows` for a second of this process's own time, which does nothing else meanwhile.
-pub fn records_per_second_core(settings: &KafkaSettings, expected: u64) -> Result<f64> {
+pub fn records_per_second_core(settings: &KafkaSettings, expected: u64, decoding: Decoding) -> Result<f64> {
     let own = std::process::id();
     let before = cpu_time(own)?;
     let names = [Topic::Flows, Topic::Requests].map(|topic| topic.name(&settings.prefix));
@@ -22,10 +31,11 @@ pub fn records_per_second_core(settings: &KafkaSettings, expected: u64) -> Resul
         let Some(value) = message.value() else { return };
         let mut decode = || -> Result<i64> {
             let (schema, datum) = cache.open(value)?;
-            Ok(if message.topic() == names[0] {
-                schema.decode::<Flow<'_>>(datum)?.sent_bytes
-            } else {
-                schema.decode::<Request<'_>>(datum)?.request_bytes
+            Ok(match (message.topic() == names[0], decoding) {
+                (true, Decoding::BySchema) => schema.decode_by_name::<Flow<'_>>(datum)?.0.sent_bytes,
+                (true, Decoding::Straight) => schema.decode::<Flow<'_>>(datum)?.sent_bytes,
+                (false, Decoding::BySchema) => schema.decode_by_name::<Request<'_>>(datum)?.0.request_bytes,
+                (false, Decoding::Straight) => schema.decode::<Request<'_>>(datum)?.request_bytes,
             })
         };
         match decode() {

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use headwater_kafka::KafkaSettings;
 use headwater_system_tests::fleet::{Fleet, Outlet, SECONDS_BEHIND, Shape};
 
+use self::bare::Decoding;
 use crate::ground::Ground;
 use crate::report::Report;
 
@@ -52,12 +53,14 @@ pub fn measure(ground: &Ground, records: u64, report: &mut Report) -> Result<()>
     );
     let settings = settings(ground, "one.");
     let backlog = fill(&settings, shape)?;
-    let bare = bare::records_per_second_core(&settings, backlog.records)?;
-    println!("  a loop that reads and decodes: {bare:.0} records/s/core");
+    let bare = |decoding| bare::records_per_second_core(&settings, backlog.records, decoding);
+    let (by_schema, straight) = (bare(Decoding::BySchema)?, bare(Decoding::Straight)?);
+    println!("  a loop that reads and decodes: {by_schema:.0} records/s/core; as the processors decode, {straight:.0}");
     let one = backlog::work_off(&settings, 1, &backlog)?;
     println!("  one instance: {one}");
     report.add("records_per_second_core", one.per_core(), "records/s/core");
-    report.add("ratio_to_bare_loop", one.per_core() / bare, "ratio");
+    report.add("ratio_to_bare_loop", one.per_core() / by_schema, "ratio");
+    report.add("ratio_to_straight_loop", one.per_core() / straight, "ratio");
     report.add("bytes_per_live_series", sizes::partial_bytes(&settings)? / (shape.series() * WINDOWS) as f64, "bytes");
     report.add("processor_rss_mib", one.rss_bytes as f64 / f64::from(1 << 20), "MiB");
 
