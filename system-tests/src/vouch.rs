@@ -86,6 +86,11 @@ impl Vouch {
     /// The producer got a record of a node.
     pub fn handed(&mut self, of: Of, partition: Partition, node: &str) {
         let node = self.number(node);
+        self.handed_by(of, partition, node);
+    }
+
+    /// The producer got a record of the node that has this number here.
+    pub fn handed_by(&mut self, of: Of, partition: Partition, node: usize) {
         let place = (of, partition.0);
         self.on_their_way.entry(place).or_default().0.push_back(node);
         self.nodes[node].entry(place).or_default().handed += 1;
@@ -174,7 +179,8 @@ impl Vouch {
         }
     }
 
-    fn number(&mut self, node: &str) -> usize {
+    /// The number that a node has here, now or from now on.
+    pub fn number(&mut self, node: &str) -> usize {
         if let Some(number) = self.numbers.get(node) {
             return *number;
         }

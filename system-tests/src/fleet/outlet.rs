@@ -33,6 +33,8 @@ pub struct Outlet {
     requests: Encoder,
     flows: Encoder,
     vouch: Vouch,
+    /// What nodes are called there: asked for once, since there are many records.
+    numbers: BTreeMap<u32, usize>,
     partitions: i32,
     /// Nodes that hold back what they tell, with what they have.
     held: BTreeMap<u32, Vec<Held>>,
@@ -55,6 +57,7 @@ impl Outlet {
             requests: Encoder::of::<Request<'_>>(registry.register_topic(Topic::Requests)?)?,
             flows: Encoder::of::<Flow<'_>>(registry.register_topic(Topic::Flows)?)?,
             vouch: Vouch::new(INDEXES, registry.register_topic(Topic::Progress)?, partitions[&Topic::Requests])?,
+            numbers: BTreeMap::new(),
             partitions: partitions[&Topic::Requests],
             held: BTreeMap::new(),
             buffer: Vec::new(),
@@ -121,7 +124,9 @@ impl Outlet {
     fn send(&mut self, node: u32, topic: usize, partition: Partition, key: &[u8], value: &[u8]) {
         publish(&self.publisher, topic, partition, key, value);
         let of = if topic == FLOWS { Of::Flows } else { Of::Requests };
-        self.vouch.handed(of, partition, &records::node_name(node));
+        let vouch = &mut self.vouch;
+        let number = *self.numbers.entry(node).or_insert_with(|| vouch.number(&records::node_name(node)));
+        vouch.handed_by(of, partition, number);
     }
 }
 
