@@ -6,6 +6,7 @@
 
 mod addresses;
 mod alert;
+mod away;
 mod baseline;
 mod blame;
 mod incidents;

@@ -1,16 +1,17 @@
 //! The story of one subject and kind of deviation: calm, in an incident, and whether an alert is firing for it.
 //!
 //! In: one reading a window. Out: when to fire and when to resolve. Two bad windows in a row make an incident, two good ones end
-//! it; an alert fires once two bad windows in a row are not explained by a deeper edge, or three if less than half of it fails, since that
-//! is what a restart looks like, too. Where all requests of an edge stop, nothing ends.
+//! it; an alert fires once two bad windows in a row are not explained by a deeper edge, or three if that is what a restart looks like, too: if
+//! less than half of its requests fail, or connections do and enough come through. Where all requests of an edge stop, nothing ends.
 
 use headwater_schemas::records::Evidence;
 
+use super::away::Away;
 use super::baseline::Baseline;
 use super::reading::{Deviating, Reading};
 
 const WINDOWS_TO_FIRE: u32 = 2;
-/// Where less than half fails.
+/// Where it may be a restart.
 const WINDOWS_TO_FIRE_IN_PART: u32 = 3;
 const WINDOWS_TO_RESOLVE: u32 = 2;
 /// Without a reading for this many windows, the subject is gone.
@@ -40,6 +41,8 @@ pub struct Track {
     started_at_us: i64,
     /// Of the windows that are unexplained, the least share that is bad.
     least_share: f64,
+    /// What came through in them.
+    away: Away,
     last: Option<Reading>,
     /// Which quantile fired.
     quantile: usize,
@@ -144,15 +147,19 @@ impl Track {
         }
         if self.unexplained_windows == 0 {
             self.started_at_us = sight.window_us;
-            self.least_share = f64::INFINITY;
+            (self.least_share, self.away) = (f64::INFINITY, Away::default());
         }
         self.least_share = self.least_share.min(reading.share);
+        self.away.count(sight.baseline.requests as f64, reading.share);
         self.unexplained_windows += 1;
         self.evidence.extend_from_slice(sight.evidence);
         self.evidence.truncate(EVIDENCE_MAX);
-        let is_in_part = matches!(sight.kind, Deviating::Errors | Deviating::Connects)
-            && reading.windows == 1
-            && self.least_share < 0.5;
+        let may_be_restart = match sight.kind {
+            Deviating::Errors => self.least_share < 0.5,
+            Deviating::Connects => !self.away.outlasts_restart(sight.window_length_us),
+            _ => false,
+        };
+        let is_in_part = reading.windows == 1 && may_be_restart;
         if self.unexplained_windows < if is_in_part { WINDOWS_TO_FIRE_IN_PART } else { WINDOWS_TO_FIRE } {
             return Step::Nothing;
         }

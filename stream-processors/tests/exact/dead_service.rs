@@ -203,6 +203,45 @@ fn a_restart_that_spans_two_windows_is_nobodys_fault_however_often_its_client_tr
     check(&dies, "failed_connects", "payments");
 }
 
+/// Of the few requests of a quiet service half happen to fall into the seconds in which it is away.
+#[test]
+fn a_restart_that_spans_two_windows_is_nobodys_fault_where_few_requests_tell_of_it() {
+    let payments =
+        |requests: i64, failed: i64| Carried { requests, failed, sent: requests, ..good("orders", "payments") };
+    let around = |its: Carried| vec![good("load", "gateway"), good("gateway", "orders"), its];
+    let usual = || around(payments(4, 0));
+    let restarts = alerts(|window| match window {
+        70 => around(payments(2, 4)),
+        71 => around(payments(1, 4)),
+        _ => usual(),
+    });
+    assert!(restarts.is_empty(), "{restarts:#?}");
+    // Who stays away is told of a window later.
+    let dies = alerts(|window| match window {
+        70 => around(payments(2, 4)),
+        71 => around(payments(1, 4)),
+        72..END => around(payments(0, 4)),
+        _ => usual(),
+    });
+    check(&dies, "failed_connects", "payments");
+    // Who has served nearly nothing for two windows does not restart.
+    let is_gone = alerts(|window| if faulty(window) { around(payments(0, 4)) } else { usual() });
+    check(&is_gone, "failed_connects", "payments");
+    assert_eq!(is_gone[0].observed_at_us, window_us(FAULT + 2));
+}
+
+/// It dies near the end of a window: the next one, in which nothing is served, is enough.
+#[test]
+fn a_service_that_serves_nothing_for_longer_than_a_restart_takes_is_told_of_at_once() {
+    let dies = alerts(|window| match window {
+        FAULT => vec![good("load", "gateway"), good("gateway", "orders"), retried(50)],
+        71..END => vec![good("load", "gateway"), good("gateway", "orders"), retried(0)],
+        _ => well(),
+    });
+    check(&dies, "failed_connects", "payments");
+    assert_eq!(dies[0].observed_at_us, window_us(FAULT + 2));
+}
+
 /// Of the usual requests so many are served, and many more tries fail.
 fn retried(requests: i64) -> Carried {
     Carried { requests, failed: 90, sent: requests, ..good("orders", "payments") }
