@@ -292,13 +292,15 @@ impl Bottlenecks {
                 else {
                     continue;
                 };
+                let waits = lately.explain(&subject.client, &subject.server);
                 let sight = Sight {
                     window_us,
                     window_length_us: self.windows.length_us(),
                     baseline,
                     reading: read,
                     kind,
-                    explained: lately.explain(&subject.client, &subject.server)
+                    waits,
+                    explained: waits
                         || is_said_otherwise(subject, kind, &readings)
                         || kind.said_better_by().iter().any(|better| bad[*better as usize])
                         // A client that fails by itself may call nobody.

@@ -29,6 +29,8 @@ pub struct Track {
     pub bad_since: Option<(i64, Baseline)>,
     bad_windows: u32,
     unexplained_windows: u32,
+    /// The last window in which it waited for a deeper edge.
+    waited_us: Option<i64>,
     good_windows: u32,
     silent_windows: u32,
     /// Windows in a row in which the edge carried nothing.
@@ -91,7 +93,10 @@ pub struct Sight<'a> {
     pub baseline: Baseline,
     /// None if too little was seen to tell.
     pub reading: Option<Reading>,
+    /// Another one speaks for it.
     pub explained: bool,
+    /// That is a deeper edge, for which it waits.
+    pub waits: bool,
     pub kind: Deviating,
     /// The whole edge carries nothing, though its client is there.
     pub is_cut: bool,
@@ -140,7 +145,12 @@ impl Track {
         if self.firing_since_us.is_some() {
             return Step::Nothing;
         }
-        if sight.explained {
+        if sight.waits {
+            self.waited_us = Some(sight.window_us);
+        }
+        // What it waited for may be over, and still among the windows that are looked at.
+        let has_waited = |waited_us: i64| (sight.window_us - waited_us) / sight.window_length_us < reading.windows;
+        if sight.explained || self.waited_us.is_some_and(has_waited) {
             self.unexplained_windows = 0;
             self.evidence.clear();
             return Step::Nothing;

@@ -247,6 +247,17 @@ fn retried(requests: i64) -> Carried {
     Carried { requests, failed: 90, sent: requests, ..good("orders", "payments") }
 }
 
+/// Few of its errors reach who asks its client: a minute shows them, also when all is well again.
+#[test]
+fn who_waited_for_a_culprit_is_not_blamed_when_that_is_well_again() {
+    let few = |client, server| Carried { errors: 2, ..good(client, server) };
+    let alerts = alerts(|window| match faulty(window) {
+        true => vec![few("load", "gateway"), few("gateway", "orders"), bad("orders", "payments")],
+        false => well(),
+    });
+    check(&alerts, "error_rate", "payments");
+}
+
 #[test]
 fn requests_that_stop_though_their_client_has_as_much_to_do_are_told() {
     let alerts = alerts(|window| match faulty(window) {
