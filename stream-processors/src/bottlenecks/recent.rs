@@ -1,7 +1,7 @@
-//! The last windows of one subject, held against what is usual at three horizons.
+//! The last windows of one subject, held against what is usual at four horizons.
 //!
 //! In: what was observed in a window, as counts of what is worse than usual. Out: for a share that is bad, whether the last window, the last
-//! minute or the last five deviate: by an amount that matters, and by more than chance gives. A longer horizon sees what is too rare for a
+//! minute, the last two or the last five deviate: by an amount that matters, and by more than chance gives. A longer horizon sees what is too rare for a
 //! window; what its few worst windows say alone does not count there, nor does what few windows hold, since a short trouble that is over is
 //! not to be told of minutes later. What counts as bad is said by [`super::signs`].
 
@@ -22,9 +22,10 @@ pub(super) struct Horizon {
     pub(super) surprise: f64,
 }
 
-pub(super) const HORIZONS: [Horizon; 3] = [
+pub(super) const HORIZONS: [Horizon; 4] = [
     Horizon { windows: 1, left_out: 0, surprise: 8.0 },
     Horizon { windows: 6, left_out: 2, surprise: 12.0 },
+    Horizon { windows: 12, left_out: 2, surprise: 12.0 },
     Horizon { windows: 30, left_out: 3, surprise: 13.0 },
 ];
 /// The last windows that anything depends on.
@@ -262,6 +263,6 @@ impl Now<'_> {
 }
 
 /// All horizons.
-pub const ALL: &[i64] = &[1, 6, 30];
+pub const ALL: &[i64] = &[1, 6, 12, 30];
 /// One of them.
-pub const ALONE: [&[i64]; HORIZONS.len()] = [&[1], &[6], &[30]];
+pub const ALONE: [&[i64]; HORIZONS.len()] = [&[1], &[6], &[12], &[30]];

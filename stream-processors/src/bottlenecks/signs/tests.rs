@@ -84,6 +84,20 @@ fn all_requests_twice_as_slow_are_told_of_by_a_few() {
     assert_eq!(first(&[slower(3, 2)], is_shifted), None);
 }
 
+/// Times vary by as much as they are slower, so that a minute has too few of them, and five minutes hold the good ones of before for long.
+#[test]
+fn twice_the_time_of_few_requests_is_told_of_within_minutes() {
+    // From a third to three times the median.
+    let window = |percent: u64| of_times(&[33, 45, 64, 80, 100, 125, 156, 220, 300].map(|part| part * percent));
+    let past = vec![window(100); 90];
+    let is_shifted = |seen: Seen<'_>, now: Now<'_>| {
+        Together(&[seen]).shifted(now, Enough::ToBegin).is_some_and(|evidence| evidence.deviates)
+    };
+    let told = first_of_learned(&past, &vec![window(220); 30], is_shifted);
+    assert!(told.is_some_and(|at| at < past.len() + 14), "{told:?}");
+    assert_eq!(first_of_learned(&past, &vec![window(150); 30], is_shifted), None);
+}
+
 #[test]
 fn many_requests_tell_of_less_than_twice_the_time_and_a_job_beside_is_no_trouble() {
     let slower = |percent: u64| {
