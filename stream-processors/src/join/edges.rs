@@ -6,7 +6,7 @@
 
 use headwater_schemas::asked::with_port;
 use headwater_schemas::encryption::Encryption;
-use headwater_schemas::records::{ADDRESS, HOST, Partial, Side, Workload};
+use headwater_schemas::records::{ADDRESS, HOST, Partial, Side};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::exchanges::Exchange;
@@ -158,9 +158,9 @@ impl Edges {
         symbols: &Symbols,
     ) -> Vec<Partial> {
         let text = |symbol| symbols.text(symbol).to_owned();
-        let mut partials: Vec<Partial> = self
-            .sums
-            .into_iter()
+        let mut sums: Vec<(Key, Sum)> = self.sums.into_iter().collect();
+        in_order_of_names(&mut sums, symbols);
+        sums.into_iter()
             .map(|(key, sum)| Partial {
                 window_start_us,
                 window_ms,
@@ -188,9 +188,7 @@ impl Edges {
                 asked: sum.asked.into_addresses(),
                 encryption: sum.encryption.into_map(),
             })
-            .collect();
-        partials.sort_by(|a, b| names(a).cmp(&names(b)));
-        partials
+            .collect()
     }
 
     fn sum(&mut self, key: Key) -> &mut Sum {
@@ -211,7 +209,21 @@ impl Edges {
     }
 }
 
-fn names(partial: &Partial) -> (&Workload, &Workload, [&str; 3]) {
-    let Partial { client, server, protocol, operation, status_class, .. } = partial;
-    (client, server, [protocol, operation, status_class])
+/// Orders sums by the names in their keys. Each name is compared with others once, and not once for each key that has it.
+fn in_order_of_names(sums: &mut [(Key, Sum)], symbols: &Symbols) {
+    let workloads = ranks(sums.iter().flat_map(|(key, _)| [key.client, key.server]), |symbol| symbols.workload(symbol));
+    let texts = |(key, _): &(Key, Sum)| [key.protocol, key.operation, key.status_class];
+    let texts_ranks = ranks(sums.iter().flat_map(texts), |symbol| symbols.text(symbol));
+    sums.sort_by_cached_key(|sum| {
+        let ends = [sum.0.client, sum.0.server].map(|symbol| workloads.get(&symbol).copied());
+        (ends, texts(sum).map(|symbol| texts_ranks.get(&symbol).copied()))
+    });
+}
+
+/// Numbers in the order of what symbols stand for.
+fn ranks<T: Ord>(symbols: impl Iterator<Item = Symbol>, name: impl Fn(Symbol) -> T) -> FxHashMap<Symbol, u32> {
+    let symbols: FxHashSet<Symbol> = symbols.collect();
+    let mut named: Vec<(T, Symbol)> = symbols.into_iter().map(|symbol| (name(symbol), symbol)).collect();
+    named.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    (0..).zip(named).map(|(rank, (_, symbol))| (symbol, rank)).collect()
 }
