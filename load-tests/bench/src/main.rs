@@ -54,6 +54,9 @@ struct Arguments {
     /// Records of requests a second at which `recovery` kills.
     #[arg(long, default_value_t = throughput::PER_SECOND_AT_KILL)]
     per_second: u64,
+    /// Nodes of `fleet`.
+    #[arg(long, default_value_t = throughput::NODES)]
+    nodes: u32,
     /// Decides the systems and faults of `faults`.
     #[arg(long, default_value_t = faults::REPORT_SEED)]
     seed: u64,
@@ -91,6 +94,8 @@ enum Part {
     Throughput,
     /// Of that, how soon they are back after a kill.
     Recovery,
+    /// What thousands of nodes take of the processors, and when their windows close.
+    Fleet,
     /// Whether alerts blame the culprits of faults in generated systems, and nobody in quiet weeks.
     Faults,
 }
@@ -147,6 +152,7 @@ fn on_ground(arguments: &Arguments, report: &mut Report) -> Result<()> {
         Part::Hostile => hostile::measure(&ground, arguments.kind.as_deref(), report)?,
         Part::Records => records::measure(&ground, &arguments.agent, arguments.rounds, report)?,
         Part::Recovery => throughput::recovery(&ground, arguments.per_second, report)?,
+        Part::Fleet => throughput::fleet(&ground, arguments.nodes, report)?,
         Part::Throughput => throughput::measure(&ground, arguments.records, report)?,
         // It needs no ground.
         Part::Faults => {}

@@ -33,8 +33,6 @@ const NODES_MAX: &str = "nodes-max";
 /// What an agent says of the records of this partition.
 pub struct Heard {
     pub watermark: Watermark,
-    /// Its node.
-    pub node: Symbol,
     pub stretch: Stretch,
 }
 
@@ -162,6 +160,7 @@ impl<T: Item> Lane<T> {
         of_progress: &Memo,
     ) {
         (self.next_offset, self.from) = (progress, progress);
+        self.progress.rank();
         self.arrivals.go_on(records, progress);
         self.read_to = of_progress.read_to;
         self.known_seals = of_records.seals.iter().copied().filter(|(window, _)| Some(*window) >= open).collect();
@@ -247,9 +246,9 @@ impl<T: Item> Lane<T> {
     }
 
     /// What is known of the oldest open window now that it is sealed.
-    pub fn coverage(&self, window: Window, settings: &JoinSettings) -> Coverage {
+    pub fn coverage(&self, window: Window, settings: &JoinSettings, symbols: &Symbols) -> Coverage {
         let (start_us, end_us) = (window.start_us(), settings.windows.end_us(window));
-        let mut coverage = self.progress.coverage(start_us, end_us);
+        let mut coverage = self.progress.coverage(start_us, end_us, symbols);
         let kept = self.buckets.get(&window).map_or(0, Vec::len) as f64;
         let cut_off = self.cut_off.get(&window).map(|count| (RECORDS_MAX, *count));
         let alone = self.unseen_in.range(window..settings.windows.next(window));
@@ -342,7 +341,8 @@ impl<T: Item> Lane<T> {
     }
 
     pub fn symbols(&self) -> impl Iterator<Item = Symbol> {
-        let waiting = self.waiting.iter().map(|(_, heard)| heard.node).chain(self.arrivals.symbols());
+        let waiting = self.waiting.iter().map(|(_, heard)| heard.watermark.node).chain(self.arrivals.symbols());
+        let waiting = waiting.chain(self.progress.symbols());
         self.buckets.values().flatten().chain(&self.late).flat_map(Item::symbols).chain(waiting)
     }
 
@@ -352,9 +352,9 @@ impl<T: Item> Lane<T> {
     }
 
     fn apply(&mut self, offset: Offset, heard: Heard, shared: &mut Shared<'_>) {
-        let Heard { mut watermark, node, stretch } = heard;
-        let known = self.progress.known_through(&watermark.node);
-        let Taken { items, missing } = self.arrivals.take(offset, node, known, stretch);
+        let Heard { mut watermark, stretch } = heard;
+        let known = self.progress.known_through(watermark.node);
+        let Taken { items, missing } = self.arrivals.take(offset, watermark.node, known, stretch);
         for item in items {
             self.apply_item(offset, item, shared);
         }
@@ -372,7 +372,7 @@ impl<T: Item> Lane<T> {
         if watermark.covers_from_us < watermark.up_to_us {
             shared.tells_of(watermark.covers_from_us, watermark.up_to_us - 1);
         }
-        if !self.progress.watermark(offset, watermark) {
+        if !self.progress.watermark(offset, watermark, shared.settings.windows) {
             shared.counters.add("nodes_cut_off", 1);
             self.has_not_seen(last, shared);
         }

@@ -16,6 +16,7 @@ mod lane;
 mod names;
 mod progress;
 mod ranges;
+mod reached;
 mod snapshot;
 mod summed;
 mod symbols;
@@ -208,7 +209,7 @@ impl Join {
             return self.requests.skip(offset);
         }
         let node = self.symbols.intern(&told.node);
-        let heard = |share: &Share| Heard { watermark: Watermark::of(told, share), node, stretch: Stretch::of(share) };
+        let heard = |share: &Share| Heard { watermark: Watermark::of(told, share, node), stretch: Stretch::of(share) };
         self.flows.hear(offset, heard(&told.flows));
         self.requests.hear(offset, heard(&told.requests));
         self.advance();
@@ -244,8 +245,9 @@ impl Join {
 
     fn close(&mut self, window: Window) {
         let windows = self.settings.windows;
+        let (settings, symbols) = (&self.settings, &self.symbols);
         let mut coverage =
-            both(self.flows.coverage(window, &self.settings), self.requests.coverage(window, &self.settings));
+            both(self.flows.coverage(window, settings, symbols), self.requests.coverage(window, settings, symbols));
         let flows = self.flows.close(window, &self.settings, &mut self.counters);
         let requests = self.requests.close(window, &self.settings, &mut self.counters);
         let ahead = windows.moved(window, MEMORY_WINDOWS);
@@ -268,7 +270,7 @@ impl Join {
             windows,
             names: &self.names,
             credits: &mut self.credits,
-            nodes: coverage.nodes.iter().map(|node| self.symbols.intern(node)).collect(),
+            nodes: coverage.nodes.clone(),
             since_us: windows.moved(window, -MEMORY_WINDOWS).start_us(),
             symbols: &mut self.symbols,
             edges: Edges::default(),

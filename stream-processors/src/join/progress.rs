@@ -5,13 +5,14 @@
 //! it is waited for as long as it is heard and lags less than the node timeout. A clock that is wrong cannot be told from a node
 //! that lags, except by the others: what most nodes agree on holds. Bounded: nodes, and watermarks kept for each.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use headwater_schemas::place::Offset;
 use headwater_schemas::records::{Dropped, Missing, NO_DATA, Progress as Told, Share};
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::JoinSettings;
+use super::reached::{Place, Reached};
+use super::symbols::{Symbol, Symbols};
 use crate::missing::{PARTITIONS_DIFFER, coalesce, honest};
 use crate::plausible::{SOURCE_PARTITIONS_MAX, are_names, within};
 use crate::processor::BadInput;
@@ -35,7 +36,7 @@ const DROPPED_RANGES_MAX: usize = 1000;
 /// What an agent says of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark {
-    pub node: String,
+    pub node: Symbol,
     pub agent_started_at_us: i64,
     pub sequence: i64,
     pub covers_from_us: i64,
@@ -51,9 +52,9 @@ pub struct Watermark {
 
 impl Watermark {
     /// What it says of the topic that this is its share of.
-    pub fn of(told: &Told, share: &Share) -> Watermark {
+    pub fn of(told: &Told, share: &Share, node: Symbol) -> Watermark {
         Watermark {
-            node: told.node.clone(),
+            node,
             agent_started_at_us: told.agent_started_at_us,
             sequence: told.sequence,
             covers_from_us: told.covers_from_us,
@@ -70,11 +71,14 @@ impl Watermark {
 /// The state of all nodes, as one partition tells it.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Progress {
-    nodes: BTreeMap<String, Node>,
+    nodes: FxHashMap<Symbol, Node>,
     largest: Option<Mark>,
     /// How much time has gone by, by the furthest node: without the leaps that the largest time makes when a node comes whose clock
     /// is ahead. Only differences mean anything.
     elapsed_us: i64,
+    /// Where the nodes are; what a snapshot has of them says it again.
+    #[serde(skip)]
+    reached: Reached,
 }
 
 /// The largest time that any watermark has reached, and where the first one stood that did.
@@ -87,7 +91,7 @@ struct Mark {
 /// What is known of a window when it is sealed.
 #[derive(Debug, Default, PartialEq)]
 pub struct Coverage {
-    pub nodes: BTreeSet<String>,
+    pub nodes: FxHashSet<Symbol>,
     pub completeness: f64,
     pub missing: Vec<Missing>,
     /// Among how many partitions agents spread their records: the most that any of them says.
@@ -112,13 +116,16 @@ struct Node {
     spans: Vec<Span>,
 }
 
-/// What one watermark covers.
+/// What watermarks cover: one, or some in a row that say nothing that a window would want to know of each.
 #[derive(Serialize, Deserialize)]
 struct Span {
+    /// Of the last one.
     offset: Offset,
     /// From where on the log must be read to understand it the same again. It counts from the watermark before it on only if the
     /// node was not gone between the two, and how long it was silent is known only if time is counted from when that one was heard.
     needed_from: Offset,
+    /// The same for the last one alone, which is all that is needed of a time that is over.
+    last_needed_from: Offset,
     /// When this run of the agent began.
     started_us: i64,
     from_us: i64,
@@ -150,20 +157,25 @@ impl Progress {
         Ok(())
     }
 
+    /// After a snapshot was read, which has nothing of it.
+    pub fn rank(&mut self) {
+        self.nodes.iter().for_each(|(symbol, node)| self.reached.moves(*symbol, None, node.place()));
+    }
+
     /// Where records stand that were vouched for does not hold any more.
     pub fn forget_places(&mut self) {
         self.nodes.values_mut().for_each(|node| node.through = None);
     }
 
     /// Up to where the records of a node have been vouched for, if it is not gone.
-    pub fn known_through(&self, node: &str) -> Option<Offset> {
-        self.nodes.get(node).filter(|node| node.may_go_on(self.elapsed_us)).and_then(|node| node.through)
+    pub fn known_through(&self, node: Symbol) -> Option<Offset> {
+        self.nodes.get(&node).filter(|node| node.may_go_on(self.elapsed_us)).and_then(|node| node.through)
     }
 
     /// Takes a checked watermark. One that was seen before changes nothing.
     ///
     /// Says whether there was room for it: one node more than can be remembered is not taken.
-    pub fn watermark(&mut self, offset: Offset, watermark: Watermark) -> bool {
+    pub fn watermark(&mut self, offset: Offset, watermark: Watermark, windows: Windows) -> bool {
         if self.nodes.len() >= NODES_MAX && !self.nodes.contains_key(&watermark.node) {
             return false;
         }
@@ -171,8 +183,10 @@ impl Progress {
         // Whether a node was silent for so long that it counts as gone is told by the log alone, whenever its reading began.
         let went_by_us = self.elapsed_us;
         let is_gone = |node: &Node| !node.may_go_on(went_by_us);
-        if self.nodes.get(&watermark.node).is_some_and(is_gone) {
-            self.nodes.remove(&watermark.node);
+        if self.nodes.get(&watermark.node).is_some_and(is_gone)
+            && let Some(gone) = self.nodes.remove(&watermark.node)
+        {
+            self.reached.moves(watermark.node, gone.place(), None);
         }
         let largest = match self.largest {
             Some(largest) if largest.up_to_us >= watermark.up_to_us => largest,
@@ -209,21 +223,22 @@ impl Progress {
             (_, sequence) => sequence == 0,
         };
         if run > (node.agent_started_at_us, node.sequence) {
+            let before = node.place();
             (node.agent_started_at_us, node.sequence) = run;
             node.up_to_us = watermark.up_to_us;
             node.is_final = watermark.is_final;
             node.last_offset = offset;
             (node.heard_us, node.heard_offset) = (elapsed_us, largest.offset);
-        }
-        if node.spans.len() == SPANS_MAX {
-            node.spans.remove(0);
+            self.reached.moves(watermark.node, before, node.place());
         }
         // What a lost watermark said was dropped may reach beyond it, so the next one cannot vouch for its own time. Nor does
         // what it published count anywhere: as the first one that is read again, it must not count in the window that it ends at.
         let from_us = if follows { watermark.covers_from_us.min(predecessor_up_to_us) } else { watermark.up_to_us };
-        node.spans.push(Span {
+        let needed_from = if follows { predecessor_heard_offset } else { largest.offset };
+        let span = Span {
             offset,
-            needed_from: if follows { predecessor_heard_offset } else { largest.offset },
+            needed_from,
+            last_needed_from: needed_from,
             // By its own clock, which may be ahead.
             started_us: watermark.agent_started_at_us.min(from_us),
             from_us,
@@ -231,7 +246,16 @@ impl Progress {
             published: if follows { watermark.published } else { 0 },
             dropped: watermark.dropped,
             partitions,
-        });
+        };
+        match node.spans.last_mut() {
+            Some(last) if last.goes_on_in(&span, windows) => last.extend(span),
+            _ => {
+                if node.spans.len() == SPANS_MAX {
+                    node.spans.remove(0);
+                }
+                node.spans.push(span);
+            }
+        }
         true
     }
 
@@ -244,8 +268,8 @@ impl Progress {
         self.largest.is_some()
     }
 
-    /// Whether nothing more is to be waited for before this window closes.
-    pub fn seals(&self, end_us: i64, settings: &JoinSettings) -> bool {
+    /// Whether nothing more is to be waited for before this window closes. Looks at few nodes, since it is asked whenever one says anything.
+    pub fn seals(&mut self, end_us: i64, settings: &JoinSettings) -> bool {
         let Some(Mark { up_to_us: largest_us, .. }) = self.largest else {
             return false;
         };
@@ -254,47 +278,30 @@ impl Progress {
             // Once all have stopped in order, nobody is left to be waited for. The window in which the last one stopped says what is
             // missing of it; one that starts again in it comes too late for it.
             let has_begun = largest_us > end_us - settings.windows.length_us();
-            return has_begun && self.nodes.values().all(|node| node.is_final);
+            return has_begun && self.reached.is_empty();
         }
-        let Some(front_us) = self.front_us(settings) else {
+        // How far the furthest is whose clock is not ahead of most others by more than the node timeout, of those that are heard.
+        self.reached.silence(self.elapsed_us - settings.node_timeout_us);
+        let Some(front_us) = self.reached.front_us(settings.node_timeout_us) else {
             return true;
         };
-        let may_come = |node: &Node| {
-            let is_heard = self.elapsed_us - node.heard_us < settings.grace_us;
-            is_heard || largest_us < enough_us + settings.grace_us
-        };
-        let holds_up = |node: &Node| {
-            !node.is_final
-                && node.up_to_us < enough_us
-                && node.up_to_us >= front_us - settings.node_timeout_us
-                && may_come(node)
-        };
-        front_us >= enough_us && !self.nodes.values().any(holds_up)
-    }
-
-    /// How far the furthest node is, leaving out those whose clocks are ahead of most others by more than the node timeout. None
-    /// if nobody is heard any more.
-    fn front_us(&self, settings: &JoinSettings) -> Option<i64> {
-        let is_heard = |node: &&Node| !node.is_final && self.elapsed_us - node.heard_us < settings.node_timeout_us;
-        let mut reached: Vec<i64> = self.nodes.values().filter(is_heard).map(|node| node.up_to_us).collect();
-        let middle = reached.len() / 2;
-        if reached.is_empty() {
-            return None;
-        }
-        let (_, &mut most_us, _) = reached.select_nth_unstable(middle);
-        reached.into_iter().filter(|up_to_us| *up_to_us <= most_us + settings.node_timeout_us).max()
+        let is_heard = self.elapsed_us - settings.grace_us;
+        let heard_after_us = (largest_us >= enough_us + settings.grace_us).then_some(is_heard);
+        let least_us = front_us - settings.node_timeout_us;
+        front_us >= enough_us && !self.reached.is_any_within(least_us, enough_us, heard_after_us)
     }
 
     /// How complete the window is, by what was told until now.
-    pub fn coverage(&self, start_us: i64, end_us: i64) -> Coverage {
+    pub fn coverage(&self, start_us: i64, end_us: i64, symbols: &Symbols) -> Coverage {
         let mut coverage = Coverage { completeness: 1.0, ..Coverage::default() };
         let expected = || self.nodes.iter().filter(|(_, node)| node.is_expected(start_us, end_us, self.elapsed_us));
         coverage.partitions = expected().filter_map(|(_, node)| node.partitions(start_us, end_us)).max();
-        for (name, node) in expected() {
+        for (symbol, node) in expected() {
+            let name = symbols.text(*symbol);
             if node.partitions(start_us, end_us).is_some_and(|told| Some(told) < coverage.partitions) {
                 coverage.missing.push(missing(name, PARTITIONS_DIFFER, start_us, end_us));
             }
-            coverage.nodes.insert(name.clone());
+            coverage.nodes.insert(*symbol);
             let completeness = node.completeness(name, start_us, end_us, &mut coverage.missing);
             coverage.completeness = coverage.completeness.min(completeness);
         }
@@ -329,8 +336,18 @@ impl Progress {
                 let last = span.offset == last_offset || Some(span.to_us) == before_us;
                 reaches_us > open_from_us || (last && (goes_on || reaches_us >= oldest_us))
             });
+            for span in node.spans.iter_mut().filter(|span| span.reaches_us() <= open_from_us) {
+                span.needed_from = span.last_needed_from;
+            }
         }
-        self.nodes.retain(|_, node| !node.spans.is_empty());
+        let reached = &mut self.reached;
+        self.nodes.retain(|symbol, node| {
+            let stays = !node.spans.is_empty();
+            if !stays {
+                reached.moves(*symbol, node.place(), None);
+            }
+            stays
+        });
     }
 
     /// Offset of the oldest watermark that is still needed.
@@ -342,9 +359,23 @@ impl Progress {
     pub fn nodes(&self) -> usize {
         self.nodes.len()
     }
+
+    /// What is remembered of all nodes together.
+    pub fn spans(&self) -> usize {
+        self.nodes.values().map(|node| node.spans.len()).sum()
+    }
+
+    pub fn symbols(&self) -> impl Iterator<Item = Symbol> {
+        self.nodes.keys().copied()
+    }
 }
 
 impl Node {
+    /// Where it is, if it runs.
+    fn place(&self) -> Option<Place> {
+        (!self.is_final).then_some(Place { up_to_us: self.up_to_us, heard_us: self.heard_us })
+    }
+
     /// Whether it was not silent for so long that it counts as gone.
     fn may_go_on(&self, elapsed_us: i64) -> bool {
         elapsed_us - self.heard_us < FORGET_AFTER_US
@@ -416,6 +447,25 @@ impl Node {
 }
 
 impl Span {
+    /// Whether the next one adds to the same window, and to no other, what one of both would add. That spares thousands of nodes most of their spans.
+    fn goes_on_in(&self, next: &Span, windows: Windows) -> bool {
+        let is_plain = |span: &Span| span.from_us < span.to_us && span.dropped.is_empty();
+        is_plain(self)
+            && is_plain(next)
+            && self.to_us == next.from_us
+            && self.partitions == next.partitions
+            && windows.at(self.from_us) == windows.at(next.to_us - 1)
+    }
+
+    fn extend(&mut self, next: Span) {
+        self.offset = next.offset;
+        self.needed_from = self.needed_from.min(next.needed_from);
+        self.last_needed_from = next.last_needed_from;
+        self.started_us = self.started_us.min(next.started_us);
+        self.to_us = next.to_us;
+        self.published += next.published;
+    }
+
     /// Until when it has anything to say.
     fn reaches_us(&self) -> i64 {
         self.dropped.iter().map(|dropped| dropped.to_us).fold(self.to_us, i64::max)
@@ -451,16 +501,18 @@ mod tests {
     #[test]
     fn a_node_that_may_go_on_is_not_forgotten_where_windows_pass_faster_than_time() {
         // All are silent for ten minutes. The first one that is heard again has begun anew, so it vouches for nothing between.
+        let mut symbols = Symbols::default();
+        let [a, b] = ["a", "b"].map(|name| symbols.intern(name));
         let log = [
-            watermark("a", (0, 5), 998, 1000),
-            watermark("b", (0, 5), 1000, 1002),
-            watermark("a", (1602, 0), 1602, 1604),
-            watermark("b", (0, 6), 1002, 1606),
+            watermark(a, (0, 5), 998, 1000),
+            watermark(b, (0, 5), 1000, 1002),
+            watermark(a, (1602, 0), 1602, 1604),
+            watermark(b, (0, 6), 1002, 1606),
         ];
         let read = |from: usize, forget_at: Option<usize>| {
             let mut progress = Progress::default();
             for (at, watermark) in log.iter().enumerate().skip(from) {
-                progress.watermark(Offset(at as i64), watermark.clone());
+                progress.watermark(Offset(at as i64), watermark.clone(), Windows::of_ms(2_000));
                 if forget_at == Some(at) {
                     progress.forget(1_600_000_000);
                 }
@@ -469,16 +521,16 @@ mod tests {
         };
         let (from_us, to_us) = (1_600_000_000, 1_606_000_000);
         let mut first = read(0, Some(2));
-        let coverage = first.coverage(from_us, to_us);
+        let coverage = first.coverage(from_us, to_us, &symbols);
         assert_eq!(coverage.missing.iter().map(|missing| missing.node.as_str()).collect::<Vec<_>>(), ["a", "a"]);
         first.forget(from_us);
         let needed_from = first.needed_from().unwrap();
-        assert_eq!(read(needed_from.0 as usize, None).coverage(from_us, to_us), coverage);
+        assert_eq!(read(needed_from.0 as usize, None).coverage(from_us, to_us, &symbols), coverage);
     }
 
-    fn watermark(node: &str, run: (i64, i64), from_s: i64, to_s: i64) -> Watermark {
+    fn watermark(node: Symbol, run: (i64, i64), from_s: i64, to_s: i64) -> Watermark {
         Watermark {
-            node: node.into(),
+            node,
             agent_started_at_us: run.0 * 1_000_000,
             sequence: run.1,
             covers_from_us: from_s * 1_000_000,

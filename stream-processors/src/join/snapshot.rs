@@ -21,13 +21,14 @@ use crate::processor::{BadSnapshot, Checkpoint, Counters, Troubles};
 use crate::windows::Window;
 
 /// To be changed with any change of what is written.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 /// About what one entry of a table takes, as measured.
 const RECORD_BYTES: usize = 48;
 const NAMES_BYTES: usize = 56;
 const COUNTED_BYTES: usize = 36;
 const CREDIT_BYTES: usize = 48;
+const SPAN_BYTES: usize = 40;
 
 /// What stands behind the version. `T` borrows what is written, and owns what is read.
 #[derive(Serialize, Deserialize)]
@@ -141,6 +142,7 @@ impl Join {
             + self.names.len() * NAMES_BYTES
             + self.counted.len() * COUNTED_BYTES
             + self.credits.len() * CREDIT_BYTES
+            + (self.flows.progress.spans() + self.requests.progress.spans()) * SPAN_BYTES
             + self.symbols.text_bytes()
     }
 

@@ -11,13 +11,17 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A name, as its number in [`Symbols`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Symbol(u32);
 
 impl Symbol {
     pub const UNKNOWN: Symbol = Symbol(0);
     pub const EMPTY: Symbol = Symbol(1);
+
+    /// The ends of all numbers.
+    pub const FIRST: Symbol = Symbol(0);
+    pub const LAST: Symbol = Symbol(u32::MAX);
 
     /// Whether it says who or what something is.
     pub fn is_known(self) -> bool {

@@ -5,6 +5,8 @@
 
 mod backlog;
 mod bare;
+mod fleet;
+mod live;
 mod recovery;
 mod sizes;
 
@@ -71,6 +73,15 @@ pub fn measure(ground: &Ground, records: u64, report: &mut Report) -> Result<()>
     report.add("scaling_two_instances", two.per_core() / one.per_core(), "ratio");
 
     recovery(ground, (one.per_second() * LOAD_AT_KILL) as u64, report)
+}
+
+/// Nodes of `fleet`.
+pub const NODES: u32 = 10_000;
+
+/// What a fleet of so many nodes takes of the processors, and when its windows close.
+pub fn fleet(ground: &Ground, nodes: u32, report: &mut Report) -> Result<()> {
+    let settings = ground.settings("fleet.");
+    fleet::measure(ground, &settings, nodes, report)
 }
 
 /// How soon windows close in time again after a kill at so many records of requests a second.

@@ -5,18 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use headwater_kafka::{KafkaSettings, Next, SchemaCache, Start, TopicReader, admin};
+use anyhow::{Context, Result, ensure};
+use headwater_kafka::{KafkaSettings, admin};
 use headwater_process::tail;
-use headwater_schemas::records::WindowClosed;
 use headwater_schemas::topics::Topic;
-use headwater_system_tests::fleet::{Fleet, Outlet, Shape};
+use headwater_system_tests::fleet::Shape;
 
+use super::live::{Load, Watch, now_us};
 use super::{WINDOW_US, backlog};
 
 /// The join remembers eight windows, which a kill makes it read again.
@@ -33,8 +30,6 @@ const BEFORE_END_US: i64 = 5_000_000;
 
 /// Windows on time in a row that show that it is over.
 const ON_TIME: usize = 2;
-
-const TIMEOUT: Duration = Duration::from_secs(420);
 
 pub fn after_a_kill(settings: &KafkaSettings, shape: Shape) -> Result<Duration> {
     println!("a kill at {} requests a second, after {WINDOWS_BEFORE} windows", shape.requests_per_second);
@@ -79,79 +74,6 @@ fn recovered_at(ends: &BTreeMap<i64, i64>, killed_at_us: i64, in_time_us: i64) -
     let in_time = behind.iter().rev().take_while(|end| !is_late(end)).count();
     let last_late = behind.iter().rev().find(is_late);
     (in_time >= ON_TIME).then(|| last_late.or(behind.first())).flatten().map(|(_, seen_us)| *seen_us)
-}
-
-/// A fleet that tells each second of the one before.
-struct Load {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Duration>>,
-}
-
-impl Load {
-    fn start(settings: &KafkaSettings, shape: Shape) -> Result<Load> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let is_over = Arc::clone(&stop);
-        let mut outlet = Outlet::open(settings)?;
-        let mut fleet = Fleet::new(shape, now_us()? / WINDOW_US * WINDOW_US);
-        let thread = std::thread::spawn(move || {
-            let mut slowest = Duration::ZERO;
-            while !is_over.load(Ordering::Relaxed) {
-                let due_us = fleet.next_us() + 1_000_000;
-                let early_us = due_us - now_us()?;
-                std::thread::sleep(Duration::from_micros(early_us.max(0) as u64));
-                fleet.second(&[], &mut outlet)?;
-                // What the first seconds have to catch up does not count.
-                let behind_us = now_us()? - due_us - 1_000_000;
-                if fleet.requests() > shape.requests_per_second * 15 {
-                    slowest = slowest.max(Duration::from_micros(behind_us.max(0) as u64));
-                }
-            }
-            Ok(slowest)
-        });
-        Ok(Load { stop, thread })
-    }
-
-    /// How far it was behind at most.
-    fn stop(self) -> Result<Duration> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("the load panicked"))?
-    }
-}
-
-/// Notes when each window was seen to be closed.
-struct Watch {
-    reader: TopicReader,
-    cache: SchemaCache,
-    ends: BTreeMap<i64, i64>,
-}
-
-impl Watch {
-    fn start(settings: &KafkaSettings) -> Result<Watch> {
-        let reader = TopicReader::start(settings, &[Topic::EdgeWindows.name(&settings.prefix)], &Start::Earliest)?;
-        Ok(Watch { reader, cache: SchemaCache::new(settings), ends: BTreeMap::new() })
-    }
-
-    /// Goes on until something can be told of ends of windows and when they were seen. A window counts once all partitions of `partials`
-    /// gave their part of it.
-    fn until<T>(&mut self, mut told: impl FnMut(&BTreeMap<i64, i64>) -> Option<T>) -> Result<T> {
-        let deadline = Instant::now() + TIMEOUT;
-        while Instant::now() < deadline {
-            let Next::Record(message) = self.reader.next(Duration::from_millis(100))? else { continue };
-            let Some(value) = message.value() else { continue };
-            let (schema, datum) = self.cache.open(value)?;
-            let marker: WindowClosed = schema.decode(datum)?;
-            let end_us = marker.window_start_us + marker.window_ms * 1000;
-            self.ends.insert(end_us, now_us()?);
-            if let Some(value) = told(&self.ends) {
-                return Ok(value);
-            }
-        }
-        bail!("not within {TIMEOUT:?}; windows ended and were seen at {:?}", self.ends)
-    }
-}
-
-fn now_us() -> Result<i64> {
-    Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("read the clock")?.as_micros() as i64)
 }
 
 #[cfg(test)]
