@@ -11,7 +11,7 @@ use headwater_console::live::{EdgeView, Limits, Live, MapView, Range};
 use headwater_console::records::{Item, ItemReader, place};
 use headwater_kafka::{NextOfWindows as Next, RecordError, Start, WindowReader, connect_check};
 use headwater_schemas::encryption::title;
-use headwater_schemas::records::{Edge, Missing, NO_DATA, Workload};
+use headwater_schemas::records::{Edge, NO_DATA, Workload};
 use headwater_schemas::topics::Topic;
 use serde::Serialize;
 
@@ -65,7 +65,6 @@ pub struct EdgeLine<'a> {
     p99_us: f64,
     /// From 0 to 1.
     completeness: f64,
-    missing: &'a [Missing],
     both_sides: i64,
     client_to_server_bytes: i64,
     server_to_client_bytes: i64,
@@ -188,7 +187,6 @@ pub fn line(edge: &Edge) -> Result<String> {
         p95_us: edge.p95_us,
         p99_us: edge.p99_us,
         completeness: edge.completeness,
-        missing: &edge.missing,
         both_sides: edge.both_sides,
         client_to_server_bytes: edge.client_to_server_bytes,
         server_to_client_bytes: edge.server_to_client_bytes,

@@ -294,7 +294,6 @@ pub fn edge() -> Edge {
         asked: vec!["10.96.0.10:80".into()],
         encryption: BTreeMap::from([("none".into(), 4), ("tls1.3".into(), 2)]),
         completeness: 0.5,
-        missing: missing(),
     }
 }
 

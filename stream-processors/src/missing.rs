@@ -4,7 +4,7 @@ use headwater_schemas::records::{Missing, UNKNOWN};
 
 /// A longer list is cut; what it says of completeness stays, and its last entry says how many entries are not there.
 const ENTRIES_MAX: usize = 1000;
-/// As is one with more text: it stands in markers and in each edge, which must fit into one message of Kafka.
+/// As is one with more text: it stands in markers, which must fit into one message of Kafka.
 const TEXT_BYTES_MAX: usize = 128 * 1024;
 /// The reason of the entry that stands for those that were cut off.
 const CUT_OFF: &str = "list-cut-off";

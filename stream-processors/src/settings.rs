@@ -21,6 +21,7 @@ pub const KEYS: &[Key] = &[
         "15m",
         "How long a window that is closed is computed again with what comes late; never if 0 (docs/guarantees.md)",
     ),
+    Key::new("join.nodes_max", "20000", "Nodes whose progress is remembered, for each partition"),
     Key::new("join.connections_max", "200000", "Connections whose names are remembered, for each partition"),
     Key::optional(
         "objectives.file",
@@ -64,6 +65,7 @@ impl Settings {
             grace_us: us("join.grace_ms", 0..=600_000),
             node_timeout_us: us("join.node_timeout_ms", 1000..=FORGET_AFTER_US as u64 / 1000),
             horizon_us: us("join.horizon_ms", 0..=24 * 3_600_000),
+            nodes_max: values.number("join.nodes_max", 1..=1_000_000),
             connections_max: values.number("join.connections_max", 1000..=100_000_000),
             ..JoinSettings::default()
         };

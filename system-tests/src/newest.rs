@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_schemas::records::{Edge, Latency};
+use headwater_schemas::records::{Edge, Latency, WindowClosed};
 
 /// A record of one window.
 pub trait OfWindow {
@@ -23,6 +23,15 @@ impl OfWindow for Edge {
 impl OfWindow for Latency {
     fn window_and_key(&self) -> (i64, String) {
         (self.window_start_us, Latency::key(self))
+    }
+    fn revision(&self) -> i32 {
+        self.revision
+    }
+}
+
+impl OfWindow for WindowClosed {
+    fn window_and_key(&self) -> (i64, String) {
+        (self.window_start_us, self.source_partition.to_string())
     }
     fn revision(&self) -> i32 {
         self.revision

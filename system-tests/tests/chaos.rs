@@ -76,7 +76,8 @@ fn kafka_stopped_for_a_minute() {
     for settings in [&roomy, &tight] {
         wait_until_closed(settings, last_us);
         let requests = topics::requests(settings).unwrap();
-        let verdict = judge(&outcomes, &requests, &topics::edges(settings).unwrap());
+        let closed = topics::closed(settings, Topic::Edges).unwrap();
+        let verdict = judge(&outcomes, &requests, &topics::edges(settings).unwrap(), &closed);
         println!("{}: {} requests, {verdict}", settings.prefix, outcomes.len());
         assert!(verdict.problems.is_empty(), "{}: {verdict}", settings.prefix);
         let dropped = check_agent(settings, outcomes.len() as i64, requests.len() as i64);
@@ -151,8 +152,9 @@ fn any_process_killed_at_ten_random_moments() {
     drop(chaos);
 
     let edges = topics::edges(settings).unwrap();
-    let mut verdict = judge(&outcomes, &topics::requests(settings).unwrap(), &edges);
-    let said = said(&edges, &mut verdict.problems);
+    let closed = topics::closed(settings, Topic::Edges).unwrap();
+    let mut verdict = judge(&outcomes, &topics::requests(settings).unwrap(), &edges, &closed);
+    let said = said(&edges, &closed, &mut verdict.problems);
     for fault in faults.iter().filter(|fault| fault.victim == "agent") {
         for part in unnamed(fault.ended_at_us, fault.started_at_us, &said) {
             verdict.problems.push(format!("{fault:?}: nothing says that {NODE} is missing in {part:?}"));

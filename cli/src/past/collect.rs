@@ -129,7 +129,7 @@ struct Open {
 }
 
 impl Observed {
-    /// None of an edge without any traffic, which says no more than that something is missing, unless it takes the place of one.
+    /// None of an edge without any traffic, unless it takes the place of one.
     pub fn edge(edge: Edge) -> Option<Observed> {
         let counts = Counts {
             requests: edge.requests,

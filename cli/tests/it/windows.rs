@@ -51,7 +51,6 @@ pub fn edge(window_start_us: i64) -> Edge {
         asked: vec!["10.96.0.1:80".into()],
         encryption: Default::default(),
         completeness: 1.0,
-        missing: Vec::new(),
     }
 }
 

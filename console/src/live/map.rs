@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use headwater_schemas::asked::Asked;
 use headwater_schemas::encryption::Encryptions;
-use headwater_schemas::records::{Edge, Missing, Workload};
+use headwater_schemas::records::{Edge, Workload};
 use serde::Serialize;
 
 use super::gaps::{self, Gap};
@@ -97,7 +97,7 @@ impl Live {
             nodes: nodes(totals.values(), covered_s),
             edges: totals.into_iter().map(|(id, total)| total.view(id, covered_s)).collect(),
             completeness: windows.iter().map(|(_, window)| completeness(window)).fold(1.0, f64::min),
-            missing: gaps::join(windows.iter().map(|(_, window)| missing(window))),
+            missing: gaps::join(windows.iter().map(|(_, window)| window.missing.iter().collect())),
             pending_windows: self.edges.pending(),
             cut_offs: self.cut_offs(),
         }
@@ -112,8 +112,7 @@ impl Live {
     }
 }
 
-/// Whether there is something to draw. Where data is missing, an edge from unknown to unknown without any traffic says so; where a window was published again, an
-/// edge that is none any more does.
+/// Whether there is something to draw: where a window was published again, an edge that is none any more is told of, without any traffic.
 pub(super) fn carries_traffic(edge: &Edge) -> bool {
     edge.requests > 0
         || edge.client_to_server_bytes > 0
@@ -127,10 +126,6 @@ pub(super) fn carries_traffic(edge: &Edge) -> bool {
 
 pub(super) fn completeness(window: &Window<Edge>) -> f64 {
     window.records.values().map(|edge| edge.completeness).fold(window.completeness, f64::min)
-}
-
-fn missing(window: &Window<Edge>) -> Vec<&Missing> {
-    window.records.values().flat_map(|edge| &edge.missing).chain(&window.missing).collect()
 }
 
 struct EdgeTotal<'a> {

@@ -50,7 +50,6 @@ fn edge(window: i64, client: &str, server: &str, requests: i64, errors: i64) -> 
         asked: vec![format!("10.96.0.{window}:80")],
         encryption: BTreeMap::from([("tls1.3".to_owned(), 5 - window), ("none".to_owned(), window)]),
         completeness: 1.0,
-        missing: Vec::new(),
     }
 }
 
@@ -157,20 +156,27 @@ fn an_idle_window_lowers_the_rate_and_a_window_that_was_not_computed_does_not() 
 fn completeness_is_the_lowest_and_missing_data_is_named_once() {
     let missing =
         vec![Missing { node: "n2".into(), reason: "no-data".into(), count: 0, from_us: T0, to_us: T0 + WINDOW_US }];
-    let nothing = Edge {
-        completeness: 0.5,
-        missing: missing.clone(),
-        requests: 0,
+    let mut live = live_with([Edge { completeness: 0.5, ..edge(0, "a", "b", 10, 0) }, edge(1, "a", "b", 10, 0)]);
+    for partition in 0..2 {
+        let marker = WindowClosed { completeness: 0.5, missing: missing.clone(), ..closed(0, partition, 2) };
+        live.edges_closed(&marker, NOW);
+    }
+    let map = live.map(Range::Minutes(5));
+    assert_eq!(map.completeness, 0.5);
+    assert_eq!((map.missing.len(), map.missing[0].node.as_str()), (1, "n2"));
+}
+
+#[test]
+fn an_edge_that_is_none_any_more_is_not_drawn() {
+    let none = Edge {
+        revision: 1,
         client_to_server_bytes: 0,
         server_to_client_bytes: 0,
         connections_opened: 0,
-        ..edge(0, "unknown", "unknown", 0, 0)
+        ..edge(0, "b", "c", 0, 0)
     };
-    let seen = Edge { completeness: 0.5, missing, ..edge(0, "a", "b", 10, 0) };
-    let map = live_with([nothing, seen, edge(1, "a", "b", 10, 0)]).map(Range::Minutes(5));
-    assert_eq!(map.completeness, 0.5);
-    assert_eq!((map.missing.len(), map.missing[0].node.as_str()), (1, "n2"));
-    assert_eq!(map.edges.len(), 1, "an edge that only tells of the gap is not drawn");
+    let map = live_with([none, edge(0, "a", "b", 10, 0)]).map(Range::Minutes(5));
+    assert_eq!(map.edges.len(), 1);
 }
 
 #[test]

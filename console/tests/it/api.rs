@@ -27,7 +27,7 @@ fn what_is_published_is_what_the_answers_say() {
     let console = Console::start(&settings);
     let start_us = newest_window_us();
     let missing = vec![no_data("node-2", start_us, start_us + WINDOW_US)];
-    let edge = Edge { completeness: 0.5, missing, ..http(start_us, "a", "b", 100, 7, 4_000.0) };
+    let edge = Edge { completeness: 0.5, ..http(start_us, "a", "b", 100, 7, 4_000.0) };
     writer.edge(&Edge { requests: 1, ..edge.clone() });
     writer.edge(&Edge { revision: 1, ..edge.clone() });
     writer.latency(&latency(&edge, "GET /slow", "2xx", 10, 9_000.0));
@@ -36,7 +36,7 @@ fn what_is_published_is_what_the_answers_say() {
     writer.alert(&firing(start_us));
     writer.agent(&heartbeat("node-1", 0, 0));
     writer.garbage(Topic::Edges);
-    writer.close(start_us);
+    writer.close_without(start_us, 0.5, missing);
 
     let map = eventually("a complete window on the map", || {
         let (_, map) = get(&format!("{}/api/map?minutes=1", console.url));

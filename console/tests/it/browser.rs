@@ -39,7 +39,8 @@ fn the_page_shows_what_is_in_the_topics() {
         "gap" => {
             let missing = vec![no_data("node-3", start_us, start_us + WINDOW_US)];
             let edge = http(start_us, "nginx", "shop-catalog", 214, 0, 1_150.0);
-            writer.edge(&Edge { revision: 1, completeness: 0.75, missing, ..edge });
+            writer.edge(&Edge { revision: 1, completeness: 0.75, ..edge });
+            writer.close_without(start_us, 0.75, missing);
         }
         "markup" => {
             let name = "<img src=x onerror=document.title='broken'>";

@@ -78,14 +78,19 @@ impl Writer {
 
     /// Says that a window is published in full.
     pub fn close(&self, window_start_us: i64) {
+        self.close_without(window_start_us, 1.0, Vec::new());
+    }
+
+    /// Says that a window is published, and what is missing of it.
+    pub fn close_without(&self, window_start_us: i64, completeness: f64, missing: Vec<Missing>) {
         let closed = WindowClosed {
             window_start_us,
             window_ms: WINDOW_US / 1000,
             source_partition: 0,
             source_partitions: 1,
             nodes: 1,
-            completeness: 1.0,
-            missing: Vec::new(),
+            completeness,
+            missing,
             records: -1,
             through_offset: -1,
             late_windows_us: Vec::new(),
@@ -169,7 +174,6 @@ pub fn http(window_start_us: i64, client: &str, server: &str, requests: i64, err
         asked: Vec::new(),
         encryption: BTreeMap::from([("none".into(), 3)]),
         completeness: 1.0,
-        missing: Vec::new(),
     }
 }
 

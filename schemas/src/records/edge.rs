@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use headwater_histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::Workload;
 use super::workload::push_escaped;
-use super::{Missing, Workload};
 
 /// One edge of the service map in one window. See `avro/edge.avsc` for the meaning of each field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,8 +63,6 @@ pub struct Edge {
     pub encryption: BTreeMap<String, i64>,
     /// 1 if every expected agent covered the whole window and dropped nothing; else below 1, at least 0.
     pub completeness: f64,
-    /// What is missing of the window, and of whom.
-    pub missing: Vec<Missing>,
 }
 
 record!(Edge, "Edge", "edge", straight);

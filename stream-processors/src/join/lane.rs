@@ -372,7 +372,7 @@ impl<T: Item> Lane<T> {
         if watermark.covers_from_us < watermark.up_to_us {
             shared.tells_of(watermark.covers_from_us, watermark.up_to_us - 1);
         }
-        if !self.progress.watermark(offset, watermark, shared.settings.windows) {
+        if !self.progress.watermark(offset, watermark, shared.settings) {
             shared.counters.add("nodes_cut_off", 1);
             self.has_not_seen(last, shared);
         }

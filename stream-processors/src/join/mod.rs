@@ -76,6 +76,7 @@ pub struct JoinSettings {
     pub node_timeout_us: i64,
     /// Windows that closed longer ago than this are not said to have late records.
     pub horizon_us: i64,
+    pub nodes_max: usize,
     pub connections_max: usize,
     pub counted_max: usize,
     pub records_per_window_max: usize,
@@ -89,6 +90,7 @@ impl Default for JoinSettings {
             grace_us: 15_000_000,
             node_timeout_us: 60_000_000,
             horizon_us: 900_000_000,
+            nodes_max: 20_000,
             connections_max: 200_000,
             counted_max: 1_000_000,
             records_per_window_max: 4_000_000,

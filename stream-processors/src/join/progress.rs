@@ -28,7 +28,6 @@ const LAST_WORDS_US: i64 = 1_000_000;
 /// meanwhile, often from 1970, and would close each window since then.
 const COVERED_US_MAX: i64 = 24 * 3600 * 1_000_000;
 
-const NODES_MAX: usize = 10_000;
 /// More than fit into the longest window and the longest grace, at one a second.
 const SPANS_MAX: usize = 8192;
 const DROPPED_RANGES_MAX: usize = 1000;
@@ -175,8 +174,8 @@ impl Progress {
     /// Takes a checked watermark. One that was seen before changes nothing.
     ///
     /// Says whether there was room for it: one node more than can be remembered is not taken.
-    pub fn watermark(&mut self, offset: Offset, watermark: Watermark, windows: Windows) -> bool {
-        if self.nodes.len() >= NODES_MAX && !self.nodes.contains_key(&watermark.node) {
+    pub fn watermark(&mut self, offset: Offset, watermark: Watermark, settings: &JoinSettings) -> bool {
+        if self.nodes.len() >= settings.nodes_max && !self.nodes.contains_key(&watermark.node) {
             return false;
         }
         let run = (watermark.agent_started_at_us, watermark.sequence);
@@ -248,7 +247,7 @@ impl Progress {
             partitions,
         };
         match node.spans.last_mut() {
-            Some(last) if last.goes_on_in(&span, windows) => last.extend(span),
+            Some(last) if last.goes_on_in(&span, settings.windows) => last.extend(span),
             _ => {
                 if node.spans.len() == SPANS_MAX {
                     node.spans.remove(0);
@@ -509,10 +508,11 @@ mod tests {
             watermark(a, (1602, 0), 1602, 1604),
             watermark(b, (0, 6), 1002, 1606),
         ];
+        let settings = JoinSettings { windows: Windows::of_ms(2_000), ..JoinSettings::default() };
         let read = |from: usize, forget_at: Option<usize>| {
             let mut progress = Progress::default();
             for (at, watermark) in log.iter().enumerate().skip(from) {
-                progress.watermark(Offset(at as i64), watermark.clone(), Windows::of_ms(2_000));
+                progress.watermark(Offset(at as i64), watermark.clone(), &settings);
                 if forget_at == Some(at) {
                     progress.forget(1_600_000_000);
                 }

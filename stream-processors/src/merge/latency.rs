@@ -48,8 +48,4 @@ impl View for LatencyView {
             completeness: window.completeness,
         })
     }
-
-    fn unseen() -> Option<(Self::Key, String)> {
-        None
-    }
 }

@@ -10,7 +10,6 @@ pub mod service_map;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
-use headwater_kafka::partition_of;
 use headwater_schemas::place::{Offset, Partition};
 use headwater_schemas::records::{Missing, Partial, UNKNOWN, WindowClosed};
 
@@ -38,10 +37,6 @@ pub trait View {
     fn key(partial: &mut Partial) -> Option<Self::Key>;
 
     fn record(key: Self::Key, sum: Sum, window: &ClosedWindow) -> Output;
-
-    /// What says of a window that something is missing from it, even if nothing of it was seen, and the Kafka key of its record. It is a
-    /// key as any other: where it has sums, one record says both.
-    fn unseen() -> Option<(Self::Key, String)>;
 }
 
 /// What all records of a window have in common.
@@ -163,16 +158,11 @@ impl<V: View> Merge<V> {
     }
 
     fn close_oldest(&mut self) {
-        let Some((start_us, mut window)) = self.open.pop_first() else {
+        let Some((start_us, window)) = self.open.pop_first() else {
             return;
         };
         self.held -= window.sums.len();
         let closed = self.sum_up(start_us, &window);
-        if let Some((unseen, id)) = V::unseen().filter(|_| !closed.missing.is_empty())
-            && partition_of(id.as_bytes(), self.partitions) == self.partition
-        {
-            window.sums.entry(unseen).or_default();
-        }
         let mut sums: Vec<(V::Key, Sum)> = window.sums.into_iter().collect();
         sums.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         self.outputs.extend(sums.into_iter().map(|(key, sum)| V::record(key, sum, &closed)));

@@ -2,7 +2,7 @@
 
 use std::mem::take;
 
-use headwater_schemas::records::{Edge, Partial, UNKNOWN, Workload, edge_id};
+use headwater_schemas::records::{Edge, Partial, Workload};
 use headwater_schemas::topics::Topic;
 
 use super::{ClosedWindow, View, quantile_us};
@@ -51,13 +51,6 @@ impl View for ServiceMapView {
             asked: sum.asked.into_addresses(),
             encryption: sum.encryption.into_map(),
             completeness: window.completeness,
-            missing: window.missing.clone(),
         })
-    }
-
-    fn unseen() -> Option<(Self::Key, String)> {
-        let (client, server) = (Workload::unknown(), Workload::unknown());
-        let id = edge_id(&client, &server, UNKNOWN);
-        Some(((client, server, UNKNOWN.to_owned()), id))
     }
 }

@@ -88,7 +88,6 @@ fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
                 connections_failed: failed,
                 asked: if is_payments { vec![ADDRESS_OF_PAYMENTS.into()] } else { vec![] },
                 completeness: 1.0,
-                missing: vec![],
                 ..headwater_schemas::samples::edge()
             };
             put(&mut logs[0], start_us, Kind::Value, datum(&edges, &edge));

@@ -370,9 +370,9 @@ fn what_no_agent_vouches_for_makes_no_window_incomplete() {
 
 #[test]
 fn a_window_with_a_node_too_many_is_not_called_complete() {
-    const NODES_MAX: usize = 10_000;
-    let mut nodes = Nodes::ahead_by_s(&vec![0; NODES_MAX + 1]);
-    let all: Vec<usize> = (0..=NODES_MAX).collect();
+    let nodes_max = JoinSettings::default().nodes_max;
+    let mut nodes = Nodes::ahead_by_s(&vec![0; nodes_max + 1]);
+    let all: Vec<usize> = (0..=nodes_max).collect();
     for at_s in [0, 12] {
         all.iter().for_each(|&node| nodes.says(node, at_s, false));
     }

@@ -169,7 +169,6 @@ impl Traffic {
                     server_to_client_bytes: 1000 * seen.requests,
                     retransmits: 0,
                     completeness,
-                    missing: missing.clone(),
                     ..headwater_schemas::samples::edge()
                 };
                 put(0, start_us, Kind::Value, datum(&encoders.0, &edge));

@@ -141,7 +141,8 @@ pub fn run(plan: Plan) -> Result<Report> {
     let mut by_victim = BTreeMap::from([("nodes".to_owned(), of_nodes)]);
     chaos.faults().iter().for_each(|fault| *by_victim.entry(fault.victim.clone()).or_default() += 1);
     let published = Windows { edges: topics::edges(&settings)?, latencies: topics::latencies(&settings)? };
-    let verdict = compare(&published, &batch::compute(&settings)?, calm_us);
+    let closed = topics::closed(&settings, Topic::Edges)?;
+    let verdict = compare(&published, &closed, &batch::compute(&settings)?, calm_us);
     let again = published.edges.iter().filter(|edge| edge.revision > 0).map(|edge| edge.window_start_us);
     let revised = again.collect::<BTreeSet<_>>().len();
     let (complete, wrong) = held_against_truth(newest(published.edges), calm_us);
@@ -164,7 +165,7 @@ fn held_against_truth(edges: Vec<Edge>, last_us: i64) -> (usize, usize) {
     let mut windows: BTreeMap<i64, (bool, i64)> = BTreeMap::new();
     for edge in edges.iter().filter(|edge| edge.window_start_us <= last_us) {
         let (is_complete, requests) = windows.entry(edge.window_start_us).or_insert((true, 0));
-        *is_complete &= edge.missing.is_empty();
+        *is_complete &= edge.completeness == 1.0;
         *requests += edge.requests;
     }
     let expected = SHAPE.requests_per_second.cast_signed() * WINDOW_US / 1_000_000;

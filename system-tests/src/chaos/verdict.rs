@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use headwater_schemas::records::Missing;
+use headwater_schemas::records::{Missing, WindowClosed};
 
 use crate::batch::Windows;
 use crate::newest::OfWindow;
@@ -31,13 +31,12 @@ pub struct Verdict {
     pub quoted: Vec<String>,
 }
 
-/// Compares all windows up to one, which everybody must have closed, as they were published the first time.
-pub fn compare(published: &Windows, computed: &Windows, last_us: i64) -> Verdict {
+/// Compares all windows up to one, which everybody must have closed, as they were published the first time. `closed` is what closes those of the edges.
+pub fn compare(published: &Windows, closed: &[WindowClosed], computed: &Windows, last_us: i64) -> Verdict {
     let mut verdict = Verdict::default();
-    // Latencies do not list what is missing: their window's edges do.
     let mut says: BTreeMap<i64, bool> = BTreeMap::new();
-    for edge in &published.edges {
-        *says.entry(edge.window_start_us).or_default() |= names(&edge.missing);
+    for marker in closed {
+        *says.entry(marker.window_start_us).or_default() |= names(&marker.missing);
     }
     verdict.add(&published.edges, &computed.edges, last_us, &says);
     verdict.add(&published.latencies, &computed.latencies, last_us, &says);
@@ -112,48 +111,48 @@ mod tests {
 
     const LAST_US: i64 = 60_000_000;
 
-    fn edge(window_start_us: i64, requests: i64, missing: &[&str]) -> Edge {
-        let one = |reason: &&str| Missing {
-            node: "unknown".into(),
-            reason: (*reason).into(),
-            count: 0,
-            from_us: window_start_us,
-            to_us: window_start_us + 1,
-        };
-        Edge { window_start_us, requests, revision: 0, missing: missing.iter().map(one).collect(), ..samples::edge() }
+    fn edge(window_start_us: i64, requests: i64) -> Edge {
+        Edge { window_start_us, requests, revision: 0, ..samples::edge() }
     }
 
-    fn verdict(published: &[Edge], computed: &[Edge]) -> [usize; 4] {
+    /// Says of a window why something is missing.
+    fn closed(window_start_us: i64, reason: &str) -> WindowClosed {
+        let (node, reason) = ("unknown".to_owned(), reason.to_owned());
+        let missing = Missing { node, reason, count: 0, from_us: window_start_us, to_us: window_start_us + 1 };
+        WindowClosed { window_start_us, missing: vec![missing], ..samples::window_closed() }
+    }
+
+    fn verdict(published: &[Edge], closed: &[WindowClosed], computed: &[Edge]) -> [usize; 4] {
         let of = |edges: &[Edge]| Windows { edges: edges.to_vec(), latencies: Vec::new() };
-        let Verdict { windows, said, different, missing, .. } = compare(&of(published), &of(computed), LAST_US);
-        [windows, said, different, missing]
+        let verdict = compare(&of(published), closed, &of(computed), LAST_US);
+        [verdict.windows, verdict.said, verdict.different, verdict.missing]
     }
 
     #[test]
     fn what_is_equal_is_right_and_what_came_after_the_end_is_not_judged() {
-        let log = [edge(10, 1, &[]), edge(20, 2, &["no-data"]), edge(LAST_US + 1, 3, &[])];
-        assert_eq!(verdict(&log[..2], &log), [2, 0, 0, 0]);
+        let log = [edge(10, 1), edge(20, 2), edge(LAST_US + 1, 3)];
+        assert_eq!(verdict(&log[..2], &[closed(20, "no-data")], &log), [2, 0, 0, 0]);
     }
 
     #[test]
     fn what_differs_lacks_or_is_too_much_is_wrong() {
-        let log = [edge(10, 1, &[]), edge(20, 2, &[])];
-        assert_eq!(verdict(&[edge(10, 1, &[]), edge(20, 3, &[])], &log), [2, 0, 1, 0]);
-        assert_eq!(verdict(&log[..1], &log), [2, 0, 0, 1]);
-        assert_eq!(verdict(&[log.as_slice(), &[edge(30, 1, &[])]].concat(), &log), [2, 0, 1, 0]);
-        assert_eq!(verdict(&[log.as_slice(), &log[..1]].concat(), &log), [2, 0, 1, 0]);
+        let log = [edge(10, 1), edge(20, 2)];
+        assert_eq!(verdict(&[edge(10, 1), edge(20, 3)], &[], &log), [2, 0, 1, 0]);
+        assert_eq!(verdict(&log[..1], &[], &log), [2, 0, 0, 1]);
+        assert_eq!(verdict(&[log.as_slice(), &[edge(30, 1)]].concat(), &[], &log), [2, 0, 1, 0]);
+        assert_eq!(verdict(&[log.as_slice(), &log[..1]].concat(), &[], &log), [2, 0, 1, 0]);
         // What the log itself lacks is no excuse.
-        assert_eq!(verdict(&[edge(10, 1, &["no-data"]), edge(20, 2, &[])], &log), [2, 0, 1, 0]);
+        assert_eq!(verdict(&[edge(10, 9), edge(20, 2)], &[closed(10, "no-data")], &log), [2, 0, 1, 0]);
     }
 
     #[test]
     fn a_window_that_says_what_came_between_is_counted_apart_and_a_revision_is_another_matter() {
-        let log = [edge(10, 1, &[]), edge(20, 2, &[])];
-        assert_eq!(verdict(&[edge(10, 0, &["partition-not-read"]), edge(20, 2, &[])], &log), [2, 1, 0, 0]);
-        let half = edge(10, 1, &["partitions-differ"]);
-        assert_eq!(verdict(&[half.clone(), half, edge(20, 2, &[])], &log), [2, 2, 0, 0]);
+        let log = [edge(10, 1), edge(20, 2)];
+        assert_eq!(verdict(&[edge(10, 0), edge(20, 2)], &[closed(10, "partition-not-read")], &log), [2, 1, 0, 0]);
+        let twice = [edge(10, 4), edge(10, 4), edge(20, 2)];
+        assert_eq!(verdict(&twice, &[closed(10, "partitions-differ")], &log), [2, 2, 0, 0]);
         // What came late is held against what happened: the log of then knows nothing of it.
-        let revised = Edge { revision: 1, ..edge(10, 9, &[]) };
-        assert_eq!(verdict(&[edge(10, 1, &[]), revised, edge(20, 2, &[])], &log), [2, 0, 0, 0]);
+        let revised = Edge { revision: 1, ..edge(10, 9) };
+        assert_eq!(verdict(&[edge(10, 1), revised, edge(20, 2)], &[], &log), [2, 0, 0, 0]);
     }
 }

@@ -1,6 +1,6 @@
 //! Holds the edges of each window against the requests that completed in it.
 //!
-//! In: what the clients did, the records in `requests`, the records in `edges`. Out: a [`Verdict`] that counts windows that are
+//! In: what the clients did, the records in `requests`, the records in `edges` and what closes their windows. Out: a [`Verdict`] that counts windows that are
 //! right, wrong, doubled or without a word apart. A window that is called complete has exactly the requests that completed in
 //! it. Any other window has those of which there is a record, and names a node and a time for each of which there is none.
 //!
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use headwater_schemas::records::{Edge, Missing, Side};
+use headwater_schemas::records::{Edge, Missing, Side, WindowClosed};
 
 use crate::client::Outcome;
 use crate::lab::NODE;
@@ -30,7 +30,7 @@ const CLOCKS_US: i64 = 1_000;
 /// How long after it a client says something else on a connection, or closes it.
 const NEXT_US: i64 = 1_000_000;
 
-/// What `edges` says of one window.
+/// What is said of one window: by `edges`, and by what closes it.
 #[derive(Debug, Default)]
 pub struct Said {
     pub requests: i64,
@@ -66,9 +66,9 @@ pub fn window_of(at_us: i64) -> i64 {
 }
 
 /// Judges every window in which a request completed.
-pub fn judge(outcomes: &[Outcome], seen: &[SeenRequest], edges: &[Edge]) -> Verdict {
+pub fn judge(outcomes: &[Outcome], seen: &[SeenRequest], edges: &[Edge], closed: &[WindowClosed]) -> Verdict {
     let mut verdict = Verdict::default();
-    let said = said(edges, &mut verdict.problems);
+    let said = said(edges, closed, &mut verdict.problems);
     let mut truths: BTreeMap<i64, Truth> = BTreeMap::new();
     let by_path = by_path(outcomes, seen, &mut verdict.problems);
     for (outcome, records) in outcomes.iter().zip(by_path) {
@@ -174,8 +174,8 @@ pub fn unnamed(from_us: i64, to_us: i64, said: &BTreeMap<i64, Said>) -> Vec<(i64
     parts
 }
 
-/// Adds the edges of each window up. Of several revisions of an edge the last one counts.
-pub fn said(edges: &[Edge], problems: &mut Vec<String>) -> BTreeMap<i64, Said> {
+/// Adds the edges of each window up. Of several revisions of an edge the last one counts, and so of what closes the window.
+pub fn said(edges: &[Edge], closed: &[WindowClosed], problems: &mut Vec<String>) -> BTreeMap<i64, Said> {
     let mut revisions = BTreeSet::new();
     for edge in edges {
         let revision = (edge.window_start_us, edge.key(), edge.revision);
@@ -184,16 +184,21 @@ pub fn said(edges: &[Edge], problems: &mut Vec<String>) -> BTreeMap<i64, Said> {
         }
     }
     let mut windows: BTreeMap<i64, Said> = BTreeMap::new();
+    for marker in newest(closed.to_vec()) {
+        let new = || Said { requests: 0, completeness: 1.0, missing: Vec::new() };
+        let said = windows.entry(marker.window_start_us).or_insert_with(new);
+        said.completeness = said.completeness.min(marker.completeness);
+        said.missing.extend(marker.missing);
+    }
     for edge in newest(edges.to_vec()) {
-        let said = windows.entry(edge.window_start_us).or_insert_with(|| Said {
-            requests: 0,
-            completeness: edge.completeness,
-            missing: edge.missing.clone(),
-        });
+        let (window_us, id) = (edge.window_start_us, edge.key());
+        let Some(said) = windows.get_mut(&window_us) else {
+            problems.push(format!("{id} in {window_us} is in a window that nothing closes"));
+            continue;
+        };
         said.requests += edge.requests;
-        if said.completeness != edge.completeness || said.missing != edge.missing {
-            let (window_us, id) = (edge.window_start_us, edge.key());
-            problems.push(format!("{id} in {window_us} says another completeness than its neighbours"));
+        if said.completeness != edge.completeness {
+            problems.push(format!("{id} in {window_us} says another completeness than its window"));
         }
     }
     windows

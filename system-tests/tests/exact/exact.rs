@@ -10,7 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use headwater_process::Port;
 use headwater_schemas::Histogram;
-use headwater_schemas::records::{Edge, Side};
+use headwater_schemas::records::{Edge, Side, WindowClosed};
+use headwater_schemas::topics::Topic;
 use headwater_system_tests::client::Outcome;
 use headwater_system_tests::lab::{Lab, Load, stop, wait_for, wait_for_port, wait_for_window};
 use headwater_system_tests::topics::{self, SeenRequest};
@@ -70,7 +71,8 @@ fn ten_thousand_requests_are_seen_exactly() {
     if missed_runs == 0 {
         all_came.unwrap_or_else(|error| panic!("{error}: {} of {} came", in_edges(), 2 * each));
     }
-    check_edges(&topics::edges(&lab.settings).unwrap(), &outcomes, &found, missed_runs);
+    let closed = topics::closed(&lab.settings, Topic::Edges).unwrap();
+    check_edges(&topics::edges(&lab.settings).unwrap(), &closed, &outcomes, &found, missed_runs);
 }
 
 /// The records of each request, the client's before the server's.
@@ -131,7 +133,7 @@ fn is_right(outcome: &Outcome, seen: &SeenRequest) -> bool {
         && (seen.side == Side::Server || seen.duration_ns as u64 <= outcome.latency_ns)
 }
 
-fn check_edges(edges: &[Edge], outcomes: &[Outcome], found: &Found<'_>, missed_runs: i64) {
+fn check_edges(edges: &[Edge], closed: &[WindowClosed], outcomes: &[Outcome], found: &Found<'_>, missed_runs: i64) {
     let http: Vec<_> = edges.iter().filter(|edge| edge.requests > 0).collect();
     for edge in &http {
         println!(
@@ -157,7 +159,9 @@ fn check_edges(edges: &[Edge], outcomes: &[Outcome], found: &Found<'_>, missed_r
     let is_error = |outcome: &Outcome| outcome.status >= 500;
     let errors = count(&|outcome, records| is_error(outcome) && records.iter().any(Option::is_some));
     assert_eq!(sum(|edge| edge.errors), errors);
-    let unexplained = http.iter().find(|edge| edge.completeness != 1.0 && !is_explained(edge, missed_runs));
+    let says = |edge: &Edge| closed.iter().find(|marker| marker.window_start_us == edge.window_start_us);
+    let is_explained = |edge: &Edge| says(edge).is_some_and(|marker| is_explained(marker, missed_runs));
+    let unexplained = http.iter().find(|edge| edge.completeness != 1.0 && !is_explained(edge));
     assert_eq!(unexplained, None, "a window that was covered is not called complete");
     let servers: Vec<(&str, &str)> =
         http.iter().map(|edge| (edge.client.name.as_str(), edge.server.name.as_str())).collect();
@@ -168,9 +172,9 @@ fn check_edges(edges: &[Edge], outcomes: &[Outcome], found: &Found<'_>, missed_r
     check_percentiles(&http, outcomes, found, outcomes.len() - both_sides as usize);
 }
 
-/// Whether the runs that were missed, and nothing else, are why the window is not complete.
-fn is_explained(edge: &Edge, missed_runs: i64) -> bool {
-    missed_runs > 0 && edge.missing.iter().any(|missing| missing.reason == "probe_run_missed")
+/// Whether runs that were missed are why the window is not complete.
+fn is_explained(marker: &WindowClosed, missed_runs: i64) -> bool {
+    missed_runs > 0 && marker.missing.iter().any(|missing| missing.reason == "probe_run_missed")
 }
 
 /// What the client's own instructions take between its looks at the clock and its calls; on an emulated processor much more.

@@ -36,7 +36,7 @@ fn windows_are_published_again_with_what_came_late() {
 
     // Each window has all, once, in its newest records; what was said before stands under other numbers.
     let mut problems = Vec::new();
-    let told = said(&edges, &mut problems);
+    let told = said(&edges, &topics::closed(&settings, Topic::Edges).unwrap(), &mut problems);
     assert!(problems.is_empty(), "{problems:?}");
     for (window_us, total) in totals(&settings, start_us) {
         let said = &told[&window_us];
@@ -117,7 +117,8 @@ struct Total {
 fn totals(settings: &KafkaSettings, start_us: i64) -> BTreeMap<i64, Total> {
     let mut totals: BTreeMap<i64, Total> = BTreeMap::new();
     let expected = 2 * EACH_SECOND * WINDOW_US / SECOND_US;
-    for (window_us, said) in said(&topics::edges(settings).unwrap_or_default(), &mut Vec::new()) {
+    let closed = topics::closed(settings, Topic::Edges).unwrap_or_default();
+    for (window_us, said) in said(&topics::edges(settings).unwrap_or_default(), &closed, &mut Vec::new()) {
         // A record that is none stands in each partition, which every window says, too.
         let lacks_a_node = said.missing.iter().any(|missing| missing.reason == NO_DATA);
         totals.entry(window_us).or_default().is_whole = !lacks_a_node && said.requests == expected;

@@ -130,7 +130,7 @@ fn a_window_of_which_something_is_missing_is_named() {
 }
 
 #[test]
-fn an_edge_that_only_says_what_is_missing_is_none() {
+fn an_edge_without_any_traffic_is_none() {
     let nothing = Edge {
         requests: 0,
         client_to_server_bytes: 0,

@@ -298,6 +298,5 @@ fn publish(
         asked,
         encryption: BTreeMap::new(),
         completeness: 1.0,
-        missing: Vec::new(),
     });
 }

@@ -97,7 +97,12 @@ fn wait_for_windows(settings: &KafkaSettings, backlog: &Backlog, mut meanwhile: 
         let (schema, datum) = cache.open(value).context("read an edge or a latency")?;
         if message.topic() == names[0] {
             let edge: Edge = schema.decode(datum)?;
-            ensure!(edge.missing.is_empty(), "the log has everything, and something is missing: {:?}", edge.missing);
+            ensure!(
+                edge.completeness == 1.0,
+                "the log has everything, and {} is {} complete",
+                edge.key(),
+                edge.completeness
+            );
             of_edges += edge.requests;
         } else {
             let latency: Latency = schema.decode(datum)?;
