@@ -263,12 +263,10 @@ impl Bottlenecks {
     fn judge(&mut self, window_us: i64, observations: &BTreeMap<Subject, Observation>) {
         let (readings, cut) = readings(&self.subjects, window_us, self.windows, observations);
         let mut deviated = deviations(&readings);
-        // Who was bad and says nothing any more is not well.
-        let was_bad = |subject: &&Subject| {
-            let judged = self.subjects.get(*subject);
-            judged.is_some_and(|judged| judged.tracks[..Deviating::Traffic as usize].iter().any(Track::in_incident))
-        };
-        cut.iter().filter(was_bad).for_each(|subject| deviated.insert(&subject.client, &subject.server));
+        // Who was bad is not well by one window that is good, or says nothing.
+        let is_bad = |judged: &Judged| judged.tracks[..Deviating::Traffic as usize].iter().any(Track::in_incident);
+        let bad = self.subjects.iter().filter(|(_, judged)| is_bad(judged));
+        bad.for_each(|(subject, _)| deviated.insert(&subject.client, &subject.server));
         let lately = deviated.with(&self.deviated_before);
         let nothing = Observation::default();
         let mut steps = Vec::new();

@@ -325,3 +325,15 @@ fn an_alert_goes_on_and_says_so_when_all_requests_stop() {
     assert!(goes_on.message.starts_with("There are no requests from orders to payments any more."), "{told:#?}");
     assert!(resolved.observed_at_us > window_us(END), "{told:#?}");
 }
+
+/// What piled up at its callers while the culprit was bad takes a window longer to go than the culprit takes to be taken for well.
+#[test]
+fn who_is_bad_until_the_culprit_is_surely_well_is_not_blamed() {
+    let alerts = alerts(|window| match window - FAULT {
+        0 | 1 => vec![bad("load", "gateway"), bad("gateway", "orders"), bad("orders", "payments")],
+        2..5 => vec![bad("load", "gateway"), bad("gateway", "orders"), good("orders", "payments")],
+        _ => well(),
+    });
+    let told: Vec<_> = alerts.iter().map(|a| (a.state, a.service.name.as_str(), &a.message)).collect();
+    assert!(!alerts.is_empty() && alerts.iter().all(|alert| alert.service == named("payments")), "{told:#?}");
+}
