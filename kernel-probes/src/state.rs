@@ -43,8 +43,12 @@ pub fn kept<T>(map: &SkStorage<T>, sock: Sock, flags: u32) -> *mut T {
         unsafe { bpf_sk_storage_get((&raw const *map).cast_mut().cast(), sock.as_ptr(), ptr::null_mut(), flags.into()) }
     };
     let mut value = get();
+    // Of two that make the first thing that is kept of a socket, whosever map it is for, the kernel lets one fail; and so it does of two that make the same thing
+    // (kernel/bpf/bpf_local_storage.c, EAGAIN and EEXIST). Both may befall one of them, in this order; then it is there.
     if flags != 0 && value.is_null() {
-        // Of two that make the first thing that is kept of a socket, the kernel lets one fail (kernel/bpf/bpf_local_storage.c): by now it is there, or can be made.
+        value = get();
+    }
+    if flags != 0 && value.is_null() {
         value = get();
     }
     value.cast()
