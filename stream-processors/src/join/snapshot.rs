@@ -28,6 +28,7 @@ const RECORD_BYTES: usize = 48;
 const NAMES_BYTES: usize = 56;
 const COUNTED_BYTES: usize = 36;
 const CREDIT_BYTES: usize = 48;
+/// Not measured: eight numbers, of five bytes each.
 const SPAN_BYTES: usize = 40;
 
 /// What stands behind the version. `T` borrows what is written, and owns what is read.

@@ -71,7 +71,7 @@ fn watch(
     report.add("fleet_edge_bytes", before.largest(), "bytes");
     load.silence(nodes / SILENT_ONE_IN);
     let silent_at_us = now_us()?;
-    // The first window that does not wait for them any more.
+    // The first window that ended after they fell silent.
     watch.until(|ends| ends.keys().next_back().is_some_and(|end_us| *end_us > silent_at_us).then_some(()))?;
     span(ground, processor, &mut watch, "fleet_silent", report)?;
     let after = edge_bytes(settings)?;
