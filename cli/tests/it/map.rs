@@ -5,10 +5,11 @@ use std::time::Duration;
 use headwater_console::clock::now_us;
 use headwater_kafka::KafkaSettings;
 use headwater_schemas::records::{Edge, Workload};
+use headwater_schemas::topics::Topic;
 use headwater_system_tests::lab::shared;
 use serde_json::Value;
 
-use crate::windows::{WINDOW_US, Written, edge, printed, publish};
+use crate::windows::{WINDOW_US, Written, closed, edge, printed, publish};
 
 /// A day of windows.
 const WINDOWS: i64 = 8640;
@@ -26,7 +27,8 @@ fn the_table_tells_namespaces() {
         server: pod("data", "store"),
         ..edge(newest_us)
     });
-    publish(&settings, edges.map(Written::Edge));
+    let whole = Written::Closed(Topic::Edges, closed(newest_us));
+    publish(&settings, edges.map(Written::Edge).into_iter().chain([whole]));
     let printed = map(&settings, &["--minutes", "2"]);
     for line in ["shop/web  data/store  http", "blog/web  data/store  http"] {
         assert!(printed.lines().any(|printed| printed.starts_with(line)), "no `{line}` in\n{printed}");
@@ -38,7 +40,8 @@ fn the_map_of_a_day_has_all_of_its_windows_and_the_newest() {
     let settings = shared("day").unwrap();
     let newest_us = (now_us() / WINDOW_US - 1) * WINDOW_US;
     let windows = (0..WINDOWS).map(|window| edge(newest_us - (WINDOWS - 1 - window) * WINDOW_US));
-    publish(&settings, windows.map(Written::Edge));
+    let whole = Written::Closed(Topic::Edges, closed(newest_us));
+    publish(&settings, windows.map(Written::Edge).chain([whole]));
     let printed = map(&settings, &["--json", "--minutes", "1440"]);
     let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len() as i64, WINDOWS);

@@ -1,7 +1,7 @@
-//! Which node's data is missing, from when to when: the gaps of many windows and edges made into a short list.
+//! Which node's data is missing, from when to when: the gaps of many windows made into a short list.
 //!
-//! Every edge of a window names the same gaps, and so do the window's markers: within a window one gap counts once.
-//! Over the windows, gaps that touch become one, and their counts are added. Bound: [`GAPS_MAX`] gaps.
+//! Each input's marker of a window names its gaps: within a window one gap counts once. Over the windows, gaps that touch become one, and
+//! their counts are added. Bound: [`GAPS_MAX`] gaps.
 
 use headwater_schemas::records::Missing;
 use serde::Serialize;

@@ -97,9 +97,20 @@ fn live_with(edges: impl IntoIterator<Item = Edge>) -> Live {
     live
 }
 
+/// Edges whose windows are published in full.
+fn published(edges: impl IntoIterator<Item = Edge>) -> Live {
+    let edges: Vec<Edge> = edges.into_iter().collect();
+    let starts: Vec<i64> = edges.iter().map(|edge| edge.window_start_us).collect();
+    let mut live = live_with(edges);
+    for window_start_us in starts {
+        live.edges_closed(&WindowClosed { window_start_us, ..closed(0, 0, 1) }, NOW);
+    }
+    live
+}
+
 #[test]
 fn sums_and_histograms_of_the_range_are_added_before_anything_is_divided() {
-    let live = live_with([edge(0, "a", "b", 100, 1), edge(1, "a", "b", 50, 5), edge(1, "b", "c", 10, 0)]);
+    let live = published([edge(0, "a", "b", 100, 1), edge(1, "a", "b", 50, 5), edge(1, "b", "c", 10, 0)]);
     let map = live.map(Range::Minutes(1));
     assert_eq!(map.span.unwrap().covered_s, 20.0);
     let ab = &map.edges[0];
@@ -118,7 +129,7 @@ fn sums_and_histograms_of_the_range_are_added_before_anything_is_divided() {
 
 #[test]
 fn the_newest_revision_of_a_window_counts_in_whatever_order_it_comes() {
-    let mut live = live_with([edge(0, "a", "b", 10, 0)]);
+    let mut live = published([edge(0, "a", "b", 10, 0)]);
     assert!(live.edge(Edge { revision: 2, ..edge(0, "a", "b", 12, 0) }, NOW));
     assert!(!live.edge(Edge { revision: 1, ..edge(0, "a", "b", 11, 0) }, NOW));
     assert_eq!(live.map(Range::Latest).edges[0].requests.requests, 12);
@@ -128,6 +139,7 @@ fn the_newest_revision_of_a_window_counts_in_whatever_order_it_comes() {
 #[test]
 fn a_window_is_shown_when_all_its_inputs_have_closed_it() {
     let mut live = live_with([edge(0, "a", "b", 10, 0), edge(1, "a", "b", 20, 0)]);
+    assert!(live.map(Range::Latest).span.is_none(), "its records came, and more may come");
     live.edges_closed(&closed(0, 0, 2), NOW);
     assert!(live.map(Range::Latest).span.is_none(), "one of two inputs");
     live.edges_closed(&closed(0, 1, 2), NOW);
@@ -175,7 +187,7 @@ fn an_edge_that_is_none_any_more_is_not_drawn() {
         connections_opened: 0,
         ..edge(0, "b", "c", 0, 0)
     };
-    let map = live_with([none, edge(0, "a", "b", 10, 0)]).map(Range::Minutes(5));
+    let map = published([none, edge(0, "a", "b", 10, 0)]).map(Range::Minutes(5));
     assert_eq!(map.edges.len(), 1);
 }
 
@@ -218,6 +230,7 @@ fn bounds_give_the_oldest_windows_up_and_count_them() {
     let mut live = Live::new(Limits { records_max: 2, ..Limits::default() });
     for window in 0..3 {
         live.edge(edge(window, "a", "b", 1, 0), NOW);
+        live.edges_closed(&closed(window, 0, 1), NOW);
     }
     assert_eq!(live.map(Range::Minutes(15)).edges[0].requests.requests, 2);
     assert_eq!(live.cut_offs().edges.over_limit, 1);
@@ -258,7 +271,7 @@ fn what_is_missing_is_what_the_newest_markers_say_in_whatever_order_they_come() 
 
 #[test]
 fn a_clone_stays_as_it_was() {
-    let mut live = live_with([edge(0, "a", "b", 10, 0)]);
+    let mut live = published([edge(0, "a", "b", 10, 0)]);
     let before = live.clone();
     live.edge(Edge { revision: 1, ..edge(0, "a", "b", 12, 0) }, NOW);
     live.edge(edge(0, "b", "c", 1, 0), NOW);
@@ -268,19 +281,21 @@ fn a_clone_stays_as_it_was() {
 
 #[test]
 fn windows_that_are_too_old_or_from_the_future_are_counted() {
-    let mut live = live_with([edge(100, "a", "b", 1, 0)]);
+    let mut live = published([edge(100, "a", "b", 1, 0)]);
     assert!(!live.edge(edge(10, "a", "b", 1, 0), NOW));
     assert!(!live.edge(edge(1_000_000, "a", "b", 1, 0), NOW));
     assert!(live.edge(edge(189, "a", "b", 1, 0), NOW));
+    live.edges_closed(&closed(189, 0, 1), NOW);
     assert_eq!((live.cut_offs().edges.too_old, live.cut_offs().edges.from_the_future), (1, 1));
     assert_eq!(live.map(Range::Minutes(15)).edges[0].requests.requests, 2);
     live.edge(edge(191, "a", "b", 1, 0), NOW);
+    live.edges_closed(&closed(191, 0, 1), NOW);
     assert_eq!(live.map(Range::Minutes(15)).edges[0].requests.requests, 2, "window 100 is out of the kept minutes");
 }
 
 #[test]
 fn operations_are_ordered_by_p95_over_all_status_classes() {
-    let mut live = live_with([edge(0, "a", "b", 30, 0)]);
+    let mut live = published([edge(0, "a", "b", 30, 0)]);
     live.latency(latency(0, "GET /fast", "2xx", durations_ms(1..=10)), NOW);
     live.latency(latency(0, "GET /slow", "2xx", durations_ms(1..=10)), NOW);
     live.latency(latency(0, "GET /slow", "5xx", durations_ms(100..=110)), NOW);
@@ -294,7 +309,7 @@ fn operations_are_ordered_by_p95_over_all_status_classes() {
 
 #[test]
 fn history_has_a_point_a_window() {
-    let live = live_with([edge(0, "a", "b", 10, 1), edge(1, "x", "y", 1, 0), edge(2, "a", "b", 30, 0)]);
+    let live = published([edge(0, "a", "b", 10, 1), edge(1, "x", "y", 1, 0), edge(2, "a", "b", 30, 0)]);
     let counts =
         |of| live.history(of, Range::Minutes(15)).points.iter().map(|p| p.requests.requests).collect::<Vec<_>>();
     assert_eq!(counts(Of::Edge("//program/a>//program/b/http")), [10, 0, 30]);

@@ -204,14 +204,11 @@ impl<R: Windowed> Windows<R> {
         after.filter(|(_, window)| window.is_full()).collect()
     }
 
-    /// Where the newest window ends that is published in full.
-    ///
-    /// Without any marker (of a window written by another program than ours) the newest window counts as full.
+    /// Where the newest window ends that is published in full: until what closes it has come, more of its records may, and nothing is known
+    /// of what it misses.
     pub fn complete_to_us(&self) -> Option<i64> {
-        let full = self.all().rev().find(|(_, window)| window.is_full());
-        let unmarked = || self.all().all(|(_, window)| window.closed.is_empty());
-        let newest = full.or_else(|| self.all().next_back().filter(|_| unmarked()));
-        newest.map(|(start, window)| start.saturating_add(window.length_us))
+        let (start_us, window) = self.all().rev().find(|(_, window)| window.is_full())?;
+        Some(start_us.saturating_add(window.length_us))
     }
 
     /// How many windows after [`Self::complete_to_us`] are published in part.
