@@ -6,8 +6,8 @@ use headwater_histogram::Histogram;
 
 use crate::records::{
     Agent, Alert, AlertState, Candidate, DeadLetter, Dropped, Edge, Evidence, Flow, FlowState, Identity, Kind, Latency,
-    Missing, Outcome, Partial, Process, ProcessKind, Progress, Request, Share, Side, Sums, Tls, WindowClosed, Workload,
-    WorkloadDropped,
+    Missing, Outcome, Partial, Process, ProcessKind, Progress, Request, Share, Side, Sums, Tls, Touch, WindowClosed,
+    Workload, WorkloadDropped,
 };
 
 pub fn request() -> Request<'static> {
@@ -263,6 +263,11 @@ pub fn window_closed() -> WindowClosed {
         through_offset: -1,
         late_windows_us: vec![1_789_999_940_000_000],
         revision: 0,
+        touches: vec![Touch {
+            node: "node-1".into(),
+            last_us: 1_789_999_999_000_000,
+            workloads: vec!["//unit/nginx".into()],
+        }],
     }
 }
 

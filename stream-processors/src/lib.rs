@@ -16,4 +16,5 @@ pub mod revisions;
 pub mod runtime;
 pub mod settings;
 mod sums;
+mod touched;
 pub mod windows;

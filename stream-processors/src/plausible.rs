@@ -3,6 +3,7 @@
 use headwater_schemas::records::{WindowClosed, Workload};
 
 use crate::processor::BadInput;
+use crate::touched::{MORE, WORKLOADS_MAX};
 
 /// Times further ahead of the record's Kafka timestamp than this are refused: they would hold back restarts.
 pub const AHEAD_US_MAX: i64 = 5 * 60 * 1_000_000;
@@ -89,6 +90,11 @@ pub fn marker_is_plausible(marker: &WindowClosed, timestamp_us: Option<i64>) -> 
     within("late_windows_us", late.iter().copied().min().unwrap_or(0), 0, marker.window_start_us)?;
     within("late_windows_us", late.iter().copied().max().unwrap_or(0), 0, marker.window_start_us)?;
     are_names("missing", marker.missing.iter().flat_map(|missing| [missing.node.as_str(), missing.reason.as_str()]))?;
+    let workloads = || marker.touches.iter().flat_map(|touch| &touch.workloads);
+    let listed = workloads().filter(|workload| *workload != MORE).count();
+    within("number of workloads", listed as i64, 0, WORKLOADS_MAX as i64)?;
+    within("number of nodes that touch", marker.touches.len() as i64, 0, MISSING_MAX)?;
+    are_names("touches", marker.touches.iter().map(|touch| &touch.node).chain(workloads()).map(String::as_str))?;
     if !(0.0..=1.0).contains(&marker.completeness) {
         return Err(BadInput(format!("completeness is {}, it must be from 0 to 1", marker.completeness)));
     }

@@ -80,6 +80,7 @@ fn closed(i: i64) -> WindowClosed {
         through_offset: -1,
         late_windows_us: Vec::new(),
         revision: 0,
+        touches: Vec::new(),
     }
 }
 

@@ -68,6 +68,7 @@ pub fn closed(window_start_us: i64) -> WindowClosed {
         through_offset: -1,
         late_windows_us: Vec::new(),
         revision: 0,
+        touches: Vec::new(),
     }
 }
 

@@ -88,6 +88,7 @@ fn closed(window: i64, partition: i32, of: i32) -> WindowClosed {
         through_offset: -1,
         late_windows_us: Vec::new(),
         revision: 0,
+        touches: Vec::new(),
     }
 }
 

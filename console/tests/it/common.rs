@@ -95,6 +95,7 @@ impl Writer {
             through_offset: -1,
             late_windows_us: Vec::new(),
             revision: 0,
+            touches: Vec::new(),
         };
         for topic in [Topic::Edges, Topic::Latencies] {
             let through_offset = self.written[index(topic)].load(Ordering::Relaxed) - 1;

@@ -61,7 +61,7 @@ pub struct Edge {
     /// Connections that moved bytes in the window, by how they are encrypted: see [`encryption`](crate::encryption).
     #[serde(default)]
     pub encryption: BTreeMap<String, i64>,
-    /// 1 if every expected agent covered the whole window and dropped nothing; else below 1, at least 0.
+    /// 1 if no node that saw one of both ends lately lacks anything of the window; else that of the window, below 1, at least 0.
     pub completeness: f64,
 }
 

@@ -38,7 +38,7 @@ pub struct Latency {
     pub duration_ns: Histogram,
     /// Durations in nanoseconds, as the server saw them.
     pub server_duration_ns: Histogram,
-    /// 1 if every expected agent covered the whole window and dropped nothing; else below 1, at least 0.
+    /// 1 if no node that saw one of both ends lately lacks anything of the window; else that of the window, below 1, at least 0.
     pub completeness: f64,
 }
 

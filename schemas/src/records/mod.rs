@@ -36,7 +36,7 @@ pub use edge::{Edge, edge_id};
 pub use flow::{Flow, FlowState, Tls};
 pub use identity::Identity;
 pub use latency::{Latency, latency_key};
-pub use partial::{Missing, NO_DATA, Partial, WindowClosed};
+pub use partial::{Missing, NO_DATA, Partial, Touch, WindowClosed};
 pub use process::{Process, ProcessKind};
 pub use progress::{Dropped, Progress, Share};
 pub use request::{CLIENT_LEFT, Kind, Outcome, Request, Side, Sums};

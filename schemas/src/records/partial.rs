@@ -102,6 +102,20 @@ pub struct WindowClosed {
     /// were published.
     #[serde(default)]
     pub revision: i32,
+    /// Which workloads nodes had lately of which something is missing. A node that is not named here may have had any.
+    #[serde(default)]
+    pub touches: Vec<Touch>,
+}
+
+/// What was seen lately by a node of which something is missing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Touch {
+    /// The node.
+    pub node: String,
+    /// When its agent last saw one of them.
+    pub last_us: i64,
+    /// Keys of workloads that its agent saw as an end of a connection, in order; `{more}` for any.
+    pub workloads: Vec<String>,
 }
 
 impl WindowClosed {

@@ -46,6 +46,7 @@ use crate::objectives::rules::Rules;
 use crate::objectives::{Counted, Objectives, Place};
 use crate::plausible::{are_names, is_named, marker_is_plausible, plausible_window};
 use crate::processor::{BadInput, BadSnapshot, Checkpoint, Counters, Input, Memo, Output, Processor, read};
+use crate::touched::Touched;
 use crate::windows::Windows;
 
 /// What is counted in a window depends on so many before it: the last ones are held against the past of each of them, which begins with a
@@ -224,18 +225,22 @@ impl Bottlenecks {
 
     fn close(&mut self, window_us: i64) {
         let mut observations = BTreeMap::new();
+        let mut touched = Touched::All;
         let mut first_offsets = [None; STREAMS];
         for (topic, collector) in self.collectors.iter_mut().enumerate() {
-            if let Some(([of_records, of_closed], observed)) = collector.take(window_us) {
-                (first_offsets[2 * topic], first_offsets[2 * topic + 1]) = (of_records, of_closed);
-                observations.extend(observed);
+            let Some(observed) = collector.take(window_us) else { continue };
+            let [of_records, of_closed] = observed.first_offsets;
+            (first_offsets[2 * topic], first_offsets[2 * topic + 1]) = (of_records, of_closed);
+            observations.extend(observed.by_subject);
+            if topic == EDGES {
+                touched = observed.touched;
             }
         }
         let observations = self.addresses.attribute(observations);
         self.first_offsets.insert(window_us, first_offsets);
         self.count(window_us, &observations);
         if self.judge_from_us.is_none_or(|from_us| window_us >= from_us) {
-            self.judge(window_us, &observations);
+            self.judge(window_us, &observations, &touched);
         }
         self.close_objectives(window_us);
         self.learn(window_us, &observations);
@@ -260,8 +265,8 @@ impl Bottlenecks {
     }
 
     /// Steps every story that is told of, or that waits for an end.
-    fn judge(&mut self, window_us: i64, observations: &BTreeMap<Subject, Observation>) {
-        let (readings, cut) = readings(&self.subjects, window_us, self.windows, observations);
+    fn judge(&mut self, window_us: i64, observations: &BTreeMap<Subject, Observation>, touched: &Touched) {
+        let (readings, cut) = readings(&self.subjects, window_us, self.windows, observations, touched);
         let mut deviated = deviations(&readings);
         // Who was bad is not well by one window that is good, or says nothing.
         let is_bad = |judged: &Judged| judged.tracks[..Deviating::Traffic as usize].iter().any(Track::in_incident);

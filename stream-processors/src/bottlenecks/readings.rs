@@ -15,6 +15,7 @@ use super::reading::{Deviating, KINDS, Look, Reading};
 use super::recent::{ALL, Enough, SURPRISE_BELOW};
 use super::together::{Member, look_beside};
 use super::window::{Observation, Subject};
+use crate::touched::Touched;
 use crate::windows::Windows;
 
 /// More operations of an edge than this at once are the edge's trouble.
@@ -45,12 +46,13 @@ pub(super) fn readings(
     window_us: i64,
     windows: Windows,
     observations: &BTreeMap<Subject, Observation>,
+    touched: &Touched,
 ) -> (BTreeMap<Subject, Readings>, BTreeSet<Subject>) {
     let known = || subjects.iter().filter(|(subject, _)| subject.server.is_known());
     // Also of those whose past was long ago, since they are in an incident.
     let before = |judged: &Judged| judged.tracks.iter().find_map(|track| track.bad_since).map(|(_, baseline)| baseline);
     let usual = known().filter_map(|(subject, judged)| Some((subject, before(judged).or(judged.usual)?)));
-    let inflow = Inflow::of(usual, observations);
+    let inflow = Inflow::of(usual, observations, touched);
     let nothing = Observation::default();
     let (mut readings, mut cut, mut members) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
     for (subject, judged) in known() {

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 
 use headwater_histogram::{Histogram, SCALE};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Edge, Evidence, Latency, WindowClosed, Workload};
+use headwater_schemas::records::{Edge, Evidence, Latency, Missing, Touch, WindowClosed, Workload};
 
 use super::unanswered::Asked;
 use crate::markers::Sources;
 use crate::plausible::within;
 use crate::processor::{BadInput, Counters};
+use crate::touched::Touched;
 
 /// Edges and operations that are looked at in one window.
 const SUBJECTS_MAX: usize = 50_000;
@@ -219,6 +220,18 @@ struct Collected {
     came: i64,
     told: Option<i64>,
     observations: BTreeMap<Subject, Observation>,
+    /// What its sources say is missing, and whom that touches.
+    missing: Vec<Missing>,
+    touches: Vec<Touch>,
+}
+
+/// What was observed in a window.
+pub struct Observed {
+    /// The offsets at which its records begin, and what closes it.
+    pub first_offsets: FirstOffsets,
+    pub by_subject: BTreeMap<Subject, Observation>,
+    /// Edges that may lack something.
+    pub touched: Touched,
 }
 
 impl Collector {
@@ -233,6 +246,8 @@ impl Collector {
         window.first_offsets[1].get_or_insert(offset);
         let told = window.told.filter(|_| marker.records >= 0);
         window.told = told.map(|told| told.saturating_add(marker.records));
+        window.missing.extend(marker.missing.iter().cloned());
+        window.touches.extend(marker.touches.iter().cloned());
         self.give_up(counters);
         self.look_whether_full();
     }
@@ -281,13 +296,14 @@ impl Collector {
         self.windows.len()
     }
 
-    /// Hands out a window: the offsets at which its records begin and what closes it, and what was observed in it.
-    pub fn take(&mut self, window_us: i64) -> Option<(FirstOffsets, BTreeMap<Subject, Observation>)> {
+    /// Hands out a window.
+    pub fn take(&mut self, window_us: i64) -> Option<Observed> {
         let is_whole = self.sources.passed(window_us, self.sources.partitions());
         let taken = self.windows.remove(&window_us).map(|mut collected| {
             let is_whole = is_whole && collected.told.is_none_or(|told| collected.came >= told);
             collected.observations.values_mut().for_each(|observation| observation.incomplete |= !is_whole);
-            (collected.first_offsets, collected.observations)
+            let touched = if is_whole { Touched::of(&collected.missing, &collected.touches) } else { Touched::All };
+            Observed { first_offsets: collected.first_offsets, by_subject: collected.observations, touched }
         });
         self.look_whether_full();
         taken
@@ -331,6 +347,8 @@ impl Collector {
             came: 0,
             told: Some(0),
             observations: BTreeMap::new(),
+            missing: Vec::new(),
+            touches: Vec::new(),
         })
     }
 }

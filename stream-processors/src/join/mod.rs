@@ -24,8 +24,9 @@ mod symbols;
 use std::collections::{BTreeSet, VecDeque};
 
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Flow, Missing, Progress as ToldProgress, Request, Share, WindowClosed};
+use headwater_schemas::records::{Flow, Missing, Progress as ToldProgress, Request, Share, Touch, WindowClosed};
 use headwater_schemas::topics::Topic;
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use self::arrivals::Stretch;
@@ -45,6 +46,7 @@ use crate::missing::{coalesce, honest};
 use crate::processor::{
     BadInput, Checkpoint, Counters, Input, Memo, NodeTrouble, Output, Processor, Replay, Trouble, Troubles, read,
 };
+use crate::touched::{MORE, Seen, listed};
 use crate::windows::{Window, Windows};
 
 pub use self::progress::FORGET_AFTER_US;
@@ -281,12 +283,31 @@ impl Join {
         fold.summed(&paired.summed);
         fold.flows(&flows, &mut self.counters);
         let edges = fold.edges;
-        self.publish(window, edges, coverage);
+        let touches = self.touches(&coverage.missing, windows.moved(window, -MEMORY_WINDOWS).start_us());
+        self.publish(window, edges, coverage, touches);
         self.late.clear();
         self.forget(windows.next(window));
     }
 
-    fn publish(&mut self, window: Window, mut edges: Edges, coverage: Coverage) {
+    /// Whom nodes saw since a time of which something is missing.
+    fn touches(&mut self, missing: &[Missing], since_us: i64) -> Vec<Touch> {
+        let nodes: FxHashSet<Symbol> = missing.iter().map(|missing| self.symbols.intern(&missing.node)).collect();
+        if nodes.is_empty() {
+            return Vec::new();
+        }
+        let text = |symbol: Symbol| self.symbols.text(symbol).to_owned();
+        let of = |last_us, workloads| Seen { last_us, workloads };
+        listed(match self.names.seen_on(&nodes, since_us) {
+            Some(seen) => {
+                let seen = seen.into_iter();
+                seen.map(|(node, (last_us, names))| (text(node), of(last_us, names.into_iter().map(text).collect())))
+                    .collect()
+            }
+            None => nodes.into_iter().map(|node| (text(node), of(since_us, [MORE.to_owned()].into()))).collect(),
+        })
+    }
+
+    fn publish(&mut self, window: Window, mut edges: Edges, coverage: Coverage, touches: Vec<Touch>) {
         for (name, count) in std::mem::take(&mut edges.counters).iter() {
             self.counters.add(name, count);
         }
@@ -315,6 +336,7 @@ impl Join {
             through_offset: -1,
             late_windows_us: self.late_windows_us(),
             revision: 0,
+            touches,
         };
         self.outputs.push(Output::Closed(Topic::Partials, closed));
         self.published_through = Some(window);

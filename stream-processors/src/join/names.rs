@@ -7,7 +7,7 @@
 
 use headwater_schemas::ids::ConnectionId;
 use headwater_schemas::records::Side;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::items::{Item, came_to};
@@ -17,6 +17,8 @@ use super::symbols::{Symbol, Symbols};
 #[derive(Serialize, Deserialize)]
 pub struct Names {
     connections: FxHashMap<ConnectionId, Ends>,
+    /// When one was mentioned last that was cut off.
+    cut_off_us: i64,
     #[serde(skip)]
     connections_max: usize,
 }
@@ -63,7 +65,7 @@ impl Default for Mention {
 
 impl Names {
     pub fn new(connections_max: usize) -> Names {
-        Names { connections: FxHashMap::default(), connections_max }
+        Names { connections: FxHashMap::default(), cut_off_us: i64::MIN, connections_max }
     }
 
     pub fn set_connections_max(&mut self, connections_max: usize) {
@@ -98,6 +100,23 @@ impl Names {
         self.end(connection, side).filter(|end| end.seen_us >= since_us).map(|end| end.node)
     }
 
+    /// When these nodes saw an end last since a time, and the names of all ends that they saw. None where it is not known, since some that were
+    /// seen since then were cut off.
+    pub fn seen_on(
+        &self,
+        nodes: &FxHashSet<Symbol>,
+        since_us: i64,
+    ) -> Option<FxHashMap<Symbol, (i64, FxHashSet<Symbol>)>> {
+        let mut seen: FxHashMap<Symbol, (i64, FxHashSet<Symbol>)> = FxHashMap::default();
+        let ends = self.connections.values().flat_map(|ends| [ends.client, ends.server]);
+        for end in ends.filter(|end| end.seen_us >= since_us && nodes.contains(&end.node)) {
+            let (last_us, names) = seen.entry(end.node).or_default();
+            *last_us = end.seen_us.max(*last_us);
+            names.extend(Some(end.name).filter(|name| name.is_known()));
+        }
+        (self.cut_off_us < since_us).then_some(seen)
+    }
+
     /// The name of this side, if a record said it since a time.
     pub fn name(&self, connection: ConnectionId, side: Side, since_us: i64) -> Option<Symbol> {
         self.end(connection, side).filter(|end| end.named_us >= since_us).map(|end| end.name)
@@ -122,7 +141,8 @@ impl Names {
             let mut by_age: Vec<(i64, ConnectionId)> =
                 self.connections.iter().map(|(id, ends)| (ends.last_us(), *id)).collect();
             by_age.select_nth_unstable(excess - 1);
-            by_age[..excess].iter().for_each(|(_, id)| {
+            by_age[..excess].iter().for_each(|(last_us, id)| {
+                self.cut_off_us = self.cut_off_us.max(*last_us);
                 self.connections.remove(id);
             });
         }
@@ -178,5 +198,32 @@ impl Ends {
 
     fn last_us(&self) -> i64 {
         self.client.seen_us.max(self.server.seen_us)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mentioned(names: &mut Names, connection: u64, at_us: i64, node: Symbol, name: Symbol) {
+        let end = Mention { seen_us: at_us, node, named_us: at_us, name };
+        names.connections.insert(ConnectionId(connection), Ends { client: end, ..Ends::default() });
+    }
+
+    /// Who was cut off may have been any: until that is too long ago to matter.
+    #[test]
+    fn whom_a_node_saw_is_not_known_where_some_were_cut_off() {
+        let mut symbols = Symbols::default();
+        let [node, a, b] = ["n1", "a", "b"].map(|text| symbols.intern(text));
+        let nodes = FxHashSet::from_iter([node]);
+        let mut names = Names::new(1);
+        mentioned(&mut names, 1, 10, node, a);
+        mentioned(&mut names, 2, 20, node, b);
+        let seen = |names: &Names, since_us| names.seen_on(&nodes, since_us);
+        assert_eq!(seen(&names, 0), Some([(node, (20, [a, b].into_iter().collect()))].into_iter().collect()));
+        assert_eq!(names.forget(0), 1);
+        assert_eq!(seen(&names, 10), None);
+        assert_eq!(seen(&names, 11), Some([(node, (20, [b].into_iter().collect()))].into_iter().collect()));
+        assert_eq!(seen(&names, 21), Some(FxHashMap::default()));
     }
 }

@@ -21,7 +21,7 @@ use crate::processor::{BadSnapshot, Checkpoint, Counters, Troubles};
 use crate::windows::Window;
 
 /// To be changed with any change of what is written.
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 
 /// About what one entry of a table takes, as measured.
 const RECORD_BYTES: usize = 48;

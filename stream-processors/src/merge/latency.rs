@@ -29,6 +29,7 @@ impl View for LatencyView {
 
     fn record(key: Self::Key, sum: Sum, window: &ClosedWindow) -> Output {
         let (client, server, [protocol, operation, status_class]) = key;
+        let completeness = window.completeness_of(&client, &server);
         Output::Latency(Latency {
             window_start_us: window.start_us,
             window_ms: window.length_ms,
@@ -45,7 +46,7 @@ impl View for LatencyView {
             p99_us: quantile_us(&sum.duration_ns, 0.99),
             duration_ns: sum.duration_ns,
             server_duration_ns: sum.server_duration_ns,
-            completeness: window.completeness,
+            completeness,
         })
     }
 }

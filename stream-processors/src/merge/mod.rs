@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Missing, Partial, UNKNOWN, WindowClosed};
+use headwater_schemas::records::{Missing, Partial, Touch, UNKNOWN, WindowClosed, Workload};
 
 use crate::markers::Sources;
 use crate::missing::{PARTITIONS_DIFFER, coalesce, honest};
 use crate::plausible::{SOURCE_PARTITIONS_MAX, are_names, is_named, marker_is_plausible, plausible_window, within};
 use crate::processor::{BadInput, Checkpoint, Counters, Input, Kind, Memo, Output, Processor, read};
 use crate::sums::Sum;
+use crate::touched::{Touched, joined};
 
 pub use self::latency::LatencyView;
 pub use self::service_map::ServiceMapView;
@@ -47,6 +48,8 @@ pub struct ClosedWindow {
     pub nodes: i32,
     pub completeness: f64,
     pub missing: Vec<Missing>,
+    pub touches: Vec<Touch>,
+    touched: Touched,
     /// Windows of which something came late, as the raw partitions say.
     pub late_us: BTreeSet<i64>,
 }
@@ -60,8 +63,24 @@ impl ClosedWindow {
             nodes: marker.nodes,
             completeness: marker.completeness,
             missing: marker.missing.clone(),
+            touches: Vec::new(),
+            touched: Touched::Nothing,
             late_us: BTreeSet::new(),
         }
+        .touched_by(&marker.touches)
+    }
+
+    fn touched_by<'a>(mut self, lists: impl IntoIterator<Item = &'a Touch>) -> ClosedWindow {
+        let nodes: BTreeSet<&str> = self.missing.iter().map(|missing| missing.node.as_str()).collect();
+        let lists = lists.into_iter().filter(|touch| nodes.contains(touch.node.as_str()));
+        self.touches = joined(lists, self.start_us, self.length_ms.saturating_mul(1000));
+        self.touched = Touched::of(&self.missing, &self.touches);
+        self
+    }
+
+    /// How complete an edge is in it.
+    pub fn completeness_of(&self, client: &Workload, server: &Workload) -> f64 {
+        if self.touched.has(client, server) { self.completeness } else { 1.0 }
     }
 }
 
@@ -182,6 +201,8 @@ impl<V: View> Merge<V> {
             nodes: 0,
             completeness: 1.0,
             missing: Vec::new(),
+            touches: Vec::new(),
+            touched: Touched::Nothing,
             late_us: BTreeSet::new(),
         };
         let missing = |reason: &str, count| Missing {
@@ -214,7 +235,7 @@ impl<V: View> Merge<V> {
         }
         window.missing = coalesce(window.missing, i64::max);
         window.completeness = honest(window.completeness, !window.missing.is_empty());
-        window
+        window.touched_by(markers.values().flat_map(|marker| &marker.touches))
     }
 
     fn marker(&self, window: ClosedWindow) -> WindowClosed {
@@ -230,6 +251,7 @@ impl<V: View> Merge<V> {
             through_offset: -1,
             late_windows_us: window.late_us.into_iter().take(WindowClosed::LATE_WINDOWS_MAX).collect(),
             revision: 0,
+            touches: window.touches,
         }
     }
 

@@ -23,6 +23,7 @@ impl View for ServiceMapView {
     }
 
     fn record((client, server, protocol): Self::Key, sum: Sum, window: &ClosedWindow) -> Output {
+        let completeness = window.completeness_of(&client, &server);
         let rtt_us = if sum.rtt_count > 0 { sum.rtt_us_sum as f64 / sum.rtt_count as f64 } else { -1.0 };
         Output::Edge(Edge {
             window_start_us: window.start_us,
@@ -50,7 +51,7 @@ impl View for ServiceMapView {
             rtt_us,
             asked: sum.asked.into_addresses(),
             encryption: sum.encryption.into_map(),
-            completeness: window.completeness,
+            completeness,
         })
     }
 }

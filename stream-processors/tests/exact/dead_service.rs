@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_histogram::Histogram;
+use headwater_processors::merge::ClosedWindow;
 use headwater_processors::processor::Kind;
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{ADDRESS, Alert, AlertState, Edge, Record, WindowClosed, Workload};
+use headwater_schemas::records::{ADDRESS, Alert, AlertState, Edge, Missing, Record, Touch, WindowClosed, Workload};
 use headwater_schemas::wire::{Encoder, WriterSchema};
 
 use crate::bottlenecks::{judge, judge_all};
@@ -60,6 +61,11 @@ fn nameless(requests: i64, failed: i64) -> Carried {
 
 /// The logs of edges and latencies, of which the latter hold no record.
 fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
+    logs_lacking(windows, |_| (vec![], vec![]))
+}
+
+/// The same of windows that lack something.
+fn logs_lacking(windows: impl Fn(i64) -> Vec<Carried>, lacks: impl Fn(i64) -> (Vec<Missing>, Vec<Touch>)) -> [Log; 2] {
     let (edges, markers) = (Encoder::of::<Edge>(1).unwrap(), Encoder::of::<WindowClosed>(2).unwrap());
     let mut logs = [Log::new(), Log::new()];
     let put = |log: &mut Log, timestamp_us: i64, kind: Kind, datum: Vec<u8>| {
@@ -68,11 +74,24 @@ fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
     };
     for window in 0..WINDOWS {
         let start_us = window_us(window);
+        let (missing, touches) = lacks(window);
+        let completeness = if missing.is_empty() { 1.0 } else { 0.5 };
+        let marker = WindowClosed {
+            window_start_us: start_us,
+            source_partition: 0,
+            source_partitions: 1,
+            completeness,
+            missing,
+            touches,
+            ..headwater_schemas::samples::window_closed()
+        };
+        let closed = ClosedWindow::of(&marker);
         for Carried { client, server, protocol, requests, errors, failed, sent } in windows(window) {
             let mut duration_ns = Histogram::default();
             (0..requests).for_each(|i| duration_ns.record(20_000_000 + (i % 60) as u64 * 100_000));
             let is_payments = server == named("payments");
             let is_named = server.kind != ADDRESS;
+            let completeness = closed.completeness_of(&named(client), &server);
             let edge = Edge {
                 window_start_us: start_us,
                 client: named(client),
@@ -87,20 +106,12 @@ fn logs(windows: impl Fn(i64) -> Vec<Carried>) -> [Log; 2] {
                 connections_opened: 0,
                 connections_failed: failed,
                 asked: if is_payments { vec![ADDRESS_OF_PAYMENTS.into()] } else { vec![] },
-                completeness: 1.0,
+                completeness,
                 ..headwater_schemas::samples::edge()
             };
             put(&mut logs[0], start_us, Kind::Value, datum(&edges, &edge));
         }
         for log in &mut logs {
-            let marker = WindowClosed {
-                window_start_us: start_us,
-                source_partition: 0,
-                source_partitions: 1,
-                completeness: 1.0,
-                missing: vec![],
-                ..headwater_schemas::samples::window_closed()
-            };
             put(log, start_us, Kind::Control, datum(&markers, &marker));
         }
     }
@@ -285,6 +296,25 @@ fn records_that_are_gone_are_not_taken_for_requests_that_stop() {
     };
     check(&alerts(false), "traffic_stopped", "payments");
     assert_eq!(alerts(true), []);
+}
+
+/// A node of which something is missing says nothing of services that it never had, and as little of its own as nobody would.
+#[test]
+fn what_is_missing_hides_the_requests_of_its_own_node_that_stop_and_no_others() {
+    let alerts = |touches: &[Touch]| {
+        let missing = || {
+            vec![Missing { node: "node-7".into(), ..headwater_schemas::samples::window_closed().missing[0].clone() }]
+        };
+        let stops = |window: i64| {
+            if faulty(window) { vec![good("load", "gateway"), good("gateway", "orders")] } else { well() }
+        };
+        let lacks = |window: i64| if faulty(window) { (missing(), touches.to_vec()) } else { (vec![], vec![]) };
+        judge(&logs_lacking(stops, lacks), Pace::STEADY)
+    };
+    let touch = |name: &str| [Touch { node: "node-7".into(), last_us: 0, workloads: vec![named(name).key()] }];
+    check(&alerts(&touch("search")), "traffic_stopped", "payments");
+    assert_eq!(alerts(&touch("payments")), []);
+    assert_eq!(alerts(&[]), [], "nobody knows whom it had");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use headwater_kafka::partition_of;
 use headwater_processors::join::{Join, JoinSettings};
+use headwater_processors::merge::ClosedWindow;
 use headwater_processors::processor::{BadSnapshot, Checkpoint, Output, Processor};
 use headwater_processors::windows::Window;
 use headwater_schemas::place::{Offset, Partition};
@@ -22,7 +23,7 @@ use crate::logs::{
     Codec, Logs, connection_id, connection_of, is_named_late, server_address, server_name, understands, workload,
 };
 use crate::sums::check_sums;
-use crate::world::{Fact, Plan, SECOND, WINDOW_US, World};
+use crate::world::{Fact, Plan, SECOND, SIDES, WINDOW_US, World};
 
 /// Everything that the join needs to read.
 pub struct Wire {
@@ -98,6 +99,19 @@ impl<'a> Said<'a> {
         self.closed.get(&window_us).is_some_and(|marker| marker.missing.is_empty())
     }
 
+    /// Whether what there is of a connection in a window will be called complete: its edge, which nothing touches that is missing. Each connection is an edge
+    /// of its own here.
+    pub fn calls_complete(&self, window_us: i64, connection: usize) -> bool {
+        let [client, server] = SIDES.map(|side| workload(connection, side));
+        let is_there = |partial: &&Partial| {
+            partial.window_start_us == window_us && partial.client == client && partial.server == server
+        };
+        let is_untouched = |marker: &WindowClosed| ClosedWindow::of(marker).completeness_of(&client, &server) == 1.0;
+        self.is_complete(window_us)
+            || (self.closed.get(&window_us).is_some_and(|marker| is_untouched(marker))
+                && self.partials.iter().any(is_there))
+    }
+
     pub fn request_seal(&self, window_us: i64) -> Option<Offset> {
         self.seals.iter().find(|(sealed, ..)| sealed.start_us() == window_us).map(|(.., offset)| *offset)
     }
@@ -164,14 +178,15 @@ fn check_exchanges(world: &World, logs: &Logs, partition: usize, said: &Said<'_>
                 let window_us = window_of(at_us);
                 let seal = said.request_seal(window_us);
                 let announced = places.announced.get(&run).is_some_and(|&first| seal.is_some_and(|seal| first <= seal));
-                assert!(!announced || !said.is_complete(window_us), "a hole in a complete window: {}", about());
+                let is_whole = said.calls_complete(window_us, exchange.connection);
+                assert!(!announced || !is_whole, "a hole in a complete window: {}", about());
             }
         }
         let Some(((at_us, run), side)) = client.map(|c| (c, Side::Client)).or(server.map(|s| (s, Side::Server))) else {
             continue;
         };
         let window_us = window_of(at_us);
-        if !said.is_complete(window_us) {
+        if !said.calls_complete(window_us, exchange.connection) {
             continue;
         }
         match partials.first() {
@@ -261,7 +276,7 @@ fn check_connections(world: &World, logs: &Logs, partition: usize, said: &Said<'
         let truth = exchanges().fold([0, 0], |sum, e| [sum[0] + e.request_bytes, sum[1] + e.response_bytes]);
         let windows = sums.get(&connection).cloned().unwrap_or_default();
         let mut total = [0; 4];
-        let counts = |window_us: i64| all_is_well || said.is_complete(window_us);
+        let counts = |window_us: i64| all_is_well || said.calls_complete(window_us, connection);
         for (_, sum) in windows.iter().filter(|(window_us, _)| counts(**window_us)) {
             total.iter_mut().zip(sum).for_each(|(total, value)| *total += value);
         }
@@ -289,7 +304,7 @@ fn check_connections(world: &World, logs: &Logs, partition: usize, said: &Said<'
             let was_asked = exchanges().any(|exchange| exchange.seen[Side::Client as usize].is_some());
             assert!(is_called || !is_of_client || !was_asked, "not called by its name: {}", about());
         }
-        for (&window_us, _) in said.closed.iter().filter(|(window_us, _)| said.is_complete(**window_us)) {
+        for (&window_us, _) in said.closed.iter().filter(|(at, _)| said.calls_complete(**at, connection)) {
             let mut by_side = [[0; 2]; 2];
             for (index, progress) in world.progress.iter().enumerate() {
                 let counts = progress.connection == connection && window_of(progress.at_us) == window_us;
@@ -448,8 +463,13 @@ fn the_worlds_are_worth_looking_at() {
         let complete = said.closed.keys().filter(|window_us| said.is_complete(**window_us)).count();
         let reasons = said.closed.values().flat_map(|marker| &marker.missing).map(|missing| missing.reason.as_str());
         seen.extend(reasons.map(|reason| if reason == "no-data" { "no-data" } else { "queue_full" }));
+        let is_untouched = |partial: &&&Partial| {
+            let (window_us, connection) = (partial.window_start_us, connection_of(&partial.client));
+            !said.is_complete(window_us) && connection.is_some_and(|at| said.calls_complete(window_us, at))
+        };
         for (name, is_there) in [
             ("complete", complete > 0),
+            ("an edge that is complete in a window that is not", said.partials.iter().any(|p| is_untouched(&p))),
             ("both", said.partials.iter().any(|partial| partial.both_sides > 0)),
             ("one side", said.partials.iter().any(|partial| partial.requests > partial.both_sides)),
             ("late", committed.counters.get("late") > 0),
@@ -461,8 +481,19 @@ fn the_worlds_are_worth_looking_at() {
             seen.extend(is_there.then_some(name));
         }
     }
-    let all =
-        ["both", "complete", "crash", "late", "late side", "no-data", "one side", "queue_full", "restored", "several"];
+    let all = [
+        "an edge that is complete in a window that is not",
+        "both",
+        "complete",
+        "crash",
+        "late",
+        "late side",
+        "no-data",
+        "one side",
+        "queue_full",
+        "restored",
+        "several",
+    ];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), all);
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use headwater_histogram::Histogram;
 use headwater_kafka::partition_of;
-use headwater_processors::merge::{LatencyView, Merge, ServiceMapView, View};
+use headwater_processors::merge::{ClosedWindow, LatencyView, Merge, ServiceMapView, View};
 use headwater_processors::processor::{BadSnapshot, Checkpoint, Kind, Output, Processor};
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Edge, Missing, Partial, Record, Side, WindowClosed, Workload};
+use headwater_schemas::records::{Edge, Missing, Partial, Record, Side, Touch, WindowClosed, Workload};
 use headwater_schemas::topics::Topic;
 use headwater_schemas::wire::{Encoder, WriterSchema};
 use proptest::prelude::*;
@@ -134,10 +134,16 @@ proptest! {
             }
         }
         for committed in merge::<ServiceMapView>(&partials(&sources, 2, seed), Pace::STEADY) {
+            let markers = committed.outputs.iter().filter_map(|output| match output {
+                Output::Closed(_, marker) => Some((marker.window_start_us, ClosedWindow::of(marker))),
+                _ => None,
+            });
+            let closed: BTreeMap<i64, ClosedWindow> = markers.collect();
             for output in committed.outputs {
                 match output {
                     Output::Edge(edge) => {
-                        prop_assert!(edge.completeness <= least[&edge.window_start_us]);
+                        let told = closed[&edge.window_start_us].completeness_of(&edge.client, &edge.server);
+                        prop_assert_eq!(edge.completeness, told);
                     }
                     Output::Closed(_, marker) => {
                         prop_assert!(marker.completeness <= least[&marker.window_start_us]);
@@ -258,6 +264,54 @@ fn a_window_of_which_nothing_was_seen_has_a_marker_and_no_record() {
     assert_eq!((told.completeness, &told.missing), (marker.completeness, &marker.missing));
 }
 
+/// Each source names the workloads of its own connections: what any of them knows of a node touches the edge, wherever its sums are.
+#[test]
+fn an_edge_is_as_complete_as_the_nodes_that_saw_its_ends() {
+    let template = headwater_schemas::samples::window_closed();
+    let workload = |name: &str| Workload::local("unit", name);
+    let missing = |node: &str| Missing { node: node.into(), ..template.missing[0].clone() };
+    let touch = |node: &str, name: &str| Touch {
+        node: node.into(),
+        last_us: template.window_start_us,
+        workloads: vec![workload(name).key()],
+    };
+    let edges = |sources: [(Vec<Missing>, Vec<Touch>); 2]| -> Vec<(String, f64)> {
+        let mut merge = Merge::<ServiceMapView>::new(Partition(0), 1, None);
+        for (client, server) in [("a", "b"), ("b", "c"), ("c", "d")] {
+            let (client, server, window_start_us) = (workload(client), workload(server), template.window_start_us);
+            let partial =
+                Partial { client, server, window_start_us, raw_partition: 0, ..headwater_schemas::samples::partial() };
+            merge.partial(Offset(0), partial).unwrap();
+        }
+        for (source_partition, (missing, touches)) in (0..).zip(sources) {
+            let completeness = if missing.is_empty() { 1.0 } else { 0.5 };
+            let (source_partitions, records) = (2, if source_partition == 0 { 3 } else { 0 });
+            let marker = WindowClosed {
+                source_partition,
+                source_partitions,
+                completeness,
+                missing,
+                touches,
+                records,
+                ..template.clone()
+            };
+            merge.closed(Offset(1), marker, None);
+        }
+        let edges = merge.take_outputs().into_iter().filter_map(|output| match output {
+            Output::Edge(edge) => Some((format!("{}{}", edge.client.name, edge.server.name), edge.completeness)),
+            _ => None,
+        });
+        edges.collect()
+    };
+    let told = |completeness: [f64; 3]| -> Vec<(String, f64)> {
+        ["ab", "bc", "cd"].into_iter().map(String::from).zip(completeness).collect()
+    };
+    let of_n1 = || (vec![missing("n1")], vec![touch("n1", "a")]);
+    assert_eq!(edges([of_n1(), (vec![], vec![])]), told([0.5, 1.0, 1.0]));
+    assert_eq!(edges([of_n1(), (vec![missing("n1")], vec![touch("n1", "d")])]), told([0.5, 1.0, 0.5]));
+    assert_eq!(edges([of_n1(), (vec![missing("n2")], vec![])]), told([0.5; 3]), "nobody knows whom n2 had");
+}
+
 /// Whatever names the records have, and however much is missing: the key and the value of what is published go into one message.
 #[test]
 fn what_is_made_of_the_longest_names_fits_into_one_message() {
@@ -266,12 +320,16 @@ fn what_is_made_of_the_longest_names_fits_into_one_message() {
     let end = || Workload { cluster: long.clone(), namespace: long.clone(), kind: long.clone(), name: long.clone() };
     let template = headwater_schemas::samples::partial();
     let partial = Partial { client: end(), server: end(), protocol: long.clone(), operation: long.clone(), ..template };
+    let partial_us = partial.window_start_us;
     let marker = WindowClosed {
-        window_start_us: partial.window_start_us,
+        window_start_us: partial_us,
         source_partition: 0,
         source_partitions: 1,
         missing: (0..1000)
             .map(|i| Missing { node: format!("{i:04096}"), reason: long.clone(), count: 1, from_us: i, to_us: i + 1 })
+            .collect(),
+        touches: (0..1000)
+            .map(|i| Touch { node: format!("{i:04096}"), last_us: partial_us, workloads: vec![long.clone()] })
             .collect(),
         ..headwater_schemas::samples::window_closed()
     };

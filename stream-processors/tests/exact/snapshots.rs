@@ -14,7 +14,7 @@ use crate::logs::{Log, Logs};
 use crate::world::{Plan, World};
 
 /// A snapshot of this version, in the middle of the world below.
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exact/snapshot-6.bin");
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exact/snapshot-7.bin");
 
 /// Some of everything: nodes that stop, losses, records of several exchanges, sides that come late.
 fn world() -> World {

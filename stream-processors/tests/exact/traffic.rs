@@ -185,6 +185,7 @@ impl Traffic {
                 through_offset: -1,
                 late_windows_us: Vec::new(),
                 revision: 0,
+                touches: Vec::new(),
             };
             let marker = datum(&encoders.2, &marker);
             put(0, start_us, Kind::Control, marker.clone());

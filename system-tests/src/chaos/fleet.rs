@@ -145,7 +145,7 @@ pub fn run(plan: Plan) -> Result<Report> {
     let verdict = compare(&published, &closed, &batch::compute(&settings)?, calm_us);
     let again = published.edges.iter().filter(|edge| edge.revision > 0).map(|edge| edge.window_start_us);
     let revised = again.collect::<BTreeSet<_>>().len();
-    let (complete, wrong) = held_against_truth(newest(published.edges), calm_us);
+    let (complete, wrong) = held_against_truth(newest(published.edges), newest(closed), calm_us);
     Ok(Report { faults: by_victim.values().sum(), by_victim, verdict, complete, wrong, revised })
 }
 
@@ -161,12 +161,15 @@ fn all_are_revised(settings: &KafkaSettings, last_us: i64) -> Result<bool> {
 }
 
 /// How many windows are called complete, and how many of these do not have all that happened: as much in each window.
-fn held_against_truth(edges: Vec<Edge>, last_us: i64) -> (usize, usize) {
+fn held_against_truth(edges: Vec<Edge>, closed: Vec<WindowClosed>, last_us: i64) -> (usize, usize) {
     let mut windows: BTreeMap<i64, (bool, i64)> = BTreeMap::new();
-    for edge in edges.iter().filter(|edge| edge.window_start_us <= last_us) {
-        let (is_complete, requests) = windows.entry(edge.window_start_us).or_insert((true, 0));
-        *is_complete &= edge.completeness == 1.0;
-        *requests += edge.requests;
+    for marker in closed.iter().filter(|marker| marker.window_start_us <= last_us) {
+        let (is_complete, _) = windows.entry(marker.window_start_us).or_insert((true, 0));
+        *is_complete &= marker.completeness == 1.0;
+    }
+    for edge in edges {
+        // What nothing closes is not called complete.
+        windows.entry(edge.window_start_us).and_modify(|(_, requests)| *requests += edge.requests);
     }
     let expected = SHAPE.requests_per_second.cast_signed() * WINDOW_US / 1_000_000;
     let complete: Vec<i64> = windows.into_values().filter_map(|(is, requests)| is.then_some(requests)).collect();

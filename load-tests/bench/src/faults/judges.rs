@@ -66,6 +66,7 @@ impl Processors {
             through_offset: -1,
             late_windows_us: Vec::new(),
             revision: 0,
+            touches: Vec::new(),
         };
         for stream in [0, 1] {
             self.judge.closed(stream, self.next, &marker);
