@@ -17,8 +17,8 @@ use crate::settings::Settings;
 use crate::terminal::{Colour, colours_wanted, paint, print};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The two tracepoints of sockets came with 6.3.
-const TRACEPOINTS_SINCE: (u32, u32) = (6, 3);
+/// The two tracepoints of sockets came with 6.3, and with 6.13 the stack that their programs need.
+const TRACEPOINTS_SINCE: (u32, u32) = (6, 13);
 /// Reading the registers of a system call came with 5.15.
 const KERNEL_MIN: (u32, u32) = (5, 15);
 /// What a kernel with function tracing has, by which programs are attached to functions.
@@ -126,7 +126,7 @@ fn kernel() -> Outcome {
         Some(hook) => Ok(format!("Linux {release}, calls of sockets are seen by {hook}")),
         None => Err((
             format!("Linux {release}, without function tracing"),
-            "run the agent on Linux 6.3 or later, or on 5.15 or later with CONFIG_FUNCTION_TRACER".into(),
+            "run the agent on Linux 6.13 or later, or on 5.15 or later with CONFIG_FUNCTION_TRACER".into(),
         )),
     }
 }
@@ -353,7 +353,8 @@ mod tests {
         assert_eq!(hook(Some((6, 1)), Works), Some("fexit"));
         assert_eq!(hook(Some((6, 18)), Works), Some("fexit"));
         assert_eq!(hook(Some((6, 18)), No), Some("tracepoint"));
-        assert_eq!(hook(Some((6, 1)), No), None);
+        assert_eq!(hook(Some((6, 13)), No), Some("tracepoint"));
+        assert_eq!(hook(Some((6, 12)), No), None, "it has the tracepoints, and too little stack for the programs");
         assert_eq!(hook(Some((5, 10)), Works), None);
         assert!(hook(Some((6, 18)), BuiltIn).is_some_and(|said| said.starts_with("fexit, or by tracepoint if")));
         assert!(hook(Some((6, 1)), BuiltIn).is_some_and(|said| said.starts_with("fexit, if")));

@@ -20,7 +20,7 @@ pub enum LoadError {
     #[error("the kernel has no tracepoint {0}")]
     NoTracepoint(&'static str),
     #[error(
-        "the kernel has none of the two hooks: its functions cannot be traced ({0}), and it is older than 6.3, which has tracepoints; use a kernel with CONFIG_FUNCTION_TRACER or Linux 6.3 or later"
+        "the kernel has none of the two hooks: its functions cannot be traced ({0}), and it is older than 6.3, which has tracepoints; use a kernel with CONFIG_FUNCTION_TRACER or Linux 6.13 or later"
     )]
     NoHook(String),
     #[error("tcp_sendmsg or tcp_recvmsg of this kernel has arguments that the probes do not know")]

@@ -343,6 +343,28 @@ fn a_client_that_is_far_ahead_of_its_broker_is_known_by_what_it_asks() {
     assert!(wire.seen.len() as u64 + wire.lost() >= asked_by_it as u64, "{} {:?}", wire.seen.len(), wire.losses);
 }
 
+/// What nobody acknowledges has no answer that might be counted.
+#[test]
+fn a_request_for_which_there_was_no_room_is_counted_once() {
+    let (room, more) = (1_024, 10);
+    let mut wire = Wire::at(0);
+    wire.ask(&heartbeat(0)).answer(&answered(0, &[0; 6]));
+    for id in 1..=room + more {
+        wire.ask(&heartbeat(id));
+    }
+    wire.ask(&produce(room + more + 1, 0, &[("orders", 20)]));
+    for id in 1..=room + more {
+        wire.answer(&answered(id, &[0; 6]));
+    }
+    let lost = BTreeMap::from([("too_many_pipelined", more as u64 + 1)]);
+    assert_eq!((wire.seen.len() as i32, &wire.losses), (room + 1, &lost));
+    wire.answer(&answered(-1, &[0; 6]));
+    assert_eq!(wire.lost(), more as u64 + 2, "nobody asked for this one");
+    wire.losses.clear();
+    wire.ask(&heartbeat(-2)).answer(&answered(-2, &[0; 6])).close();
+    assert_eq!((wire.seen.len() as i32, wire.lost()), (room + 2, 0));
+}
+
 #[test]
 fn an_answer_that_never_came_has_failed() {
     let mut wire = Wire::at(0);

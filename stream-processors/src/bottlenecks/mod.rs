@@ -55,11 +55,24 @@ const MEMORY_WINDOWS: i64 = HISTORY_WINDOWS + RECENT_WINDOWS + MINUTE_WINDOWS;
 /// Edges and operations with a past.
 const SUBJECTS_MAX: usize = 50_000;
 
-/// The topics that are judged. Of each, twice its number is the input of its records, and the next one that of what closes its windows.
+/// The topics that are judged.
 const EDGES: usize = 0;
 const LATENCIES: usize = 1;
 const TOPICS: usize = 2;
+/// Each has two inputs: its records, and behind them what closes its windows.
 const STREAMS: usize = 2 * TOPICS;
+
+const fn records_of(topic: usize) -> usize {
+    2 * topic
+}
+
+const fn topic_of(stream: usize) -> usize {
+    stream / 2
+}
+
+const fn is_of_records(stream: usize) -> bool {
+    stream.is_multiple_of(2)
+}
 
 /// The judge of all windows.
 pub struct Bottlenecks {
@@ -112,7 +125,7 @@ impl Bottlenecks {
             streams.map(|stream| checkpoint(stream).map_or(Offset::FIRST, |checkpoint| checkpoint.needed_from));
         Bottlenecks {
             collectors: [edges, latencies].map(|topic| Collector::new(topic, partition)),
-            lanes: [EDGES, LATENCIES].map(|topic| Lane::from(next_offsets[2 * topic])),
+            lanes: [EDGES, LATENCIES].map(|topic| Lane::from(next_offsets[records_of(topic)])),
             objectives: Objectives::default(),
             topics,
             partition,
@@ -205,7 +218,7 @@ impl Bottlenecks {
     fn take(&mut self, topic: usize, offset: Offset, Read { seen, counted }: Read) {
         let window_us = seen.window_us;
         if self.is_late(window_us) {
-            self.counters.add("late", u64::from(offset >= self.read_to[2 * topic]));
+            self.counters.add("late", u64::from(offset >= self.read_to[records_of(topic)]));
             return;
         }
         self.collectors[topic].add(offset, seen, &mut self.counters);
@@ -229,8 +242,7 @@ impl Bottlenecks {
         let mut first_offsets = [None; STREAMS];
         for (topic, collector) in self.collectors.iter_mut().enumerate() {
             let Some(observed) = collector.take(window_us) else { continue };
-            let [of_records, of_closed] = observed.first_offsets;
-            (first_offsets[2 * topic], first_offsets[2 * topic + 1]) = (of_records, of_closed);
+            first_offsets[records_of(topic)..][..2].copy_from_slice(&observed.first_offsets);
             observations.extend(observed.by_subject);
             if topic == EDGES {
                 touched = observed.touched;
@@ -439,8 +451,8 @@ impl Bottlenecks {
 
     fn decode(&mut self, input: Input<'_>) -> Result<(), BadInput> {
         let Input { stream, offset, timestamp_us, schema, datum, .. } = input;
-        let (topic, is_record) = (stream / 2, stream.is_multiple_of(2));
-        let record = match (topic, is_record) {
+        let topic = topic_of(stream);
+        let record = match (topic, is_of_records(stream)) {
             (_, false) => {
                 let closed: WindowClosed = read(schema, datum)?;
                 marker_is_plausible(&closed, timestamp_us)?;
@@ -471,38 +483,38 @@ impl Processor for Bottlenecks {
         let (stream, offset) = (input.stream, input.offset);
         let taken = self.decode(input);
         self.next_offsets[stream] = offset.next();
-        self.advance(stream / 2);
+        self.advance(topic_of(stream));
         taken
     }
 
     fn unreadable(&mut self, stream: usize, offset: Offset) {
         self.next_offsets[stream] = offset.next();
-        if stream.is_multiple_of(2) {
-            self.lanes[stream / 2].record(offset, None);
-            self.advance(stream / 2);
+        if is_of_records(stream) {
+            self.lanes[topic_of(stream)].record(offset, None);
+            self.advance(topic_of(stream));
         }
     }
 
     fn deleted(&mut self, stream: usize, last: Offset) {
-        if stream.is_multiple_of(2) {
-            self.lanes[stream / 2].deleted(last);
-            self.advance(stream / 2);
+        if is_of_records(stream) {
+            self.lanes[topic_of(stream)].deleted(last);
+            self.advance(topic_of(stream));
         }
     }
 
     fn waits_for(&self, stream: usize) -> Option<Offset> {
-        self.lanes[stream / 2].waits_for().filter(|_| stream.is_multiple_of(2))
+        self.lanes[topic_of(stream)].waits_for().filter(|_| is_of_records(stream))
     }
 
     fn ends(&mut self, stream: usize, end: Offset) {
-        self.lanes[stream / 2].ends(end);
-        self.advance(stream / 2);
+        self.lanes[topic_of(stream)].ends(end);
+        self.advance(topic_of(stream));
     }
 
     fn wants(&self, stream: usize) -> bool {
-        let lane = &self.lanes[stream / 2];
-        let has_room = if stream.is_multiple_of(2) { lane.wants_records() } else { lane.wants_closed() };
-        has_room && !self.collectors[stream / 2].is_full()
+        let lane = &self.lanes[topic_of(stream)];
+        let has_room = if is_of_records(stream) { lane.wants_records() } else { lane.wants_closed() };
+        has_room && !self.collectors[topic_of(stream)].is_full()
     }
 
     fn has_outputs(&self) -> bool {
@@ -515,7 +527,7 @@ impl Processor for Bottlenecks {
 
     fn checkpoints(&self) -> Vec<Checkpoint> {
         let of_stream = |stream: usize| {
-            let (topic, which) = (stream / 2, stream % 2);
+            let (topic, which) = (topic_of(stream), usize::from(!is_of_records(stream)));
             let kept = self.first_offsets.values().filter_map(|offsets| offsets[stream]);
             let waiting = [self.collectors[topic].first_offsets()[which], self.lanes[topic].first_offsets()[which]];
             let needed_from = kept.chain(waiting.into_iter().flatten()).fold(self.next_offsets[stream], Offset::min);

@@ -18,6 +18,7 @@ mod progress;
 mod ranges;
 mod reached;
 mod snapshot;
+mod spans;
 mod summed;
 mod symbols;
 

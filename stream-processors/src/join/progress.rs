@@ -6,12 +6,13 @@
 //! that lags, except by the others: what most nodes agree on holds. Bounded: nodes, and watermarks kept for each.
 
 use headwater_schemas::place::Offset;
-use headwater_schemas::records::{Dropped, Missing, NO_DATA, Progress as Told, Share};
+use headwater_schemas::records::{Dropped, Missing, Progress as Told, Share};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::JoinSettings;
 use super::reached::{Place, Reached};
+use super::spans::{self, Span, missing, no_data};
 use super::symbols::{Symbol, Symbols};
 use crate::missing::{PARTITIONS_DIFFER, coalesce, honest};
 use crate::plausible::{SOURCE_PARTITIONS_MAX, are_names, within};
@@ -113,25 +114,6 @@ struct Node {
     heard_offset: Offset,
     /// Covered times, in the order in which they were told.
     spans: Vec<Span>,
-}
-
-/// What watermarks cover: one, or some in a row that say nothing that a window would want to know of each.
-#[derive(Serialize, Deserialize)]
-struct Span {
-    /// Of the last one.
-    offset: Offset,
-    /// From where on the log must be read to understand it the same again. It counts from the watermark before it on only if the
-    /// node was not gone between the two, and how long it was silent is known only if time is counted from when that one was heard.
-    needed_from: Offset,
-    /// The same for the last one alone, which is all that is needed of a time that is over.
-    last_needed_from: Offset,
-    /// When this run of the agent began.
-    started_us: i64,
-    from_us: i64,
-    to_us: i64,
-    published: i64,
-    dropped: Vec<Dropped>,
-    partitions: Option<i32>,
 }
 
 impl Progress {
@@ -294,14 +276,14 @@ impl Progress {
     pub fn coverage(&self, start_us: i64, end_us: i64, symbols: &Symbols) -> Coverage {
         let mut coverage = Coverage { completeness: 1.0, ..Coverage::default() };
         let expected = || self.nodes.iter().filter(|(_, node)| node.is_expected(start_us, end_us, self.elapsed_us));
-        coverage.partitions = expected().filter_map(|(_, node)| node.partitions(start_us, end_us)).max();
+        coverage.partitions = expected().filter_map(|(_, node)| spans::partitions(&node.spans, start_us, end_us)).max();
         for (symbol, node) in expected() {
             let name = symbols.text(*symbol);
-            if node.partitions(start_us, end_us).is_some_and(|told| Some(told) < coverage.partitions) {
+            if spans::partitions(&node.spans, start_us, end_us).is_some_and(|told| Some(told) < coverage.partitions) {
                 coverage.missing.push(missing(name, PARTITIONS_DIFFER, start_us, end_us));
             }
             coverage.nodes.insert(*symbol);
-            let completeness = node.completeness(name, start_us, end_us, &mut coverage.missing);
+            let completeness = spans::completeness(&node.spans, name, start_us, end_us, &mut coverage.missing);
             coverage.completeness = coverage.completeness.min(completeness);
         }
         if coverage.nodes.is_empty() {
@@ -390,101 +372,6 @@ impl Node {
         let has_stopped = self.is_final && self.up_to_us + LAST_WORDS_US <= start_us;
         known && !has_stopped
     }
-
-    /// Among how many partitions it spread what it tells of this time, in the end.
-    fn partitions(&self, start_us: i64, end_us: i64) -> Option<i32> {
-        let spans = self.spans.iter().filter(|span| span.from_us < end_us && span.to_us > start_us);
-        spans.filter_map(|span| span.partitions).max()
-    }
-
-    fn completeness(&self, name: &str, start_us: i64, end_us: i64, missing: &mut Vec<Missing>) -> f64 {
-        let mut spans: Vec<(i64, i64)> = self
-            .spans
-            .iter()
-            .map(|span| (span.from_us.max(start_us), span.to_us.min(end_us)))
-            .filter(|(from_us, to_us)| from_us < to_us)
-            .collect();
-        spans.sort_unstable();
-        let (mut covered_us, mut reached_us) = (0, start_us);
-        for (from_us, to_us) in spans {
-            if from_us > reached_us {
-                missing.push(no_data(name, reached_us, from_us));
-            }
-            covered_us += (to_us - from_us.max(reached_us)).max(0);
-            reached_us = reached_us.max(to_us);
-        }
-        if reached_us < end_us {
-            missing.push(no_data(name, reached_us, end_us));
-        }
-        let share = covered_us as f64 / (end_us - start_us) as f64;
-        share * self.published_share(name, start_us, end_us, missing)
-    }
-
-    /// The share of published records among all that the node had for the window.
-    fn published_share(&self, name: &str, start_us: i64, end_us: i64, missing: &mut Vec<Missing>) -> f64 {
-        let (mut published, mut dropped_count) = (0.0, 0);
-        for span in &self.spans {
-            published += span.published as f64 * overlap(span.from_us, span.to_us, start_us, end_us);
-            for dropped in &span.dropped {
-                let share = overlap(dropped.from_us, dropped.to_us, start_us, end_us);
-                if share == 0.0 || dropped.count == 0 {
-                    continue;
-                }
-                let count = (dropped.count as f64 * share).ceil() as i64;
-                dropped_count += count;
-                missing.push(Missing {
-                    node: name.to_owned(),
-                    reason: dropped.reason.clone(),
-                    count,
-                    from_us: dropped.from_us.max(start_us),
-                    to_us: dropped.to_us.min(end_us),
-                });
-            }
-        }
-        if dropped_count == 0 { 1.0 } else { published / (published + dropped_count as f64) }
-    }
-}
-
-impl Span {
-    /// Whether the next one adds to the same window, and to no other, what one of both would add. That spares thousands of nodes most of their spans.
-    fn goes_on_in(&self, next: &Span, windows: Windows) -> bool {
-        let is_plain = |span: &Span| span.from_us < span.to_us && span.dropped.is_empty();
-        is_plain(self)
-            && is_plain(next)
-            && self.to_us == next.from_us
-            && self.partitions == next.partitions
-            && windows.at(self.from_us) == windows.at(next.to_us - 1)
-    }
-
-    fn extend(&mut self, next: Span) {
-        self.offset = next.offset;
-        self.needed_from = self.needed_from.min(next.needed_from);
-        self.last_needed_from = next.last_needed_from;
-        self.started_us = self.started_us.min(next.started_us);
-        self.to_us = next.to_us;
-        self.published += next.published;
-    }
-
-    /// Until when it has anything to say.
-    fn reaches_us(&self) -> i64 {
-        self.dropped.iter().map(|dropped| dropped.to_us).fold(self.to_us, i64::max)
-    }
-}
-
-/// The share of `from..to` that lies in the window. An instant lies in it whole or not at all.
-fn overlap(from_us: i64, to_us: i64, start_us: i64, end_us: i64) -> f64 {
-    if from_us == to_us {
-        return if (start_us..end_us).contains(&from_us) { 1.0 } else { 0.0 };
-    }
-    (to_us.min(end_us) - from_us.max(start_us)).max(0) as f64 / (to_us - from_us) as f64
-}
-
-fn no_data(node: &str, from_us: i64, to_us: i64) -> Missing {
-    missing(node, NO_DATA, from_us, to_us)
-}
-
-fn missing(node: &str, reason: &str, from_us: i64, to_us: i64) -> Missing {
-    Missing { node: node.to_owned(), reason: reason.to_owned(), count: 0, from_us, to_us }
 }
 
 /// The last window that a watermark says anything about.

@@ -73,8 +73,11 @@ impl Kafka {
         }
         self.note_order(pending.correlation, sink);
         if self.pending.len() >= self.options.pending_exchanges_max as usize {
-            self.losses.lose(LossReason::TooManyPipelined, sink);
+            if !pending.is_lost {
+                self.losses.lose(LossReason::TooManyPipelined, sink);
+            }
             self.missed.get_or_insert(LossReason::TooManyPipelined);
+            self.passed_over += u64::from(pending.kind != Kind::OneWay);
             return;
         }
         self.pending.push(pending);
@@ -121,6 +124,10 @@ impl Kafka {
         let Some(owner) = head.get(4..).and_then(frame::correlation).and_then(|id| self.owner(id)) else {
             if self.recognition() == Recognition::Undecided && self.missed.is_none() {
                 return self.become_foreign();
+            }
+            if self.passed_over > 0 {
+                self.passed_over -= 1;
+                return;
             }
             return self.losses.lose(self.missed.unwrap_or(LossReason::UnsolicitedResponse), sink);
         };

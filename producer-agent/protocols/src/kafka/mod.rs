@@ -76,6 +76,8 @@ pub struct Kafka {
     topics: Topics,
     /// Why there may be answers to what nobody saw, if there may be.
     missed: Option<LossReason>,
+    /// Requests for which there was no room: they are counted, and their answers are not counted again.
+    passed_over: u64,
     /// What was asked before the capture began is still to be counted.
     is_late: bool,
     /// Some requests are not answered.
@@ -98,6 +100,7 @@ impl Kafka {
             is_one_way: false,
             asked_in_a_row: (0, 0),
             missed: None,
+            passed_over: 0,
             is_late: false,
         }
     }
