@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod connect;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -144,6 +144,8 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::consumers::", Class::Waits).takes(30),
     // The first run fetches a worker of Kafka Connect, 50 MB.
     rule("system-tests::consumers::connect::", Class::Waits).takes(45),
+    // The first run fetches Kafka Streams, 100 MB.
+    rule("system-tests::consumers::streams::", Class::Waits).slow().takes(40),
     rule("system-tests::secrets::", Class::Waits).takes(20),
     rule("system-tests::faults::bad_records::", Class::Waits).takes(80),
     rule("system-tests::faults::full_disk::", Class::Waits).takes(60),
