@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
+// Behind every address in order, since `{` is behind digits and `[`.
+use crate::records::MORE;
+
 const ADDRESSES_MAX: usize = 8;
-/// Behind every address in order, since `{` is behind digits and `[`.
-const MORE: &str = "{more}";
 /// An address of IPv6 with its brackets and a port has 47.
 const CHARS_MAX: usize = 64;
 

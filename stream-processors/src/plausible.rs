@@ -1,9 +1,9 @@
 //! What a record that others wrote may say, judged from the record alone: so it is judged alike whenever it is read.
 
-use headwater_schemas::records::{WindowClosed, Workload};
+use headwater_schemas::records::{MORE, WindowClosed, Workload};
 
 use crate::processor::BadInput;
-use crate::touched::{MORE, WORKLOADS_MAX};
+use crate::touched::WORKLOADS_MAX;
 
 /// Times further ahead of the record's Kafka timestamp than this are refused: they would hold back restarts.
 pub const AHEAD_US_MAX: i64 = 5 * 60 * 1_000_000;

@@ -1,18 +1,15 @@
 //! Which edges of a window may lack something: those that an end of was seen by a node of which anything is missing.
 //!
 //! In: what is missing of a window, and the workloads that these nodes had lately. Out: whether an edge may lack anything. Where it is not
-//! known which workloads a node had, or which node it is, all may: the node is not listed, or its workloads are [`MORE`]. An end that no
+//! known which workloads a node had, or which node it is, all may: the node is not listed, or its workloads are [`MORE`], which stands for any. An end that no
 //! agent named may be anywhere. Bounded: workloads that are listed, and their text; of a node that does not fit [`MORE`] are listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_schemas::records::{ADDRESS, HOST, Missing, Touch, UNKNOWN, Workload};
+use headwater_schemas::records::{ADDRESS, HOST, MORE, Missing, Touch, UNKNOWN, Workload};
 use rustc_hash::FxHashSet;
 
 use crate::join::MEMORY_WINDOWS;
-
-/// Stands for any workload: nobody knows which a node had.
-pub const MORE: &str = "{more}";
 
 /// A node that was silent for longer had whom it had before that: half of what is remembered is left to tell.
 const SILENT_WINDOWS_MAX: i64 = MEMORY_WINDOWS / 2;

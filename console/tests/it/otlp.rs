@@ -1,6 +1,6 @@
 //! The service graph reaches a real collector of OpenTelemetry, which the test builds once and keeps in the user's cache.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use headwater_console::otlp::OtlpSettings;
@@ -12,33 +12,6 @@ use crate::common::{Console, WINDOW_US, Writer, eventually, http, latency, named
 
 /// The Go module whose `go.sum` holds the checksums of all that the collector is built from.
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/otel-collector");
-
-/// The collector, built if it is not there.
-fn collector() -> PathBuf {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).unwrap().join("headwater");
-    std::fs::create_dir_all(&cache).unwrap();
-    let sources = ["go.mod", "go.sum", "main.go"];
-    let sums = output(Command::new("sha256sum").args(sources).current_dir(MODULE));
-    let key: String = sums.lines().map(|line| &line[..4]).collect();
-    let program = cache.join(format!("otel-collector-{key}"));
-    if !program.exists() {
-        println!("building a collector of OpenTelemetry (once; some minutes)");
-        let partial = cache.join(format!("partial-otel-collector-{}", std::process::id()));
-        let mut command = Command::new("go");
-        command.current_dir(MODULE).env("CGO_ENABLED", "0");
-        command.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"]);
-        output(command.arg(&partial).arg("."));
-        std::fs::rename(&partial, &program).unwrap();
-    }
-    program
-}
-
-fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// What the collector printed last of a metric's points, each with its lines.
 fn points(log: &Path, metric: &str) -> Vec<String> {
@@ -62,7 +35,8 @@ fn a_real_collector_takes_the_service_graph() {
          service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines: {{metrics: {{receivers: [otlp], exporters: [debug]}}}}\n"
     );
     std::fs::write(&config, text).unwrap();
-    let mut command = Command::new(collector());
+    // Built by the first run, which takes some minutes.
+    let mut command = Command::new(headwater_testing::go_program("otel-collector", Path::new(MODULE)).unwrap());
     command.arg("--config").arg(&config);
     let _collector = Launch::new("collector", command, log.clone()).spawn().unwrap();
 

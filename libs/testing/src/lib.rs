@@ -6,6 +6,6 @@ mod random;
 mod section;
 pub mod servers;
 
-pub use kept::{jars, python_modules};
+pub use kept::{go_program, jars, python_modules};
 pub use random::Random;
 pub use section::assert_section;

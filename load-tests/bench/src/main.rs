@@ -51,9 +51,9 @@ struct Arguments {
     /// Records of requests in the backlog of `throughput`.
     #[arg(long, default_value_t = throughput::RECORDS)]
     records: u64,
-    /// Records of requests a second at which `recovery` kills.
-    #[arg(long, default_value_t = throughput::PER_SECOND_AT_KILL)]
-    per_second: u64,
+    /// Records of requests a second at which `recovery` kills, instead of 70 % of what fills the machine.
+    #[arg(long)]
+    per_second: Option<u64>,
     /// Nodes of `fleet`.
     #[arg(long, default_value_t = throughput::NODES)]
     nodes: u32,

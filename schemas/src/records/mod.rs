@@ -40,7 +40,7 @@ pub use partial::{Missing, NO_DATA, Partial, Touch, WindowClosed};
 pub use process::{Process, ProcessKind};
 pub use progress::{Dropped, Progress, Share};
 pub use request::{CLIENT_LEFT, Kind, Outcome, Request, Side, Sums};
-pub use workload::{ADDRESS, HOST, UNKNOWN, Workload, push_key};
+pub use workload::{ADDRESS, HOST, MORE, UNKNOWN, Workload, push_key};
 
 /// A type that is written to Kafka with a schema of its own.
 pub trait Record {

@@ -20,6 +20,9 @@ pub struct Workload {
 /// The kind, and the name, of an end that nobody has named.
 pub const UNKNOWN: &str = "unknown";
 
+/// In a list of names or addresses: there are more, which are not told.
+pub const MORE: &str = "{more}";
+
 /// The kind of an end that no agent observes, which is named by its address and port.
 pub const ADDRESS: &str = "address";
 

@@ -25,7 +25,7 @@ mod symbols;
 use std::collections::{BTreeSet, VecDeque};
 
 use headwater_schemas::place::{Offset, Partition};
-use headwater_schemas::records::{Flow, Missing, Progress as ToldProgress, Request, Share, Touch, WindowClosed};
+use headwater_schemas::records::{Flow, MORE, Missing, Progress as ToldProgress, Request, Share, Touch, WindowClosed};
 use headwater_schemas::topics::Topic;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ use crate::missing::{coalesce, honest};
 use crate::processor::{
     BadInput, Checkpoint, Counters, Input, Memo, NodeTrouble, Output, Processor, Replay, Trouble, Troubles, read,
 };
-use crate::touched::{MORE, Seen, listed};
+use crate::touched::{Seen, listed};
 use crate::windows::{Window, Windows};
 
 pub use self::progress::FORGET_AFTER_US;

@@ -28,7 +28,7 @@ pub struct Span {
     pub partitions: Option<i32>,
 }
 
-/// Among how many partitions it spread what it tells of this time, in the end.
+/// Among how many partitions the node spread what it tells of this time, in the end.
 pub fn partitions(spans: &[Span], start_us: i64, end_us: i64) -> Option<i32> {
     let spans = spans.iter().filter(|span| span.from_us < end_us && span.to_us > start_us);
     spans.filter_map(|span| span.partitions).max()

@@ -97,10 +97,10 @@ impl<R: Revisable> Windows<R> {
         }
         let marker = |(place, now): (_, &WindowClosed)| {
             let before: &WindowClosed = self.markers.get(place)?;
-            let what = |marker: &WindowClosed| {
-                (marker.completeness, marker.nodes, marker.missing.clone(), marker.touches.clone())
-            };
-            let same = what(before) == what(now);
+            let same = before.completeness == now.completeness
+                && before.nodes == now.nodes
+                && before.missing == now.missing
+                && before.touches == now.touches;
             (!same).then(|| WindowClosed { revision: before.revision.saturating_add(1), ..now.clone() })
         };
         (records, computed.markers.iter().filter_map(marker).collect())

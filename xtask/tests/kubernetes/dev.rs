@@ -62,6 +62,7 @@ fn the_dev_overlay_alone_gives_the_map_of_the_sample() {
         std::thread::sleep(Duration::from_secs(2));
     };
     assert_eq!(edges(&map), expected, "a minute later");
+    check_questions_for_names(&map);
     let http = |edge: &&Value| is_of_the_sample(edge) && is_busy(edge) && edge["protocol"] == "http";
     assert_eq!(edges_where(&map, |edge| http(&edge)), expected, "what is known as HTTP");
     for edge in map["edges"].as_array().unwrap().iter().filter(http) {
@@ -134,9 +135,21 @@ fn is_of_the_sample(edge: &Value) -> bool {
 }
 
 /// Every edge that begins or ends at the sample and on which anything happened: the map keeps those that are idle for a while, such as
-/// one of a connection whose other side's agent started a second later. Calls of names are not captured, since DNS is UDP.
+/// one of a connection whose other side's agent started a second later. Without questions for names: who asks when is its resolver's to say.
 fn edges(map: &Value) -> BTreeSet<String> {
-    edges_where(map, |edge| is_of_the_sample(edge) && is_busy(edge))
+    edges_where(map, |edge| is_of_the_sample(edge) && is_busy(edge) && !asks_for_names(edge))
+}
+
+fn asks_for_names(edge: &Value) -> bool {
+    edge["protocol"] == "dns"
+}
+
+/// The sample's job asks for the catalog's name each time that it runs, and nobody else answers than the cluster's own server.
+fn check_questions_for_names(map: &Value) {
+    let asked = edges_where(map, |edge| is_of_the_sample(edge) && asks_for_names(edge));
+    let server = "kube-system/Deployment/coredns";
+    assert!(asked.contains(&format!("sample-shop/CronJob/stock-check > {server}")), "{asked:?}");
+    assert!(asked.iter().all(|edge| edge.ends_with(&format!("> {server}"))), "{asked:?}");
 }
 
 fn is_busy(edge: &Value) -> bool {

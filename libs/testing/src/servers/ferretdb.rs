@@ -1,14 +1,14 @@
 //! FerretDB, which speaks MongoDB's protocol. It is built once and kept in the user's cache.
 
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
 use headwater_process::{Launch, Port, Scratch};
 
 use super::{PATIENCE, Server, beside};
-use crate::kept::{cache, keep, output, partial};
+use crate::kept::go_program;
 
 /// The Go module whose `go.sum` holds the checksums of all that the server is built from.
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/servers/ferretdb");
@@ -18,7 +18,7 @@ const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/servers/ferretdb");
 /// # Errors
 /// If it cannot be built, or does not listen in time; the end of its log is told.
 pub fn ferretdb(cgroup: Option<&Path>) -> Result<Server> {
-    let program = program()?;
+    let program = go_program("ferretdb", Path::new(MODULE))?;
     let folder = Scratch::create("headwater-ferretdb-", 0o700)?;
     let port = Port::free()?;
     let mut command = Command::new(program);
@@ -26,20 +26,4 @@ pub fn ferretdb(cgroup: Option<&Path>) -> Result<Server> {
     let mut process = beside(Launch::new("ferretdb", command, folder.path().join("log")), cgroup).spawn()?;
     process.await_ready(PATIENCE, || TcpStream::connect(port.address()).ok())?;
     Ok(Server { port, _process: process, _needed: None, folder })
-}
-
-fn program() -> Result<PathBuf> {
-    let cache = cache()?;
-    let sums = output(Command::new("sha256sum").args(["go.mod", "go.sum", "main.go"]).current_dir(MODULE))?;
-    let key: String = sums.lines().filter_map(|line| line.get(..4)).collect();
-    let program = cache.join(format!("ferretdb-{key}"));
-    if !program.exists() {
-        let partial = partial(&cache, "ferretdb");
-        let mut command = Command::new("go");
-        command.current_dir(MODULE).env("CGO_ENABLED", "0");
-        command.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"]);
-        output(command.arg(&partial).arg("."))?;
-        keep(&partial, &program)?;
-    }
-    Ok(program)
 }
