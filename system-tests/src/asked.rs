@@ -68,19 +68,19 @@ pub type Told = BTreeMap<(u16, i64), Vec<Asked>>;
 /// # Panics
 /// If a record stands for several, is of another protocol or has what none of those has that are held against a server here: a path, a status.
 pub fn told(settings: &KafkaSettings, protocol: &str) -> Result<[Told; 2]> {
-    told_of(settings, protocol, |_| true)
+    told_of(settings, protocol, |_, _| true)
 }
 
-/// The same of those clients whose ports are meant, where others ask, too.
+/// The same of those connections that are meant, by the port of the client and the name, where others ask, too.
 ///
 /// # Panics
 /// As [`told`].
-pub fn told_of(settings: &KafkaSettings, protocol: &str, is_meant: impl Fn(u16) -> bool) -> Result<[Told; 2]> {
+pub fn told_of(settings: &KafkaSettings, protocol: &str, is_meant: impl Fn(u16, &str) -> bool) -> Result<[Told; 2]> {
     let mut sides = [Told::new(), Told::new()];
     topics::each_request(settings, |request| {
         let is_server = request.side == Side::Server;
         let port = if is_server { request.remote_port } else { request.local_port } as u16;
-        if !is_meant(port) {
+        if !is_meant(port, request.connection_id) {
             return;
         }
         assert_eq!(

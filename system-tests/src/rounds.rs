@@ -6,6 +6,7 @@ use std::process::{ChildStdin, ChildStdout, Command};
 
 use anyhow::{Context, Result, ensure};
 use headwater_process::{Child, Launch};
+use headwater_schemas::records::Side;
 
 use crate::asked::{Account, Asked, told_of};
 use crate::lab::{Lab, stop};
@@ -144,7 +145,16 @@ pub fn hold_among(lab: &Lab, protocol: &str, mut clients: Vec<Client>, count: us
     stop(&mut again)?;
     dropped += lost(lab)?;
 
-    let is_meant = |port| others == Others::Nobody || known.contains(&port);
+    // Somebody else may get a port that a client has given back. Others are not looked at as clients, so nobody tells of them but the server.
+    let mut of_clients = BTreeSet::new();
+    topics::each_request(&lab.settings, |request| {
+        if request.side == Side::Client {
+            of_clients.insert(request.connection_id.to_owned());
+        }
+    })?;
+    let is_meant = |port: u16, connection_id: &str| {
+        others == Others::Nobody || (known.contains(&port) && of_clients.contains(connection_id))
+    };
     let all: Vec<Asked> = rounds.iter().flat_map(|round| round.asked.clone()).collect();
     let mut uncounted = 0;
     for (side, told) in ["client", "server"].into_iter().zip(told_of(&lab.settings, protocol, is_meant)?) {
