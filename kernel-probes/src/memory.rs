@@ -50,6 +50,13 @@ pub extern "C" fn read_segment(segment: *mut [u64; 2], from: u64) -> u32 {
     if segment.is_null() { 0 } else { read_user_patiently(segment.cast(), 16, from) as u32 }
 }
 
+/// The same of eight.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn read_message(message: *mut [u64; 8], from: u64) -> u32 {
+    if message.is_null() { 0 } else { read_user_patiently(message.cast(), 64, from) as u32 }
+}
+
 /// Waits until so much memory is there. 0 if it is not in time. A function of its own, which the verifier looks at once, and not once for each read.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -10,7 +10,7 @@ use headwater_probe_types::{CAPTURE_BYTES_MAX, call, count, direction};
 use crate::{
     buffers::{self, Room},
     globals,
-    memory::{read_header, read_segment, read_user, read_user_patiently},
+    memory::{read_header, read_message, read_segment, read_user, read_user_patiently},
     owner::read_kernel,
 };
 
@@ -210,11 +210,11 @@ impl Source for SystemCall {
         if !sends || (number != globals::call_sendto() && number != globals::call_sendmmsg()) {
             let bytes = self.find(moved, task);
             // struct user_msghdr, as in `find`.
-            let mut header = [0_u64; 2];
+            let mut header = [0_u64; 4];
             let has_name = sends
                 && bytes.kind == bytes_kind::USER_VECTOR
                 && call::form(globals::system_call(number), self.way) == call::MESSAGE
-                && read_user(header.as_mut_ptr().cast(), 16, reg(globals::regs_arg2()));
+                && read_header(&raw mut header, reg(globals::regs_arg2())) != 0;
             let name_at = if has_name { header[0] } else { 0 };
             return Datagram { bytes, name_at, name_bytes: header[1] as u32, name_is_in_kernel: false };
         }
@@ -245,7 +245,7 @@ fn under_way_of(array: u64, messages: u64, moved: u32) -> Datagram {
     // struct mmsghdr: struct user_msghdr in 56 bytes, and the bytes sent in 4.
     let mut message = [0_u64; 8];
     for i in 0..MESSAGES_MAX {
-        if i >= messages || !read_user(message.as_mut_ptr().cast(), 64, array.wrapping_add(i * 64)) {
+        if i >= messages || read_message(&raw mut message, array.wrapping_add(i * 64)) == 0 {
             break;
         }
         if message[7] as u32 == 0 || messages == 1 {

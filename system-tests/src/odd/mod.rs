@@ -20,7 +20,7 @@ mod unanswered;
 pub use burst::COMMANDS as BURST_COMMANDS;
 pub use chain::{ASKED as CHAIN_ASKED, FRONTS as CHAIN_FRONTS};
 pub use frames::CROWDED;
-pub use moving::{REQUESTS as MOVING_REQUESTS, STREAMS as MOVING_STREAMS};
+pub use moving::{QUESTIONS as MOVING_QUESTIONS, REQUESTS as MOVING_REQUESTS, STREAMS as MOVING_STREAMS};
 pub use syntax::REQUESTS as ODD_REQUESTS;
 pub use unanswered::MESSAGES as UNANSWERED_MESSAGES;
 
@@ -50,6 +50,7 @@ pub fn play(name: &str) -> Result<()> {
         "chain" => chain::play(),
         "moving-memory" => moving::play(),
         "moving-segments" => moving::play_segments(),
+        "moving-messages" => moving::play_messages(),
         "many-segments" => frames::play_many_segments(),
         "unanswered" => unanswered::play(),
         "odd-syntax" => syntax::play(),

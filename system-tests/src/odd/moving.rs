@@ -2,7 +2,8 @@
 //! just sent may be absent a moment later.
 
 use std::io::{IoSlice, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,6 +19,9 @@ pub const REQUESTS: usize = 300;
 
 /// Of HTTP/2, two in each call.
 pub const STREAMS: usize = 400;
+
+/// Of DNS, two in each call.
+pub const QUESTIONS: usize = 400;
 
 /// For so long the memory is absent each time.
 const ABSENT: Duration = Duration::from_micros(3);
@@ -69,6 +73,14 @@ impl Page {
         }
     }
 
+    /// The same of an array of struct mmsghdr, which the kernel writes to.
+    fn hold_messages<const N: usize>(&self, messages: [libc::mmsghdr; N]) -> *mut libc::mmsghdr {
+        assert!(size_of_val(&messages) < PAGE_BYTES);
+        // SAFETY: as in `hold`. A page is aligned to anything.
+        unsafe { ptr::write(self.0.cast(), messages) };
+        self.0.cast()
+    }
+
     /// The same of an array of struct iovec.
     fn hold_segments<'a>(&'a self, segments: &[IoSlice<'a>]) -> &'a [IoSlice<'a>] {
         assert!(size_of_val(segments) < PAGE_BYTES);
@@ -96,6 +108,26 @@ pub fn play_segments() -> Result<()> {
     let server = thread::spawn(move || frames::serve(&listener));
     while_it_moves(|page| ask_by_segments(page, connect(address)?))?;
     server.join().expect("the server does not panic")
+}
+
+/// Questions for names in messages that lie in such memory, two in each call, as `getaddrinfo` asks.
+pub fn play_messages() -> Result<()> {
+    begin()?;
+    let server = UdpSocket::bind(NAME_SERVER).context("bind the name server")?;
+    let client = UdpSocket::bind("127.0.0.1:0").context("bind")?;
+    client.connect(NAME_SERVER).context("connect")?;
+    let answers = thread::spawn(move || {
+        let mut question = [0; 512];
+        for _ in 0..QUESTIONS {
+            let (bytes, client) = server.recv_from(&mut question).context("read a question")?;
+            // It is an answer (RFC 1035, 4.1.1).
+            question[2] |= 0x80;
+            server.send_to(&question[..bytes], client).context("answer")?;
+        }
+        Ok(())
+    });
+    while_it_moves(|page| ask_for_names(page, &client))?;
+    answers.join().expect("the server does not panic")
 }
 
 /// On a processor of its own: on the same one, the page would never go while the other thread makes a call.
@@ -159,3 +191,38 @@ fn ask_by_segments(page: &Page, mut stream: TcpStream) -> Result<()> {
     }
     Ok(())
 }
+
+/// An address that no resolver of the machine has.
+const NAME_SERVER: &str = "127.5.3.1:53";
+
+fn ask_for_names(page: &Page, client: &UdpSocket) -> Result<()> {
+    for number in 0..QUESTIONS / 2 {
+        // RFC 1035, 4.1: the id, wanted recursion, one question; a name, A or AAAA, IN.
+        let question = |kind: u8| {
+            let id = (2 * number) as u16 + u16::from(kind == AAAA);
+            let name = format!("\x05moves\x04n{:03}\x07example\0", number % 1000);
+            [&id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0], name.as_bytes(), &[0, kind, 0, 1]].concat()
+        };
+        let mut questions = [question(A), question(AAAA)];
+        let mut parts =
+            questions.each_mut().map(|bytes| libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() });
+        let messages = parts.each_mut().map(|part| {
+            // SAFETY: a struct of numbers and pointers, for which zero is none.
+            let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+            (message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen) = (part, 1);
+            message
+        });
+        // SAFETY: two messages, whose parts and bytes live until the call has ended.
+        let sent = unsafe { libc::sendmmsg(client.as_raw_fd(), page.hold_messages(messages), 2, 0) };
+        ensure!(sent == 2, "sendmmsg sent {sent}: {}", std::io::Error::last_os_error());
+        for _ in 0..2 {
+            client.recv(&mut [0; 512]).context("read an answer")?;
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Types of RFC 1035 and RFC 3596.
+const A: u8 = 1;
+const AAAA: u8 = 28;

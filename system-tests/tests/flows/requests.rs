@@ -2,7 +2,7 @@
 
 use headwater_schemas::records::{Kind, Side};
 use headwater_system_tests::odd::{
-    BURST_COMMANDS, CROWDED, MOVING_REQUESTS, MOVING_STREAMS, ODD_REQUESTS, UNANSWERED_MESSAGES,
+    BURST_COMMANDS, CROWDED, MOVING_QUESTIONS, MOVING_REQUESTS, MOVING_STREAMS, ODD_REQUESTS, UNANSWERED_MESSAGES,
 };
 
 use crate::seen;
@@ -93,6 +93,13 @@ fn memory_that_is_absent_for_a_moment_is_read() {
 fn segments_that_are_absent_for_a_moment_are_read() {
     let [read_later, _, missing] = of_moving("moving-segments", MOVING_STREAMS);
     assert!(read_later > 10 && missing < MOVING_STREAMS / 20, "{read_later} reads waited, {missing} missing");
+}
+
+/// Also where it says which messages a call sends.
+#[test]
+fn messages_that_are_absent_for_a_moment_are_read() {
+    let [read_later, _, missing] = of_moving("moving-messages", MOVING_QUESTIONS);
+    assert!(read_later > 10 && missing < MOVING_QUESTIONS / 20, "{read_later} reads waited, {missing} missing");
 }
 
 /// A body that begins behind the last buffer that a probe looks at is looked for at its own head.

@@ -91,6 +91,7 @@ pub const RULES: &[Rule] = &[
     rule("system-tests::flows::", Class::Waits).takes(20),
     // Two threads that run at the same time.
     rule("system-tests::flows::requests::memory_that_is_absent", Class::Alone).takes(5),
+    rule("system-tests::flows::requests::messages_that_are_absent", Class::Alone).takes(5),
     // The first run builds a collector of OpenTelemetry.
     rule("console::it::otlp::", Class::Waits).takes(30).at_most_minutes(20).slow(),
     // Each of its requests is late by more than what clients wait.
