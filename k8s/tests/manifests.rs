@@ -124,7 +124,7 @@ fn the_processors_are_one_template_and_each_may_be_drained() {
     let objects = made("base");
     let mut templates = BTreeSet::new();
     let modes = headwater_processors::modes::Mode::ALL.map(|mode| mode.name());
-    for mode in modes.into_iter().chain([headwater_processors::revisions::NAME]) {
+    for mode in modes.into_iter().chain([headwater_processors::revisions::NAME, headwater_processors::rollups::NAME]) {
         let name = format!("headwater-{mode}");
         let object = &objects[&format!("Deployment/headwater/{name}")];
         assert_eq!(object["spec"]["template"]["spec"]["containers"][0]["args"], json!([mode]));

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_manifests::{kustomize, objects};
 use headwater_processors::modes::Mode;
-use headwater_processors::revisions;
 use headwater_processors::runtime::snapshots;
+use headwater_processors::{revisions, rollups};
 use headwater_schemas::topics::Topic;
 use serde_json::{Value, json};
 
@@ -98,6 +98,13 @@ fn a_user_may_do_what_its_program_does_and_nothing_else() {
     add(&mut rights, "Read", "group", &group);
     add(&mut rights, "Write", "transactionalId", &format!("{group}-*"));
     wanted.push((format!("headwater-{}", revisions::NAME), rights));
+    // It makes hours of minutes.
+    let reads = [&rollups::READS[..], &[Topic::EdgeMinutes, Topic::LatencyMinutes]].concat();
+    let mut rights = topic_rights(&reads, &rollups::WRITES);
+    let group = rollups::group(PREFIX);
+    add(&mut rights, "Read", "group", &group);
+    add(&mut rights, "Write", "transactionalId", &format!("{group}-*"));
+    wanted.push((format!("headwater-{}", rollups::NAME), rights));
     let users = of_kind("KafkaUser");
     assert_eq!(users.len(), wanted.len());
     for (name, wanted) in wanted {

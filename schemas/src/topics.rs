@@ -29,6 +29,14 @@ pub enum Topic {
     Latencies,
     /// When a window is whole in `latencies`, and what is missing of it.
     LatencyWindows,
+    /// What edges add up to, minute by minute.
+    EdgeMinutes,
+    /// Hour by hour.
+    EdgeHours,
+    /// What latencies add up to, minute by minute.
+    LatencyMinutes,
+    /// Hour by hour.
+    LatencyHours,
     /// What left its own past, and what came back.
     Alerts,
     /// Records that could not be read, with their place and the error.
@@ -37,7 +45,7 @@ pub enum Topic {
 
 impl Topic {
     /// All topics, in the order in which records flow.
-    pub const ALL: [Topic; 13] = [
+    pub const ALL: [Topic; 17] = [
         Topic::Flows,
         Topic::Requests,
         Topic::Identities,
@@ -49,6 +57,10 @@ impl Topic {
         Topic::EdgeWindows,
         Topic::Latencies,
         Topic::LatencyWindows,
+        Topic::EdgeMinutes,
+        Topic::EdgeHours,
+        Topic::LatencyMinutes,
+        Topic::LatencyHours,
         Topic::Alerts,
         Topic::DeadLetters,
     ];
@@ -67,6 +79,10 @@ impl Topic {
             Topic::EdgeWindows => "edge-windows",
             Topic::Latencies => "latencies",
             Topic::LatencyWindows => "latency-windows",
+            Topic::EdgeMinutes => "edge-minutes",
+            Topic::EdgeHours => "edge-hours",
+            Topic::LatencyMinutes => "latency-minutes",
+            Topic::LatencyHours => "latency-hours",
             Topic::Alerts => "alerts",
             Topic::DeadLetters => "dead-letters",
         }
@@ -93,8 +109,8 @@ impl Topic {
             Topic::Agents => Agent::SCHEMA,
             Topic::Progress => Progress::SCHEMA,
             Topic::Partials => Partial::SCHEMA,
-            Topic::Edges => Edge::SCHEMA,
-            Topic::Latencies => Latency::SCHEMA,
+            Topic::Edges | Topic::EdgeMinutes | Topic::EdgeHours => Edge::SCHEMA,
+            Topic::Latencies | Topic::LatencyMinutes | Topic::LatencyHours => Latency::SCHEMA,
             Topic::EdgeWindows | Topic::LatencyWindows => WindowClosed::SCHEMA,
             Topic::Alerts => Alert::SCHEMA,
             Topic::DeadLetters => DeadLetter::SCHEMA,
@@ -108,8 +124,8 @@ impl Topic {
             Topic::Identities => "network and address",
             Topic::Processes => "node, pid and process_start_ns",
             Topic::Agents | Topic::Progress => "node",
-            Topic::Partials | Topic::Edges => "edge id",
-            Topic::Latencies => "edge id, status class and operation",
+            Topic::Partials | Topic::Edges | Topic::EdgeMinutes | Topic::EdgeHours => "edge id",
+            Topic::Latencies | Topic::LatencyMinutes | Topic::LatencyHours => "edge id, status class and operation",
             Topic::EdgeWindows | Topic::LatencyWindows => "source partition",
             Topic::Alerts => "alert id",
             Topic::DeadLetters => "as the original",
@@ -125,6 +141,9 @@ impl Topic {
             Topic::Partials => "headwater-processor join",
             Topic::Edges | Topic::EdgeWindows => "headwater-processor service-map and revisions",
             Topic::Latencies | Topic::LatencyWindows => "headwater-processor latency and revisions",
+            Topic::EdgeMinutes | Topic::EdgeHours | Topic::LatencyMinutes | Topic::LatencyHours => {
+                "headwater-processor rollups"
+            }
             Topic::Alerts => "headwater-processor bottlenecks",
             Topic::DeadLetters => "any processor",
         }
@@ -147,6 +166,7 @@ impl Topic {
         match self {
             Topic::Identities | Topic::Agents => 1,
             Topic::Edges | Topic::EdgeWindows | Topic::Latencies | Topic::LatencyWindows => 1,
+            Topic::EdgeMinutes | Topic::EdgeHours | Topic::LatencyMinutes | Topic::LatencyHours => 1,
             Topic::Alerts | Topic::DeadLetters => 1,
             Topic::Flows | Topic::Requests | Topic::Processes | Topic::Progress | Topic::Partials => setting,
         }
@@ -172,6 +192,8 @@ impl Topic {
             }
             Topic::Partials => kept(6),
             Topic::Edges | Topic::EdgeWindows | Topic::Latencies | Topic::LatencyWindows => kept(7 * 24),
+            Topic::EdgeMinutes | Topic::LatencyMinutes => kept(14 * 24),
+            Topic::EdgeHours | Topic::LatencyHours => kept(90 * 24),
             Topic::Processes | Topic::DeadLetters => kept(7 * 24),
             Topic::Identities | Topic::Agents => compacted(24, 7),
             Topic::Alerts => compacted(30 * 24, 90),

@@ -25,10 +25,19 @@ fn beyond_the_schema(topic: Topic) -> [&'static str; 2] {
         Topic::Edges => ["the key, window_start_us and revision", OF_EDGES],
         Topic::Latencies => ["the key, window_start_us and revision", OF_LATENCIES],
         Topic::EdgeWindows | Topic::LatencyWindows => ["its partition, the key, window_start_us and revision", ""],
+        Topic::EdgeMinutes => ["the key, window_start_us and revision", MINUTES],
+        Topic::LatencyMinutes => ["the key, window_start_us and revision", MINUTES],
+        Topic::EdgeHours | Topic::LatencyHours => ["the key, window_start_us and revision", HOURS],
         Topic::Alerts => ["alert_id and state", ""],
         Topic::DeadLetters => ["topic, partition, offset and read_by", ""],
     }
 }
+
+const MINUTES: &str = "A minute holds the windows that begin in it, and is there when the last of them is closed: all of it at once. When one of them is published again, the whole minute is, under a higher \
+     `revision`. Requests, bytes, connections and histograms add up; `rtt_us` is the mean of the windows' means, `encryption` the most of any window. `completeness` is the mean of what the windows say of \
+     this edge, also of those in which nothing is seen of it, and 0 of one that was never closed.";
+const HOURS: &str = "An hour is what its minutes add up to, as a minute does of its windows. It is there when none of its windows can change any more in good order, which is `join.horizon_ms` (a quarter of an \
+     hour) after its end, and once more under a higher `revision` if one did.";
 
 const INTERNAL: &str = "It is how agents and processors speak to each other, and may change in any version.";
 
@@ -71,7 +80,8 @@ fn page(topic: Topic) -> String {
     let stamped = match setting(TIMESTAMP_TYPE) {
         Some(_) => "when the broker took it",
         None if topic.windows().is_some()
-            || matches!(topic, Topic::Partials | Topic::EdgeWindows | Topic::LatencyWindows) =>
+            || matches!(topic, Topic::Partials | Topic::EdgeWindows | Topic::LatencyWindows)
+            || matches!(topic, Topic::EdgeMinutes | Topic::EdgeHours | Topic::LatencyMinutes | Topic::LatencyHours) =>
         {
             "when it was written, and never before the end of its window"
         }

@@ -13,6 +13,7 @@ mod plausible;
 pub mod processor;
 pub mod replay;
 pub mod revisions;
+pub mod rollups;
 pub mod runtime;
 pub mod settings;
 mod sums;

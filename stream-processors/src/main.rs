@@ -11,7 +11,7 @@ use clap::{Arg, ArgMatches, value_parser};
 use headwater_processors::metrics::METRICS;
 use headwater_processors::modes::Mode;
 use headwater_processors::settings::{ALL_KEYS, Settings};
-use headwater_processors::{replay, revisions, runtime};
+use headwater_processors::{replay, revisions, rollups, runtime};
 use headwater_telemetry::{Health, report_fatal};
 use tracing::warn;
 
@@ -20,8 +20,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 const REPLAY: &str = "replay";
 
+/// What reads windows of the log again, by name.
+type Worker = (&'static str, fn(&Settings, &AtomicBool, &Health));
+const WORKERS: [Worker; 2] = [(revisions::NAME, revisions::run), (rollups::NAME, rollups::run)];
+
 fn main() -> ExitCode {
-    let names: Vec<&str> = Mode::ALL.iter().map(|mode| mode.name()).chain([revisions::NAME, "all", REPLAY]).collect();
+    let names: Vec<&str> =
+        Mode::ALL.iter().map(|mode| mode.name()).chain([revisions::NAME, rollups::NAME, "all", REPLAY]).collect();
     let command = clap::Command::new("headwater-processor")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Computes the service map, latencies and alerts from what the agents publish")
@@ -50,8 +55,8 @@ fn main() -> ExitCode {
     let wanted = matches.get_one::<String>("mode").map_or("all", String::as_str);
     let replay = replay_request(&matches);
     let modes: Vec<Mode> = Mode::ALL.into_iter().filter(|mode| wanted == "all" || mode.name() == wanted).collect();
-    let revises = wanted == "all" || wanted == revisions::NAME;
-    match run(&modes, revises, &settings, replay.as_ref()) {
+    let workers: Vec<&Worker> = WORKERS.iter().filter(|(name, _)| wanted == "all" || wanted == *name).collect();
+    match run(&modes, &workers, &settings, replay.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report_fatal("headwater-processor", format!("{error:#}"), settings.telemetry.log_json);
@@ -72,7 +77,7 @@ fn replay_request(matches: &ArgMatches) -> Option<replay::Request> {
 }
 
 /// Each mode works on a thread of its own.
-fn run(modes: &[Mode], revises: bool, settings: &Settings, replay: Option<&replay::Request>) -> Result<()> {
+fn run(modes: &[Mode], workers: &[&Worker], settings: &Settings, replay: Option<&replay::Request>) -> Result<()> {
     let health = Health::default();
     settings.telemetry.start("headwater-processor", METRICS, &health)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -101,15 +106,15 @@ fn run(modes: &[Mode], revises: bool, settings: &Settings, replay: Option<&repla
             (mode.name(), scope.spawn(run))
         };
         let mut threads: Vec<_> = modes.iter().map(start).collect();
-        if revises {
+        for &&(name, work) in workers {
             let run = move || {
                 if !modes.is_empty() {
                     let_others_go_first();
                 }
                 let _stop_all = StopAll(stop);
-                revisions::run(settings, stop, health);
+                work(settings, stop, health);
             };
-            threads.push((revisions::NAME, scope.spawn(run)));
+            threads.push((name, scope.spawn(run)));
         }
         threads.into_iter().filter_map(|(mode, thread)| thread.join().is_err().then_some(mode)).collect()
     });

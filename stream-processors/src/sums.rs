@@ -2,10 +2,12 @@
 //!
 //! Integers that stop at their maximum, and histograms: any order and any grouping of the additions gives the same bits.
 
+use std::collections::BTreeMap;
+
 use headwater_histogram::Histogram;
 use headwater_schemas::asked::Asked;
 use headwater_schemas::encryption::Encryptions;
-use headwater_schemas::records::Partial;
+use headwater_schemas::records::{Edge, Latency, Partial};
 
 use crate::processor::BadInput;
 
@@ -31,6 +33,14 @@ pub struct Sum {
     pub rtt_count: i64,
     pub asked: Asked,
     pub encryption: Encryptions,
+}
+
+fn asked(addresses: &[String]) -> Result<Asked, BadInput> {
+    Asked::of(addresses).ok_or_else(|| BadInput("asked holds what are no addresses".into()))
+}
+
+fn encryption(counts: &BTreeMap<String, i64>) -> Result<Encryptions, BadInput> {
+    Encryptions::of(counts).ok_or_else(|| BadInput("encryption holds what are no counts of connections".into()))
 }
 
 /// Adds to a sum that stops at its maximum.
@@ -60,10 +70,57 @@ impl Sum {
             retransmits: partial.retransmits,
             rtt_us_sum: partial.rtt_us_sum,
             rtt_count: partial.rtt_count,
-            asked: Asked::of(&partial.asked).ok_or_else(|| BadInput("asked holds what are no addresses".into()))?,
-            encryption: Encryptions::of(&partial.encryption)
-                .ok_or_else(|| BadInput("encryption holds what are no counts of connections".into()))?,
+            asked: asked(&partial.asked)?,
+            encryption: encryption(&partial.encryption)?,
         };
+        sum.checked()
+    }
+
+    /// The sums of an edge. Its mean of round-trip times counts once, as a whole number.
+    ///
+    /// # Errors
+    /// As [`Sum::of`].
+    pub fn of_edge(edge: &Edge) -> Result<Sum, BadInput> {
+        let has_rtt = edge.rtt_us.is_finite() && edge.rtt_us >= 0.0;
+        let sum = Sum {
+            requests: edge.requests,
+            errors: edge.errors,
+            both_sides: edge.both_sides,
+            request_bytes: edge.request_bytes,
+            response_bytes: edge.response_bytes,
+            duration_ns: edge.duration_ns.clone(),
+            server_duration_ns: edge.server_duration_ns.clone(),
+            client_to_server_bytes: edge.client_to_server_bytes,
+            server_to_client_bytes: edge.server_to_client_bytes,
+            connections_opened: edge.connections_opened,
+            connections_closed: edge.connections_closed,
+            connections_failed: edge.connections_failed,
+            retransmits: edge.retransmits,
+            rtt_us_sum: if has_rtt { edge.rtt_us.round() as i64 } else { 0 },
+            rtt_count: i64::from(has_rtt),
+            asked: asked(&edge.asked)?,
+            encryption: encryption(&edge.encryption)?,
+        };
+        sum.checked()
+    }
+
+    /// The sums of an operation.
+    ///
+    /// # Errors
+    /// As [`Sum::of`].
+    pub fn of_latency(latency: &Latency) -> Result<Sum, BadInput> {
+        let sum = Sum {
+            requests: latency.requests,
+            errors: latency.errors,
+            duration_ns: latency.duration_ns.clone(),
+            server_duration_ns: latency.server_duration_ns.clone(),
+            ..Sum::default()
+        };
+        sum.checked()
+    }
+
+    fn checked(self) -> Result<Sum, BadInput> {
+        let sum = self;
         if let Some(bad) = sum.integers().into_iter().find(|value| !(0..=SUM_MAX).contains(value)) {
             return Err(BadInput(format!("a sum is {bad}, it must be from 0 to {SUM_MAX}")));
         }

@@ -124,6 +124,16 @@ pub fn latencies(settings: &KafkaSettings) -> Result<Vec<Latency>> {
     owned(settings, Topic::Latencies)
 }
 
+/// What edges add up to, by the minute.
+pub fn edge_minutes(settings: &KafkaSettings) -> Result<Vec<Edge>> {
+    owned(settings, Topic::EdgeMinutes)
+}
+
+/// The same of latencies.
+pub fn latency_minutes(settings: &KafkaSettings) -> Result<Vec<Latency>> {
+    owned(settings, Topic::LatencyMinutes)
+}
+
 /// All alerts that readers of committed records see.
 pub fn alerts(settings: &KafkaSettings) -> Result<Vec<Alert>> {
     owned(settings, Topic::Alerts)

@@ -12,48 +12,41 @@ use headwater_system_tests::http::get;
 use headwater_system_tests::lab::{Lab, Load, wait_for, wait_for_port};
 use serde_json::Value;
 
-const MODES: [&str; 5] = ["join", "service-map", "latency", "bottlenecks", "revisions"];
+const MODES: [&str; 6] = ["join", "service-map", "latency", "bottlenecks", "revisions", "rollups"];
 
 #[test]
 fn prometheus_knows_every_program_and_the_dashboards_are_filled() {
     let lab = Lab::start().unwrap();
-    let ports: Vec<Port> = (0..9).map(|_| Port::free().unwrap()).collect();
+    let ports: Vec<Port> = (0..MODES.len() + 4).map(|_| Port::free().unwrap()).collect();
     let at = |index: usize| ports[index].address();
+    let [agent, map, console, prometheus] = [0, 1, 2, 3].map(|index| at(MODES.len() + index));
     let _processors: Vec<Child> =
         (0..MODES.len()).map(|index| lab.processor_serving(MODES[index], at(index)).unwrap()).collect();
-    let _agent = lab.agent_serving(at(5)).unwrap();
-    let _console = lab.console(at(6), at(7)).unwrap();
-    for address in (0..8).map(at) {
+    let _agent = lab.agent_serving(agent).unwrap();
+    let _console = lab.console(map, console).unwrap();
+    for address in (0..MODES.len()).map(at).chain([agent, map, console]) {
         wait_for(&format!("{address} is ready"), || Ok(get(address, "/readyz").is_some_and(|(code, _)| code == 200)))
             .unwrap();
     }
     // The configuration of docker-compose.yml, with the addresses of this test.
     let mut config = std::fs::read_to_string(root().join("deploy/prometheus.yml")).unwrap();
-    let names = MODES.iter().map(|mode| format!("{mode}:9464"));
-    let names = names.chain(["agent:9464", "console:8470", "console:9464"].map(str::to_owned));
-    for (index, name) in names.enumerate() {
-        let index = if name == "console:8470" {
-            6
-        } else if name == "console:9464" {
-            7
-        } else {
-            index
-        };
+    let processors = MODES.iter().enumerate().map(|(index, mode)| (format!("{mode}:9464"), at(index)));
+    let others = [("agent:9464", agent), ("console:8470", map), ("console:9464", console)];
+    for (name, address) in processors.chain(others.map(|(name, address)| (name.to_owned(), address))) {
         assert!(config.contains(&name), "{name} is not scraped");
-        config = config.replace(&name, &at(index).to_string());
+        config = config.replace(&name, &address.to_string());
     }
     let path = lab.folder.path().join("prometheus.yml");
     std::fs::write(&path, config).unwrap();
     let mut command = Command::new("prometheus");
     command.arg("--config.file").arg(&path).arg("--storage.tsdb.path").arg(lab.folder.path().join("prometheus"));
-    command.args(["--web.listen-address", &at(8).to_string()]);
+    command.args(["--web.listen-address", &prometheus.to_string()]);
     let launch = Launch::new("prometheus", command, lab.folder.path().join("prometheus.log"));
     let _prometheus = launch.spawn().expect("start prometheus: `cargo xtask setup` installs it");
-    let prometheus = at(8);
     let is = |query: &str, wanted: f64| {
         wait_for(&format!("{query} = {wanted}"), || Ok(value(prometheus, query) == Some(wanted))).unwrap();
     };
-    is("sum(up)", 8.0);
+    is("sum(up)", MODES.len() as f64 + 3.0);
 
     let nginx_port = Port::free().unwrap();
     let nginx = nginx_port.address();
@@ -97,7 +90,7 @@ fn prometheus_knows_every_program_and_the_dashboards_are_filled() {
         })
         .unwrap();
     }
-    assert!(get(at(5), "/metrics").is_some_and(|(_, text)| text.contains("# TYPE process_cpu_seconds_total counter")));
+    assert!(get(agent, "/metrics").is_some_and(|(_, text)| text.contains("# TYPE process_cpu_seconds_total counter")));
 }
 
 fn value(prometheus: SocketAddr, query: &str) -> Option<f64> {

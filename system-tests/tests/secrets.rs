@@ -26,7 +26,7 @@ use headwater_schemas::topics::Topic;
 use headwater_system_tests::lab::{Lab, stop, wait_for};
 use headwater_system_tests::{http, topics};
 
-const MODES: [&str; 5] = ["join", "service-map", "latency", "bottlenecks", "revisions"];
+const MODES: [&str; 6] = ["join", "service-map", "latency", "bottlenecks", "revisions", "rollups"];
 
 #[test]
 fn no_secret_stands_in_a_topic_a_log_or_a_metric() {

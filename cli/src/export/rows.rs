@@ -26,8 +26,10 @@ pub fn push(
         Topic::Agents => to.push(|agent: &Agent| agent.observed_at_us),
         Topic::Progress => to.push(|progress: &Progress| progress.up_to_us),
         Topic::Partials => to.push(|partial: &Partial| partial.window_start_us),
-        Topic::Edges => to.push(|edge: &Edge| edge.window_start_us),
-        Topic::Latencies => to.push(|latency: &Latency| latency.window_start_us),
+        Topic::Edges | Topic::EdgeMinutes | Topic::EdgeHours => to.push(|edge: &Edge| edge.window_start_us),
+        Topic::Latencies | Topic::LatencyMinutes | Topic::LatencyHours => {
+            to.push(|latency: &Latency| latency.window_start_us)
+        }
         Topic::EdgeWindows | Topic::LatencyWindows => to.push(|closed: &WindowClosed| closed.window_start_us),
         Topic::Alerts => to.push(|alert: &Alert| alert.observed_at_us),
         Topic::DeadLetters => to.push(|_: &DeadLetter<'_>| place.timestamp_ms.saturating_mul(1000)),

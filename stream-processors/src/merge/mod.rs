@@ -70,6 +70,20 @@ impl ClosedWindow {
         .touched_by(&marker.touches)
     }
 
+    /// A span of which the records say themselves what they lack.
+    pub fn whole(start_us: i64, length_ms: i64) -> ClosedWindow {
+        ClosedWindow {
+            start_us,
+            length_ms,
+            nodes: 0,
+            completeness: 1.0,
+            missing: Vec::new(),
+            touches: Vec::new(),
+            touched: Touched::Nothing,
+            late_us: BTreeSet::new(),
+        }
+    }
+
     fn touched_by<'a>(mut self, lists: impl IntoIterator<Item = &'a Touch>) -> ClosedWindow {
         let nodes: BTreeSet<&str> = self.missing.iter().map(|missing| missing.node.as_str()).collect();
         let lists = lists.into_iter().filter(|touch| nodes.contains(touch.node.as_str()));

@@ -3,7 +3,7 @@
 //! In: records and markers of both. Out: those to publish, as a whole, each under the number after the one that is there. What is no more is
 //! published with nothing in it. Pure: comparing again gives nothing once all of it is published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_schemas::records::{Edge, Latency, WindowClosed};
 
@@ -12,11 +12,16 @@ pub type Records<R> = BTreeMap<(i64, String), R>;
 
 /// A record of one window, of which the one with the largest number holds.
 pub trait Revisable: Clone + PartialEq {
+    fn window_us(&self) -> i64;
     fn revision(&self) -> i32;
     fn with_revision(self, revision: i32) -> Self;
 }
 
 impl Revisable for Edge {
+    fn window_us(&self) -> i64 {
+        self.window_start_us
+    }
+
     fn revision(&self) -> i32 {
         self.revision
     }
@@ -27,6 +32,10 @@ impl Revisable for Edge {
 }
 
 impl Revisable for Latency {
+    fn window_us(&self) -> i64 {
+        self.window_start_us
+    }
+
     fn revision(&self) -> i32 {
         self.revision
     }
@@ -73,7 +82,7 @@ impl<R: Revisable> Windows<R> {
         self.markers.range((window_us, i32::MIN)..=(window_us, i32::MAX)).map(|(_, marker)| marker).next()
     }
 
-    /// What is to be published so that all windows that were computed are as they are now; none of one that was not closed yet. `emptied` makes a record with nothing in
+    /// What is to be published so that all windows that were computed are as they are now; none of one that was not closed yet. Each window of which anything is, is closed again. `emptied` makes a record with nothing in
     /// it of one that was published.
     pub fn revised(
         &self,
@@ -95,9 +104,18 @@ impl<R: Revisable> Windows<R> {
                 None => records.push(now.clone().with_revision(1)),
             }
         }
+        let changed: BTreeSet<i64> = records.iter().map(Revisable::window_us).collect();
+        // No record has a higher number than what closes its window, unless whoever published it did not come that far.
+        let mut highest: BTreeMap<i64, i32> = BTreeMap::new();
+        for ((window_us, _), record) in &self.records {
+            let revision = highest.entry(*window_us).or_default();
+            *revision = record.revision().max(*revision);
+        }
         let marker = |(place, now): (_, &WindowClosed)| {
             let before: &WindowClosed = self.markers.get(place)?;
-            let same = before.completeness == now.completeness
+            let same = !changed.contains(&now.window_start_us)
+                && highest.get(&now.window_start_us).is_none_or(|highest| *highest <= before.revision)
+                && before.completeness == now.completeness
                 && before.nodes == now.nodes
                 && before.missing == now.missing
                 && before.touches == now.touches;
@@ -115,8 +133,6 @@ fn differs<R: Revisable>(before: &R, now: R) -> Option<R> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::collections::BTreeSet;
-
     use headwater_schemas::samples;
     use proptest::prelude::*;
 
@@ -177,12 +193,28 @@ mod tests {
                     prop_assert!(marker.revision > 0);
                     published.mark(marker);
                 }
+                for ((window_us, _), edge) in &published.records {
+                    prop_assert!(edge.revision <= published.marker(*window_us).map_or(0, |marker| marker.revision));
+                }
                 let expected: BTreeMap<_, _> = requests(&computed).into_iter().chain(others.clone()).collect();
                 prop_assert_eq!(requests(&published), expected);
                 prop_assert_eq!(completeness(&published), [marked.as_slice(), &[0.0; 2]].concat());
                 prop_assert_eq!(published.revised(&computed, emptied), (Vec::new(), Vec::new()));
             }
         }
+    }
+
+    /// Whoever published it broke off before what closes the window.
+    #[test]
+    fn a_window_whose_record_has_a_higher_number_is_closed_again() {
+        let mut published = windows(&BTreeMap::from([((0, 1), 5)]), &[1.0]);
+        let computed = windows(&BTreeMap::from([((0, 1), 6)]), &[1.0]);
+        let (records, markers) = published.revised(&computed, emptied);
+        assert_eq!((records.len(), markers.len()), (1, 1));
+        published.take(0, "1".to_owned(), records[0].clone());
+        assert_eq!(published.revised(&computed, emptied), (Vec::new(), markers.clone()));
+        published.mark(markers[0].clone());
+        assert_eq!(published.revised(&computed, emptied), (Vec::new(), Vec::new()));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 mod compare;
 mod compute;
 mod due;
-mod published;
+pub(crate) mod published;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

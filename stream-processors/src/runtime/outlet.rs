@@ -67,8 +67,8 @@ impl Outlet {
             let id = schemas.topic_id(topic)?;
             let encoder = match topic {
                 Topic::Partials => Encoder::of::<Partial>(id),
-                Topic::Edges => Encoder::of::<Edge>(id),
-                Topic::Latencies => Encoder::of::<Latency>(id),
+                Topic::Edges | Topic::EdgeMinutes | Topic::EdgeHours => Encoder::of::<Edge>(id),
+                Topic::Latencies | Topic::LatencyMinutes | Topic::LatencyHours => Encoder::of::<Latency>(id),
                 Topic::EdgeWindows | Topic::LatencyWindows => Encoder::of::<WindowClosed>(id),
                 Topic::Alerts => Encoder::of::<Alert>(id),
                 _ => Encoder::of::<DeadLetter<'_>>(id),
@@ -187,7 +187,8 @@ impl Outlet {
         Ok(())
     }
 
-    fn send<R: Record + Serialize>(
+    /// Adds one record, which is no older by Kafka's timestamp than that.
+    pub fn send<R: Record + Serialize>(
         &mut self,
         transactions: &mut Transactions,
         topic: Topic,

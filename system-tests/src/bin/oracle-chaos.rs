@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
 use headwater_system_tests::chaos::fleet::{Plan, run};
+use headwater_system_tests::rolled::Rolled;
 
 const USAGE: &str = "usage: oracle-chaos MINUTES SEED [FILE]";
 
@@ -14,6 +15,8 @@ fn main() -> Result<()> {
     let plan = Plan { minutes: number()?, seed: number()? };
     let report = run(plan)?;
     let verdict = &report.verdict;
+    let minutes = |of: fn(&Rolled) -> usize| report.rolled.iter().map(of).sum::<usize>();
+    let minutes_different = minutes(|rolled| rolled.missing + rolled.wrong + rolled.doubled);
     println!("faults: {:?}", report.by_victim);
     verdict.quoted.iter().for_each(|text| println!("{text}"));
     let mut lines = String::new();
@@ -26,6 +29,8 @@ fn main() -> Result<()> {
         ("chaos_windows_revised", report.revised),
         ("chaos_ten_seconds_complete", report.complete),
         ("chaos_ten_seconds_wrong", report.wrong),
+        ("chaos_minutes", minutes(|rolled| rolled.right)),
+        ("chaos_minutes_different", minutes_different),
     ] {
         println!("{figure:<34} {value:>14}");
         writeln!(lines, "{}", serde_json::json!({ "figure": figure, "value": value, "unit": "count" }))?;
@@ -33,9 +38,9 @@ fn main() -> Result<()> {
     if let Some(file) = arguments.next() {
         std::fs::write(&file, lines).with_context(|| format!("write the figures to {file}"))?;
     }
-    if verdict.different + verdict.missing + report.wrong > 0 {
+    if verdict.different + verdict.missing + report.wrong + minutes_different > 0 {
         bail!(
-            "not every window is what its log says; `cargo xtask chaos --seed {}` does the same harm again",
+            "not every window or minute is what its log says; `cargo xtask chaos --seed {}` does the same harm again",
             plan.seed
         );
     }

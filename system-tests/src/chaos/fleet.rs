@@ -26,6 +26,7 @@ use crate::client::time_of_day_us;
 use crate::fleet::Shape;
 use crate::lab::kafka_arguments;
 use crate::newest::newest;
+use crate::rolled::{self, Rolled};
 use crate::topics;
 use crate::windows::{WINDOW_US, window_of};
 
@@ -71,6 +72,8 @@ pub struct Report {
     pub wrong: usize,
     /// Windows that were published again, with what came late.
     pub revised: usize,
+    /// Roll-ups of minutes, of edges and latencies together.
+    pub rolled: [Rolled; 2],
 }
 
 /// Runs it all.
@@ -137,6 +140,14 @@ pub fn run(plan: Plan) -> Result<Report> {
     if !are_revised {
         println!("{RECOVERY:?} after that not all late windows up to {calm_us} are revised");
     }
+    let mut rolled = [Rolled::default(); 2];
+    let rolled_by = Instant::now() + RECOVERY;
+    while rolled.iter().any(|rolled| rolled.right == 0 || rolled.missing + rolled.wrong > 0)
+        && Instant::now() < rolled_by
+    {
+        supervise_a_moment(&mut chaos)?;
+        rolled = rolled_up(&settings, calm_us).unwrap_or(rolled);
+    }
     feed.stop()?;
     let mut by_victim = BTreeMap::from([("nodes".to_owned(), of_nodes)]);
     chaos.faults().iter().for_each(|fault| *by_victim.entry(fault.victim.clone()).or_default() += 1);
@@ -146,7 +157,7 @@ pub fn run(plan: Plan) -> Result<Report> {
     let again = published.edges.iter().filter(|edge| edge.revision > 0).map(|edge| edge.window_start_us);
     let revised = again.collect::<BTreeSet<_>>().len();
     let (complete, wrong) = held_against_truth(newest(published.edges), newest(closed), calm_us);
-    Ok(Report { faults: by_victim.values().sum(), by_victim, verdict, complete, wrong, revised })
+    Ok(Report { faults: by_victim.values().sum(), by_victim, verdict, complete, wrong, revised, rolled })
 }
 
 /// Whether no window up to one waits to be published again: the group of the revisions commits where the first marker stands that names one which does.
@@ -158,6 +169,14 @@ fn all_are_revised(settings: &KafkaSettings, last_us: i64) -> Result<bool> {
     let behind = topics::closed_from(settings, Topic::Edges, committed)?;
     let waits = |marker: &WindowClosed| marker.late_windows_us.iter().any(|late_us| *late_us <= last_us);
     Ok(!behind.iter().any(waits))
+}
+
+/// What the minutes up to a window say, of edges and of latencies.
+fn rolled_up(settings: &KafkaSettings, to_us: i64) -> Result<[Rolled; 2]> {
+    // What they are made of is read first: it may be ahead of them, and never the other way round.
+    let (edges, latencies) = (topics::edges(settings)?, topics::latencies(settings)?);
+    let (edge_minutes, latency_minutes) = (topics::edge_minutes(settings)?, topics::latency_minutes(settings)?);
+    Ok([rolled::compare(edges, edge_minutes, 0, to_us), rolled::compare(latencies, latency_minutes, 0, to_us)])
 }
 
 /// How many windows are called complete, and how many of these do not have all that happened: as much in each window.

@@ -20,7 +20,7 @@ use crate::client::time_of_day_us;
 use crate::lab::Lab;
 pub use victim::{Harm, Part, Victim};
 
-pub const MODES: [&str; 5] = ["join", "service-map", "latency", "bottlenecks", "revisions"];
+pub const MODES: [&str; 6] = ["join", "service-map", "latency", "bottlenecks", "revisions", "rollups"];
 
 const TICK: Duration = Duration::from_millis(20);
 

@@ -78,6 +78,7 @@ fn the_whole_system_shows_the_shop_and_leaves_nothing() {
         "latency",
         "bottlenecks",
         "revisions",
+        "rollups",
         "console",
         "prometheus",
     ];
