@@ -97,7 +97,7 @@ fn every_program_of_ours_is_probed_named_and_told_where_it_is() {
     for overlay in OVERLAYS {
         let objects = made(overlay);
         let ours: Vec<_> = pods(&objects).into_iter().filter(|(name, _)| is_ours(name)).collect();
-        assert_eq!(ours.len(), 7, "{overlay}");
+        assert_eq!(ours.len(), 8, "{overlay}");
         for (name, pod) in ours {
             let container = containers(pod)[0];
             let path = |probe: &str| container[probe]["httpGet"]["path"].as_str().unwrap_or_default();

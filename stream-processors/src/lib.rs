@@ -2,7 +2,9 @@
 
 pub mod backtest;
 pub mod bottlenecks;
+pub mod drift;
 pub mod join;
+mod judges;
 mod markers;
 pub mod merge;
 pub mod metrics;

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use headwater_schemas::place::Partition;
 use headwater_schemas::topics::{Topic, WINDOW_CLOSED_HEADER};
 
-use crate::bottlenecks::Bottlenecks;
 use crate::join::Join;
+use crate::judges::{self, Judges};
 use crate::merge::Merge;
 use crate::merge::latency::LatencyView;
 use crate::merge::service_map::ServiceMapView;
 use crate::processor::{BadSnapshot, Checkpoint, Processor};
 use crate::settings::Settings;
 
-fn judged_topics(settings: &Settings) -> [String; 2] {
-    [Topic::Edges, Topic::Latencies].map(|topic| topic.name(&settings.kafka.prefix))
+fn judged_topics(settings: &Settings) -> judges::Topics {
+    let name = |topic: Topic| topic.name(&settings.kafka.prefix);
+    judges::Topics { windows: [Topic::Edges, Topic::Latencies].map(name), hours: name(Topic::EdgeHours) }
 }
 
 /// One processor.
@@ -48,7 +49,9 @@ impl Mode {
         match self {
             Mode::Join => &[Topic::Flows, Topic::Requests, Topic::Progress],
             Mode::ServiceMap | Mode::Latency => &[Topic::Partials],
-            Mode::Bottlenecks => &[Topic::Edges, Topic::EdgeWindows, Topic::Latencies, Topic::LatencyWindows],
+            Mode::Bottlenecks => {
+                &[Topic::Edges, Topic::EdgeWindows, Topic::Latencies, Topic::LatencyWindows, Topic::EdgeHours]
+            }
         }
     }
 
@@ -87,7 +90,7 @@ impl Mode {
             }
             Mode::Bottlenecks => {
                 let topics = judged_topics(settings);
-                Ok(Box::new(Bottlenecks::restore(topics, partition, checkpoints, snapshot)?))
+                Ok(Box::new(Judges::restore(topics, partition, checkpoints, snapshot)?))
             }
             Mode::ServiceMap | Mode::Latency => Err(BadSnapshot("this processor has none".to_owned())),
         }
@@ -107,7 +110,7 @@ impl Mode {
             Mode::Join => Box::new(Join::new(partition, count, settings.join.clone(), checkpoints)),
             Mode::ServiceMap => Box::new(Merge::<ServiceMapView>::new(partition, count, first)),
             Mode::Latency => Box::new(Merge::<LatencyView>::new(partition, count, first)),
-            Mode::Bottlenecks => Box::new(Bottlenecks::new(judged_topics(settings), partition, checkpoints)),
+            Mode::Bottlenecks => Box::new(Judges::new(judged_topics(settings), partition, checkpoints)),
         }
     }
 }

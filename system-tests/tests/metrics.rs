@@ -72,7 +72,7 @@ fn prometheus_knows_every_program_and_the_dashboards_are_filled() {
     let failed = outcomes.iter().filter(|outcome| outcome.status >= 500).count();
     is("sum(headwater_edge_errors_total)", failed as f64);
     // Everything was read, and windows close although nothing is asked any more.
-    is("count(headwater_processor_lag_records >= 0)", (4 + 4 + 4 + 4 + 4 + 4) as f64);
+    is("count(headwater_processor_lag_records >= 0)", (4 + 4 + 4 + 4 + 4 + 5) as f64);
     is("sum(headwater_processor_lag_records{mode!=\"join\"})", 0.0);
     is("count(max by (mode) (headwater_processor_window_delay_seconds) < 40)", MODES.len() as f64);
 

@@ -33,10 +33,11 @@ fn no_secret_stands_in_a_topic_a_log_or_a_metric() {
     let lab = Lab::start().unwrap();
     let ports: Vec<Port> = (0..MODES.len() + 3).map(|_| Port::free().unwrap()).collect();
     let at = |index: usize| ports[index].address();
+    let [map, console, metrics] = [0, 1, 2].map(|index| at(MODES.len() + index));
     let mut running: Vec<Child> =
         (0..MODES.len()).map(|index| lab.processor_serving(MODES[index], at(index)).unwrap()).collect();
-    running.push(lab.console(at(5), at(6)).unwrap());
-    let mut agent = lab.agent_of_users_with(&["--metrics-listen", &at(7).to_string()]).unwrap();
+    running.push(lab.console(map, console).unwrap());
+    let mut agent = lab.agent_of_users_with(&["--metrics-listen", &metrics.to_string()]).unwrap();
 
     let kinds = kinds();
     let ports_of_clients = say(&lab, &kinds);
@@ -57,13 +58,13 @@ fn no_secret_stands_in_a_topic_a_log_or_a_metric() {
     .unwrap();
 
     let mut places = Vec::new();
-    for index in [0, 1, 2, 3, 4, 6, 7] {
-        let (code, text) = http::get(at(index), "/metrics").unwrap();
+    for address in (0..MODES.len()).map(at).chain([console, metrics]) {
+        let (code, text) = http::get(address, "/metrics").unwrap();
         assert!(code == 200 && text.contains("headwater_"), "{code}");
-        places.push((format!("metrics of {}", at(index)), text.into_bytes()));
+        places.push((format!("metrics of {address}"), text.into_bytes()));
     }
     for path in ["/", "/api/map", "/api/operations", "/api/alerts", "/api/agents", "/api/status", "/metrics"] {
-        let (code, text) = http::get(at(5), path).unwrap();
+        let (code, text) = http::get(map, path).unwrap();
         assert_eq!(code, 200, "console {path}: {text}");
         places.push((format!("console {path}"), text.into_bytes()));
     }

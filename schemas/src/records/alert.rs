@@ -20,7 +20,7 @@ pub struct Alert {
     /// Whether it begins or ends.
     pub state: AlertState,
     /// `error_rate`, `latency_p50`, `latency_p95`, `latency_p99`, `failed_connects`, `retransmits`, `unanswered` or
-    /// `traffic_stopped`; or `burn_rate`.
+    /// `traffic_stopped`; `latency_drift` or `error_drift`; or `burn_rate`.
     pub kind: String,
     /// The service to look at: the server of the edge.
     pub service: Workload,

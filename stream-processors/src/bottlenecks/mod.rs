@@ -31,8 +31,9 @@ use headwater_schemas::records::{Alert, Edge, Latency, WindowClosed, Workload};
 
 use self::addresses::Addresses;
 use self::alert::alert;
+pub(crate) use self::baseline::surprise;
 use self::baseline::{Baseline, HISTORY_WINDOWS, History, MINUTE_WINDOWS};
-use self::blame::Deviations;
+pub(crate) use self::blame::Deviations;
 use self::incidents::{Incident, note_incident};
 use self::lane::{Lane, Step as Next};
 use self::reading::{Deviating, KINDS};
@@ -60,7 +61,7 @@ const EDGES: usize = 0;
 const LATENCIES: usize = 1;
 const TOPICS: usize = 2;
 /// Each has two inputs: its records, and behind them what closes its windows.
-const STREAMS: usize = 2 * TOPICS;
+pub(crate) const STREAMS: usize = 2 * TOPICS;
 
 const fn records_of(topic: usize) -> usize {
     2 * topic

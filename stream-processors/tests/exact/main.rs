@@ -7,6 +7,7 @@ mod backtest;
 mod bottlenecks;
 mod clocks;
 mod dead_service;
+mod drift;
 mod drive;
 mod join;
 mod late;

@@ -171,9 +171,8 @@ fn all_are_revised(settings: &KafkaSettings, last_us: i64) -> Result<bool> {
     Ok(!behind.iter().any(waits))
 }
 
-/// What the minutes up to a window say, of edges and of latencies.
+/// What the minutes up to a window say, of edges and of latencies. They may be behind what is revised meanwhile: whoever asks waits until they are not.
 fn rolled_up(settings: &KafkaSettings, to_us: i64) -> Result<[Rolled; 2]> {
-    // What they are made of is read first: it may be ahead of them, and never the other way round.
     let (edges, latencies) = (topics::edges(settings)?, topics::latencies(settings)?);
     let (edge_minutes, latency_minutes) = (topics::edge_minutes(settings)?, topics::latency_minutes(settings)?);
     Ok([rolled::compare(edges, edge_minutes, 0, to_us), rolled::compare(latencies, latency_minutes, 0, to_us)])

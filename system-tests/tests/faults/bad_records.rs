@@ -150,8 +150,10 @@ fn expected(bad: &[Bad], places: &BTreeMap<String, Place>) -> BTreeSet<(Place, &
         match topic {
             Topic::Flows | Topic::Requests | Topic::Progress => &["join"],
             Topic::Partials => &["service-map", "latency"],
-            Topic::Edges | Topic::EdgeWindows | Topic::Latencies | Topic::LatencyWindows => &["bottlenecks"],
-            Topic::EdgeMinutes | Topic::EdgeHours | Topic::LatencyMinutes | Topic::LatencyHours => &[],
+            Topic::Edges | Topic::EdgeWindows | Topic::Latencies | Topic::LatencyWindows | Topic::EdgeHours => {
+                &["bottlenecks"]
+            }
+            Topic::EdgeMinutes | Topic::LatencyMinutes | Topic::LatencyHours => &[],
             Topic::Identities | Topic::Processes | Topic::Agents | Topic::Alerts | Topic::DeadLetters => &[],
         }
     };

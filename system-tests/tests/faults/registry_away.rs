@@ -25,7 +25,7 @@ const MODES: [(&str, &[Topic]); 4] = [
     ("join", &[Topic::Flows, Topic::Requests]),
     ("service-map", &[Topic::Partials]),
     ("latency", &[Topic::Partials]),
-    ("bottlenecks", &[Topic::Edges, Topic::EdgeWindows, Topic::Latencies, Topic::LatencyWindows]),
+    ("bottlenecks", &[Topic::Edges, Topic::EdgeWindows, Topic::Latencies, Topic::LatencyWindows, Topic::EdgeHours]),
 ];
 
 #[test]
