@@ -62,8 +62,11 @@ impl Processor for Judges {
         }
     }
 
+    /// Hours that are gone are no past any more.
     fn deleted(&mut self, stream: usize, last: Offset) {
-        if stream != HOURS {
+        if stream == HOURS {
+            self.hours.unreadable(last);
+        } else {
             self.windows.deleted(stream, last);
         }
     }

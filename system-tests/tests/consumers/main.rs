@@ -137,6 +137,14 @@ fn fill(settings: &KafkaSettings, folder: &Path) {
     came.unwrap_or_else(|error| panic!("{error}\n{}", running.log_text()));
     // Nothing is written any more while it is read.
     headwater_system_tests::lab::stop(&mut running).unwrap();
+    // Nobody waits for an hour here.
+    for topic in [Topic::EdgeMinutes, Topic::EdgeHours] {
+        raw.record(topic, "span", &samples::edge()).unwrap();
+    }
+    for topic in [Topic::LatencyMinutes, Topic::LatencyHours] {
+        raw.record(topic, "span", &samples::latency()).unwrap();
+    }
+    raw.flush().unwrap();
     if count(settings, Topic::DeadLetters) == 0 {
         raw.record(Topic::DeadLetters, "dead", &samples::dead_letter()).unwrap();
         raw.flush().unwrap();
