@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use headwater_process::{Cgroup, Child, tail};
+use headwater_stack::{Credentials, Services};
+use serde_json::json;
 
 use super::place::Place;
 use super::say::Say;
@@ -36,6 +38,12 @@ pub struct Demo {
     /// Lines of its log that were told.
     told: usize,
     log_bytes: u64,
+}
+
+/// As the shop reads it. Only what was started here is given to it: nobody else's Kafka gets topics of a sample.
+fn broker(services: &Services) -> Option<String> {
+    let Credentials { user, password } = services.kafka_closed_to()?;
+    Some(json!({ "address": services.bootstrap(), "user": user, "password": password }).to_string())
 }
 
 impl Demo {
@@ -67,10 +75,11 @@ impl Demo {
         self.cgroup.path()
     }
 
-    /// Lets all of it begin. Returns when it is ready; false if the user stops the start.
-    pub fn begin(&mut self, say: &Say, stop: &AtomicBool) -> Result<bool> {
+    /// Lets all of it begin, with a broker if one was started here. Returns when it is ready; false if the user stops the start.
+    pub fn begin(&mut self, services: &Services, say: &Say, stop: &AtomicBool) -> Result<bool> {
         if let Some(mut hold) = self.hold.take() {
-            writeln!(hold).context("telling the demo shop that it may begin")?;
+            let line = broker(services).unwrap_or_default();
+            writeln!(hold, "{line}").context("telling the demo shop that it may begin")?;
         }
         let deadline = Instant::now() + START_TIMEOUT;
         while !stop.load(Ordering::Relaxed) {

@@ -38,7 +38,7 @@ pub struct Session {
     processor: Kept,
     page: Page,
     demo: Option<Demo>,
-    _services: Services,
+    services: Services,
     kafka: KafkaSettings,
     /// Who is let into what was started.
     access: Option<Access>,
@@ -121,7 +121,7 @@ impl Session {
             processor,
             page,
             demo,
-            _services: services,
+            services,
             kafka,
             access,
             ready_file: options.args.ready_file.clone(),
@@ -254,7 +254,7 @@ impl Session {
     fn begin(&mut self, say: &Say, stop: &AtomicBool) -> Result<bool> {
         Ok(self.wait_for_heartbeat(say, stop)?
             && match &mut self.demo {
-                Some(demo) => demo.begin(say, stop)?,
+                Some(demo) => demo.begin(&self.services, say, stop)?,
                 None => true,
             })
     }

@@ -12,11 +12,11 @@ const EXPECTED_MAP: &str = include_str!("../expected-map.json");
 pub struct ExpectedEdge {
     pub client: String,
     pub server: String,
-    /// `http`, `grpc`, `postgresql`, `redis`, or `tls` where what is said is encrypted.
+    /// `http`, `grpc`, `postgresql`, `redis`, `kafka`, or `tls` where what is said is encrypted.
     pub protocol: String,
 }
 
-/// Every edge of the shop, each of which carries traffic in any ten seconds at the default rate. There is no other.
+/// Every edge of a shop that was given a broker, each of which carries traffic in any ten seconds at the default rate. There is no other.
 pub fn expected_map() -> Vec<ExpectedEdge> {
     let edges = EXPECTED_MAP.lines().map(serde_json::from_str::<ExpectedEdge>);
     // The file is part of the program, and a test of this crate reads it.
@@ -32,7 +32,9 @@ mod tests {
         let mut edges = expected_map();
         let count = edges.len();
         assert!(
-            edges.iter().all(|edge| ["http", "grpc", "postgresql", "redis", "tls"].contains(&edge.protocol.as_str()))
+            edges
+                .iter()
+                .all(|edge| ["http", "grpc", "postgresql", "redis", "kafka", "tls"].contains(&edge.protocol.as_str()))
         );
         edges.sort();
         edges.dedup_by(|a, b| a.client == b.client && a.server == b.server);

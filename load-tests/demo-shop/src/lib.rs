@@ -1,6 +1,6 @@
 //! The sample system: a small web shop of nine plain programs that know nothing of Headwater.
 //!
-//! In: a folder for temporary files, a rate and a seed. Out: real traffic over loopback TCP, all of it inside one
+//! In: a folder for temporary files, a rate and a seed. Out: real traffic over loopback TCP, all of it from inside one
 //! cgroup, and a list of the edges that a service map of that cgroup must show ([`expected_map`]).
 //! [`Shop`] starts, watches and stops the programs. What it promises: it touches nothing that it did not start, no
 //! program outlives it, and no connection inside the cgroup exists beyond those of the expected map, but for those by which a fault is set.
@@ -8,6 +8,7 @@
 
 pub mod cache;
 pub mod database;
+pub mod events;
 pub mod fault;
 pub mod http;
 pub mod load;

@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use headwater_process::{Child, Launch, Port};
 
 use crate::database::ROLE;
+use crate::events::Broker;
 use crate::fault::Service;
 use crate::load::LoadOptions;
 use crate::programs::{Programs, User};
@@ -34,6 +35,8 @@ pub struct Site {
     pub dir: PathBuf,
     /// Runs nginx, Redis and PostgreSQL.
     pub user: Option<User>,
+    /// Somebody else's, if there is one.
+    pub broker: Option<Broker>,
 }
 
 impl Site {
@@ -113,6 +116,9 @@ impl Site {
             Service::Bank => drop(command.arg("--certificate").arg(certificate)),
             Service::Payments => drop(command.arg("--bank-certificate").arg(certificate)),
             _ => {}
+        }
+        if let (Service::Orders | Service::Catalog, Some(broker)) = (service, &self.broker) {
+            command.envs(broker.variables());
         }
         let mut part = Part::start(self.launch(service.program(), service.program(), command, &self.dir), None)?;
         let ready = part.await_ready_line()?;

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use headwater_process::Cgroup;
 use tempfile::TempDir;
 
+use crate::events::Broker;
 use crate::fault::{self, Fault, Service};
 use crate::load::LoadOptions;
 use crate::parts::{Part, Site};
@@ -77,7 +78,7 @@ impl Shop {
             Some(path) => path.clone(),
             None => Cgroup::of_this_process()?,
         };
-        let site = Site { programs, cgroup: path, dir: dir.path().to_owned(), user };
+        let site = Site { programs, cgroup: path, dir: dir.path().to_owned(), user, broker: None };
         let loads_started = AtomicU32::new(0);
         progress("demo shop: creating a database and starting PostgreSQL");
         let postgres = site.start_postgres()?;
@@ -144,6 +145,11 @@ impl Shop {
     /// Stops every part and removes the cgroup and the folder.
     pub fn stop(mut self) -> Result<()> {
         self.stop_all()
+    }
+
+    /// Gives the services that start from now on a broker, which somebody else runs.
+    pub fn uses(&mut self, broker: Option<Broker>) {
+        self.site.broker = broker;
     }
 
     /// The rest: services, gateway and load. After an error the shop is of no use but to be dropped, which stops what runs.

@@ -47,7 +47,8 @@ struct Up {
     /// Stay in the cgroup that this program was started in, instead of making one, which takes root.
     #[arg(long)]
     stay_in_cgroup: bool,
-    /// Start what uses the databases only when a line has come from the standard input.
+    /// Start what uses the databases only when a line has come from the standard input: empty, or a broker of Kafka that the shop may use,
+    /// as {"address": "127.0.0.1:9092", "user": "shop", "password": "secret"} (SASL PLAIN).
     #[arg(long)]
     hold: bool,
 }
@@ -94,10 +95,14 @@ fn run(up: Up) -> Result<()> {
     let mut say = |line: &str| println!("{line}");
     let mut shop = Shop::start_stores(&options, &mut say)?;
     if up.hold {
-        let came = io::stdin().read_line(&mut String::new()).context("waiting for a line of the standard input")?;
+        let mut line = String::new();
+        let came = io::stdin().read_line(&mut line).context("waiting for a line of the standard input")?;
         // Whoever started it wants it no more.
         if came == 0 || stop.load(Ordering::Relaxed) {
             return shop.stop();
+        }
+        if !line.trim().is_empty() {
+            shop.uses(Some(serde_json::from_str(&line).context("reading what broker the shop may use")?));
         }
     }
     shop.start_services(&options, &mut say)?;

@@ -1,4 +1,4 @@
-//! The catalog: products in PostgreSQL, single ones cached in Redis for a second.
+//! The catalog: products in PostgreSQL, single ones cached in Redis for a second, and how many were sold, from Kafka.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use clap::Parser;
 use headwater_demo_shop::cache::Cache;
+use headwater_demo_shop::events::Sales;
 use headwater_demo_shop::service::{self, Failure, ServiceArgs};
 use headwater_demo_shop::{database, plan};
 use serde::Deserialize;
@@ -32,6 +33,7 @@ struct Args {
 struct Catalog {
     database: Arc<Client>,
     cache: Cache,
+    sales: Sales,
 }
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS products (
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
         let fill = "INSERT INTO products SELECT n, 'product ' || n, 100 + n * 37 % 5000
                     FROM generate_series(1, $1::bigint) n ON CONFLICT (id) DO NOTHING";
         database.execute(fill, &[&plan::PRODUCTS]).await.context("filling the catalog")?;
-        let catalog = Catalog { database, cache: Cache::connect(args.redis).await? };
+        let catalog = Catalog { database, cache: Cache::connect(args.redis).await?, sales: Sales::follow()? };
         let routes = Router::new()
             .route("/catalog", get(page))
             .route("/products/{id}", get(product))
@@ -63,7 +65,8 @@ async fn page(State(catalog): State<Arc<Catalog>>, Query(Page { page }): Query<P
     let select = "SELECT id, name, price_cents FROM products WHERE id > $1 ORDER BY id LIMIT $2";
     let after = page.clamp(0, plan::CATALOG_PAGES) * plan::PRODUCTS_PER_PAGE;
     let rows = catalog.database.query(select, &[&after, &plan::PRODUCTS_PER_PAGE]).await?;
-    Ok(Json(json!({ "page": page, "products": rows.iter().map(product_json).collect::<Vec<_>>() })))
+    let products: Vec<Value> = rows.iter().map(|row| product_json(row, &catalog.sales)).collect();
+    Ok(Json(json!({ "page": page, "products": products })))
 }
 
 async fn product(State(catalog): State<Arc<Catalog>>, Path(id): Path<i64>) -> Result<impl IntoResponse, Failure> {
@@ -74,7 +77,7 @@ async fn product(State(catalog): State<Arc<Catalog>>, Path(id): Path<i64>) -> Re
             let select = "SELECT id, name, price_cents FROM products WHERE id = $1";
             let row = catalog.database.query_opt(select, &[&id]).await?;
             let row = row.ok_or_else(|| Failure::not_found(format!("no product {id}")))?;
-            let product = product_json(&row).to_string();
+            let product = product_json(&row, &catalog.sales).to_string();
             catalog.cache.put(&key, &product).await?;
             product
         }
@@ -82,6 +85,7 @@ async fn product(State(catalog): State<Arc<Catalog>>, Path(id): Path<i64>) -> Re
     Ok(([(CONTENT_TYPE, "application/json")], product))
 }
 
-fn product_json(row: &Row) -> Value {
-    json!({ "id": row.get::<_, i64>(0), "name": row.get::<_, &str>(1), "price_cents": row.get::<_, i64>(2) })
+fn product_json(row: &Row, sales: &Sales) -> Value {
+    let (id, name, price_cents): (i64, &str, i64) = (row.get(0), row.get(1), row.get(2));
+    json!({ "id": id, "name": name, "price_cents": price_cents, "sold": sales.of(id) })
 }

@@ -1,5 +1,5 @@
 //! Orders: asks the catalog for the price, has payments take the money by gRPC, keeps the order in PostgreSQL and tells
-//! shipping through a queue in Redis.
+//! shipping through a queue in Redis; whoever wants to know reads it in Kafka.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use clap::Parser;
 use headwater_demo_shop::cache::{Cache, QueuedShipment};
-use headwater_demo_shop::database;
 use headwater_demo_shop::http::HttpClient;
 use headwater_demo_shop::payment::{Payment, Payments};
 use headwater_demo_shop::service::{self, Failure, ServiceArgs};
+use headwater_demo_shop::{database, events};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -43,6 +43,7 @@ struct Orders {
     queue: Cache,
     catalog: HttpClient,
     payments: Payments,
+    events: events::Orders,
 }
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS orders (
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
             queue: Cache::over(&args.queue).await?,
             catalog: HttpClient::new(args.catalog, CONNECTIONS_MAX, PATIENCE),
             payments: Payments::new(args.payments, PATIENCE)?,
+            events: events::Orders::open().await?,
         };
         let routes = Router::new().route("/orders/{id}", get(status).put(place)).with_state(Arc::new(orders));
         service::serve(&args.service, routes).await
@@ -96,7 +98,9 @@ async fn place(
                   ON CONFLICT (id) DO NOTHING RETURNING position";
     let row = orders.database.query_opt(insert, &[&id, &order.product, &order.quantity, &amount_cents]).await?;
     let Some(row) = row else { return Ok(StatusCode::OK) };
-    orders.queue.push(&QueuedShipment { order: id, product: order.product, quantity: order.quantity }).await?;
+    let placed = QueuedShipment { order: id, product: order.product, quantity: order.quantity };
+    orders.queue.push(&placed).await?;
+    orders.events.placed(&placed);
     database::prune(&orders.database, "orders", row.get(0)).await?;
     Ok(StatusCode::CREATED)
 }
