@@ -1,6 +1,7 @@
-//! Kafka, as the services use it: orders tells of each order that was placed, the catalog counts what sells. Nobody waits for it: a shop whose broker is away goes on.
+//! Kafka, as the services use it: orders tells of each order that was placed, the catalog counts what sells. Orders makes the topic at its start, for which the broker has to answer;
+//! after that nobody waits for it, and a shop whose broker goes away goes on.
 //!
-//! Bounds: a second of orders waits for the broker, and the catalog counts as many products as there are.
+//! Bounds: a thousand orders wait for the broker, each for ten seconds, and the catalog counts as many products as there are.
 
 use std::collections::BTreeMap;
 use std::env;
