@@ -37,20 +37,40 @@ impl Sums for Latency {
     }
 }
 
+/// What differs, in words, of so many at most.
+const QUOTED_MAX: usize = 20;
+
 /// Roll-ups of minutes, each key apart.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rolled {
     pub right: usize,
     pub missing: usize,
     pub wrong: usize,
     /// Of these there is more than one under one number.
     pub doubled: usize,
+    pub quoted: Vec<String>,
 }
+
+impl Rolled {
+    fn quote(&mut self, (minute_us, key): &(i64, String), expected: Option<&Of>, found: Option<&Of>) {
+        if self.quoted.len() < QUOTED_MAX {
+            let sums = |of: Option<&Of>| of.map(|(sums, durations)| (sums.clone(), durations.sum() as u64));
+            self.quoted.push(format!(
+                "minute {minute_us} of {key}: {:?} where {:?} is expected",
+                sums(found),
+                sums(expected)
+            ));
+        }
+    }
+}
+
+/// Sums of one key.
+type Of = (Vec<i64>, Histogram);
 
 /// Compares the minutes between these times.
 pub fn compare<R: Sums>(windows: Vec<R>, minutes: Vec<R>, from_us: i64, to_us: i64) -> Rolled {
     let is_within = |minute_us: i64| minute_us >= from_us && minute_us + MINUTE_US <= to_us;
-    let mut expected: BTreeMap<(i64, String), (Vec<i64>, Histogram)> = BTreeMap::new();
+    let mut expected: BTreeMap<(i64, String), Of> = BTreeMap::new();
     for window in newest(windows) {
         let (window_us, key) = window.window_and_key();
         let minute_us = window_us.div_euclid(MINUTE_US) * MINUTE_US;
@@ -66,16 +86,23 @@ pub fn compare<R: Sums>(windows: Vec<R>, minutes: Vec<R>, from_us: i64, to_us: i
     for minute in minutes.iter().filter(|minute| is_within(minute.window_and_key().0)) {
         rolled.doubled += usize::from(!seen.insert((minute.window_and_key(), minute.revision())));
     }
-    let found: BTreeMap<(i64, String), (Vec<i64>, Histogram)> =
+    let found: BTreeMap<(i64, String), Of> =
         newest(minutes).iter().map(|minute| (minute.window_and_key(), minute.sums())).collect();
     for (place, sums) in expected.iter().filter(|(place, _)| is_within(place.0)) {
         match found.get(place) {
-            Some(found) if found == sums => rolled.right += 1,
+            Some(found) if found == sums => {
+                rolled.right += 1;
+                continue;
+            }
             Some(_) => rolled.wrong += 1,
             None => rolled.missing += 1,
         }
+        rolled.quote(place, Some(sums), found.get(place));
     }
-    rolled.wrong += found.keys().filter(|place| is_within(place.0) && !expected.contains_key(place)).count();
+    for (place, sums) in found.iter().filter(|(place, _)| is_within(place.0) && !expected.contains_key(place)) {
+        rolled.wrong += 1;
+        rolled.quote(place, None, Some(sums));
+    }
     rolled
 }
 
@@ -110,10 +137,14 @@ mod tests {
             none(edge(one, 4, 0)),
             none(edge(one, 4, 0)),
         ];
-        let of = |minutes: Vec<Edge>| compare(windows.clone(), minutes, zero, three);
-        assert_eq!(of(minutes.clone()), Rolled { right: 2, missing: 1, wrong: 0, doubled: 1 });
+        let of = |minutes: Vec<Edge>| {
+            let Rolled { right, missing, wrong, doubled, quoted } = compare(windows.clone(), minutes, zero, three);
+            assert_eq!(quoted.len(), missing + wrong);
+            (right, missing, wrong, doubled)
+        };
+        assert_eq!(of(minutes.clone()), (2, 1, 0, 1));
         let more = [minutes, vec![none(edge(two, 6, 0))]].concat();
-        assert_eq!(of(more), Rolled { right: 2, missing: 0, wrong: 1, doubled: 1 });
-        assert_eq!(compare(windows.clone(), Vec::new(), one, two), Rolled { missing: 1, ..Rolled::default() });
+        assert_eq!(of(more), (2, 0, 1, 1));
+        assert_eq!(compare(windows.clone(), Vec::new(), one, two).missing, 1);
     }
 }

@@ -230,7 +230,8 @@ impl Collector {
 
     pub fn closed(&mut self, marker: WindowClosed) {
         let (window_us, window_ms) = (marker.window_start_us, marker.window_ms);
-        self.sources = marker.source_partitions.max(1);
+        // While partitions are added, not all know of all of them.
+        self.sources = marker.source_partitions.max(self.sources).max(1);
         let reached = self.reached.entry(marker.source_partition).or_insert(window_us);
         *reached = window_us.max(*reached);
         self.window_ms = window_ms;

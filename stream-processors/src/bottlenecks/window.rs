@@ -254,7 +254,7 @@ impl Collector {
 
     /// Whether all of a window is here, or it was given up.
     pub fn has_all_of(&self, window_us: i64) -> bool {
-        self.given_up_through_us >= Some(window_us) || self.sources.passed(window_us, self.sources.partitions())
+        self.given_up_through_us >= Some(window_us) || self.sources.have_closed(window_us)
     }
 
     /// Whether as much waits for the other topic as may. That one is not full then: it lacks the oldest of these windows.
@@ -298,7 +298,7 @@ impl Collector {
 
     /// Hands out a window.
     pub fn take(&mut self, window_us: i64) -> Option<Observed> {
-        let is_whole = self.sources.passed(window_us, self.sources.partitions());
+        let is_whole = self.sources.have_closed(window_us);
         let taken = self.windows.remove(&window_us).map(|mut collected| {
             let is_whole = is_whole && collected.told.is_none_or(|told| collected.came >= told);
             collected.observations.values_mut().for_each(|observation| observation.incomplete |= !is_whole);

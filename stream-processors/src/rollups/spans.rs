@@ -71,7 +71,7 @@ pub struct Turn {
 /// A window, or a minute.
 #[derive(Debug, Clone, Default)]
 pub struct Part {
-    /// How often one of its windows was closed again.
+    /// How often one of its windows was closed again, or by one more partition.
     pub revision: i64,
     /// Records that were published of it the first time, if that is known.
     pub records: Option<i64>,
@@ -113,6 +113,8 @@ struct Closed {
 
 struct BySource {
     revision: i32,
+    /// All that it knew of had closed the window already.
+    is_added: bool,
     records: Option<i64>,
     through: Offset,
     lacks: (f64, Touched),
@@ -175,6 +177,8 @@ impl Spans {
             self.given_up += u64::from(is_new);
             return;
         }
+        // Partitions were added, and nobody knew of this one when the others closed the window.
+        let is_added = !is_again && self.sources.have_closed(window_us);
         if !is_again {
             self.windows = Windows::of_ms(marker.window_ms);
             self.sources.mark(marker);
@@ -190,14 +194,16 @@ impl Spans {
             touched => touched,
         };
         let records = (marker.records >= 0).then_some(marker.records);
+        let is_added = before.map_or(is_added, |before| before.is_added);
         let now = BySource {
             revision: marker.revision,
+            is_added,
             records: records.or(before.and_then(|before| before.records)),
             through: before.map_or(Offset::BEFORE_ALL, |before| before.through).max(Offset(marker.through_offset)),
             lacks: (marker.completeness, touched),
         };
         window.by_source.insert(marker.source_partition, now);
-        if is_new && is_again {
+        if is_new && (is_again || is_added) {
             self.changed(window_us);
         }
         while self.closed.len() > WINDOWS_MAX
@@ -254,7 +260,7 @@ impl Spans {
         let from_us = spans.start_of(*window_us);
         let waits_us = if level == Level::Hour { self.horizon_us } else { 0 };
         let last_us = self.windows.start_of(spans.end(from_us) - 1) + waits_us;
-        self.sources.passed(last_us, self.sources.partitions()).then_some(from_us)
+        self.sources.have_closed(last_us).then_some(from_us)
     }
 
     fn turn(&self, level: Level, from_us: i64) -> Turn {
@@ -271,7 +277,7 @@ impl Spans {
             });
             let mut lacks = Lacks::default();
             for by in closed.by_source.values() {
-                part.revision += i64::from(by.revision);
+                part.revision += i64::from(by.revision) + i64::from(by.is_added);
                 part.records = part.records.zip(by.records).map(|(all, of_this)| all + of_this);
                 through = through.max(by.through);
                 lacks.0.push(by.lacks.clone());
@@ -391,6 +397,46 @@ mod tests {
         let turn = spans.next().unwrap();
         assert_eq!((turn.parts.len(), turn.through, turn.parts[&0].records), (6, Offset(5), Some(6)));
         assert_eq!(rolled(&mut spans), [(Level::Minute, 0, 0)]);
+    }
+
+    /// Partitions are added, and not all who close windows know of all of them at once.
+    #[test]
+    fn partitions_that_are_added_are_waited_for_and_what_comes_later_is_rolled_up_again() {
+        let of = |window, source_partition, source_partitions| WindowClosed {
+            source_partition,
+            source_partitions,
+            ..closed(window, 0)
+        };
+        let mut spans = spans();
+        let mut offset = (0..).map(Offset);
+        let mut say = |spans: &mut Spans, window, source, sources| {
+            spans.marker(offset.next().unwrap(), &of(window, source, sources));
+            spans.rests();
+            rolled(spans)
+        };
+        for window in 0..MINUTE {
+            assert_eq!(say(&mut spans, window, 1, 3), []);
+            assert_eq!(say(&mut spans, window, 0, 2), [], "one of them knows of a third");
+        }
+        for window in 0..MINUTE {
+            let minute = (window + 1 == MINUTE).then_some((Level::Minute, 0, 0));
+            assert_eq!(say(&mut spans, window, 2, 3), minute.into_iter().collect::<Vec<_>>());
+        }
+        // Nobody knows of the fourth one when it begins.
+        for window in MINUTE..2 * MINUTE {
+            for source in 0..3 {
+                let is_last = (window + 1, source) == (2 * MINUTE, 2);
+                let minute = is_last.then_some((Level::Minute, MINUTE, 0));
+                assert_eq!(say(&mut spans, window, source, 3), minute.into_iter().collect::<Vec<_>>());
+            }
+        }
+        assert_eq!(say(&mut spans, 2 * MINUTE - 1, 3, 4), [(Level::Minute, MINUTE, 1)]);
+        assert_eq!(say(&mut spans, 2 * MINUTE - 1, 0, 4), [], "that was known");
+        // There are fewer again, of a topic that was made anew.
+        for window in 2 * MINUTE..3 * MINUTE {
+            let minute = (window + 1 == 3 * MINUTE).then_some((Level::Minute, 2 * MINUTE, 0));
+            assert_eq!(say(&mut spans, window, 0, 1), minute.into_iter().collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -250,6 +250,21 @@ fn a_source_that_does_not_come_stops_no_judgement_for_ever() {
     assert!(judge.sizes().contains(&("open_windows", 500)), "{:?}", judge.sizes());
 }
 
+/// Partitions are added, and not all who close windows know of all of them at once: what the new one brings is not late for that.
+#[test]
+fn a_partition_that_was_added_is_waited_for_once_any_other_knows_of_it() {
+    let mut judge = Bottlenecks::new(["edges".to_owned(), "latencies".to_owned()], Partition(0), &[]);
+    for window in 0..10 {
+        for (source, sources) in [(1, 3), (0, 2)] {
+            (0..2).for_each(|topic| judge.closed(topic, Offset(window), &marker(window, source, sources)));
+        }
+        judge.edge(Offset(window), sample_edge(window, 0)).unwrap();
+        (0..2).for_each(|topic| judge.closed(topic, Offset(window), &marker(window, 2, 3)));
+    }
+    let late = judge.take_counters().get("late");
+    assert_eq!((late, judge.closed_through_us()), (0, Some(window_us(9))));
+}
+
 #[test]
 fn an_alert_names_the_owner_of_the_service_that_it_blames() {
     let rules = Rules::parse(

@@ -18,7 +18,8 @@ fn main() -> Result<()> {
     let minutes = |of: fn(&Rolled) -> usize| report.rolled.iter().map(of).sum::<usize>();
     let minutes_different = minutes(|rolled| rolled.missing + rolled.wrong + rolled.doubled);
     println!("faults: {:?}", report.by_victim);
-    verdict.quoted.iter().for_each(|text| println!("{text}"));
+    let quoted = report.rolled.iter().flat_map(|rolled| &rolled.quoted);
+    verdict.quoted.iter().chain(quoted).for_each(|text| println!("{text}"));
     let mut lines = String::new();
     for (figure, value) in [
         ("chaos_faults", report.faults),

@@ -140,7 +140,7 @@ pub fn run(plan: Plan) -> Result<Report> {
     if !are_revised {
         println!("{RECOVERY:?} after that not all late windows up to {calm_us} are revised");
     }
-    let mut rolled = [Rolled::default(); 2];
+    let mut rolled: [Rolled; 2] = Default::default();
     let rolled_by = Instant::now() + RECOVERY;
     while rolled.iter().any(|rolled| rolled.right == 0 || rolled.missing + rolled.wrong > 0)
         && Instant::now() < rolled_by
