@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_histogram::Histogram;
-use headwater_kafka::{KafkaSettings, Next, Partition, Publisher, Registry, SchemaCache, Start, TopicReader, admin};
+use headwater_kafka::{
+    KafkaSettings, NewRecord, Next, Partition, Publisher, Registry, SchemaCache, Start, TopicReader, Transactions,
+    admin,
+};
 use headwater_processors::rollups;
 use headwater_processors::settings::{ALL_KEYS, Settings};
 use headwater_schemas::records::{Edge, Missing, Touch, WindowClosed, Workload};
@@ -157,6 +160,48 @@ fn minutes_and_hours_are_what_their_windows_add_up_to() {
     working(&kafka, || hours() >= expected.hours.len());
     assert_eq!(said(&kafka, Topic::EdgeMinutes), expected.minutes);
     assert_eq!(said(&kafka, Topic::EdgeHours), expected.hours);
+}
+
+/// A transaction that is open hides what others commit behind it, in the partitions that it has written to. What closes windows is in another one.
+#[test]
+fn what_a_transaction_hides_that_is_open_is_waited_for() {
+    let kafka = kafka();
+    admin::ensure_topics(&kafka, &[rollups::READS, rollups::WRITES].concat()).unwrap();
+    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
+    let from_us = now_us.div_euclid(HOUR_US) * HOUR_US - 2 * HOUR_US;
+    let mut writer = Writer::start(&kafka);
+    let mut expected = Expected::default();
+    let hides = |writer: &mut Writer, topic: Topic, name: &str| {
+        let mut other = Transactions::start(&kafka, &format!("{}{name}", kafka.prefix)).unwrap();
+        let (topic, key) = (topic.name(&kafka.prefix), b"nobody".as_slice());
+        let (partition, value, headers) = (Partition(0), None, [].as_slice());
+        other.send(&NewRecord { topic: &topic, partition, key, value, headers, not_before_us: 0 }).unwrap();
+        other.settle().unwrap();
+        // Its record, and its end that comes in some time.
+        writer.offset += 1;
+        other
+    };
+    let mut fill = |writer: &mut Writer, windows: std::ops::Range<i64>| {
+        for window in windows.clone() {
+            let edges = edges(from_us, window);
+            writer.write(&edges, closed(from_us, window, 0));
+            expected.take(edges);
+        }
+        expected.minutes(from_us, windows.start / 6..windows.end / 6);
+        writer.publisher.flush(PATIENCE).unwrap();
+    };
+    fill(&mut writer, 0..12);
+    let mut other = hides(&mut writer, Topic::Edges, "one");
+    fill(&mut writer, 12..24);
+    let minutes = || said(&kafka, Topic::EdgeMinutes);
+    working(&kafka, || minutes().len() >= 6);
+    // Time to take what is hidden for nothing.
+    let since = Instant::now();
+    working(&kafka, || since.elapsed() > Duration::from_secs(3));
+    assert_eq!(minutes().len(), 6);
+    other.renew().unwrap();
+    working(&kafka, || minutes().len() >= expected.minutes.len());
+    assert_eq!(minutes(), expected.minutes);
 }
 
 /// What is to be there: added up the plain way.

@@ -23,7 +23,7 @@ use crate::client::{Complaints, log};
 use crate::lag::{INTERVAL_MS, MemberState};
 use crate::place::{add, list_of, partitions_of};
 use crate::reader::is_passing;
-use crate::{KafkaError, KafkaSettings, Kept, Message, Offset, Partition, TopicPartition};
+use crate::{KafkaError, KafkaSettings, Message, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Nobody is told where a group stands while a transaction that commits to it is open. That of a process that is gone is so for as long as
@@ -203,11 +203,11 @@ impl GroupMember {
             .map_err(KafkaError::client("ask whether the brokers answer"))
     }
 
-    /// The offsets that a partition keeps.
-    pub fn kept(&self, at: &TopicPartition, timeout: Duration) -> Result<Kept, KafkaError> {
+    /// The first offset that a partition keeps.
+    pub fn first_kept(&self, at: &TopicPartition, timeout: Duration) -> Result<Offset, KafkaError> {
         let kept = self.consumer.fetch_watermarks(&at.topic, at.partition.0, timeout);
-        let (first, end) = kept.map_err(KafkaError::client(format!("ask what {at} keeps")))?;
-        Ok(Kept { first: Offset(first), end: Offset(end) })
+        let (first, _) = kept.map_err(KafkaError::client(format!("ask what {at} keeps")))?;
+        Ok(Offset(first))
     }
 
     /// How many partitions a topic has now.

@@ -14,7 +14,7 @@ use rdkafka::{Offset as Position, TopicPartitionList};
 use crate::client::Plain;
 use crate::offsets::{at_time, kept_of};
 use crate::place::{add, partitions_of};
-use crate::{KafkaError, KafkaSettings, Kept, Message, Offset, Partition, TopicPartition};
+use crate::{KafkaError, KafkaSettings, Message, Offset, Partition, TopicPartition};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -87,19 +87,6 @@ impl TopicReader {
     /// Where the reading of each began: no later than its first record.
     pub fn starts(&self) -> impl Iterator<Item = (&TopicPartition, Offset)> {
         self.partitions.iter().zip(self.starts.iter().copied())
-    }
-
-    /// What a partition that is read holds now.
-    ///
-    /// # Errors
-    /// If the brokers do not tell.
-    pub fn kept(&self, at: &TopicPartition) -> Result<Kept, KafkaError> {
-        let found = self.lanes.iter().find(|(topic, _)| *topic == at.topic);
-        let kept = found.map(|(_, consumer)| kept_of(consumer, std::slice::from_ref(at))).transpose()?;
-        kept.into_iter().flatten().next().ok_or_else(|| KafkaError::Other {
-            doing: format!("ask what {at} holds"),
-            reason: "it is not read here".into(),
-        })
     }
 
     /// Waits for the next record or end.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use headwater_schemas::records::WindowClosed;
 use headwater_schemas::topics::Topic;
 
+use crate::offsets::Held;
 use crate::{
     KafkaError, KafkaSettings, Message, Next, Offset, Partition, RecordError, SchemaCache, Start, TopicPartition,
     TopicReader,
@@ -17,7 +18,7 @@ use crate::{
 /// How long the one topic is waited for before the other is looked at.
 const TURN: Duration = Duration::from_millis(50);
 
-/// What was committed together comes together. What does not come for so long may not be there any more.
+/// What was committed together comes together, but for what a transaction hides that is open. What does not come for so long may not be there any more.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// What came next.
@@ -46,6 +47,7 @@ pub struct WindowReader {
     ends: usize,
     has_ended: bool,
     cache: SchemaCache,
+    held_by_brokers: Held,
 }
 
 impl WindowReader {
@@ -67,6 +69,7 @@ impl WindowReader {
             ends: 0,
             has_ended: false,
             cache: SchemaCache::new(settings),
+            held_by_brokers: Held::new(settings)?,
         })
     }
 
@@ -159,7 +162,7 @@ impl WindowReader {
             return Ok(false);
         };
         *since = Instant::now();
-        let kept = self.records.kept(at)?;
+        let kept = self.held_by_brokers.of(at)?;
         let is_gone = kept.first.0 > *through_offset || kept.end.0 <= *through_offset;
         if is_gone {
             tracing::warn!(%at, first = %kept.first, end = %kept.end, through_offset, "what a window is closed by is not there any more");

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use headwater_kafka::{KafkaSettings, Message, Next, Partition, RecordError, SchemaCache, Start, TopicReader};
+use anyhow::{Context, Result, bail};
+use headwater_kafka::{
+    KafkaSettings, Message, Next, Offset, Partition, RecordError, SchemaCache, Start, TopicReader, offsets,
+};
 use headwater_schemas::topics::Topic;
 use tracing::warn;
 
@@ -39,14 +41,38 @@ pub fn read<R: Rolled>(
         Level::Minute => (of, Some(turn.through)),
         Level::Hour => (Level::Minute.topic(of).unwrap_or(of), None),
     };
-    let mut reader = TopicReader::start(kafka, &[from.name(&kafka.prefix)], &Start::AtMs(turn.from_us / 1000))?;
+    let from = from.name(&kafka.prefix);
+    // What closes windows says how far to read, where there is one partition. A transaction that is open hides what others have committed behind it.
+    if let Some(through) = through
+        && let Some(read) = read_up_to(kafka, &from, turn, Some(through), schemas, goes_on)?
+    {
+        return Ok(read);
+    }
+    if !offsets::settle(kafka, &from, PATIENCE, goes_on)? {
+        return Ok(Read::Stopped);
+    }
+    let read = read_up_to(kafka, &from, turn, None, schemas, goes_on)?;
+    read.with_context(|| format!("{from} was not read to its end"))
+}
+
+/// Reads up to an offset, or to the end. None if the end comes before that offset, or it is not known whether it does.
+fn read_up_to<R: Rolled>(
+    kafka: &KafkaSettings,
+    from: &str,
+    turn: &Turn,
+    through: Option<Offset>,
+    schemas: &mut SchemaCache,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<Read<R>>> {
+    let mut reader = TopicReader::start(kafka, &[from.to_owned()], &Start::AtMs(turn.from_us / 1000))?;
     let mut roll = Roll::<R>::new(turn);
     let (mut open, mut silent) = (reader.partitions().len(), Duration::ZERO);
-    // Where there is one partition, what closes windows says how far to read.
-    let through = through.filter(|_| open == 1);
+    if through.is_some() && open != 1 {
+        return Ok(None);
+    }
     while open > 0 {
         if !goes_on() {
-            return Ok(Read::Stopped);
+            return Ok(Some(Read::Stopped));
         }
         let message = match reader.next(POLL)? {
             Next::Record(message) => message,
@@ -58,17 +84,17 @@ pub fn read<R: Rolled>(
                 silent += POLL;
                 continue;
             }
-            Next::Idle => bail!("nothing came of {from:?} for {PATIENCE:?}"),
+            Next::Idle => bail!("nothing came of {from} for {PATIENCE:?}"),
         };
         silent = Duration::ZERO;
         if let Some(too_much) = take(&mut roll, &message, schemas)? {
-            return Ok(Read::TooMuch(too_much));
+            return Ok(Some(Read::TooMuch(too_much)));
         }
         if through.is_some_and(|through| message.offset() >= through) {
-            break;
+            return Ok(Some(Read::Rolled(roll.finish())));
         }
     }
-    Ok(Read::Rolled(roll.finish()))
+    Ok(through.is_none().then(|| Read::Rolled(roll.finish())))
 }
 
 fn take<R: Rolled>(

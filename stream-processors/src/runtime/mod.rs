@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use headwater_kafka::offsets::Held;
 use headwater_kafka::{
     Assignment, GroupEvent, GroupMember, KafkaSettings, Message, Offset, Partition, SchemaCache, TopicPartition,
     Transactions, TxnError, admin,
@@ -135,6 +136,8 @@ struct Worker<'a> {
     breaks: u32,
     gauges: Gauges,
     told_at: Instant,
+    /// Once anything was missed.
+    held: Option<Held>,
     /// Whether the group has answered.
     is_member: bool,
     /// When it was last looked at whether a replay has ended: not after each record.
@@ -203,6 +206,7 @@ impl<'a> Worker<'a> {
             breaks: 0,
             gauges,
             told_at: Instant::now(),
+            held: None,
             is_member: false,
             looked_at: Instant::now(),
         })
@@ -271,7 +275,7 @@ impl<'a> Worker<'a> {
     /// Takes a record before which others should stand: whether these were deleted, the brokers know.
     fn after_a_gap(&mut self, stream: usize, from: Offset, message: &Message<'_>) -> Result<()> {
         let at = TopicPartition::new(message.topic(), message.partition());
-        let begins = self.member.kept(&at, GAP_TIMEOUT)?.first;
+        let begins = self.member.first_kept(&at, GAP_TIMEOUT)?;
         let Some(unit) = self.units.get_mut(&message.partition()) else { return Ok(()) };
         if begins > from {
             unit.deleted(self.mode, stream, from, message);
@@ -308,7 +312,11 @@ impl<'a> Worker<'a> {
             for (stream, topic) in self.topics.iter().enumerate() {
                 let Some(waits_for) = unit.stuck(stream, now) else { continue };
                 let at = TopicPartition::new(topic, *partition);
-                let kept = self.member.kept(&at, GAP_TIMEOUT)?;
+                let kept = match &mut self.held {
+                    Some(held) => held,
+                    held => held.insert(Held::new(&self.settings.kafka)?),
+                }
+                .of(&at)?;
                 unit.is_gone(self.mode, &at, stream, waits_for, kept);
             }
         }
