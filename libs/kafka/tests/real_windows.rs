@@ -3,7 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use headwater_kafka::{KafkaSettings, NextOfWindows, Partition, Publisher, Registry, Start, WindowReader, admin};
+use headwater_kafka::offsets::{self, Held};
+use headwater_kafka::{
+    KafkaSettings, Kept, NewRecord, NextOfWindows, Offset, Partition, Publisher, Registry, Start, TopicPartition,
+    Transactions, WindowReader, admin,
+};
 use headwater_schemas::records::WindowClosed;
 use headwater_schemas::samples;
 use headwater_schemas::topics::Topic;
@@ -12,6 +16,8 @@ use headwater_stack::shared::Shared;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const MOMENT: Duration = Duration::from_millis(500);
+/// After five seconds the brokers are asked whether it is gone.
+const STUCK_FOR: Duration = Duration::from_secs(7);
 
 struct Writer {
     publisher: Publisher,
@@ -94,6 +100,32 @@ fn what_never_comes_holds_nothing_up_for_ever() {
     let mut reader = WindowReader::start(&settings, Topic::Edges, &Start::Earliest).unwrap();
     assert_eq!(following(&mut reader, 4), ["first", "closed 10", "closed 20", "end"]);
     assert!(began.elapsed() > Duration::from_secs(4), "it was waited for");
+}
+
+/// Another writer's transaction hides what was committed behind its first record. That is not gone, however long it lasts.
+#[test]
+fn what_an_open_transaction_hides_is_waited_for() {
+    let (settings, writer) = Writer::start("windows-hidden");
+    writer.record("first");
+    let mut other = Transactions::start(&settings, &settings.prefix).unwrap();
+    let topic = Topic::Edges.name(&settings.prefix);
+    let (partition, value, headers) = (Partition(0), Some(b"never committed".as_slice()), [].as_slice());
+    other.send(&NewRecord { topic: &topic, partition, key: b"other", value, headers, not_before_us: 0 }).unwrap();
+    other.settle().unwrap();
+    writer.record("second");
+    writer.closed(10, 2);
+    let mut reader = WindowReader::start(&settings, Topic::Edges, &Start::Earliest).unwrap();
+    assert_eq!(following(&mut reader, 1), ["first"]);
+    assert_eq!(next(&mut reader, STUCK_FOR), "idle");
+    let at = TopicPartition::new(&topic, Partition(0));
+    let held = Held::new(&settings).unwrap();
+    assert_eq!(held.of(&at).unwrap(), Kept { first: Offset(0), end: Offset(3) });
+    let settled = |goes_on: bool| offsets::settle(&settings, &topic, PATIENCE, &mut || goes_on).unwrap();
+    assert!(!settled(false));
+    // It is given up.
+    other.renew().unwrap();
+    assert!(settled(true));
+    assert_eq!(following(&mut reader, 3), ["second", "closed 10", "end"]);
 }
 
 #[test]
