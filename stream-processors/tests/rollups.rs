@@ -86,6 +86,7 @@ struct Writer {
 
 impl Writer {
     fn start(kafka: &KafkaSettings) -> Writer {
+        admin::ensure_topics(kafka, &[rollups::READS, rollups::WRITES].concat()).unwrap();
         let names = [Topic::Edges, Topic::EdgeWindows].map(|topic| topic.name(&kafka.prefix));
         let registry = Registry::new(kafka);
         let id = |topic| registry.register_topic(topic).unwrap();
@@ -111,10 +112,7 @@ impl Writer {
 
 #[test]
 fn minutes_and_hours_are_what_their_windows_add_up_to() {
-    let kafka = kafka();
-    admin::ensure_topics(&kafka, &[rollups::READS, rollups::WRITES].concat()).unwrap();
-    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
-    let from_us = now_us.div_euclid(HOUR_US) * HOUR_US - 2 * HOUR_US;
+    let (kafka, from_us) = (kafka(), two_hours_ago());
     let mut writer = Writer::start(&kafka);
     let mut expected = Expected::default();
     let minutes = || said(&kafka, Topic::EdgeMinutes).len();
@@ -165,22 +163,9 @@ fn minutes_and_hours_are_what_their_windows_add_up_to() {
 /// A transaction that is open hides what others commit behind it, in the partitions that it has written to. What closes windows is in another one.
 #[test]
 fn what_a_transaction_hides_that_is_open_is_waited_for() {
-    let kafka = kafka();
-    admin::ensure_topics(&kafka, &[rollups::READS, rollups::WRITES].concat()).unwrap();
-    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
-    let from_us = now_us.div_euclid(HOUR_US) * HOUR_US - 2 * HOUR_US;
+    let (kafka, from_us) = (kafka(), two_hours_ago());
     let mut writer = Writer::start(&kafka);
     let mut expected = Expected::default();
-    let hides = |writer: &mut Writer, topic: Topic, name: &str| {
-        let mut other = Transactions::start(&kafka, &format!("{}{name}", kafka.prefix)).unwrap();
-        let (topic, key) = (topic.name(&kafka.prefix), b"nobody".as_slice());
-        let (partition, value, headers) = (Partition(0), None, [].as_slice());
-        other.send(&NewRecord { topic: &topic, partition, key, value, headers, not_before_us: 0 }).unwrap();
-        other.settle().unwrap();
-        // Its record, and its end that comes in some time.
-        writer.offset += 1;
-        other
-    };
     let mut fill = |writer: &mut Writer, windows: std::ops::Range<i64>| {
         for window in windows.clone() {
             let edges = edges(from_us, window);
@@ -191,7 +176,12 @@ fn what_a_transaction_hides_that_is_open_is_waited_for() {
         writer.publisher.flush(PATIENCE).unwrap();
     };
     fill(&mut writer, 0..12);
-    let mut other = hides(&mut writer, Topic::Edges, "one");
+    let mut other = Transactions::start(&kafka, &kafka.prefix).unwrap();
+    let topic = Topic::Edges.name(&kafka.prefix);
+    other.send(&NewRecord::new(&topic, Partition(0), b"nobody", b"never committed")).unwrap();
+    other.settle().unwrap();
+    // Its record stands there.
+    writer.offset += 1;
     fill(&mut writer, 12..24);
     let minutes = || said(&kafka, Topic::EdgeMinutes);
     working(&kafka, || minutes().len() >= 6);
@@ -276,6 +266,12 @@ fn said(kafka: &KafkaSettings, topic: Topic) -> Said {
         let before = said.insert(place.clone(), (edge.requests, edge.duration_ns.sum() as u64, edge.completeness));
         assert_eq!(before, None, "{place:?} is there twice");
     }
+}
+
+/// The beginning of an hour that is over.
+fn two_hours_ago() -> i64 {
+    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
+    now_us.div_euclid(HOUR_US) * HOUR_US - 2 * HOUR_US
 }
 
 /// Another instance works until this holds.
